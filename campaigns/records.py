@@ -1,0 +1,281 @@
+"""The records of a campaign, as results/ holds them, and how they are read. Schema version 1.
+
+    results/<campaign>/campaign.json              CampaignRecord, written once, when the campaign is created
+    results/<campaign>/cells/<cell>/cell.json     CellRecord of a cell that ran to its end: `complete`, or `invalid` (a gate failed)
+                                    env.json      provenance: JSON object
+                                    samples/samples.csv   SAMPLE_COLUMNS; time_s is relative to the barrier's release; no value = empty
+                                    raw/...       every tool's own output
+                                    SHA256SUMS    of all the files above, as sha256sum(1) writes and checks it
+    results/<campaign>/attempts/<cell>.<n>/       the same files, of attempts that do not count: `failed`, or superseded by a rerun
+
+`analysis` imports this module and none of the others. A figure that could not be read is None here and null in the file, never 0.
+Times of day are ISO 8601 in UTC; durations are seconds; sizes say their unit in the key.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from campaigns import codec
+from common.errors import ResultsError
+from common.metrics import Metric, MetricSpec
+
+SCHEMA = 1
+
+CAMPAIGN_FILE = "campaign.json"
+CELLS_DIR = "cells"
+ATTEMPTS_DIR = "attempts"
+CELL_FILE = "cell.json"
+ENV_FILE = "env.json"
+SAMPLES_FILE = "samples/samples.csv"
+RAW_DIR = "raw"
+SUMS_FILE = "SHA256SUMS"
+SAMPLE_COLUMNS = ("time_s", "source", "counter", "unit", "value")
+
+Status = Literal["complete", "invalid", "failed"]
+Evidence = Literal["quoted", "source", "recalled"]
+Direction = Literal["decrease", "increase", "unchanged"]
+Aggregate = Literal["sum", "mean", "min", "max"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Which policy is compared with which: the ratio is treatment ÷ control."""
+
+    treatment: str
+    control: str
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """What the literature lets one expect of the ratio treatment ÷ control.
+
+    ratio_low, ratio_high: the published range of the ratio (52 % fewer is 0.48); either may be None when not published.
+    tolerance: for `unchanged`, the largest deviation of the ratio from 1 that still counts as unchanged (0.05 is 5 %); else None.
+    """
+
+    direction: Direction
+    ratio_low: float | None = None
+    ratio_high: float | None = None
+    tolerance: float | None = None
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement of the literature in a form that a campaign can support, contradict or leave open.
+
+    metric: a name of CampaignRecord.metrics. aggregate: how the guests' values become the cell's one value.
+    """
+
+    id: str
+    statement: str
+    source: str
+    evidence: Evidence
+    metric: str
+    aggregate: Aggregate
+    compare: Comparison
+    expectation: Expectation
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A point of the plan. order: position in the campaign, from 0. block: the repetition block within which the order is random.
+
+    levels: factor path -> level, as the experiment file writes it; empty without factors. repetition counts from 1.
+    expected_seconds: what the cell should take on the kind of host the plan was made for.
+    """
+
+    cell: str
+    policy: str
+    levels: Mapping[str, object]
+    repetition: int
+    block: int
+    order: int
+    expected_seconds: float
+
+
+@dataclass(frozen=True)
+class CampaignRecord:
+    """What was asked: everything that fixes a campaign before its first cell.
+
+    experiment: the resolved experiment, every default filled in. experiment_sha256: of its canonical JSON; a resume compares it.
+    cells: the plan, in order. metrics: what cells yield, with units and meaning. versions: of the testbed, Python and libraries.
+    commit: of the testbed, None outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
+    """
+
+    schema: int
+    campaign: str
+    name: str
+    experiment: Mapping[str, object]
+    experiment_sha256: str
+    seed: int
+    cells: tuple[PlannedCell, ...]
+    claims: tuple[Claim, ...]
+    metrics: tuple[MetricSpec, ...]
+    versions: Mapping[str, str]
+    commit: str | None
+    dirty: bool | None
+    lock_sha256: str | None
+    arguments: tuple[str, ...]
+    created_at: str
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """The verdict of a validity gate. observed and required are in `unit`; observed None when it could not be read (the gate then fails).
+
+    reason: in words what the gate demands and why a run without it says nothing.
+    """
+
+    name: str
+    passed: bool
+    observed: float | int | None
+    required: float | int | None
+    unit: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BarrierRecord:
+    """The moment the guests were released. skew_seconds: latest minus earliest start; released_at: host epoch seconds of the earliest.
+
+    starts, ends: guest -> seconds from the release to the start and the end of its workload.
+    """
+
+    skew_seconds: float
+    released_at: float
+    starts: Mapping[str, float]
+    ends: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why an attempt failed. kind: a class of campaigns.failures; stage: where; rerun: the command that reruns just this cell."""
+
+    kind: str
+    stage: str
+    message: str
+    rerun: str
+
+
+@dataclass(frozen=True)
+class CellRecord:
+    """What happened. A `failed` record has a failure and no metrics; an `invalid` one has its metrics, but no analysis may use them.
+
+    timings: stage -> seconds. checksums: guest -> name -> digest of the workload's output, identical between guests and policies.
+    notes: what a reader of the figures must know, such as a counter that went backwards.
+    """
+
+    schema: int
+    campaign: str
+    cell: str
+    experiment: str
+    policy: str
+    levels: Mapping[str, object]
+    repetition: int
+    block: int
+    order: int
+    status: Status
+    host: str
+    host_kind: str
+    accelerator: str | None
+    metrics: tuple[Metric, ...]
+    gates: tuple[GateResult, ...]
+    timings: Mapping[str, float]
+    barrier: BarrierRecord | None
+    checksums: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...]
+    failure: Failure | None
+    started_at: str
+    finished_at: str
+
+    def value(self, metric: str, how: Aggregate = "sum") -> float | None:
+        """One value of a metric, aggregated over the guests (a host's metric has one value). None when any guest's value is."""
+        return aggregate([m.value for m in self.metrics if m.name == metric], how)
+
+
+def aggregate(values: Iterable[float | int | None], how: Aggregate) -> float | None:
+    """Sum, mean, min or max. None when there is no value or any is None: a sum over fewer guests is another figure, not a smaller one."""
+    known: list[float] = []
+    for value in values:
+        if value is None:
+            return None
+        known.append(value)
+    if not known:
+        return None
+    if how in ("min", "max"):
+        return min(known) if how == "min" else max(known)
+    return sum(known) / (len(known) if how == "mean" else 1)
+
+
+def read_campaign(directory: Path) -> CampaignRecord:
+    """campaign.json of a campaign. ResultsError when it is not there, damaged, or of another schema."""
+    return read_record(CampaignRecord, directory / CAMPAIGN_FILE)
+
+
+def read_cell(directory: Path) -> CellRecord:
+    """cell.json of a cell or an attempt. ResultsError when it is not there, damaged, or of another schema."""
+    return read_record(CellRecord, directory / CELL_FILE)
+
+
+def cell_directories(directory: Path) -> Iterator[Path]:
+    """The directories of the cells that ran to their end, sorted by name; temporary ones are left out."""
+    return _directories(directory / CELLS_DIR)
+
+
+def attempt_directories(directory: Path) -> Iterator[Path]:
+    """The directories of the attempts that do not count, by cell, then in the order they were made."""
+    return iter(sorted(_directories(directory / ATTEMPTS_DIR), key=lambda path: attempt_number(path.name)))
+
+
+def attempt_number(name: str) -> tuple[str, int]:
+    """Cell and number of an attempt's directory name `<cell>.<n>`. ResultsError when it is not one."""
+    if not (match := re.fullmatch(r"(.+)\.(\d+)", name)):
+        raise ResultsError(f"{name!r} is not the name of an attempt", why="names in attempts/ are <cell>.<number>")
+    return match[1], int(match[2])
+
+
+def read_cells(directory: Path) -> list[CellRecord]:
+    """Every cell that ran to its end, complete or invalid, in the order of the plan."""
+    return sorted((read_cell(path) for path in cell_directories(directory)), key=lambda cell: cell.order)
+
+
+def read_attempts(directory: Path) -> list[CellRecord]:
+    """Every attempt that does not count: failed, or superseded by a rerun."""
+    return [read_cell(path) for path in attempt_directories(directory)]
+
+
+def read_record(kind: type[T], path: Path) -> T:
+    """A record from a JSON file. ResultsError, with file and key, when it cannot be."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ResultsError(
+            "a file is missing from the results", where=str(path), remedy="./inv results.verify"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise ResultsError(
+            "a file of the results cannot be read", where=str(path), why=str(error), remedy="./inv results.verify"
+        ) from None
+    found = document.get("schema") if isinstance(document, dict) else None
+    if found != SCHEMA:
+        raise ResultsError(
+            f"schema version {found!r} is not known", where=str(path), why=f"this testbed reads version {SCHEMA}"
+        )
+    try:
+        return codec.decode(kind, document)
+    except codec.CodecError as error:
+        raise ResultsError("a record does not have the form of its schema", where=f"{path}, key {error}") from None
+
+
+def _directories(parent: Path) -> Iterator[Path]:
+    if not parent.is_dir():
+        return iter(())
+    return iter(sorted(path for path in parent.iterdir() if path.is_dir() and not path.name.startswith(".")))

@@ -1,0 +1,305 @@
+"""Where campaigns are stored, so that nothing is ever lost or half there (layout: campaigns/records.py).
+
+A campaign and each of its cells are directories that are written whole or not at all: under a temporary name on the same file system, every
+file and directory synced, then renamed. What has its final name is never changed. An attempt that failed becomes `attempts/<cell>.<n>`; a
+cell that is deliberately rerun moves there when its successor is ready. One runner at a time holds the campaign's lock; what a runner that
+died left under a temporary name is removed by the next one.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Protocol
+
+from campaigns import codec, records
+from campaigns.records import CampaignRecord, CellRecord
+from common.errors import MissingError, ResultsError, UsageError
+
+RESULTS = Path(__file__).resolve().parent.parent / "results"
+
+_LOCK_FILE = ".lock"
+_TEMPORARY = re.compile(r"\.tmp-(\d+)-(\d+)-.+")
+
+
+class SampleLike(Protocol):
+    """A reading of a counter (lab.api.Sample). Attributes: time (host epoch s), source, counter, unit, value (None: not readable)."""
+
+    @property
+    def time(self) -> float: ...
+    @property
+    def source(self) -> str: ...
+    @property
+    def counter(self) -> str: ...
+    @property
+    def unit(self) -> str: ...
+    @property
+    def value(self) -> float | int | None: ...
+
+
+class CellWriter:
+    """A cell being written: fill `raw` and call write_samples, then the store's commit or abandon."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.raw = directory / records.RAW_DIR
+
+    def write_samples(self, samples: Iterable[SampleLike], released_at: float) -> None:
+        """samples/samples.csv, times in seconds relative to the barrier's release."""
+        path = self.directory / records.SAMPLES_FILE
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with storing(path), path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(records.SAMPLE_COLUMNS)
+            for s in samples:
+                value = "" if s.value is None else s.value
+                writer.writerow((f"{s.time - released_at:.3f}", s.source, s.counter, s.unit, value))
+
+    def write_json(self, name: str, value: object) -> None:
+        """A JSON file of the cell."""
+        path = self.directory / name
+        with storing(path):
+            path.write_text(codec.dumps(value), encoding="utf-8")
+
+
+class CampaignStore:
+    """One campaign's directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    @property
+    def name(self) -> str:
+        """The campaign's name: its directory's."""
+        return self.directory.name
+
+    def record(self) -> CampaignRecord:
+        """campaign.json."""
+        return records.read_campaign(self.directory)
+
+    def cells(self) -> dict[str, CellRecord]:
+        """Cell id -> record, of the cells that ran to their end (complete or invalid)."""
+        return {cell.cell: cell for cell in records.read_cells(self.directory)}
+
+    def attempts(self) -> dict[str, list[CellRecord]]:
+        """Cell id -> records of the attempts that do not count, oldest first."""
+        found: dict[str, list[CellRecord]] = {}
+        for attempt in records.read_attempts(self.directory):
+            found.setdefault(attempt.cell, []).append(attempt)
+        return found
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Be the campaign's one runner; remove what dead runners left. UsageError when another runner lives.
+
+        The lock is the kernel's (flock), so it ends with its process, however that ends.
+        """
+        with storing(self.directory):
+            descriptor = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
+                raise UsageError(
+                    f"campaign {self.name!r} is already being run" + (f" by process {owner}" if owner else ""),
+                    where=str(self.directory),
+                    remedy="wait for it, stop it, or run under another name with --campaign NAME",
+                ) from None
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            _remove_leftovers(self.directory)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def begin(self, cell: str) -> CellWriter:
+        """A temporary directory for a cell. The caller holds the lock."""
+        directory = _temporary(self.directory, cell)
+        with storing(directory):
+            shutil.rmtree(directory, ignore_errors=True)
+            (directory / records.RAW_DIR).mkdir(parents=True)
+        return CellWriter(directory)
+
+    def commit(self, writer: CellWriter, record: CellRecord, env: Mapping[str, object]) -> Path:
+        """Store the cell under its final name, or the failed attempt in attempts/; the path. All or nothing, also when the disk is full.
+
+        A cell that is already there and was rerun on purpose moves to attempts/ first: should the power fail between the two renames, the
+        cell is missing and is run again, and the older record is still in attempts/.
+        """
+        try:
+            writer.write_json(records.CELL_FILE, record)
+            writer.write_json(records.ENV_FILE, env)
+            with storing(writer.directory):
+                write_sums(writer.directory)
+                sync_tree(writer.directory)
+            parent = self.directory / (records.ATTEMPTS_DIR if record.status == "failed" else records.CELLS_DIR)
+            with storing(parent):
+                parent.mkdir(exist_ok=True)
+                target = parent / record.cell
+                if record.status == "failed":
+                    target = self._next_attempt(record.cell)
+                elif target.exists():
+                    self._retire(target)
+                publish(writer.directory, target)
+        except BaseException:
+            self.abandon(writer)
+            raise
+        return target
+
+    def abandon(self, writer: CellWriter) -> None:
+        """Forget a cell that is being written."""
+        shutil.rmtree(writer.directory, ignore_errors=True)
+
+    def _next_attempt(self, cell: str) -> Path:
+        parent = self.directory / records.ATTEMPTS_DIR
+        numbers = [number for name, number in map(records.attempt_number, _names(parent)) if name == cell]
+        return parent / f"{cell}.{max(numbers, default=0) + 1}"
+
+    def _retire(self, target: Path) -> None:
+        (self.directory / records.ATTEMPTS_DIR).mkdir(exist_ok=True)
+        publish(target, self._next_attempt(target.name))
+
+
+def create(results: Path, record: CampaignRecord) -> CampaignStore:
+    """Create the directory of a campaign with its campaign.json. ResultsError when a campaign of that name is there."""
+    with storing(results):
+        results.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(results)
+    temporary = _temporary(results, record.campaign)
+    target = results / record.campaign
+    try:
+        with storing(temporary):
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            for name in (records.CELLS_DIR, records.ATTEMPTS_DIR):
+                (temporary / name).mkdir()
+            (temporary / records.CAMPAIGN_FILE).write_text(codec.dumps(record), encoding="utf-8")
+            sync_tree(temporary)
+            publish(temporary, target)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    return CampaignStore(target)
+
+
+def find(results: Path, campaign: str) -> CampaignStore | None:
+    """The campaign of that name, None when there is none."""
+    directory = results / campaign
+    return CampaignStore(directory) if (directory / records.CAMPAIGN_FILE).is_file() else None
+
+
+def publish(source: Path, target: Path) -> None:
+    """Rename a synced directory to a name that must be free, durably. ResultsError when it is not: results are never overwritten."""
+    if target.exists():  # rename(2) alone would replace an empty directory
+        raise ResultsError(f"{target.name!r} is already there, and results are never overwritten", where=str(target))
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise ResultsError(
+                f"{target.name!r} is already there, and results are never overwritten", where=str(target)
+            ) from None
+        raise
+    _sync(target.parent)
+    if source.parent != target.parent and source.parent.is_dir():
+        _sync(source.parent)
+
+
+def write_sums(directory: Path) -> None:
+    """SHA256SUMS over every file of a directory, in the format of sha256sum(1)."""
+    lines = [f"{digest(path)}  {path.relative_to(directory).as_posix()}\n" for path in files_of(directory)]
+    (directory / records.SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def files_of(directory: Path) -> list[Path]:
+    """Every file below a directory but its SHA256SUMS, sorted by path. ResultsError for links and names that the sums cannot hold."""
+    found = []
+    for path in sorted(directory.rglob("*")):
+        if path.is_symlink() or not (path.is_dir() or path.is_file()) or "\n" in path.name or "\\" in path.name:
+            raise ResultsError("results hold plain files with plain names only", where=str(path))
+        if path.is_file() and path != directory / records.SUMS_FILE:
+            found.append(path)
+    return found
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sync_tree(directory: Path) -> None:
+    """Sync every file and directory of a tree, the directories last."""
+    for path in sorted(directory.rglob("*"), key=lambda path: (path.is_dir(), -len(path.parts))):
+        _sync(path)
+    _sync(directory)
+
+
+@contextmanager
+def storing(where: Path) -> Iterator[None]:
+    """Turn the errors of a full or read-only file system into one that says what to do; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = _free_space(where)
+            raise MissingError(
+                "no space left to store results",
+                where=str(where),
+                why=free,
+                remedy="free some space and run the same command again; it goes on from what is complete, and nothing half-written is kept",
+            ) from None
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise MissingError(
+                "results cannot be written here", where=str(where), why=error.strerror or str(error)
+            ) from None
+        raise
+
+
+def _free_space(where: Path) -> str:
+    for directory in (where, *where.parents):
+        with suppress(OSError):
+            return f"{shutil.disk_usage(directory).free / 2**20:.0f} MiB are free on the file system of {directory}"
+    return ""
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _names(directory: Path) -> list[str]:
+    return [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
+
+
+def _temporary(parent: Path, name: str) -> Path:
+    return parent / f".tmp-{os.getpid()}-{_start_of(os.getpid())}-{name}"
+
+
+def _remove_leftovers(directory: Path) -> None:
+    """Remove temporary directories whose owner is dead; a number that another process has by now does not protect them."""
+    for name in _names(directory):
+        match = _TEMPORARY.fullmatch(name)
+        if match and _start_of(int(match[1])) != int(match[2]):
+            shutil.rmtree(directory / name, ignore_errors=True)
+
+
+def _start_of(process: int) -> int:
+    """Clock ticks from the controller's boot to the start of a process; 0 when there is no such process."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    return int(status.rpartition(")")[2].split()[19])
