@@ -1,0 +1,1 @@
+"""Hosts, guests, the emulator, Ansible runs, counters and the artifacts that they are made of. Knows nothing of campaigns."""
