@@ -7,7 +7,6 @@ the artifact file `command` holds the whole environment, so it is removed.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -200,7 +199,7 @@ def _explain(
         return error(
             f"playbook {book.name} could not be run",
             where=str(book),
-            why="\n".join(_stdout(outcome).splitlines()[-TAIL_LINES:]),
+            why="\n".join(log.read_text(errors="replace").splitlines()[-TAIL_LINES:]),
             remedy=f"Its log is {log}.",
         )
     what = "could not reach" if failure.unreachable else f"task {failure.task!r} failed on"
@@ -218,12 +217,6 @@ def _explain(
 def _relative(task_path: str) -> str:
     prefix = f"{paths.REPO}/"
     return task_path.removeprefix(prefix)
-
-
-def _stdout(outcome: Any) -> str:  # noqa: ANN401  ansible-runner has no types
-    with contextlib.suppress(OSError, AttributeError), outcome.stdout as stream:
-        return str(stream.read())
-    return ""
 
 
 def _controller_inventory(private: Path) -> Path:
