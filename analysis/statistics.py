@@ -44,6 +44,7 @@ class Ratio:
 
     n: pairs when paired, otherwise the smaller group. `low`, `high` and `p` (two-sided, against a ratio of 1) are None
     when nothing could be tested; `note` then says why. `estimate` is None when there is nothing to divide.
+    error, freedom: standard error of the logarithm and its degrees of freedom, None when not tested.
     """
 
     n: int
@@ -53,11 +54,23 @@ class Ratio:
     p: float | None
     method: Method
     note: str = ""
+    error: float | None = None
+    freedom: float | None = None
 
     @property
     def tested(self) -> bool:
         """Whether there is an interval to judge by."""
         return self.low is not None and self.high is not None
+
+    def p_beyond(self, bound: float, side: Literal["below", "above"]) -> float | None:
+        """One-sided p against a true ratio at or beyond a bound: `below` tests "ratio <= bound". None when not tested."""
+        if self.estimate is None or self.error is None or self.freedom is None or bound <= 0:
+            return None
+        distance = math.log(self.estimate) - math.log(bound)
+        distance = distance if side == "below" else -distance
+        if self.error == 0:
+            return 0.0 if distance > 0 else 1.0
+        return float(stats.t.sf(distance / self.error, self.freedom))
 
 
 def present(values: Iterable[float | None]) -> list[float]:
@@ -103,10 +116,12 @@ def centre(values: Iterable[float | None], level: float = LEVEL) -> Centre:
 def _from_logs(mean: float, error: float, freedom: float, *, n: int, method: Method, level: float) -> Ratio:
     if error == 0:
         note = "no variation between repetitions"
-        return Ratio(n, math.exp(mean), math.exp(mean), math.exp(mean), 0.0 if mean else 1.0, method, note)
+        return Ratio(
+            n, math.exp(mean), math.exp(mean), math.exp(mean), 0.0 if mean else 1.0, method, note, 0.0, freedom
+        )
     half = _t(level, freedom) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom))
-    return Ratio(n, math.exp(mean), math.exp(mean - half), math.exp(mean + half), p, method)
+    return Ratio(n, math.exp(mean), math.exp(mean - half), math.exp(mean + half), p, method, "", error, freedom)
 
 
 def _untested(treatment: Sequence[float], baseline: Sequence[float], note: str) -> Ratio:

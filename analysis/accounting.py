@@ -1,0 +1,313 @@
+"""Where the reads went: the pages that tmem returned against the sectors that were not read from disk.
+
+Every successful get of an ephemeral (cleancache) or persistent (frontswap) page replaces the read of one page, which
+is 8 sectors. So the sectors saved between a policy and the same policy with tmem should be the hypervisor's own count
+of hits × 8. What is left over is named: prefetching of what nobody asked for, and different behaviour of the guest.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis import statistics, totals
+from analysis.load import Results
+from campaigns.records import CellRecord
+from common.units import PAGE_BYTES, SECTORS_PER_PAGE
+
+EPHEMERAL, PERSISTENT = "ephemeral", "persistent"
+KINDS = (EPHEMERAL, PERSISTENT)
+DISKS = {EPHEMERAL: "xvda", PERSISTENT: "xvdb"}
+"""The guest's disk that a hit of this kind spares: the root file system, or swap."""
+
+_GUESTS_OWN = {EPHEMERAL: "cleancache_hits", PERSISTENT: "frontswap_loads"}
+
+
+@dataclass(frozen=True)
+class Account:
+    """Sectors of one pair of cells, of one guest or of all (`guest` None); `cell` None for the mean of the pairs.
+
+    sectors_control, sectors_policy: read from all disks. ephemeral_hits, persistent_hits: pages, counted by the
+    hypervisor. guest_hits: the same hits as the guest counts them. file_saved, swap_saved: sectors by disk, from the
+    samples. Any of them is None when it was not measured.
+    """
+
+    levels: str
+    policy: str
+    control: str
+    cell: str | None
+    control_cell: str | None
+    guest: str | None
+    sectors_control: float | None
+    sectors_policy: float | None
+    ephemeral_hits: float | None
+    persistent_hits: float | None
+    guest_hits: float | None
+    file_saved: float | None
+    swap_saved: float | None
+
+    @property
+    def saved(self) -> float | None:
+        """Sectors the policy did not read, compared with its control; negative when it read more."""
+        return _minus(self.sectors_control, self.sectors_policy)
+
+    @property
+    def explained(self) -> float | None:
+        """Sectors that the hits stand for."""
+        hits = _plus([self.ephemeral_hits, self.persistent_hits])
+        return None if hits is None else hits * SECTORS_PER_PAGE
+
+    @property
+    def left(self) -> float | None:
+        """Sectors saved that no hit explains; negative when there were more hits than sectors saved."""
+        return _minus(self.saved, self.explained)
+
+    @property
+    def agreement(self) -> float | None:
+        """Explained ÷ saved: 1 when the hits are the whole story. None when nothing was saved."""
+        if self.saved is None or self.explained is None or self.saved <= 0:
+            return None
+        return self.explained / self.saved
+
+
+def _plus(values: Sequence[float | None]) -> float | None:
+    return None if any(value is None for value in values) else math.fsum(value for value in values if value is not None)
+
+
+def _minus(left: float | None, right: float | None) -> float | None:
+    return None if left is None or right is None else left - right
+
+
+def base_policy(results: Results, policy: str) -> str | None:
+    """The same policy without tmem: the name with its last `+...` parts taken off until one was in the plan."""
+    name = policy
+    while "+" in name:
+        name = name.rpartition("+")[0]
+        if name in results.policies:
+            return name
+    return None
+
+
+def hits(results: Results, cell: CellRecord, guest: str, kind: str) -> float | None:
+    """Successful gets [pages] of a guest during a cell, by the hypervisor's counters: the cell's metric, else the samples."""
+    for metric in cell.metrics:
+        if metric.name == f"tmem_{kind}_hits" and metric.guest == guest and metric.value is not None:
+            return float(metric.value)
+    return results.delta(cell.cell, guest, f"tmem.{kind}.gets")
+
+
+def _metric(cell: CellRecord, name: str, guest: str) -> float | None:
+    for metric in cell.metrics:
+        if metric.name == name and metric.guest == guest:
+            return None if metric.value is None else float(metric.value)
+    return None
+
+
+def accounts(results: Results) -> list[Account]:
+    """Per pair of cells: every guest and the total; then the means over the pairs. Empty when no policy has a base."""
+    found: list[Account] = []
+    for levels in results.levels:
+        for policy in results.policies:
+            control = base_policy(results, policy)
+            if control is None:
+                continue
+            pairs = _pairs(results, policy, control, levels)
+            each = [account for above, below in pairs for account in _of_pair(results, above, below, levels)]
+            found += each
+            found += _means(each)
+    return found
+
+
+def summary(results: Results, levels: str) -> list[Account]:
+    """The total over the guests, mean of the pairs, of every policy that has a base at these levels."""
+    return [item for item in accounts(results) if item.levels == levels and item.guest is None and item.cell is None]
+
+
+def _pairs(results: Results, policy: str, control: str, levels: str) -> list[tuple[CellRecord, CellRecord]]:
+    """Cells of one block, or of one repetition when the plan is not blocked."""
+    blocked = totals.is_blocked(results, policy, control, levels)
+    below = {cell.block if blocked else cell.repetition: cell for cell in results.at(control, levels)}
+    above = {cell.block if blocked else cell.repetition: cell for cell in results.at(policy, levels)}
+    return [(above[key], below[key]) for key in sorted(above) if key in below]
+
+
+def _of_pair(results: Results, above: CellRecord, below: CellRecord, levels: str) -> list[Account]:
+    names = sorted(name for name in totals.expected_guests(results, "sectors_read", levels) if name is not None)
+    guests = []
+    for guest in names:
+        own = {kind: _metric(above, metric, guest) for kind, metric in _GUESTS_OWN.items()}
+        disks = {
+            kind: _minus(
+                results.delta(below.cell, guest, f"vbd.{disk}.sectors_read"),
+                results.delta(above.cell, guest, f"vbd.{disk}.sectors_read"),
+            )
+            for kind, disk in DISKS.items()
+        }
+        account = Account(
+            levels,
+            above.policy,
+            below.policy,
+            above.cell,
+            below.cell,
+            guest,
+            _metric(below, "sectors_read", guest),
+            _metric(above, "sectors_read", guest),
+            hits(results, above, guest, EPHEMERAL),
+            hits(results, above, guest, PERSISTENT),
+            _plus(list(own.values())),
+            disks[EPHEMERAL],
+            disks[PERSISTENT],
+        )
+        guests.append(account)
+    return [*guests, _total(guests)] if guests else []
+
+
+_FIGURES = (
+    "sectors_control",
+    "sectors_policy",
+    "ephemeral_hits",
+    "persistent_hits",
+    "guest_hits",
+    "file_saved",
+    "swap_saved",
+)
+
+
+def _total(guests: Sequence[Account]) -> Account:
+    """All guests of one pair. A figure that one guest lacks is missing in the total."""
+    sums: dict[str, Any] = {name: _plus([getattr(account, name) for account in guests]) for name in _FIGURES}
+    return dataclasses.replace(guests[0], guest=None, **sums)
+
+
+def _means(each: Sequence[Account]) -> list[Account]:
+    """Per guest and in total, the mean over the pairs that have sectors and hits; pairs that lack them are left out."""
+    found = []
+    for guest in dict.fromkeys(account.guest for account in each):
+        whole = [a for a in each if a.guest == guest and a.saved is not None and a.explained is not None]
+        if whole:
+            means: dict[str, Any] = {}
+            for name in _FIGURES:
+                added = _plus([getattr(account, name) for account in whole])
+                means[name] = None if added is None else added / len(whole)
+            found.append(dataclasses.replace(whole[0], cell=None, control_cell=None, **means))
+    return found
+
+
+def frame(items: Sequence[Account]) -> pd.DataFrame:
+    """Accounts as a table: one row each, [sectors] except hits [pages] and agreement [ratio]."""
+    columns = [field.name for field in dataclasses.fields(Account)]
+    derived = ("saved", "explained", "left", "agreement")
+    texts = {"levels", "policy", "control", "cell", "control_cell", "guest"}
+    return pd.DataFrame(
+        {
+            name: pd.Series([getattr(item, name) for item in items], dtype="string" if name in texts else "Float64")
+            for name in (*columns, *derived)
+        }
+    )
+
+
+def explain(results: Results, account: Account) -> list[str]:
+    """What the hits explain of the sectors saved and what is left, in sentences made from the figures."""
+    if account.saved is None or account.explained is None:
+        return ["The sectors read or the hits were not measured in any pair of cells, so nothing can be accounted for."]
+    lines = [
+        (
+            f"{account.policy} read {abs(account.saved):,.0f} sectors {'fewer' if account.saved >= 0 else 'more'} than {account.control}; the hypervisor counted "
+            f"{account.ephemeral_hits:,.0f} ephemeral and {account.persistent_hits:,.0f} persistent hits, which stand for "
+            f"{account.explained:,.0f} sectors ({SECTORS_PER_PAGE} per page)."
+        )
+    ]
+    if account.agreement is None:
+        lines.append("No sectors were saved, so there is no ratio: whatever the hits spared was read elsewhere.")
+    else:
+        lines.append(f"That is {account.agreement:.0%} of the sectors saved; {account.left:,.0f} sectors are left.")
+    lines += _by_disk(account) + _guest_counts(account) + _direction(account) + _memory(results, account)
+    lines += _spread(results, account)
+    return lines
+
+
+def _by_disk(account: Account) -> list[str]:
+    if account.file_saved is None or account.swap_saved is None:
+        return ["The sectors saved cannot be split into file system and swap: the samples of the disks are missing."]
+    shares = (
+        (EPHEMERAL, account.file_saved, account.ephemeral_hits),
+        (PERSISTENT, account.swap_saved, account.persistent_hits),
+    )
+    return [
+        f"On the {'file system' if kind == EPHEMERAL else 'swap'} disk ({DISKS[kind]}) {saved:,.0f} sectors were saved and "
+        f"{kind} hits stand for {pages * SECTORS_PER_PAGE:,.0f}."
+        for kind, saved, pages in shares
+        if pages is not None
+    ]
+
+
+def _guest_counts(account: Account) -> list[str]:
+    total = _plus([account.ephemeral_hits, account.persistent_hits])
+    if account.guest_hits is None or total is None:
+        return []
+    return [f"The guests themselves counted {account.guest_hits:,.0f} hits, the hypervisor {total:,.0f}."]
+
+
+def _direction(account: Account) -> list[str]:
+    """What can lie behind the rest, by its sign."""
+    if account.left is None or account.saved is None or abs(account.left) <= 0.02 * abs(account.saved):
+        return []
+    if account.left > 0:
+        return [
+            (
+                "More was saved than was hit: without tmem a miss reads a window of neighbours as well (read-ahead of files, "
+                "a cluster of pages from swap), and the part of it that nobody uses is read for nothing."
+            )
+        ]
+    return [
+        (
+            "There were more hits than sectors saved: a page that is put and got several times is several hits but may have "
+            "been one read or none without tmem, where it would have stayed in the guest, or come with a neighbour's read-ahead."
+        )
+    ]
+
+
+def _memory(results: Results, account: Account) -> list[str]:
+    """Whether the guests were of the same size under both policies, which the reads depend on."""
+    sizes = []
+    for policy in (account.control, account.policy):
+        cells = results.at(policy, account.levels)
+        guests = sorted(g for g in totals.expected_guests(results, "sectors_read", account.levels) if g is not None)
+        means = [_mean_memory(results, cell, guest) for cell in cells for guest in guests]
+        found = statistics.present(means)
+        sizes.append(math.fsum(found) / len(found) if found and len(found) == len(means) else None)
+    if sizes[0] is None or sizes[1] is None:
+        return []
+    return [
+        f"A guest had {sizes[0]:.0f} MiB on average under {account.control} and {sizes[1]:.0f} MiB under {account.policy}."
+    ]
+
+
+def _mean_memory(results: Results, cell: CellRecord, guest: str) -> float | None:
+    """Mean of a guest's memory [MiB] over the readings between its start and its end."""
+    readings = results.samples_of(cell.cell, guest, "memory")
+    end = cell.barrier.ends.get(guest, math.inf) if cell.barrier else math.inf
+    during = readings[(readings["time_s"] >= 0) & (readings["time_s"] <= end)]
+    return float(during["value"].mean()) * PAGE_BYTES / 2**20 if len(during) else None
+
+
+def _spread(results: Results, account: Account) -> list[str]:
+    """The control's own range between repetitions, the size below which a rest means nothing."""
+    quantity = totals.QUANTITIES["sectors_read"]
+    found = statistics.present(totals.values(results, quantity, account.control, account.levels).values())
+    left = account.left
+    if left is None:
+        return []
+    if len(found) < 2:
+        return ["With one repetition it is unknown how much of the rest is chance."]
+    return [
+        (
+            f"Between repetitions of {account.control} alone the sectors read differed by {max(found) - min(found):,.0f}, "
+            f"the rest that is left is {abs(left):,.0f}."
+        )
+    ]

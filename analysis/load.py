@@ -1,0 +1,309 @@
+"""A campaign's directory as tidy tables.
+
+Every planned cell is a row of `cells`, whatever became of it; `metrics` and `samples` hold complete cells only, so
+that nothing downstream can use the figures of a cell that failed or was invalid. A value that could not be read is
+missing (NA) in every table: it is never 0 and never left out of sight.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from campaigns import records
+from campaigns.records import CampaignRecord, CellRecord, PlannedCell
+from common.errors import ResultsError
+
+NOT_RUN = "not run"
+"""Status of a planned cell without a record."""
+
+KNOWN_POLICIES = ("static", "selfballoon", "selfballoon+tmem")
+"""Order of the rows of tables and figures when the experiment declares none."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """A campaign as read. Tables are sorted by the order of the plan.
+
+    records: the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
+
+    cells: cell, policy, levels, level.<factor>..., repetition, block, order, status, attempts [count], host, host_kind,
+        accelerator, skew_s [s], reason, rerun, notes, started_at, finished_at.
+    metrics: cell, policy, levels, level.<factor>..., repetition, block, guest (missing: the host), metric, unit, value.
+    samples: cell, policy, levels, repetition, time_s [s after the release], source, counter, unit, value.
+    gates: cell, policy, levels, repetition, gate, passed, observed, required, unit, reason (complete and invalid cells).
+    timings: cell, policy, levels, repetition, stage, seconds [s] (every attempted cell).
+    """
+
+    directory: Path
+    record: CampaignRecord
+    records: tuple[CellRecord, ...]
+    policies: tuple[str, ...]
+    levels: tuple[str, ...]
+    cells: pd.DataFrame
+    metrics: pd.DataFrame
+    samples: pd.DataFrame
+    gates: pd.DataFrame
+    timings: pd.DataFrame
+
+    def at(self, policy: str, levels: str) -> list[CellRecord]:
+        """The complete cells of a policy at factor levels, by repetition."""
+        found = [cell for cell in self.records if cell.policy == policy and levels_text(cell.levels) == levels]
+        return sorted(found, key=lambda cell: (cell.repetition, cell.order))
+
+    def samples_of(self, cell: str, source: str, counter: str) -> pd.DataFrame:
+        """time_s and value of one counter in one cell, by time, missing readings left out."""
+        table = self.samples
+        chosen = table[(table["cell"] == cell) & (table["source"] == source) & (table["counter"] == counter)]
+        return chosen[["time_s", "value"]].dropna().sort_values("time_s", kind="stable").astype(float)
+
+    def delta(self, cell: str, source: str, counter: str) -> float | None:
+        """By how much a counter grew from the release (the last reading before it) to the last reading.
+
+        None without two readings, and when it fell: a counter that was reset says nothing about the interval.
+        """
+        table = self.samples_of(cell, source, counter)
+        if len(table) < 2:
+            return None
+        before = table[table["time_s"] <= 0]
+        first = float(before["value"].iloc[-1] if len(before) else table["value"].iloc[0])
+        last = float(table["value"].iloc[-1])
+        return last - first if last >= first else None
+
+
+def levels_text(levels: Mapping[str, object]) -> str:
+    """Factor levels as one text: `jobs=8, swap=512 MiB`; empty without factors."""
+    return ", ".join(f"{factor}={levels[factor]}" for factor in sorted(levels))
+
+
+def load(directory: Path | str) -> Results:
+    """Read a campaign. ResultsError when a file is damaged, missing or of an unknown schema."""
+    directory = Path(directory)
+    record = records.read_campaign(directory)
+    ended = {cell.cell: cell for cell in records.read_cells(directory)}
+    attempts: dict[str, list[CellRecord]] = {}
+    for attempt in records.read_attempts(directory):
+        attempts.setdefault(attempt.cell, []).append(attempt)
+    _refuse_strangers(directory, record, [*ended, *attempts])
+    plan = sorted(record.cells, key=lambda cell: cell.order)
+    # an attempt that is `complete` was superseded by a rerun; without its successor the cell counts as not run
+    known = {cell: tried[-1] for cell, tried in attempts.items() if tried[-1].status == "failed"} | ended
+    complete = tuple(ended[cell.cell] for cell in plan if cell.cell in ended and ended[cell.cell].status == "complete")
+    return Results(
+        directory=directory,
+        record=record,
+        records=complete,
+        policies=_policies(record, plan),
+        levels=tuple(dict.fromkeys(levels_text(cell.levels) for cell in sorted(plan, key=_natural))),
+        cells=_cells(plan, known, attempts, ended),
+        metrics=_metrics(plan, complete),
+        samples=_samples(directory, complete),
+        gates=_gates([known[cell.cell] for cell in plan if cell.cell in known]),
+        timings=_timings([known[cell.cell] for cell in plan if cell.cell in known]),
+    )
+
+
+def _refuse_strangers(directory: Path, record: CampaignRecord, names: Sequence[str]) -> None:
+    planned = {cell.cell for cell in record.cells}
+    for name in names:
+        if name not in planned:
+            raise ResultsError(
+                f"cell {name!r} is not in the campaign's plan",
+                where=str(directory / records.CELLS_DIR / name),
+                why="it was copied here from another campaign, or campaign.json was",
+                remedy="./inv results.verify; then move the directory away",
+            )
+
+
+def _natural(cell: PlannedCell) -> tuple[tuple[str, float, str], ...]:
+    """Sorts levels by number where they start with one, so that 16 comes after 8."""
+    keys = []
+    for factor in sorted(cell.levels):
+        text = str(cell.levels[factor])
+        try:
+            number = float(text.split(maxsplit=1)[0])
+        except (ValueError, IndexError):
+            number = 0.0
+        keys.append((factor, number, text))
+    return tuple(keys)
+
+
+def _policies(record: CampaignRecord, plan: Sequence[PlannedCell]) -> tuple[str, ...]:
+    """The policies of the plan in the order the experiment declares them: the plan's own order is random."""
+    planned = {cell.policy for cell in plan}
+    declared = record.experiment.get("policies")
+    names: list[str] = []
+    if isinstance(declared, list | tuple):
+        names = [item if isinstance(item, str) else str(item.get("name")) for item in declared if item]
+    elif isinstance(declared, Mapping):
+        names = [str(name) for name in declared]
+    order = dict.fromkeys([*names, *KNOWN_POLICIES, *sorted(planned)])
+    return tuple(name for name in order if name in planned)
+
+
+def _key(cell: PlannedCell | CellRecord) -> dict[str, Any]:
+    return {
+        "cell": cell.cell,
+        "policy": cell.policy,
+        "levels": levels_text(cell.levels),
+        "repetition": cell.repetition,
+    }
+
+
+def _level_columns(cell: PlannedCell | CellRecord) -> dict[str, str]:
+    return {f"level.{factor}": str(cell.levels[factor]) for factor in sorted(cell.levels)}
+
+
+_TYPES = {
+    "repetition": "int64",
+    "block": "int64",
+    "order": "int64",
+    "attempts": "int64",
+    "passed": "bool",
+    "value": "Float64",
+    "observed": "Float64",
+    "required": "Float64",
+    "seconds": "Float64",
+    "skew_s": "Float64",
+    "time_s": "float64",
+}
+
+
+def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
+    """A data frame with these columns in this order and one type per column; None is NA. Works without rows."""
+    frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=_type(name)) for name in columns})
+    return frame[list(columns)]
+
+
+def _type(column: str) -> str:
+    return _TYPES.get(column, "string")
+
+
+def _cells(
+    plan: Sequence[PlannedCell],
+    known: Mapping[str, CellRecord],
+    attempts: Mapping[str, Sequence[CellRecord]],
+    ended: Mapping[str, CellRecord],
+) -> pd.DataFrame:
+    rows = []
+    for cell in plan:
+        row = {**_key(cell), **_level_columns(cell), "block": cell.block, "order": cell.order, "status": NOT_RUN}
+        row["attempts"] = len(attempts.get(cell.cell, ())) + (cell.cell in ended)
+        if (found := known.get(cell.cell)) is not None:
+            row |= {
+                "status": found.status,
+                "host": found.host,
+                "host_kind": found.host_kind,
+                "accelerator": found.accelerator,
+                "skew_s": found.barrier.skew_seconds if found.barrier else None,
+                "reason": _reason(found),
+                "rerun": found.failure.rerun if found.failure else None,
+                "notes": "; ".join(found.notes) or None,
+                "started_at": found.started_at,
+                "finished_at": found.finished_at,
+            }
+        rows.append(row)
+    columns = ["cell", "policy", "levels", *_factors(plan), "repetition", "block", "order", "status", "attempts"]
+    columns += ["host", "host_kind", "accelerator", "skew_s", "reason", "rerun", "notes", "started_at", "finished_at"]
+    return table(rows, columns)
+
+
+def _factors(plan: Sequence[PlannedCell]) -> list[str]:
+    return sorted({f"level.{factor}" for cell in plan for factor in cell.levels})
+
+
+def _reason(cell: CellRecord) -> str | None:
+    """Why a cell does not count, in one line."""
+    if cell.failure:
+        return f"{cell.failure.kind} in {cell.failure.stage}: {cell.failure.message.splitlines()[0]}"
+    missed = [
+        f"gate {gate.name}: {_figure(gate.observed)} {gate.unit}, required {_figure(gate.required)}"
+        for gate in cell.gates
+        if not gate.passed
+    ]
+    return "; ".join(missed) or None
+
+
+def _figure(value: float | None) -> str:
+    return "not readable" if value is None else f"{value:g}"
+
+
+def _metrics(plan: Sequence[PlannedCell], complete: Sequence[CellRecord]) -> pd.DataFrame:
+    rows = [
+        _key(cell)
+        | _level_columns(cell)
+        | {
+            "block": cell.block,
+            "guest": metric.guest,
+            "metric": metric.name,
+            "unit": metric.unit,
+            "value": metric.value,
+        }
+        for cell in complete
+        for metric in sorted(cell.metrics, key=lambda metric: (metric.name, metric.guest or ""))
+    ]
+    columns = ["cell", "policy", "levels", *_factors(plan), "repetition", "block", "guest", "metric", "unit", "value"]
+    return table(rows, columns)
+
+
+def _samples(directory: Path, complete: Sequence[CellRecord]) -> pd.DataFrame:
+    """All samples. A cell without the file has none, which the figures say; a damaged file is an error."""
+    columns = ["cell", "policy", "levels", "repetition", *records.SAMPLE_COLUMNS]
+    frames = [table([], columns)]
+    for cell in complete:
+        path = directory / records.CELLS_DIR / cell.cell / records.SAMPLES_FILE
+        if not path.is_file():
+            continue
+        frame = _read_samples(path)
+        for name, value in _key(cell).items():
+            frame[name] = pd.Series(value, index=frame.index, dtype=_type(name))
+        order = ["time_s", "source", "counter"]
+        frames.append(frame.sort_values(order, kind="stable")[columns])
+    filled = [frame for frame in frames if len(frame)] or frames
+    return pd.concat(filled, ignore_index=True)
+
+
+def _read_samples(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8")
+        if tuple(frame.columns) != records.SAMPLE_COLUMNS:
+            raise ValueError(f"columns {', '.join(frame.columns)}; expected {', '.join(records.SAMPLE_COLUMNS)}")
+        if frame[["time_s", "source", "counter", "unit"]].isna().any(axis=None):
+            raise ValueError("a row lacks its time, source, counter or unit")
+        return frame.astype({name: _type(name) for name in records.SAMPLE_COLUMNS})
+    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+        raise ResultsError(
+            "the samples of a cell cannot be read",
+            where=str(path),
+            why=str(error),
+            remedy="./inv results.verify; a damaged cell directory can be moved away and the campaign resumed",
+        ) from None
+
+
+def _gates(cells: Sequence[CellRecord]) -> pd.DataFrame:
+    rows = [
+        _key(cell)
+        | {
+            "gate": gate.name,
+            "passed": gate.passed,
+            "observed": gate.observed,
+            "required": gate.required,
+            "unit": gate.unit,
+            "reason": gate.reason,
+        }
+        for cell in cells
+        for gate in cell.gates
+    ]
+    return table(rows, [*_KEY, "gate", "passed", "observed", "required", "unit", "reason"])
+
+
+def _timings(cells: Sequence[CellRecord]) -> pd.DataFrame:
+    rows = [_key(cell) | {"stage": stage, "seconds": value} for cell in cells for stage, value in cell.timings.items()]
+    return table(rows, [*_KEY, "stage", "seconds"])
+
+
+_KEY = ("cell", "policy", "levels", "repetition")
