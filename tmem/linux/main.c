@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Xen transcendent memory for Linux guests: cleancache and frontswap back ends, self-ballooning
+ * and self-shrinking.
+ *
+ * The kernel cannot take a back end back, so there is no module_exit: once loaded, the module
+ * stays.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/errno.h>
+#include <linux/init.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/printk.h>
+
+#include <xen/xen.h>
+
+#include "tmem.h"
+
+/* A back end that the kernel has no hooks for is off by default, and refused when asked for. */
+static bool cleancache = IS_ENABLED(CONFIG_CLEANCACHE);
+module_param(cleancache, bool, 0444);
+MODULE_PARM_DESC(cleancache, "Keep clean file pages that Linux evicts in Xen (default: true)");
+
+static bool frontswap = IS_ENABLED(CONFIG_FRONTSWAP);
+module_param(frontswap, bool, 0444);
+MODULE_PARM_DESC(frontswap, "Keep swapped pages in Xen (default: true)");
+
+static bool selfballooning = true;
+module_param(selfballooning, bool, 0444);
+MODULE_PARM_DESC(selfballooning, "Size the guest by what its processes have committed (default: true)");
+
+static bool selfshrinking = true;
+module_param(selfshrinking, bool, 0444);
+MODULE_PARM_DESC(selfshrinking, "Bring pages back from frontswap when there is room (default: true)");
+
+static int __init check_kernel(void)
+{
+	if (cleancache && !IS_ENABLED(CONFIG_CLEANCACHE)) {
+		pr_err("cleancache=1, but this kernel has no cleancache\n");
+		return -EOPNOTSUPP;
+	}
+	if (frontswap && !IS_ENABLED(CONFIG_FRONTSWAP)) {
+		pr_err("frontswap=1, but this kernel has no frontswap\n");
+		return -EOPNOTSUPP;
+	}
+	if (selfballooning && !IS_ENABLED(CONFIG_XEN_BALLOON)) {
+		pr_err("selfballooning=1, but this kernel has no Xen balloon driver\n");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int __init check_xen(void)
+{
+	int rc;
+
+	if (!cleancache && !frontswap)
+		return 0;
+	rc = tmem_probe();
+	if (rc) {
+		/*
+		 * Going on without would be another memory policy than the one that was asked
+		 * for.
+		 */
+		pr_err("%s (%d); for self-ballooning alone, load with cleancache=0 frontswap=0\n",
+		       rc == -ENOSYS ? "this Xen has no tmem" :
+				       "tmem is off in this Xen (its command line lacks \"tmem\")",
+		       rc);
+		return -ENODEV;
+	}
+	return 0;
+}
+
+static int __init tmem_init(void)
+{
+	bool resizing;
+	int rc;
+
+	if (!xen_domain()) {
+		pr_err("this is no Xen guest\n");
+		return -ENODEV;
+	}
+	if (!frontswap && selfshrinking) {
+		pr_info("selfshrinking needs frontswap: off\n");
+		selfshrinking = false;
+	}
+	if (!cleancache && !frontswap && !selfballooning) {
+		pr_info("everything is switched off\n");
+		return 0;
+	}
+	rc = check_kernel();
+	if (rc)
+		return rc;
+	rc = check_xen();
+	if (rc)
+		return rc;
+
+	/* Registering comes last, as it is for good; so what can fail is done before. */
+	resizing = IS_ENABLED(CONFIG_XEN_BALLOON);
+	if (resizing) {
+		rc = tmem_selfballoon_prepare(selfballooning, selfshrinking, frontswap);
+		if (rc)
+			return rc;
+	}
+	if (cleancache) {
+		rc = tmem_cleancache_register();
+		if (rc) {
+			pr_err("cleancache already has another back end (%d)\n", rc);
+			if (resizing)
+				tmem_selfballoon_abandon();
+			return rc;
+		}
+	}
+	if (frontswap)
+		tmem_frontswap_register();
+	if (resizing)
+		tmem_selfballoon_start();
+	tmem_stats_init();
+	pr_info("cleancache %s, frontswap %s, self-ballooning %s, self-shrinking %s\n",
+		cleancache ? "on" : "off", frontswap ? "on" : "off",
+		selfballooning ? "on" : "off", selfshrinking ? "on" : "off");
+	return 0;
+}
+module_init(tmem_init);
+
+MODULE_DESCRIPTION("Xen transcendent memory: cleancache, frontswap, self-ballooning");
+MODULE_LICENSE("GPL");

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * debugfs tmem/counters: what was asked of Xen and how it was answered, one count a line.
+ *
+ * Cycles are not counted here. Xen counts them per guest, and where it emulates the time stamp
+ * counter a reading costs a trap, which is more than some of the operations.
+ */
+#include <linux/cpumask.h>
+#include <linux/debugfs.h>
+#include <linux/kernel.h>
+#include <linux/module.h>
+#include <linux/seq_file.h>
+
+#include "tmem.h"
+
+static const char * const kinds[TMEM_KINDS] = {
+	[TMEM_EPHEMERAL] = "ephemeral",
+	[TMEM_PERSISTENT] = "persistent",
+};
+
+static const char * const verbs[TMEM_VERBS] = {
+	[TMEM_VERB_PUT] = "put",
+	[TMEM_VERB_GET] = "get",
+	[TMEM_VERB_FLUSH_PAGE] = "flush_page",
+	[TMEM_VERB_FLUSH_OBJECT] = "flush_object",
+};
+
+static const char * const outcomes[TMEM_OUTCOMES] = {
+	[TMEM_DONE] = "done",
+	[TMEM_MISSED] = "missed",
+	[TMEM_NO_MEMORY] = "no_memory",
+	[TMEM_FROZEN] = "frozen",
+	[TMEM_FAILED] = "failed",
+};
+
+static bool possible(unsigned int verb, unsigned int outcome)
+{
+	switch (outcome) {
+	case TMEM_MISSED:
+		return verb == TMEM_VERB_GET;
+	case TMEM_NO_MEMORY:
+		return verb != TMEM_VERB_GET;
+	default:
+		return true;
+	}
+}
+
+static u64 total(unsigned int kind, unsigned int verb, unsigned int outcome)
+{
+	unsigned int cpu;
+	u64 sum = 0;
+
+	for_each_possible_cpu(cpu)
+		sum += per_cpu(tmem_counters, cpu).count[kind][verb][outcome];
+	return sum;
+}
+
+static int counters_show(struct seq_file *file, void *unused)
+{
+	unsigned int kind, verb, outcome;
+
+	for (kind = 0; kind < TMEM_KINDS; kind++)
+		for (verb = 0; verb < TMEM_VERBS; verb++)
+			for (outcome = 0; outcome < TMEM_OUTCOMES; outcome++)
+				if (possible(verb, outcome))
+					seq_printf(file, "%s.%s.%s %llu\n", kinds[kind],
+						   verbs[verb], outcomes[outcome],
+						   total(kind, verb, outcome));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(counters);
+
+void tmem_stats_init(void)
+{
+	debugfs_create_file("counters", 0444, debugfs_create_dir("tmem", NULL), NULL,
+			    &counters_fops);
+}
