@@ -1,0 +1,212 @@
+"""Inventories: the Ansible YAML files that say what a lab is, read and checked before anything is touched.
+
+Ansible itself reads the same files, so its own structure (groups, hosts, vars, children) and its `ansible_*` variables are as usual. What the lab needs
+are `lab_*` variables of the hosts in the group `xen_hosts`; an unknown one is refused with a suggestion, because a misspelt throttle
+would otherwise silently be none.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from common.errors import InvalidFileError
+from common.units import parse_size
+
+GROUP = "xen_hosts"
+AnsibleValue = Any
+
+_ANSIBLE = re.compile(r"(ansible|xen_host|build)_\w+")
+"""Variables that are not the lab's: Ansible's own, and those of the roles."""
+
+
+def _bytes(value: object) -> object:
+    """Bytes of a quantity such as `4 MiB`; None for `none`."""
+    return None if value in ("none", None) else parse_size(value)
+
+
+def _count(value: object) -> object:
+    return None if value == "none" else value
+
+
+def _port(value: object) -> object:
+    return None if value == "auto" else value
+
+
+Size = Annotated[int, BeforeValidator(_bytes)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Emulated(_Model):
+    """An emulated host as declared. disk_iops: requests per second of each drive; disk_bandwidth: bytes per second; None is no limit."""
+
+    kind: Literal["emulated"]
+    accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    cpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,=+-]+$")] | None = None
+    disk_iops: Annotated[Annotated[int, Field(ge=10, le=1_000_000)] | None, BeforeValidator(_count)] = 200
+    disk_bandwidth: Annotated[Annotated[int, Field(ge=65536)] | None, BeforeValidator(_bytes)] = 4 * 2**20
+    ssh_port: Annotated[Annotated[int, Field(ge=1024, le=65535)] | None, BeforeValidator(_port)] = None
+
+
+class GuestDisks(_Model):
+    """Block devices of a physical host that one guest may use."""
+
+    root: Annotated[str, Field(pattern=r"^/dev/\S+$")]
+    swap: Annotated[str, Field(pattern=r"^/dev/\S+$")]
+
+
+class Physical(_Model):
+    """A physical host as declared. dom0_memory in bytes."""
+
+    kind: Literal["physical"]
+    guest_disks: Annotated[list[GuestDisks], Field(min_length=1)]
+    dom0_memory: Size
+
+
+@dataclass(frozen=True)
+class HostEntry:
+    """One host of an inventory. connection: its `ansible_*` variables, which say how a physical host is reached."""
+
+    name: str
+    settings: Emulated | Physical
+    connection: Mapping[str, AnsibleValue]
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """A lab as declared. The lab's name is the file's, without its suffix."""
+
+    name: str
+    path: Path
+    hosts: tuple[HostEntry, ...]
+
+
+def load(path: Path) -> Inventory:
+    """Read and check an inventory. InvalidFileError names file, key, and what was probably meant."""
+    import yaml
+
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        near = ", ".join(sorted(str(each) for each in path.parent.glob("*.yml"))) or "none in that folder"
+        raise InvalidFileError("there is no such inventory", where=str(path), remedy=f"Inventories: {near}.") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidFileError("the inventory cannot be read", where=str(path), why=str(error)) from error
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", path.stem):
+        raise InvalidFileError(
+            "the inventory's file name cannot name a lab",
+            where=str(path),
+            remedy="Use small letters, digits, dots and hyphens.",
+        )
+    hosts = _hosts(path, data)
+    entries = tuple(_entry(path, name, variables) for name, variables in hosts.items())
+    _unique_ports(path, entries)
+    return Inventory(path.stem, path, entries)
+
+
+def _hosts(path: Path, data: object) -> dict[str, dict[str, AnsibleValue]]:
+    """Host name -> merged variables (group's, then host's) of the group xen_hosts, which may stand alone or below `all`."""
+    if not isinstance(data, dict):
+        raise InvalidFileError(
+            "the inventory is not a mapping of groups", where=str(path), remedy=f"Begin with `{GROUP}:`."
+        )
+    shared: dict[str, AnsibleValue] = {}
+    groups: dict[str, Any] = dict(data)
+    if "all" in groups:
+        everything = _mapping(path, "all", groups.pop("all"))
+        _known(path, "all", everything, {"vars", "children", "hosts"})
+        shared.update(_mapping(path, "all.vars", everything.get("vars")))
+        groups.update(_mapping(path, "all.children", everything.get("children")))
+    _known(path, "", groups, {GROUP, "all"})
+    if GROUP not in groups:
+        raise InvalidFileError(
+            f"the inventory has no group {GROUP}", where=str(path), remedy=f"List its hosts below `{GROUP}: hosts:`."
+        )
+    group = _mapping(path, GROUP, groups[GROUP])
+    _known(path, GROUP, group, {"hosts", "vars"})
+    shared.update(_mapping(path, f"{GROUP}.vars", group.get("vars")))
+    hosts = _mapping(path, f"{GROUP}.hosts", group.get("hosts"))
+    if not hosts:
+        raise InvalidFileError(f"the group {GROUP} has no hosts", where=f"{path}, key {GROUP}.hosts")
+    return {name: shared | _mapping(path, f"{GROUP}.hosts.{name}", variables) for name, variables in hosts.items()}
+
+
+def _entry(path: Path, name: str, variables: Mapping[str, AnsibleValue]) -> HostEntry:
+    where = f"{path}, key {GROUP}.hosts.{name}"
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
+        raise InvalidFileError("a host's name must be small letters, digits and hyphens", where=where)
+    kind = variables.get("lab_kind")
+    models: dict[object, type[Emulated | Physical]] = {"emulated": Emulated, "physical": Physical}
+    model = models.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        raise InvalidFileError(f"lab_kind is {kind!r}", where=f"{where}.lab_kind", remedy="Say emulated or physical.")
+    known = {f"lab_{field}" for field in model.model_fields}
+    ours: dict[str, AnsibleValue] = {}
+    for key, value in variables.items():
+        if key in known:
+            ours[key.removeprefix("lab_")] = value
+        elif not _ANSIBLE.fullmatch(str(key)):
+            raise _unknown(
+                path,
+                f"{GROUP}.hosts.{name}",
+                str(key),
+                known,
+                f"an {kind} host's" if kind == "emulated" else "a physical host's",
+            )
+    try:
+        settings = model.model_validate(ours)
+    except ValidationError as error:
+        first = error.errors()[0]
+        location = ".".join(str(part) for part in first["loc"])
+        raise InvalidFileError(
+            f"lab_{location} has no usable value",
+            where=f"{where}.lab_{location}",
+            why=f"{first['msg']}; it is {first.get('input')!r}",
+        ) from None
+    connection = {key: value for key, value in variables.items() if str(key).startswith("ansible_")}
+    return HostEntry(name, settings, connection)
+
+
+def _mapping(path: Path, key: str, value: object) -> dict[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidFileError("this is no mapping", where=f"{path}, key {key}", why=f"it is {value!r}")
+    return value
+
+
+def _known(path: Path, key: str, data: Mapping[str, object], known: set[str]) -> None:
+    for each in data:
+        if each not in known:
+            raise _unknown(path, key, str(each), known, key or "an inventory's")
+
+
+def _unknown(path: Path, key: str, name: str, known: set[str], of: str) -> InvalidFileError:
+    near = difflib.get_close_matches(name, sorted(known), n=1)
+    return InvalidFileError(
+        f"unknown key {name}",
+        where=f"{path}, key {f'{key}.{name}' if key else name}",
+        remedy=(f"Did you mean {near[0]}? " if near else "") + f"Keys known here ({of}): {', '.join(sorted(known))}.",
+    )
+
+
+def _unique_ports(path: Path, entries: tuple[HostEntry, ...]) -> None:
+    taken: dict[int, str] = {}
+    for entry in entries:
+        port = entry.settings.ssh_port if isinstance(entry.settings, Emulated) else None
+        if port is not None and port in taken:
+            raise InvalidFileError(
+                f"two hosts have the SSH port {port}",
+                where=f"{path}, keys {GROUP}.hosts.{taken[port]}.lab_ssh_port and {GROUP}.hosts.{entry.name}.lab_ssh_port",
+            )
+        if port is not None:
+            taken[port] = entry.name
