@@ -1,0 +1,68 @@
+"""What each artifact is made of, declared: adding an artifact is adding a Recipe here and a role playbooks/roles/NAME.
+
+playbooks/build.yml runs the role's tasks/main.yml on the controller, then the roles of `inside` in the image tree that it left in
+build_root (through a chroot connection), then its tasks/pack.yml if it has one. The role writes its outputs to build_out; what it
+leaves there beside them (a tree, packages.tsv) is kept too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One artifact. Everything named here goes into its key, so that a change of any of it builds it anew.
+
+    name: also its role's. outputs: files of build_out. seconds: a cold build on two idle cores, for plans and remaining time.
+    sources: archives ("xen", "linux"). requires: artifacts. trees: folders and files of the checkout. inside: roles, or role:tasks, applied in the image.
+    roles: other roles that its own includes. lab_key: the image is opened by the lab's key pair.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+    seconds: float
+    sources: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    lab_key: bool = False
+
+
+_ALL = (
+    Recipe("toolchain", ("root.tar",), 60),
+    Recipe("linux", ("vmlinuz", "config", "System.map", "modules.tar", "headers.tar"), 250, ("linux",), ("toolchain",)),
+    Recipe(
+        "host_image",
+        ("host.qcow2", "vmlinuz", "initrd.img"),
+        120,
+        inside=("xen_host", "host_image:configure"),
+        roles=("ext4_image",),
+        lab_key=True,
+    ),
+    Recipe("xen", ("xen.elf32", "xen.gz", "xen.config"), 90, ("xen",), ("toolchain",), ("tmem/xen",)),
+    Recipe("guest_root", ("root.tar",), 90, ("linux",), ("toolchain",)),
+    Recipe("tmemctl", ("tmemctl",), 10, requires=("toolchain",), trees=("tmem/tmemctl",)),
+    Recipe(
+        "guest_kernel",
+        ("vmlinuz", "config", "System.map", "modules.tar"),
+        20,
+        requires=("toolchain", "linux"),
+        trees=("tmem/linux",),
+    ),
+    Recipe(
+        "guest_image",
+        ("guest.qcow2",),
+        45,
+        requires=("guest_root", "guest_kernel"),
+        roles=("ext4_image",),
+        lab_key=True,
+    ),
+)
+
+RECIPES = {recipe.name: recipe for recipe in _ALL}
+"""By name, in the order in which they are started when nothing else decides."""
+
+PUBLISHED = ("xen", "guest_kernel", "tmemctl", "guest_image", "host_image")
+"""What a lab needs; the others are steps on the way."""

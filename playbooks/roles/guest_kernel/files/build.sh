@@ -1,0 +1,11 @@
+#!/bin/sh
+# build.sh JOBS: build the driver in /mnt/build/tmem against /mnt/build/headers, and add it to the kernel's modules. Runs in the build root.
+set -eu
+jobs=$1
+headers=/mnt/build/headers
+stage=/mnt/build/stage
+make -s -C "$headers" M=/mnt/build/tmem -j"$jobs" modules
+version=$(cat "$headers/include/config/kernel.release")
+install -D -m 0644 /mnt/build/tmem/tmem.ko "$stage/lib/modules/$version/extra/tmem.ko"
+depmod -b "$stage" -F /mnt/build/System.map -e "$version"
+tar -C "$stage" --sort=name --owner=0 --group=0 --numeric-owner -cf /mnt/out/modules.tar lib
