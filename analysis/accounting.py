@@ -225,7 +225,9 @@ def explain(results: Results, account: Account) -> list[str]:
     if account.agreement is None:
         lines.append("No sectors were saved, so there is no ratio: whatever the hits spared was read elsewhere.")
     else:
-        lines.append(f"That is {account.agreement:.0%} of the sectors saved; {account.left:,.0f} sectors are left.")
+        lines.append(
+            f"That is {100 * account.agreement:.0f} % of the sectors saved; {account.left:,.0f} sectors are left."
+        )
     lines += _by_disk(account) + _guest_counts(account) + _direction(account) + _memory(results, account)
     lines += _spread(results, account)
     return lines

@@ -90,8 +90,8 @@ def _decide(results: Results, verdict: Verdict, p_adjusted: float | None) -> Ver
     if verdict.leaning and p_adjusted is not None and p_adjusted < ALPHA:
         word = verdict.leaning
     decided = dataclasses.replace(verdict, verdict=word, p_adjusted=p_adjusted)
-    reason = _reason(results, decided)
-    return dataclasses.replace(decided, reason=reason, wording=_wording(results, decided))
+    decided = dataclasses.replace(decided, reason=_reason(results, decided))
+    return dataclasses.replace(decided, wording=_wording(results, decided))
 
 
 def _reason(results: Results, verdict: Verdict) -> str:
@@ -126,7 +126,7 @@ def format_ratio(ratio: statistics.Ratio) -> str:
         return f"no ratio ({ratio.note or 'nothing to divide by'})"
     if ratio.low is None or ratio.high is None:
         return f"{ratio.estimate:.3g} (n = {ratio.n}; {ratio.note})"
-    return f"{ratio.estimate:.3g} ({statistics.LEVEL:.0%} interval {ratio.low:.3g} to {ratio.high:.3g}, n = {ratio.n})"
+    return f"{ratio.estimate:.3g} ({100 * statistics.LEVEL:.0f} % interval {ratio.low:.3g} to {ratio.high:.3g}, n = {ratio.n})"
 
 
 def published(claim: Claim) -> str:

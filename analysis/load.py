@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -57,21 +58,30 @@ class Results:
 
     def samples_of(self, cell: str, source: str, counter: str) -> pd.DataFrame:
         """time_s and value of one counter in one cell, by time, missing readings left out."""
-        table = self.samples
-        chosen = table[(table["cell"] == cell) & (table["source"] == source) & (table["counter"] == counter)]
-        return chosen[["time_s", "value"]].dropna().sort_values("time_s", kind="stable").astype(float)
+        found = self._series.get((cell, source, counter))
+        return table([], ("time_s", "value")).astype(float) if found is None else found
+
+    @cached_property
+    def _series(self) -> dict[tuple[str, str, str], pd.DataFrame]:
+        """(cell, source, counter) -> its readings: the table is long, and figures ask many times."""
+        there = self.samples.dropna(subset=["value"]).sort_values("time_s", kind="stable")
+        groups = there.groupby(["cell", "source", "counter"], sort=False)
+        return {
+            (str(cell), str(source), str(counter)): group[["time_s", "value"]].astype(float)
+            for (cell, source, counter), group in groups
+        }
 
     def delta(self, cell: str, source: str, counter: str) -> float | None:
         """By how much a counter grew from the release (the last reading before it) to the last reading.
 
         None without two readings, and when it fell: a counter that was reset says nothing about the interval.
         """
-        table = self.samples_of(cell, source, counter)
-        if len(table) < 2:
+        readings = self.samples_of(cell, source, counter)
+        if len(readings) < 2:
             return None
-        before = table[table["time_s"] <= 0]
-        first = float(before["value"].iloc[-1] if len(before) else table["value"].iloc[0])
-        last = float(table["value"].iloc[-1])
+        before = readings[readings["time_s"] <= 0]
+        first = float(before["value"].iloc[-1] if len(before) else readings["value"].iloc[0])
+        last = float(readings["value"].iloc[-1])
         return last - first if last >= first else None
 
 

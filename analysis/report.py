@@ -1,0 +1,300 @@
+"""What a campaign says, for people: rows for the terminal, one paragraph in words, verdicts, and `report.md`.
+
+Every figure in it comes from `load`, `totals`, `accounting` and `claims`; this module only finds the words. The report
+holds no time of its own making: the same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from analysis import accounting, claims, figures, outputs, panels, rates, statistics, style, tables, totals
+from analysis.accounting import Account
+from analysis.claims import Verdict
+from analysis.load import Results, load
+
+REPORT_FILE = "report.md"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a task prints. columns and rows: a table of texts, a row per policy (and factor levels); "–" is a missing value.
+
+    figures, tables: paths of what was written; figures is empty when no cell is complete. report: path of report.md.
+    """
+
+    campaign: str
+    host: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    paragraph: str
+    verdicts: tuple[Verdict, ...]
+    figures: tuple[Path, ...]
+    tables: tuple[Path, ...]
+    report: Path
+
+
+MISSING = "–"
+
+_SHOWN: Mapping[str, str] = {
+    "sectors_read": "sectors read",
+    "sectors_written": "sectors written",
+    "wall_seconds": "wall time [s]",
+    "vcpu_seconds": "vCPU seconds [s]",
+    "major_faults": "major faults",
+}
+
+
+def summarise(campaign_dir: Path | str) -> Summary:
+    """Write tables, figures and report.md of a campaign, and return what to print. ResultsError when it cannot be read."""
+    results = load(campaign_dir)
+    verdicts = tuple(claims.judge(results))
+    columns, rows = summary_table(results)
+    written = tables.write_all(results)
+    drawn = figures.draw_all(results) if results.records else []
+    report = results.directory / REPORT_FILE
+    text = markdown(results, verdicts, [path.relative_to(results.directory) for path in drawn])
+    tables.replace(report, text.encode())
+    return Summary(
+        campaign=results.record.campaign,
+        host=figures.host_line(results),
+        columns=columns,
+        rows=rows,
+        paragraph=paragraph(results),
+        verdicts=verdicts,
+        figures=tuple(drawn),
+        tables=tuple(written),
+        report=report,
+    )
+
+
+def summary_table(results: Results) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Columns and rows of the summary: per policy the mean over its complete cells, and the ratio to the control."""
+    control = totals.control_of(results)
+    factors = len(results.levels) > 1 or bool(results.levels and results.levels[0])
+    columns = ("policy", *(("levels",) if factors else ()), "cells", *_SHOWN.values(), "tmem hit rate")
+    rows = []
+    for levels in results.levels:
+        for policy in results.policies:
+            planned = sum(
+                1
+                for name, at in zip(results.cells["policy"], results.cells["levels"], strict=True)
+                if (name, at) == (policy, levels)
+            )
+            row = [policy, *((levels,) if factors else ()), f"{len(results.at(policy, levels))} of {planned}"]
+            row += [_value(results, name, policy, control, levels) for name in _SHOWN]
+            rows.append((*row, _hit_rate(results, policy, levels)))
+    return columns, tuple(rows)
+
+
+def _value(results: Results, name: str, policy: str, control: str, levels: str) -> str:
+    quantity = totals.QUANTITIES[name]
+    centre = statistics.centre(totals.values(results, quantity, policy, levels).values())
+    if centre.mean is None:
+        return MISSING
+    text = panels.number(centre.mean)
+    if policy == control:
+        return text
+    ratio = totals.ratio_of(results, quantity.metrics, quantity.how, treatment=policy, control=control, levels=levels)
+    return f"{text} ({ratio.estimate:.2f}×)" if ratio.estimate is not None else text
+
+
+def _hit_rate(results: Results, policy: str, levels: str) -> str:
+    found = [r for r in rates.hit_rates(results) if (r.policy, r.levels) == (policy, levels) and r.rate is not None]
+    texts = []
+    for kind in accounting.KINDS:
+        mine = [r for r in found if r.kind == kind]
+        gets, tried = sum(r.gets or 0 for r in mine), sum(r.gets_tried or 0 for r in mine)
+        if tried:
+            texts.append(f"{style.percent(gets / tried)} {kind}")
+    return ", ".join(texts) or MISSING
+
+
+def paragraph(results: Results) -> str:
+    """What was compared, what came out, how sure that is, and on what kind of machine. One paragraph."""
+    counts = results.cells["status"].value_counts()
+    guests = {len(rates.guests(results, levels)) for levels in results.levels} - {0}
+    number = " or ".join(str(count) for count in sorted(guests))
+    sentences = [
+        f"Campaign {results.record.campaign} of experiment {results.record.name} compared {len(results.policies)} memory "
+        f"policies ({', '.join(results.policies)})"
+        + (f" with {number} guests" if number else "")
+        + f"; {counts.get('complete', 0)} of {len(results.cells)} cells are complete."
+    ]
+    if not results.records:
+        return " ".join([*sentences, "Nothing can be said yet."])
+    for levels in results.levels:
+        said = [*_outcome(results, levels), *_accounted(results, levels)]
+        if said and levels:
+            said[0] = f"At {levels}: {said[0]}"
+        sentences += said
+    if claims.emulated(results):
+        accelerators = sorted(
+            {cell.accelerator or "unknown" for cell in results.records if cell.host_kind == "emulated"}
+        )
+        sentences.append(
+            f"The host was emulated ({', '.join(accelerators)}): the counters are real, but every time is the emulated "
+            "machine's and says nothing about real hardware."
+        )
+    return " ".join(sentences)
+
+
+def _outcome(results: Results, levels: str) -> list[str]:
+    control = totals.control_of(results)
+    sentences = []
+    for policy in results.policies:
+        if policy == control or not results.at(policy, levels):
+            continue
+        parts = []
+        for name, verb in (
+            ("sectors_read", "sectors read"),
+            ("sectors_written", "sectors written"),
+            ("wall_seconds", "wall time"),
+        ):
+            quantity = totals.QUANTITIES[name]
+            ratio = totals.ratio_of(
+                results, quantity.metrics, quantity.how, treatment=policy, control=control, levels=levels
+            )
+            if ratio.estimate is not None:
+                parts.append(f"{verb} {change(ratio)}")
+        if parts:
+            sentences.append(f"Under {policy}, compared with {control}: {'; '.join(parts)}.")
+    ns = [len(results.at(policy, levels)) for policy in results.policies]
+    if sentences and min(ns) < 2:
+        sentences.append("Where there is one repetition, this was observed, not tested.")
+    return sentences
+
+
+def change(ratio: statistics.Ratio) -> str:
+    """A ratio in words: `39 % lower (ratio 0.61, 95 % interval 0.55 to 0.68, n = 5)`."""
+    if ratio.estimate is None:
+        return "not measured"
+    percent = 100 * (ratio.estimate - 1)
+    word = (
+        f"{abs(percent):.0f} % {'lower' if percent < 0 else 'higher'}"
+        if abs(percent) >= 0.5
+        else "the same within 0.5 %"
+    )
+    interval = (
+        f"{100 * statistics.LEVEL:.0f} % interval {ratio.low:.2f} to {ratio.high:.2f}, "
+        if ratio.low is not None and ratio.high is not None
+        else ""
+    )
+    return f"{word} (ratio {ratio.estimate:.2f}, {interval}n = {ratio.n})"
+
+
+def _accounted(results: Results, levels: str) -> list[str]:
+    return [
+        f"The pages that tmem returned under {item.policy}, {panels.number(item.explained)} sectors' worth by the "
+        f"hypervisor's count, explain {style.percent(item.agreement)} of the {panels.number(item.saved)} sectors that "
+        f"were not read."
+        for item in accounting.summary(results, levels)
+        if item.agreement is not None and item.explained is not None and item.saved is not None
+    ]
+
+
+def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path]) -> str:
+    """The text of report.md. drawn: paths of the figures relative to the campaign."""
+    columns, rows = summary_table(results)
+    control = totals.control_of(results)
+    parts = [
+        f"# {results.record.campaign}",
+        f"Host: {figures.host_line(results)}.",
+        paragraph(results),
+        "## By policy",
+        _table(columns, rows),
+        (
+            f"Means over complete cells; × is the ratio to {control}. Sectors, vCPU seconds (guests and dom0) and faults are "
+            "summed over the guests; wall time is until the last guest finished. A dash is a value that was not measured."
+        ),
+        *(f"![{path.stem}]({path.as_posix()})" for path in drawn if path.suffix == ".png"),
+        "## Claims",
+        *_claims(verdicts),
+        "## Where the reads went",
+        *_accounts(results),
+        "## Outputs",
+        *(f"{line}" for line in outputs.compare(results)),
+        "## Cells that do not count",
+        _left_out(results),
+        "## How it was computed",
+        (
+            f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by block where the "
+            "plan has blocks, else Welch's. They are not corrected for many comparisons; the verdicts are, by Holm's method over "
+            f"all claims, at {100 * claims.ALPHA:.0f} %. Only complete cells enter. The same figures are in `tables/`, as Parquet and CSV."
+        ),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _claims(verdicts: Sequence[Verdict]) -> list[str]:
+    if not verdicts:
+        return ["The experiment declares no claims."]
+    rows = [
+        (
+            v.claim.id,
+            v.claim.statement,
+            f"{v.claim.source} ({v.claim.evidence})",
+            v.levels or MISSING,
+            v.verdict,
+            v.wording,
+        )
+        for v in verdicts
+    ]
+    return [_table(("claim", "statement", "source (evidence)", "levels", "verdict", "in words"), rows)]
+
+
+def _accounts(results: Results) -> list[str]:
+    parts: list[str] = []
+    for levels in results.levels:
+        items = [a for a in accounting.accounts(results) if a.levels == levels and a.cell is None]
+        if not items:
+            continue
+        parts += [f"At {levels}:"] if levels else []
+        parts.append(_table(_ACCOUNT_COLUMNS, [_account_row(item) for item in items]))
+        parts += [" ".join(accounting.explain(results, item)) for item in items if item.guest is None]
+    return parts or ["No pair of complete cells with and without tmem."]
+
+
+_ACCOUNT_COLUMNS = (
+    "policy ÷ control",
+    "guest",
+    "sectors read, control",
+    "sectors read, policy",
+    "saved",
+    "ephemeral hits",
+    "persistent hits",
+    "hits × 8",
+    "explained",
+)
+
+
+def _account_row(item: Account) -> tuple[str, ...]:
+    figures_ = (
+        item.sectors_control,
+        item.sectors_policy,
+        item.saved,
+        item.ephemeral_hits,
+        item.persistent_hits,
+        item.explained,
+    )
+    shown = (MISSING if value is None else f"{value:,.0f}" for value in figures_)
+    agreement = MISSING if item.agreement is None else style.percent(item.agreement)
+    return (f"{item.policy} ÷ {item.control}", item.guest or "all", *shown, agreement)
+
+
+def _left_out(results: Results) -> str:
+    rest = results.cells[results.cells["status"] != "complete"].astype("object")
+    rest = rest.where(rest.notna(), MISSING)
+    rows = [(row["cell"], row["status"], row["reason"], row["rerun"]) for row in rest.to_dict("records")]
+    if not rows:
+        return "None: every planned cell is complete."
+    return _table(("cell", "status", "reason", "rerun"), rows)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )

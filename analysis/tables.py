@@ -1,0 +1,125 @@
+"""The tables of a campaign as files: `results/<campaign>/tables/NAME.parquet` and `NAME.csv`, the same bytes each time.
+
+Parquet keeps types and missing values; CSV is for reviewers without tools (missing is empty, 15 significant digits).
+Everything here is derived and may be deleted and rebuilt.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis import accounting, claims, rates, totals
+from analysis.load import Results, load
+from common.errors import MissingError
+
+TABLES_DIR = "tables"
+
+FLOAT_FORMAT = "%.15g"
+"""Of the CSV files: keeps every count exact and hides the noise of binary fractions."""
+
+
+def build(results: Results) -> Mapping[str, pd.DataFrame]:
+    """Every table by name: what was read, then what is derived from it."""
+    return {
+        "cells": results.cells,
+        "metrics": results.metrics,
+        "samples": results.samples,
+        "gates": results.gates,
+        "timings": results.timings,
+        "totals": _totals(results),
+        "comparisons": _comparisons(results),
+        "hit_rates": rates.frame(rates.hit_rates(results)),
+        "accounting": accounting.frame(accounting.accounts(results)),
+        "claims": claims.frame(claims.judge(results)),
+    }
+
+
+def write(campaign_dir: Path | str) -> list[Path]:
+    """Write all tables of a campaign; the paths. ResultsError when the results cannot be read."""
+    return write_all(load(campaign_dir))
+
+
+def write_all(results: Results) -> list[Path]:
+    """As `write`, for results that are already loaded."""
+    directory = results.directory / TABLES_DIR
+    paths = []
+    for name, frame in build(results).items():
+        parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"
+        replace(parquet, parquet_bytes(frame))
+        replace(csv, frame.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n").encode())
+        paths += [parquet, csv]
+    return paths
+
+
+def parquet_bytes(frame: pd.DataFrame) -> bytes:
+    """A frame as Parquet, without metadata that names a library's version."""
+    columns = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    sink = pa.BufferOutputStream()
+    pq.write_table(columns, sink, compression="zstd")
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
+
+
+def replace(path: Path, content: bytes) -> None:
+    """Write a derived file, whole or not at all. MissingError when there is no space or no permission."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise MissingError(
+            "a derived file cannot be written",
+            where=str(path),
+            why=error.strerror or str(error),
+            remedy="free some space or mend the permissions, then run the same command again; no results are touched",
+        ) from None
+
+
+def _totals(results: Results) -> pd.DataFrame:
+    rows = [
+        (cell.cell, cell.policy, levels, cell.repetition, quantity.name, quantity.unit, quantity.how, value)
+        for levels in results.levels
+        for quantity in totals.QUANTITIES.values()
+        for policy in results.policies
+        for cell in results.at(policy, levels)
+        for value in (totals.value(results, cell, quantity),)
+    ]
+    names = ("cell", "policy", "levels", "repetition", "quantity", "unit", "aggregate", "value")
+    kinds = {"repetition": "int64", "value": "Float64"}
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[index] for row in rows], dtype=kinds.get(name, "string"))
+            for index, name in enumerate(names)
+        }
+    )
+
+
+def _comparisons(results: Results) -> pd.DataFrame:
+    compared = totals.compare_all(results)
+    texts = {
+        name: pd.Series([getattr(item, name) for item in compared], dtype="string")
+        for name in ("levels", "quantity", "unit", "policy", "control")
+    }
+    figures = {
+        "ratio": [item.ratio.estimate for item in compared],
+        "low": [item.ratio.low for item in compared],
+        "high": [item.ratio.high for item in compared],
+        "p": [item.ratio.p for item in compared],
+    }
+    return pd.DataFrame(
+        texts
+        | {name: pd.Series(values, dtype="Float64") for name, values in figures.items()}
+        | {"n": pd.Series([item.ratio.n for item in compared], dtype="int64")}
+        | {
+            name: pd.Series([getattr(item.ratio, name) for item in compared], dtype="string")
+            for name in ("method", "note")
+        }
+    )
