@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Transcendent memory: statistics and control, for the control domain.
+ */
+
+#include <xen/guest_access.h>
+#include <xen/rcupdate.h>
+
+#include "private.h"
+
+/* The whole system's levels, fed in steps by the clients. */
+static atomic_t level_now[TMEM_NR_LEVELS];
+static unsigned int level_most[TMEM_NR_LEVELS];
+
+/* What clients that are no more have counted. */
+static struct tmem_stats_global retired;
+static DEFINE_SPINLOCK(retired_lock);
+
+static struct tmem_level *client_level(struct tmem_client *c,
+                                       enum tmem_level_id id)
+{
+    switch ( id )
+    {
+    case TMEM_LEVEL_EPHEMERAL:
+        return &c->stats.ephemeral;
+    case TMEM_LEVEL_PERSISTENT:
+        return &c->stats.persistent;
+    case TMEM_LEVEL_OBJECTS:
+        return &c->stats.objects;
+    case TMEM_LEVEL_NODES:
+        return &c->stats.nodes;
+    case TMEM_LEVEL_DESCRIPTORS:
+        return &c->stats.descriptors;
+    default:
+        return &c->stats.frames;
+    }
+}
+
+static void pass_on(struct tmem_client *c, enum tmem_level_id id)
+{
+    unsigned int now = atomic_add_return(c->pending[id], &level_now[id]);
+
+    c->pending[id] = 0;
+    /* A racing lower value may win; the next step mends it. */
+    if ( now > ACCESS_ONCE(level_most[id]) )
+        ACCESS_ONCE(level_most[id]) = now;
+}
+
+void tmem_level(struct tmem_client *c, enum tmem_level_id id, int change)
+{
+    struct tmem_level *level = client_level(c, id);
+
+    level->now += change;
+    if ( level->now > level->most )
+        level->most = level->now;
+
+    c->pending[id] += change;
+    if ( c->pending[id] >= TMEM_LEVEL_STEP ||
+         c->pending[id] <= -TMEM_LEVEL_STEP )
+        pass_on(c, id);
+}
+
+static void add_timing(struct tmem_timing *sum, const struct tmem_timing *t)
+{
+    if ( !t->count )
+        return;
+    if ( !sum->count || t->least < sum->least )
+        sum->least = t->least;
+    sum->most = max(sum->most, t->most);
+    sum->count += t->count;
+    sum->total += t->total;
+}
+
+static void add_client(struct tmem_stats_global *g,
+                       const struct tmem_client *c)
+{
+    unsigned int i;
+
+    g->ops += c->stats.ops;
+    g->errors += c->stats.errors;
+    g->failed_copies += c->failed_copies;
+    g->ephemeral_refused += c->ephemeral_refused;
+    g->persistent_refused += c->persistent_refused;
+    g->free_frames += c->nr_free + c->nr_spare;
+    g->pools_flushed += c->pools_flushed;
+    g->ephemeral_puts += c->ephemeral_puts;
+    g->ephemeral.now += c->stats.ephemeral.now;
+    g->persistent.now += c->stats.persistent.now;
+    g->objects.now += c->stats.objects.now;
+    g->nodes.now += c->stats.nodes.now;
+    g->descriptors.now += c->stats.descriptors.now;
+    g->frames.now += c->stats.frames.now;
+    for ( i = 0; i < TMEM_NR_TIMES; i++ )
+        add_timing(&g->time[i], &c->time[i]);
+}
+
+/* Keep the counts of a client that is empty and about to go. Lock held. */
+void tmem_retire_stats(struct tmem_client *c)
+{
+    unsigned int id;
+
+    for ( id = 0; id < TMEM_NR_LEVELS; id++ )
+        pass_on(c, id);
+    spin_lock(&retired_lock);
+    add_client(&retired, c);
+    c->retired = true;
+    spin_unlock(&retired_lock);
+}
+
+static void most(struct tmem_level *level, enum tmem_level_id id)
+{
+    level->most = max_t(uint64_t, level->now, ACCESS_ONCE(level_most[id]));
+}
+
+static void gather_global(struct tmem_stats_global *g)
+{
+    struct domain *d;
+
+    spin_lock(&retired_lock);
+    *g = retired;
+    spin_unlock(&retired_lock);
+    g->enabled = opt_tmem;
+    tmem_frames_stats(g);
+
+    rcu_read_lock(&domlist_read_lock);
+    for_each_domain ( d )
+    {
+        struct tmem_client *c = ACCESS_ONCE(d->tmem);
+
+        if ( !c )
+            continue;
+        spin_lock(&c->lock);
+        if ( !c->retired )
+            add_client(g, c);
+        spin_unlock(&c->lock);
+    }
+    rcu_read_unlock(&domlist_read_lock);
+
+    most(&g->ephemeral, TMEM_LEVEL_EPHEMERAL);
+    most(&g->persistent, TMEM_LEVEL_PERSISTENT);
+    most(&g->objects, TMEM_LEVEL_OBJECTS);
+    most(&g->nodes, TMEM_LEVEL_NODES);
+    most(&g->descriptors, TMEM_LEVEL_DESCRIPTORS);
+    most(&g->frames, TMEM_LEVEL_FRAMES);
+}
+
+static long copy_out(const tmem_control_t *ctl, unsigned int nr,
+                     const void *record, size_t size)
+{
+    XEN_GUEST_HANDLE_PARAM(char) to =
+        guest_handle_from_ptr((unsigned long)ctl->buf, char);
+
+    return copy_to_guest_offset(to, nr * size, (const char *)record, size)
+           ? -EFAULT : 0;
+}
+
+static long get_global(tmem_control_t *ctl)
+{
+    struct tmem_stats_global g;
+
+    gather_global(&g);
+
+    return copy_out(ctl, 0, &g, sizeof(g));
+}
+
+static long get_clients(tmem_control_t *ctl)
+{
+    unsigned int nr = 0;
+    struct domain *d;
+    long rc = 0;
+
+    rcu_read_lock(&domlist_read_lock);
+    for_each_domain ( d )
+    {
+        struct tmem_client *c = ACCESS_ONCE(d->tmem);
+        struct tmem_stats_client record;
+
+        if ( !c )
+            continue;
+        spin_lock(&c->lock);
+        record = c->stats;
+        record.frozen = c->frozen;
+        record.free_frames = c->nr_free + c->nr_spare;
+        spin_unlock(&c->lock);
+        if ( nr < ctl->nr )
+            rc = copy_out(ctl, nr, &record, sizeof(record));
+        if ( rc )
+            break;
+        nr++;
+    }
+    rcu_read_unlock(&domlist_read_lock);
+    ctl->nr = nr;
+
+    return rc;
+}
+
+static long get_pools(tmem_control_t *ctl, struct tmem_client *c)
+{
+    unsigned int id, nr = 0;
+    long rc = 0;
+
+    for ( id = 0; id < TMEM_MAX_POOLS && !rc; id++ )
+    {
+        struct tmem_stats_pool record;
+        bool there;
+
+        spin_lock(&c->lock);
+        there = c->pools[id];
+        if ( there )
+            record = c->pools[id]->stats;
+        spin_unlock(&c->lock);
+        if ( !there )
+            continue;
+        if ( nr < ctl->nr )
+            rc = copy_out(ctl, nr, &record, sizeof(record));
+        nr++;
+    }
+    ctl->nr = nr;
+
+    return rc;
+}
+
+static void set_frozen(struct tmem_client *c, bool frozen)
+{
+    spin_lock(&c->lock);
+    c->frozen = frozen;
+    spin_unlock(&c->lock);
+}
+
+static long control_all(tmem_control_t *ctl)
+{
+    struct domain *d;
+
+    switch ( ctl->subop )
+    {
+    case TMEM_CONTROL_FREEZE:
+    case TMEM_CONTROL_THAW:
+        rcu_read_lock(&domlist_read_lock);
+        for_each_domain ( d )
+            if ( ACCESS_ONCE(d->tmem) )
+                set_frozen(d->tmem, ctl->subop == TMEM_CONTROL_FREEZE);
+        rcu_read_unlock(&domlist_read_lock);
+        return 0;
+
+    case TMEM_CONTROL_FLUSH:
+        ctl->value = tmem_flush(NULL, ctl->value);
+        return 0;
+    }
+
+    return -EINVAL;
+}
+
+static long control_one(tmem_control_t *ctl, struct domain *d)
+{
+    struct tmem_client *c = ACCESS_ONCE(d->tmem);
+
+    if ( !c )
+        return -ENODEV;
+
+    switch ( ctl->subop )
+    {
+    case TMEM_CONTROL_POOLS:
+        return get_pools(ctl, c);
+
+    case TMEM_CONTROL_FREEZE:
+    case TMEM_CONTROL_THAW:
+        set_frozen(c, ctl->subop == TMEM_CONTROL_FREEZE);
+        return 0;
+
+    case TMEM_CONTROL_FLUSH:
+        ctl->value = tmem_flush(d, ctl->value);
+        return 0;
+    }
+
+    return -EINVAL;
+}
+
+long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op)
+{
+    tmem_control_t *ctl = (tmem_control_t *)op;
+    struct domain *d;
+    long rc;
+
+    BUILD_BUG_ON(sizeof(*ctl) > sizeof(*op));
+
+    if ( !is_control_domain(current->domain) )
+        return -EPERM;
+    if ( ctl->version != TMEM_CONTROL_VERSION || ctl->pad )
+        return -EINVAL;
+
+    switch ( ctl->subop )
+    {
+    case TMEM_CONTROL_GLOBAL:
+        rc = get_global(ctl);
+        break;
+
+    case TMEM_CONTROL_CLIENTS:
+        rc = get_clients(ctl);
+        break;
+
+    case TMEM_CONTROL_FREEABLE:
+        ctl->value = tmem_freeable_pages();
+        rc = 0;
+        break;
+
+    default:
+        if ( ctl->domid == TMEM_CONTROL_ALL_CLIENTS )
+        {
+            rc = control_all(ctl);
+            break;
+        }
+        d = rcu_lock_domain_by_id(ctl->domid);
+        if ( !d )
+            return -ESRCH;
+        rc = control_one(ctl, d);
+        rcu_unlock_domain(d);
+        break;
+    }
+
+    if ( !rc && copy_to_guest(uop, op, 1) )
+        rc = -EFAULT;
+
+    return rc;
+}
+
+/*
+ * Local variables:
+ * mode: C
+ * c-file-style: "BSD"
+ * c-basic-offset: 4
+ * tab-width: 4
+ * indent-tabs-mode: nil
+ * End:
+ */

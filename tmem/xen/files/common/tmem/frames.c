@@ -1,0 +1,299 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Transcendent memory: the frames that hold its pages, and how they go back
+ * to Xen.
+ *
+ * Frames have no owner, so no domain can map one by its number. Ephemeral
+ * pages are taken back oldest first over all clients. A frame that is reused
+ * within tmem is not scrubbed, because a put overwrites all of it; one that
+ * goes back to the heap is scrubbed there.
+ */
+
+#include <xen/init.h>
+#include <xen/mm.h>
+#include <xen/param.h>
+#include <xen/rcupdate.h>
+
+#include "private.h"
+
+bool __read_mostly opt_tmem;
+boolean_param("tmem", opt_tmem);
+
+unsigned long __read_mostly tmem_reserve_pages;
+
+/* Orders up to this are served by evicting until they fit. */
+#define MAX_SERVED_ORDER    3
+
+static struct {
+    spinlock_t lock;
+    uint64_t low_memory;
+    uint64_t evicted, evict_attempts;
+    uint64_t relinquished, relinquish_attempts, relinquish_most;
+} totals = { .lock = SPIN_LOCK_UNLOCKED };
+
+static int __init cf_check tmem_init(void)
+{
+    if ( !opt_tmem )
+        return 0;
+
+    /* Some room for allocations of several pages, which tmem can't serve. */
+    tmem_reserve_pages = min(avail_domheap_pages() / 128,
+                             64UL << (20 - PAGE_SHIFT));
+    printk("tmem: on; leaves %lu pages of the heap free\n", tmem_reserve_pages);
+
+    return 0;
+}
+__initcall(tmem_init);
+
+void tmem_frames_stats(struct tmem_stats_global *g)
+{
+    spin_lock(&totals.lock);
+    g->low_memory = totals.low_memory;
+    g->evicted = totals.evicted;
+    g->evict_attempts = totals.evict_attempts;
+    g->relinquished = totals.relinquished;
+    g->relinquish_attempts = totals.relinquish_attempts;
+    g->relinquish_most = totals.relinquish_most;
+    spin_unlock(&totals.lock);
+}
+
+unsigned long tmem_freeable_pages(void)
+{
+    const struct domain *d;
+    unsigned long pages = 0;
+
+    if ( !opt_tmem )
+        return 0;
+
+    rcu_read_lock(&domlist_read_lock);
+    for_each_domain ( d )
+    {
+        const struct tmem_client *c = ACCESS_ONCE(d->tmem);
+
+        if ( c )
+            pages += ACCESS_ONCE(c->stats.ephemeral.now) +
+                     ACCESS_ONCE(c->nr_free);
+    }
+    rcu_read_unlock(&domlist_read_lock);
+
+    return pages;
+}
+
+/* The client with the oldest ephemeral page. In an RCU critical section. */
+static struct tmem_client *oldest_client(const struct domain *only)
+{
+    struct tmem_client *victim = NULL;
+    const struct domain *d;
+
+    for_each_domain ( d )
+    {
+        struct tmem_client *c = ACCESS_ONCE(d->tmem);
+
+        if ( !c || (only && d != only) ||
+             !ACCESS_ONCE(c->stats.ephemeral.now) )
+            continue;
+        if ( !victim || tmem_older(ACCESS_ONCE(c->oldest),
+                                   ACCESS_ONCE(victim->oldest)) )
+            victim = c;
+    }
+
+    return victim;
+}
+
+static unsigned int take_oldest(struct tmem_client *c, unsigned int nr,
+                                struct page_list_head *frames)
+{
+    unsigned int taken = 0;
+
+    spin_lock(&c->lock);
+    while ( taken < nr && !list_empty(&c->lru) )
+    {
+        struct tmem_page *page = list_entry(c->lru.next, struct tmem_page, lru);
+
+        page_list_add_tail(tmem_remove_page(c, page), frames);
+        tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+        c->stats.evicted++;
+        taken++;
+    }
+    spin_unlock(&c->lock);
+
+    return taken;
+}
+
+/* Takes up to nr frames from the oldest pages of all clients, or of one. */
+static unsigned int evict(const struct domain *only, unsigned int nr,
+                          struct page_list_head *frames)
+{
+    unsigned int taken = 0;
+
+    rcu_read_lock(&domlist_read_lock);
+    while ( taken < nr )
+    {
+        struct tmem_client *victim = oldest_client(only);
+
+        if ( !victim )
+            break;
+        taken += take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames);
+    }
+    rcu_read_unlock(&domlist_read_lock);
+
+    spin_lock(&totals.lock);
+    totals.evict_attempts++;
+    totals.evicted += taken;
+    spin_unlock(&totals.lock);
+
+    return taken;
+}
+
+static void free_frames(struct page_list_head *frames)
+{
+    struct page_info *frame;
+
+    while ( (frame = page_list_remove_head(frames)) )
+        free_domheap_page(frame);
+}
+
+unsigned long tmem_flush(const struct domain *only, unsigned long nr)
+{
+    PAGE_LIST_HEAD(frames);
+    unsigned int taken = evict(only, min(nr, 1UL << 10), &frames);
+
+    free_frames(&frames);
+
+    return taken;
+}
+
+static unsigned int drain_all_free(void)
+{
+    PAGE_LIST_HEAD(frames);
+    const struct domain *d;
+    unsigned int taken = 0;
+
+    rcu_read_lock(&domlist_read_lock);
+    for_each_domain ( d )
+    {
+        struct tmem_client *c = ACCESS_ONCE(d->tmem);
+        struct page_info *frame;
+
+        if ( !c || !ACCESS_ONCE(c->nr_free) )
+            continue;
+        spin_lock(&c->lock);
+        while ( (frame = page_list_remove_head(&c->free)) )
+        {
+            page_list_add_tail(frame, &frames);
+            tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+            c->nr_free--;
+            taken++;
+        }
+        spin_unlock(&c->lock);
+    }
+    rcu_read_unlock(&domlist_read_lock);
+    free_frames(&frames);
+
+    return taken;
+}
+
+bool tmem_relinquish(unsigned int order, unsigned int memflags)
+{
+    unsigned long wanted = 1UL << order;
+    unsigned int freed;
+
+    if ( !opt_tmem || (memflags & MEMF_tmem) ||
+         system_state < SYS_STATE_active )
+        return false;
+
+    /*
+     * A large extent is asked for in hope, by callers that fall back to
+     * smaller ones. Not worth all of the cache when it is only the heap's
+     * fragmentation that refuses it.
+     */
+    if ( order > MAX_SERVED_ORDER && avail_domheap_pages() >= wanted )
+        return false;
+
+    freed = drain_all_free();
+    if ( freed < wanted )
+        freed += tmem_flush(NULL, max(wanted - freed, TMEM_REFILL + 0UL));
+
+    spin_lock(&totals.lock);
+    totals.low_memory++;
+    totals.relinquish_attempts++;
+    totals.relinquished += freed;
+    if ( freed > totals.relinquish_most )
+        totals.relinquish_most = freed;
+    spin_unlock(&totals.lock);
+
+    return freed;
+}
+
+/* Get frames for puts of this client. Called without its lock. */
+bool tmem_refill(struct tmem_client *c)
+{
+    PAGE_LIST_HEAD(frames);
+    struct page_info *frame;
+    unsigned int nr = 0;
+
+    while ( nr < TMEM_REFILL &&
+            (frame = alloc_domheap_pages(NULL, 0, MEMF_tmem | MEMF_no_scrub)) )
+    {
+        page_list_add_tail(frame, &frames);
+        nr++;
+    }
+    if ( !nr )
+        nr = evict(NULL, TMEM_REFILL, &frames);
+
+    spin_lock(&c->lock);
+    while ( c->nr_free < TMEM_MAX_FREE &&
+            (frame = page_list_remove_head(&frames)) )
+    {
+        page_list_add_tail(frame, &c->free);
+        c->nr_free++;
+        tmem_level(c, TMEM_LEVEL_FRAMES, 1);
+    }
+    spin_unlock(&c->lock);
+    free_frames(&frames);
+
+    return nr;
+}
+
+void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
+{
+    if ( c->nr_free < TMEM_MAX_FREE && !c->dying )
+    {
+        page_list_add(frame, &c->free);
+        c->nr_free++;
+        return;
+    }
+    tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+    free_domheap_page(frame);
+}
+
+/* Forget a page: the record, the frame, and the domain's charge for it. */
+void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
+{
+    struct domain *d = c->domain;
+    bool persistent = c->pools[page->object->pool_id]->persistent;
+
+    tmem_release_frame(c, tmem_remove_page(c, page));
+    if ( persistent )
+    {
+        bool last;
+
+        nrspin_lock(&d->page_alloc_lock);
+        last = !domain_adjust_tot_pages(d, -1);
+        nrspin_unlock(&d->page_alloc_lock);
+        if ( last )
+            put_domain(d);
+    }
+}
+
+void tmem_drain_free(struct tmem_client *c)
+{
+    struct page_info *frame;
+
+    while ( (frame = page_list_remove_head(&c->free)) )
+    {
+        c->nr_free--;
+        tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+        free_domheap_page(frame);
+    }
+}

@@ -1,0 +1,364 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Transcendent memory: the hypercall, and the operations that guests make
+ * most: put, get and flush of a page.
+ *
+ * Everything in an operation comes from a guest. Frames are looked at only
+ * through a reference that proves the guest's right to them: to read for a
+ * put, to write for a get. An operation that fails leaves everything as it
+ * was, but for a put over an older page, which drops that page: a later get
+ * must not find data that the guest believes replaced.
+ */
+
+#include <xen/guest_access.h>
+#include <xen/hypercall.h>
+#include <xen/mm.h>
+#include <xen/nospec.h>
+
+#include <asm/p2m.h>
+#include <asm/paging.h>
+
+#include "private.h"
+
+/* How often a put looks for memory before it is refused. */
+#define MAX_TRIES   4
+
+static int frame_get(struct domain *d, xen_pfn_t cmfn, bool write,
+                     struct page_info **frame)
+{
+    p2m_type_t p2mt;
+
+    if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, frame) )
+        return -EFAULT;
+
+    if ( write && (p2m_is_readonly(p2mt) ||
+                   !get_page_type(*frame, PGT_writable_page)) )
+    {
+        put_page(*frame);
+        return -EFAULT;
+    }
+
+    return 0;
+}
+
+static void frame_put(struct domain *d, struct page_info *frame, bool write)
+{
+    if ( write )
+    {
+        paging_mark_dirty(d, page_to_mfn(frame));
+        put_page_and_type(frame);
+    }
+    else
+        put_page(frame);
+}
+
+static void copy_frame(struct tmem_client *c, struct page_info *to,
+                       struct page_info *from)
+{
+    void *dst = __map_domain_page(to);
+    const void *src = __map_domain_page(from);
+    uint64_t start = rdtsc();
+
+    memcpy(dst, src, PAGE_SIZE);
+    tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
+    unmap_domain_page(src);
+    unmap_domain_page(dst);
+}
+
+static void account(struct tmem_client *c, unsigned int what, uint64_t start)
+{
+    uint64_t cycles = rdtsc() - start;
+
+    tmem_time(c, what, cycles);
+    c->stats.cycles += cycles;
+}
+
+static bool charge(struct domain *d)
+{
+    bool room;
+
+    nrspin_lock(&d->page_alloc_lock);
+    room = domain_tot_pages(d) < d->max_pages;
+    if ( room && domain_adjust_tot_pages(d, 1) == 1 )
+        get_knownalive_domain(d);
+    nrspin_unlock(&d->page_alloc_lock);
+
+    return room;
+}
+
+static void touch(struct tmem_client *c, struct tmem_page *page)
+{
+    list_move_tail(&page->lru, &c->lru);
+    page->stamp = tmem_now();
+    c->oldest = list_entry(c->lru.next, struct tmem_page, lru)->stamp;
+}
+
+/* What a put that found no frame to read, or no memory, leaves behind. */
+static long put_refused(struct tmem_client *c, struct tmem_pool *pool,
+                        struct tmem_page *old, long rc, uint64_t start)
+{
+    if ( old )
+    {
+        tmem_drop_page(c, old);
+        pool->stats.dup_flushed++;
+    }
+    if ( rc == -ENOMEM )
+    {
+        pool->stats.puts_refused++;
+        if ( pool->persistent )
+            c->persistent_refused++;
+        else
+            c->ephemeral_refused++;
+    }
+    else if ( rc == -EFAULT )
+        c->failed_copies++;
+    c->stats.errors += rc == -EFAULT;
+    account(c, TMEM_TIME_PUT_FAIL, start);
+
+    return rc;
+}
+
+static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
+                            const tmem_op_t *op, uint32_t hash,
+                            struct page_info *src, bool may_retry,
+                            uint64_t start)
+{
+    const xen_tmem_oid_t *oid = &op->u.gen.oid;
+    struct tmem_page *page = tmem_find_page(c, pool->id, oid, hash,
+                                            op->u.gen.index);
+    struct page_info *frame;
+
+    if ( !src )
+        return put_refused(c, pool, page, -EFAULT, start);
+    if ( c->frozen )
+        return put_refused(c, pool, page, -EFROZEN, start);
+
+    if ( page )
+    {
+        copy_frame(c, page->frame, src);
+        if ( !pool->persistent )
+            touch(c, page);
+        pool->stats.dup_replaced++;
+        goto done;
+    }
+
+    if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )
+        return may_retry ? -ERESTART
+                         : put_refused(c, pool, NULL, -ENOMEM, start);
+    if ( pool->persistent && !charge(c->domain) )
+        return put_refused(c, pool, NULL, -ENOMEM, start);
+
+    frame = page_list_remove_head(&c->free);
+    c->nr_free--;
+    copy_frame(c, frame, src);
+    /* Can't fail: the index pages are at hand. */
+    page = tmem_insert_page(c, pool, oid, hash, op->u.gen.index, frame);
+    BUG_ON(!page);
+
+ done:
+    pool->stats.puts++;
+    if ( pool->persistent )
+        c->stats.persistent_puts++;
+    else
+        c->ephemeral_puts++;
+    account(c, TMEM_TIME_PUT_OK, start);
+
+    return 1;
+}
+
+static long tmem_put(struct domain *d, struct tmem_client *c,
+                     const tmem_op_t *op)
+{
+    uint64_t start = rdtsc();
+    struct page_info *src = NULL;
+    struct tmem_pool *pool;
+    unsigned int tries = 0;
+    uint32_t hash;
+    long rc;
+
+    if ( frame_get(d, op->u.gen.cmfn, false, &src) )
+        src = NULL;
+
+    for ( ; ; )
+    {
+        spin_lock(&c->lock);
+        c->stats.ops += !tries;
+        pool = tmem_find_pool(c, op->pool_id);
+        if ( pool )
+        {
+            pool->stats.puts_tried += !tries;
+            hash = tmem_hash_oid(c, pool->id, &op->u.gen.oid);
+            rc = put_page_locked(c, pool, op, hash, src, tries < MAX_TRIES,
+                                 start);
+        }
+        else
+        {
+            c->stats.errors++;
+            rc = -ENODEV;
+        }
+        spin_unlock(&c->lock);
+
+        if ( rc != -ERESTART )
+            break;
+        /* Other vCPUs of this guest may be quicker to use what we get. */
+        tries = tmem_refill(c) && tmem_index_reserve(c) ? tries + 1 : MAX_TRIES;
+    }
+
+    if ( src )
+        frame_put(d, src, false);
+
+    return rc;
+}
+
+static long tmem_get(struct domain *d, struct tmem_client *c,
+                     const tmem_op_t *op)
+{
+    const xen_tmem_oid_t *oid = &op->u.gen.oid;
+    uint64_t start = rdtsc();
+    struct page_info *dst = NULL;
+    struct tmem_pool *pool;
+    struct tmem_page *page;
+    uint32_t hash;
+    bool first = true;
+    long rc;
+
+    for ( ; ; )
+    {
+        spin_lock(&c->lock);
+        c->stats.ops += first;
+        pool = tmem_find_pool(c, op->pool_id);
+        if ( !pool )
+        {
+            c->stats.errors++;
+            rc = -ENODEV;
+            break;
+        }
+        pool->stats.gets_tried += first;
+        hash = tmem_hash_oid(c, pool->id, oid);
+        page = tmem_find_page(c, pool->id, oid, hash, op->u.gen.index);
+        if ( !page )
+        {
+            rc = pool->used ? 0 : -EEMPTY;
+            account(c, TMEM_TIME_GET_MISS, start);
+            break;
+        }
+        if ( dst )
+        {
+            copy_frame(c, dst, page->frame);
+            pool->stats.gets++;
+            if ( pool->persistent )
+                c->stats.persistent_gets++;
+            else
+            {
+                c->stats.ephemeral_gets++;
+                tmem_drop_page(c, page);
+            }
+            account(c, TMEM_TIME_GET_HIT, start);
+            rc = 1;
+            break;
+        }
+
+        /*
+         * Only a hit needs the frame, and references to frames are not taken
+         * under a client's lock. The page may be gone when we are back.
+         */
+        spin_unlock(&c->lock);
+        if ( frame_get(d, op->u.gen.cmfn, true, &dst) )
+        {
+            spin_lock(&c->lock);
+            c->stats.errors++;
+            c->failed_copies++;
+            account(c, TMEM_TIME_GET_MISS, start);
+            rc = -EFAULT;
+            break;
+        }
+        first = false;
+    }
+    spin_unlock(&c->lock);
+
+    if ( dst )
+        frame_put(d, dst, true);
+
+    return rc;
+}
+
+static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
+{
+    uint64_t start = rdtsc();
+    struct tmem_pool *pool;
+    struct tmem_page *page;
+    long rc = 1;
+
+    spin_lock(&c->lock);
+    c->stats.ops++;
+    pool = tmem_find_pool(c, op->pool_id);
+    if ( pool )
+    {
+        pool->stats.flushes_tried++;
+        page = tmem_find_page(c, pool->id, &op->u.gen.oid,
+                              tmem_hash_oid(c, pool->id, &op->u.gen.oid),
+                              op->u.gen.index);
+        if ( page )
+        {
+            tmem_drop_page(c, page);
+            pool->stats.flushes++;
+        }
+        account(c, TMEM_TIME_FLUSH, start);
+    }
+    else
+    {
+        c->stats.errors++;
+        rc = -ENODEV;
+    }
+    spin_unlock(&c->lock);
+
+    return rc;
+}
+
+long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
+{
+    struct domain *d = current->domain;
+    struct tmem_client *c;
+    tmem_op_t op;
+    long rc;
+
+    if ( !opt_tmem )
+        return -ENODEV;
+    if ( copy_from_guest(&op, uop, 1) )
+        return -EFAULT;
+
+    c = ACCESS_ONCE(d->tmem);
+    switch ( op.cmd )
+    {
+    case TMEM_CONTROL:
+        return tmem_control(uop, &op);
+
+    case TMEM_NEW_POOL:
+        return tmem_new_pool(d, &op);
+
+    case TMEM_DESTROY_POOL:
+        rc = c ? tmem_destroy_pool(c, op.pool_id) : 0;
+        break;
+
+    case TMEM_PUT_PAGE:
+        return c ? tmem_put(d, c, &op) : -ENODEV;
+
+    case TMEM_GET_PAGE:
+        return c ? tmem_get(d, c, &op) : -ENODEV;
+
+    case TMEM_FLUSH_PAGE:
+        return c ? tmem_flush_page(c, &op) : -ENODEV;
+
+    case TMEM_FLUSH_OBJECT:
+        rc = c ? tmem_flush_object(c, &op) : -ENODEV;
+        break;
+
+    default:
+        return -ENOSYS;
+    }
+
+    if ( rc == -ERESTART )
+        rc = hypercall_create_continuation(__HYPERVISOR_tmem_op, "h", uop);
+
+    return rc;
+}

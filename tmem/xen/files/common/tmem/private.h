@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Transcendent memory: what its files share.
+ *
+ * A client is a domain that has made a pool. Everything a client holds is
+ * protected by its lock: pools, objects, pages, index, statistics. No lock is
+ * shared between clients. Order: client->lock, then d->page_alloc_lock, then
+ * the heap lock. Never two clients' locks at once, and no allocation under a
+ * client's lock: a failing allocation may come back here to evict.
+ */
+
+#ifndef __TMEM_PRIVATE_H__
+#define __TMEM_PRIVATE_H__
+
+#include <xen/list.h>
+#include <xen/mm.h>
+#include <xen/sched.h>
+#include <xen/spinlock.h>
+#include <xen/tmem.h>
+
+#include <public/tmem.h>
+#include <public/tmem_control.h>
+
+#define TMEM_MAX_POOLS          16      /* of a client; ABI */
+
+/* Frames that a client keeps to save a way through the heap. */
+#define TMEM_MAX_FREE           64
+/* Frames taken from the heap, or from the oldest pages, in one go. */
+#define TMEM_REFILL             16
+/* Index pages that one insertion can need: a slab, a segment, a middle. */
+#define TMEM_SPARE_NEEDED       4
+#define TMEM_SPARE_KEPT         8
+/* Pages dropped under one hold of a client's lock. */
+#define TMEM_BATCH              64
+
+/*
+ * Entries of the index, 64 bytes each. The link comes first in both: the
+ * table knows nothing else of them.
+ */
+struct tmem_object {
+    struct tmem_object *next;           /* in its bucket */
+    uint64_t oid[3];
+    struct hlist_head pages;
+    struct list_head siblings;          /* in pool->objects */
+    uint32_t hash;
+    uint32_t pool_id;
+};
+
+struct tmem_page {
+    struct tmem_page *next;             /* in its bucket */
+    struct list_head lru;               /* in client->lru; ephemeral only */
+    struct hlist_node siblings;         /* in object->pages */
+    struct tmem_object *object;
+    struct page_info *frame;
+    uint32_t index;
+    uint32_t stamp;                     /* when it was put, see tmem_now() */
+};
+
+/*
+ * Linear hashing: the table grows and shrinks by one bucket at a time, so no
+ * operation ever pays for a rehash, and all of its memory is single pages:
+ * root[] -> middle pages -> segments of buckets.
+ */
+struct tmem_table {
+    void ****root;
+    unsigned long entries;
+    unsigned int buckets;
+};
+
+struct tmem_pool {
+    unsigned int id;
+    bool persistent;
+    bool used;                          /* has held a page */
+    bool dying;
+    struct list_head objects;
+    struct tmem_stats_pool stats;
+};
+
+/*
+ * Levels of the whole system. A client's changes are passed on in steps, so
+ * that the data path rarely writes to memory that processors share: the most
+ * that is reported is right to TMEM_LEVEL_STEP for each client.
+ */
+#define TMEM_LEVEL_STEP         32
+
+enum tmem_level_id {
+    TMEM_LEVEL_EPHEMERAL,
+    TMEM_LEVEL_PERSISTENT,
+    TMEM_LEVEL_OBJECTS,
+    TMEM_LEVEL_NODES,
+    TMEM_LEVEL_DESCRIPTORS,
+    TMEM_LEVEL_FRAMES,
+    TMEM_NR_LEVELS
+};
+
+struct tmem_client {
+    struct domain *domain;
+    spinlock_t lock;
+    bool frozen;
+    bool dying;
+
+    struct tmem_pool *pools[TMEM_MAX_POOLS];
+    struct tmem_table objects;
+    struct tmem_table pages;
+    uint64_t seed;                      /* keeps guests from choosing buckets */
+
+    struct list_head lru;               /* ephemeral pages, oldest first */
+    uint32_t oldest;                    /* stamp of the first of them */
+
+    struct page_list_head free;         /* frames at hand; hold no content */
+    unsigned int nr_free;
+
+    struct list_head slabs;             /* with room for an entry */
+    void *spare[TMEM_SPARE_KEPT];       /* index pages at hand */
+    unsigned int nr_spare;
+
+    int pending[TMEM_NR_LEVELS];                    /* level changes not passed on yet */
+    bool retired;                       /* counts are in the system's now */
+    struct tmem_stats_client stats;
+    uint64_t ephemeral_puts, failed_copies;
+    uint64_t ephemeral_refused, persistent_refused;
+    uint64_t pools_flushed;
+    struct tmem_timing time[TMEM_NR_TIMES];
+};
+
+/* index.c: records and their tables. Callers hold the client's lock. */
+int tmem_index_init(struct tmem_client *c);
+void tmem_index_free(struct tmem_client *c);
+/* Without the lock: have TMEM_SPARE_NEEDED index pages at hand. */
+bool tmem_index_reserve(struct tmem_client *c);
+uint32_t tmem_hash_oid(const struct tmem_client *c, unsigned int pool_id,
+                       const xen_tmem_oid_t *oid);
+struct tmem_object *tmem_find_object(const struct tmem_client *c,
+                                     unsigned int pool_id,
+                                     const xen_tmem_oid_t *oid, uint32_t hash);
+struct tmem_page *tmem_find_page(const struct tmem_client *c,
+                                 unsigned int pool_id,
+                                 const xen_tmem_oid_t *oid, uint32_t hash,
+                                 uint32_t index);
+/* NULL only when the reserve was not made. */
+struct tmem_page *tmem_insert_page(struct tmem_client *c,
+                                   struct tmem_pool *pool,
+                                   const xen_tmem_oid_t *oid, uint32_t hash,
+                                   uint32_t index, struct page_info *frame);
+/* Drops the record, and its object when it was the last; returns the frame. */
+struct page_info *tmem_remove_page(struct tmem_client *c,
+                                   struct tmem_page *page);
+
+/* frames.c: where frames come from and go to. */
+bool tmem_refill(struct tmem_client *c);
+void tmem_release_frame(struct tmem_client *c, struct page_info *frame);
+void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
+void tmem_drain_free(struct tmem_client *c);
+unsigned long tmem_flush(const struct domain *only, unsigned long nr);
+void tmem_frames_stats(struct tmem_stats_global *g);
+
+/* pool.c: clients and pools. */
+long tmem_new_pool(struct domain *d, const tmem_op_t *op);
+long tmem_destroy_pool(struct tmem_client *c, unsigned int id);
+long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op);
+struct tmem_pool *tmem_find_pool(const struct tmem_client *c, int32_t id);
+/* Drops up to TMEM_BATCH pages; true when nothing is left. Lock held. */
+bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
+                       unsigned int *budget);
+
+/* control.c */
+long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op);
+void tmem_level(struct tmem_client *c, enum tmem_level_id id, int change);
+void tmem_retire_stats(struct tmem_client *c);
+
+static inline uint32_t tmem_now(void)
+{
+    return NOW() >> 20;                 /* about a millisecond; wraps in 52 days */
+}
+
+static inline bool tmem_older(uint32_t a, uint32_t b)
+{
+    return (int32_t)(a - b) < 0;
+}
+
+static inline void tmem_time(struct tmem_client *c, unsigned int what,
+                             uint64_t cycles)
+{
+    struct tmem_timing *t = &c->time[what];
+
+    t->total += cycles;
+    if ( cycles > t->most )
+        t->most = cycles;
+    if ( !t->count++ || cycles < t->least )
+        t->least = cycles;
+}
+
+#endif /* __TMEM_PRIVATE_H__ */
+
+/*
+ * Local variables:
+ * mode: C
+ * c-file-style: "BSD"
+ * c-basic-offset: 4
+ * tab-width: 4
+ * indent-tabs-mode: nil
+ * End:
+ */
