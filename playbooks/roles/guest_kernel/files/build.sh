@@ -7,5 +7,7 @@ stage=/mnt/build/stage
 make -s -C "$headers" M=/mnt/build/tmem -j"$jobs" modules
 version=$(cat "$headers/include/config/kernel.release")
 install -D -m 0644 /mnt/build/tmem/tmem.ko "$stage/lib/modules/$version/extra/tmem.ko"
+# The conformance suite and the micro-benchmark, for the lab tests.
+install -m 0644 /mnt/build/tmem/test/tmem_test.ko "$stage/lib/modules/$version/extra/tmem_test.ko"
 depmod -b "$stage" -F /mnt/build/System.map -e "$version"
 tar -C "$stage" --sort=name --owner=0 --group=0 --numeric-owner -cf /mnt/out/modules.tar lib
