@@ -1,7 +1,7 @@
 """Errors that a user can act on, and the exit codes of every task.
 
 Exit codes: 0 success; 1 a defect of the testbed (a traceback is shown); 2 wrong usage; 3 something this machine lacks; 4 an invalid
-file (inventory, experiment); 5 a build failed; 6 a lab, host or guest failed; 7 cells failed or were invalid; 8 stored results are
+file (inventory, experiment); 5 a build failed; 6 a lab, host, guest or workload failed; 7 cells failed or were invalid; 8 stored results are
 damaged or incomplete; 130 interrupted.
 """
 
@@ -63,6 +63,10 @@ class LabError(UserError):
     """A host or guest did not do what was asked of it."""
 
     exit_code = 6
+
+
+class WorkloadError(LabError):
+    """A workload could not be prepared, failed, or left outputs that cannot be read."""
 
 
 class CampaignError(UserError):

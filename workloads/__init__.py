@@ -1,0 +1,1 @@
+"""Loads that run on any machine: one readable module each, with every parameter and metric documented beside it. README.md says how to write one."""

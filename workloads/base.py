@@ -1,0 +1,188 @@
+"""What a workload is: validated parameters, declared metrics, and three steps on a machine: prepare, script, collect.
+
+Nothing here runs a command: workloads.machines does that, workloads.scripts holds the shell text that all workloads share.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Generic, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic.fields import FieldInfo
+
+from common.errors import InvalidFileError
+from common.metrics import Metric, MetricSpec
+from common.units import format_size, parse_duration, parse_size
+
+Machine = Any
+"""A plumbum machine, local or remote. Importing plumbum here would slow every task down."""
+
+Facts = Mapping[str, str]
+"""What `prepare` found, for the provenance of a cell: versions, digests, what had to be done."""
+
+Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str)]
+"""Bytes, written with a binary unit (`4 KiB`) and written back that way."""
+
+
+def _duration_text(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str)]
+"""Seconds, written with a unit (`30 s`) and written back that way."""
+
+
+class WorkloadParameters(BaseModel):
+    """Parameters of a workload. Values are refused, never converted: a size without a unit or a number in quotes is a mistake."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def parameter(default: Any, doc: str, *, unit: str = "", **constraints: Any) -> Any:  # noqa: ANN401
+    """A parameter's field: its default, what it means, its unit, and pydantic's constraints (ge, le, pattern, ...)."""
+    return Field(default, description=doc, json_schema_extra={"unit": unit}, validate_default=False, **constraints)
+
+
+class ParameterError(InvalidFileError):
+    """Parameters that a workload does not take. key: the first bad one, dotted, so that a caller can name file and line."""
+
+    def __init__(self, what: str, *, key: str, where: str = "", why: str = "", remedy: str = "") -> None:
+        super().__init__(what, where=where, why=why, remedy=remedy)
+        self.key = key
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """A parameter as it is documented. unit: empty for a choice or a name. default: as it is written in an experiment."""
+
+    name: str
+    unit: str
+    default: str
+    doc: str
+
+
+@dataclass(frozen=True)
+class Description:
+    """A workload for people: tasks print it."""
+
+    name: str
+    summary: str
+    parameters: tuple[ParameterSpec, ...]
+    metrics: tuple[MetricSpec, ...]
+
+
+@dataclass(frozen=True)
+class WorkloadResult:
+    """What one run of a workload gave on one machine.
+
+    metrics: of the machine it ran on, without a guest's name. checksums: path of an output -> SHA-256, the same whatever the memory policy.
+    facts: filled in by workloads.run.run; a campaign keeps what `prepare` returned itself.
+    """
+
+    metrics: tuple[Metric, ...]
+    checksums: Mapping[str, str]
+    facts: Facts = field(default_factory=dict)
+
+
+P = TypeVar("P", bound=WorkloadParameters)
+
+
+class Workload(ABC, Generic[P]):
+    """One load. Stateless: one instance serves every machine, at the same time if need be.
+
+    Order on each machine: prepare, then script's text under `sh`, then collect. All errors are common.errors.WorkloadError.
+    """
+
+    name: ClassVar[str]
+    Parameters: type[P]
+    metrics: ClassVar[tuple[MetricSpec, ...]]
+    """Every metric that collect can return. `<n>` in a name stands for a number from 1."""
+
+    @abstractmethod
+    def prepare(self, machine: Machine, params: P) -> dict[str, str]:
+        """Everything that belongs before the clock. Facts for the provenance."""
+
+    @abstractmethod
+    def script(self, params: P) -> str:
+        """The timed part: POSIX sh that leaves its raw outputs in scripts.RAW, and its exit status is the workload's."""
+
+    @abstractmethod
+    def collect(self, machine: Machine, params: P, raw_dir: Path) -> WorkloadResult:
+        """Copy the raw outputs into raw_dir, which exists, and read them. After a script that failed: the WorkloadError that says why."""
+
+    @abstractmethod
+    def expected_seconds(self, params: P, slowdown: float) -> float:
+        """Rough seconds of the script on one CPU that is `slowdown` times slower than a current server's (1.0). For progress and time limits."""
+
+    def parse(self, values: Mapping[str, object]) -> P:
+        """Parameters as an experiment writes them. ParameterError, with every mistake and a suggestion for unknown keys."""
+        try:
+            return self.Parameters.model_validate(values)
+        except ValidationError as error:
+            mistakes = [self._mistake(dict(detail)) for detail in error.errors(include_url=False)]
+        (key, what, remedy), *others = mistakes
+        why = "\n".join(f"{key}: {what}" + (f" ({remedy})" if remedy else "") for key, what, remedy in others)
+        raise ParameterError(
+            f"workload {self.name}, parameter {key}: {what}",
+            key=key,
+            why=f"more mistakes:\n{why}" if why else "",
+            remedy=remedy or f"./inv workloads.list --name {self.name} explains the parameters",
+        )
+
+    def _mistake(self, detail: Mapping[str, Any]) -> tuple[str, str, str]:
+        """Key, what is wrong with it, what to do about it."""
+        key = ".".join(str(part) for part in detail["loc"]) or "(all)"
+        if detail["type"] == "extra_forbidden":
+            return key, "no such parameter", suggestion(key, self.Parameters.model_fields)
+        if detail["type"] == "value_error":
+            return key, str(detail["ctx"]["error"]), ""
+        return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}", ""
+
+    def spec(self, metric: str) -> MetricSpec:
+        """The declaration of a metric that collect returned. KeyError when there is none, which is a defect of the workload."""
+        for candidate in self.metrics:
+            if re.fullmatch(re.escape(candidate.name).replace("<n>", "[1-9][0-9]*"), metric):
+                return candidate
+        raise KeyError(metric)
+
+    def measured(self, values: Mapping[str, float | int | None]) -> tuple[Metric, ...]:
+        """Metrics with the units that were declared for them."""
+        return tuple(Metric(name, self.spec(name).unit, value) for name, value in values.items())
+
+    def describe(self) -> Description:
+        """Name, purpose, parameters and metrics, as documented in the module."""
+        written = self.Parameters().model_dump(mode="json")
+        parameters = tuple(
+            ParameterSpec(name, _unit(info), _text(written[name]), info.description or "")
+            for name, info in self.Parameters.model_fields.items()
+        )
+        summary = (type(self).__doc__ or "").strip().splitlines()[0]
+        return Description(self.name, summary, parameters, self.metrics)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """`did you mean 'x'?`, or what there is."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
+
+
+def _unit(info: FieldInfo) -> str:
+    extra = info.json_schema_extra
+    return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
+
+
+def _text(value: object) -> str:
+    if value is None:
+        return "-"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return ", ".join(str(item) for item in value)
+    return str(value)

@@ -1,0 +1,279 @@
+"""Kernel build: compile a fixed list of Linux objects, the load of the published tmem experiments.
+
+The tree is prepared before the clock (configuration, generated headers, host programs), so a round is one `make` of the targets. Objects are
+deterministic: their SHA-256 is the same under every memory policy, or a page was corrupted.
+
+Native cost (2 cores, Linux 5.10.223, tinyconfig, gcc 14): one `make` that finds nothing to do 0.6 s user and 0.35 s system; each of the default targets 0.25 to
+0.7 s user. A compiler process reads 34 MB of cc1 and 2 to 5 MB of sources: that is the page cache that guests fight for.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from common.errors import WorkloadError
+from common.metrics import MetricSpec
+from workloads import machines, scripts
+from workloads.base import Machine, Workload, WorkloadParameters, WorkloadResult, parameter
+
+STAMP = ".prepared-config"
+"""In the build folder: the configuration it was prepared for. Whoever prepares a tree (the guest image does) writes it last."""
+
+# As a build farm does it: whatever would make the same source give other bytes is fixed.
+_REPRODUCIBLE = """\
+KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970'
+KBUILD_BUILD_USER=overcommit
+KBUILD_BUILD_HOST=guest
+KBUILD_BUILD_VERSION=1
+export KBUILD_BUILD_TIMESTAMP KBUILD_BUILD_USER KBUILD_BUILD_HOST KBUILD_BUILD_VERSION
+"""
+
+_DIRECTORY_SECONDS = {"mm/": 26, "kernel/": 40, "lib/": 19, "fs/": 23}
+_OTHER_DIRECTORY_SECONDS = 20
+_VMLINUX_SECONDS = 150
+_OBJECT_SECONDS = 0.55
+_MAKE_SECONDS = 1.0
+"""Native seconds of one job on tinyconfig, for expected_seconds only."""
+
+Target = Annotated[str, Field(pattern=r"^(vmlinux|[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*(/|\.o))$")]
+"""An object (`mm/vmscan.o`), a directory with everything below it (`mm/`), or the whole kernel (`vmlinux`)."""
+
+
+class KernelBuildParameters(WorkloadParameters):
+    """What is built, and how."""
+
+    config: Annotated[str, Field(pattern=r"^[a-z0-9_]+config$")] = parameter(
+        "tinyconfig",
+        "make target that configures the tree; the guest image has tinyconfig prepared, others take minutes before the clock",
+    )
+    targets: Annotated[tuple[Target, ...], Field(strict=False, min_length=1)] = parameter(
+        (
+            "mm/vmscan.o",
+            "kernel/fork.o",
+            "fs/dcache.o",
+            "lib/vsprintf.o",
+            "mm/rmap.o",
+            "kernel/exit.o",
+            "fs/inode.o",
+            "lib/radix-tree.o",
+        ),
+        "objects (mm/vmscan.o), directories (mm/), or vmlinux",
+    )
+    jobs: int = parameter(2, "compilers at the same time (make -j)", unit="processes", ge=1, le=1024)
+    rounds: int = parameter(1, "builds in a row, each from clean", unit="count", ge=1, le=1000)
+    clean: Literal["objects", "tree"] = parameter(
+        "objects",
+        "what goes before each round. objects: exactly what the targets make. tree: every compiled file. `make clean` itself is not used: it "
+        "reads every Makefile, and fails on Debian's source, which lacks some",
+    )
+    reset_memory: bool = parameter(True, scripts.RESET_MEMORY_DOC)
+    source: Annotated[str, Field(pattern=r"^/[\w./+-]+$")] = parameter("/usr/src/linux", "folder of the Linux source")
+    build: Annotated[str, Field(pattern=r"^/[\w./+-]+$")] = parameter(
+        "/var/lib/overcommit/build", "folder of the build (make O=)"
+    )
+
+    @model_validator(mode="after")
+    def _consistent(self) -> KernelBuildParameters:
+        folders = [target for target in self.targets if target.endswith("/")]
+        for index, target in enumerate(self.targets):
+            if target in self.targets[:index]:
+                raise ValueError(f"target {target!r} is there twice")
+            for folder in folders:
+                if target != folder and target.startswith(folder):
+                    raise ValueError(f"target {target!r} is part of target {folder!r}; leave one of them out")
+        if "vmlinux" in self.targets and (len(self.targets) > 1 or self.clean != "tree"):
+            raise ValueError("the target vmlinux stands alone, and needs clean: tree")
+        return self
+
+
+class KernelBuild(Workload[KernelBuildParameters]):
+    """Compile Linux objects with gcc: page cache for sources and compiler, anonymous memory for each compiler process."""
+
+    name = "kernel_build"
+    Parameters = KernelBuildParameters
+    metrics = (
+        MetricSpec(
+            "wall_seconds",
+            "s",
+            "lower",
+            "wall clock of all rounds' make, by the machine's clock; cleaning and the last sync left out",
+        ),
+        MetricSpec("wall_seconds.round<n>", "s", "lower", "wall clock of one round's make"),
+        MetricSpec("user_seconds", "s", "lower", "user time of make and all that it started, all rounds"),
+        MetricSpec("user_seconds.round<n>", "s", "lower", "user time of one round"),
+        MetricSpec("system_seconds", "s", "lower", "system time of make and all that it started, all rounds"),
+        MetricSpec("system_seconds.round<n>", "s", "lower", "system time of one round"),
+        MetricSpec(
+            "sync_seconds",
+            "s",
+            "lower",
+            "wall clock of the sync that ends the run, so that every sector written is counted",
+        ),
+        MetricSpec("objects", "count", "neither", "object files that every round built"),
+        MetricSpec("object_bytes", "B", "neither", "size of these object files together"),
+    )
+
+    def prepare(self, machine: Machine, params: KernelBuildParameters) -> dict[str, str]:
+        """Check the tree, configure it if it was prepared for another configuration, remove the targets' objects, reset memory.
+
+        Facts: linux_version (of the source tarball), config, config_sha256, prepared ("before" or "now"), compiler, make.
+        """
+        script = scripts.prepare(_REPRODUCIBLE + _prepare_body(params), reset_memory=params.reset_memory)
+        return machines.key_values(
+            machines.check_script(machine, script, what="prepare the kernel build", timeout_s=3600)
+        )
+
+    def script(self, params: KernelBuildParameters) -> str:
+        """One `make` a round, all targets at once.
+
+        KERNELRELEASE and PAHOLE_FLAGS are given because make 4.4 and later runs their shell commands again for every command it starts:
+        about 340 processes, half of what a make that finds nothing to do costs. Neither value changes an object of these targets.
+        """
+        make = [*_make(params), f"-j{params.jobs}"]
+        return scripts.timed(
+            _REPRODUCIBLE
+            + f"read -r release < {shlex.quote(params.build)}/include/config/kernel.release\n"
+            + "round=1\n"
+            + f'while [ "$round" -le {params.rounds} ]; do\n'
+            + f'if [ "$round" -gt 1 ]; then\n{_clean(params)}fi\n'
+            + f'timed "round$round" {shlex.join(make)} KERNELRELEASE="$release" PAHOLE_FLAGS= {shlex.join(params.targets)}\n'
+            + "round=$((round + 1))\n"
+            + "done\n"
+            + "timed sync sync\n"
+        )
+
+    def collect(self, machine: Machine, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
+        """Times of the rounds, and size and SHA-256 of every object that the last round left."""
+        machines.fetch_raw(machine, raw_dir)
+        values = _times(scripts.read_timings(raw_dir, "the kernel build"), params.rounds, raw_dir)
+        listing = machines.check_script(machine, _digest_script(params), what="read the objects", timeout_s=1800)
+        (raw_dir / "objects").write_text(listing, encoding="utf-8")
+        sizes, checksums = read_objects(listing, params, raw_dir / "objects")
+        values["objects"] = len(sizes)
+        values["object_bytes"] = sum(sizes)
+        return WorkloadResult(self.measured(values), checksums)
+
+    def expected_seconds(self, params: KernelBuildParameters, slowdown: float) -> float:
+        """From what single objects and whole directories cost on tinyconfig; other configurations build more and take longer."""
+        seconds = _MAKE_SECONDS
+        for target in params.targets:
+            if target == "vmlinux":
+                seconds += _VMLINUX_SECONDS
+            elif target.endswith("/"):
+                seconds += _DIRECTORY_SECONDS.get(target, _OTHER_DIRECTORY_SECONDS)
+            else:
+                seconds += _OBJECT_SECONDS
+        return seconds * params.rounds * slowdown
+
+
+def read_objects(listing: str, params: KernelBuildParameters, where: Path) -> tuple[list[int], dict[str, str]]:
+    """Sizes and checksums from lines `size path` and `sha256  path`. WorkloadError when an object that was asked for is missing or empty."""
+    sizes = {path: int(size) for size, path in re.findall(r"^(\d+) (\S+)$", listing, re.MULTILINE)}
+    checksums = {path: digest for digest, path in re.findall(r"^([0-9a-f]{64})  (\S+)$", listing, re.MULTILINE)}
+    missing = [target for target in params.targets if target.endswith(".o") and not sizes.get(target)]
+    if missing or not sizes or sizes.keys() != checksums.keys():
+        raise WorkloadError(
+            "the build succeeded, but its objects are not all there",
+            where=str(where),
+            why=f"missing or empty: {', '.join(missing) or 'everything, or a checksum'}",
+        )
+    return [sizes[path] for path in sorted(sizes)], dict(sorted(checksums.items()))
+
+
+def _times(timings: Iterable[scripts.Timing], rounds: int, raw_dir: Path) -> dict[str, float | int | None]:
+    by_label = {timing.label: timing for timing in timings}
+    wanted = [f"round{number}" for number in range(1, rounds + 1)]
+    missing = [label for label in (*wanted, "sync") if label not in by_label]
+    if missing:
+        raise WorkloadError(
+            "the kernel build did not run to its end",
+            where=str(raw_dir),
+            why=f"not in its timings: {', '.join(missing)}",
+        )
+    values: dict[str, float | int | None] = {}
+    for name in ("wall_seconds", "user_seconds", "system_seconds"):
+        each = [getattr(by_label[label], name) for label in wanted]
+        values[name] = round(sum(each), 2)
+        values.update({f"{name}.{label}": value for label, value in zip(wanted, each, strict=True)})
+    values["sync_seconds"] = by_label["sync"].wall_seconds
+    return values
+
+
+def _make(params: KernelBuildParameters) -> list[str]:
+    return ["make", "-s", "-C", params.source, f"O={params.build}"]
+
+
+def _prepare_body(params: KernelBuildParameters) -> str:
+    source, build, make = shlex.quote(params.source), shlex.quote(params.build), shlex.join(_make(params))
+    return f"""\
+[ -f {source}/Makefile ] || fail {source} 'holds no Linux source'
+for key in VERSION PATCHLEVEL SUBLEVEL; do
+    value=$(sed -n "s/^$key = *//p" {source}/Makefile)
+    version=${{version:+$version.}}$value
+done
+echo "linux_version=$version"
+prepared=before
+stamp={build}/{STAMP}
+if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != {params.config} ]; then
+    prepared=now
+    rm -f "$stamp"
+    mkdir -p {build}
+    for step in {params.config} olddefconfig prepare; do
+        {make} -j{params.jobs} "$step" > {build}/prepare.log 2>&1 || fail "make $step failed:" "$(tail -n 20 {build}/prepare.log)"
+    done
+    echo {params.config} > "$stamp"
+fi
+echo "prepared=$prepared"
+echo "config={params.config}"
+sum=$(sha256sum {build}/.config)
+echo "config_sha256=${{sum%% *}}"
+echo "compiler=$(gcc --version | sed 1q)"
+echo "make=$(make --version | sed 1q)"
+{_clean(params)}"""
+
+
+def _clean(params: KernelBuildParameters) -> str:
+    """Shell text that removes compiled files. Those of `make prepare` stay: they are no part of a round."""
+    build = shlex.quote(params.build)
+    if params.clean == "tree":
+        return (
+            f"find {build} {_HOST_PROGRAMS} -prune -o -type f {_COMPILED} -exec rm -f {{}} +\nrm -f {build}/vmlinux\n"
+        )
+    lines = []
+    for target in params.targets:
+        folder, _, name = target.rpartition("/")
+        if name:
+            lines.append(f"rm -f {build}/{target} {build}/{folder}/.{name}.cmd\n")
+        else:
+            lines.append(
+                f"if [ -d {build}/{target} ]; then find {build}/{target} -type f {_COMPILED} -exec rm -f {{}} +; fi\n"
+            )
+    return "".join(lines)
+
+
+_COMPILED = r"\( -name '*.o' -o -name '*.a' -o -name '.*.o.cmd' -o -name '.*.a.cmd' -o -name modules.order \)"
+_HOST_PROGRAMS = r"\( -path '*/scripts' -o -path '*/tools' \)"
+
+
+def _digest_script(params: KernelBuildParameters) -> str:
+    """Shell text that prints size and SHA-256 of every object of the targets, by path."""
+    objects = [target for target in params.targets if target.endswith(".o")]
+    folders = [target for target in params.targets if target.endswith("/")]
+    if "vmlinux" in params.targets:
+        folders = ["."]
+    find = f"find {shlex.join(folders)} {_HOST_PROGRAMS} -prune -o -type f -name '*.o' -print;" if folders else ""
+    listed = f"printf '%s\\n' {shlex.join(objects)};" if objects else ""
+    return f"""\
+set -eu
+cd {shlex.quote(params.build)}
+list=$({{ {listed} {find} }} | LC_ALL=C sort)
+[ -n "$list" ] || {{ echo 'no object was built' >&2; exit 1; }}
+echo "$list" | xargs stat -c '%s %n'
+echo "$list" | xargs sha256sum
+"""

@@ -1,0 +1,32 @@
+"""Every workload by its name. A new workload is a new module and one line here."""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+from workloads.base import ParameterError, Workload, suggestion
+
+_CLASSES = {
+    "kernel_build": "workloads.kernel_build:KernelBuild",
+    "fio": "workloads.fio:Fio",
+    "sysbench_cpu": "workloads.sysbench:SysbenchCpu",
+    "sysbench_memory": "workloads.sysbench:SysbenchMemory",
+    "sysbench_fileio": "workloads.sysbench:SysbenchFileio",
+}
+
+
+def names() -> tuple[str, ...]:
+    """The names that an experiment may use."""
+    return tuple(_CLASSES)
+
+
+@cache
+def get(name: str) -> Workload[Any]:
+    """A workload. ParameterError, with a suggestion, when there is none of that name."""
+    if name not in _CLASSES:
+        raise ParameterError(f"unknown workload {name!r}", key="name", remedy=suggestion(name, names()))
+    module, _, cls = _CLASSES[name].partition(":")
+    workload: Workload[Any] = getattr(importlib.import_module(module), cls)()
+    return workload

@@ -1,0 +1,144 @@
+"""The shell text that workloads share, and the reading of what it leaves. POSIX sh: dash in the guests, busybox where it is sh.
+
+Time comes from /proc/uptime (monotonic, 10 ms) and the shell's own `times`: both are read without starting a process, which a machine
+short of memory would take long for.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from common.errors import WorkloadError
+
+RAW = "/run/overcommit/raw"
+"""Folder on the machine for raw outputs: flat, on a tmpfs in the guests, made anew by every prepare."""
+
+_ENVIRONMENT = """\
+set -eu
+PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+TZ=UTC
+export PATH LC_ALL TZ
+"""
+
+_FAIL = """\
+fail() { echo "$*" >&2; exit 1; }
+"""
+
+_RESET_MEMORY = """\
+sync
+swaps=$(sed -n 's/^\\(\\/[^ \\t]*\\).*/\\1/p' /proc/swaps)
+for device in $swaps; do swapoff "$device" && swapon "$device" || fail "could not empty the swap device $device"; done
+echo 3 > /proc/sys/vm/drop_caches || fail "could not drop the file caches: this needs root on a machine of its own"
+"""
+
+_TIMED = """\
+timed() { # LABEL COMMAND...: run it, keep its output, and add `LABEL started ended status` (seconds since boot) to timings
+    label=$1; shift
+    status=0
+    times > "$raw/$label.before"
+    read -r started rest < /proc/uptime
+    "$@" > "$raw/$label.out" 2> "$raw/$label.err" || status=$?
+    read -r ended rest < /proc/uptime
+    times > "$raw/$label.after"
+    echo "$label $started $ended $status" >> "$raw/timings"
+    [ "$status" -eq 0 ] || exit "$status"
+}
+"""
+
+RESET_MEMORY_DOC = (
+    "before the clock: write dirty pages, empty the swap device, drop the file caches. On a guest whose cleancache is already on, dropped "
+    "pages go to tmem: prepare first, load the driver then"
+)
+
+
+def prepare(body: str, *, reset_memory: bool) -> str:
+    """A prepare script: an empty RAW, the body, then, if asked for, memory brought to a known state. The body may call `fail MESSAGE`."""
+    raw = shlex.quote(RAW)
+    fresh = f"rm -rf {raw}\nmkdir -p {raw}\n"
+    return _ENVIRONMENT + _FAIL + fresh + body + (_RESET_MEMORY if reset_memory else "")
+
+
+def timed(body: str) -> str:
+    """A timed script. The body calls `timed LABEL COMMAND...`; the first command that fails ends the script with its status."""
+    return _ENVIRONMENT + f"raw={shlex.quote(RAW)}\n" + _TIMED + body
+
+
+def command(label: str, argv: Sequence[str]) -> str:
+    """The body of a timed script that is one command."""
+    return f"timed {shlex.join([label, *argv])}\n"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One timed command. Seconds: wall clock; user and system time of the command and all that it started and waited for."""
+
+    label: str
+    wall_seconds: float
+    user_seconds: float
+    system_seconds: float
+    status: int
+
+
+def read_timings(raw_dir: Path, what: str) -> list[Timing]:
+    """The timed commands in their order. WorkloadError, with the end of the log, when one failed or none ran."""
+    path = raw_dir / "timings"
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    if not lines:
+        raise WorkloadError(
+            f"{what} did not run to its end", where=str(raw_dir), why=_log(raw_dir) or "it left no timings"
+        )
+    timings = [_timing(raw_dir, line) for line in lines]
+    for timing in timings:
+        if timing.status:
+            raise WorkloadError(
+                f"{what} failed: {timing.label} ended with exit status {timing.status}",
+                where=str(raw_dir),
+                why=_log(raw_dir, timing.label),
+            )
+    return timings
+
+
+def _timing(raw_dir: Path, line: str) -> Timing:
+    match = re.fullmatch(r"(\S+) (\d+\.\d+) (\d+\.\d+) (\d+)", line)
+    if match is None:
+        raise WorkloadError("a line of the timings cannot be understood", where=str(raw_dir / "timings"), why=line)
+    user_before, system_before = children_times(raw_dir / f"{match[1]}.before")
+    user_after, system_after = children_times(raw_dir / f"{match[1]}.after")
+    wall = float(match[3]) - float(match[2])
+    # both clocks tick in hundredths: more digits would be noise of the subtraction
+    return Timing(
+        match[1],
+        round(wall, 2),
+        round(user_after - user_before, 2),
+        round(system_after - system_before, 2),
+        int(match[4]),
+    )
+
+
+def children_times(path: Path) -> tuple[float, float]:
+    """User and system seconds of a shell's children, from what its `times` printed: the second line, `0m1.23s 0m0.45s`."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    found = re.findall(r"(\d+)m(\d+(?:\.\d+)?)s", text)
+    if len(found) != 4:
+        raise WorkloadError("the shell's `times` cannot be understood", where=str(path), why=text or "not written")
+    user, system = (int(minutes) * 60 + float(seconds) for minutes, seconds in found[2:])
+    return user, system
+
+
+def _log(raw_dir: Path, label: str = "*") -> str:
+    """The last lines that commands of this label complained with, else the last that they printed."""
+    for suffix in ("err", "out"):
+        texts = [
+            path.read_text(encoding="utf-8", errors="replace") for path in sorted(raw_dir.glob(f"{label}.{suffix}"))
+        ]
+        if lines := [line for text in texts for line in text.splitlines() if line.strip()]:
+            return "\n".join(lines[-20:])
+    return ""
