@@ -1,9 +1,10 @@
 """The records of a campaign, as results/ holds them, and how they are read. Schema version 1.
 
     results/<campaign>/campaign.json              CampaignRecord, written once, when the campaign is created
+    results/<campaign>/SHA256SUMS                 of campaign.json
     results/<campaign>/cells/<cell>/cell.json     CellRecord of a cell that ran to its end: `complete`, or `invalid` (a gate failed)
                                     env.json      provenance: JSON object
-                                    samples/samples.csv   SAMPLE_COLUMNS; time_s is relative to the barrier's release; no value = empty
+                                    samples/samples.csv   SAMPLE_COLUMNS; time_s is relative to the barrier's release (the first reading is before it)
                                     raw/...       every tool's own output
                                     SHA256SUMS    of all the files above, as sha256sum(1) writes and checks it
     results/<campaign>/attempts/<cell>.<n>/       the same files, of attempts that do not count: `failed`, or superseded by a rerun
@@ -108,6 +109,7 @@ class CampaignRecord:
     experiment: the resolved experiment, every default filled in. experiment_sha256: of its canonical JSON; a resume compares it.
     cells: the plan, in order. metrics: what cells yield, with units and meaning. versions: of the testbed, Python and libraries.
     commit: of the testbed, None outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
+    arguments: the command that created the campaign.
     """
 
     schema: int
@@ -125,6 +127,18 @@ class CampaignRecord:
     lock_sha256: str | None
     arguments: tuple[str, ...]
     created_at: str
+
+    def spec(self, metric: str) -> MetricSpec | None:
+        """The declaration of a metric of this campaign's cells; None for an unknown name."""
+        return find_spec(self.metrics, metric)
+
+
+def find_spec(specs: Iterable[MetricSpec], metric: str) -> MetricSpec | None:
+    """The declaration of a metric by name. `<n>` in a declared name stands for a number from 1."""
+    for spec in specs:
+        if re.fullmatch(re.escape(spec.name).replace("<n>", "[1-9][0-9]*"), metric):
+            return spec
+    return None
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,7 @@ def create(results: Path, record: CampaignRecord) -> CampaignStore:
             for name in (records.CELLS_DIR, records.ATTEMPTS_DIR):
                 (temporary / name).mkdir()
             (temporary / records.CAMPAIGN_FILE).write_text(codec.dumps(record), encoding="utf-8")
+            write_sums(temporary)
             sync_tree(temporary)
             publish(temporary, target)
     except BaseException:

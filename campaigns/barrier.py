@@ -1,0 +1,313 @@
+"""Start one script in several guests at the same moment, and know when it started and ended in each.
+
+Per guest a shell, uploaded first, prints `READY <ns>`, waits for a line on its input, prints `GO <ns>`, runs the script under a time limit and
+prints `DONE <ns> <exit status>`. Times are the guest's clock in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait
+in read(2), so releasing them costs one line each; the skew is what is left.
+"""
+
+from __future__ import annotations
+
+import math
+import queue
+import subprocess
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from campaigns.records import BarrierRecord
+from common.errors import LabError, UserError, WorkloadError
+from lab.api import Machine
+
+T = TypeVar("T")
+
+DIRECTORY = "/run/overcommit"
+"""Where a guest keeps what belongs to a run; in memory, and gone with the next reset."""
+
+_KILL_AFTER_S = 10
+_GRACE_S = 30.0
+_TAIL_LINES = 20
+
+_SHELL = """\
+echo "READY $(date +%s%N)"
+read -r line || exit 97
+echo "GO $(date +%s%N)"
+timeout -k {kill_after} {limit} sh {directory}/script.sh </dev/null >{directory}/script.out 2>&1
+status=$?
+echo "DONE $(date +%s%N) $status"
+[ "$status" -eq 0 ] || tail -n {lines} {directory}/script.out | sed 's/^/SAID /'
+"""
+
+
+class GuestLostError(LabError):
+    """A guest died or could not be reached while it was needed."""
+
+
+class NotReadyError(LabError):
+    """A guest did not get ready for the barrier in time."""
+
+
+class RunTimeoutError(LabError):
+    """A workload did not end in the time it was given."""
+
+
+class ScriptError(WorkloadError):
+    """A workload's script ended with an error. guest: where."""
+
+    def __init__(self, guest: str, status: int, why: str) -> None:
+        super().__init__(f"the workload in {guest} ended with status {status}", where=guest, why=why)
+        self.guest = guest
+
+
+@dataclass
+class _Member:
+    """A guest at the barrier: its process, and what it has said so far (mark -> epoch ns)."""
+
+    name: str
+    process: Any
+    marks: dict[str, int] = field(default_factory=dict)
+    status: int | None = None
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+    complaints: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+
+
+def run(
+    machines: Mapping[str, Machine],
+    script: str,
+    *,
+    ready_s: float,
+    run_s: float,
+    before_release: Callable[[], None] = lambda: None,
+    on_release: Callable[[], None] = lambda: None,
+) -> BarrierRecord:
+    """Run the script in all guests at once and wait for all of them.
+
+    ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called when all are ready and wait.
+    GuestLostError, NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as after an interruption.
+    """
+    shell = _SHELL.format(
+        directory=DIRECTORY, kill_after=_KILL_AFTER_S, limit=max(1, math.ceil(run_s)), lines=_TAIL_LINES
+    )
+    in_parallel(
+        machines, lambda _name, machine: _upload(machine, {"script.sh": script, "barrier.sh": shell}), limit_s=ready_s
+    )
+    said: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
+    members: dict[str, _Member] = {}
+    try:
+        for name, machine in machines.items():
+            members[name] = _spawn(name, machine, said)
+        _wait(members, said, "READY", ready_s)
+        before_release()
+        for member in members.values():
+            _release(member)
+        on_release()
+        _wait(members, said, "DONE", run_s + _KILL_AFTER_S + _GRACE_S, limit_s=run_s)
+        for member in members.values():
+            with suppress(subprocess.TimeoutExpired):
+                member.process.wait(timeout=_GRACE_S)
+    finally:
+        for member in members.values():
+            _stop(member.process)
+    released = min(member.marks["GO"] for member in members.values())
+    return BarrierRecord(
+        skew_seconds=(max(member.marks["GO"] for member in members.values()) - released) / 1e9,
+        released_at=released / 1e9,
+        starts={name: (member.marks["GO"] - released) / 1e9 for name, member in members.items()},
+        ends={name: (member.marks["DONE"] - released) / 1e9 for name, member in members.items()},
+    )
+
+
+def in_parallel(machines: Mapping[str, Machine], work: Callable[[str, Machine], T], *, limit_s: float) -> dict[str, T]:
+    """Call work(name, machine) for all guests at once; guest -> result. RunTimeoutError names the guests that are not done in limit_s.
+
+    The first guest's error is raised, after all guests have ended or time is up. The threads are daemons, so that an interruption is not held up.
+    """
+    done: queue.SimpleQueue[tuple[str, T | None, BaseException | None]] = queue.SimpleQueue()
+
+    def call(name: str, machine: Machine) -> None:
+        try:
+            done.put((name, work(name, machine), None))
+        except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
+            done.put((name, None, error))
+
+    for name, machine in machines.items():
+        threading.Thread(target=call, args=(name, machine), daemon=True, name=f"guest {name}").start()
+    deadline = time.monotonic() + limit_s
+    results: dict[str, T] = {}
+    errors: dict[str, BaseException] = {}
+    while len(results) + len(errors) < len(machines):
+        try:
+            name, result, error = done.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            late = [name for name in machines if name not in results and name not in errors]
+            raise RunTimeoutError(
+                f"{', '.join(late)} did not finish within {limit_s:.0f} s", why=_first_error(machines, errors)
+            ) from None
+        if error is None:
+            results[name] = result  # type: ignore[assignment]
+        else:
+            errors[name] = error
+    for name in machines:
+        if name in errors:
+            raise errors[name]
+    return results
+
+
+def command_errors() -> tuple[type[Exception], ...]:
+    """The ways in which plumbum and a broken pipe say that a command or a connection failed; two are no ProcessExecutionError."""
+    from plumbum.commands.processes import CommandNotFound, ProcessExecutionError, ProcessTimedOut
+    from plumbum.machines.session import SSHCommsError
+
+    return (
+        ProcessExecutionError,
+        ProcessTimedOut,
+        CommandNotFound,
+        SSHCommsError,
+        EOFError,
+        ConnectionError,
+        TimeoutError,
+    )
+
+
+def explain(error: BaseException) -> str:
+    """What a failed command said, short: plumbum's errors carry it in fields."""
+    text = getattr(error, "stderr", "") or getattr(error, "stdout", "") or str(error)
+    return "\n".join(str(text).strip().splitlines()[-_TAIL_LINES:])
+
+
+def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseException]) -> str:
+    return next((f"{name}: {explain(errors[name])}" for name in machines if name in errors), "")
+
+
+def _upload(machine: Machine, files: Mapping[str, str]) -> None:
+    """Write text files into DIRECTORY through the shell's input: no quoting, no size limit."""
+    for name, text in files.items():
+        command = machine["sh"]["-c", f"mkdir -p {DIRECTORY}/raw && cat > {DIRECTORY}/{name}"]
+        try:
+            (command << text)()
+        except command_errors() as error:
+            raise GuestLostError(
+                "a guest could not be given its script", where=str(machine), why=explain(error)
+            ) from None
+
+
+def _spawn(name: str, machine: Machine, said: queue.SimpleQueue[tuple[str, str | None]]) -> _Member:
+    try:
+        process = machine["sh"][f"{DIRECTORY}/barrier.sh"].popen(
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+    except command_errors() as error:
+        raise GuestLostError(f"{name} could not be reached", where=name, why=explain(error)) from None
+    member = _Member(name, process)
+
+    def listen() -> None:
+        for line in iter(process.stdout.readline, b""):
+            said.put((name, line.decode(errors="replace").rstrip("\n")))
+        said.put((name, None))
+
+    def overhear() -> None:
+        for line in iter(process.stderr.readline, b""):
+            member.complaints.append(line.decode(errors="replace").rstrip())
+
+    for target in (listen, overhear):
+        threading.Thread(target=target, daemon=True, name=f"barrier {name}").start()
+    return member
+
+
+def _wait(
+    members: Mapping[str, _Member],
+    said: queue.SimpleQueue[tuple[str, str | None]],
+    mark: str,
+    patience_s: float,
+    limit_s: float = 0.0,
+) -> None:
+    """Listen until every member has said the mark and, when the mark is DONE, nothing went wrong."""
+    deadline = time.monotonic() + patience_s
+    while missing := [name for name, member in members.items() if mark not in member.marks]:
+        try:
+            name, line = said.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            if mark == "READY":
+                raise NotReadyError(
+                    f"{', '.join(missing)} did not get ready within {patience_s:.0f} s", where=", ".join(missing)
+                ) from None
+            raise GuestLostError(
+                f"{', '.join(missing)} did not report the end of the workload", where=", ".join(missing)
+            ) from None
+        member = members[name]
+        if line is None:
+            _ended(member, mark)
+        else:
+            _note(member, line)
+        if member.status:
+            _collect_tail(member, said)
+            raise _verdict(member, limit_s)
+
+
+def _note(member: _Member, line: str) -> None:
+    word, _, rest = line.partition(" ")
+    if word == "SAID":
+        member.said.append(rest)
+        return
+    numbers = rest.split()
+    if word not in ("READY", "GO", "DONE") or not numbers or not all(number.isdigit() for number in numbers):
+        raise GuestLostError(f"{member.name} said what no barrier says", where=member.name, why=line[:200])
+    member.marks[word] = int(numbers[0])
+    if word == "DONE":
+        member.status = int(numbers[1])
+
+
+def _ended(member: _Member, mark: str) -> None:
+    """A member's output has ended: harmless once it has said all that is waited for."""
+    if mark in member.marks:
+        return
+    with suppress(subprocess.TimeoutExpired):
+        member.process.wait(timeout=5)
+    why = "\n".join(member.complaints) or f"its shell ended with status {member.process.returncode}"
+    raise GuestLostError(f"{member.name} was lost before it said {mark}", where=member.name, why=why)
+
+
+def _collect_tail(member: _Member, said: queue.SimpleQueue[tuple[str, str | None]]) -> None:
+    deadline = time.monotonic() + 5
+    with suppress(queue.Empty):
+        while True:
+            name, line = said.get(timeout=max(0.0, deadline - time.monotonic()))
+            if name == member.name:
+                if line is None:
+                    return
+                _note(member, line)
+
+
+def _verdict(member: _Member, limit_s: float) -> UserError:
+    taken = (member.marks["DONE"] - member.marks["GO"]) / 1e9
+    last = "\n".join(member.said)
+    if taken >= limit_s and member.status in (124, 137):
+        remedy = "raise timeouts.run in the experiment, or lower the load"
+        return RunTimeoutError(
+            f"the workload in {member.name} did not end within {limit_s:.0f} s",
+            where=member.name,
+            why=last,
+            remedy=remedy,
+        )
+    return ScriptError(member.name, member.status or 0, last)
+
+
+def _release(member: _Member) -> None:
+    try:
+        member.process.stdin.write(b"go\n")
+        member.process.stdin.flush()
+    except OSError as error:
+        raise GuestLostError(f"{member.name} was lost at the barrier", where=member.name, why=explain(error)) from None
+
+
+def _stop(process: Any) -> None:  # noqa: ANN401
+    """End a process that may still run; the guest's own time limit ends what is left there."""
+    if process.poll() is None:
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=2)
+        if process.poll() is None:
+            process.kill()

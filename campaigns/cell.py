@@ -1,0 +1,279 @@
+"""One attempt at one cell: from the host's known state to a record. Stages are campaigns.plan.STAGES."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from campaigns import barrier, gates, metrics, provenance
+from campaigns.experiment import Conditions
+from campaigns.plan import expected_stages
+from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, GateResult, PlannedCell
+from campaigns.store import CampaignStore, CellWriter, storing
+from common.errors import LabError, WorkloadError
+from common.metrics import Metric
+from lab.api import Host, Machine, Observation, Policy, Sample
+from workloads.base import WorkloadResult
+
+LEAST_RUN_S = 600.0
+RUN_FACTOR = 5.0
+"""Without timeouts.run, a workload may take this many times what it is expected to, and at least LEAST_RUN_S."""
+
+StageListener = Callable[[str, float], None]
+
+
+@dataclass
+class _Outcome:
+    """What an attempt has found so far."""
+
+    timings: dict[str, float] = field(default_factory=dict)
+    stage: str = ""
+    facts: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    before: list[Sample] = field(default_factory=list)
+    after: list[Sample] = field(default_factory=list)
+    samples: list[Sample] = field(default_factory=list)
+    cost: Mapping[str, float] = field(default_factory=dict)
+    released: BarrierRecord | None = None
+    metrics: tuple[Metric, ...] = ()
+    gates: tuple[GateResult, ...] = ()
+    checksums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    host: Mapping[str, object] | None = None
+
+
+@dataclass
+class Attempt:
+    """Runs a cell once. Everything that it needs is given; everything that it finds ends in one directory of the store."""
+
+    store: CampaignStore
+    campaign: CampaignRecord
+    planned: PlannedCell
+    policy: Policy
+    conditions: Conditions
+    host: Host
+    on_stage: StageListener
+    out: _Outcome = field(default_factory=_Outcome)
+
+    def __post_init__(self) -> None:
+        self.expected = expected_stages(self.conditions, self.host.accelerator)
+
+    def run(self) -> CellRecord:
+        """Run, and store what came of it: a complete, invalid or failed record. Anything but a failure of lab or load leaves nothing."""
+        started = _now()
+        writer = self.store.begin(self.planned.cell)
+        try:
+            failure = None
+            try:
+                self._work(writer)
+            except Exception as error:
+                failure = self._failure(error)
+                if failure is None:
+                    raise
+                self._save_what_there_is(writer)
+            with self._stage("store"):
+                record = self._record(failure, started)
+                env = provenance.environment(self.policy, self.conditions, self.out.host, self.campaign.arguments)
+                self.store.commit(writer, record, {**env, "workload_facts": self.out.facts})
+        except BaseException:
+            self.store.abandon(writer)
+            raise
+        return record
+
+    def _work(self, writer: CellWriter) -> None:
+        conditions, out = self.conditions, self.out
+        with self._stage("reset"):
+            self.host.reset(conditions.host, conditions.guests)
+        machines = {name: guest.machine for name, guest in self.host.guests.items()}
+        if len(machines) != conditions.guests.count:
+            raise LabError(f"{len(machines)} guests are up instead of {conditions.guests.count}", where=self.host.name)
+        with self._stage("prepare"):
+            prepare = conditions.workload.prepare
+            limit = conditions.timeouts.prepare
+            out.facts = barrier.in_parallel(
+                machines, lambda _name, machine: prepare(machine, conditions.parameters), limit_s=limit
+            )
+        with self._stage("policy"):
+            # only now: preparing drops the guests' caches, and with cleancache on, what is dropped would go to tmem and be read from there
+            self.host.apply_policy(self.policy)
+        with self._stage("settle"):
+            time.sleep(conditions.settle_s)
+        with self._stage("run"):
+            try:
+                self._run_workload(writer, machines)
+            except barrier.ScriptError as error:
+                # the workload can tell from its outputs why it failed, and says so by an error of its own
+                self._collect_guest(writer, error.guest, machines[error.guest])
+                raise
+        with self._stage("collect"):
+            self._collect(writer, machines)
+
+    def _run_workload(self, writer: CellWriter, machines: Mapping[str, Machine]) -> None:
+        conditions, out = self.conditions, self.out
+        observation = self.host.observe(conditions.interval_s)
+
+        def watch() -> None:
+            out.before = self.host.read_counters()
+            observation.start()
+
+        try:
+            out.released = barrier.run(
+                machines,
+                conditions.workload.script(conditions.parameters),
+                ready_s=conditions.timeouts.ready,
+                run_s=conditions.timeouts.run or max(LEAST_RUN_S, RUN_FACTOR * self.expected["run"]),
+                before_release=watch,
+            )
+            out.after = self.host.read_counters()
+        except BaseException:
+            with suppress(Exception):
+                self._stop(observation, writer)
+            raise
+        self._stop(observation, writer)
+
+    def _stop(self, observation: Observation, writer: CellWriter) -> None:
+        with storing(writer.raw):
+            self.out.samples = observation.stop(writer.raw)
+        self.out.cost = observation.cost
+
+    def _collect(self, writer: CellWriter, machines: Mapping[str, Machine]) -> None:
+        conditions, out = self.conditions, self.out
+        assert out.released is not None
+        limit = conditions.timeouts.collect
+        results = barrier.in_parallel(
+            machines, lambda name, machine: self._collect_guest(writer, name, machine), limit_s=limit
+        )
+        before, after = metrics.readings(out.before), metrics.readings(out.after)
+        counted, out.notes = metrics.counter_metrics(before, after, machines)
+        ours = [
+            *metrics.wall_metrics(out.released),
+            *counted,
+            *metrics.host_metrics(before, after, out.released.skew_seconds, out.cost),
+        ]
+        theirs = [replace(metric, guest=name) for name, result in results.items() for metric in result.metrics]
+        out.metrics = metrics.merge(ours, theirs)
+        out.checksums = {name: result.checksums for name, result in results.items()}
+        writer.write_samples([*out.before, *out.samples, *out.after], out.released.released_at)
+        logs = self._save_kernel_logs(writer)
+        out.host = self.host.provenance()
+        out.gates, details = gates.check(
+            gates.Evidence(
+                policy=self.policy,
+                conditions=conditions,
+                guests=tuple(machines),
+                before=before,
+                after=after,
+                samples=out.samples,
+                metrics=out.metrics,
+                checksums=out.checksums,
+                skew_seconds=out.released.skew_seconds,
+                logs=logs,
+                claims=self.campaign.claims,
+            )
+        )
+        out.notes += details
+
+    def _collect_guest(self, writer: CellWriter, name: str, machine: Machine) -> WorkloadResult:
+        directory = writer.raw / name
+        with storing(directory):
+            directory.mkdir(parents=True, exist_ok=True)
+            result: WorkloadResult = self.conditions.workload.collect(machine, self.conditions.parameters, directory)
+        return result
+
+    def _save_kernel_logs(self, writer: CellWriter) -> dict[str, str]:
+        logs = self.host.kernel_log()
+        directory = writer.raw / "kernel_log"
+        with storing(directory):
+            directory.mkdir(exist_ok=True)
+            for source, text in logs.items():
+                (directory / f"{source}.txt").write_text(text, encoding="utf-8")
+        return logs
+
+    def _save_what_there_is(self, writer: CellWriter) -> None:
+        """For whoever looks for the cause: logs and provenance, as far as the host still answers; samples, when a run was released."""
+        with suppress(Exception):
+            self._save_kernel_logs(writer)
+        with suppress(Exception):
+            self.out.host = self.host.provenance()
+        released_at = (
+            self.out.released.released_at if self.out.released else min((s.time for s in self.out.before), default=0.0)
+        )
+        if self.out.before:
+            writer.write_samples([*self.out.before, *self.out.samples, *self.out.after], released_at)
+
+    def _record(self, failure: Failure | None, started: str) -> CellRecord:
+        out, planned = self.out, self.planned
+        valid = all(gate.passed for gate in out.gates)
+        return CellRecord(
+            schema=SCHEMA,
+            campaign=self.campaign.campaign,
+            cell=planned.cell,
+            experiment=self.campaign.name,
+            policy=planned.policy,
+            levels=planned.levels,
+            repetition=planned.repetition,
+            block=planned.block,
+            order=planned.order,
+            status="failed" if failure else "complete" if valid else "invalid",
+            host=self.host.name,
+            host_kind=self.host.kind,
+            accelerator=self.host.accelerator,
+            metrics=() if failure else out.metrics,
+            gates=() if failure else out.gates,
+            timings={stage: round(seconds, 3) for stage, seconds in out.timings.items()},
+            barrier=out.released,
+            checksums={} if failure else out.checksums,
+            notes=tuple(out.notes),
+            failure=failure,
+            started_at=started,
+            finished_at=_now(),
+        )
+
+    def _failure(self, error: Exception) -> Failure | None:
+        """The failure that an error of lab or load means; None for any other error, which is not the cell's."""
+        kind = kind_of(error, self.out.stage)
+        if kind is None:
+            return None
+        message = (
+            str(error)
+            if isinstance(error, LabError | WorkloadError)
+            else f"{type(error).__name__}: {barrier.explain(error)}"
+        )
+        return Failure(kind, self.out.stage, message, rerun_command(self.campaign, self.planned.cell))
+
+    @contextmanager
+    def _stage(self, stage: str) -> Iterator[None]:
+        self.out.stage = stage
+        self.on_stage(stage, self.expected[stage])
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.out.timings[stage] = time.monotonic() - started
+
+
+def kind_of(error: Exception, stage: str) -> str | None:
+    """The class (campaigns.failures) of an error; None when it is no failure of the lab or the load."""
+    kinds: tuple[tuple[Any, str], ...] = (
+        (barrier.GuestLostError, "guest_lost"),
+        (barrier.NotReadyError, "barrier"),
+        (barrier.RunTimeoutError, "timeout"),
+        (barrier.ScriptError, "workload"),
+        (WorkloadError, "workload"),
+        (LabError, "lab"),
+        (barrier.command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
+    )
+    return next((kind for types, kind in kinds if isinstance(error, types)), None)
+
+
+def rerun_command(campaign: CampaignRecord, cell: str) -> str:
+    """The command that runs just this cell again."""
+    other = "" if campaign.campaign == campaign.name else f" --campaign {campaign.campaign}"
+    return f"./inv campaign.run {campaign.name}{other} --cell {cell}"
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,385 @@
+"""experiments/NAME.yml to an Experiment that can be planned and run, or an InvalidFileError that names every mistake.
+
+A factor is a dotted key path of the file with a list of levels; every combination of levels is validated as if it had been written into the
+file. The path `overcommit_ratio` sets the memory that the host has for guests (guests' count × memory_max ÷ ratio, rounded down to MiB), so
+that the guests, and with them the load, are the same at every level.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from campaigns import document, metrics
+from campaigns.document import Document, KeyPath, Problem, dotted, suggestion
+from campaigns.records import Claim, find_spec
+from campaigns.schema import IDENTIFIER, ExperimentFile, GatesSection, TimeoutsSection, key_names
+from common.errors import InvalidFileError, UserError
+from common.metrics import MetricSpec
+from lab import policies
+from lab.api import GuestSizing, HostSizing, Policy
+from workloads import registry
+from workloads.base import Workload
+
+EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
+
+SMALLEST_GUEST_MIB = 64
+"""Below this a guest with sshd and a compiler does not get through its boot."""
+
+FACTOR_ROOTS = ("overcommit_ratio", "host", "guests", "workload.parameters", "settle", "sampling")
+"""What may vary within an experiment; anything else would make cells that cannot be compared."""
+
+MOST_CELLS = 10_000
+
+Levels = Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything that a cell needs but its policy: one combination of levels, resolved.
+
+    parameters: an instance of the workload's Parameters. settle_s, interval_s: seconds. overcommit_ratio: as it comes out after rounding.
+    """
+
+    host: HostSizing
+    guests: GuestSizing
+    workload: Workload[Any]
+    parameters: Any
+    settle_s: float
+    interval_s: float
+    timeouts: TimeoutsSection
+    gates: GatesSection
+
+    @property
+    def overcommit_ratio(self) -> float:
+        """Sum of the guests' maximum memory ÷ memory the host has for guests."""
+        return self.guests.count * self.guests.memory_max_mib / self.host.guest_memory_mib
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A validated experiment. document: the file with every default filled in, as JSON; it can be read again with `from_document`."""
+
+    name: str
+    document: Mapping[str, Any]
+    policies: tuple[Policy, ...]
+    factors: Mapping[str, tuple[object, ...]]
+    repetitions: int
+    seed: int
+    claims: tuple[Claim, ...]
+    metrics: tuple[MetricSpec, ...]
+
+    @property
+    def title(self) -> str:
+        """One line."""
+        return str(self.document["title"])
+
+    @property
+    def sha256(self) -> str:
+        """Of the canonical JSON of the document: what a resume compares."""
+        return fingerprint(self.document)
+
+    def combinations(self) -> Iterator[dict[str, object]]:
+        """Every combination of levels, the last factor fastest; one empty combination without factors."""
+        for levels in itertools.product(*self.factors.values()):
+            yield dict(zip(self.factors, levels, strict=True))
+
+    def at(self, levels: Levels) -> Conditions:
+        """The conditions at a combination of levels."""
+        return _conditions(ExperimentFile.model_validate(_at_levels(self.document, levels)))
+
+    def with_seed(self, seed: int) -> Experiment:
+        """The same experiment with another seed for its order."""
+        return from_document(self.name, {**self.document, "seed": seed})
+
+
+def load(name: str) -> Experiment:
+    """An experiment by its name in experiments/ or by its path. InvalidFileError when there is none or it is not valid."""
+    path = Path(name) if "/" in name or name.endswith((".yml", ".yaml")) else EXPERIMENTS / f"{name}.yml"
+    if not path.is_file():
+        known = [file.stem for file in EXPERIMENTS.glob("*.yml")]
+        raise InvalidFileError(f"there is no experiment {name!r}", where=str(path), remedy=suggestion(path.stem, known))
+    if not re.fullmatch(IDENTIFIER, path.stem):
+        raise InvalidFileError(
+            "the file's name is the experiment's, and cannot be one",
+            where=str(path),
+            remedy="use letters, digits, _ . and -",
+        )
+    return _build(path.stem, document.read(path))
+
+
+def from_document(name: str, content: Mapping[str, Any], where: str = "the resolved experiment") -> Experiment:
+    """An experiment from its resolved document, such as campaign.json holds."""
+    return _build(name, Document(Path(where), dict(content), {}))
+
+
+def fingerprint(content: Mapping[str, Any]) -> str:
+    """SHA-256 of canonical JSON: sorted keys, no spaces."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def changed_keys(old: object, new: object, path: KeyPath = ()) -> list[str]:
+    """The dotted paths at which two documents differ."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        keys = [*old, *(key for key in new if key not in old)]
+        return [found for key in keys for found in changed_keys(old.get(key), new.get(key), (*path, key))]
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        return [found for i, pair in enumerate(zip(old, new, strict=True)) for found in changed_keys(*pair, (*path, i))]
+    return [] if old == new else [dotted(path)]
+
+
+def _build(name: str, source: Document) -> Experiment:
+    file = _validate(source, source.content, ())
+    problems = [*_name_problems(file), *_factor_problems(file)]
+    if problems:
+        raise source.error(problems)
+    resolved = _resolved(file)
+    experiment = Experiment(
+        name=name,
+        document=resolved,
+        policies=tuple(policies.parse(policy) for policy in file.policies),
+        factors={path: tuple(levels) for path, levels in file.factors.items()},
+        repetitions=file.repetitions,
+        seed=file.seed,
+        claims=tuple(claim.record() for claim in file.claims),
+        metrics=_metric_specs(registry.get(file.workload.name)),
+    )
+    for levels in experiment.combinations():
+        key: KeyPath = ("factors",) if levels else ()
+        _conditions(_validate(source, _at_levels(resolved, levels), key, levels), source, levels)
+    return experiment
+
+
+def _validate(
+    source: Document, content: Mapping[str, Any], prefix: KeyPath, levels: Levels | None = None
+) -> ExperimentFile:
+    try:
+        return ExperimentFile.model_validate(content)
+    except ValidationError as error:
+        problems = [_problem(detail) for detail in error.errors(include_url=False)]
+    raise source.error([_at_factor(problem, levels) for problem in problems] if prefix else problems)
+
+
+def _at_factor(problem: Problem, levels: Levels | None) -> Problem:
+    """A problem of a combination of levels, told at the factor that caused it."""
+    for path, level in (levels or {}).items():
+        if dotted(problem.path) == path or dotted(problem.path).startswith((f"{path}.", f"{path}[")):
+            return Problem(("factors", path), f"level {level!r}: {problem.message}", problem.remedy)
+    if levels:
+        shown = ", ".join(f"{path} = {level}" for path, level in levels.items())
+        return Problem(("factors",), f"at {shown}: {dotted(problem.path)}: {problem.message}", problem.remedy)
+    return problem
+
+
+def _problem(detail: Any, parameters: list[str] | None = None) -> Problem:  # noqa: ANN401
+    path: KeyPath = tuple(part for part in detail["loc"] if part not in ("function-before", "function-after"))
+    if detail["type"] == "extra_forbidden":
+        return Problem(path, f"unknown key {path[-1]!r}", suggestion(str(path[-1]), parameters or key_names(path[:-1])))
+    if detail["type"] == "missing":
+        return Problem(path, f"the key {path[-1]!r} is missing")
+    if detail["type"] == "literal_error":
+        return Problem(path, f"{detail['input']!r} is not one of {detail['ctx']['expected']}")
+    if detail["type"] == "value_error":
+        return Problem(path, str(detail["ctx"]["error"]))
+    return Problem(path, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}")
+
+
+def _resolved(file: ExperimentFile) -> dict[str, Any]:
+    """The file with every default filled in, those of the workload's parameters included."""
+    content: dict[str, Any] = file.model_dump(mode="json", by_alias=True)
+    workload = registry.get(file.workload.name)
+    content["workload"]["parameters"] = workload.Parameters.model_validate(file.workload.parameters).model_dump(
+        mode="json"
+    )
+    return content
+
+
+def _name_problems(file: ExperimentFile) -> list[Problem]:
+    """Names that mean nothing here: policies, the workload and its parameters, the claims' policies and metrics."""
+    problems = list(_duplicates(file.policies, ("policies",), "policy"))
+    for index, policy in enumerate(file.policies):
+        try:
+            policies.parse(policy)
+        except UserError as error:
+            problems.append(Problem(("policies", index), error.what, error.remedy))
+    if file.workload.name not in registry.names():
+        problems.append(
+            Problem(
+                ("workload", "name"),
+                f"unknown workload {file.workload.name!r}",
+                suggestion(file.workload.name, registry.names()),
+            )
+        )
+        return problems
+    workload = registry.get(file.workload.name)
+    problems.extend(_parameter_problems(workload, file.workload.parameters))
+    problems.extend(_duplicates([claim.id for claim in file.claims], ("claims",), "claim id"))
+    specs = _metric_specs(workload)
+    for index, claim in enumerate(file.claims):
+        here: KeyPath = ("claims", index)
+        if find_spec(specs, claim.metric) is None:
+            near = suggestion(claim.metric, [spec.name for spec in specs])
+            problems.append(Problem((*here, "metric"), f"unknown metric {claim.metric!r}", near))
+        for side in ("treatment", "control"):
+            policy = getattr(claim.compare, side)
+            if policy not in file.policies:
+                problems.append(
+                    Problem(
+                        (*here, "compare", side),
+                        f"policy {policy!r} is not one of this experiment's",
+                        suggestion(policy, file.policies),
+                    )
+                )
+        if claim.compare.treatment == claim.compare.control:
+            problems.append(Problem((*here, "compare"), "a policy cannot be compared with itself"))
+    return problems
+
+
+def _duplicates(names: list[str], path: KeyPath, what: str) -> Iterator[Problem]:
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield Problem(
+                (*path, index), f"{what} {name!r} is there twice", "keep one; repetitions are counted in `repetitions`"
+            )
+
+
+def _parameter_problems(workload: Workload[Any], given: Mapping[str, Any]) -> list[Problem]:
+    try:
+        workload.Parameters.model_validate(given)
+    except ValidationError as error:
+        found = [_problem(detail, list(workload.Parameters.model_fields)) for detail in error.errors(include_url=False)]
+        return [
+            Problem(("workload", "parameters", *problem.path), problem.message, problem.remedy) for problem in found
+        ]
+    return []
+
+
+def _metric_specs(workload: Workload[Any]) -> tuple[MetricSpec, ...]:
+    return tuple({spec.name: spec for spec in (*metrics.SPECS, *workload.metrics)}.values())
+
+
+def _factor_problems(file: ExperimentFile) -> list[Problem]:
+    if file.workload.name not in registry.names():
+        return []
+    problems = []
+    known = _leaves(file)
+    for path, levels in file.factors.items():
+        if path not in known:
+            problems.append(Problem(("factors", path), f"no key {path!r} can be a factor", suggestion(path, known)))
+        if any(level in levels[:index] for index, level in enumerate(levels)):
+            problems.append(
+                Problem(
+                    ("factors", path), "a level is there twice", "keep one; repetitions are counted in `repetitions`"
+                )
+            )
+    if "overcommit_ratio" in file.factors and "host.guest_memory" in file.factors:
+        problems.append(Problem(("factors",), "overcommit_ratio decides host.guest_memory, so both cannot be factors"))
+    cells = file.repetitions * len(file.policies)
+    for levels in file.factors.values():
+        cells *= len(levels)
+    if cells > MOST_CELLS:
+        problems.append(Problem(("factors",), f"{cells} cells are more than the {MOST_CELLS} that a campaign may have"))
+    return problems
+
+
+def _leaves(file: ExperimentFile) -> list[str]:
+    """Every dotted path that may be a factor: the keys of the resolved file below FACTOR_ROOTS that are no mappings themselves."""
+
+    def walk(value: object, path: KeyPath) -> Iterator[str]:
+        if isinstance(value, Mapping):
+            for key, item in value.items():
+                yield from walk(item, (*path, key))
+        else:
+            yield dotted(path)
+
+    content = file.model_dump(mode="json", by_alias=True)
+    content["workload"]["parameters"] = dict.fromkeys(registry.get(file.workload.name).Parameters.model_fields)
+    return [
+        leaf
+        for leaf in walk(content, ())
+        if leaf.startswith(tuple(f"{root}." for root in FACTOR_ROOTS)) or leaf in FACTOR_ROOTS
+    ]
+
+
+def _at_levels(content: Mapping[str, Any], levels: Levels) -> dict[str, Any]:
+    """The document with the levels written into it, and no factors."""
+    changed = copy.deepcopy(dict(content))
+    changed["factors"] = {}
+    for path, level in levels.items():
+        *parents, last = path.split(".")
+        target = changed
+        for parent in parents:
+            target = target[parent]
+        target[last] = level
+        if path == "overcommit_ratio":
+            changed["host"]["guest_memory"] = None
+    return changed
+
+
+def _conditions(file: ExperimentFile, source: Document | None = None, levels: Levels | None = None) -> Conditions:
+    """Sizes that follow from others, and the refusal of what cannot be. Without a source everything has been checked before."""
+    guests, problems = file.guests, []
+    if (file.overcommit_ratio is None) == (file.host.guest_memory is None):
+        problems.append(
+            Problem(
+                ("host", "guest_memory"),
+                "either host.guest_memory or overcommit_ratio has to be given, and not both",
+                "keep one of the two",
+            )
+        )
+    total = guests.count * guests.memory_max
+    available = file.host.guest_memory or int(total / (file.overcommit_ratio or 1))
+    share = available // guests.count
+    start = guests.memory_start if guests.memory_start is not None else min(guests.memory_max, share)
+    host = HostSizing(available, file.host.dom0_memory, file.host.vcpus)
+    swap = guests.swap if guests.swap is not None else guests.memory_max
+    sizing = GuestSizing(guests.count, guests.vcpus, guests.memory_max, start, swap)
+    problems.extend(_sizing_problems(host, sizing, share))
+    workload = registry.get(file.workload.name)
+    problems.extend(_parameter_problems(workload, file.workload.parameters))
+    if problems:
+        raise (source or Document(Path("experiment"), {}, {})).error(
+            [_at_factor(problem, levels) for problem in problems]
+        )
+    parameters = workload.Parameters.model_validate(file.workload.parameters)
+    return Conditions(
+        host, sizing, workload, parameters, file.settle, file.sampling.interval, file.timeouts, file.gates
+    )
+
+
+def _sizing_problems(host: HostSizing, guests: GuestSizing, share_mib: int) -> Iterator[Problem]:
+    memory = ("host", "guest_memory")
+    if share_mib < SMALLEST_GUEST_MIB:
+        yield Problem(
+            memory,
+            f"{guests.count} guests have {share_mib} MiB each, too little for one to boot",
+            f"give the host at least {guests.count * SMALLEST_GUEST_MIB} MiB for guests, or declare fewer guests",
+        )
+        return
+    if guests.memory_max_mib < guests.memory_start_mib:
+        yield Problem(
+            ("guests", "memory_max"),
+            f"guests cannot have less at most ({guests.memory_max_mib} MiB) than at start ({guests.memory_start_mib} MiB)",
+            "raise memory_max, or leave memory_start out",
+        )
+    if guests.memory_start_mib < SMALLEST_GUEST_MIB:
+        yield Problem(
+            ("guests", "memory_start"),
+            f"a guest cannot boot with {guests.memory_start_mib} MiB",
+            f"at least {SMALLEST_GUEST_MIB} MiB",
+        )
+    if guests.count * guests.memory_start_mib > host.guest_memory_mib:
+        yield Problem(
+            ("guests", "memory_start"),
+            f"{guests.count} guests cannot start with {guests.memory_start_mib} MiB each on a host that has {host.guest_memory_mib} MiB for guests",
+            f"at most {share_mib} MiB, or leave memory_start out",
+        )

@@ -1,0 +1,192 @@
+"""Validity gates: what a run has to show before its figures may be used.
+
+A run whose guests never felt the pressure is invalid, not fast. Each gate has a name, what was observed, what is required, a unit and a reason;
+a gate whose observation could not be read fails. Which gates apply follows from the experiment and from the memory policy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from campaigns import kernel_log
+from campaigns.experiment import Conditions
+from campaigns.metrics import HYPERVISOR, Readings, difference
+from campaigns.records import Claim, GateResult, aggregate
+from common.metrics import Metric
+from common.units import PAGE_BYTES
+from lab.api import Policy, Sample
+
+PAGES_PER_MIB = 2**20 // PAGE_BYTES
+
+RATIO_SLACK = 0.9
+"""Share of the declared overcommit ratio that has to be measured: Xen keeps some memory that a sizing cannot foresee."""
+
+SHARE_SLACK = 1.02
+"""How far guests that are not overcommitted may exceed the host's memory for guests: rounding and per-guest records."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run left behind for the gates. before, after: readings; samples: while it ran; logs: source -> kernel messages."""
+
+    policy: Policy
+    conditions: Conditions
+    guests: Sequence[str]
+    before: Readings
+    after: Readings
+    samples: Sequence[Sample]
+    metrics: Sequence[Metric]
+    checksums: Mapping[str, Mapping[str, str]]
+    skew_seconds: float
+    logs: Mapping[str, str]
+    claims: Sequence[Claim]
+
+
+Gate = Callable[[Evidence], Iterable[GateResult]]
+
+
+def check(evidence: Evidence) -> tuple[tuple[GateResult, ...], list[str]]:
+    """Every gate's verdict, and notes with the details that do not fit into a verdict."""
+    results = tuple(result for gate in GATES for result in gate(evidence))
+    notes = [
+        f"kernel log of {found.source}: {found.line} ({found.reason})" for found in kernel_log.findings(evidence.logs)
+    ]
+    return results, notes
+
+
+def _at_least(name: str, observed: float | None, required: float, unit: str, reason: str) -> GateResult:
+    return GateResult(
+        name, observed is not None and observed >= required, observed, required, unit, f"at least: {reason}"
+    )
+
+
+def _at_most(name: str, observed: float | None, required: float, unit: str, reason: str) -> GateResult:
+    return GateResult(
+        name, observed is not None and observed <= required, observed, required, unit, f"at most: {reason}"
+    )
+
+
+def _guests_alive(evidence: Evidence) -> Iterable[GateResult]:
+    alive = sum(evidence.after.get((guest, "vcpu_seconds")) is not None for guest in evidence.guests)
+    reason = "the hypervisor still counts every guest after the run; a guest that died left its memory to the others"
+    yield _at_least("guests_alive", alive, evidence.conditions.guests.count, "guests", reason)
+
+
+def _memory_pressure(evidence: Evidence) -> Iterable[GateResult]:
+    """Overcommitted guests want more than the host has, as measured before the barrier; the others have to fit into it."""
+    held = aggregate([evidence.before.get((guest, "memory")) for guest in evidence.guests], "sum")
+    free = evidence.before.get((HYPERVISOR, "free_memory"))
+    declared = evidence.conditions.overcommit_ratio
+    if evidence.policy.selfballooning and declared > 1:
+        wanted = len(evidence.guests) * evidence.conditions.guests.memory_max_mib * PAGES_PER_MIB
+        pages = None if held is None or free is None else held + free + _tmem_pages(evidence.before)
+        required = evidence.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
+        reason = "the guests' maximum memory ÷ what guests and nobody hold; with more memory on the host, nobody would have to give any"
+        yield _at_least("overcommitted", wanted / pages if pages else None, required, "ratio", reason)
+    elif not evidence.policy.selfballooning:
+        share = evidence.conditions.host.guest_memory_mib * PAGES_PER_MIB
+        reason = "the guests' memory ÷ the host's memory for guests; without self-ballooning, what is given is kept"
+        yield _at_most("fits", held / share if held is not None else None, SHARE_SLACK, "ratio", reason)
+
+
+def _tmem_pages(readings: Readings) -> float:
+    """Pages that tmem holds in nobody's name: ephemeral ones and its own free list. Not counted where Xen has no tmem."""
+    return sum(readings.get((HYPERVISOR, counter)) or 0 for counter in ("tmem.ephemeral_pages", "tmem.free_pages"))
+
+
+def _memory_given(evidence: Evidence) -> Iterable[GateResult]:
+    """Every self-ballooning guest gave memory back at some time: seen from the hypervisor, not claimed by the guest."""
+    if not evidence.policy.selfballooning:
+        return
+    start = evidence.conditions.guests.memory_start_mib * PAGES_PER_MIB
+    given: list[float | None] = []
+    for guest in evidence.guests:
+        seen = [sample.value for sample in evidence.samples if sample.source == guest and sample.counter == "memory"]
+        seen += [evidence.before.get((guest, "memory")), evidence.after.get((guest, "memory"))]
+        known = [value for value in seen if value is not None]
+        given.append(1 - min(known) / start if known else None)
+    reason = "the least that any guest gave back, as a share of its starting memory; a guest that gave none was never self-ballooning"
+    yield _at_least("memory_given", aggregate(given, "min"), evidence.conditions.gates.memory_given, "fraction", reason)
+
+
+def _tmem_used(evidence: Evidence) -> Iterable[GateResult]:
+    """Pages really went to tmem. A guest without such a pool has no counter for it; some guest has to have one."""
+    pools = [
+        pool
+        for pool, used in (("ephemeral", evidence.policy.cleancache), ("persistent", evidence.policy.frontswap))
+        if used
+    ]
+    if not evidence.policy.driver or not pools:
+        return
+    counters = [(guest, f"tmem.{pool}.puts") for guest in evidence.guests for pool in pools]
+    puts = [_growth(evidence, guest, counter) for guest, counter in counters]
+    known = [value for value in puts if value is not None]
+    reason = "successful puts of all guests; without any, the policy was never in force"
+    yield _at_least("tmem_puts", sum(known) if known else None, evidence.conditions.gates.tmem_puts, "pages", reason)
+
+
+def _growth(evidence: Evidence, source: str, counter: str) -> float | None:
+    """A counter's growth; from 0 when it came into being during the run, as a pool's does with the first swap."""
+    first, last = evidence.before.get((source, counter)), evidence.after.get((source, counter))
+    if first is None and last is not None:
+        return last
+    return difference(evidence.before, evidence.after, source, counter)
+
+
+def _reads_happened(evidence: Evidence) -> Iterable[GateResult]:
+    required = evidence.conditions.gates.sectors_read
+    if required:
+        read = aggregate([metric.value for metric in evidence.metrics if metric.name == "sectors_read"], "sum")
+        reason = "sectors read by all guests; fewer mean that caches were warm or the load did not run"
+        yield _at_least("reads_happened", read, required, "sectors", reason)
+
+
+def _same_output(evidence: Evidence) -> Iterable[GateResult]:
+    """Guests do the same work, so its output is the same in each: a difference is a corrupted page or a broken load."""
+    outputs = {tuple(sorted(evidence.checksums.get(guest, {}).items())) for guest in evidence.guests}
+    if outputs == {()}:
+        return  # a workload without output to compare
+    yield _at_most(
+        "same_output",
+        len(outputs),
+        1,
+        "different outputs",
+        "checksums of what the guests made; a difference is a corrupted page",
+    )
+
+
+def _together(evidence: Evidence) -> Iterable[GateResult]:
+    reason = "between the first and the last guest's start; alone at the beginning, a guest has memory that it should compete for"
+    yield _at_most("barrier_skew", evidence.skew_seconds, evidence.conditions.gates.barrier_skew, "s", reason)
+
+
+def _clean_logs(evidence: Evidence) -> Iterable[GateResult]:
+    found = kernel_log.findings(evidence.logs)
+    reasons = "; ".join(sorted({finding.reason for finding in found}))
+    yield _at_most("kernel_logs", len(found), 0, "lines", reasons or "no kernel complained")
+
+
+def _claims_have_figures(evidence: Evidence) -> Iterable[GateResult]:
+    """A claim is judged on its metric, so that has to be there for every guest."""
+    policy = evidence.policy.name
+    for name in sorted(
+        {claim.metric for claim in evidence.claims if policy in (claim.compare.treatment, claim.compare.control)}
+    ):
+        values = [metric.value for metric in evidence.metrics if metric.name == name]
+        known = sum(value is not None for value in values)
+        yield _at_least(f"has_{name}", known, max(1, len(values)), "values", "a claim is judged on this metric")
+
+
+GATES: tuple[Gate, ...] = (
+    _guests_alive,
+    _memory_pressure,
+    _memory_given,
+    _tmem_used,
+    _reads_happened,
+    _same_output,
+    _together,
+    _clean_logs,
+    _claims_have_figures,
+)
+"""All of them, in the order of a cell's record."""

@@ -1,0 +1,183 @@
+"""The metrics that every cell yields, whatever its workload: differences of counters read before and after, and figures of the run itself.
+
+A counter that is missing on either side makes its metric None. A counter that went backwards makes it None as well, with a note: it was
+reset or has wrapped, and no difference means anything then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from campaigns.records import BarrierRecord
+from common.metrics import Metric, MetricSpec
+from lab.api import Sample
+
+Readings = Mapping[tuple[str, str], float | int | None]
+"""(source, counter) -> value of one reading."""
+
+HYPERVISOR = "hypervisor"
+DOM0 = "dom0"
+
+
+@dataclass(frozen=True)
+class CounterMetric:
+    """A metric that is the difference of a counter over the run."""
+
+    spec: MetricSpec
+    counter: str
+
+
+def _lower(name: str, unit: str, counter: str, doc: str) -> CounterMetric:
+    return CounterMetric(MetricSpec(name, unit, "lower", doc), counter)
+
+
+def _neither(name: str, unit: str, counter: str, doc: str) -> CounterMetric:
+    return CounterMetric(MetricSpec(name, unit, "neither", doc), counter)
+
+
+GUEST_COUNTERS = (
+    _lower(
+        "sectors_read",
+        "sectors",
+        "vbd.sectors_read",
+        "sectors of 512 B that the guest read from all its disks, as dom0 counted them",
+    ),
+    _lower(
+        "sectors_written",
+        "sectors",
+        "vbd.sectors_written",
+        "sectors of 512 B that the guest wrote to all its disks, as dom0 counted them",
+    ),
+    _lower("swap_sectors_read", "sectors", "vbd.xvdb.sectors_read", "of sectors_read, those from the swap disk"),
+    _lower("swap_sectors_written", "sectors", "vbd.xvdb.sectors_written", "of sectors_written, those to the swap disk"),
+    _lower(
+        "vcpu_seconds",
+        "s",
+        "vcpu_seconds",
+        "processor time of the guest's vCPUs, as the hypervisor counted it; hypercalls included",
+    ),
+    _lower("major_faults", "count", "vmstat.pgmajfault", "page faults that had to wait for a disk or for tmem"),
+    _lower("swap_in", "pages", "vmstat.pswpin", "pages swapped in, from the swap disk or from frontswap"),
+    _lower("swap_out", "pages", "vmstat.pswpout", "pages swapped out, to the swap disk or to frontswap"),
+    _neither(
+        "cleancache_hits",
+        "pages",
+        "cleancache.succ_gets",
+        "clean pages that cleancache still had when they were wanted",
+    ),
+    _neither(
+        "cleancache_misses",
+        "pages",
+        "cleancache.failed_gets",
+        "clean pages that cleancache did not have; cold misses included",
+    ),
+    _neither(
+        "cleancache_puts", "pages", "cleancache.puts", "clean pages offered to cleancache when the guest evicted them"
+    ),
+    _neither("frontswap_loads", "pages", "frontswap.loads", "pages swapped in from frontswap instead of the swap disk"),
+    _neither(
+        "frontswap_stores", "pages", "frontswap.succ_stores", "pages swapped out to frontswap instead of the swap disk"
+    ),
+    _lower("tmem_cycles", "cycles", "tmem.cycles", "processor cycles that Xen spent in tmem for the guest"),
+    _neither(
+        "tmem_ephemeral_hits",
+        "pages",
+        "tmem.ephemeral.gets",
+        "pages found in the guest's ephemeral pools, as Xen counted them",
+    ),
+    _neither(
+        "tmem_persistent_hits",
+        "pages",
+        "tmem.persistent.gets",
+        "pages found in the guest's persistent pools, as Xen counted them",
+    ),
+)
+"""Per guest."""
+
+DOM0_CPU = _lower(
+    "dom0_vcpu_seconds", "s", "vcpu_seconds", "processor time of dom0's vCPUs: the disks' back ends work there"
+)
+EVICTIONS = _neither("tmem_evictions", "pages", "tmem.evicted", "ephemeral pages that Xen evicted, all guests together")
+
+WALL = MetricSpec(
+    "wall_seconds",
+    "s",
+    "lower",
+    "time from the start of the guest's workload, at the barrier, to its end; by the host's clock",
+)
+BARRIER_SKEW = MetricSpec("barrier_skew", "s", "lower", "time between the first and the last guest's start")
+SAMPLING_COST = MetricSpec(
+    "sampling_cost", "fraction", "lower", "largest share of one processor that sampling took at any one source"
+)
+FREE_BEFORE = MetricSpec(
+    "free_memory_before", "pages", "neither", "memory that nobody owned before the barrier, as Xen counted it"
+)
+FREE_AFTER = MetricSpec(
+    "free_memory_after",
+    "pages",
+    "neither",
+    "memory that nobody owned after the last guest had finished, as Xen counted it",
+)
+
+SPECS: tuple[MetricSpec, ...] = (
+    WALL,
+    *(metric.spec for metric in GUEST_COUNTERS),
+    DOM0_CPU.spec,
+    EVICTIONS.spec,
+    BARRIER_SKEW,
+    SAMPLING_COST,
+    FREE_BEFORE,
+    FREE_AFTER,
+)
+"""All of them; a workload may declare one of these names again, and its figure, taken closer to the work, then replaces ours."""
+
+
+def readings(samples: Iterable[Sample]) -> Readings:
+    """One reading of everything as a mapping."""
+    return {(sample.source, sample.counter): sample.value for sample in samples}
+
+
+def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) -> tuple[list[Metric], list[str]]:
+    """The metrics that are differences of counters, and notes about counters that went backwards."""
+    metrics: list[Metric] = []
+    notes: list[str] = []
+    wanted = [(guest, metric, guest) for guest in guests for metric in GUEST_COUNTERS]
+    wanted_host = [(DOM0, DOM0_CPU, None), (HYPERVISOR, EVICTIONS, None)]
+    for source, metric, guest in (*wanted, *wanted_host):
+        value = difference(before, after, source, metric.counter)
+        if value is not None and value < 0:
+            notes.append(
+                f"{source}: {metric.counter} went backwards by {-value:g} {metric.spec.unit}, so {metric.spec.name} has no value"
+            )
+            value = None
+        metrics.append(Metric(metric.spec.name, metric.spec.unit, value, guest))
+    return metrics, notes
+
+
+def difference(before: Readings, after: Readings, source: str, counter: str) -> float | int | None:
+    """After minus before; None when either is missing."""
+    first, last = before.get((source, counter)), after.get((source, counter))
+    return None if first is None or last is None else last - first
+
+
+def wall_metrics(barrier: BarrierRecord) -> list[Metric]:
+    """How long each guest's workload took."""
+    return [Metric(WALL.name, WALL.unit, barrier.ends[guest] - start, guest) for guest, start in barrier.starts.items()]
+
+
+def host_metrics(before: Readings, after: Readings, skew_s: float, cost: Mapping[str, float]) -> list[Metric]:
+    """The host's metrics that are no differences. cost: source -> share of one processor; nothing known is None."""
+    return [
+        Metric(BARRIER_SKEW.name, BARRIER_SKEW.unit, skew_s),
+        Metric(SAMPLING_COST.name, SAMPLING_COST.unit, max(cost.values(), default=None)),
+        Metric(FREE_BEFORE.name, FREE_BEFORE.unit, before.get((HYPERVISOR, "free_memory"))),
+        Metric(FREE_AFTER.name, FREE_AFTER.unit, after.get((HYPERVISOR, "free_memory"))),
+    ]
+
+
+def merge(ours: Iterable[Metric], workloads: Iterable[Metric]) -> tuple[Metric, ...]:
+    """Our metrics with the workload's; where both have the same name and guest, the workload's."""
+    merged = {(metric.name, metric.guest): metric for metric in ours}
+    merged.update({(metric.name, metric.guest): metric for metric in workloads})
+    return tuple(merged.values())

@@ -1,0 +1,82 @@
+"""What the testbed itself is, for campaign.json and env.json. An allow-list: nothing is stored that is not named here."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+from campaigns.experiment import Conditions
+from campaigns.records import SCHEMA
+from lab.api import Policy
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+
+LIBRARIES = ("ansible-core", "ansible-runner", "plumbum", "pydantic", "PyYAML")
+"""Those that decide what is run and how its results are read."""
+
+
+def versions() -> dict[str, str]:
+    """Name -> version of the testbed, Python and the libraries that a campaign stands on."""
+    found = {"python": platform.python_version()}
+    for library in LIBRARIES:
+        try:
+            found[library] = metadata.version(library)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def commit(checkout: Path = CHECKOUT) -> tuple[str | None, bool | None]:
+    """The checkout's commit, and whether tracked files differ from it; None and None outside git."""
+    head = _git(checkout, "rev-parse", "HEAD")
+    if not head:
+        return None, None
+    changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
+    return head, None if changes is None else bool(changes)
+
+
+def lock_sha256(checkout: Path = CHECKOUT) -> str | None:
+    """SHA-256 of requirements.lock; None when it is not there."""
+    lock = checkout / "requirements.lock"
+    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None
+
+
+def environment(
+    policy: Policy, conditions: Conditions, host: Mapping[str, object] | None, arguments: tuple[str, ...]
+) -> dict[str, object]:
+    """env.json: how the testbed was called, what the cell was given, and what the host says it is (lab.api.Host.provenance)."""
+    head, dirty = commit()
+    return {
+        "schema": SCHEMA,
+        "testbed": {
+            "versions": versions(),
+            "commit": head,
+            "dirty": dirty,
+            "lock_sha256": lock_sha256(),
+            "arguments": arguments,
+        },
+        "conditions": {
+            "policy": asdict(policy),
+            "host": asdict(conditions.host),
+            "guests": asdict(conditions.guests),
+            "workload": conditions.workload.name,
+            "overcommit_ratio": conditions.overcommit_ratio,
+            "sampling_interval_s": conditions.interval_s,
+        },
+        "host": host,
+    }
+
+
+def _git(checkout: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

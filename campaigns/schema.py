@@ -1,0 +1,195 @@
+"""The form of an experiment file, as pydantic models: units, bounds and defaults. What concerns several keys is in experiment.py.
+
+Sizes are whole MiB, durations seconds; both are written with their unit (`256 MiB`, `10 min`) and written back that way, so that the resolved
+experiment in campaign.json can be read again as an experiment. experiments/README.md explains the keys to people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from campaigns.records import Aggregate, Claim, Comparison, Direction, Evidence, Expectation
+from common.units import format_size, parse_duration, parse_size
+
+MIB = 2**20
+
+IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
+"""Names of experiments, campaigns and claims: safe in a file name and in a shell."""
+
+
+def _size(text: object) -> int:
+    mib, rest = divmod(parse_size(text), MIB)
+    if rest:
+        raise ValueError(f"{text!r} is not a whole number of MiB")
+    return mib
+
+
+def _duration_text(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
+
+
+Mebibytes = Annotated[
+    int, BeforeValidator(_size), PlainSerializer(lambda mib: format_size(mib * MIB) if mib else "0 MiB")
+]
+Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_duration_text)]
+Count = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A mapping of the file: unknown keys are refused, nothing changes afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class HostSection(Section):
+    """guest_memory: what the host has for guests; left out when `overcommit_ratio` decides it."""
+
+    guest_memory: Mebibytes | None = None
+    dom0_memory: Mebibytes = 512
+    vcpus: Annotated[Count, Field(ge=1, le=1024)] = 2
+
+
+class GuestsSection(Section):
+    """All guests are alike. memory_start: at boot, by default the guests' even share of the host; swap: by default memory_max."""
+
+    count: Annotated[Count, Field(ge=1, le=200)]
+    vcpus: Annotated[Count, Field(ge=1, le=128)] = 1
+    memory_max: Mebibytes
+    memory_start: Mebibytes | None = None
+    swap: Mebibytes | None = None
+
+
+class WorkloadSection(Section):
+    """Which workload, and its parameters: `./inv workload.show NAME` explains them."""
+
+    name: Text
+    parameters: dict[str, Any] = Field(default_factory=dict)
+
+
+class SamplingSection(Section):
+    """How often counters are read while the workload runs."""
+
+    interval: Annotated[Seconds, Field(gt=0)] = 2.0
+
+
+class TimeoutsSection(Section):
+    """Limits of the stages. run: by default five times what the workload is expected to take, and at least 10 min."""
+
+    prepare: Annotated[Seconds, Field(gt=0)] = 900.0
+    ready: Annotated[Seconds, Field(gt=0)] = 120.0
+    run: Annotated[Seconds, Field(gt=0)] | None = None
+    collect: Annotated[Seconds, Field(gt=0)] = 300.0
+
+
+class GatesSection(Section):
+    """What a run has to show to count (campaigns/gates.py says why). None: a default that follows from the sizing.
+
+    overcommit_ratio: the least measured ratio under a policy that overcommits. sectors_read: the least sum over the guests.
+    memory_given: the least share of its starting memory that every self-ballooning guest must have given back at some time.
+    tmem_puts: the least successful puts under a tmem policy, all guests together. barrier_skew: the largest.
+    """
+
+    overcommit_ratio: Annotated[Number, Field(gt=0)] | None = None
+    sectors_read: Annotated[Count, Field(ge=0)] = 0
+    memory_given: Annotated[Number, Field(ge=0, lt=1)] = 0.02
+    tmem_puts: Annotated[Count, Field(ge=0)] = 1
+    barrier_skew: Annotated[Seconds, Field(gt=0)] = 2.0
+
+
+class ComparisonSection(Section):
+    """Two policies of the experiment; figures compare treatment with control."""
+
+    treatment: Text
+    control: Text
+
+
+class ExpectationSection(Section):
+    """direction of the metric from control to treatment; the published range of treatment ÷ control; tolerance of `unchanged`."""
+
+    direction: Direction
+    ratio_low: Annotated[Number, Field(gt=0)] | None = None
+    ratio_high: Annotated[Number, Field(gt=0)] | None = None
+    tolerance: Annotated[Number, Field(gt=0, lt=1)] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ExpectationSection:
+        low, high = self.ratio_low, self.ratio_high
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"ratio_low {low} is larger than ratio_high {high}")
+        for ratio in (low, high):
+            if ratio is not None and (
+                (self.direction == "decrease" and ratio > 1) or (self.direction == "increase" and ratio < 1)
+            ):
+                raise ValueError(f"the published ratio {ratio} is no {self.direction}: ratios are treatment ÷ control")
+        if (self.tolerance is None) == (self.direction == "unchanged"):
+            raise ValueError("`unchanged` needs a tolerance, and only `unchanged` has one")
+        return self
+
+
+class ClaimSection(Section):
+    """A statement of the literature. evidence: quoted (read in the named text), source (read in code), recalled (not checked)."""
+
+    id: Annotated[str, Field(pattern=f"^{IDENTIFIER}$")]
+    statement: Text
+    source: Text
+    evidence: Evidence
+    metric: Text
+    aggregate: Aggregate = "sum"
+    compare: ComparisonSection
+    expectation: ExpectationSection
+
+    def record(self) -> Claim:
+        """The claim as campaign.json holds it."""
+        compare = Comparison(self.compare.treatment, self.compare.control)
+        expectation = Expectation(**self.expectation.model_dump())
+        return Claim(
+            self.id, self.statement, self.source, self.evidence, self.metric, self.aggregate, compare, expectation
+        )
+
+
+class ExperimentFile(Section):
+    """A whole experiment file."""
+
+    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    title: Text
+    question: Text
+    overcommit_ratio: Annotated[Number, Field(gt=0, le=100)] | None = None
+    host: HostSection = HostSection()
+    guests: GuestsSection
+    policies: Annotated[list[Text], Field(min_length=1)]
+    workload: WorkloadSection
+    factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    repetitions: Annotated[Count, Field(ge=1, le=1000)] = 1
+    seed: Annotated[Count, Field(ge=0)] = 1
+    settle: Seconds = 0.0
+    sampling: SamplingSection = SamplingSection()
+    timeouts: TimeoutsSection = TimeoutsSection()
+    gates: GatesSection = GatesSection()
+    claims: list[ClaimSection] = Field(default_factory=list)
+
+
+def key_names(path: Sequence[str | int]) -> list[str]:
+    """The keys that may stand at a path of the file, for suggestions; empty where any may."""
+    model: Any = ExperimentFile
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = model.model_fields.get(part)
+        model = _section_of(field.annotation) if field is not None else None
+        if model is None:
+            return []
+    return [field.alias or name for name, field in model.model_fields.items()]
+
+
+def _section_of(annotation: Any) -> Any:  # noqa: ANN401
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if (found := _section_of(argument)) is not None:
+            return found
+    return None

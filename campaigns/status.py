@@ -1,0 +1,98 @@
+"""How far a campaign is: every planned cell with what became of it, and the command that runs it again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal
+
+from campaigns.cell import rerun_command
+from campaigns.failures import CLASSES
+from campaigns.records import CampaignRecord, CellRecord, GateResult, PlannedCell
+from campaigns.store import CampaignStore
+
+State = Literal["complete", "invalid", "failed", "missing"]
+STATES: tuple[State, ...] = ("complete", "invalid", "failed", "missing")
+
+
+@dataclass(frozen=True)
+class CellStatus:
+    """A planned cell. seconds: what its last attempt took. reason: why it has no usable figures. rerun: the command that runs just it."""
+
+    planned: PlannedCell
+    state: State
+    attempts: int
+    seconds: float | None
+    reason: str
+    rerun: str
+
+
+@dataclass(frozen=True)
+class CampaignStatus:
+    """A campaign. cells: in the order of the plan. left_s: what the cells that a run would attempt should take, by the plan."""
+
+    campaign: CampaignRecord
+    cells: tuple[CellStatus, ...]
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """Cells by state."""
+        found = Counter(cell.state for cell in self.cells)
+        return {state: found[state] for state in STATES}
+
+    @property
+    def by_policy(self) -> dict[str, dict[State, int]]:
+        """Policy -> cells by state, in the experiment's order of policies."""
+        found: dict[str, Counter[State]] = {}
+        for cell in sorted(self.cells, key=lambda cell: self._position(cell.planned.policy)):
+            found.setdefault(cell.planned.policy, Counter())[cell.state] += 1
+        return {policy: {state: counts[state] for state in STATES} for policy, counts in found.items()}
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that the failed and missing cells should take, by the plan."""
+        return sum(cell.planned.expected_seconds for cell in self.cells if cell.state in ("failed", "missing"))
+
+    def _position(self, policy: str) -> int:
+        policies = self.campaign.experiment.get("policies")
+        return policies.index(policy) if isinstance(policies, list) and policy in policies else 0
+
+
+def status(stored: CampaignStore) -> CampaignStatus:
+    """The state of every cell. ResultsError when a record cannot be read."""
+    campaign, finished, attempts = stored.record(), stored.cells(), stored.attempts()
+    cells = tuple(
+        _cell(campaign, planned, finished.get(planned.cell), attempts.get(planned.cell, []))
+        for planned in campaign.cells
+    )
+    return CampaignStatus(campaign, cells)
+
+
+def _cell(
+    campaign: CampaignRecord, planned: PlannedCell, record: CellRecord | None, attempts: list[CellRecord]
+) -> CellStatus:
+    last = record or (attempts[-1] if attempts else None)
+    state: State = record.status if record is not None else "failed" if attempts else "missing"
+    rerun = "" if state == "complete" else rerun_command(campaign, planned.cell)
+    seconds = sum(last.timings.values()) if last else None
+    return CellStatus(planned, state, len(attempts) + (record is not None), seconds, reason_of(last), rerun)
+
+
+def reason_of(record: CellRecord | None) -> str:
+    """Why a record has no usable figures, in a line or two; nothing for a complete one."""
+    if record is None or record.status == "complete":
+        return ""
+    if record.failure is not None:
+        return f"{CLASSES[record.failure.kind].means}, in stage {record.failure.stage}: {record.failure.message}"
+    return "; ".join(_gate_text(gate) for gate in failed_gates(record))
+
+
+def failed_gates(record: CellRecord) -> list[GateResult]:
+    """The gates that a cell did not pass."""
+    return [gate for gate in record.gates if not gate.passed]
+
+
+def _gate_text(gate: GateResult) -> str:
+    observed = "nothing" if gate.observed is None else f"{gate.observed:g}"
+    required = "" if gate.required is None else f" instead of {gate.required:g}"
+    return f"gate {gate.name}: {observed}{required} {gate.unit} ({gate.reason})"
