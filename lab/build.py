@@ -64,6 +64,8 @@ class Variables:
     """The build's part of inventory/group_vars/all.yml."""
 
     suite: str
+    xen_version: str
+    xen_sha256: str
     linux_version: str
     linux_sha256: str
     debian_mirror: str
@@ -81,6 +83,8 @@ def read_variables(path: Path | None = None) -> Variables:
         raise InvalidFileError("the build's variables cannot be read", where=str(path), why=str(error)) from error
     rules = {
         "build_suite": r"[a-z]+",
+        "build_xen_version": r"4\.\d+\.\d+\S*",
+        "build_xen_sha256": r"[0-9a-f]{64}",
         "build_linux_version": r"5\.\d+\.\d+",
         "build_linux_sha256": r"[0-9a-f]{64}",
         "build_debian_mirror": r"|(https?|ftp|file):\S+",
@@ -110,7 +114,18 @@ class Plan:
 
     @cached_property
     def xen(self) -> sources.Resolved:
-        return sources.resolve("xen", self.variables.suite, self.mirror)
+        return self._resolve_xen()
+
+    def _resolve_xen(self) -> sources.Resolved:
+        wanted = self.variables
+        fallback = sources.pinned(
+            "xen",
+            wanted.xen_version,
+            wanted.xen_sha256,
+            self.mirror,
+            "the version pinned in inventory/group_vars/all.yml",
+        )
+        return sources.resolve("xen", wanted.suite, self.mirror, fallback=fallback)
 
     @cached_property
     def _pinned(self) -> Mapping[str, sources.Source]:
@@ -129,7 +144,7 @@ class Plan:
             return sources.fetch(self.source(name))
         source, path = sources.fetch_newest(self.xen)
         if source.version != self.xen.choice().version:
-            self.xen = sources.resolve("xen", self.variables.suite, self.mirror)
+            self.xen = self._resolve_xen()
             self._recipes.clear()
         return path
 

@@ -43,7 +43,7 @@ _ALL = (
     ),
     Recipe("xen", ("xen.elf32", "xen.gz", "xen.config"), 90, ("xen",), ("toolchain",), ("tmem/xen",)),
     Recipe("guest_root", ("root.tar",), 90, ("linux",), ("toolchain",)),
-    Recipe("tmemctl", ("tmemctl",), 10, requires=("toolchain",), trees=("tmem/tmemctl",)),
+    Recipe("tmemctl", ("tmemctl",), 10, requires=("toolchain",), trees=("tmem/tmemctl", "tmem/xen/files/include")),
     Recipe(
         "guest_kernel",
         ("vmlinuz", "config", "System.map", "modules.tar"),

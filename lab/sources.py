@@ -2,8 +2,8 @@
 
 The mirror is the one that the machine's apt is configured with, or `build_debian_mirror` of inventory/group_vars/all.yml where apt serves
 no Debian. Xen's version is whatever the suite's signed Sources index names (apt's private state below the cache, so that signatures are
-verified); Linux is pinned. An index can name a version that its pool does not hold: then the newest that can be fetched is taken, and
-what was passed over is recorded.
+verified); Linux is pinned. An index can name a version that its pool does not hold (seen on the day of a point release): then the newest
+that can be fetched is taken, the last resort being a version that is pinned too, and what was passed over is recorded.
 """
 
 from __future__ import annotations
@@ -140,35 +140,46 @@ def _running_debian() -> bool:
         return False
 
 
-def pinned(name: str, version: str, sha256: str, at: Mirror) -> Source:
+def pinned(name: str, version: str, sha256: str, at: Mirror, note: str = "") -> Source:
     """A source of a fixed version: in the main archive's pool, else in the security archive's."""
     file = f"{name}_{version}.orig.tar.xz"
     pool = f"{name[0]}/{name}"
     uris = [f"{at.main}/pool/main/{pool}/{file}"]
     if at.security:
         uris.append(f"{at.security}/pool/updates/main/{pool}/{file}")
-    return Source(name, version, file, tuple(uris), sha256)
+    return Source(name, version, file, tuple(uris), sha256, note)
 
 
-def resolve(name: str, suite: str, at: Mirror, *, force: bool = False) -> Resolved:
+def resolve(name: str, suite: str, at: Mirror, *, fallback: Source | None = None, force: bool = False) -> Resolved:
     """The versions of a source package in the suite and its updates, newest first; asked of the mirror at most once a day.
 
-    With no network the last answer stands, however old. BuildError when there is none.
+    fallback: a pinned version, the last candidate. With no network the last answer stands, however old, or the fallback alone.
     """
     last = _load(_record(name, suite))
     if last and not force and last.mirror == at.main and 0 <= time.time() - last.at < RESOLVE_EVERY:
-        return last
+        return _with_fallback(last, fallback)
     try:
-        candidates = _ask(name, suite, at)
+        resolved = Resolved(time.time(), suite, at.main, _ask(name, suite, at))
     except BuildError:
-        if last is None:
+        if last is not None:
+            age = (time.time() - last.at) / 86400
+            note = f"the mirror could not be asked; this is what it named {age:.1f} days ago"
+            resolved = replace(last, candidates=tuple(replace(each, note=note) for each in last.candidates))
+        elif fallback is not None:
+            return Resolved(
+                0.0, suite, at.main, (replace(fallback, note=f"{fallback.note}; the mirror could not be asked"),)
+            )
+        else:
             raise
-        age = (time.time() - last.at) / 86400
-        note = f"the mirror could not be asked; this is what it named {age:.1f} days ago"
-        return replace(last, candidates=tuple(replace(each, note=note) for each in last.candidates))
-    resolved = Resolved(time.time(), suite, at.main, candidates)
-    _save(resolved)
-    return resolved
+    else:
+        _save(resolved)
+    return _with_fallback(resolved, fallback)
+
+
+def _with_fallback(resolved: Resolved, fallback: Source | None) -> Resolved:
+    if fallback is None or any(each.sha256 == fallback.sha256 for each in resolved.candidates):
+        return resolved
+    return replace(resolved, candidates=(*resolved.candidates, fallback))
 
 
 def _record(name: str, suite: str) -> Path:
@@ -299,4 +310,5 @@ def fetch_newest(resolved: Resolved) -> tuple[Source, Path]:
             if not error.gone or len(lacking) == len(resolved.candidates):
                 raise
             resolved = replace(resolved, lacking=lacking)
-            _save(resolved)
+            if resolved.at:
+                _save(resolved)
