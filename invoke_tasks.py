@@ -1,22 +1,445 @@
-"""Every task of the testbed: parse, call, print; no logic. Run through the launcher: `./inv --list`, `./inv --help TASK`."""
+"""Every task of the testbed: parse, call, print; no logic. Run through the launcher: `./inv --list`, `./inv TASK --help`.
+
+Exit codes are those of common/errors.py. Imports of anything heavy are inside the tasks, so that `./inv --list` is quick.
+"""
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from invoke.collection import Collection
+from invoke.context import Context
+from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
+from invoke.tasks import task
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
+ROOT = Path(__file__).resolve().parent
+sys.path.insert(0, str(ROOT))
 
-namespace = Collection()
+from common.console import Reporter  # noqa: E402
+from common.errors import UsageError, UserError  # noqa: E402
+
+DEFAULT_INVENTORY = "inventory/emulated.yml"
+INVENTORY_HELP = f"the lab: an inventory file (default: {DEFAULT_INVENTORY})"
+
+
+def _number(option: str, text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        raise UsageError(f"--{option} takes a whole number, not {text!r}") from None
+
+
+def _inventory(path: str | None) -> Path:
+    return Path(path) if path else ROOT / DEFAULT_INVENTORY
+
+
+# --- the two commands of the README --------------------------------------------------------------------------------------------
+
+
+@task(help={"inventory": INVENTORY_HELP, "campaign": "name of the campaign (default: demo); an existing one goes on"})
+def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> None:
+    """Build everything, start the emulated host, run the demo campaign, and draw its figures.
+
+    Goes on from what is complete, so it may be interrupted and called again. See README.md for how long it takes.
+    """
+    from campaigns import experiment, plan
+
+    report = Reporter()
+    made = experiment.load("demo")
+    cells = plan.plan(made)
+    report.plain(
+        f"{made.title}: {len(cells)} cells, one for each policy and repetition, on an emulated host. What is missing is installed and\n"
+        "built first: about 25 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be the emulated machine's."
+    )
+    _setup(report)
+    _build(report, None)
+    directory = _campaign(report, "demo", inventory, campaign=campaign, stop_after=True)
+    _summarise(report, directory)
+
+
+@task(
+    help={
+        "unit": "only lint, types and unit tests: a minute, no lab",
+        "select": "only tests whose names match (pytest -k)",
+    }
+)
+def test(_c: Context, unit: bool = False, select: str | None = None) -> None:
+    """Lint, type checks, unit tests, and lab tests on the emulated host."""
+    report = Reporter()
+    python = [sys.executable, "-m"]
+    checks: list[tuple[str, list[str]]] = [
+        ("ruff check", [*python, "ruff", "check", "."]),
+        ("ruff format", [*python, "ruff", "format", "--check", "."]),
+        ("mypy", [*python, "mypy"]),
+        (
+            "ansible-lint",
+            [str(Path(sys.executable).parent / "ansible-lint"), "--profile", "production", "--offline", "playbooks"],
+        ),
+    ]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+    for name, command in [] if select else checks:
+        report.say(name)
+        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
+            raise Exit(f"{name} failed; its messages are above", 1)
+    if not unit:
+        _setup(report)
+        _build(report, None)
+    command = [*python, "pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
+    report.say("pytest")
+    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    if code:
+        raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
+
+
+# --- what both stand on --------------------------------------------------------------------------------------------------------
+
+
+def _setup(report: Reporter) -> None:
+    from lab import doctor
+
+    for line in doctor.install_missing():
+        report.say(line)
+
+
+def _build(report: Reporter, names: list[str] | None) -> dict[str, Any]:
+    from lab import build
+
+    def show(event: build.Event) -> None:
+        show_line = report.step if event.kind == "step" else report.say
+        show_line(f"build: {event.artifact + ': ' if event.artifact else ''}{event.text}", event.remaining)
+
+    with report.live():
+        return dict(build.ensure(names, show))
+
+
+def _campaign(
+    report: Reporter,
+    name: str,
+    inventory: str | None,
+    *,
+    campaign: str | None = None,
+    cell: str | None = None,
+    stop_after: bool = False,
+) -> Path:
+    from campaigns import experiment, run, status
+    from campaigns.progress import Event
+    from lab import lifecycle
+
+    made = experiment.load(name)
+
+    def show(event: Event) -> None:
+        where = f"cell {event.done + 1}/{event.total} {event.cell}"
+        if event.kind == "stage":
+            report.say(f"{where}: {event.stage}", event.left_s)
+        elif event.kind == "cell" and event.record is not None:
+            report.say(
+                f"cell {event.cell}: {event.record.status} {status.reason_of(event.record)}".rstrip(), event.left_s
+            )
+
+    with report.live(), lifecycle.open_lab(_inventory(inventory), progress=report.say, stop_after=stop_after) as lab:
+        outcome = run.run(
+            made, lab.hosts[0], campaign=campaign, cell=cell, arguments=["./inv", *sys.argv[1:]], listen=show
+        )
+    outcome.check()
+    return outcome.directory
+
+
+def _summarise(report: Reporter, directory: Path) -> None:
+    from analysis import report as analysis_report
+
+    summary = analysis_report.summarise(directory)
+    report.plain()
+    report.table(summary.columns, summary.rows, title=f"{summary.campaign}, {summary.host}")
+    for path in (*summary.figures, summary.report):
+        report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
+    report.plain()
+    report.plain(summary.paragraph)
+
+
+@task
+def setup(_c: Context) -> None:
+    """Install the system packages that the testbed needs (Debian and Ubuntu; root or sudo)."""
+    report = Reporter()
+    _setup(report)
+    report.say("all programs are there")
+
+
+@task(help={"json": "machine-readable"})
+def doctor(_c: Context, json: bool = False) -> None:
+    """Say what this machine can do, what is missing, and what to do about it. Exit code 3 when something needed is missing."""
+    from lab import doctor as examine
+
+    report = Reporter()
+    findings = examine.examine()
+    if json:
+        report.json([vars(finding) for finding in findings])
+    else:
+        report.table(
+            ("check", "state", "found", "what to do"),
+            [(each.check, each.state, each.found, each.remedy) for each in findings],
+        )
+    if any(each.state == "missing" for each in findings):
+        raise Exit(code=3)
+
+
+# --- build ---------------------------------------------------------------------------------------------------------------------
+
+
+@task(default=True, help={"names": "artifacts, separated by commas (default: all that a lab needs)"})
+def build_all(_c: Context, names: str | None = None) -> None:
+    """Build the artifacts that are missing: hypervisor, kernels, guest driver, images."""
+    report = Reporter()
+    for name, artifact in _build(report, names.split(",") if names else None).items():
+        report.say(f"{name}: {artifact.path}")
+
+
+@task(help={"json": "machine-readable"})
+def build_show(_c: Context, json: bool = False) -> None:
+    """List the artifacts with their paths, versions and hashes."""
+    from lab import build
+
+    report = Reporter()
+    rows = build.show()
+    if json:
+        report.json(rows)
+        return
+    for row in rows:
+        report.plain(f"{row['name']} {row['key'][:16]} {'' if row['built'] else 'not built'}")
+        for each in row["inputs"] or ():
+            report.plain(f"    from {each['name']} {each['version']}")
+        for name, output in (row["outputs"] or {}).items():
+            report.plain(f"    {name} sha256 {output['sha256'][:16]}… {output['path']}")
+
+
+# --- lab -----------------------------------------------------------------------------------------------------------------------
+
+
+@task(help={"inventory": INVENTORY_HELP})
+def lab_up(_c: Context, inventory: str | None = None) -> None:
+    """Start the lab's hosts: an emulated one from its snapshot, or by booting it when there is none yet."""
+    from lab import lifecycle
+
+    report = Reporter()
+    _build(report, None)
+    lifecycle.up(_inventory(inventory), progress=report.say)
+
+
+@task(help={"inventory": INVENTORY_HELP, "json": "machine-readable"})
+def lab_status(_c: Context, inventory: str | None = None, json: bool = False) -> None:
+    """Say which hosts and guests are up."""
+    from lab import lifecycle
+
+    report = Reporter()
+    rows = lifecycle.status(_inventory(inventory))
+    if json:
+        report.json([vars(row) for row in rows])
+    else:
+        report.table(
+            ("host", "kind", "state", "details"), [(row.host, row.kind, row.state, row.details) for row in rows]
+        )
+
+
+@task(
+    help={
+        "inventory": INVENTORY_HELP,
+        "machine": "dom0, or a guest's name (default: dom0)",
+        "command": "run this instead of a shell",
+    }
+)
+def lab_ssh(_c: Context, inventory: str | None = None, machine: str = "dom0", command: str | None = None) -> None:
+    """Open a shell on a machine of the lab, or run a command there."""
+    from lab import lifecycle
+
+    arguments = lifecycle.ssh_arguments(_inventory(inventory), machine)
+    raise Exit(code=subprocess.run([*arguments, *([command] if command else [])], check=False).returncode)
+
+
+@task(help={"inventory": INVENTORY_HELP})
+def lab_down(_c: Context, inventory: str | None = None) -> None:
+    """Stop the lab's emulated hosts. Their snapshots stay."""
+    from lab import lifecycle
+
+    lifecycle.down(_inventory(inventory), progress=Reporter().say)
+
+
+@task(help={"inventory": INVENTORY_HELP})
+def lab_destroy(_c: Context, inventory: str | None = None) -> None:
+    """Stop the lab's emulated hosts and remove their disks and snapshots."""
+    from lab import lifecycle
+
+    lifecycle.destroy(_inventory(inventory), progress=Reporter().say)
+
+
+# --- workloads, experiments, campaigns, results --------------------------------------------------------------------------------
+
+
+@task(help={"json": "machine-readable"})
+def workloads_list(_c: Context, json: bool = False) -> None:
+    """List the workloads with their parameters and metrics."""
+    from dataclasses import asdict
+
+    import workloads
+
+    report = Reporter()
+    described = [workloads.get(name).describe() for name in workloads.names()]
+    if json:
+        report.json([asdict(each) for each in described])
+        return
+    for each in described:
+        report.plain(f"{each.name}: {each.doc}")
+        for parameter in each.parameters:
+            report.plain(f"    {parameter.name} (default {parameter.default}) {parameter.doc}")
+        for metric in each.metrics:
+            report.plain(f"    -> {metric.name} [{metric.unit}] {metric.doc}")
+
+
+@task(
+    positional=["name"],
+    help={
+        "name": "experiment: experiments/NAME.yml",
+        "seed": "another seed than the experiment's",
+        "json": "machine-readable",
+    },
+)
+def campaign_plan(_c: Context, name: str, seed: str | None = None, json: bool = False) -> None:
+    """Show the cells of an experiment in the order in which a campaign would run them. Touches no lab."""
+    from dataclasses import asdict
+
+    from campaigns import experiment, plan
+    from common.units import format_duration
+
+    report = Reporter()
+    made = experiment.load(name)
+    if (number := _number("seed", seed)) is not None:
+        made = made.with_seed(number)
+    cells = plan.plan(made)
+    if json:
+        report.json([asdict(cell) for cell in cells])
+        return
+    rows = [
+        (str(cell.order), cell.cell, cell.policy, str(cell.repetition), format_duration(cell.expected_seconds))
+        for cell in cells
+    ]
+    report.table(("order", "cell", "policy", "repetition", "expected"), rows, title=f"{made.title} (seed {made.seed})")
+    report.plain(f"about {format_duration(sum(cell.expected_seconds for cell in cells))} without KVM")
+
+
+@task(
+    positional=["name"],
+    help={
+        "name": "experiment: experiments/NAME.yml",
+        "inventory": INVENTORY_HELP,
+        "campaign": "name of the campaign (default: the experiment's); an existing one goes on",
+        "cell": "run just this cell",
+    },
+)
+def campaign_run(
+    _c: Context, name: str, inventory: str | None = None, campaign: str | None = None, cell: str | None = None
+) -> None:
+    """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
+    report = Reporter()
+    _build(report, None)
+    directory = _campaign(report, name, inventory, campaign=campaign, cell=cell)
+    report.say(f"complete: {directory}; next: ./inv figures {directory.name}")
+
+
+@task(positional=["name"], help={"name": "campaign: results/NAME", "json": "machine-readable"})
+def campaign_status(_c: Context, name: str, json: bool = False) -> None:
+    """Say how far a campaign is, why cells have no figures, and how to run one of them again."""
+    from dataclasses import asdict
+
+    from campaigns import status, store
+    from common.units import format_duration
+
+    report = Reporter()
+    found = status.status(store.get(store.RESULTS, name))
+    if json:
+        report.json({"campaign": name, "counts": found.counts, "cells": [asdict(cell) for cell in found.cells]})
+        return
+    rows = [
+        (each.planned.cell, each.state, str(each.attempts), format_duration(each.seconds) if each.seconds else "–")
+        for each in found.cells
+    ]
+    report.table(("cell", "state", "attempts", "took"), rows, title=f"campaign {name}")
+    for each in found.cells:
+        if each.reason:
+            report.plain(f"{each.planned.cell}: {each.reason}\n    again: {each.rerun}")
+
+
+@task(positional=["name"], help={"name": "campaign: results/NAME"})
+def results_verify(_c: Context, name: str) -> None:
+    """Check a campaign's files, offline: checksums, schema, plan. Exit code 8 when something is damaged or missing."""
+    from campaigns import store, verify
+
+    report = Reporter()
+    found = verify.verify(store.RESULTS / name)
+    for line in found.lines():
+        report.plain(line)
+    found.check()
+
+
+@task(positional=["name"], help={"name": "campaign: results/NAME"})
+def figures(_c: Context, name: str) -> None:
+    """Make tables, figures and the report of a campaign from its cells. Same results in, same bytes out."""
+    from campaigns import store
+
+    _summarise(Reporter(), store.RESULTS / name)
+
+
+def _collection(name: str, **tasks: Any) -> Collection:  # noqa: ANN401
+    collection = Collection(name)
+    for key, value in tasks.items():
+        collection.add_task(value, name=key, default=key == "all")
+    return collection
+
+
+namespace = Collection(demo, test, setup, doctor, figures)
+namespace.add_collection(_collection("build", all=build_all, show=build_show))
+namespace.add_collection(
+    _collection("lab", up=lab_up, status=lab_status, ssh=lab_ssh, down=lab_down, destroy=lab_destroy)
+)
+namespace.add_collection(_collection("workloads", list=workloads_list))
+namespace.add_collection(_collection("campaign", plan=campaign_plan, run=campaign_run, status=campaign_status))
+namespace.add_collection(_collection("results", verify=results_verify))
+
+
+class Testbed(Program):
+    """Invoke with the testbed's exit codes, and without a traceback for a user's mistake."""
+
+    def parse_tasks(self) -> None:
+        try:
+            super().parse_tasks()
+        except ParseError as error:
+            raise Exit(f"{error}\n  do:    ./inv --list, or ./inv TASK --help", UsageError.exit_code) from None
+
+    def execute(self) -> None:
+        try:
+            super().execute()
+        except UserError as error:
+            raise Exit(f"inv: {error}", error.exit_code) from None
+        except KeyboardInterrupt:
+            raise Exit(
+                "inv: interrupted. What is complete is kept; the same command goes on from there.", 130
+            ) from None
+
+
+def arguments(argv: list[str]) -> list[str]:
+    """Argument vector for Invoke. It takes `TASK --help` for the task's first positional, so that becomes `--help TASK`."""
+    if len(argv) > 2 and not argv[1].startswith("-") and {"-h", "--help"} & set(argv[2:]):
+        return [argv[0], "--help", argv[1]]
+    return argv
 
 
 def main() -> None:
-    """Run the tasks named on the command line. Exit codes: common/errors.py."""
-    program = Program(name="inv", binary="inv", namespace=namespace, version="0.1.0")
-    program.run()
+    """Run the tasks named on the command line."""
+    Testbed(name="inv", binary="inv", namespace=namespace, version="0.1.0").run(arguments(sys.argv))
 
 
 if __name__ == "__main__":

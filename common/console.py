@@ -1,0 +1,73 @@
+"""What tasks print: messages with the time since the start, tables, and one live line with the time left on a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from common.units import format_duration
+
+
+class Reporter:
+    """Prints one line per event, and on a terminal keeps the newest step and the time left on a line of its own below."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=False, highlight=False, soft_wrap=True)
+        self._status: Any = None
+        self._began = time.monotonic()
+
+    def say(self, text: str, left: float | None = None) -> None:
+        """A line that stays."""
+        self._console.print(f"{self._clock()} {text}{_left(left)}", markup=False)
+
+    def step(self, text: str, left: float | None = None) -> None:
+        """What is going on now: replaced by the next step on a terminal, not shown at all in a file."""
+        if self._status is not None:
+            self._status.update(f"{text}{_left(left)}")
+
+    @contextmanager
+    def live(self) -> Iterator[None]:
+        """While it lasts, step() shows its text."""
+        if not self._console.is_terminal:
+            yield
+            return
+        with self._console.status("") as status:
+            self._status = status
+            try:
+                yield
+            finally:
+                self._status = None
+
+    def plain(self, text: str = "") -> None:
+        """Text as it is, without a clock."""
+        self._console.print(text, markup=False)
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
+        """A table of texts; all columns but the first are set flush right."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title=title or None, title_justify="left")
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*(Text(cell) for cell in row))
+        self._console.print(table)
+
+    def json(self, value: object) -> None:
+        """Machine-readable output, and nothing else, on standard output."""
+        sys.stdout.write(json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+    def _clock(self) -> str:
+        minutes, seconds = divmod(int(time.monotonic() - self._began), 60)
+        return f"[{minutes:3d}:{seconds:02d}]"
+
+
+def _left(seconds: float | None) -> str:
+    return f" (about {format_duration(seconds)} left)" if seconds else ""
