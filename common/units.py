@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from fractions import Fraction
 
 PAGE_BYTES = 4096
 """Bytes of a page: x86 guests and Xen agree on it, and the tmem ABI allows no other size."""
@@ -12,44 +14,60 @@ SECTOR_BYTES = 512
 
 SECTORS_PER_PAGE = PAGE_BYTES // SECTOR_BYTES
 
-_SIZES = {"B": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
-_TIMES = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
-_QUANTITY = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*")
+_SIZES = {
+    "B": Fraction(1),
+    "KiB": Fraction(2**10),
+    "MiB": Fraction(2**20),
+    "GiB": Fraction(2**30),
+    "TiB": Fraction(2**40),
+}
+_TIMES = {"ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60), "h": Fraction(3600)}
+_LONGEST_S = 366 * 24 * 3600
+_QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 
 
-def _parse(text: object, units: dict[str, float] | dict[str, int], example: str) -> float:
+def _parse(text: object, units: Mapping[str, Fraction], example: str) -> Fraction:
     known = ", ".join(units)
     if not isinstance(text, str) or not (match := _QUANTITY.fullmatch(text)):
         raise ValueError(f"{text!r} is not a quantity with a unit, such as {example!r} (units: {known})")
     if match[2] not in units:
         raise ValueError(f"unknown unit {match[2]!r} in {text!r} (units: {known})")
-    return float(match[1]) * units[match[2]]
+    return Fraction(match[1]) * units[match[2]]
 
 
 def parse_size(text: object) -> int:
-    """Bytes of a size such as `384 MiB`. ValueError, naming the units, for anything else (decimal units are refused)."""
-    return round(_parse(text, _SIZES, "384 MiB"))
+    """Bytes of a size such as `384 MiB`. ValueError, naming the units, for anything else (decimal units and parts of a byte are refused)."""
+    size = _parse(text, _SIZES, "384 MiB")
+    if size.denominator != 1:
+        raise ValueError(f"{text!r} is not a whole number of bytes")
+    return int(size)
 
 
 def parse_duration(text: object) -> float:
     """Seconds of a duration such as `5 s` or `10 min`. ValueError, naming the units, for anything else."""
-    return _parse(text, _TIMES, "5 s")
+    seconds = _parse(text, _TIMES, "5 s")
+    if seconds > _LONGEST_S:
+        raise ValueError(f"{text!r} is longer than a year")
+    return float(seconds)
 
 
 def format_size(size: int) -> str:
     """The shortest exact form of a size in bytes, such as `384 MiB`."""
     for unit in ("TiB", "GiB", "MiB", "KiB"):
         if size and size % _SIZES[unit] == 0:
-            return f"{size // _SIZES[unit]} {unit}"
+            return f"{size // int(_SIZES[unit])} {unit}"
     return f"{size} B"
 
 
 def format_duration(seconds: float) -> str:
     """A duration for people: `8.2 s`, `3 min 05 s`, `1 h 20 min`."""
-    if seconds < 60:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if whole < 3600:
         return f"{minutes} min {rest:02d} s"
-    hours, minutes = divmod(minutes, 60)
+    hours, minutes = divmod(round(seconds / 60), 60)
     return f"{hours} h {minutes:02d} min"

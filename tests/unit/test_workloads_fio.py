@@ -1,0 +1,188 @@
+"""fio's JSON: what three versions really wrote, and what must not pass for a result."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from plumbum import local
+
+from common.errors import WorkloadError
+from tests.unit.workloads_local import DATA, write_program, write_timings
+from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a fixture
+from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
+from workloads import registry
+from workloads.base import ParameterError
+from workloads.fio import read_document, read_job
+from workloads.run import run
+
+FIO = DATA / "fio"
+VERSIONS = ("3.25", "3.33", "3.39")
+HERE = Path("fio.out")
+
+
+def text_of(name: str) -> str:
+    return (FIO / name).read_text()
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_captured_mix_of_reads_and_writes(version: str) -> None:
+    text = text_of(f"{version}-randrw-psync.json")
+    job = json.loads(text)["jobs"][0]
+    values = read_job(text, HERE)
+    assert values["read_iops"] == job["read"]["iops"] > 0
+    assert values["write_bandwidth"] == job["write"]["bw_bytes"] > 0
+    assert (values["read_bytes"] or 0) + (values["write_bytes"] or 0) == 4 * 2**20
+    assert values["read_latency_p95"] == job["read"]["clat_ns"]["percentile"]["95.000000"]
+    ordered = [values[f"read_latency_{name}"] for name in ("p50", "p95", "p99")]
+    assert ordered == sorted(ordered, key=lambda value: value or 0)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_direction_without_requests_is_none_and_not_zero(version: str) -> None:
+    values = read_job(text_of(f"{version}-write-libaio.json"), HERE)
+    assert {name for name, value in values.items() if value is None} == {
+        name for name in values if name.startswith("read_")
+    }
+    assert values["job_seconds"] == pytest.approx(1.0, abs=0.1)
+    assert values["write_iops"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_notes_before_the_document_are_skipped(version: str) -> None:
+    assert read_document(text_of(f"{version}-read-note.json"), HERE)["fio version"] == f"fio-{version}"
+
+
+def test_the_captures_hold_a_note() -> None:
+    assert text_of("3.39-read-note.json").startswith("note: ")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_error_of_the_job_is_an_error(version: str) -> None:
+    with pytest.raises(WorkloadError, match="error 28"):
+        read_job(text_of(f"{version}-enospc.json"), HERE)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_an_interrupted_run_is_an_error_although_its_document_says_error_0(version: str) -> None:
+    text = text_of(f"{version}-interrupted.json")
+    assert json.loads(text[text.index("{") :])["jobs"][0]["error"] == 0
+    with pytest.raises(WorkloadError, match="interrupted"):
+        read_job(text, HERE)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "no JSON"),
+        ("fio: failed parsing rw=bogus\n", "no JSON"),
+        ('{"jobs": []', "cannot be read"),
+        ('{"jobs": [], "jobs": []}', "'jobs' is there twice"),
+        ('{"jobs": []}\n{"jobs": []}', "more after"),
+        ('{"jobs": []} done', "more after"),
+        ('{"jobs": []}', "another form"),
+        ('{"jobs": [{"error": 0}]}', "lacks"),
+        ('{"fio version": "x"}', "lacks 'jobs'"),
+    ],
+)
+def test_what_is_no_result(text: str, words: str) -> None:
+    with pytest.raises(WorkloadError) as caught:
+        read_job(text, HERE)
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["iops", "bw_bytes", "clat_ns"])
+def test_a_missing_figure_is_an_error_and_not_zero(key: str) -> None:
+    document = json.loads(text_of("3.39-randrw-psync.json"))
+    del document["jobs"][0]["read"][key]
+    with pytest.raises(WorkloadError, match=f"lacks '{key}'"):
+        read_job(json.dumps(document), HERE)
+
+
+def test_two_jobs_are_not_one() -> None:
+    document = json.loads(text_of("3.39-randrw-psync.json"))
+    document["jobs"] *= 2
+    with pytest.raises(WorkloadError, match="another form"):
+        read_job(json.dumps(document), HERE)
+
+
+def test_a_job_that_fails_shows_what_fio_said(raw: Path, tmp_path: Path, programs: Path) -> None:
+    write_program(
+        programs,
+        "fio",
+        '[ "$1" = --version ] && { echo fio-3.39; exit; }\necho "fio: io_u error: No space left on device" >&2; exit 1',
+    )
+    workload = registry.get("fio")
+    params = workload.parse({"rw": "write", "directory": str(tmp_path / "files"), "reset_memory": False})
+    with pytest.raises(WorkloadError) as caught:
+        run(local, workload, params, tmp_path / "kept")
+    assert "No space left on device" in caught.value.why
+
+
+def test_a_machine_without_fio_says_so(raw: Path, tmp_path: Path, programs: Path) -> None:
+    write_program(programs, "fio", "exit 127")
+    workload = registry.get("fio")
+    with pytest.raises(WorkloadError) as caught:
+        workload.prepare(local, workload.parse({"directory": str(tmp_path), "reset_memory": False}))
+    assert "fio is not installed" in caught.value.why
+
+
+def test_only_patterns_that_read_are_laid_out_first(raw: Path, tmp_path: Path, programs: Path) -> None:
+    log = tmp_path / "log"
+    write_program(programs, "fio", f'[ "$1" = --version ] && {{ echo fio-3.39; exit; }}\necho "$@" >> {log}')
+    workload = registry.get("fio")
+    for rw, calls in (("write", 0), ("randwrite", 0), ("read", 1), ("randrw", 2), ("rw", 3)):
+        params = workload.parse({"rw": rw, "directory": str(tmp_path / "files"), "reset_memory": False})
+        assert workload.prepare(local, params) == {"fio": "fio-3.39"}
+        lines = log.read_text().splitlines() if log.exists() else []
+        assert len(lines) == calls
+        assert all(line.endswith("--create_only=1") for line in lines)
+
+
+def test_the_file_is_removed_when_its_figures_are_read(raw: Path, tmp_path: Path) -> None:
+    raw.mkdir()
+    write_timings(raw, "fio")
+    shutil.copy(FIO / "3.33-randrw-psync.json", raw / "fio.out")
+    file = tmp_path / "overcommit.0.0"
+    file.touch()
+    workload = registry.get("fio")
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    values = {
+        metric.name: metric.value
+        for metric in workload.collect(local, workload.parse({"directory": str(tmp_path)}), kept).metrics
+    }
+    assert not file.exists()
+    assert (values["wall_seconds"], values["user_seconds"], values["system_seconds"]) == (2.5, 1.25, 0.25)
+
+
+def test_quantities_reach_the_command_line_exactly() -> None:
+    workload = registry.get("fio")
+    params = workload.parse(
+        {"bs": "64 KiB", "size": "1 GiB", "runtime": "90 s", "iodepth": 8, "ioengine": "libaio", "direct": True}
+    )
+    text = workload.script(params)
+    for word in ("--bs=65536", "--size=1073741824", "--time_based --runtime=90000ms", "--iodepth=8", "--direct=1"):
+        assert word in text
+    assert workload.expected_seconds(params, 16.0) == 90.0
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"bs": 4096}, "quantity with a unit"),
+        ({"bs": "4 kB"}, "unknown unit 'kB'"),
+        ({"bs": "2 MiB", "size": "1 MiB"}, "larger than size"),
+        ({"iodepth": 4}, "needs libaio"),
+        ({"ioengine": "mmap", "direct": True}, "page cache"),
+        ({"ioengine": "sync"}, "ioengine"),
+        ({"directory": "/tmp/a;b"}, "directory"),
+        ({"block_size": "4 KiB"}, "no such parameter"),
+    ],
+)
+def test_parameters_that_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        registry.get("fio").parse(values)
+    assert words in str(caught.value)

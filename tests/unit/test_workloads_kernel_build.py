@@ -1,0 +1,242 @@
+"""The kernel build on this machine, with a `make` that stands in for a compiler, and its captured raw outputs."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from plumbum import local
+
+from common.errors import WorkloadError
+from tests.unit.workloads_local import DATA, write_program
+from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a fixture
+from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
+from workloads import machines, registry, scripts
+from workloads.base import ParameterError
+from workloads.kernel_build import STAMP, KernelBuild, KernelBuildParameters, _digest_script, read_objects
+from workloads.run import run
+
+MAKE = """
+[ "$1" = --version ] && { echo GNU Make 4.4.1; exit; }
+echo "$@" >> "$LOG"
+for word; do case $word in
+    O=*) build=${word#O=} ;;
+    *.o) mkdir -p "$build/${word%/*}"; [ -e "$build/$word" ] && echo "$word was not clean" >> "$LOG"
+         echo "object $word" > "$build/$word"; : > "$build/${word%/*}/.${word##*/}.cmd" ;;
+    *config) : > "$build/.config" ;;
+    prepare) mkdir -p "$build/include/config"; echo 5.10.223 > "$build/include/config/kernel.release" ;;
+esac; done
+"""
+
+
+@pytest.fixture
+def tree(tmp_path: Path, programs: Path) -> dict[str, Any]:
+    """Parameters for a source of three lines, which our own make builds."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "Makefile").write_text("VERSION = 5\nPATCHLEVEL = 10\nSUBLEVEL = 223\n")
+    write_program(programs, "make", MAKE.replace("$LOG", str(tmp_path / "log")))
+    write_program(programs, "gcc", "echo 'gcc (Debian 14.2.0-19) 14.2.0'")
+    return {
+        "source": str(source),
+        "build": str(tmp_path / "build"),
+        "reset_memory": False,
+        "targets": ["mm/vmscan.o", "kernel/fork.o"],
+        "rounds": 2,
+    }
+
+
+def build(values: dict[str, Any]) -> tuple[KernelBuild, KernelBuildParameters]:
+    workload = registry.get("kernel_build")
+    assert isinstance(workload, KernelBuild)
+    return workload, workload.parse(values)
+
+
+def test_a_build_from_an_unprepared_tree(tree: dict[str, Any], raw: Path, tmp_path: Path) -> None:
+    workload, params = build(tree)
+    result = run(local, workload, params, tmp_path / "kept")
+    log = (tmp_path / "log").read_text().splitlines()
+    assert [line.split()[-1] for line in log[:3]] == ["tinyconfig", "olddefconfig", "prepare"]
+    assert len(log) == 5, log
+    for line in log[3:]:
+        assert line.endswith("-j2 KERNELRELEASE=5.10.223 PAHOLE_FLAGS= mm/vmscan.o kernel/fork.o")
+    assert result.checksums == {
+        name: hashlib.sha256(f"object {name}\n".encode()).hexdigest() for name in ("kernel/fork.o", "mm/vmscan.o")
+    }
+    values = {metric.name: metric.value for metric in result.metrics}
+    assert values["objects"] == 2
+    assert values["object_bytes"] == len("object mm/vmscan.o\n") + len("object kernel/fork.o\n")
+    assert result.facts["linux_version"] == "5.10.223"
+    assert result.facts["prepared"] == "now"
+    assert result.facts["compiler"] == "gcc (Debian 14.2.0-19) 14.2.0"
+    assert result.facts["config_sha256"] == hashlib.sha256(b"").hexdigest()
+
+
+def test_a_prepared_tree_is_not_prepared_again(tree: dict[str, Any], raw: Path, tmp_path: Path) -> None:
+    workload, params = build(tree)
+    workload.prepare(local, params)
+    (tmp_path / "log").unlink()
+    assert workload.prepare(local, params)["prepared"] == "before"
+    assert not (tmp_path / "log").exists()
+    _, other = build({**tree, "config": "defconfig"})
+    assert workload.prepare(local, other)["prepared"] == "now"
+
+
+def test_a_preparation_that_failed_leaves_no_stamp(
+    tree: dict[str, Any], raw: Path, programs: Path, tmp_path: Path
+) -> None:
+    write_program(programs, "make", "echo 'no rule to make tinyconfig' >&2; exit 2")
+    workload, params = build(tree)
+    with pytest.raises(WorkloadError) as caught:
+        workload.prepare(local, params)
+    assert "make tinyconfig failed" in caught.value.why
+    assert "no rule to make tinyconfig" in caught.value.why
+    assert not (tmp_path / "build" / STAMP).exists()
+
+
+def test_a_machine_without_the_source_says_so(tree: dict[str, Any], raw: Path) -> None:
+    workload, params = build({**tree, "source": "/nonexistent"})
+    with pytest.raises(WorkloadError) as caught:
+        workload.prepare(local, params)
+    assert "/nonexistent holds no Linux source" in caught.value.why
+
+
+def test_a_failing_build_shows_the_end_of_its_log(
+    tree: dict[str, Any], raw: Path, programs: Path, tmp_path: Path
+) -> None:
+    workload, params = build(tree)
+    workload.prepare(local, params)
+    write_program(programs, "make", "echo 'mm/vmscan.c:1: error: expected ;' >&2; exit 2")
+    with pytest.raises(WorkloadError) as caught:
+        run(local, workload, params, tmp_path / "kept")
+    assert "round1 ended with exit status 2" in caught.value.what
+    assert "expected ;" in caught.value.why
+
+
+def test_a_make_that_builds_nothing_is_no_success(
+    tree: dict[str, Any], raw: Path, programs: Path, tmp_path: Path
+) -> None:
+    workload, params = build(tree)
+    workload.prepare(local, params)
+    write_program(programs, "make", "exit 0")
+    with pytest.raises(WorkloadError):
+        run(local, workload, params, tmp_path / "kept")
+
+
+def test_objects_of_an_earlier_build_are_removed_before_the_first_round(
+    tree: dict[str, Any], raw: Path, tmp_path: Path
+) -> None:
+    workload, params = build(tree)
+    run(local, workload, params, tmp_path / "first")
+    run(local, workload, params, tmp_path / "second")
+    assert "was not clean" not in (tmp_path / "log").read_text()
+
+
+def test_cleaning_a_directory_leaves_what_prepare_made(tree: dict[str, Any], raw: Path, tmp_path: Path) -> None:
+    made = tmp_path / "build"
+    compiled = ["mm/vmscan.o", "mm/.vmscan.o.cmd", "mm/kasan/common.o", "mm/built-in.a", "mm/modules.order"]
+    prepared = ["include/generated/bounds.h", "mm/notes.txt", "scripts/mod/empty.o", "kernel/fork.o"]
+    for name in (*compiled, *prepared):
+        (made / name).parent.mkdir(parents=True, exist_ok=True)
+        (made / name).write_text("x")
+    (made / STAMP).write_text("tinyconfig\n")
+    (made / ".config").touch()
+    workload, params = build({**tree, "targets": ["mm/"]})
+    workload.prepare(local, params)
+    assert not any((made / name).exists() for name in compiled)
+    assert all((made / name).exists() for name in prepared)
+    _, params = build({**tree, "targets": ["vmlinux"], "clean": "tree"})
+    (made / "vmlinux").touch()
+    workload.prepare(local, params)
+    assert not (made / "vmlinux").exists()
+    assert not (made / "kernel/fork.o").exists()
+    assert (made / "scripts/mod/empty.o").exists()
+
+
+def test_every_object_below_a_directory_is_digested(tree: dict[str, Any], tmp_path: Path) -> None:
+    for name in ("mm/a.o", "mm/kasan/b.o", "mm/c.c", "fs/d.o", "lib/e.o"):
+        path = tmp_path / "build" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    _, params = build({**tree, "targets": ["mm/", "fs/d.o"]})
+    listing = machines.check_script(local, _digest_script(params), what="read", timeout_s=10)
+    sizes, checksums = read_objects(listing, params, tmp_path)
+    assert list(checksums) == ["fs/d.o", "mm/a.o", "mm/kasan/b.o"]
+    assert sizes == [6, 6, 12]
+
+
+def test_a_captured_build_of_two_rounds(tmp_path: Path) -> None:
+    folder = DATA / "kernel_build" / "two-rounds"
+    first, second, sync = scripts.read_timings(folder, "the kernel build")
+    assert (first.label, first.wall_seconds, first.user_seconds, first.system_seconds) == ("round1", 10.98, 5.24, 0.96)
+    assert (second.label, second.user_seconds, second.system_seconds) == ("round2", 5.2, 0.93)
+    assert sync.label == "sync"
+    _, params = build({})
+    sizes, checksums = read_objects((folder / "objects").read_text(), params, folder)
+    assert len(sizes) == len(checksums) == len(params.targets)
+    assert checksums["mm/vmscan.o"].startswith("a832e472")
+
+
+def test_a_captured_build_of_an_object_without_source() -> None:
+    with pytest.raises(WorkloadError) as caught:
+        scripts.read_timings(DATA / "kernel_build" / "no-such-object", "the kernel build")
+    assert "No rule to make target 'mm/nosuch.o'" in caught.value.why
+
+
+def test_a_captured_build_that_was_cut_short(raw: Path, tmp_path: Path) -> None:
+    """The guest died, or its script was ended, in round 2: one round's figures must not pass for both."""
+    shutil.copytree(DATA / "kernel_build" / "two-rounds", raw)
+    lines = (raw / "timings").read_text().splitlines()
+    (raw / "timings").write_text(lines[0] + "\n")
+    workload, params = build({"rounds": 2})
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with pytest.raises(WorkloadError, match="did not run to its end") as caught:
+        workload.collect(local, params, kept)
+    assert "round2, sync" in caught.value.why
+
+
+def test_an_empty_object_is_no_object(tmp_path: Path) -> None:
+    _, params = build({"targets": ["mm/rmap.o"]})
+    with pytest.raises(WorkloadError) as caught:
+        read_objects(f"0 mm/rmap.o\n{hashlib.sha256(b'').hexdigest()}  mm/rmap.o\n", params, tmp_path)
+    assert "mm/rmap.o" in caught.value.why
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"targets": []}, "targets"),
+        ({"targets": ["mm/vmscan.c"]}, "targets.0"),
+        ({"targets": ["mm/a.o; rm -rf /"]}, "targets.0"),
+        ({"targets": ["../x.o"]}, "targets.0"),
+        ({"targets": ["mm/a.o", "mm/a.o"]}, "there twice"),
+        ({"targets": ["mm/", "mm/a.o"]}, "part of target 'mm/'"),
+        ({"targets": ["vmlinux"]}, "needs clean: tree"),
+        ({"targets": ["vmlinux", "mm/"], "clean": "tree"}, "stands alone"),
+        ({"config": "tiny"}, "config"),
+        ({"jobs": 0}, "jobs"),
+        ({"jobs": 2.0}, "jobs"),
+        ({"rounds": True}, "rounds"),
+        ({"source": "relative"}, "source"),
+        ({"build": "/a b"}, "build"),
+    ],
+)
+def test_parameters_that_are_refused(values: dict[str, object], words: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        build(values)
+    assert words in str(caught.value)
+
+
+@given(rounds=st.integers(1, 1000), jobs=st.integers(1, 1024), slowdown=st.floats(1, 100))
+def test_expected_time_grows_with_rounds_and_slowdown(rounds: int, jobs: int, slowdown: float) -> None:
+    workload, params = build({"rounds": rounds, "jobs": jobs})
+    _, once = build({})
+    assert workload.expected_seconds(params, slowdown) == pytest.approx(
+        workload.expected_seconds(once, 1.0) * rounds * slowdown
+    )
