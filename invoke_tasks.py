@@ -295,7 +295,8 @@ def workloads_list(_c: Context, json: bool = False) -> None:
     for each in described:
         report.plain(f"{each.name}: {each.doc}")
         for parameter in each.parameters:
-            report.plain(f"    {parameter.name} (default {parameter.default}) {parameter.doc}")
+            unit = f" [{parameter.unit}]" if parameter.unit else ""
+            report.plain(f"    {parameter.name}{unit} (default {parameter.default}) {parameter.doc}")
         for metric in each.metrics:
             report.plain(f"    -> {metric.name} [{metric.unit}] {metric.doc}")
 

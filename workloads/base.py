@@ -72,7 +72,7 @@ class Description:
     """A workload for people: tasks print it."""
 
     name: str
-    summary: str
+    doc: str
     parameters: tuple[ParameterSpec, ...]
     metrics: tuple[MetricSpec, ...]
 
@@ -132,7 +132,7 @@ class Workload(ABC, Generic[P]):
             f"workload {self.name}, parameter {key}: {what}",
             key=key,
             why=f"more mistakes:\n{why}" if why else "",
-            remedy=remedy or f"./inv workloads.list --name {self.name} explains the parameters",
+            remedy=remedy or "./inv workloads.list explains the parameters",
         )
 
     def _mistake(self, detail: Mapping[str, Any]) -> tuple[str, str, str]:
@@ -162,8 +162,8 @@ class Workload(ABC, Generic[P]):
             ParameterSpec(name, _unit(info), _text(written[name]), info.description or "")
             for name, info in self.Parameters.model_fields.items()
         )
-        summary = (type(self).__doc__ or "").strip().splitlines()[0]
-        return Description(self.name, summary, parameters, self.metrics)
+        doc = (type(self).__doc__ or "").strip().splitlines()[0]
+        return Description(self.name, doc, parameters, self.metrics)
 
 
 def suggestion(word: str, known: Iterable[str]) -> str:

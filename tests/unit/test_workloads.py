@@ -85,7 +85,7 @@ def test_every_workload_documents_itself(name: str) -> None:
     workload = registry.get(name)
     description = workload.describe()
     assert description.name == name
-    assert description.summary.endswith(".")
+    assert description.doc.endswith(".")
     assert {p.name for p in description.parameters} == set(workload.Parameters.model_fields)
     for entry in description.parameters:
         assert entry.doc

@@ -27,3 +27,5 @@ fi
 for object in $objects; do
     rm -f "$build/$object" "$build/$(dirname "$object")/.$(basename "$object").cmd"
 done
+# Last: the kernel build workload takes a tree with this for prepared (workloads/kernel_build.py).
+echo tinyconfig > "$build/.prepared-config"

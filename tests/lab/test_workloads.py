@@ -1,0 +1,84 @@
+"""Every workload for real, in a guest of the emulated host: small amounts, and figures that can be checked against each other."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from common.errors import WorkloadError
+from workloads import registry
+from workloads.base import WorkloadResult
+from workloads.run import run
+
+pytestmark = pytest.mark.lab
+
+TIMEOUT_S = 600
+
+
+def values_of(result: WorkloadResult) -> dict[str, Any]:
+    return {metric.name: metric.value for metric in result.metrics}
+
+
+def run_in(guest: Any, name: str, values: dict[str, Any], raw_dir: Path) -> WorkloadResult:
+    workload = registry.get(name)
+    return run(guest.machine, workload, workload.parse(values), raw_dir, timeout_s=TIMEOUT_S)
+
+
+def test_kernel_build(guest: Any, tmp_path: Path) -> None:
+    targets = ["lib/string.o", "mm/slob.o"]
+    result = run_in(guest, "kernel_build", {"targets": targets, "rounds": 2, "jobs": 1}, tmp_path)
+    values = values_of(result)
+    assert result.facts["linux_version"] == "5.10.223"
+    assert result.facts["prepared"] == "before", "the image is to bring the tree prepared"
+    assert set(result.checksums) == set(targets)
+    assert all(len(digest) == hashlib.sha256().digest_size * 2 for digest in result.checksums.values())
+    assert values["objects"] == len(targets)
+    assert values["wall_seconds"] == pytest.approx(
+        values["wall_seconds.round1"] + values["wall_seconds.round2"], abs=0.02
+    )
+    assert values["user_seconds.round2"] > 0
+    assert {"timings", "round1.err", "round2.err", "objects"} <= {path.name for path in tmp_path.iterdir()}
+
+
+def test_a_kernel_build_that_fails_says_why(guest: Any, tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError) as caught:
+        run_in(guest, "kernel_build", {"targets": ["mm/nosuch.o"], "reset_memory": False}, tmp_path)
+    assert "No rule to make target" in caught.value.why
+
+
+def test_fio(guest: Any, tmp_path: Path) -> None:
+    values = values_of(run_in(guest, "fio", {"rw": "randrw", "size": "8 MiB"}, tmp_path))
+    assert values["read_bytes"] + values["write_bytes"] == 8 * 2**20
+    assert values["read_iops"] > 0
+    assert values["read_latency_p50"] <= values["read_latency_p99"]
+    assert (tmp_path / "fio.out").read_text().lstrip().startswith("{")
+
+
+def test_fio_with_requests_in_flight(guest: Any, tmp_path: Path) -> None:
+    asked = {"rw": "write", "size": "4 MiB", "bs": "64 KiB", "ioengine": "libaio", "iodepth": 4, "direct": True}
+    values = values_of(run_in(guest, "fio", asked, tmp_path))
+    assert values["write_bytes"] == 4 * 2**20
+    assert values["read_iops"] is None
+
+
+def test_sysbench_cpu(guest: Any, tmp_path: Path) -> None:
+    values = values_of(run_in(guest, "sysbench_cpu", {"time": None, "events": 200}, tmp_path))
+    assert values["events"] == 200
+    assert values["events_per_second"] == pytest.approx(200 / values["test_seconds"], rel=0.1)
+
+
+def test_sysbench_memory(guest: Any, tmp_path: Path) -> None:
+    values = values_of(run_in(guest, "sysbench_memory", {"block_size": "1 MiB", "total_size": "64 MiB"}, tmp_path))
+    assert values["transferred"] == 64
+    assert values["events"] == 64
+
+
+def test_sysbench_fileio(guest: Any, tmp_path: Path) -> None:
+    asked = {"mode": "rndrw", "total_size": "8 MiB", "time": None, "events": 200}
+    values = values_of(run_in(guest, "sysbench_fileio", asked, tmp_path))
+    assert values["events"] >= 200
+    assert values["reads_per_second"] > 0
+    assert values["writes_per_second"] > 0
