@@ -1,0 +1,225 @@
+"""A host, guests and a load in memory, for whole campaigns in a test. Guests run their scripts with this machine's sh; counters are made up."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from plumbum import local
+
+from campaigns import barrier, experiment, store
+from common.errors import WorkloadError
+from common.metrics import MetricSpec
+from lab.api import Guest, GuestSizing, HostSizing, Machine, Observation, Policy, Sample
+from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
+
+EXPERIMENT = """\
+title: A test
+question: Does it run?
+host: {guest_memory: 480 MiB}
+guests: {count: 3, memory_max: 256 MiB}
+policies: [static, selfballoon, selfballoon+tmem]
+workload:
+  name: fake
+  parameters: {size: 3}
+seed: 7
+repetitions: 2
+gates: {sectors_read: 100}
+claims:
+  - id: fewer-reads
+    statement: tmem reads fewer sectors
+    source: a test
+    evidence: quoted
+    metric: sectors_read
+    compare: {treatment: selfballoon+tmem, control: selfballoon}
+    expectation: {direction: decrease, ratio_low: 0.48}
+"""
+
+PAGES = 256
+"""Pages of a MiB."""
+
+Hook = Callable[[str], None]
+
+
+class FakeParameters(WorkloadParameters):
+    """Parameters of a load that does nothing."""
+
+    size: int = parameter(1, "how much", unit="count", ge=1, le=100)
+    script: str = parameter("echo made > {raw}/output", "what is run")
+
+
+class FakeLoad(Workload[FakeParameters]):
+    """A load that writes one file."""
+
+    name = "fake"
+    Parameters = FakeParameters
+    metrics = (
+        MetricSpec("files", "count", "neither", "files made"),
+        MetricSpec("files.round<n>", "count", "neither", "of one round"),
+    )
+    hook: Hook = staticmethod(lambda _step: None)
+
+    def prepare(self, machine: Machine, params: FakeParameters) -> dict[str, str]:
+        type(self).hook("prepare")
+        return {"size": str(params.size)}
+
+    def script(self, params: FakeParameters) -> str:
+        return params.script.replace("{raw}", f"{barrier.DIRECTORY}/raw") + "\n"
+
+    def collect(self, machine: Machine, params: FakeParameters, raw_dir: Path) -> WorkloadResult:
+        type(self).hook("collect")
+        output = machine.root / "raw" / "output"
+        if not output.is_file():
+            raise WorkloadError("the load made no file", where=str(raw_dir))
+        (raw_dir / "output").write_text(output.read_text())
+        return WorkloadResult(self.measured({"files": 1, "files.round1": 1}), {"output": output.read_text().strip()})
+
+    def expected_seconds(self, params: FakeParameters, slowdown: float) -> float:
+        return params.size * slowdown
+
+
+class FakeMachine:
+    """A machine that is this one, with barrier.DIRECTORY moved to a folder of the guest's own."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __getitem__(self, program: str) -> _Command:
+        return _Command(self, local[program])
+
+    def here(self, text: str) -> str:
+        return text.replace(barrier.DIRECTORY, str(self.root))
+
+
+@dataclass
+class _Command:
+    machine: FakeMachine
+    command: Any
+
+    def __getitem__(self, arguments: str | tuple[str, ...]) -> _Command:
+        words = (arguments,) if isinstance(arguments, str) else arguments
+        return _Command(self.machine, self.command[tuple(map(self.machine.here, words))])
+
+    def __lshift__(self, text: str) -> Any:
+        return self.command << self.machine.here(text)
+
+    def popen(self, **options: Any) -> Any:
+        return self.command.popen(**options)
+
+
+@dataclass(frozen=True)
+class FakeGuest:
+    name: str
+    machine: Any
+
+
+@dataclass
+class FakeHost:
+    """A host whose counters follow the policy. hook(step) is called at each step, and may raise. alter: changes readings on their way out."""
+
+    root: Path
+    hook: Hook = lambda _step: None
+    alter: Callable[[int, list[Sample]], list[Sample]] = lambda _reading, samples: samples
+    log: str = "eth0: link up\n"
+    name: str = "fake"
+    kind: Literal["emulated", "physical"] = "emulated"
+    accelerator: str | None = "tcg"
+    dom0: Any = None
+    guests: Mapping[str, Guest] = field(default_factory=dict)
+    policy: Policy | None = None
+    readings: int = 0
+    resets: int = 0
+
+    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+        self.hook("reset")
+        self.resets += 1
+        self.host, self.sizing, self.readings, self.policy = host, guests, 0, None
+        names = [f"guest{i + 1}" for i in range(guests.count)]
+        self.guests = {name: FakeGuest(name, FakeMachine(self.root / name)) for name in names}
+        for name in names:
+            (self.root / name / "raw" / "output").unlink(missing_ok=True)
+
+    def apply_policy(self, policy: Policy) -> None:
+        self.hook("policy")
+        self.policy = policy
+
+    def read_counters(self) -> list[Sample]:
+        self.hook("counters")
+        self.readings += 1
+        assert self.policy
+        done = self.readings > 1
+        now = time.time()
+        held = self.sizing.memory_start_mib * PAGES
+        if self.policy.selfballooning:
+            held = held * (3 if done else 4) // 5
+        samples = []
+        for name in self.guests:
+            read = 10_000 if self.policy.cleancache else 20_000 if self.policy.selfballooning else 15_000
+            values: dict[str, tuple[str, float]] = {
+                "memory": ("pages", held),
+                "vcpu_seconds": ("s", 5.0 + 12.5 * done),
+                "vbd.sectors_read": ("sectors", 400_000 + read * done),
+                "vbd.sectors_written": ("sectors", 1_000 + 300 * done),
+                "vbd.xvdb.sectors_read": ("sectors", 80 * done),
+                "vbd.xvdb.sectors_written": ("sectors", 160 * done),
+                "vmstat.pgmajfault": ("count", 900 + 50 * done),
+                "vmstat.pswpin": ("pages", 10 * done),
+                "vmstat.pswpout": ("pages", 20 * done),
+            }
+            if self.policy.cleancache:
+                values |= {
+                    "tmem.ephemeral.puts": ("count", 5_000 * done),
+                    "tmem.ephemeral.gets": ("count", 1_250 * done),
+                }
+            samples += [Sample(now, name, counter, unit, value) for counter, (unit, value) in values.items()]
+        free = self.host.guest_memory_mib * PAGES - held * len(self.guests)
+        samples.append(Sample(now, "hypervisor", "free_memory", "pages", free))
+        samples.append(Sample(now, "dom0", "vcpu_seconds", "s", 100.0 + 3 * done))
+        return self.alter(self.readings, samples)
+
+    def observe(self, interval_s: float) -> Observation:
+        return FakeObservation(self)
+
+    def provenance(self) -> dict[str, object]:
+        self.hook("provenance")
+        return {"xen": "4.20", "kernel": "6.12"}
+
+    def kernel_log(self) -> dict[str, str]:
+        self.hook("kernel_log")
+        return {"hypervisor": "(XEN) fine\n", "dom0": self.log, **dict.fromkeys(self.guests, "fine\n")}
+
+
+@dataclass
+class FakeObservation:
+    host: FakeHost
+    cost: Mapping[str, float] = field(default_factory=lambda: {"dom0": 0.01, "guest1": 0.02})
+
+    def start(self) -> None:
+        self.host.hook("observe")
+
+    def stop(self, raw_dir: Path) -> list[Sample]:
+        self.host.hook("stop")
+        (raw_dir / "sampler.txt").write_text("raw\n")
+        return [Sample(time.time(), name, "memory", "pages", 30_000) for name in self.host.guests]
+
+
+def write_experiment(directory: Path, text: str = EXPERIMENT, name: str = "test") -> experiment.Experiment:
+    """An experiment from a text."""
+    path = directory / f"{name}.yml"
+    path.write_text(text, encoding="utf-8")
+    return experiment.load(str(path))
+
+
+def leftovers(results: Path) -> list[str]:
+    """Temporary directories anywhere below results/."""
+    return [str(path) for path in results.rglob(".tmp-*")]
+
+
+def find(results: Path, campaign: str = "test") -> store.CampaignStore:
+    """A campaign that has to be there."""
+    found = store.find(results, campaign)
+    assert found is not None
+    return found

@@ -1,0 +1,160 @@
+"""Experiment files: what is accepted, what is refused, and what the refusal says."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from campaign_fakes import EXPERIMENT, write_experiment
+
+from campaigns import experiment, plan
+from common.errors import InvalidFileError
+from workloads import registry
+
+
+@pytest.fixture(autouse=True)
+def _fake_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+
+
+def test_defaults_follow_from_the_sizing(tmp_path: Path) -> None:
+    found = write_experiment(tmp_path)
+    conditions = found.at({})
+    assert conditions.host.guest_memory_mib == 480
+    assert conditions.guests.memory_start_mib == 160  # the even share
+    assert conditions.guests.swap_mib == 256
+    assert conditions.overcommit_ratio == pytest.approx(1.6)
+    assert [policy.name for policy in found.policies] == ["static", "selfballoon", "selfballoon+tmem"]
+    assert found.document["workload"]["parameters"] == {"size": 3, "script": "echo made > {raw}/output"}
+
+
+def test_the_resolved_document_is_an_experiment_again(tmp_path: Path) -> None:
+    found = write_experiment(tmp_path)
+    again = experiment.from_document(found.name, found.document)
+    assert again == found
+    assert again.sha256 == found.sha256
+    assert again.document["host"]["guest_memory"] == "480 MiB"
+    assert again.document["gates"]["barrier_skew"] == "2 s"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("memory_max: 256", "memry_max: 256", ["unknown key 'memry_max'", "did you mean 'memory_max'?", "line 4, guests.memry_max"]),
+        ("256 MiB", "256 MB", ["unknown unit 'MB'", "key guests.memory_max"]),
+        ("256 MiB", "256", ["not a quantity with a unit", "key guests.memory_max"]),
+        ("256 MiB", "256.5 MiB", ["not a whole number of MiB"]),
+        ("count: 3", "count: 3.0", ["key guests.count", "integer"]),
+        ("count: 3", "count: true", ["key guests.count"]),
+        ("count: 3", "count: 0", ["key guests.count", "greater than or equal to 1"]),
+        ("count: 3", "count: 10", ["10 guests have 48 MiB each, too little for one to boot", "at least 640 MiB"]),
+        ("count: 3", "count: 3, memory_start: 200 MiB", ["3 guests cannot start with 200 MiB each", "at most 160 MiB"]),
+        ("count: 3", "count: 1, memory_start: 300 MiB", ["less at most (256 MiB) than at start (300 MiB)"]),
+        ("count: 3", "count: 3, memory_start: 32 MiB", ["cannot boot with 32 MiB"]),
+        ("host: {guest_memory: 480 MiB}", "", ["either host.guest_memory or overcommit_ratio"]),
+        ("seed: 7", "overcommit_ratio: 1.5", ["either host.guest_memory or overcommit_ratio"]),
+        ("selfballoon+tmem]", "selfballoon+tmen]", ["there is no memory policy 'selfballoon+tmen'", "policies[2]", "selfballoon+tmem"]),
+        ("[static, selfballoon,", "[static, static,", ["policy 'static' is there twice", "policies[1]"]),
+        ("name: fake", "name: fke", ["unknown workload 'fke'", "did you mean 'fake'?", "key workload.name"]),
+        ("size: 3", "sise: 3", ["unknown key 'sise'", "did you mean 'size'?", "key workload.parameters.sise"]),
+        ("size: 3", "size: 300", ["key workload.parameters.size", "less than or equal to 100"]),
+        ("metric: sectors_read", "metric: sector_read", ["unknown metric 'sector_read'", "did you mean 'sectors_read'?", "key claims[0].metric"]),
+        ("control: selfballoon}", "control: baloon}", ["policy 'baloon' is not one of this experiment's", "key claims[0].compare.control"]),
+        ("control: selfballoon}", "control: selfballoon+tmem}", ["compared with itself"]),
+        ("evidence: quoted", "evidence: heard", ["'heard' is not one of 'quoted', 'source' or 'recalled'"]),
+        ("direction: decrease", "direction: increase", ["0.48 is no increase"]),
+        ("direction: decrease, ratio_low: 0.48", "direction: unchanged", ["`unchanged` needs a tolerance"]),
+        ("seed: 7", "seed: 7\nseed: 8", ["given before, in line 9", "test.yml:10", "key seed"]),
+        ("seed: 7", "seed: &a 7\nrepetitions: *a", ["aliases are not supported"]),
+        ("seed: 7", "seed: -1", ["key seed"]),
+        ("seed: 7", "on: 7", ["a key has to be a text", "quote it"]),
+        ("seed: 7", "7: 7", ["a key has to be a text"]),
+        ("seed: 7", "seed: [", ["the file is not YAML", "test.yml:"]),
+        ("seed: 7", "schema: 2", ["key schema"]),
+        ("seed: 7", "factors: {guests.cout: [2, 3]}", ["no key 'guests.cout' can be a factor", "did you mean 'guests.count'?"]),
+        ("seed: 7", "factors: {seed: [2, 3]}", ["no key 'seed' can be a factor"]),
+        ("seed: 7", "factors: {guests.count: [2, 2]}", ["a level is there twice"]),
+        ("seed: 7", "factors: {guests.count: []}", ["key factors.guests.count"]),
+        ("seed: 7", "factors: {guests.count: [2, 30]}", ["guests.count = 30", "too little for one to boot"]),
+        ("seed: 7", "factors: {guests.memory_max: [256 MiB, 1 MB]}", ["level '1 MB'", "unknown unit", "key factors.guests.memory_max"]),
+        ("seed: 7", "factors: {workload.parameters.size: [1, 0]}", ["level 0", "greater than or equal to 1", "key factors.workload.parameters.size"]),
+        ("repetitions: 2", "repetitions: 1000\nfactors: {workload.parameters.size: [1, 2, 3, 4]}", ["12000 cells"]),
+        ("title: A test\n", "", ["the key 'title' is missing"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_named_with_its_place_and_a_remedy(
+    tmp_path: Path, old: str, new: str, expected: list[str]
+) -> None:
+    assert old in EXPERIMENT
+    with pytest.raises(InvalidFileError) as caught:
+        write_experiment(tmp_path, EXPERIMENT.replace(old, new))
+    assert caught.value.exit_code == 4
+    for text in (*expected, "test.yml"):
+        assert text in str(caught.value)
+
+
+def test_every_mistake_is_shown_at_once_in_the_order_of_the_file(tmp_path: Path) -> None:
+    text = (
+        EXPERIMENT.replace("count: 3", "count: no")
+        .replace("size: 3", "sise: 3")
+        .replace("title: A test", "titel: A test")
+    )
+    with pytest.raises(InvalidFileError, match="3 mistakes") as caught:
+        write_experiment(tmp_path, text)
+    lines = caught.value.why.splitlines()
+    assert [line.split(",")[0] for line in lines] == sorted(line.split(",")[0] for line in lines)
+
+
+def test_a_file_that_is_not_there_is_met_with_a_suggestion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(experiment, "EXPERIMENTS", tmp_path)
+    write_experiment(tmp_path, name="demo")
+    with pytest.raises(InvalidFileError, match="no experiment 'dmo'") as caught:
+        experiment.load("dmo")
+    assert "did you mean 'demo'?" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "- a\n- b\n", "just text\n"])
+def test_a_file_without_keys_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(InvalidFileError, match="keys and values"):
+        write_experiment(tmp_path, text)
+
+
+def test_the_overcommit_ratio_as_a_factor_sets_the_hosts_memory_and_leaves_the_guests_alone(tmp_path: Path) -> None:
+    found = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "factors: {overcommit_ratio: [1.0, 1.5, 2.0]}"))
+    conditions = [found.at(levels) for levels in found.combinations()]
+    assert [c.host.guest_memory_mib for c in conditions] == [768, 512, 384]
+    assert [c.guests.memory_start_mib for c in conditions] == [256, 170, 128]
+    assert {c.guests.memory_max_mib for c in conditions} == {256}
+    assert len(plan.plan(found)) == 3 * 3 * 2
+
+
+def test_factors_of_the_workload_reach_its_parameters(tmp_path: Path) -> None:
+    found = write_experiment(
+        tmp_path, EXPERIMENT.replace("seed: 7", "factors: {workload.parameters.size: [1, 2], settle: [0 s, 5 s]}")
+    )
+    seen = [(c.parameters.size, c.settle_s) for c in map(found.at, found.combinations())]
+    assert seen == [(1, 0.0), (1, 5.0), (2, 0.0), (2, 5.0)]
+
+
+def test_the_experiments_of_the_repository_are_valid() -> None:
+    names = sorted(path.stem for path in experiment.EXPERIMENTS.glob("*.yml"))
+    assert "demo" in names
+    for name in names:
+        found = experiment.load(name)
+        assert plan.plan(found)
+
+
+def test_the_demo_asks_for_what_the_mission_does() -> None:
+    demo = experiment.load("demo")
+    conditions = demo.at({})
+    assert conditions.guests.count >= 3
+    assert conditions.overcommit_ratio >= 1.5
+    assert [policy.name for policy in demo.policies] == ["static", "selfballoon", "selfballoon+tmem"]
+    assert all(claim.evidence == "quoted" for claim in demo.claims)
+
+
+def test_what_changed_is_named_by_its_path() -> None:
+    old = {"a": 1, "b": {"c": [1, 2], "d": 1}}
+    assert experiment.changed_keys(old, {"a": 1, "b": {"c": [1, 3], "d": 1}}) == ["b.c[1]"]
+    assert experiment.changed_keys(old, {"a": 1, "b": {"c": [1], "e": 1}}) == ["b.c", "b.d", "b.e"]
+    assert experiment.changed_keys(old, old) == []

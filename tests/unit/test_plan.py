@@ -1,0 +1,65 @@
+"""The plan: complete, random within blocks, the same from the same seed."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from campaign_fakes import EXPERIMENT, write_experiment
+
+from campaigns import plan
+from workloads import registry
+
+FACTORS = EXPERIMENT.replace(
+    "repetitions: 2", "repetitions: 3\nfactors: {overcommit_ratio: [1.0, 1.5], workload.parameters.size: [1, 2]}"
+)
+
+
+@pytest.fixture(autouse=True)
+def _fake_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+
+
+def test_every_point_of_the_matrix_is_there_once(tmp_path: Path) -> None:
+    cells = plan.plan(write_experiment(tmp_path, FACTORS))
+    points = {(c.policy, tuple(c.levels.items()), c.repetition) for c in cells}
+    assert len(cells) == len(points) == 3 * 2 * 2 * 3
+    assert len({c.cell for c in cells}) == len(cells)
+    assert [c.order for c in cells] == list(range(len(cells)))
+    assert all(re.fullmatch(r"[A-Za-z0-9+._-]+", c.cell) for c in cells)
+
+
+def test_blocks_are_whole_repetitions_one_after_the_other(tmp_path: Path) -> None:
+    cells = plan.plan(write_experiment(tmp_path, FACTORS))
+    assert [c.block for c in cells] == [block for block in range(3) for _ in range(12)]
+    assert all(c.repetition == c.block + 1 for c in cells)
+
+
+def test_the_order_within_a_block_is_the_seeds(tmp_path: Path) -> None:
+    found = write_experiment(tmp_path, FACTORS)
+    names = [c.cell for c in plan.plan(found)]
+    assert names == [c.cell for c in plan.plan(found)]
+    other = [c.cell for c in plan.plan(found.with_seed(8))]
+    assert sorted(names) == sorted(other)
+    assert names != other
+    assert [n.rpartition(".")[0] for n in names[:12]] != [n.rpartition(".")[0] for n in names[12:24]]
+
+
+def test_the_order_does_not_change_from_one_version_to_the_next() -> None:
+    """Written down once: a plan made today has to be the plan made by every later testbed."""
+    cells = [plan.cell_id(policy, {}, 1) for policy in ("static", "selfballoon", "selfballoon+tmem")]
+    assert cells == ["static.r1", "selfballoon.r1", "selfballoon+tmem.r1"]
+    assert plan.block_order(7, 0, cells) == ["static.r1", "selfballoon.r1", "selfballoon+tmem.r1"]
+    assert plan.level_key({"overcommit_ratio": 1.5}) == "8bf3b285"
+
+
+def test_guests_that_share_processors_and_an_emulated_one_take_longer(tmp_path: Path) -> None:
+    found = write_experiment(tmp_path)
+    conditions = found.at({})
+    assert plan.slowdown(None, conditions) == 1.5  # 3 vCPUs on 2 processors
+    assert plan.slowdown("kvm", conditions) == 1.5
+    assert plan.slowdown("tcg", conditions) == 24
+    assert plan.expected_stages(conditions, "tcg")["run"] == 3 * 24
+    emulated, native = (plan.plan(found, accelerator)[0].expected_seconds for accelerator in ("tcg", "kvm"))
+    assert emulated - native == pytest.approx(3 * 24 - 3 * 1.5)

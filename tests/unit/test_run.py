@@ -1,0 +1,496 @@
+"""Whole campaigns against a host in memory: what they store, and what they keep when something or someone stops them."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from campaign_fakes import EXPERIMENT, FakeHost, FakeLoad, find, leftovers, write_experiment
+
+from campaigns import cell, plan, records, store
+from campaigns.experiment import Experiment
+from campaigns.progress import Event
+from campaigns.run import Outcome, run
+from campaigns.status import status
+from campaigns.verify import verify
+from common.errors import CampaignError, LabError, MissingError, UsageError, WorkloadError
+from lab.api import Sample
+from workloads import registry
+
+POLICIES = ("static", "selfballoon", "selfballoon+tmem")
+SMALL = EXPERIMENT.replace("count: 3", "count: 2").replace("480", "320").replace("repetitions: 2", "repetitions: 1")
+
+
+@pytest.fixture(autouse=True)
+def _fake_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+
+
+@pytest.fixture
+def wanted(tmp_path: Path) -> Experiment:
+    return write_experiment(tmp_path, SMALL)
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Path:
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> FakeHost:
+    return FakeHost(tmp_path / "host")
+
+
+def test_a_campaign_stores_every_cell_with_figures_provenance_and_raw_files(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    os.environ["OVERCOMMIT_TEST_SECRET"] = "hunter2"
+    try:
+        outcome = run(wanted, host, results=results, arguments=["inv", "campaign.run", "test"])
+    finally:
+        del os.environ["OVERCOMMIT_TEST_SECRET"]
+    outcome.check()
+    assert outcome.counts == {"complete": 3, "invalid": 0, "failed": 0, "missing": 0}
+    assert host.resets == 3
+    stored = find(results)
+    done = stored.cells()["selfballoon+tmem.r1"]
+    by_name = {(m.name, m.guest): (m.value, m.unit) for m in done.metrics}
+    assert by_name["sectors_read", "guest1"] == (10_000, "sectors")
+    assert by_name["vcpu_seconds", "guest2"] == (12.5, "s")
+    assert by_name["tmem_ephemeral_hits", "guest1"] == (1_250, "pages")
+    assert by_name["files", "guest2"] == (1, "count")
+    assert by_name["dom0_vcpu_seconds", None] == (3.0, "s")
+    assert by_name["sampling_cost", None] == (0.02, "fraction")
+    assert done.value("sectors_read") == 20_000
+    assert done.checksums == {"guest1": {"output": "made"}, "guest2": {"output": "made"}}
+    assert [gate.name for gate in done.gates] == [
+        "guests_alive", "overcommitted", "memory_given", "tmem_puts", "reads_happened", "same_output", "barrier_skew", "kernel_logs",
+        "has_sectors_read",
+    ]  # fmt: skip
+    assert list(done.timings) == list(plan.STAGES[:-1])
+    path = stored.directory / records.CELLS_DIR / done.cell
+    assert (path / "raw/guest1/output").read_text() == "made\n"
+    assert (path / "raw/kernel_log/dom0.txt").read_text() == host.log
+    assert (path / "raw/sampler.txt").is_file()
+    env = json.loads((path / "env.json").read_text())
+    assert env["host"] == {"xen": "4.20", "kernel": "6.12"}
+    assert env["testbed"]["arguments"] == ["inv", "campaign.run", "test"]
+    assert env["conditions"]["guests"]["memory_start_mib"] == 160
+    assert env["workload_facts"]["guest1"] == {"size": "3"}
+    rows = (path / records.SAMPLES_FILE).read_text().splitlines()
+    assert any(row.startswith("-") for row in rows)  # the reading before the release
+    assert not any("hunter2" in file.read_text() for file in results.rglob("*") if file.is_file())
+    verify(stored.directory).check()
+
+
+def test_a_figure_that_could_not_be_read_stays_null(wanted: Experiment, host: FakeHost, results: Path) -> None:
+    run(wanted, host, results=results)
+    done = find(results).cells()["static.r1"]
+    missing = {m.name for m in done.metrics if m.value is None}
+    assert {"cleancache_hits", "frontswap_stores", "tmem_cycles", "tmem_ephemeral_hits", "tmem_evictions"} <= missing
+    assert "sectors_read" not in missing
+    assert done.value("tmem_cycles") is None
+
+
+def test_the_guests_are_prepared_before_the_policy_is_applied(
+    wanted: Experiment, host: FakeHost, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With cleancache on, the caches that preparing drops would go to tmem and spare the reads that are measured."""
+    steps: list[str] = []
+    host.hook = steps.append
+    monkeypatch.setattr(FakeLoad, "hook", staticmethod(steps.append))
+    run(wanted, host, results=results, cell="static.r1")
+    assert [step for step in dict.fromkeys(steps) if step in ("reset", "prepare", "policy", "counters", "observe", "stop", "collect")] == [
+        "reset", "prepare", "policy", "counters", "observe", "stop", "collect",
+    ]  # fmt: skip
+
+
+def test_a_counter_that_went_backwards_has_no_value_and_a_note(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    def wrap(reading: int, samples: list[Sample]) -> list[Sample]:
+        return [
+            replace(s, value=0) if (s.counter, s.source, reading) == ("vbd.sectors_read", "guest2", 2) else s
+            for s in samples
+        ]
+
+    host.alter = wrap
+    outcome = run(wanted, host, results=results, cell="selfballoon.r1")
+    (record,) = outcome.records
+    assert record.value("sectors_read") is None
+    assert any("guest2: vbd.sectors_read went backwards by 400000" in note for note in record.notes)
+    assert record.status == "invalid"
+    assert {gate.name for gate in record.gates if not gate.passed} == {"reads_happened", "has_sectors_read"}
+
+
+def test_a_claims_counter_that_is_missing_invalidates_the_cells_that_the_claim_compares(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    host.alter = lambda _reading, samples: [
+        s for s in samples if (s.counter, s.source) != ("vbd.sectors_read", "guest1")
+    ]
+    run(wanted, host, results=results)
+    gates = {name: {g.name: g.passed for g in c.gates} for name, c in find(results).cells().items()}
+    assert gates["selfballoon.r1"]["has_sectors_read"] is False
+    assert "has_sectors_read" not in gates["static.r1"]  # no claim is about it
+    assert gates["static.r1"]["reads_happened"] is False
+
+
+def test_progress_tells_stages_cells_and_the_time_left(wanted: Experiment, host: FakeHost, results: Path) -> None:
+    events: list[Event] = []
+    run(wanted, host, results=results, listen=events.append)
+    assert [event.kind for event in events if event.kind != "stage"] == ["start", "cell", "cell", "cell", "end"]
+    assert [event.stage for event in events if event.kind == "stage"] == list(plan.STAGES) * 3
+    assert events[0].left_s == pytest.approx(sum(c.expected_seconds for c in find(results).record().cells))
+    left = [event.left_s for event in events if event.kind == "cell"]
+    assert left[0] > left[1] > left[2] == 0
+    assert (events[-1].done, events[-1].total) == (3, 3)
+
+
+# --- stopped anywhere, and gone on with
+
+
+class Interrupter:
+    """Raises once, the first time that a step is reached."""
+
+    def __init__(self, step: str, error: BaseException) -> None:
+        self.step = step
+        self.error: BaseException | None = error
+
+    def __call__(self, step: str) -> None:
+        if step == self.step and self.error is not None:
+            error, self.error = self.error, None
+            raise error
+
+
+HOST_STEPS = ("reset", "policy", "counters", "observe", "stop", "provenance", "kernel_log")
+
+
+@pytest.mark.parametrize("step", [*HOST_STEPS, "prepare", "collect", "settle", "sums"])
+def test_an_interruption_in_any_stage_loses_the_current_cell_only(
+    wanted: Experiment, host: FakeHost, results: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    run(wanted, host, results=results, cell="static.r1")
+    before = find(results).cells()
+    interrupter = Interrupter(step, KeyboardInterrupt())
+    host.hook = interrupter
+    monkeypatch.setattr(FakeLoad, "hook", staticmethod(interrupter))
+    if step == "settle":
+        monkeypatch.setattr(cell.time, "sleep", lambda _seconds: interrupter("settle"))
+    if step == "sums":
+        real = store.write_sums
+        monkeypatch.setattr(store, "write_sums", lambda path: (interrupter("sums"), real(path)))
+    with pytest.raises(KeyboardInterrupt):
+        run(wanted, host, results=results)
+    assert interrupter.error is None
+    assert leftovers(results) == []
+    stored = find(results)
+    assert stored.cells() == before
+    assert stored.attempts() == {}
+    assert run(wanted, host, results=results).counts["complete"] == 3
+    assert find(results).cells()["static.r1"] == before["static.r1"]
+    verify(stored.directory).check()
+
+
+CONTROLLER = """
+import os, sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from pathlib import Path
+from campaign_fakes import FakeHost, FakeLoad, write_experiment
+from campaigns.run import run
+from workloads import registry
+registry._CLASSES["fake"] = "campaign_fakes:FakeLoad"
+base = Path({base!r})
+def hook(step):
+    if step == {step!r}:
+        {action}
+FakeLoad.hook = staticmethod(hook)
+wanted = write_experiment(base, {text!r})
+run(wanted, FakeHost(base / "host", hook=hook), results=base / "results")
+"""
+
+
+def _controller(tmp_path: Path, step: str, action: str, text: str = SMALL) -> subprocess.Popen[bytes]:
+    root, tests = Path(__file__).resolve().parents[2], Path(__file__).resolve().parent
+    script = textwrap.dedent(CONTROLLER).format(
+        root=str(root), tests=str(tests), base=str(tmp_path), step=step, action=action, text=text
+    )
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize("step", ["reset", "prepare", "stop", "kernel_log"])
+def test_after_a_killed_controller_the_next_run_goes_on(
+    wanted: Experiment, host: FakeHost, results: Path, tmp_path: Path, step: str
+) -> None:
+    assert _controller(tmp_path, step, "os._exit(9)").wait(timeout=60) == 9
+    stored = find(results)
+    assert stored.cells() == {}
+    assert len(leftovers(results)) == 1
+    assert "left by a run that was killed" in " ".join(verify(stored.directory).lines())
+    assert run(wanted, host, results=results).counts["complete"] == 3
+    assert leftovers(results) == []
+    verify(stored.directory).check()
+
+
+def test_ctrl_c_while_the_guests_work_ends_at_once(
+    wanted: Experiment, host: FakeHost, results: Path, tmp_path: Path
+) -> None:
+    text = SMALL.replace("{size: 3}", "{size: 3, script: 'sleep 30'}")
+    started = tmp_path / "started"
+    controller = _controller(tmp_path, "observe", f"open({str(started)!r}, 'w').close()", text)
+    deadline = time.monotonic() + 60
+    while not started.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    controller.send_signal(signal.SIGINT)
+    _, complaint = controller.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in complaint
+    assert leftovers(results) == []
+    assert find(results).cells() == {}
+
+
+def test_a_full_disk_stops_the_campaign_and_the_next_run_goes_on(
+    wanted: Experiment, host: FakeHost, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(wanted, host, results=results, cell="static.r1")
+    real = Path.write_text
+
+    def full(path: Path, *arguments: object, **options: object) -> int:
+        if path.name in ("cell.json", "output"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(path, *arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "write_text", full)
+        with pytest.raises(MissingError, match="no space left"):
+            run(wanted, host, results=results)
+    assert leftovers(results) == []
+    assert list(find(results).cells()) == ["static.r1"]
+    assert find(results).attempts() == {}
+    assert run(wanted, host, results=results).counts["complete"] == 3
+
+
+def test_what_is_complete_is_not_run_again(wanted: Experiment, host: FakeHost, results: Path) -> None:
+    run(wanted, host, results=results)
+    outcome = run(wanted, host, results=results)
+    assert host.resets == 3
+    assert outcome.records == ()
+    assert outcome.counts["complete"] == 3
+
+
+def test_two_runners_of_one_campaign_are_refused(wanted: Experiment, host: FakeHost, results: Path) -> None:
+    run(wanted, host, results=results, cell="static.r1")
+    with find(results).lock(), pytest.raises(UsageError, match="already being run"):
+        run(wanted, host, results=results)
+
+
+def test_a_campaign_keeps_the_experiment_that_it_began_with(
+    wanted: Experiment, host: FakeHost, results: Path, tmp_path: Path
+) -> None:
+    run(wanted, host, results=results, cell="static.r1")
+    other = write_experiment(tmp_path, SMALL.replace("{size: 3}", "{size: 4}").replace("seed: 7", "seed: 8"))
+    with pytest.raises(UsageError) as caught:
+        run(other, host, results=results)
+    assert "workload.parameters.size, seed changed" in str(caught.value)
+    assert "--campaign NAME" in str(caught.value)
+    assert run(other, host, results=results, campaign="test-2").counts["complete"] == 3
+    assert find(results).cells().keys() == {"static.r1"}
+
+
+@pytest.mark.parametrize("name", ["../x", "", " ", "-x", ".hidden", "a/b"])
+def test_a_campaigns_name_is_a_directorys(wanted: Experiment, host: FakeHost, results: Path, name: str) -> None:
+    if name:
+        with pytest.raises(UsageError, match="cannot be a campaign's name"):
+            run(wanted, host, results=results, campaign=name)
+    assert not results.exists()
+
+
+# --- failures
+
+
+def _failing(step: str, errors: list[Exception]) -> Callable[[str], None]:
+    def hook(reached: str) -> None:
+        if reached == step and errors:
+            raise errors.pop(0)
+
+    return hook
+
+
+def _run(wanted: Experiment, host: FakeHost, results: Path) -> Outcome:
+    return run(wanted, host, results=results, cell="selfballoon.r1")
+
+
+def test_a_passing_failure_of_the_lab_is_tried_again_and_its_record_kept(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    host.hook = _failing("policy", [LabError("xl said no", where="fake")])
+    outcome = _run(wanted, host, results)
+    assert [record.status for record in outcome.records] == ["failed", "complete"]
+    (failed,) = find(results).attempts()["selfballoon.r1"]
+    assert failed.metrics == ()
+    assert failed.failure is not None
+    assert (failed.failure.kind, failed.failure.stage) == ("lab", "policy")
+    assert "xl said no" in failed.failure.message
+    assert failed.failure.rerun == "./inv campaign.run test --cell selfballoon.r1"
+    assert list(failed.timings) == ["reset", "prepare", "policy"]
+
+
+def test_a_failing_load_is_not_tried_again_in_the_same_run_but_in_the_next(
+    wanted: Experiment, host: FakeHost, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        FakeLoad, "hook", staticmethod(_failing("prepare", [WorkloadError("no source"), WorkloadError("no source")]))
+    )
+    outcome = _run(wanted, host, results)
+    assert [(r.status, r.failure.kind if r.failure else None) for r in outcome.records] == [("failed", "workload")]
+    assert outcome.counts == {"complete": 0, "invalid": 0, "failed": 1, "missing": 2}
+    with pytest.raises(CampaignError, match="1 failed, 2 missing") as caught:
+        outcome.check()
+    assert caught.value.exit_code == 7
+    assert run(wanted, host, results=results).counts["complete"] == 3
+    assert len(find(results).attempts()["selfballoon.r1"]) == 1
+    verify(find(results).directory).check()
+
+
+def test_a_script_that_fails_is_explained_by_its_load(
+    wanted: Experiment, host: FakeHost, results: Path, tmp_path: Path
+) -> None:
+    other = write_experiment(tmp_path, SMALL.replace("{size: 3}", "{size: 3, script: 'exit 3'}"))
+    (record,) = _run(other, host, results).records
+    assert record.failure is not None
+    assert (record.failure.kind, record.failure.stage) == ("workload", "run")
+    assert "the load made no file" in record.failure.message
+
+
+def test_a_script_that_fails_without_an_explanation_is_still_a_failure(
+    wanted: Experiment, host: FakeHost, results: Path, tmp_path: Path
+) -> None:
+    other = write_experiment(
+        tmp_path, SMALL.replace("{size: 3}", "{size: 3, script: 'echo made > {raw}/output; exit 3'}")
+    )
+    (record,) = _run(other, host, results).records
+    assert record.failure is not None
+    assert "ended with status 3" in record.failure.message
+
+
+@pytest.mark.parametrize("step", ["counters", "stop", "kernel_log", "provenance"])
+def test_a_host_that_dies_on_the_way_is_a_failure_and_not_a_crash(
+    wanted: Experiment, host: FakeHost, results: Path, step: str
+) -> None:
+    host.hook = _failing(step, [LabError("connection lost") for _ in range(9)])
+    outcome = _run(wanted, host, results)
+    assert [record.status for record in outcome.records] == ["failed", "failed"]
+    assert leftovers(results) == []
+    assert {find(results).attempts()["selfballoon.r1"][n].failure.kind for n in (0, 1)} == {"lab"}  # type: ignore[union-attr]
+
+
+def test_plumbums_errors_are_failures_of_the_guest(
+    wanted: Experiment, host: FakeHost, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from plumbum.commands.processes import CommandNotFound, ProcessExecutionError, ProcessTimedOut
+
+    errors = [
+        CommandNotFound("gcc", []),
+        ProcessTimedOut("too long", ["make"]),
+        ProcessExecutionError(["ssh"], 255, "", "closed"),
+    ]
+    kinds = [cell.kind_of(error, "prepare") for error in errors]
+    assert kinds == ["guest_lost"] * 3
+    assert cell.kind_of(errors[0], "reset") == "lab"
+    assert cell.kind_of(ZeroDivisionError(), "run") is None
+
+
+def test_a_defect_is_no_failure_of_the_cell(wanted: Experiment, host: FakeHost, results: Path) -> None:
+    host.hook = _failing("policy", [ZeroDivisionError("a bug")])
+    with pytest.raises(ZeroDivisionError):
+        _run(wanted, host, results)
+    assert leftovers(results) == []
+    assert find(results).attempts() == {}
+
+
+def test_a_campaign_stops_when_the_host_cannot_be_reset_twice_in_a_row(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    host.hook = _failing("reset", [LabError("no power") for _ in range(99)])
+    with pytest.raises(LabError, match="2 cells in a row") as caught:
+        run(wanted, host, results=results)
+    assert "no power" in caught.value.why
+    assert sum(len(attempts) for attempts in find(results).attempts().values()) == 4
+    host.hook = lambda _step: None
+    assert run(wanted, host, results=results).counts["complete"] == 3
+
+
+def test_guests_that_are_not_all_up_are_a_failure(
+    wanted: Experiment, host: FakeHost, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = FakeHost.reset
+
+    def one_short(self: FakeHost, *sizing: object) -> None:
+        real(self, *sizing)  # type: ignore[arg-type]
+        self.guests = dict(list(self.guests.items())[1:])
+
+    monkeypatch.setattr(FakeHost, "reset", one_short)
+    outcome = _run(wanted, host, results)
+    assert all("1 guests are up instead of 2" in r.failure.message for r in outcome.records if r.failure)
+    assert [record.status for record in outcome.records] == ["failed", "failed"]
+
+
+# --- gates
+
+
+def test_a_cell_whose_gates_fail_is_invalid_keeps_its_figures_and_is_not_retried(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    host.log = "[ 12.3] Out of memory: Killed process 77 (cc1)\n"
+    outcome = _run(wanted, host, results)
+    (record,) = outcome.records
+    assert record.status == "invalid"
+    assert record.value("sectors_read") == 40_000
+    assert any("Out of memory: Killed process 77" in note for note in record.notes)
+    assert run(wanted, host, results=results).counts["invalid"] == 3
+    assert host.resets == 3  # the invalid cell was not run again
+    host.log = "fine"
+    assert _run(wanted, host, results).counts == {"complete": 1, "invalid": 2, "failed": 0, "missing": 0}
+    assert [attempt.status for attempt in find(results).attempts()["selfballoon.r1"]] == ["invalid"]
+
+
+def test_a_complete_cell_and_an_unknown_one_are_refused(wanted: Experiment, host: FakeHost, results: Path) -> None:
+    _run(wanted, host, results)
+    with pytest.raises(UsageError, match="is complete"):
+        _run(wanted, host, results)
+    with pytest.raises(UsageError, match=r"has no cell 'x'") as caught:
+        run(wanted, host, results=results, cell="x")
+    assert "static.r1" in caught.value.why
+
+
+# --- status
+
+
+def test_status_tells_what_became_of_each_cell_and_how_to_rerun_it(
+    wanted: Experiment, host: FakeHost, results: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(wanted, host, results=results, campaign="other", cell="static.r1")
+    host.log = "BUG: unable to handle page fault\n"
+    run(wanted, host, results=results, campaign="other", cell="selfballoon.r1")
+    monkeypatch.setattr(FakeLoad, "hook", staticmethod(_failing("collect", [WorkloadError("no objects")])))
+    run(wanted, host, results=results, campaign="other", cell="selfballoon+tmem.r1")
+    found = status(find(results, "other"))
+    cells = {c.planned.policy: c for c in found.cells}
+    assert [cells[policy].state for policy in POLICIES] == ["complete", "invalid", "failed"]
+    assert cells["static"].rerun == ""
+    assert cells["selfballoon"].rerun == "./inv campaign.run test --campaign other --cell selfballoon.r1"
+    assert "gate kernel_logs: 1 instead of 0 lines" in cells["selfballoon"].reason
+    assert "no objects" in cells["selfballoon+tmem"].reason
+    assert found.counts == {"complete": 1, "invalid": 1, "failed": 1, "missing": 0}
+    assert list(found.by_policy) == list(POLICIES)
+    assert found.left_s == cells["selfballoon+tmem"].planned.expected_seconds

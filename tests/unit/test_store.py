@@ -1,0 +1,243 @@
+"""The store: whole or not at all, never overwritten, one runner at a time."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from campaigns import codec, records, store
+from campaigns.records import CampaignRecord, CellRecord, Failure, PlannedCell
+from common.errors import MissingError, ResultsError, UsageError
+from common.metrics import Metric
+from lab.api import Sample
+
+CAMPAIGN = CampaignRecord(
+    schema=1,
+    campaign="c",
+    name="e",
+    experiment={},
+    experiment_sha256="",
+    seed=1,
+    cells=(PlannedCell("static.r1", "static", {}, 1, 0, 0, 10.0),),
+    claims=(),
+    metrics=(),
+    versions={},
+    commit=None,
+    dirty=None,
+    lock_sha256=None,
+    arguments=("inv", "campaign.run"),
+    created_at="2026-01-01T00:00:00Z",
+)
+CELL = CellRecord(
+    schema=1,
+    campaign="c",
+    cell="static.r1",
+    experiment="e",
+    policy="static",
+    levels={"guests.count": 3},
+    repetition=1,
+    block=0,
+    order=0,
+    status="complete",
+    host="fake",
+    host_kind="emulated",
+    accelerator=None,
+    metrics=(
+        Metric("sectors_read", "sectors", 10, "guest1"),
+        Metric("swap_in", "pages", None, "guest1"),
+        Metric("x", "s", 0.5),
+    ),
+    gates=(),
+    timings={"run": 1.5},
+    barrier=None,
+    checksums={"guest1": {"a": "b"}},
+    notes=(),
+    failure=None,
+    started_at="",
+    finished_at="",
+)
+FAILED = replace(
+    CELL,
+    status="failed",
+    metrics=(),
+    failure=Failure("lab", "reset", "no answer", "./inv campaign.run e --cell static.r1"),
+)
+
+
+def _write(stored: store.CampaignStore, record: CellRecord = CELL) -> Path:
+    writer = stored.begin(record.cell)
+    (writer.raw / "tool.txt").write_text("said\n")
+    writer.write_samples(
+        [Sample(12.5, "dom0", "memory", "pages", None), Sample(13.0, "dom0", "vcpu_seconds", "s", 0.25)], 12.0
+    )
+    return stored.commit(writer, record, {"schema": 1})
+
+
+def test_records_come_back_as_they_were_written(tmp_path: Path) -> None:
+    stored = store.create(tmp_path / "results", CAMPAIGN)
+    path = _write(stored)
+    assert stored.record() == CAMPAIGN
+    assert stored.cells() == {"static.r1": CELL}
+    assert (
+        path / records.SAMPLES_FILE
+    ).read_text() == "time_s,source,counter,unit,value\n0.500,dom0,memory,pages,\n1.000,dom0,vcpu_seconds,s,0.25\n"
+    assert '"value": null' in (path / records.CELL_FILE).read_text()
+
+
+def test_sha256sum_accepts_the_sums(tmp_path: Path) -> None:
+    path = _write(store.create(tmp_path, CAMPAIGN))
+    checked = subprocess.run(
+        ["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=path, capture_output=True, text=True, check=True
+    )
+    assert sorted(line.split(":")[0] for line in checked.stdout.splitlines()) == [
+        "cell.json",
+        "env.json",
+        "raw/tool.txt",
+        "samples/samples.csv",
+    ]
+
+
+def test_nothing_is_overwritten(tmp_path: Path) -> None:
+    store.create(tmp_path, CAMPAIGN)
+    with pytest.raises(ResultsError, match="never overwritten"):
+        store.create(tmp_path, CAMPAIGN)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ResultsError, match="never overwritten"):
+        store.publish(tmp_path / "old", tmp_path / "empty")
+
+
+def test_a_cell_that_is_run_again_keeps_its_older_record(tmp_path: Path) -> None:
+    stored = store.create(tmp_path, CAMPAIGN)
+    invalid = replace(CELL, status="invalid", notes=("first",))
+    _write(stored, invalid)
+    _write(stored, CELL)
+    assert stored.cells() == {"static.r1": CELL}
+    assert stored.attempts() == {"static.r1": [invalid]}
+
+
+def test_failed_attempts_are_numbered_and_all_kept(tmp_path: Path) -> None:
+    stored = store.create(tmp_path, CAMPAIGN)
+    paths = [_write(stored, replace(FAILED, notes=(str(number),))) for number in range(12)]
+    assert [path.name for path in paths] == [f"static.r1.{number}" for number in range(1, 13)]
+    assert [record.notes for record in stored.attempts()["static.r1"]] == [(str(number),) for number in range(12)]
+    assert stored.cells() == {}
+
+
+@pytest.mark.parametrize("calls_before", range(10))
+def test_a_full_disk_leaves_nothing_half_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, calls_before: int
+) -> None:
+    stored = store.create(tmp_path, CAMPAIGN)
+    real, calls = os.fsync, iter(range(1000))
+
+    def full(descriptor: int) -> None:
+        if next(calls) >= calls_before:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(MissingError, match="no space left") as caught:
+        _write(stored)
+    monkeypatch.undo()
+    assert caught.value.exit_code == 3
+    assert "MiB are free" in str(caught.value)
+    assert list(tmp_path.rglob(".tmp-*")) == []
+    whole = list(records.cell_directories(stored.directory))
+    assert all((path / records.SUMS_FILE).is_file() for path in whole)
+    if not whole:
+        _write(stored)
+    assert stored.cells() == {"static.r1": CELL}
+
+
+def test_a_second_runner_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
+    stored = store.create(tmp_path, CAMPAIGN)
+    with stored.lock():
+        script = f"import sys; sys.path.insert(0, {str(Path.cwd())!r})\nfrom pathlib import Path\nfrom campaigns.store import CampaignStore\n"
+        script += f"with CampaignStore(Path({str(stored.directory)!r})).lock(): print('two runners')\n"
+        other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+        assert "two runners" not in other.stdout
+        assert f"already being run by process {os.getpid()}" in other.stderr
+        with pytest.raises(UsageError, match="already being run"), stored.lock():
+            pytest.fail("two runners")
+    with stored.lock():
+        pass
+
+
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    stored = store.create(tmp_path, CAMPAIGN)
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    gone = stored.directory / f".tmp-{dead.pid}-12345-static.r1"
+    reused = stored.directory / f".tmp-{os.getppid()}-1-static.r1"  # the number lives, the process that had it does not
+    for path in (gone, reused):
+        (path / "raw").mkdir(parents=True)
+    living = stored.begin("static.r1").directory
+    with stored.lock():
+        assert not gone.exists()
+        assert not reused.exists()
+        assert living.exists()
+
+
+@pytest.mark.parametrize("name", ["link", "back\\slash"])
+def test_what_the_sums_cannot_hold_is_refused(tmp_path: Path, name: str) -> None:
+    stored = store.create(tmp_path, CAMPAIGN)
+    writer = stored.begin("static.r1")
+    if name == "link":
+        (writer.raw / name).symlink_to("/etc/hostname")
+    else:
+        (writer.raw / name).write_text("")
+    with pytest.raises(ResultsError, match="plain files"):
+        stored.commit(writer, CELL, {})
+    assert list(tmp_path.rglob(".tmp-*")) == []
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_figure_that_is_no_number_is_refused(value: float) -> None:
+    with pytest.raises(codec.CodecError, match="cannot be stored"):
+        codec.dumps(Metric("x", "s", value))
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"status": "fine"}, "status: expected one of 'complete'"),
+        ({"order": "0"}, "order: expected a whole number"),
+        ({"order": True}, "order: expected a whole number"),
+        ({"metrics": [{"name": "x", "unit": "s", "value": "0", "guest": None}]}, r"metrics\[0\].value"),
+        ({"metrics": [{"name": "x", "unit": "s"}]}, r"metrics\[0\].value: missing key"),
+        ({"colour": "red"}, "colour: unknown key"),
+        ({"barrier": []}, "barrier: expected an object"),
+    ],
+)
+def test_a_record_of_another_form_is_refused_by_key(change: dict[str, object], expected: str) -> None:
+    with pytest.raises(codec.CodecError, match=expected):
+        codec.decode(CellRecord, {**codec.encode(CELL), **change})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("{", "cannot be read"), ("[]", "schema version None"), ('{"schema": 2}', "schema version 2")],
+)
+def test_an_unreadable_record_is_one_clear_error(tmp_path: Path, text: str, expected: str) -> None:
+    (tmp_path / records.CELL_FILE).write_text(text)
+    with pytest.raises(ResultsError, match=expected) as caught:
+        records.read_cell(tmp_path)
+    assert "cell.json" in str(caught.value)
+
+
+def test_a_missing_value_makes_the_sum_missing_and_not_smaller() -> None:
+    assert records.aggregate([1, 2.5], "sum") == 3.5
+    assert records.aggregate([1, 2], "mean") == 1.5
+    assert records.aggregate([1, 2], "min") == 1
+    assert records.aggregate([1, 2], "max") == 2
+    assert records.aggregate([1, None], "sum") is None
+    assert records.aggregate([], "sum") is None
+    assert CELL.value("swap_in") is None
+    assert CELL.value("sectors_read") == 10
