@@ -3,8 +3,8 @@
  * Xen transcendent memory for Linux guests: cleancache and frontswap back ends, self-ballooning
  * and self-shrinking.
  *
- * The kernel cannot take a back end back, so there is no module_exit: once loaded, the module
- * stays.
+ * The kernel cannot take a back end back: once one is registered, the module stays. Without one,
+ * self-ballooning stops when the module is removed.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -34,6 +34,8 @@ MODULE_PARM_DESC(selfballooning, "Size the guest by what its processes have comm
 static bool selfshrinking = true;
 module_param(selfshrinking, bool, 0444);
 MODULE_PARM_DESC(selfshrinking, "Bring pages back from frontswap when there is room (default: true)");
+
+static bool resizing;	/* the settings are in sysfs */
 
 static int __init check_kernel(void)
 {
@@ -75,7 +77,6 @@ static int __init check_xen(void)
 
 static int __init tmem_init(void)
 {
-	bool resizing;
 	int rc;
 
 	if (!xen_domain()) {
@@ -109,10 +110,12 @@ static int __init tmem_init(void)
 		if (rc) {
 			pr_err("cleancache already has another back end (%d)\n", rc);
 			if (resizing)
-				tmem_selfballoon_abandon();
+				tmem_selfballoon_stop();
 			return rc;
 		}
 	}
+	if (cleancache || frontswap)
+		__module_get(THIS_MODULE);
 	if (frontswap)
 		tmem_frontswap_register();
 	if (resizing)
@@ -124,6 +127,14 @@ static int __init tmem_init(void)
 	return 0;
 }
 module_init(tmem_init);
+
+static void __exit tmem_exit(void)
+{
+	if (resizing)
+		tmem_selfballoon_stop();
+	tmem_stats_exit();
+}
+module_exit(tmem_exit);
 
 MODULE_DESCRIPTION("Xen transcendent memory: cleancache, frontswap, self-ballooning");
 MODULE_LICENSE("GPL");

@@ -334,12 +334,12 @@ put_device:
 	return rc;
 }
 
-void tmem_selfballoon_abandon(void)
+void tmem_selfballoon_stop(void)
 {
 	sysfs_remove_group(&balloon_device->kobj, &settings_group);
-	/* Somebody may have written to a setting meanwhile. */
-	selfballooning = 0;
-	frontswap_selfshrinking = 0;
+	/* A step that runs now must not order the next. */
+	WRITE_ONCE(selfballooning, 0);
+	WRITE_ONCE(frontswap_selfshrinking, 0);
 	cancel_delayed_work_sync(&ticker);
 	destroy_workqueue(queue);
 	put_device(balloon_device);

@@ -70,8 +70,15 @@ static int counters_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
 
+static struct dentry *directory;
+
 void tmem_stats_init(void)
 {
-	debugfs_create_file("counters", 0444, debugfs_create_dir("tmem", NULL), NULL,
-			    &counters_fops);
+	directory = debugfs_create_dir("tmem", NULL);
+	debugfs_create_file("counters", 0444, directory, NULL, &counters_fops);
+}
+
+void tmem_stats_exit(void)
+{
+	debugfs_remove_recursive(directory);
 }

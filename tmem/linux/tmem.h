@@ -58,8 +58,10 @@ DECLARE_PER_CPU(struct tmem_counters, tmem_counters);
 
 #ifdef CONFIG_DEBUG_FS
 void tmem_stats_init(void);
+void tmem_stats_exit(void);
 #else
 static inline void tmem_stats_init(void) { }
+static inline void tmem_stats_exit(void) { }
 #endif
 
 /* The back ends. Once registered, none can be taken back: the kernel has no way to. */
@@ -79,10 +81,10 @@ static inline unsigned long tmem_frontswap_pages(void) { return 0; }
 static inline void tmem_frontswap_shrink(unsigned long target_pages) { }
 #endif
 
-/* selfballoon.c: prepare() may fail and is undone by abandon(); start() can do neither. */
+/* selfballoon.c: prepare() may fail; stop() undoes it, and start(), which cannot. */
 #ifdef CONFIG_XEN_BALLOON
 int tmem_selfballoon_prepare(bool ballooning, bool shrinking, bool have_frontswap);
-void tmem_selfballoon_abandon(void);
+void tmem_selfballoon_stop(void);
 void tmem_selfballoon_start(void);
 #else
 static inline int tmem_selfballoon_prepare(bool ballooning, bool shrinking, bool have_frontswap)
@@ -90,7 +92,7 @@ static inline int tmem_selfballoon_prepare(bool ballooning, bool shrinking, bool
 	return -EOPNOTSUPP;
 }
 
-static inline void tmem_selfballoon_abandon(void) { }
+static inline void tmem_selfballoon_stop(void) { }
 static inline void tmem_selfballoon_start(void) { }
 #endif
 
