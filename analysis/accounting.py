@@ -22,9 +22,6 @@ from common.units import PAGE_BYTES, SECTORS_PER_PAGE
 
 EPHEMERAL, PERSISTENT = "ephemeral", "persistent"
 KINDS = (EPHEMERAL, PERSISTENT)
-DISKS = {EPHEMERAL: "xvda", PERSISTENT: "xvdb"}
-"""The guest's disk that a hit of this kind spares: the root file system, or swap."""
-
 _GUESTS_OWN = {EPHEMERAL: "cleancache_hits", PERSISTENT: "frontswap_loads"}
 
 
@@ -33,8 +30,8 @@ class Account:
     """Sectors of one pair of cells, of one guest or of all (`guest` None); `cell` None for the mean of the pairs.
 
     sectors_control, sectors_policy: read from all disks. ephemeral_hits, persistent_hits: pages, counted by the
-    hypervisor. guest_hits: the same hits as the guest counts them. file_saved, swap_saved: sectors by disk, from the
-    samples. Any of them is None when it was not measured.
+    hypervisor. guest_hits: the same hits as the guest counts them. file_saved, swap_saved: sectors saved, from file
+    systems and from the swap disk. Any of them is None when it was not measured.
     """
 
     levels: str
@@ -108,6 +105,13 @@ def _metric(cell: CellRecord, name: str, guest: str) -> float | None:
     return None
 
 
+def _swap_sectors(results: Results, cell: CellRecord, guest: str) -> float | None:
+    """Sectors a guest read from its swap disk: the cell's metric, else the samples. All others are from file systems."""
+    if (value := _metric(cell, "swap_sectors_read", guest)) is not None:
+        return value
+    return results.delta(cell.cell, guest, "vbd.xvdb.sectors_read")
+
+
 def accounts(results: Results) -> list[Account]:
     """Per pair of cells: every guest and the total; then the means over the pairs. Empty when no policy has a base."""
     found: list[Account] = []
@@ -141,13 +145,10 @@ def _of_pair(results: Results, above: CellRecord, below: CellRecord, levels: str
     guests = []
     for guest in names:
         own = {kind: _metric(above, metric, guest) for kind, metric in _GUESTS_OWN.items()}
-        disks = {
-            kind: _minus(
-                results.delta(below.cell, guest, f"vbd.{disk}.sectors_read"),
-                results.delta(above.cell, guest, f"vbd.{disk}.sectors_read"),
-            )
-            for kind, disk in DISKS.items()
-        }
+        swap = [_swap_sectors(results, cell, guest) for cell in (below, above)]
+        files = [
+            _minus(_metric(cell, "sectors_read", guest), own) for cell, own in zip((below, above), swap, strict=True)
+        ]
         account = Account(
             levels,
             above.policy,
@@ -160,8 +161,8 @@ def _of_pair(results: Results, above: CellRecord, below: CellRecord, levels: str
             hits(results, above, guest, EPHEMERAL),
             hits(results, above, guest, PERSISTENT),
             _plus(list(own.values())),
-            disks[EPHEMERAL],
-            disks[PERSISTENT],
+            _minus(*files),
+            _minus(*swap),
         )
         guests.append(account)
     return [*guests, _total(guests)] if guests else []
@@ -235,14 +236,14 @@ def explain(results: Results, account: Account) -> list[str]:
 
 def _by_disk(account: Account) -> list[str]:
     if account.file_saved is None or account.swap_saved is None:
-        return ["The sectors saved cannot be split into file system and swap: the samples of the disks are missing."]
+        return ["The sectors saved cannot be split into file system and swap: the swap disk's counters are missing."]
     shares = (
         (EPHEMERAL, account.file_saved, account.ephemeral_hits),
         (PERSISTENT, account.swap_saved, account.persistent_hits),
     )
     return [
-        f"On the {'file system' if kind == EPHEMERAL else 'swap'} disk ({DISKS[kind]}) {saved:,.0f} sectors were saved and "
-        f"{kind} hits stand for {pages * SECTORS_PER_PAGE:,.0f}."
+        f"From {'file systems' if kind == EPHEMERAL else 'swap'} {saved:,.0f} sectors fewer were read, and {kind} hits stand "
+        f"for {pages * SECTORS_PER_PAGE:,.0f}."
         for kind, saved, pages in shares
         if pages is not None
     ]
@@ -262,13 +263,13 @@ def _direction(account: Account) -> list[str]:
     if account.left > 0:
         return [
             (
-                "More was saved than was hit: without tmem a miss reads a window of neighbours as well (read-ahead of files, "
-                "a cluster of pages from swap), and the part of it that nobody uses is read for nothing."
+                "More was saved than the hits stand for. A cause that is known: without tmem a miss reads its neighbours as well (read-ahead of files, "
+                "a cluster of pages from swap), and what nobody uses of them is read for nothing."
             )
         ]
     return [
         (
-            "There were more hits than sectors saved: a page that is put and got several times is several hits but may have "
+            "The hits stand for more than was saved. A cause that is known: a page that is put and got several times is several hits but may have "
             "been one read or none without tmem, where it would have stayed in the guest, or come with a neighbour's read-ahead."
         )
     ]

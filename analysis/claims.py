@@ -109,15 +109,15 @@ def _reason(results: Results, verdict: Verdict) -> str:
         return "the experiment declares no tolerance, so 'unchanged' cannot be tested"
     if verdict.p_adjusted is None:
         return ratio.note or "not tested"
-    shown = f"p = {format_p(verdict.p_adjusted)} after Holm's correction"
+    shown = f"{format_p(verdict.p_adjusted)} after Holm's correction"
     if verdict.verdict == "leaves open":
         return f"could be chance: {shown}"
     return f"{shown}; {ratio.note}" if ratio.note else shown
 
 
 def format_p(p: float) -> str:
-    """A p value that is never rounded to 0."""
-    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+    """A p value in words, never rounded to 0."""
+    return "p < 0.0001" if p < 0.0001 else f"p = {p:.2g}"
 
 
 def format_ratio(ratio: statistics.Ratio) -> str:
@@ -145,7 +145,11 @@ def _wording(results: Results, verdict: Verdict) -> str:
     if ratio.estimate is None:
         return f"Left open: {verdict.reason}."
     if verdict.p_adjusted is None:
-        seen = {"supports": "the direction claimed", "contradicts": "not the direction claimed", None: "no direction"}
+        seen = {
+            "supports": "in line with the claim",
+            "contradicts": "not in line with the claim",
+            None: "no difference",
+        }
         said = f"Observed, not tested: {seen[verdict.leaning]}. {compared}."
     elif verdict.verdict == "leaves open":
         said = f"Left open, {verdict.reason}. {compared}."
@@ -157,6 +161,8 @@ def _wording(results: Results, verdict: Verdict) -> str:
 
 
 def _supported(claim: Claim, ratio: statistics.Ratio) -> str:
+    if claim.expectation.tolerance is not None:
+        return f"Supported within {100 * claim.expectation.tolerance:.3g} %"
     if claim.evidence == "recalled":
         return "Supported in direction"
     if published(claim) and _overlaps(claim, ratio):

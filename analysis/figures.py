@@ -80,13 +80,16 @@ def host_line(results: Results) -> str:
 
 def _notes(results: Results, levels: str) -> list[str]:
     counts = {policy: len(results.at(policy, levels)) for policy in results.policies}
-    shown = ", ".join(f"{policy} {count}" for policy, count in counts.items())
+    equal = len(set(counts.values())) == 1
+    shown = (
+        f"{next(iter(counts.values()))} of each policy" if equal else ", ".join(f"{p} {n}" for p, n in counts.items())
+    )
     few = max(counts.values()) < 2
     interval = "one repetition: no intervals" if few else "lines: 95 % t interval"
     control = totals.control_of(results)
     return [
         f"{results.record.campaign}: {host_line(results)}.",
-        f"Points: cells (complete: {shown}); bars: geometric mean; {interval}; ×: ratio to {control}.",
+        f"Points: complete cells ({shown}); bars: geometric mean; {interval}; ×: ratio to {control}.",
     ]
 
 
@@ -123,7 +126,8 @@ def _time(results: Results, levels: str) -> Figure | None:
 
 
 def _memory(results: Results, levels: str) -> Figure | None:
-    guests = rates.guests(results, levels)[:MAX_COLUMNS]
+    everyone = rates.guests(results, levels)
+    guests = everyone[:MAX_COLUMNS]
     policies = results.policies
     if not guests:
         return None
@@ -143,8 +147,8 @@ def _memory(results: Results, levels: str) -> Figure | None:
             style.clean(axes, grid="y")
             if row == 0:
                 axes.set_title(guest)
-            if row == len(policies) - 1:
-                axes.set_xlabel("time since the release [s]")
+            if row == len(policies) - 1 and (column == 0 or len(guests) <= 3):
+                axes.set_xlabel("time since the release [s]", loc="center" if len(guests) <= 3 else "left")
         grid[row, 0].set_ylabel(f"{policy}\n[MiB]")
     if not drawn:
         return None
@@ -160,7 +164,10 @@ def _memory(results: Results, levels: str) -> Figure | None:
         ),
     )
     repetitions = "first repetition in full, others as thin lines"
-    style.footnote(figure, [f"{results.record.campaign}: {host_line(results)}.", f"Complete cells; {repetitions}."])
+    notes = f"Complete cells; {repetitions}."
+    if len(everyone) > len(guests):
+        notes += f" The first {len(guests)} of {len(everyone)} guests are shown."
+    style.footnote(figure, [f"{results.record.campaign}: {host_line(results)}.", notes])
     return figure
 
 
@@ -189,7 +196,7 @@ def _overview(results: Results, levels: str) -> Figure | None:
     panels.account(account, results, levels)
     for axes, title in (
         (read, "a  Sectors read"),
-        (wall, "b  Wall time until the last guest finished"),
+        (wall, "b  Wall time of the last guest"),
         (memory, "c  Memory over time"),
         (account, "d  Where the reads went"),
     ):

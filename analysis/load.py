@@ -90,6 +90,13 @@ def levels_text(levels: Mapping[str, object]) -> str:
     return ", ".join(f"{factor}={levels[factor]}" for factor in sorted(levels))
 
 
+def experiment_text(results: Results, section: str, key: str) -> str | None:
+    """A quantity of the resolved experiment as it is written there, such as `256 MiB`; None when it declares none."""
+    found = results.record.experiment.get(section)
+    value = found.get(key) if isinstance(found, Mapping) else None
+    return value if isinstance(value, str) else None
+
+
 def load(directory: Path | str) -> Results:
     """Read a campaign. ResultsError when a file is damaged, missing or of an unknown schema."""
     directory = Path(directory)

@@ -14,12 +14,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import accounting, rates, statistics, style, totals
-from analysis.load import Results
+from analysis.load import Results, experiment_text
 from analysis.totals import Quantity
 from campaigns.records import CellRecord
-from common.units import PAGE_BYTES, SECTORS_PER_PAGE
+from common.units import PAGE_BYTES, SECTORS_PER_PAGE, parse_size
 
 MIB_PER_PAGE = PAGE_BYTES / 2**20
+_HOST = "host has for guests"
 _BAR = 0.62
 """Height of a bar, of the 1.0 between two policies."""
 
@@ -220,12 +221,17 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
         style.empty(axes, "no samples of the guests' memory")
         return
     style.clean(axes, grid="y")
-    axes.set_ylim(bottom=0)
     last = max(end[0] for end in ends)
-    axes.set_xlim(0, 1.5 * last)
+    if not levels and (memory_text := experiment_text(results, "host", "guest_memory")):
+        limit = parse_size(memory_text) / 2**20
+        axes.plot([0, last], [limit, limit], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
+        ends.append((last, limit, _HOST))
+    axes.set_ylim(bottom=0)
+    characters = max(len(end[2]) for end in ends)
+    axes.set_xlim(0, last / (1 - min(0.5, 0.02 * characters)))
     axes.set_xticks([tick for tick in axes.get_xticks() if 0 <= tick <= last])
     axes.spines["bottom"].set_bounds(0, last)
-    _name_lines(axes, ends, colours)
+    _name_lines(axes, ends, colours | {_HOST: style.MUTED})
     axes.set_xlabel("time since the release [s]")
     axes.set_ylabel("all guests [MiB]")
 
@@ -317,7 +323,6 @@ def account(axes: Axes, results: Results, levels: str) -> None:
     means = accounting.summary(results, levels)
     if not means:
         style.empty(axes, "no pair of complete cells with and without tmem")
-        axes.set_xticks([])
         return
     pairs = [a for a in accounting.accounts(results) if a.levels == levels and a.guest is None and a.cell is not None]
     largest = max(abs(value) for item in means for value in (item.saved or 0.0, item.explained or 0.0))

@@ -13,7 +13,8 @@ from pathlib import Path
 from analysis import accounting, claims, figures, outputs, panels, rates, statistics, style, tables, totals
 from analysis.accounting import Account
 from analysis.claims import Verdict
-from analysis.load import Results, load
+from analysis.load import Results, experiment_text, load
+from common.units import parse_size
 
 REPORT_FILE = "report.md"
 
@@ -115,13 +116,12 @@ def _hit_rate(results: Results, policy: str, levels: str) -> str:
 def paragraph(results: Results) -> str:
     """What was compared, what came out, how sure that is, and on what kind of machine. One paragraph."""
     counts = results.cells["status"].value_counts()
-    guests = {len(rates.guests(results, levels)) for levels in results.levels} - {0}
-    number = " or ".join(str(count) for count in sorted(guests))
     sentences = [
-        f"Campaign {results.record.campaign} of experiment {results.record.name} compared {len(results.policies)} memory "
-        f"policies ({', '.join(results.policies)})"
-        + (f" with {number} guests" if number else "")
-        + f"; {counts.get('complete', 0)} of {len(results.cells)} cells are complete."
+        (
+            f"Campaign {results.record.campaign} of experiment {results.record.name} compared {len(results.policies)} memory "
+            f"{'policy' if len(results.policies) == 1 else 'policies'} ({', '.join(results.policies)})"
+            f"{_sizing(results)}; {counts.get('complete', 0)} of {len(results.cells)} cells are complete."
+        )
     ]
     if not results.records:
         return " ".join([*sentences, "Nothing can be said yet."])
@@ -139,6 +139,20 @@ def paragraph(results: Results) -> str:
             "machine's and says nothing about real hardware."
         )
     return " ".join(sentences)
+
+
+def _sizing(results: Results) -> str:
+    """How many guests of what size on how much memory, as far as the campaign says."""
+    numbers = {len(rates.guests(results, levels)) for levels in results.levels} - {0}
+    text = f" with {' or '.join(map(str, sorted(numbers)))} guests" if numbers else ""
+    size = experiment_text(results, "guests", "memory_max")
+    if text and size and not any(results.levels):
+        text += f" of at most {size} each"
+        if memory := experiment_text(results, "host", "guest_memory"):
+            text += f", on a host with {memory} for guests"
+            ratio = max(numbers) * parse_size(size) / parse_size(memory)
+            text += f" (overcommit ratio {ratio:.2f})"
+    return text
 
 
 def _outcome(results: Results, levels: str) -> list[str]:
@@ -182,7 +196,8 @@ def change(ratio: statistics.Ratio) -> str:
         if ratio.low is not None and ratio.high is not None
         else ""
     )
-    return f"{word} (ratio {ratio.estimate:.2f}, {interval}n = {ratio.n})"
+    chance = ", could be chance" if ratio.p is not None and ratio.p >= claims.ALPHA else ""
+    return f"{word} (ratio {ratio.estimate:.2f}, {interval}n = {ratio.n}{chance})"
 
 
 def _accounted(results: Results, levels: str) -> list[str]:

@@ -8,6 +8,7 @@ pandas and matplotlib are contained here. No global state of matplotlib is touch
 from __future__ import annotations
 
 import io
+import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -132,8 +133,8 @@ def clean(axes: Axes, *, grid: Literal["x", "y"] | None = None) -> None:
 
 def empty(axes: Axes, text: str) -> None:
     """Say why a panel has nothing to show, instead of showing a zero."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED, wrap=True)
-    axes.set_yticks([])
+    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED)
+    axes.set_axis_off()
 
 
 def key(figure: Figure, entries: Sequence[tuple[str, str, Literal["line", "area"]]]) -> None:
@@ -167,7 +168,9 @@ def percent(fraction: float) -> str:
 
 def footnote(figure: Figure, lines: Sequence[str]) -> None:
     """Small print below the panels: kind of host first, then what points, bars and lines are."""
-    figure.supxlabel("\n".join(lines), x=0.01, ha="left", fontsize=6, color=MUTED)
+    characters = int(figure.get_figwidth() * 19)
+    text = "\n".join(textwrap.fill(line, characters, break_on_hyphens=False) for line in lines)
+    figure.supxlabel(text, x=0.01, ha="left", fontsize=6, color=MUTED)
 
 
 def save(figure: Figure, stem: Path) -> list[Path]:

@@ -73,6 +73,7 @@ _SPECS = (
     ("major_faults", "count", "lower"),
     ("swap_in", "pages", "lower"),
     ("swap_out", "pages", "lower"),
+    ("swap_sectors_read", "sectors", "lower"),
     ("cleancache_hits", "pages", "neither"),
     ("frontswap_loads", "pages", "neither"),
     ("tmem_ephemeral_hits", "pages", "neither"),
@@ -96,8 +97,9 @@ def write_campaign(
     samples: bool = True,
     host_kind: str = "emulated",
     name: str = "made-up",
+    opaque: bool = False,
 ) -> Path:
-    """Write a campaign below `results`; its directory."""
+    """Write a campaign below `results`; its directory. opaque: cells whose names say nothing."""
     random = np.random.default_rng(2009)
     plan: list[PlannedCell] = []
     for repetition in range(1, repetitions + 1):
@@ -105,16 +107,17 @@ def write_campaign(
         for index in random.permutation(len(points)):
             policy, level = points[index]
             suffix = "".join(f".{key}-{value}" for key, value in level.items())
-            plan.append(
-                PlannedCell(
-                    f"{policy}{suffix}.r{repetition}", policy, dict(level), repetition, repetition, len(plan), 100.0
-                )
-            )
+            cell = f"c{len(plan):03}" if opaque else f"{policy}{suffix}.r{repetition}"
+            plan.append(PlannedCell(cell, policy, dict(level), repetition, repetition, len(plan), 100.0))
     campaign = CampaignRecord(
         schema=records.SCHEMA,
         campaign=name,
         name="demo",
-        experiment={"policies": list(policies), "guests": {"count": len(guests)}},
+        experiment={
+            "policies": list(policies),
+            "guests": {"count": len(guests), "memory_max": "256 MiB"},
+            "host": {"guest_memory": "416 MiB"},
+        },
         experiment_sha256="0" * 64,
         seed=1,
         cells=tuple(plan),
@@ -159,6 +162,7 @@ def cell_record(
             ("vcpu_seconds", "s", size * (49.0 + 1.2 * tmem)),
             ("major_faults", "count", round(size * (2300 if balloon else 1500))),
             ("swap_in", "pages", round(size * 800) if balloon else 0),
+            ("swap_sectors_read", "sectors", round(read * 0.15) if balloon else 0),
             ("swap_out", "pages", round(size * 1100) if balloon else 0),
             ("cleancache_hits", "pages", ephemeral),
             ("frontswap_loads", "pages", persistent),

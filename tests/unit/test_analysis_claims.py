@@ -1,0 +1,221 @@
+"""Verdicts, the account of reads, hit rates and checksums, on made-up campaigns whose answer is known."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import analysis_campaign as made_up
+import pytest
+
+from analysis import accounting, claims, load, outputs, rates, report, totals
+from campaigns.records import CellRecord, Claim, Comparison, Expectation
+from common.metrics import Metric
+
+
+def _scaled(metric: str, factors: dict[str, float]) -> made_up.Change:
+    """Give a metric of one guest exact values: 1000 × the policy's factor × a little that differs by repetition."""
+
+    def change(record: CellRecord) -> CellRecord:
+        noise = 0.01 * (-1) ** record.repetition if "tmem" in record.policy else 0.0
+        spread = 1 + 0.01 * record.repetition + noise
+        value = 1000 * factors[record.policy] * spread
+        return dataclasses.replace(record, metrics=(Metric(metric, "s", value, "guest1"),))
+
+    return change
+
+
+def _claim(direction: str, **options: object) -> Claim:
+    base = Claim(
+        "c", "s", "src", "quoted", "x", "sum", Comparison("selfballoon+tmem", "selfballoon"), Expectation("decrease")
+    )
+    expectation = Expectation(direction, *(options.get(k) for k in ("low", "high", "tolerance")))  # type: ignore[arg-type]
+    return dataclasses.replace(base, expectation=expectation, evidence=options.get("evidence", "quoted"))  # type: ignore[arg-type]
+
+
+def _judge(tmp_path: Path, factor: float, claim: Claim, repetitions: int = 5) -> claims.Verdict:
+    factors = {"static": 1.0, "selfballoon": 1.0, "selfballoon+tmem": factor}
+    change = _scaled("x", factors)
+    directory = made_up.write_campaign(tmp_path, repetitions=repetitions, claims=[claim], change=change, samples=False)
+    (verdict,) = claims.judge(load.load(directory))
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("factor", "direction", "tolerance", "verdict"),
+    [
+        (0.6, "decrease", None, "supports"),
+        (1.7, "decrease", None, "contradicts"),
+        (1.7, "increase", None, "supports"),
+        (0.6, "increase", None, "contradicts"),
+        (1.0, "decrease", None, "leaves open"),
+        (1.0, "unchanged", 0.1, "supports"),
+        (0.6, "unchanged", 0.1, "contradicts"),
+        (1.6, "unchanged", 0.1, "contradicts"),
+        (1.1, "unchanged", 0.1, "leaves open"),
+        (1.0, "unchanged", None, "leaves open"),
+    ],
+)
+def test_verdicts(tmp_path: Path, factor: float, direction: str, tolerance: float | None, verdict: str) -> None:
+    got = _judge(tmp_path, factor, _claim(direction, tolerance=tolerance))
+    assert got.verdict == verdict
+    assert got.reason
+    assert got.ratio.n == 5
+
+
+def test_one_repetition_is_observed_and_not_tested(tmp_path: Path) -> None:
+    got = _judge(tmp_path, 0.6, _claim("decrease"), repetitions=1)
+    assert (got.verdict, got.p, got.ratio.low, got.ratio.n) == ("leaves open", None, None, 1)
+    assert got.wording.startswith("Observed, not tested: in line with the claim.")
+    assert "one repetition" in got.reason
+    other = _judge(tmp_path / "b", 1.6, _claim("decrease"), repetitions=1)
+    assert other.wording.startswith("Observed, not tested: not in line with the claim.")
+
+
+def test_nothing_is_reproduced_against_a_recalled_figure(tmp_path: Path) -> None:
+    for evidence in ("recalled", "quoted", "source"):
+        got = _judge(tmp_path / evidence, 0.6, _claim("decrease", low=0.5, high=0.7, evidence=evidence))
+        assert got.verdict == "supports"
+        assert ("reproduced" in got.wording.lower()) == (evidence != "recalled")
+        assert evidence in got.wording
+
+
+def test_nothing_is_reproduced_outside_the_published_range(tmp_path: Path) -> None:
+    got = _judge(tmp_path, 0.6, _claim("decrease", low=0.9, high=0.95))
+    assert got.verdict == "supports"
+    assert "reproduced" not in got.wording.lower()
+
+
+def test_claims_are_corrected_as_one_family(tmp_path: Path) -> None:
+    factors = {"static": 1.0, "selfballoon": 1.0, "selfballoon+tmem": 0.6}
+    family = [dataclasses.replace(_claim("decrease"), id=f"c{number}") for number in range(3)]
+    directory = made_up.write_campaign(tmp_path, claims=family, change=_scaled("x", factors), samples=False)
+    verdicts = claims.judge(load.load(directory))
+    assert verdicts[0].p is not None
+    assert verdicts[0].p_adjusted == pytest.approx(3 * verdicts[0].p)
+
+
+def test_a_claim_on_what_was_not_measured_is_left_open(tmp_path: Path) -> None:
+    unknown = dataclasses.replace(_claim("decrease"), metric="never measured")
+    elsewhere = dataclasses.replace(_claim("decrease"), compare=Comparison("selfballoon+tmem", "ramster"))
+    directory = made_up.write_campaign(tmp_path, claims=[unknown, elsewhere])
+    first, second = claims.judge(load.load(directory))
+    assert (first.verdict, first.ratio.estimate) == ("leaves open", None)
+    assert "no complete cell of ramster" in second.wording
+
+
+def test_pairs_are_blocks_and_incomplete_blocks_are_left_out(tmp_path: Path) -> None:
+    def spoil(record: CellRecord) -> CellRecord:
+        return made_up.invalid(record) if record.cell == "selfballoon.r2" else record
+
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=4, change=spoil))
+    ratio = totals.ratio_of(
+        results, ("sectors_read",), "sum", treatment="selfballoon+tmem", control="selfballoon", levels=""
+    )
+    assert (ratio.method, ratio.n) == ("paired t", 3)
+
+
+def test_without_blocks_the_groups_are_independent(tmp_path: Path) -> None:
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=3))
+    cells = tuple(dataclasses.replace(cell, block=0) for cell in results.record.cells)
+    unblocked = dataclasses.replace(results, record=dataclasses.replace(results.record, cells=cells))
+    ratio = totals.ratio_of(
+        unblocked, ("sectors_read",), "sum", treatment="selfballoon+tmem", control="selfballoon", levels=""
+    )
+    assert (ratio.method, ratio.n) == ("Welch t", 3)
+
+
+def test_the_account_by_hand(tmp_path: Path) -> None:
+    def exact(record: CellRecord) -> CellRecord:
+        tmem = record.policy.endswith("+tmem")
+        metrics = []
+        for guest, share in (("guest1", 1), ("guest2", 2)):
+            metrics.append(Metric("sectors_read", "sectors", share * (1200 if tmem else 2000), guest))
+            metrics.append(Metric("swap_sectors_read", "sectors", share * (100 if tmem else 300), guest))
+            for name, value in (("ephemeral", 70), ("persistent", 20)):
+                metrics.append(Metric(f"tmem_{name}_hits", "pages", share * value if tmem else None, guest))
+        return dataclasses.replace(record, metrics=tuple(metrics))
+
+    directory = made_up.write_campaign(tmp_path, repetitions=2, change=exact, samples=False)
+    results = load.load(directory)
+    (total,) = accounting.summary(results, "")
+    assert (total.saved, total.explained, total.left) == (2400, 2160, 240)
+    assert total.agreement == pytest.approx(0.9)
+    assert (total.file_saved, total.swap_saved) == (1800, 600)
+    guest2 = [a for a in accounting.accounts(results) if a.guest == "guest2" and a.cell is None]
+    assert [(a.saved, a.explained) for a in guest2] == [(1600, 1440)]
+    text = " ".join(accounting.explain(results, total))
+    assert "90 % of the sectors saved" in text
+    assert "read-ahead" in text
+    stored = accounting.frame(accounting.accounts(results))
+    assert len(stored) == 2 * 3 + 3
+
+
+def test_the_account_is_missing_where_hits_are_missing(tmp_path: Path) -> None:
+    def lose(record: CellRecord) -> CellRecord:
+        return made_up.without_value(record, "tmem_ephemeral_hits", "guest1")
+
+    directory = made_up.write_campaign(tmp_path, repetitions=1, change=lose, samples=False)
+    results = load.load(directory)
+    assert accounting.summary(results, "") == []
+    of_pair = [a for a in accounting.accounts(results) if a.guest is None]
+    assert [(a.explained, a.agreement) for a in of_pair] == [(None, None)]
+    assert "explain" not in report.paragraph(results)
+
+
+def test_no_agreement_when_nothing_was_saved(tmp_path: Path) -> None:
+    def worse(record: CellRecord) -> CellRecord:
+        metrics = tuple(
+            dataclasses.replace(m, value=10**6) if m.name == "sectors_read" and "tmem" in record.policy else m
+            for m in record.metrics
+        )
+        return dataclasses.replace(record, metrics=metrics)
+
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, change=worse))
+    (total,) = accounting.summary(results, "")
+    assert total.agreement is None
+    assert "sectors more than selfballoon" in accounting.explain(results, total)[0]
+
+
+def test_a_policy_is_accounted_against_the_same_policy_without_tmem(tmp_path: Path) -> None:
+    policies = ("static", "selfballoon", "selfballoon+tmem", "zswap+tmem")
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, policies=policies))
+    assert accounting.base_policy(results, "selfballoon+tmem") == "selfballoon"
+    assert accounting.base_policy(results, "zswap+tmem") is None
+    assert accounting.base_policy(results, "static") is None
+
+
+def test_hit_rates_are_of_the_run_alone_and_missing_without_gets(tmp_path: Path) -> None:
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1))
+    found = {(r.policy, r.guest, r.kind): r for r in rates.hit_rates(results)}
+    one = found["selfballoon+tmem", "guest1", "ephemeral"]
+    assert one.rate == pytest.approx(1 / 1.9, abs=0.001)
+    assert found["selfballoon+tmem", "guest2", "persistent"].rate == 1
+    assert found["static", "guest1", "ephemeral"].rate is None
+    assert dataclasses.replace(one, gets=0.0, gets_tried=0.0).rate is None
+
+
+def test_guests_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    names = [f"guest{number}" for number in range(1, 12)]
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, guests=names, samples=False))
+    assert rates.guests(results, "") == names
+
+
+def test_a_differing_output_is_shouted(tmp_path: Path) -> None:
+    def corrupt(record: CellRecord) -> CellRecord:
+        if record.cell != "selfballoon+tmem.r1":
+            return record
+        return dataclasses.replace(record, checksums={**record.checksums, "guest2": {"vmlinux.o": "b" * 64}})
+
+    same = load.load(made_up.write_campaign(tmp_path, repetitions=1, name="same"))
+    assert outputs.compare(same) == ["1 output identical in every guest of 3 complete cells, under every policy."]
+    differs = load.load(made_up.write_campaign(tmp_path, repetitions=1, name="differs", change=corrupt))
+    (line,) = outputs.compare(differs)
+    assert line.startswith("**DIFFERENT: vmlinux.o**")
+    assert "selfballoon+tmem.r1/guest2" in line
+    nothing = load.load(
+        made_up.write_campaign(
+            tmp_path, repetitions=1, name="none", change=lambda c: dataclasses.replace(c, checksums={})
+        )
+    )
+    assert "nothing is known about corruption" in outputs.compare(nothing)[0]
