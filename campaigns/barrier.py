@@ -1,6 +1,6 @@
 """Start one script in several guests at the same moment, and know when it started and ended in each.
 
-Per guest a shell, uploaded first, prints `READY <ns>`, waits for a line on its input, prints `GO <ns>`, runs the script under a time limit and
+The script is uploaded. Then, per guest, a shell prints `READY <ns>`, waits for a line on its input, prints `GO <ns>`, runs the script under a time limit and
 prints `DONE <ns> <exit status>`. Times are the guest's clock in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait
 in read(2), so releasing them costs one line each; the skew is what is left.
 """
@@ -26,6 +26,9 @@ T = TypeVar("T")
 
 DIRECTORY = "/run/overcommit"
 """Where a guest keeps what belongs to a run; in memory, and gone with the next reset."""
+
+_SH = "/bin/sh"
+"""By its path: plumbum would ask every guest where `sh` is."""
 
 _KILL_AFTER_S = 10
 _GRACE_S = 30.0
@@ -91,14 +94,12 @@ def run(
     shell = _SHELL.format(
         directory=DIRECTORY, kill_after=_KILL_AFTER_S, limit=max(1, math.ceil(run_s)), lines=_TAIL_LINES
     )
-    in_parallel(
-        machines, lambda _name, machine: _upload(machine, {"script.sh": script, "barrier.sh": shell}), limit_s=ready_s
-    )
+    in_parallel(machines, lambda _name, machine: _upload(machine, script), limit_s=ready_s)
     said: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     members: dict[str, _Member] = {}
     try:
         for name, machine in machines.items():
-            members[name] = _spawn(name, machine, said)
+            members[name] = _spawn(name, machine, shell, said)
         _wait(members, said, "READY", ready_s)
         before_release()
         for member in members.values():
@@ -182,23 +183,18 @@ def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseExcep
     return next((f"{name}: {explain(errors[name])}" for name in machines if name in errors), "")
 
 
-def _upload(machine: Machine, files: Mapping[str, str]) -> None:
-    """Write text files into DIRECTORY through the shell's input: no quoting, no size limit."""
-    for name, text in files.items():
-        command = machine["sh"]["-c", f"mkdir -p {DIRECTORY}/raw && cat > {DIRECTORY}/{name}"]
-        try:
-            (command << text)()
-        except command_errors() as error:
-            raise GuestLostError(
-                "a guest could not be given its script", where=str(machine), why=explain(error)
-            ) from None
-
-
-def _spawn(name: str, machine: Machine, said: queue.SimpleQueue[tuple[str, str | None]]) -> _Member:
+def _upload(machine: Machine, script: str) -> None:
+    """Write the script into DIRECTORY through a shell's input, which has no limit of size and needs no quoting."""
+    command = machine[_SH]["-c", f"mkdir -p {DIRECTORY}/raw && cat > {DIRECTORY}/script.sh"]
     try:
-        process = machine["sh"][f"{DIRECTORY}/barrier.sh"].popen(
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        (command << script)()
+    except command_errors() as error:
+        raise GuestLostError("a guest could not be given its script", where=str(machine), why=explain(error)) from None
+
+
+def _spawn(name: str, machine: Machine, shell: str, said: queue.SimpleQueue[tuple[str, str | None]]) -> _Member:
+    try:
+        process = machine[_SH]["-c", shell].popen(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except command_errors() as error:
         raise GuestLostError(f"{name} could not be reached", where=name, why=explain(error)) from None
     member = _Member(name, process)

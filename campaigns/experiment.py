@@ -64,6 +64,11 @@ class Conditions:
         """Sum of the guests' maximum memory ÷ memory the host has for guests."""
         return self.guests.count * self.guests.memory_max_mib / self.host.guest_memory_mib
 
+    @property
+    def even_share_mib(self) -> int:
+        """What each guest has when the policy is applied, in MiB: its share of the host's memory, or its maximum if that is less."""
+        return min(self.host.guest_memory_mib // self.guests.count, self.guests.memory_max_mib)
+
 
 @dataclass(frozen=True)
 class Experiment:

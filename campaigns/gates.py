@@ -19,6 +19,9 @@ from lab.api import Policy, Sample
 
 PAGES_PER_MIB = 2**20 // PAGE_BYTES
 
+MOST_NOTES = 20
+"""Lines of kernel logs that a record quotes; a broken kernel can say thousands."""
+
 RATIO_SLACK = 0.9
 """Share of the declared overcommit ratio that has to be measured: Xen keeps some memory that a sizing cannot foresee."""
 
@@ -49,9 +52,10 @@ Gate = Callable[[Evidence], Iterable[GateResult]]
 def check(evidence: Evidence) -> tuple[tuple[GateResult, ...], list[str]]:
     """Every gate's verdict, and notes with the details that do not fit into a verdict."""
     results = tuple(result for gate in GATES for result in gate(evidence))
-    notes = [
-        f"kernel log of {found.source}: {found.line} ({found.reason})" for found in kernel_log.findings(evidence.logs)
-    ]
+    found = kernel_log.findings(evidence.logs)
+    notes = [f"kernel log of {each.source}: {each.line} ({each.reason})" for each in found[:MOST_NOTES]]
+    if len(found) > MOST_NOTES:
+        notes.append(f"kernel logs: {len(found) - MOST_NOTES} more lines like these; raw/kernel_log/ has them all")
     return results, notes
 
 
@@ -99,14 +103,14 @@ def _memory_given(evidence: Evidence) -> Iterable[GateResult]:
     """Every self-ballooning guest gave memory back at some time: seen from the hypervisor, not claimed by the guest."""
     if not evidence.policy.selfballooning:
         return
-    start = evidence.conditions.guests.memory_start_mib * PAGES_PER_MIB
+    start = evidence.conditions.even_share_mib * PAGES_PER_MIB
     given: list[float | None] = []
     for guest in evidence.guests:
         seen = [sample.value for sample in evidence.samples if sample.source == guest and sample.counter == "memory"]
         seen += [evidence.before.get((guest, "memory")), evidence.after.get((guest, "memory"))]
         known = [value for value in seen if value is not None]
         given.append(1 - min(known) / start if known else None)
-    reason = "the least that any guest gave back, as a share of its starting memory; a guest that gave none was never self-ballooning"
+    reason = "the least that any guest gave back, as a share of the even share that it began with; a guest that gave none was never self-ballooning"
     yield _at_least("memory_given", aggregate(given, "min"), evidence.conditions.gates.memory_given, "fraction", reason)
 
 

@@ -65,7 +65,7 @@ class GuestsSection(Section):
 
 
 class WorkloadSection(Section):
-    """Which workload, and its parameters: `./inv workload.show NAME` explains them."""
+    """Which workload, and its parameters: `./inv workloads.list --name NAME` explains them."""
 
     name: Text
     parameters: dict[str, Any] = Field(default_factory=dict)
@@ -90,7 +90,7 @@ class GatesSection(Section):
     """What a run has to show to count (campaigns/gates.py says why). None: a default that follows from the sizing.
 
     overcommit_ratio: the least measured ratio under a policy that overcommits. sectors_read: the least sum over the guests.
-    memory_given: the least share of its starting memory that every self-ballooning guest must have given back at some time.
+    memory_given: the least share of its even share of the host that every self-ballooning guest must have given back at some time.
     tmem_puts: the least successful puts under a tmem policy, all guests together. barrier_skew: the largest.
     """
 

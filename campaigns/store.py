@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from campaigns import codec, records
+from campaigns.document import suggestion
 from campaigns.records import CampaignRecord, CellRecord
 from common.errors import MissingError, ResultsError, UsageError
 
@@ -196,6 +197,20 @@ def find(results: Path, campaign: str) -> CampaignStore | None:
     """The campaign of that name, None when there is none."""
     directory = results / campaign
     return CampaignStore(directory) if (directory / records.CAMPAIGN_FILE).is_file() else None
+
+
+def names(results: Path) -> list[str]:
+    """The campaigns that are there, by name."""
+    return [path.name for path in sorted(results.iterdir()) if find(results, path.name)] if results.is_dir() else []
+
+
+def get(results: Path, campaign: str) -> CampaignStore:
+    """The campaign of that name. UsageError, with a suggestion, when there is none."""
+    if (found := find(results, campaign)) is not None:
+        return found
+    known = names(results)
+    remedy = suggestion(campaign, known) if known else "run one first: ./inv campaign.run demo"
+    raise UsageError(f"there is no campaign {campaign!r}", where=str(results), remedy=remedy)
 
 
 def publish(source: Path, target: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,16 @@ def test_factors_of_the_workload_reach_its_parameters(tmp_path: Path) -> None:
     )
     seen = [(c.parameters.size, c.settle_s) for c in map(found.at, found.combinations())]
     assert seen == [(1, 0.0), (1, 5.0), (2, 0.0), (2, 5.0)]
+
+
+@pytest.mark.parametrize("name", registry.names())
+def test_every_workload_can_be_planned_and_writes_a_script_that_sh_can_read(tmp_path: Path, name: str) -> None:
+    text = EXPERIMENT.replace("name: fake", f"name: {name}").replace("{size: 3}", "{}")
+    found = write_experiment(tmp_path, text)
+    conditions = found.at({})
+    assert plan.expected_stages(conditions, "tcg")["run"] > 0
+    script = conditions.workload.script(conditions.parameters)
+    subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
 def test_the_experiments_of_the_repository_are_valid() -> None:

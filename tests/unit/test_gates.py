@@ -85,6 +85,13 @@ def test_each_gate_fails_for_its_own_reason(evidence: Evidence, change: Any, gat
     assert gate in _failed(change(evidence))
 
 
+def test_a_broken_kernel_does_not_flood_the_record(evidence: Evidence) -> None:
+    results, notes = gates.check(replace(evidence, logs={"guest1": "Out of memory: Killed process 1\n" * 1000}))
+    assert next(result.observed for result in results if result.name == "kernel_logs") == 1000
+    assert len(notes) == 21
+    assert "980 more lines" in notes[-1]
+
+
 def test_a_guest_that_gave_memory_only_for_a_while_is_seen_in_the_samples(evidence: Evidence) -> None:
     still = {(guest, "memory"): START for guest in GUESTS}
     flat = _with(_with(evidence, "before", still), "after", still)

@@ -241,3 +241,16 @@ def test_a_missing_value_makes_the_sum_missing_and_not_smaller() -> None:
     assert records.aggregate([], "sum") is None
     assert CELL.value("swap_in") is None
     assert CELL.value("sectors_read") == 10
+
+
+def test_a_campaign_that_is_not_there_is_met_with_a_suggestion(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no campaign 'd'") as caught:
+        store.get(tmp_path / "none", "d")
+    assert "campaign.run" in caught.value.remedy
+    store.create(tmp_path, replace(CAMPAIGN, campaign="demo"))
+    (tmp_path / "README.md").write_text("")
+    assert store.names(tmp_path) == ["demo"]
+    assert store.get(tmp_path, "demo").name == "demo"
+    with pytest.raises(UsageError) as caught:
+        store.get(tmp_path, "dmo")
+    assert "did you mean 'demo'?" in caught.value.remedy

@@ -1,0 +1,41 @@
+"""What the testbed says about itself."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+
+from campaigns import provenance
+
+
+def _git(checkout: Path, *arguments: str) -> None:
+    identity = ["-c", "user.name=Test", "-c", "user.email=test@example.org"]
+    subprocess.run(["git", "-C", str(checkout), *identity, *arguments], check=True, capture_output=True)
+
+
+def test_commit_and_whether_the_checkout_differs_from_it(tmp_path: Path) -> None:
+    assert provenance.commit(tmp_path) == (None, None)
+    _git(tmp_path, "init")
+    assert provenance.commit(tmp_path) == (None, None)
+    (tmp_path / "file").write_text("1")
+    _git(tmp_path, "add", "file")
+    _git(tmp_path, "commit", "-m", "x")
+    head, dirty = provenance.commit(tmp_path)
+    assert head is not None
+    assert len(head) == 40
+    assert dirty is False
+    (tmp_path / "results").write_text("untracked files are no change of the testbed")
+    assert provenance.commit(tmp_path) == (head, False)
+    (tmp_path / "file").write_text("2")
+    assert provenance.commit(tmp_path) == (head, True)
+
+
+def test_the_lock_files_hash(tmp_path: Path) -> None:
+    assert provenance.lock_sha256(tmp_path) is None
+    (tmp_path / "requirements.lock").write_bytes(b"x")
+    assert provenance.lock_sha256(tmp_path) == hashlib.sha256(b"x").hexdigest()
+
+
+def test_versions_are_those_that_are_installed() -> None:
+    assert {"python", "pydantic", "plumbum"} <= provenance.versions().keys()
