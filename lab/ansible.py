@@ -7,6 +7,8 @@ the artifact file `command` holds the whole environment, so it is removed.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -22,6 +24,7 @@ from typing import Any, ClassVar
 from common.errors import UserError
 from common.units import format_duration
 from lab import paths
+from lab.orphans import end_users
 
 TAIL_LINES = 25
 """Lines of a failed command's output that an error shows."""
@@ -80,8 +83,11 @@ def run(
 
     book = Path(playbook) if Path(playbook).is_absolute() else paths.PLAYBOOKS / playbook
     ident = f"{time.strftime('%Y%m%dT%H%M%S')}-{book.stem}-{uuid.uuid4().hex[:8]}"
+    _remove_stale()
     private = paths.tmp() / "ansible" / ident
     private.mkdir(parents=True, mode=0o700)
+    lock = (private / "lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     recorder = _Recorder(progress)
     stop = cancel or threading.Event()
     began = time.monotonic()
@@ -117,8 +123,19 @@ def run(
             )
         return RunResult(book.name, recorder.ok, recorder.changed, duration)
     finally:
+        end_users(private)
+        lock.close()
         if not kept:
             shutil.rmtree(private, ignore_errors=True)
+
+
+def _remove_stale() -> None:
+    """End and remove runs whose owner was killed. A folder too young to have its lock yet is left alone."""
+    for lock_path in (paths.tmp() / "ansible").glob("*/lock"):
+        with contextlib.suppress(OSError), lock_path.open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            end_users(lock_path.parent)
+            shutil.rmtree(lock_path.parent, ignore_errors=True)
 
 
 class _Recorder:

@@ -25,6 +25,7 @@ from typing import Any
 
 from common.errors import BuildError
 from lab import paths
+from lab.orphans import end_users
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -136,6 +137,7 @@ def workspace(name: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
+            end_users(folder)
             remove_tree(folder)
             lock_path.unlink(missing_ok=True)
 
@@ -149,6 +151,7 @@ def remove_stale() -> list[str]:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 continue
+            end_users(lock_path.with_suffix(""))
             remove_tree(lock_path.with_suffix(""))
             lock_path.unlink(missing_ok=True)
             removed.append(lock_path.stem)

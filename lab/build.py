@@ -369,24 +369,38 @@ class _Builder:
         self._archives: dict[str, Future[Path]] = {}
 
     def run(self) -> None:
-        """Returns when all is built. The first failure cancels the rest and is raised; so is KeyboardInterrupt."""
+        """Returns when all is built. After a failure nothing more is begun, what runs is finished, and the failure is raised.
+
+        KeyboardInterrupt ends what runs and is raised.
+        """
         queue = list(self._missing)
         running: dict[Future[None], str] = {}
+        failure: Exception | None = None
         with ThreadPoolExecutor(2) as fetchers, ThreadPoolExecutor(WORKERS) as workers:
             try:
                 for source in {source for name in queue for source in RECIPES[name].sources}:
                     self._archives[source] = fetchers.submit(self._fetch, source)
-                while queue or running:
-                    for name in self._ready(queue)[: WORKERS - len(running)]:
+                while running or (queue and failure is None):
+                    ready = [] if failure else self._ready(queue)
+                    for name in ready[: WORKERS - len(running)]:
                         queue.remove(name)
                         running[workers.submit(self._build, name)] = name
                     finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
                     for future in finished:
-                        running.pop(future)
-                        future.result()
+                        name = running.pop(future)
+                        if (error := future.exception()) is None:
+                            continue
+                        if not isinstance(error, Exception):
+                            raise error
+                        failure = failure or error
+                        if running:
+                            still = ", ".join(running.values())
+                            self._tell("note", name, f"failed; {still} is finished first, so that it is not lost")
             except BaseException:
                 self._cancel.set()
                 raise
+        if failure is not None:
+            raise failure
 
     def _ready(self, queue: list[str]) -> list[str]:
         waiting = [name for name in self._missing if name not in self._done]

@@ -1,0 +1,113 @@
+"""The Ansible runner: real ansible-playbook runs of tiny playbooks on this machine."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from common.errors import BuildError
+from lab import ansible, paths
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OVERCOMMIT_TEST_SECRET", "swordfish")
+
+
+def playbook(folder: Path, tasks: str) -> Path:
+    path = folder / "book.yml"
+    path.write_text(f"- hosts: all\n  gather_facts: false\n  tasks:\n{tasks}")
+    return path
+
+
+FAILING = """\
+    - name: Fetch the thing
+      ansible.builtin.command: {argv: [sh, -c, 'echo chatter; echo "no such thing" >&2; exit 3']}
+"""
+
+
+def test_variables_reach_the_run_progress_is_told_and_nothing_is_left(tmp_path: Path) -> None:
+    book = playbook(
+        tmp_path,
+        '    - name: Write it\n      ansible.builtin.copy: {content: "{{ text }}", dest: "{{ dest }}", mode: "0600"}\n',
+    )
+    told: list[str] = []
+    variables = {"text": "a 'quoted' \"text\"", "dest": str(tmp_path / "out")}
+    result = ansible.run(book, extravars=variables, progress=told.append)
+    assert (tmp_path / "out").read_text() == "a 'quoted' \"text\""
+    assert told == ["Write it"]
+    assert (result.ok, result.changed) == (1, 1)
+    assert ansible.run(book, extravars=variables).changed == 0
+    assert list((paths.tmp() / "ansible").iterdir()) == []
+
+
+def test_a_failure_names_the_task_its_line_the_command_and_what_it_said(tmp_path: Path) -> None:
+    with pytest.raises(BuildError) as caught:
+        ansible.run(playbook(tmp_path, FAILING), error=BuildError)
+    error = caught.value
+    assert "'Fetch the thing'" in error.what
+    assert f"{tmp_path}/book.yml:4" in error.where
+    assert "echo chatter" in error.where
+    assert error.why == "no such thing"
+    log = next(paths.logs().iterdir())
+    assert str(log) in error.remedy
+    assert "no such thing" in log.read_text()
+
+
+def test_no_environment_is_kept_after_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(ansible.PlaybookError):
+        ansible.run(playbook(tmp_path, FAILING))
+    kept = [path for path in paths.cache().rglob("*") if path.is_file()]
+    assert kept
+    assert not [path for path in kept if "swordfish" in path.read_text(errors="replace")]
+
+
+def test_the_failing_item_of_a_loop_is_what_the_error_shows(tmp_path: Path) -> None:
+    tasks = "    - name: Loop\n      ansible.builtin.command: sh -c 'test {{ item }} != 2 || { echo item two >&2; exit 1; }'\n      loop: [1, 2]\n"
+    with pytest.raises(ansible.PlaybookError) as caught:
+        ansible.run(playbook(tmp_path, tasks))
+    assert caught.value.why == "item two"
+
+
+def test_a_playbook_that_is_not_there_says_so(tmp_path: Path) -> None:
+    with pytest.raises(ansible.PlaybookError, match="could not be run") as caught:
+        ansible.run(tmp_path / "none.yml")
+    assert "could not be found" in caught.value.why
+
+
+def test_a_run_that_takes_too_long_is_ended(tmp_path: Path) -> None:
+    book = playbook(tmp_path, "    - name: Sleep\n      ansible.builtin.command: sleep 60\n")
+    with pytest.raises(ansible.PlaybookError, match=r"did not end within 4\.0 s"):
+        ansible.run(book, timeout=4)
+
+
+def test_a_cancelled_run_ends_with_its_commands(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    command = f"sh -c 'echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 60'"
+    book = playbook(tmp_path, f"    - name: Sleep\n      ansible.builtin.command: {command}\n")
+    cancel = threading.Event()
+
+    def cancel_once_it_runs() -> None:
+        while not pid.exists():
+            time.sleep(0.05)
+        cancel.set()
+
+    watcher = threading.Thread(target=cancel_once_it_runs)
+    watcher.start()
+    with pytest.raises(ansible.PlaybookError, match="was cancelled"):
+        ansible.run(book, cancel=cancel, timeout=60)
+    watcher.join()
+    state = Path(f"/proc/{pid.read_text().strip()}/stat")
+    assert not state.exists() or " Z " in state.read_text()
+
+
+def test_only_so_many_logs_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "KEPT_LOGS", 1)
+    for _ in range(2):
+        with pytest.raises(ansible.PlaybookError):
+            ansible.run(playbook(tmp_path, FAILING))
+    assert len(list(paths.logs().iterdir())) == 1
