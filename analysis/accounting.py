@@ -80,16 +80,6 @@ def _minus(left: float | None, right: float | None) -> float | None:
     return None if left is None or right is None else left - right
 
 
-def base_policy(results: Results, policy: str) -> str | None:
-    """The same policy without tmem: the name with its last `+...` parts taken off until one was in the plan."""
-    name = policy
-    while "+" in name:
-        name = name.rpartition("+")[0]
-        if name in results.policies:
-            return name
-    return None
-
-
 def hits(results: Results, cell: CellRecord, guest: str, kind: str) -> float | None:
     """Successful gets [pages] of a guest during a cell, by the hypervisor's counters: the cell's metric, else the samples."""
     for metric in cell.metrics:
@@ -117,7 +107,7 @@ def accounts(results: Results) -> list[Account]:
     found: list[Account] = []
     for levels in results.levels:
         for policy in results.policies:
-            control = base_policy(results, policy)
+            control = totals.base_policy(results, policy)
             if control is None:
                 continue
             pairs = _pairs(results, policy, control, levels)

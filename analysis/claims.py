@@ -141,7 +141,7 @@ def published(claim: Claim) -> str:
 
 def _wording(results: Results, verdict: Verdict) -> str:
     claim, ratio = verdict.claim, verdict.ratio
-    compared = f"{claim.compare.treatment} ÷ {claim.compare.control}, {claim.metric}: {format_ratio(ratio)}"
+    compared = f"{claim.compare.treatment} ÷ {claim.compare.control}, {claim.metric} ({claim.aggregate} over guests): {format_ratio(ratio)}"
     if ratio.estimate is None:
         return f"Left open: {verdict.reason}."
     if verdict.p_adjusted is None:

@@ -98,7 +98,7 @@ def _value(results: Results, name: str, policy: str, control: str, levels: str) 
     text = panels.number(centre.mean)
     if policy == control:
         return text
-    ratio = totals.ratio_of(results, quantity.metrics, quantity.how, treatment=policy, control=control, levels=levels)
+    ratio = _ratio(results, name, policy, control, levels)
     return f"{text} ({ratio.estimate:.2f}×)" if ratio.estimate is not None else text
 
 
@@ -155,30 +155,29 @@ def _sizing(results: Results) -> str:
     return text
 
 
+_SAID = ("sectors_read", "sectors_written", "wall_seconds")
+
+
 def _outcome(results: Results, levels: str) -> list[str]:
-    control = totals.control_of(results)
     sentences = []
     for policy in results.policies:
-        if policy == control or not results.at(policy, levels):
-            continue
-        parts = []
-        for name, verb in (
-            ("sectors_read", "sectors read"),
-            ("sectors_written", "sectors written"),
-            ("wall_seconds", "wall time"),
-        ):
-            quantity = totals.QUANTITIES[name]
-            ratio = totals.ratio_of(
-                results, quantity.metrics, quantity.how, treatment=policy, control=control, levels=levels
-            )
-            if ratio.estimate is not None:
-                parts.append(f"{verb} {change(ratio)}")
-        if parts:
-            sentences.append(f"Under {policy}, compared with {control}: {'; '.join(parts)}.")
-    ns = [len(results.at(policy, levels)) for policy in results.policies]
-    if sentences and min(ns) < 2:
+        for control in totals.controls_of(results, policy):
+            ratios = {name: _ratio(results, name, policy, control, levels) for name in _SAID}
+            parts = [
+                f"{totals.QUANTITIES[name].label} {change(ratio)}"
+                for name, ratio in ratios.items()
+                if ratio.estimate is not None
+            ]
+            if parts:
+                sentences.append(f"Under {policy}, compared with {control}: {'; '.join(parts)}.")
+    if sentences and min(len(results.at(policy, levels)) for policy in results.policies) < 2:
         sentences.append("Where there is one repetition, this was observed, not tested.")
     return sentences
+
+
+def _ratio(results: Results, name: str, policy: str, control: str, levels: str) -> statistics.Ratio:
+    quantity = totals.QUANTITIES[name]
+    return totals.ratio_of(results, quantity.metrics, quantity.how, treatment=policy, control=control, levels=levels)
 
 
 def change(ratio: statistics.Ratio) -> str:

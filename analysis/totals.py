@@ -79,11 +79,24 @@ def values(results: Results, quantity: Quantity, policy: str, levels: str) -> di
 
 
 def control_of(results: Results) -> str:
-    """The policy that others are compared with: the claims' most frequent control, else self-ballooning, else the first."""
-    controls = [claim.compare.control for claim in results.record.claims if claim.compare.control in results.policies]
-    if controls:
-        return max(dict.fromkeys(controls), key=controls.count)
-    return "selfballoon" if "selfballoon" in results.policies else results.policies[0]
+    """The policy that all others are compared with: the first that the experiment declares."""
+    return results.policies[0]
+
+
+def base_policy(results: Results, policy: str) -> str | None:
+    """The same policy with less: the name with its last `+...` parts taken off until one was in the plan."""
+    name = policy
+    while "+" in name:
+        name = name.rpartition("+")[0]
+        if name in results.policies:
+            return name
+    return None
+
+
+def controls_of(results: Results, policy: str) -> list[str]:
+    """What a policy is compared with: its base, then the experiment's first policy. None of them is itself."""
+    found = dict.fromkeys((base_policy(results, policy), control_of(results)))
+    return [name for name in found if name is not None and name != policy]
 
 
 def is_blocked(results: Results, treatment: str, control: str, levels: str) -> bool:
@@ -110,8 +123,7 @@ def ratio_of(
 
 
 def compare_all(results: Results) -> list[Compared]:
-    """Every quantity of every policy against the control, at all levels, where the campaign has the metric at all."""
-    control = control_of(results)
+    """Every quantity of every policy against its controls, at all levels, where the campaign has the metric at all."""
     measured = {item.name for cell in results.records for item in cell.metrics}
     return [
         Compared(
@@ -126,5 +138,5 @@ def compare_all(results: Results) -> list[Compared]:
         for quantity in QUANTITIES.values()
         if measured.issuperset(quantity.metrics)
         for policy in results.policies
-        if policy != control
+        for control in controls_of(results, policy)
     ]

@@ -180,9 +180,9 @@ def test_no_agreement_when_nothing_was_saved(tmp_path: Path) -> None:
 def test_a_policy_is_accounted_against_the_same_policy_without_tmem(tmp_path: Path) -> None:
     policies = ("static", "selfballoon", "selfballoon+tmem", "zswap+tmem")
     results = load.load(made_up.write_campaign(tmp_path, repetitions=1, policies=policies))
-    assert accounting.base_policy(results, "selfballoon+tmem") == "selfballoon"
-    assert accounting.base_policy(results, "zswap+tmem") is None
-    assert accounting.base_policy(results, "static") is None
+    assert totals.base_policy(results, "selfballoon+tmem") == "selfballoon"
+    assert totals.base_policy(results, "zswap+tmem") is None
+    assert totals.base_policy(results, "static") is None
 
 
 def test_hit_rates_are_of_the_run_alone_and_missing_without_gets(tmp_path: Path) -> None:
@@ -219,3 +219,18 @@ def test_a_differing_output_is_shouted(tmp_path: Path) -> None:
         )
     )
     assert "nothing is known about corruption" in outputs.compare(nothing)[0]
+
+
+def test_every_policy_is_compared_with_its_base_and_with_the_first(tmp_path: Path) -> None:
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, samples=False))
+    assert [totals.controls_of(results, policy) for policy in results.policies] == [
+        [],
+        ["static"],
+        ["selfballoon", "static"],
+    ]
+    compared = {(item.policy, item.control) for item in totals.compare_all(results)}
+    assert compared == {
+        ("selfballoon", "static"),
+        ("selfballoon+tmem", "selfballoon"),
+        ("selfballoon+tmem", "static"),
+    }
