@@ -204,7 +204,9 @@ def publish(
     }
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
     (out / MANIFEST).write_text(text)
-    os.sync()
+    for file in (*described, MANIFEST):
+        _to_disk(out / file)
+    _to_disk(out)
     target = paths.artifacts() / folder_name(name, key)
     if target.exists():  # damaged, or find() would have found it
         damaged = target.with_name(f".damaged-{uuid.uuid4().hex[:8]}")
@@ -212,6 +214,15 @@ def publish(
         remove_tree(damaged)
     out.rename(target)
     return _load(target)
+
+
+def _to_disk(path: Path) -> None:
+    """A rename must not outlive what it names, should the power fail."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _packages(path: Path) -> dict[str, str] | None:
