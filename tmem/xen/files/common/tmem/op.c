@@ -35,6 +35,7 @@ static int frame_get(struct domain *d, xen_pfn_t cmfn, bool write,
                    !get_page_type(*frame, PGT_writable_page)) )
     {
         put_page(*frame);
+        *frame = NULL;
         return -EFAULT;
     }
 
