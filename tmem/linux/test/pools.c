@@ -140,7 +140,7 @@ static void impossible_pools_are_refused(void)
 
 static void unknown_commands(void)
 {
-	static const u32 commands[] = { 0, 3, 8, 9, 10, 11, 99, 1000, 0x7fffffff, 0xffffffff };
+	static const u32 commands[] = { 3, 8, 9, 10, 11, 99, 1000, 0x7fffffff, 0xffffffff };
 	unsigned int i;
 	int pool = new_pool(TMEM_POOL_PERSIST);
 
@@ -152,6 +152,14 @@ static void unknown_commands(void)
 		CHECK(rc == -ENOSYS, "command %u: %d", commands[i], rc);
 	}
 	EXPECT(get_seed(&HANDLE(pool, 1, 1), 1), 1);
+}
+
+/* Command 0 is control, which is not for guests. */
+static void control_is_refused(void)
+{
+	struct tmem_request op = { .command = 0 };
+
+	EXPECT(raw_call(&op), -EPERM);
 }
 
 /*
@@ -201,6 +209,7 @@ const struct test_case pool_cases[] = {
 	CASE(unknown_pool),
 	CASE(impossible_pools_are_refused),
 	CASE(unknown_commands),
+	CASE(control_is_refused),
 	CASE(unreadable_operations),
 	END_OF_CASES
 };
