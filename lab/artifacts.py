@@ -4,7 +4,7 @@ An artifact is a folder artifacts/NAME-KEY16/ with its outputs and manifest.json
 build that is killed leaves a folder in tmp/ only, which the next build removes: whether its owner lives is asked of a lock, not of a
 process number. Folders are never changed after the rename.
 
-manifest.json (schema 1): name, key, built_at (UTC), duration_seconds, inputs {name: {version, sha256}}, outputs {file: {sha256,
+manifest.json (schema 1): name, key, built_at (UTC), duration_seconds, inputs {name: {version, sha256, note}}, outputs {file: {sha256,
 size_bytes}}, packages {name: version} where the artifact holds a Debian system, recipe (what the key is the digest of).
 """
 
@@ -35,11 +35,15 @@ PACKAGES = "packages.tsv"
 
 @dataclass(frozen=True)
 class Input:
-    """Something an artifact is made from: a source archive or another artifact. sha256 is the archive's, or the artifact's key."""
+    """Something an artifact is made from: a source archive or another artifact. sha256 is the archive's, or the artifact's key.
+
+    note: how the version came to be chosen, where that needs saying.
+    """
 
     name: str
     version: str
     sha256: str
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -197,7 +201,9 @@ def publish(
         "key": key,
         "built_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "duration_seconds": round(duration, 1),
-        "inputs": {item.name: {"version": item.version, "sha256": item.sha256} for item in inputs},
+        "inputs": {
+            item.name: {"version": item.version, "sha256": item.sha256, "note": item.note or None} for item in inputs
+        },
         "outputs": described,
         "packages": _packages(out / PACKAGES),
         "recipe": recipe,

@@ -114,9 +114,6 @@ class Plan:
 
     @cached_property
     def xen(self) -> sources.Resolved:
-        return self._resolve_xen()
-
-    def _resolve_xen(self) -> sources.Resolved:
         wanted = self.variables
         fallback = sources.pinned(
             "xen",
@@ -142,10 +139,8 @@ class Plan:
         """A source archive in downloads/. May settle on an older Xen than the index names; then recipes are made anew."""
         if name != "xen":
             return sources.fetch(self.source(name))
-        source, path = sources.fetch_newest(self.xen)
-        if source.version != self.xen.choice().version:
-            self.xen = self._resolve_xen()
-            self._recipes.clear()
+        self.xen, path = sources.fetch_newest(self.xen)
+        self._recipes.clear()
         return path
 
     def recipe(self, name: str) -> dict[str, object]:
@@ -188,9 +183,7 @@ class Plan:
     def inputs(self, name: str) -> list[Input]:
         recipe = RECIPES[name]
         found = [self.source(source) for source in recipe.sources]
-        archives = [
-            Input(each.name, each.version + (f" ({each.note})" if each.note else ""), each.sha256) for each in found
-        ]
+        archives = [Input(each.name, each.version, each.sha256, each.note) for each in found]
         return archives + [Input(each, self.key(each)[:16], self.key(each)) for each in recipe.requires]
 
     def missing(self, names: Iterable[str]) -> list[str]:

@@ -39,7 +39,10 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Source:
-    """A source archive: uris are alternatives in order. note: what a reader of the manifest should know of the choice."""
+    """A source archive: uris are alternatives in order. note: what a reader of the manifest should know of the choice.
+
+    pinned: declared in the checkout, not read from an index.
+    """
 
     name: str
     version: str
@@ -47,6 +50,7 @@ class Source:
     uris: tuple[str, ...]
     sha256: str
     note: str = ""
+    pinned: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,7 +151,7 @@ def pinned(name: str, version: str, sha256: str, at: Mirror, note: str = "") -> 
     uris = [f"{at.main}/pool/main/{pool}/{file}"]
     if at.security:
         uris.append(f"{at.security}/pool/updates/main/{pool}/{file}")
-    return Source(name, version, file, tuple(uris), sha256, note)
+    return Source(name, version, file, tuple(uris), sha256, note, pinned=True)
 
 
 def resolve(name: str, suite: str, at: Mirror, *, fallback: Source | None = None, force: bool = False) -> Resolved:
@@ -187,7 +191,9 @@ def _record(name: str, suite: str) -> Path:
 
 
 def _save(resolved: Resolved) -> None:
+    """Remember what the index named. A pinned version is the checkout's to name, so it is left out."""
     record = _record(resolved.candidates[0].name, resolved.suite)
+    resolved = replace(resolved, candidates=tuple(each for each in resolved.candidates if not each.pinned))
     temporary = record.with_suffix(".new")
     temporary.write_text(json.dumps(asdict(resolved), indent=1) + "\n")
     temporary.replace(record)
@@ -297,14 +303,15 @@ def fetch(source: Source) -> Path:
     raise NotFetchedError(source, "\n".join(why), gone=gone)
 
 
-def fetch_newest(resolved: Resolved) -> tuple[Source, Path]:
-    """The newest candidate that can be had, and its archive. What the index names but the pool does not hold is remembered until
-    the index is read again, and goes into the source's note.
+def fetch_newest(resolved: Resolved) -> tuple[Resolved, Path]:
+    """The newest candidate that can be had: an answer that has it as its choice(), and its archive.
+
+    What the index names but the pool does not hold is remembered until the index is read again, and goes into the source's note.
     """
     while True:
         source = resolved.choice()
         try:
-            return source, fetch(source)
+            return resolved, fetch(source)
         except NotFetchedError as error:
             lacking = (*resolved.lacking, source.version)
             if not error.gone or len(lacking) == len(resolved.candidates):

@@ -53,7 +53,7 @@ def test_a_published_artifact_is_found_by_its_recipe() -> None:
 def test_the_manifest_says_what_went_in_and_came_out() -> None:
     manifest = publish(packages="gcc\t14.2\nmake\t4.4\n").details()
     assert manifest["schema"] == artifacts.SCHEMA
-    assert manifest["inputs"] == {"xen": {"version": "4.20.3", "sha256": "ab" * 32}}
+    assert manifest["inputs"] == {"xen": {"version": "4.20.3", "sha256": "ab" * 32, "note": None}}
     digest = "239f59ed55e737c77147cf55ad0c1b030b6d7ee748a7426952f9b852d5a935e5"
     assert manifest["outputs"] == {"thing.bin": {"sha256": digest, "size_bytes": 7}}
     assert manifest["duration_seconds"] == 1.2

@@ -119,7 +119,8 @@ def test_a_given_mirror_is_used_without_asking_apt(monkeypatch: pytest.MonkeyPat
 def test_the_newest_version_of_the_suite_is_taken(apt: Apt) -> None:
     resolved = sources.resolve("xen", "trixie", AT)
     assert [each.version for each in resolved.candidates] == [NEW, OLD]
-    source, path = sources.fetch_newest(resolved)
+    chosen, path = sources.fetch_newest(resolved)
+    source = chosen.choice()
     assert (source.version, source.file, source.note) == (NEW, "xen_4.20.4+63-g7a.orig.tar.xz", "")
     assert path.read_bytes() == CONTENT[NEW]
 
@@ -136,7 +137,8 @@ def test_the_mirror_is_asked_once_a_day(apt: Apt, monkeypatch: pytest.MonkeyPatc
 
 def test_a_version_that_the_pool_lacks_is_passed_over_recorded_and_not_asked_for_again(apt: Apt) -> None:
     apt.holds = [OLD]
-    source, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
+    chosen, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
+    source = chosen.choice()
     assert source.version == OLD
     assert NEW in source.note
     assert path.read_bytes() == CONTENT[OLD]
@@ -151,12 +153,14 @@ FALLBACK = Source(
     (f"{AT.main}/xen_4.20.3%2b127-gc4.orig.tar.xz",),
     sha(CONTENT[OLD]),
     "pinned",
+    pinned=True,
 )
 
 
 def test_the_pinned_version_is_the_last_resort_of_a_mirror_that_lacks_what_its_index_names(apt: Apt) -> None:
     apt.names, apt.holds = [NEW], [OLD]
-    source, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT, fallback=FALLBACK))
+    chosen, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT, fallback=FALLBACK))
+    source = chosen.choice()
     assert source.version == FALLBACK.version
     assert source.note.startswith("pinned; ")
     assert NEW in source.note
@@ -169,7 +173,8 @@ def test_without_a_network_the_last_answer_stands_and_says_so(apt: Apt, monkeypa
     sources.fetch_newest(known)
     apt.online = False
     monkeypatch.setattr(sources.time, "time", lambda: known.at + 3 * 86400)
-    source, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
+    chosen, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
+    source = chosen.choice()
     assert source.version == NEW
     assert "3.0 days ago" in source.note
     assert path.exists()
@@ -202,14 +207,16 @@ def test_a_download_with_another_digest_is_refused(apt: Apt, monkeypatch: pytest
 
 
 def test_a_damaged_download_is_fetched_again(apt: Apt) -> None:
-    source, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
+    chosen, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
+    source = chosen.choice()
     path.write_bytes(b"damaged")
     assert sources.have(source) is None
     assert sources.fetch(source).read_bytes() == CONTENT[NEW]
 
 
 def test_what_is_there_needs_no_network(apt: Apt) -> None:
-    source, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
+    chosen, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
+    source = chosen.choice()
     apt.online = False
     assert sources.fetch(source) == path
 

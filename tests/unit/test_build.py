@@ -1,0 +1,271 @@
+"""Plans and builds, with Ansible and the network replaced: what is rebuilt when, in which order, and what a failure leaves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from common.errors import BuildError, InvalidFileError, MissingError
+from lab import ansible, artifacts, build, paths, recipes, sources
+from lab.recipes import Recipe
+from lab.sources import Mirror, Source
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe("base", ("base.tar",), 10),
+        Recipe("kernel", ("vmlinuz",), 100, ("linux",), ("base",), ("src/driver",)),
+        Recipe("hyper", ("hyper.elf",), 50, ("xen",), ("base",)),
+        Recipe("image", ("image.qcow2",), 20, requires=("kernel",), roles=("shared",), lab_key=True),
+    )
+}
+
+XEN = (
+    Source("xen", "4.20.4", "xen_4.20.4.tar.xz", (), "4" * 64),
+    Source("xen", "4.20.3", "xen_4.20.3.tar.xz", (), "3" * 64),
+)
+
+
+class World:
+    """The seams: which roles ran with which variables, which of them fail, which sources the mirror holds."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.ran: list[str] = []
+        self.variables: dict[str, Mapping[str, object]] = {}
+        self.failing: set[str] = set()
+        self.gone: set[str] = set()
+        self.seconds = 0.0
+        self.most_at_once = 0
+        self._running = 0
+        self._lock = threading.Lock()
+
+    def run(
+        self, playbook: str, *, extravars: Mapping[str, Any], progress: Any, cancel: threading.Event, **_: Any
+    ) -> None:
+        assert playbook == "build.yml"
+        name = extravars["build_artifact"]
+        with self._lock:
+            self.ran.append(name)
+            self.variables[name] = extravars
+            self._running += 1
+            self.most_at_once = max(self.most_at_once, self._running)
+        try:
+            progress("working")
+            time.sleep(self.seconds)
+            if name in self.failing:
+                raise BuildError(f"{name} failed")
+            for output in RECIPES[name].outputs:
+                (Path(extravars["build_out"]) / output).write_text(f"{name}/{output}")
+        finally:
+            with self._lock:
+                self._running -= 1
+
+    def fetch(self, source: Source) -> Path:
+        if source.version in self.gone:
+            raise sources.NotFetchedError(source, "404", gone=True)
+        path = paths.downloads() / source.file
+        path.write_text(source.version)
+        return path
+
+    def edit(self, path: str, text: str) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
+    fake = World(tmp_path / "checkout")
+    for role in (*RECIPES, "shared"):
+        fake.edit(f"playbooks/roles/{role}/tasks/main.yml", f"# {role}\n")
+    fake.edit("src/driver/a.c", "int a;\n")
+    variables = yaml.safe_load(paths.BUILD_VARIABLES.read_text())
+    fake.edit("inventory/group_vars/all.yml", yaml.safe_dump(variables))
+    monkeypatch.setattr(paths, "REPO", fake.root)
+    monkeypatch.setattr(paths, "PLAYBOOKS", fake.root / "playbooks")
+    monkeypatch.setattr(paths, "BUILD_VARIABLES", fake.root / "inventory/group_vars/all.yml")
+    monkeypatch.setattr(build, "RECIPES", RECIPES)
+    monkeypatch.setattr(build, "PUBLISHED", ("hyper", "image"))
+    monkeypatch.setattr(build, "missing_programs", dict)
+    monkeypatch.setattr(build, "SPACE_MIB", 1)
+    monkeypatch.setattr(ansible, "run", fake.run)
+    monkeypatch.setattr(sources, "mirror", lambda *_: Mirror("http://mirror.invalid/debian"))
+    monkeypatch.setattr(sources, "_load", lambda _record: None)
+    monkeypatch.setattr(sources, "_ask", lambda *_: XEN)
+    monkeypatch.setattr(sources, "fetch", fake.fetch)
+    return fake
+
+
+def test_everything_is_built_once_in_an_order_that_works(world: World) -> None:
+    built = build.ensure()
+    assert set(built) == {"hyper", "image"}
+    assert sorted(world.ran) == ["base", "hyper", "image", "kernel"]
+    assert world.ran[0] == "base"
+    assert world.ran.index("kernel") < world.ran.index("image")
+    assert built["image"].outputs["image.qcow2"].read_text() == "image/image.qcow2"
+    assert build.ensure() == built
+    assert len(world.ran) == 4
+
+
+def test_a_role_gets_its_sources_and_the_artifacts_it_needs(world: World) -> None:
+    build.ensure(["image"])
+    variables = world.variables["kernel"]
+    assert Path(variables["build_inputs"]["linux"]).name.startswith("linux_5.10.")  # type: ignore[index]
+    assert variables["build_requires"] == {"base": str(build.artifact("base").path)}
+    assert variables["build_pack"] is False
+    assert "hyper" not in world.ran
+
+
+@pytest.mark.parametrize(
+    ("path", "rebuilt"),
+    [
+        ("src/driver/a.c", ["kernel", "image"]),
+        ("playbooks/roles/shared/tasks/main.yml", ["image"]),
+        ("playbooks/roles/hyper/tasks/main.yml", ["hyper"]),
+        ("playbooks/roles/base/tasks/main.yml", ["base", "kernel", "hyper", "image"]),
+        ("src/elsewhere.c", []),
+    ],
+)
+def test_a_change_rebuilds_what_is_made_of_it_and_nothing_else(world: World, path: str, rebuilt: list[str]) -> None:
+    build.ensure()
+    world.ran.clear()
+    world.edit(path, "changed\n")
+    assert [step.name for step in build.plan() if step.artifact is None] == [n for n in RECIPES if n in rebuilt]
+    build.ensure()
+    assert sorted(world.ran) == sorted(rebuilt)
+
+
+def test_going_back_to_an_earlier_state_needs_no_build(world: World) -> None:
+    first = build.ensure(["image"])
+    world.edit("src/driver/a.c", "int b;\n")
+    assert build.ensure(["image"]) != first
+    world.ran.clear()
+    world.edit("src/driver/a.c", "int a;\n")
+    assert build.ensure(["image"]) == first
+    assert world.ran == []
+
+
+def test_a_new_key_pair_rebuilds_the_images_that_it_opens(world: World) -> None:
+    build.ensure()
+    world.ran.clear()
+    paths.lab_key().unlink()
+    paths.lab_key().with_suffix(".pub").unlink(missing_ok=True)
+    build.ensure()
+    assert world.ran == ["image"]
+
+
+def test_a_failure_keeps_what_is_complete_and_the_next_run_goes_on_from_there(world: World) -> None:
+    world.failing = {"kernel"}
+    events: list[build.Event] = []
+    with pytest.raises(BuildError, match="kernel failed"):
+        build.ensure(progress=events.append)
+    assert "image" not in world.ran
+    assert build.artifact("hyper").name == "hyper"
+    assert not list(paths.tmp().glob("build-*"))
+    world.failing, world.ran = set(), []
+    build.ensure()
+    assert sorted(world.ran) == ["image", "kernel"]
+
+
+def test_two_artifacts_are_built_at_once_but_no_more(world: World) -> None:
+    world.seconds = 0.05
+    build.ensure()
+    assert world.most_at_once == build.WORKERS
+
+
+def test_a_xen_that_the_mirror_lacks_is_replaced_by_the_next_and_recorded(world: World) -> None:
+    world.gone = {"4.20.4"}
+    built = build.ensure(["hyper"])["hyper"]
+    assert built.versions["xen"] == "4.20.3"
+    recorded = built.details()["inputs"]["xen"]
+    assert recorded["sha256"] == "3" * 64
+    assert "4.20.4" in recorded["note"]
+
+
+def test_progress_tells_what_is_built_and_how_long_is_left(world: World) -> None:
+    events: list[build.Event] = []
+    build.ensure(progress=events.append)
+    assert events[0].kind == "plan"
+    assert events[0].remaining == 180 * 0.75
+    assert [e.artifact for e in events if e.kind == "done"][-1] in {"image", "hyper"}
+    assert events[-1].remaining == 0
+    assert str(build.Event("step", "xen", "compiling", 65)) == "xen: compiling (about 1 min 05 s left)"
+
+
+def test_an_estimate_is_no_shorter_than_the_longest_chain(world: World) -> None:
+    steps = build.plan(["image"])
+    assert [step.name for step in steps] == ["base", "kernel", "image"]
+    assert build.estimate(steps) == 130
+
+
+def test_show_says_what_is_built_and_what_is_not(world: World) -> None:
+    build.ensure(["hyper"])
+    rows = {row["name"]: row for row in build.show()}
+    assert rows["hyper"]["built"] is True
+    output = rows["hyper"]["outputs"]["hyper.elf"]
+    assert output["sha256"] == artifacts.file_digest(Path(output["path"]))
+    assert (rows["image"]["built"], rows["image"]["path"], rows["image"]["outputs"]) == (False, None, None)
+    assert rows["image"]["duration_seconds"] is None
+
+
+def test_an_artifact_that_is_not_built_is_an_error_with_the_remedy(world: World) -> None:
+    with pytest.raises(BuildError, match="not built") as error:
+        build.artifact("image")
+    assert "./inv" in error.value.remedy
+    with pytest.raises(BuildError, match="no artifact 'imgae'") as error:
+        build.ensure(["imgae"])
+    assert "image" in error.value.remedy
+
+
+def test_a_full_disk_is_told_before_anything_is_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "SPACE_MIB", 2**40)
+    with pytest.raises(MissingError, match="MiB free"):
+        build.ensure()
+    assert world.ran == []
+
+
+def test_missing_programs_are_told_with_their_packages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(build, "missing_programs", lambda: {"qemu-img": "qemu-utils"})
+    with pytest.raises(MissingError, match="qemu-img") as error:
+        build.ensure()
+    assert "qemu-utils" in error.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("build_linux_sha256", "abc"),
+        ("build_linux_version", 5.10),
+        ("build_suite", "../etc"),
+        ("build_debian_mirror", "mirror"),
+        ("build_xen_version", None),
+    ],
+)
+def test_a_bad_variable_is_named_with_its_file(world: World, key: str, value: object) -> None:
+    path = paths.BUILD_VARIABLES
+    data = yaml.safe_load(path.read_text())
+    world.edit("inventory/group_vars/all.yml", yaml.safe_dump({**data, key: value}))
+    with pytest.raises(InvalidFileError) as error:
+        build.read_variables(path)
+    assert key in error.value.what
+    assert str(path) in error.value.where
+
+
+def test_the_declared_recipes_hold_together() -> None:
+    order = list(recipes.RECIPES)
+    for recipe in recipes.RECIPES.values():
+        assert set(recipe.requires) <= set(order)
+        assert set(recipe.sources) <= {"xen", "linux"}
+        assert recipe.outputs
+        folders = [recipe.name, *recipe.roles, *(step.partition(":")[0] for step in recipe.inside)]
+        for folder in folders:
+            assert (Path(build.__file__).parent.parent / "playbooks" / "roles" / folder / "tasks").is_dir()
+    assert set(recipes.PUBLISHED) <= set(order)
