@@ -85,7 +85,7 @@ def lab_key() -> Path:
                 subprocess.run(command, check=True, capture_output=True, text=True)
             except FileNotFoundError:
                 raise MissingError(
-                    "ssh-keygen is missing", remedy="Install openssh-client, or run ./inv system-packages."
+                    "ssh-keygen is missing", remedy="Install openssh-client, or run ./inv setup."
                 ) from None
             except subprocess.CalledProcessError as error:
                 raise MissingError(
