@@ -90,18 +90,6 @@ class Drives:
         self._write(self.snapshots() | {tag: notes})
         return time.monotonic() - began
 
-    def load(self, emulator: Emulator, tag: str) -> None:
-        """Bring the running machine back to a snapshot, and let it run. LabError with QEMU's words when it fails."""
-        said = qmp.human(emulator.monitor, f"loadvm {tag}", timeout=SNAPSHOT_SECONDS).strip()
-        if said:
-            raise LabError(
-                "QEMU could not go back to a snapshot",
-                where=f"loadvm {tag}",
-                why=said,
-                remedy="./inv lab.destroy removes the host's drives; the next command makes them anew.",
-            )
-        emulator.resume()
-
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 

@@ -141,7 +141,7 @@ class Emulator:
         self.monitor.unlink(missing_ok=True)
         attempts = 1 if port is not None else 3
         for attempt in range(attempts):
-            chosen = port if port is not None else _free_port()
+            chosen = port if port is not None else self._choose_port(again=attempt > 0)
             if port is not None and not _port_is_free(port):
                 raise MissingError(
                     f"port {port} of 127.0.0.1 is occupied",
@@ -152,6 +152,7 @@ class Emulator:
             process = self._launch(command, spec, drives, chosen)
             problem = self._wait_for_monitor(process)
             if problem is None:
+                (self.folder / "port").write_text(str(chosen))
                 return process
             if "host forwarding" in problem and attempt + 1 < attempts:
                 continue
@@ -200,7 +201,7 @@ class Emulator:
         iops, rate = limit.iops or 0, limit.bytes_per_second or 0
         for name in spec.drives():
             arguments = {
-                "id": f"disk-{name}",
+                "device": name,
                 "iops": iops,
                 "iops_rd": 0,
                 "iops_wr": 0,
@@ -231,7 +232,7 @@ class Emulator:
         command += ["-initrd", f"dom0-kernel {options},dom0-initrd"]
         for name in spec.drives():
             source = f"if=none,id={name},file={name}.qcow2,format=qcow2,cache=writeback,cache.no-flush=on,aio=threads"
-            command += ["-drive", source, "-device", f"virtio-blk-pci,id=disk-{name},drive={name}"]
+            command += ["-drive", source, "-device", f"virtio-blk-pci,drive={name}"]
         command += [
             "-netdev",
             f"user,id=net0,hostfwd=tcp:127.0.0.1:{port}-:22",
@@ -272,6 +273,14 @@ class Emulator:
             time.sleep(0.05)
         _kill(process.pid)
         return f"its monitor did not answer within {seconds:.0f} s"
+
+    def _choose_port(self, *, again: bool) -> int:
+        """A free port: the one of the last start if that is free, so that people's ssh commands keep working."""
+        with contextlib.suppress(OSError, ValueError):
+            last = int((self.folder / "port").read_text())
+            if not again and _port_is_free(last):
+                return last
+        return _free_port()
 
     def _read(self) -> Process | None:
         try:

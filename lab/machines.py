@@ -14,8 +14,10 @@ import re
 import shlex
 import subprocess
 import tempfile
+import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +46,8 @@ class CommandError(LabError):
 
 def socket_folder(folder: Path) -> Path:
     """Where sockets of a host go: its own folder, or a short private one in its place when the path is too long for a
-    socket, or has characters to which ssh or QEMU give a meaning."""
+    socket, or has characters to which ssh or QEMU give a meaning.
+    """
     plain = re.fullmatch(r"[A-Za-z0-9_./+-]+", str(folder)) is not None
     if plain and len(os.fsencode(folder)) + LONGEST_SOCKET_NAME < SOCKET_PATH_LIMIT:
         short = folder / "run"
@@ -112,6 +115,7 @@ class Connections:
         self.config = config
         self.sockets = sockets
         self._machines: dict[str, Any] = {}
+        self._opening: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def configure(self, endpoints: Iterable[Endpoint]) -> None:
         """Write the ssh_config anew."""
@@ -156,10 +160,13 @@ class Connections:
         Done apart from commands, because the process that holds the connection keeps its standard error: a command that made the
         connection in passing would not end for whoever reads it.
         """
-        if (self.sockets / machine).exists():
-            return
         if machine != DOM0:
             self.open(DOM0)
+        with self._opening[machine]:
+            if not (self.sockets / machine).exists():
+                self._connect(machine)
+
+    def _connect(self, machine: str) -> None:
         with tempfile.TemporaryFile() as said:
             command = ["ssh", "-F", str(self.config), "-f", "-N", "-o", "ControlMaster=yes", machine]
             code = _wait(command, said, 3 * CONNECT_SECONDS)
@@ -178,14 +185,20 @@ class Connections:
             futures = {name: pool.submit(self.run, name, script, timeout=timeout) for name, script in scripts.items()}
         return {name: future.result() for name, future in futures.items()}
 
-    def wait(self, machine: str, seconds: float, *, pause: float = 1.0) -> None:
-        """Wait until a machine lets us in. UnreachableError when it has not within `seconds`."""
+    def wait(
+        self, machine: str, seconds: float, *, pause: float = 1.0, alive: Callable[[], None] = lambda: None
+    ) -> None:
+        """Wait until a machine lets us in. UnreachableError when it has not within `seconds`.
+
+        alive: called between attempts; whatever it raises ends the wait, since nobody will answer any more.
+        """
         deadline = time.monotonic() + seconds
         while True:
             try:
                 self.run(machine, "true", timeout=20)
             except (UnreachableError, CommandError):
                 self.drop([machine])
+                alive()
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(pause)

@@ -1,0 +1,145 @@
+"""Guests of a Xen host: their names, addresses, configurations, and the dom0 commands that make them and give them memory.
+
+Everything here is text for dom0 (POSIX sh around `xl`), so it serves an emulated and a physical host alike. Memory words:
+`memory` is what the guest starts with, `maxmem` what its kernel sizes its tables for; the target (`xl mem-set`) is what its balloon driver
+is told; Xen's own limit (`xl mem-max`) is what it may hold. `xl mem-set` also lowers Xen's limit to the target, so a guest that balloons by
+itself needs the limit raised again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lab.api import GuestSizing, HostSizing, Policy
+
+NETWORK = "10.77.0"
+GATEWAY = f"{NETWORK}.1"
+NETMASK = "255.255.255.0"
+STATE = "/var/lib/overcommit"
+"""Folder of dom0 with the guests' kernel and configurations."""
+
+BALLOON_SECONDS = 120
+"""Time that a guest gets to reach its memory target."""
+
+BALLOON_SLACK_PAGES = 256
+"""Pages (1 MiB) by which a guest may miss its target: libxl leaves that much to a domain."""
+
+
+@dataclass(frozen=True)
+class Disks:
+    """Block devices of dom0 that one guest uses."""
+
+    root: str
+    swap: str
+
+
+def names(count: int) -> list[str]:
+    return [f"guest{number}" for number in range(1, count + 1)]
+
+
+def address(number: int) -> str:
+    """Address of the guest with this number, counted from 1, on the guests' bridge."""
+    return f"{NETWORK}.{10 + number}"
+
+
+def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc: bool = False) -> str:
+    """The xl configuration of a guest.
+
+    native_tsc: let the guest read the time-stamp counter itself. Xen otherwise traps every reading where it does not trust the
+    counter, as under QEMU, whose counter is sound: a trap for each look at the clock costs more than the work in between.
+    """
+    name = f"guest{number}"
+    kernel = [
+        "root=/dev/xvda",
+        "rw",
+        "console=hvc0",
+        f"ip={address(number)}::{GATEWAY}:{NETMASK}:{name}:eth0:off",
+        f"hostname={name}",
+        # Statistics of memory pressure, where the kernel has them.
+        "psi=1",
+    ]
+    swap = f', "phy:{disks.swap},xvdb,w,script=block-overcommit"' if sizing.swap_mib else ""
+    lines = [
+        "# Written by the testbed.",
+        f'name = "{name}"',
+        'type = "pv"',
+        f'kernel = "{STATE}/vmlinuz"',
+        f'extra = "{" ".join(kernel)}"',
+        f"vcpus = {sizing.vcpus}",
+        f"memory = {sizing.memory_start_mib}",
+        f"maxmem = {sizing.memory_max_mib}",
+        f'disk = ["phy:{disks.root},xvda,w,script=block-overcommit"{swap}]',
+        f'vif = ["mac=00:16:3e:77:00:{number:02x},bridge=xenbr0,script=vif-overcommit"]',
+        *(['tsc_mode = "native"'] if native_tsc else []),
+        'on_poweroff = "destroy"',
+        'on_crash = "preserve"',
+        'on_reboot = "preserve"',
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def create_script(sizing: GuestSizing, disks: Sequence[Disks], *, native_tsc: bool = False) -> str:
+    """Sh for dom0: write the configurations and create the guests, one after the other (xl locks around it anyway)."""
+    parts = ["set -e", f"mkdir -p {STATE}/guests"]
+    for number, each in enumerate(disks[: sizing.count], start=1):
+        path = f"{STATE}/guests/guest{number}.cfg"
+        parts.append(
+            f"cat > {path} << 'END-OF-CONFIGURATION'\n{configuration(number, sizing, each, native_tsc=native_tsc)}END-OF-CONFIGURATION"
+        )
+        parts.append(f"xl create -q {path}")
+    return "\n".join(parts)
+
+
+def destroy_script() -> str:
+    """Sh for dom0: end every guest whose name is one of ours."""
+    return (
+        "for name in $(xl list | awk '$1 ~ /^guest[0-9]+$/ { print $1 }'); do xl destroy $name || exit; done\n"
+        # A domain is gone when its last page is: wait for that, since memory is what is measured.
+        "for i in $(seq 60); do xl list | awk '$1 ~ /^guest[0-9]+$|^\\(null\\)$/ { found = 1 } END { exit !found }' || exit 0; sleep 1; done\n"
+        "echo 'guests are still there after 60 s' >&2; exit 1"
+    )
+
+
+def even_share_mib(host: HostSizing, guests: GuestSizing) -> int:
+    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's memory, or its maximum if that is less."""
+    return min(host.guest_memory_mib // guests.count, guests.memory_max_mib)
+
+
+def memory_script(policy: Policy, host: HostSizing, guests: GuestSizing) -> str:
+    """Sh for dom0: give every guest its even share and wait until it has it; where it will balloon by itself, then let it have its maximum.
+
+    Prints `name pages` of what each guest holds at the end.
+    """
+    share = even_share_mib(host, guests)
+    target_pages = share * 256
+    everyone = " ".join(names(guests.count))
+    parts = [
+        "set -e",
+        f"for name in {everyone}; do xl mem-set $name {share}m; done",
+        f"deadline=$(( $(date +%s) + {BALLOON_SECONDS} ))",
+        "while :; do",
+        f"  late=$(xl list {everyone} | awk 'NR > 1 && ($3 - {share} > 1 || {share} - $3 > 1) {{ print $1, $3 }}')",
+        '  [ -z "$late" ] && break',
+        '  if [ "$(date +%s)" -gt $deadline ]; then',
+        f'    echo "guests did not reach {share} MiB ({target_pages} pages) within {BALLOON_SECONDS} s: $late (MiB)" >&2; exit 1',
+        "  fi",
+        "  sleep 1",
+        "done",
+    ]
+    if policy.selfballooning:
+        parts.append(f"for name in {everyone}; do xl mem-max $name {guests.memory_max_mib}m; done")
+    return "\n".join(parts)
+
+
+def driver_script(parameters: Sequence[str]) -> str:
+    """Sh for a guest: load the driver and check that it took the parameters."""
+    checks = []
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        wanted = "Y" if value == "1" else "N"
+        path = f"/sys/module/tmem/parameters/{name}"
+        checks.append(
+            f'[ ! -r {path} ] || [ "$(cat {path})" = {wanted} ] || {{ echo "{name} is not {wanted}" >&2; exit 1; }}'
+        )
+    return "\n".join([f"modprobe tmem {' '.join(parameters)} || exit", *checks])

@@ -1,0 +1,152 @@
+"""What emulated and physical hosts have in common: guests, memory policies, counters, kernel logs, provenance.
+
+How a host comes to its known state is what they differ in: lab/emulated.py and lab/physical.py.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from common.errors import LabError
+from lab import guests as recipes
+from lab import observe, policies, provenance
+from lab.api import GuestSizing, HostSizing, Policy, Sample
+from lab.machines import DOM0, Connections, UnreachableError
+
+_LOG_COMMANDS = {"hypervisor": "xl dmesg", DOM0: "dmesg"}
+
+
+@dataclass(frozen=True)
+class XenGuest:
+    """A guest that is up. Its plumbum machine is made at first use."""
+
+    name: str
+    connections: Connections
+
+    @property
+    def machine(self) -> Any:  # noqa: ANN401
+        return self.connections.machine(self.name)
+
+
+class XenHost(ABC):
+    """A Xen server that can be reached. See lab.api.Host for what each method promises."""
+
+    kind: Literal["emulated", "physical"]
+
+    def __init__(self, name: str, connections: Connections) -> None:
+        self.name = name
+        self.connections = connections
+        self._guests: dict[str, XenGuest] = {}
+        self._sizing: tuple[HostSizing, GuestSizing] | None = None
+        self._policy: Policy | None = None
+        self._log_lines: dict[str, int] = {}
+
+    @property
+    def accelerator(self) -> str | None:
+        return None
+
+    @property
+    def dom0(self) -> Any:  # noqa: ANN401
+        return self.connections.machine(DOM0)
+
+    @property
+    def guests(self) -> Mapping[str, XenGuest]:
+        return dict(self._guests)
+
+    @abstractmethod
+    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+        """Bring the host to its known state: these guests booted, idle, and no policy applied."""
+
+    def _is_reset(self, host: HostSizing, guests: GuestSizing, log_lines: Mapping[str, int]) -> None:
+        """Remember what the known state is. log_lines: source -> lines of its kernel log that belong to the time before."""
+        self._sizing = (host, guests)
+        self._guests = {name: XenGuest(name, self.connections) for name in recipes.names(guests.count)}
+        self._policy = None
+        self._log_lines = dict(log_lines)
+
+    def _require_sizing(self) -> tuple[HostSizing, GuestSizing]:
+        if self._sizing is None:
+            raise LabError("the host has no guests yet", where=self.name, remedy="Reset it to a sizing first.")
+        return self._sizing
+
+    def apply_policy(self, policy: Policy) -> None:
+        """Give every guest its even share of memory, and its driver if the policy has one. Once per reset."""
+        host, guests = self._require_sizing()
+        if self._policy is not None:
+            raise LabError(
+                f"the policy {self._policy.name} is already applied",
+                where=self.name,
+                why="neither back end of the driver can be taken away again",
+                remedy="Reset the host first.",
+            )
+        self.run(DOM0, recipes.memory_script(policy, host, guests), timeout=recipes.BALLOON_SECONDS + 60)
+        if policy.driver:
+            script = recipes.driver_script(policies.module_parameters(policy))
+            self._all(dict.fromkeys(self._guests, script))
+        self._policy = policy
+
+    def read_counters(self) -> list[Sample]:
+        """One reading of everything."""
+        try:
+            return observe.read_once(self.connections, list(self._guests))
+        except UnreachableError as error:
+            raise self._explained(error) from error
+
+    def observe(self, interval_s: float) -> observe.HostObservation:
+        """An observation that samples every interval_s seconds once started."""
+        return observe.HostObservation(self.connections, list(self._guests), interval_s)
+
+    def kernel_log(self) -> dict[str, str]:
+        """Source -> kernel messages since the last reset."""
+        return self._kernel_logs(self._log_lines)
+
+    def provenance(self) -> dict[str, object]:
+        """What the host is and runs. Allow-listed: see lab/provenance.py."""
+        found: dict[str, object] = {"name": self.name, "kind": self.kind, "accelerator": self.accelerator}
+        if self._sizing is not None:
+            found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}
+        found["policy"] = asdict(self._policy) if self._policy else None
+        texts = self._all({DOM0: provenance.DOM0_SCRIPT, **dict.fromkeys(self._guests, provenance.GUEST_SCRIPT)})
+        found |= provenance.parse_dom0(texts.pop(DOM0))
+        found["guests"] = {name: provenance.parse_guest(text) for name, text in texts.items()}
+        found["controller"] = provenance.controller()
+        return found
+
+    # --- for the kinds of hosts --------------------------------------------------------------------------------------------------
+
+    def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
+        """Run sh on a machine, with an error that says what became of the host when it cannot be reached."""
+        try:
+            return self.connections.run(machine, script, timeout=timeout, stdin=stdin)
+        except UnreachableError as error:
+            raise self._explained(error) from error
+
+    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+        try:
+            return self.connections.run_all(scripts, timeout=timeout)
+        except UnreachableError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: LabError) -> LabError:
+        """A better error than `error`, if the host knows one."""
+        return error
+
+    def _kernel_logs(self, skip: Mapping[str, int]) -> dict[str, str]:
+        """Source -> its kernel log without the first lines that `skip` counts, or whole where it has wrapped since."""
+        separator = "== end of a log =="
+        both = f"; echo '{separator}'; ".join(_LOG_COMMANDS.values())
+        texts = self._all({DOM0: both, **dict.fromkeys(self._guests, "dmesg")})
+        hypervisor, _, dom0 = texts.pop(DOM0).partition(f"{separator}\n")
+        logs = {"hypervisor": hypervisor, DOM0: dom0, **texts}
+        return {source: _without(text, skip.get(source, 0)) for source, text in logs.items()}
+
+    def _count_log_lines(self) -> dict[str, int]:
+        return {source: len(text.splitlines()) for source, text in self._kernel_logs({}).items()}
+
+
+def _without(text: str, count: int) -> str:
+    lines = text.splitlines(keepends=True)
+    return "".join(lines[count:]) if len(lines) >= count else text

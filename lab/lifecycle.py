@@ -1,0 +1,232 @@
+"""Labs from inventories: open one for a campaign, bring it up for a person, look at it, take it down.
+
+One process at a time uses a lab's hosts (a lock per host). A host that `lab.up` started stays up until `lab.down`; one that was started
+in passing is stopped when the lab is closed, since its snapshot brings it back in seconds. A host whose controller was killed is found
+again, and then belongs to whoever opens the lab next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from common.errors import LabError
+from lab import accel, build, inventory, paths
+from lab.api import GuestSizing, HostSizing
+from lab.emulated import EmulatedHost
+from lab.emulator import Emulator, Images
+from lab.host import XenHost
+from lab.machines import socket_folder
+from lab.physical import PhysicalHost
+
+Progress = Callable[[str], None]
+
+DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
+DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
+DEFAULT_GUESTS = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=256)
+"""What lab.up starts when nothing else is asked for: the demo's sizing, 1.6 times overcommitted."""
+
+
+@dataclass(frozen=True)
+class OpenLab:
+    """A lab whose hosts are ours until it is closed."""
+
+    name: str
+    hosts: list[XenHost]
+
+
+def artifact_images() -> Images:
+    """What an emulated host is made from: the built artifacts. BuildError names the one that is missing."""
+    built = {name: build.artifact(name) for name in ("xen", "host_image", "guest_image", "guest_kernel", "tmemctl")}
+    return Images(
+        hypervisor=built["xen"].outputs["xen.elf32"],
+        dom0_kernel=built["host_image"].outputs["vmlinuz"],
+        dom0_initrd=built["host_image"].outputs["initrd.img"],
+        host_disk=built["host_image"].outputs["host.qcow2"],
+        guest_disk=built["guest_image"].outputs["guest.qcow2"],
+        guest_kernel=built["guest_kernel"].outputs["vmlinuz"],
+        tmemctl=built["tmemctl"].outputs["tmemctl"],
+        keys={name: artifact.key for name, artifact in built.items()},
+    )
+
+
+@contextlib.contextmanager
+def open_lab(
+    path: Path = DEFAULT_INVENTORY, *, progress: Progress | None = None, images: Callable[[], Images] = artifact_images
+) -> Iterator[OpenLab]:
+    """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless lab.up had brought it up before.
+
+    Raises InvalidFileError for the inventory, LabError when another process uses the lab.
+    """
+    declared = inventory.load(path)
+    tell = progress or (lambda _text: None)
+    with contextlib.ExitStack() as stack:
+        hosts: list[XenHost] = []
+        for entry in declared.hosts:
+            stack.enter_context(_locked(declared.name, entry.name))
+            host = _make(declared, entry, images, tell)
+            stack.callback(_close, host)
+            hosts.append(host)
+        yield OpenLab(declared.name, hosts)
+
+
+def _make(
+    declared: inventory.Inventory, entry: inventory.HostEntry, images: Callable[[], Images], tell: Progress
+) -> XenHost:
+    if isinstance(entry.settings, inventory.Emulated):
+        return EmulatedHost(declared.name, entry.name, entry.settings, images, tell)
+    return PhysicalHost(declared.name, entry, tell)
+
+
+def _close(host: XenHost) -> None:
+    if isinstance(host, EmulatedHost) and not _up_marker(host.folder).exists():
+        host.stop()
+    else:
+        host.connections.drop()
+
+
+def up(
+    path: Path = DEFAULT_INVENTORY,
+    *,
+    host: HostSizing = DEFAULT_HOST,
+    guests: GuestSizing = DEFAULT_GUESTS,
+    progress: Progress | None = None,
+    images: Callable[[], Images] = artifact_images,
+) -> list[dict[str, Any]]:
+    """Bring every host of a lab to its known state and leave it running. Returns what status() does."""
+    with open_lab(path, progress=progress, images=images) as opened:
+        for each in opened.hosts:
+            each.reset(host, guests)
+            folder = paths.host_dir(opened.name, each.name)
+            text = json.dumps({"host": asdict(host), "guests": asdict(guests), "at": time.time()})
+            _up_marker(folder).write_text(text)
+    return status(path)
+
+
+def down(path: Path = DEFAULT_INVENTORY) -> list[str]:
+    """Stop the emulated hosts of a lab. Returns the names of those that ran. Physical hosts are left as they are."""
+    stopped = []
+    declared = inventory.load(path)
+    for entry in declared.hosts:
+        with _locked(declared.name, entry.name):
+            if isinstance(entry.settings, inventory.Emulated):
+                host = EmulatedHost(declared.name, entry.name, entry.settings, artifact_images, lambda _text: None)
+                _up_marker(host.folder).unlink(missing_ok=True)
+                if host.emulator.process() is not None:
+                    stopped.append(entry.name)
+                host.stop()
+    return stopped
+
+
+def destroy(path: Path = DEFAULT_INVENTORY) -> list[str]:
+    """Stop the emulated hosts of a lab and remove their drives and snapshots. Returns their names."""
+    removed = []
+    declared = inventory.load(path)
+    for entry in declared.hosts:
+        if isinstance(entry.settings, inventory.Emulated):
+            with _locked(declared.name, entry.name):
+                EmulatedHost(declared.name, entry.name, entry.settings, artifact_images, lambda _text: None).destroy()
+            removed.append(entry.name)
+    return removed
+
+
+def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
+    """What is known of each host without asking its machines: state, accelerator, port, ssh_config, disk use. Takes no lock."""
+    declared = inventory.load(path)
+    found: list[dict[str, Any]] = []
+    for entry in declared.hosts:
+        row: dict[str, Any] = {"lab": declared.name, "host": entry.name, "kind": entry.settings.kind}
+        folder = paths.host_dir(declared.name, entry.name)
+        row["ssh_config"] = str(folder / "ssh_config") if (folder / "ssh_config").exists() else None
+        row["used_by"] = _user(declared.name, entry.name)
+        if isinstance(entry.settings, inventory.Emulated):
+            emulator = Emulator(folder, socket_folder(folder))
+            process = emulator.process()
+            choice = accel.choose(entry.settings.accelerator)
+            row |= {
+                "state": emulator.condition() if process else "down",
+                "accelerator": choice.accelerator,
+                "accelerator_why": choice.why,
+                "pid": process.pid if process else None,
+                "ssh_port": process.port if process else None,
+                "up_since": process.started_at if process else None,
+                "stays_up": _up_marker(folder).exists(),
+                "machines": _machines(folder),
+            }
+        found.append(row)
+    return found
+
+
+def _machines(folder: Path) -> list[dict[str, Any]]:
+    """Drives and snapshots that are kept, with the space they really take."""
+    rows = []
+    for each in sorted(folder.glob("machine-*")):
+        try:
+            data = json.loads((each / "machine.json").read_text())
+        except (OSError, ValueError):
+            continue
+        used = sum(path.lstat().st_blocks * 512 for path in each.iterdir())
+        rows.append(
+            {
+                "machine": each.name,
+                "memory_mib": data["spec"]["memory_mib"],
+                "disk_bytes": used,
+                "snapshots": data["snapshots"],
+            }
+        )
+    return rows
+
+
+def _up_marker(folder: Path) -> Path:
+    return folder / "up.json"
+
+
+def _lock_path(lab: str, host: str) -> Path:
+    return paths.lab_dir(lab) / f"{host}.lock"
+
+
+@contextlib.contextmanager
+def _locked(lab: str, host: str) -> Iterator[None]:
+    path = _lock_path(lab, host)
+    with path.open("a+") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise LabError(
+                f"the host {host} of lab {lab} is in use",
+                where=str(path),
+                why=f"process {_holder(stream)} has it",
+                remedy="Wait until it has ended, or end it.",
+            ) from None
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        try:
+            yield
+        finally:
+            stream.truncate(0)
+
+
+def _user(lab: str, host: str) -> int | None:
+    """Number of the process that uses a host now."""
+    try:
+        with _lock_path(lab, host).open("r") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return int(_holder(stream)) if _holder(stream).isdigit() else -1
+    except OSError:
+        pass
+    return None
+
+
+def _holder(stream: IO[str]) -> str:
+    stream.seek(0)
+    return stream.read().strip() or "unknown"
