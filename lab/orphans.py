@@ -9,15 +9,35 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import time
 from pathlib import Path
 
 
+PATIENCE = 5.0
+"""Seconds to wait for killed processes to be gone."""
+
+
 def end_users(folder: Path) -> None:
-    """Kill the processes whose command line or environment names the folder. What holds a name space (playbooks/files/chroot-exec) takes all inside with it."""
-    needle = str(folder).encode()
+    """Kill the processes whose command line or environment names the folder, and wait until they are gone.
+
+    Again until none is left, since one that is killed late may have started another. What holds a name space (playbooks/files/chroot-exec) takes all inside with it.
+    """
+    deadline = time.monotonic() + PATIENCE
+    while users := _users(str(folder).encode()):
+        for pid in users:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.02)
+
+
+def _users(needle: bytes) -> list[int]:
+    found = []
     for process in Path("/proc").iterdir():
         if not process.name.isdigit() or int(process.name) == os.getpid():
             continue
         with contextlib.suppress(OSError):
             if needle in (process / "cmdline").read_bytes() or needle in (process / "environ").read_bytes():
-                os.kill(int(process.name), signal.SIGKILL)
+                found.append(int(process.name))
+    return found
