@@ -12,7 +12,6 @@ import signal
 import time
 from pathlib import Path
 
-
 PATIENCE = 5.0
 """Seconds to wait for killed processes to be gone."""
 
