@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
     )
     _setup(report)
     _build(report, None)
-    directory = _campaign(report, "demo", inventory, campaign=campaign, stop_after=True)
+    directory = _campaign(report, "demo", inventory, campaign=campaign)
     _summarise(report, directory)
 
 
@@ -126,7 +127,6 @@ def _campaign(
     *,
     campaign: str | None = None,
     cell: str | None = None,
-    stop_after: bool = False,
 ) -> Path:
     from campaigns import experiment, run, status
     from campaigns.progress import Event
@@ -143,7 +143,7 @@ def _campaign(
                 f"cell {event.cell}: {event.record.status} {status.reason_of(event.record)}".rstrip(), event.left_s
             )
 
-    with report.live(), lifecycle.open_lab(_inventory(inventory), progress=report.say, stop_after=stop_after) as lab:
+    with report.live(), lifecycle.open_lab(_inventory(inventory), progress=report.say) as lab:
         outcome = run.run(
             made, lab.hosts[0], campaign=campaign, cell=cell, arguments=["./inv", *sys.argv[1:]], listen=show
         )
@@ -228,22 +228,32 @@ def lab_up(_c: Context, inventory: str | None = None) -> None:
 
     report = Reporter()
     _build(report, None)
-    lifecycle.up(_inventory(inventory), progress=report.say)
+    began = time.monotonic()
+    with report.live():
+        lifecycle.up(_inventory(inventory), progress=report.say)
+    report.say(f"up after {time.monotonic() - began:.1f} s; next: ./inv lab.ssh, ./inv lab.status, ./inv lab.down")
 
 
 @task(help={"inventory": INVENTORY_HELP, "json": "machine-readable"})
 def lab_status(_c: Context, inventory: str | None = None, json: bool = False) -> None:
-    """Say which hosts and guests are up."""
+    """Say which hosts are up, how to reach them, and what their snapshots take."""
     from lab import lifecycle
 
     report = Reporter()
     rows = lifecycle.status(_inventory(inventory))
     if json:
-        report.json([vars(row) for row in rows])
-    else:
-        report.table(
-            ("host", "kind", "state", "details"), [(row.host, row.kind, row.state, row.details) for row in rows]
-        )
+        report.json(rows)
+        return
+    for row in rows:
+        report.plain(f"{row['host']} ({row['kind']}): {row.get('state', 'physical')}")
+        for key in ("accelerator", "accelerator_why", "pid", "ssh_port", "ssh_config", "stays_up", "used_by"):
+            if row.get(key) is not None:
+                report.plain(f"    {key.replace('_', ' ')}: {row[key]}")
+        for machine in row.get("machines", ()):
+            snapshots = ", ".join(machine["snapshots"]) or "none"
+            report.plain(
+                f"    drives for {machine['memory_mib']} MiB: {machine['disk_bytes'] >> 20} MiB; snapshots: {snapshots}"
+            )
 
 
 @task(
@@ -254,11 +264,14 @@ def lab_status(_c: Context, inventory: str | None = None, json: bool = False) ->
     }
 )
 def lab_ssh(_c: Context, inventory: str | None = None, machine: str = "dom0", command: str | None = None) -> None:
-    """Open a shell on a machine of the lab, or run a command there."""
+    """Open a shell on a machine of a lab that is up, or run a command there."""
     from lab import lifecycle
 
-    arguments = lifecycle.ssh_arguments(_inventory(inventory), machine)
-    raise Exit(code=subprocess.run([*arguments, *([command] if command else [])], check=False).returncode)
+    configs = [row["ssh_config"] for row in lifecycle.status(_inventory(inventory)) if row["ssh_config"]]
+    if not configs:
+        raise UsageError("no host of this lab is up", remedy="./inv lab.up")
+    words = ["ssh", "-F", configs[0], machine, *([command] if command else [])]
+    raise Exit(code=subprocess.run(words, check=False).returncode)
 
 
 @task(help={"inventory": INVENTORY_HELP})
@@ -266,7 +279,8 @@ def lab_down(_c: Context, inventory: str | None = None) -> None:
     """Stop the lab's emulated hosts. Their snapshots stay."""
     from lab import lifecycle
 
-    lifecycle.down(_inventory(inventory), progress=Reporter().say)
+    stopped = lifecycle.down(_inventory(inventory))
+    Reporter().say(f"stopped: {', '.join(stopped)}" if stopped else "nothing was running")
 
 
 @task(help={"inventory": INVENTORY_HELP})
@@ -274,7 +288,7 @@ def lab_destroy(_c: Context, inventory: str | None = None) -> None:
     """Stop the lab's emulated hosts and remove their disks and snapshots."""
     from lab import lifecycle
 
-    lifecycle.destroy(_inventory(inventory), progress=Reporter().say)
+    Reporter().say(f"removed: {', '.join(lifecycle.destroy(_inventory(inventory))) or 'nothing'}")
 
 
 # --- workloads, experiments, campaigns, results --------------------------------------------------------------------------------

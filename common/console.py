@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from common.units import format_duration
+
+TIMELINE = "OVERCOMMIT_TIMELINE"
+"""Environment variable: a file to which every line is appended as JSON with its time, for benchmarks/stages.py."""
 
 
 class Reporter:
@@ -19,11 +24,15 @@ class Reporter:
         from rich.console import Console
 
         self._console = Console(stderr=False, highlight=False, soft_wrap=True)
+        self._timeline = os.environ.get(TIMELINE)
         self._status: Any = None
         self._began = time.monotonic()
 
     def say(self, text: str, left: float | None = None) -> None:
         """A line that stays."""
+        if self._timeline:
+            with Path(self._timeline).open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps({"seconds": time.monotonic() - self._began, "text": text}) + "\n")
         self._console.print(f"{self._clock()} {text}{_left(left)}", markup=False)
 
     def step(self, text: str, left: float | None = None) -> None:
