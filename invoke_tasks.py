@@ -105,8 +105,9 @@ def test(_c: Context, unit: bool = False, select: str | None = None) -> None:
 def _setup(report: Reporter) -> None:
     from lab import doctor
 
-    for line in doctor.install_missing():
-        report.say(line)
+    if doctor.missing():
+        report.say("packages: installing what is missing")
+        report.say(f"packages: installed {', '.join(doctor.install_missing(report.step))}")
 
 
 def _build(report: Reporter, names: list[str] | None) -> dict[str, Any]:
@@ -181,10 +182,10 @@ def doctor(_c: Context, json: bool = False) -> None:
     if json:
         report.json([vars(finding) for finding in findings])
     else:
-        report.table(
-            ("check", "state", "found", "what to do"),
-            [(each.check, each.state, each.found, each.remedy) for each in findings],
-        )
+        for each in findings:
+            report.plain(f"{each.state:<8}{each.check}: {each.found}")
+            if each.remedy:
+                report.plain(f"{'':<8}    do: {each.remedy}")
     if any(each.state == "missing" for each in findings):
         raise Exit(code=3)
 

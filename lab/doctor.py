@@ -1,0 +1,184 @@
+"""What this machine can do, what is missing, and what to do about it; and the installation of missing system packages.
+
+The programs and their packages are those of playbooks/roles/controller_packages, which installs them on Debian and Ubuntu.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import MissingError, UserError
+from lab import accel, paths, sources
+
+PACKAGES = paths.PLAYBOOKS / "roles" / "controller_packages" / "defaults" / "main.yml"
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+CACHE_MIB = 14 * 1024
+"""Space of the cache: a full build with its leftovers, and an emulated host with its snapshots."""
+
+RESULTS_MIB = 512
+MEMORY_MIB = 4 * 1024
+"""Memory of the demo's emulated host with QEMU's own, beside a browser."""
+
+State = Literal["ok", "note", "missing"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at. state `missing`: the demo cannot run; `note`: it can, but not as well as it might."""
+
+    check: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+def needed() -> dict[str, str]:
+    """Program -> its package on Debian."""
+    import yaml
+
+    declared: dict[str, Any] = yaml.safe_load(PACKAGES.read_text())
+    return {each["program"]: each["package"] for each in declared["controller_packages_needed"]}
+
+
+def missing() -> dict[str, str]:
+    """What of needed() this machine lacks, and Debian's keys if they are not there."""
+    search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    lacking = {program: package for program, package in needed().items() if shutil.which(program, path=search) is None}
+    if not KEYRING.exists():
+        lacking[str(KEYRING)] = "debian-archive-keyring"
+    return lacking
+
+
+def install_missing(progress: Callable[[str], None] | None = None) -> list[str]:
+    """Install what is missing with the machine's package manager; the packages' names. MissingError when that is not possible here."""
+    lacking = missing()
+    if not lacking:
+        return []
+    packages = sorted(set(lacking.values()))
+    root = os.geteuid() == 0
+    by_hand = f"Install the packages {', '.join(packages)} (Debian's names)"
+    if shutil.which("apt-get") is None:
+        raise MissingError(
+            f"programs are missing: {', '.join(lacking)}", remedy=f"{by_hand} with this system's package manager."
+        )
+    if not root and shutil.which("sudo") is None:
+        raise MissingError(f"programs are missing: {', '.join(lacking)}", remedy=f"{by_hand} as root.")
+
+    from lab import ansible
+
+    ansible.run(
+        "controller.yml", extravars={"controller_become": not root}, progress=progress, timeout=1800, error=MissingError
+    )
+    if still := missing():
+        raise MissingError(f"programs are missing after the installation: {', '.join(still)}", remedy=f"{by_hand}.")
+    return packages
+
+
+def examine() -> list[Finding]:
+    """Every check, in the order in which a user would mend things. Changes nothing but a remembered choice of accelerator."""
+    found: list[Finding] = []
+    for check in (_system, _programs, _privileges, _memory, _space, _accelerator, _mirror):
+        try:
+            found.extend(check())
+        except UserError as error:
+            found.append(Finding(check.__name__.strip("_"), "missing", error.what, error.remedy))
+    return found
+
+
+def _system() -> Iterator[Finding]:
+    try:
+        release = platform.freedesktop_os_release()
+    except OSError:
+        release = {}
+    name = release.get("PRETTY_NAME", platform.system())
+    like = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
+    if platform.machine() != "x86_64":
+        yield Finding(
+            "processor", "missing", platform.machine(), "Xen's PV guests and the images are x86-64: use such a machine."
+        )
+    state: State = "ok" if "debian" in like else "note"
+    yield Finding(
+        "system",
+        state,
+        name,
+        "" if state == "ok" else "Packages are installed on Debian and Ubuntu only; here, by hand.",
+    )
+    yield Finding("processors", "ok", str(os.cpu_count()))
+
+
+def _programs() -> Iterator[Finding]:
+    lacking = missing()
+    if lacking:
+        packages = ", ".join(sorted(set(lacking.values())))
+        yield Finding("programs", "missing", f"without {', '.join(lacking)}", f"./inv setup, or install {packages}")
+    else:
+        yield Finding("programs", "ok", f"all {len(needed())}")
+
+
+def _privileges() -> Iterator[Finding]:
+    if os.geteuid() == 0:
+        yield Finding("privileges", "ok", "root")
+    elif shutil.which("sudo"):
+        yield Finding("privileges", "ok", "sudo, which may ask for a password")
+    else:
+        yield Finding(
+            "privileges", "missing", "neither root nor sudo", "Images are built as root: become root, or install sudo."
+        )
+
+
+def _memory() -> Iterator[Finding]:
+    lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    available = int(lines["MemAvailable"].split()[0]) // 1024
+    enough = available >= MEMORY_MIB
+    yield Finding(
+        "memory",
+        "ok" if enough else "note",
+        f"{available} MiB available",
+        "" if enough else f"The demo wants {MEMORY_MIB} MiB.",
+    )
+
+
+def _space() -> Iterator[Finding]:
+    for name, folder, wanted in (("cache", paths.cache(), CACHE_MIB), ("results", paths.REPO, RESULTS_MIB)):
+        free = shutil.disk_usage(folder).free // 2**20
+        used = (
+            sum(each.stat().st_size for each in paths.artifacts().rglob("*") if each.is_file()) >> 20
+            if name == "cache"
+            else 0
+        )
+        enough = free + used >= wanted
+        remedy = "Free space" + (", or set OVERCOMMIT_CACHE to a folder on a larger disk." if name == "cache" else ".")
+        yield Finding(
+            f"space for {name}",
+            "ok" if enough else "missing",
+            f"{free} MiB free at {folder}",
+            "" if enough else f"{wanted} MiB are needed. {remedy}",
+        )
+
+
+def _accelerator() -> Iterator[Finding]:
+    if shutil.which(accel.QEMU) is None:
+        return
+    choice = accel.choose()
+    works = choice.accelerator == "kvm"
+    remedy = (
+        ""
+        if works
+        else "Software emulation works, about 16 times slower; for KVM, run on hardware that lends it to this user."
+    )
+    yield Finding("accelerator", "ok" if works else "note", f"{choice.accelerator}: {choice.why}", remedy)
+
+
+def _mirror() -> Iterator[Finding]:
+    from lab import build
+
+    variables = build.read_variables()
+    sources.mirror(variables.debian_mirror or None, variables.security_mirror or None)
+    yield Finding("Debian mirror", "ok", "configured" if variables.debian_mirror else "from apt's configuration")
