@@ -37,7 +37,7 @@ static int __init cf_check tmem_init(void)
         return 0;
 
     /* Some room for allocations of several pages, which tmem can't serve. */
-    tmem_reserve_pages = min(avail_domheap_pages() / 128,
+    tmem_reserve_pages = min(avail_domheap_pages() / 256,
                              64UL << (20 - PAGE_SHIFT));
     printk("tmem: on; leaves %lu pages of the heap free\n", tmem_reserve_pages);
 

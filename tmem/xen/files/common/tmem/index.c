@@ -27,9 +27,9 @@ struct slab {
     uint16_t used;
 };
 
-static void *index_page_alloc(void)
+static void *index_page_alloc(unsigned int memflags)
 {
-    void *page = alloc_xenheap_pages(0, MEMF_tmem);
+    void *page = alloc_xenheap_pages(0, memflags);
 
     if ( page )
         clear_page(page);
@@ -37,7 +37,7 @@ static void *index_page_alloc(void)
     return page;
 }
 
-bool tmem_index_reserve(struct tmem_client *c)
+static bool reserve(struct tmem_client *c, unsigned int memflags)
 {
     void *page;
 
@@ -52,13 +52,13 @@ bool tmem_index_reserve(struct tmem_client *c)
         if ( enough )
             return true;
 
-        page = index_page_alloc();
+        page = index_page_alloc(memflags);
         if ( !page )
         {
             /* Someone else's ephemeral page makes room for a record, too. */
             if ( !tmem_flush(NULL, TMEM_REFILL) )
                 return false;
-            page = index_page_alloc();
+            page = index_page_alloc(memflags);
             if ( !page )
                 return false;
         }
@@ -75,6 +75,11 @@ bool tmem_index_reserve(struct tmem_client *c)
         if ( page )
             free_xenheap_page(page);
     }
+}
+
+bool tmem_index_reserve(struct tmem_client *c)
+{
+    return reserve(c, MEMF_tmem);
 }
 
 static void *take_spare(struct tmem_client *c)
@@ -332,9 +337,13 @@ int tmem_index_init(struct tmem_client *c)
     INIT_LIST_HEAD(&c->slabs);
     c->seed = ((uint64_t)get_random() << 32) | get_random();
 
-    /* Nobody else knows this client yet. */
-    if ( !tmem_index_reserve(c) || !table_init(c, &c->objects) ||
-         !tmem_index_reserve(c) || !table_init(c, &c->pages) )
+    /*
+     * Nobody else knows this client yet. Its few pages may come from what is
+     * left free for others: a guest asks for its pools before it has given
+     * up any memory, and asks only once.
+     */
+    if ( !reserve(c, 0) || !table_init(c, &c->objects) ||
+         !reserve(c, 0) || !table_init(c, &c->pages) )
         return -ENOMEM;
 
     return 0;
