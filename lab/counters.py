@@ -1,4 +1,4 @@
-"""Counters: what the samplers print, as Samples with names and units. Nothing here talks to a machine.
+"""Counters: what the agents print, as Samples with names and units. Nothing here talks to a machine.
 
 Sources: "hypervisor", "dom0", and each guest by its name. A counter that could not be read is a Sample with value None, so that it is seen to be
 missing. Where tmem answers and does not know a guest, the guest has used none of it: those counters are 0, because that is what they are.
@@ -7,9 +7,7 @@ missing. Where tmem answers and does not know a guest, the guest has used none o
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from common.errors import LabError
@@ -65,7 +63,7 @@ _VBD = {
     "wr_sect": ("sectors_written", "sectors"),
 }
 
-VMSTAT = [
+_VMSTAT = (
     "pgfault",
     "pgmajfault",
     "pgpgin",
@@ -76,19 +74,14 @@ VMSTAT = [
     "pgscan_direct",
     "pgsteal_kswapd",
     "pgsteal_direct",
-    "pgalloc_normal",
-    "pgalloc_dma32",
-    "pgfree",
     "workingset_refault_file",
     "workingset_refault_anon",
     "allocstall_normal",
     "oom_kill",
     "balloon_inflate",
     "balloon_deflate",
-]
-"""Lines of /proc/vmstat that become counters, where the kernel has them."""
-
-MEMINFO = [
+)
+_MEMINFO = (
     "MemTotal",
     "MemFree",
     "MemAvailable",
@@ -107,38 +100,22 @@ MEMINFO = [
     "SwapFree",
     "CommitLimit",
     "Committed_AS",
-]
+)
+GUEST_COUNTERS: Mapping[str, str] = {
+    **{f"vmstat.{name}": "count" for name in _VMSTAT},
+    **{f"meminfo.{name}": "KiB" for name in _MEMINFO},
+    **{f"psi.{resource}.{extent}": "us" for resource in ("memory", "io") for extent in ("some", "full")},
+    "psi.cpu.some": "us",
+    **{f"cleancache.{name}": "count" for name in ("succ_gets", "failed_gets", "puts", "invalidates")},
+    **{f"frontswap.{name}": "count" for name in ("loads", "succ_stores", "failed_stores", "invalidates")},
+}
+"""What lab/remote/guest.pl reads, with units: lines of /proc/vmstat and /proc/meminfo, totals of /proc/pressure, files of debugfs."""
 
 _XVDA = 202 << 8
-_SADF_GAUGES = {
-    "memfree": "MemFree",
-    "avail": "MemAvailable",
-    "buffers": "Buffers",
-    "cached": "Cached",
-    "commit": "Committed_AS",
-    "dirty": "Dirty",
-    "swpfree": "SwapFree",
-    "swpcad": "SwapCached",
-    "anonpg": "AnonPages",
-    "slab": "Slab",
-}
-"""Names of sysstat's memory figures (KiB) and of the same in /proc/meminfo."""
-
-GUEST_SCRIPT = r"""
-date +%s.%N
-for file in /proc/vmstat /proc/meminfo /proc/pressure/memory /proc/pressure/io /proc/pressure/cpu; do
-    [ -r $file ] && { echo "== $file"; cat $file; }
-done
-for folder in cleancache frontswap; do
-    for file in /sys/kernel/debug/$folder/*; do [ -r $file ] && echo "== $folder $(basename $file) $(cat $file)"; done
-done
-true
-"""
-"""Sh for a guest: one reading of everything, in the format that parse_guest() reads."""
 
 
 def parse_reading(reading: Mapping[str, Any], guests: Iterable[str]) -> list[Sample]:
-    """Samples of one reading of lab/remote/sampler.py. `guests` are those that there should be: one that is missing has None."""
+    """Samples of one reading of lab/remote/dom0.py. `guests` are those that there should be: one that is missing has None."""
     time = float(reading["time"])
     found = [Sample(time, HYPERVISOR, "free_memory", "pages", reading["free"])]
     domains = {domain["name"]: domain for domain in reading["domains"]}
@@ -203,91 +180,50 @@ def _tmem_client(time: float, source: str, client: Mapping[str, Any] | None) -> 
             yield Sample(time, source, f"tmem.{kind}.{name}", unit, value)
 
 
-def parse_guest(source: str, text: str) -> list[Sample]:
-    """Samples of what GUEST_SCRIPT printed. LabError when it printed something else."""
-    head, *sections = re.split(r"^== ", text, flags=re.MULTILINE)
-    try:
-        time = float(head)
-    except ValueError:
-        raise LabError("a guest's counters cannot be read", where=source, why=text[:200]) from None
-    files = {title: body for title, _, body in (section.partition("\n") for section in sections)}
-    vmstat = _pairs(files.get("/proc/vmstat", ""))
-    meminfo = _pairs(files.get("/proc/meminfo", "").replace(":", ""))
-    found = [Sample(time, source, f"vmstat.{name}", "count", vmstat.get(name)) for name in VMSTAT]
-    found += [Sample(time, source, f"meminfo.{name}", "KiB", meminfo.get(name)) for name in MEMINFO]
-    for resource in ("memory", "io", "cpu"):
-        totals = dict(
-            re.findall(r"^(some|full) .*total=(\d+)", files.get(f"/proc/pressure/{resource}", ""), re.MULTILINE)
-        )
-        for extent in ("some", "full") if resource != "cpu" else ("some",):
-            value = int(totals[extent]) if extent in totals else None
-            found.append(Sample(time, source, f"psi.{resource}.{extent}", "us", value))
-    debug = dict(re.findall(r"^((?:cleancache|frontswap) \w+) (\d+)$", "\n".join(files), re.MULTILINE))
-    for counter in _DEBUG:
-        value = int(debug[counter]) if counter in debug else None
-        found.append(Sample(time, source, counter.replace(" ", "."), "count", value))
-    return found
-
-
-_DEBUG = [f"cleancache {name}" for name in ("succ_gets", "failed_gets", "puts", "invalidates")]
-_DEBUG += [f"frontswap {name}" for name in ("loads", "succ_stores", "failed_stores", "invalidates")]
-
-
-def _pairs(text: str) -> dict[str, int]:
-    return {name: int(value) for name, value in re.findall(r"^(\S+)\s+(\d+)", text, re.MULTILINE)}
-
-
-def parse_samples(lines: Iterable[str], guests: Iterable[str]) -> tuple[list[Sample], dict[str, float] | None]:
-    """Samples of all readings of a sampler's file, and its cost line (None when it was killed before it wrote one).
-
-    A line that was cut short by a kill is left out.
-    """
+def parse_host(lines: Iterable[str], guests: Iterable[str]) -> tuple[list[Sample], float | None]:
+    """Samples of the readings of lab/remote/dom0.py, and the fraction of a CPU that they cost (None where it does not say)."""
     names = list(guests)
     found: list[Sample] = []
     cost = None
     for line in lines:
-        if not line.strip():
-            continue
-        try:
-            data = json.loads(line)
-        except ValueError:
-            continue
+        data = _json(line)
         if "cost" in data:
-            cost = {key: float(value) for key, value in data["cost"].items()}
+            cost = _share(data["cost"]["cpu_seconds"], data["cost"]["wall_seconds"])
         else:
             found += parse_reading(data, names)
     return found, cost
 
 
-def parse_sadf(source: str, text: str) -> list[Sample]:
-    """Samples of `sadf -j FILE -- -r ALL -S -B -W -u`: gauges by /proc/meminfo's names, and rates per second of paging and swapping.
-
-    LabError when it is no such document.
-    """
+def _json(line: str) -> dict[str, Any]:
     try:
-        host = json.loads(text)["sysstat"]["hosts"][0]
-        entries = host["statistics"]
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise LabError(
-            "sysstat's samples of a guest cannot be read", where=source, why=f"{error}: {text[:200]}"
-        ) from error
+        data = json.loads(line)
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise LabError("a reading of dom0's agent cannot be understood", where="dom0", why=line[:200])
+    return data
+
+
+def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float | None]:
+    """Samples of the readings of lab/remote/guest.pl, and the fraction of a CPU that they cost (None where it does not say).
+
+    Every counter of GUEST_COUNTERS is there in every reading; one that the guest's kernel does not have is None.
+    """
     found: list[Sample] = []
-    for entry in entries:
-        stamp = entry.get("timestamp")
-        if stamp is None:
-            continue
-        time = datetime.fromisoformat(f"{stamp['date']}T{stamp['time']}").replace(tzinfo=UTC).timestamp()
-        memory: Mapping[str, float] = entry.get("memory") or {}
-        for theirs, ours in _SADF_GAUGES.items():
-            if theirs in memory:
-                found.append(Sample(time, source, f"meminfo.{ours}", "KiB", memory[theirs]))
-        for group in ("paging", "swap-pages"):
-            for name, value in (entry.get(group) or {}).items():
-                if name.replace("-", "").replace("_", "").isalnum():
-                    found.append(Sample(time, source, f"rate.{name}", "1/s", value))
-        for cpu in entry.get("cpu-load") or []:
-            if cpu.get("cpu") == "all":
-                found += [
-                    Sample(time, source, f"cpu.{name}", "%", value) for name, value in cpu.items() if name != "cpu"
-                ]
-    return found
+    cost = None
+    for line in lines:
+        words = line.split()
+        try:
+            if words[0] == "cost":
+                cost = _share(float(words[1]), float(words[2]))
+                continue
+            time = float(words[0])
+            values = {name: int(value) for name, _, value in (word.partition("=") for word in words[1:])}
+        except (ValueError, IndexError):
+            raise LabError("a reading of a guest's agent cannot be understood", where=source, why=line[:200]) from None
+        found += [Sample(time, source, name, unit, values.get(name)) for name, unit in GUEST_COUNTERS.items()]
+    return found, cost
+
+
+def _share(cpu_seconds: float, wall_seconds: float) -> float | None:
+    return cpu_seconds / wall_seconds if wall_seconds > 0 else None

@@ -129,7 +129,7 @@ class EmulatedHost(XenHost):
         left = clocks.synchronise(self.connections, guests.names(count))
         self.connections.run_all(dict.fromkeys([DOM0, *guests.names(count)], "sync"), timeout=120)
         log_lines = self._log_lines_of(count)
-        self.connections.drop()
+        self.disconnect()
         time.sleep(SETTLE_SECONDS)
         self.emulator.require_running()
         took = drives.save(
@@ -169,7 +169,7 @@ class EmulatedHost(XenHost):
                 remedy="The figures XEN_* in lab/emulated.py no longer fit this Xen: measure them again.",
             )
         self.run(DOM0, "sync")
-        self.connections.drop()
+        self.disconnect()
         time.sleep(1.0)
         took = drives.save(
             self.emulator, BOOTED, {"free_mib": free, "boot_seconds": round(booted, 1), "made_at": time.time()}
@@ -218,7 +218,7 @@ class EmulatedHost(XenHost):
         process = self.emulator.start(drives.spec, drives.folder, self.settings.ssh_port, snapshot)
         if snapshot is not None:
             self.emulator.resume()
-        self.connections.drop()
+        self.disconnect()
         self.connections.configure(self._endpoints(process.port, drives.spec.guests))
 
     def _endpoints(self, port: int, count: int) -> list[Endpoint]:
@@ -255,7 +255,7 @@ class EmulatedHost(XenHost):
 
     def stop(self) -> None:
         """End QEMU and every connection. Drives and snapshots stay."""
-        self.connections.drop()
+        self.disconnect()
         self.emulator.stop()
         self._guests = {}
 

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from common.errors import LabError
 from lab import guests as recipes
 from lab import observe, policies, provenance
+from lab.agents import Agents
 from lab.api import GuestSizing, HostSizing, Policy, Sample
 from lab.machines import DOM0, Connections, UnreachableError
 
@@ -39,6 +40,7 @@ class XenHost(ABC):
     def __init__(self, name: str, connections: Connections) -> None:
         self.name = name
         self.connections = connections
+        self.agents = Agents(connections)
         self._guests: dict[str, XenGuest] = {}
         self._sizing: tuple[HostSizing, GuestSizing] | None = None
         self._policy: Policy | None = None
@@ -91,13 +93,13 @@ class XenHost(ABC):
     def read_counters(self) -> list[Sample]:
         """One reading of everything."""
         try:
-            return observe.read_once(self.connections, list(self._guests))
+            return observe.read_once(self.agents, list(self._guests))
         except UnreachableError as error:
             raise self._explained(error) from error
 
     def observe(self, interval_s: float) -> observe.HostObservation:
         """An observation that samples every interval_s seconds once started."""
-        return observe.HostObservation(self.connections, list(self._guests), interval_s)
+        return observe.HostObservation(self.agents, list(self._guests), interval_s)
 
     def kernel_log(self) -> dict[str, str]:
         """Source -> kernel messages since the last reset."""
@@ -116,6 +118,11 @@ class XenHost(ABC):
         return found
 
     # --- for the kinds of hosts --------------------------------------------------------------------------------------------------
+
+    def disconnect(self) -> None:
+        """End every session with the host's machines."""
+        self.agents.close()
+        self.connections.drop()
 
     def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
         """Run sh on a machine, with an error that says what became of the host when it cannot be reached."""

@@ -89,7 +89,7 @@ def _close(host: XenHost) -> None:
     if isinstance(host, EmulatedHost) and not _up_marker(host.folder).exists():
         host.stop()
     else:
-        host.connections.drop()
+        host.disconnect()
 
 
 def up(

@@ -47,7 +47,7 @@ class PhysicalHost(XenHost):
                 f"{guests.count} guests need as many pairs of disks, and {self.name} has {len(self.settings.guest_disks)}",
                 where=f"lab_guest_disks of {self.name} in the inventory",
             )
-        self.connections.drop()
+        self.disconnect()
         self.connections.configure(self._endpoints(guests.count))
         self.connections.wait(DOM0, 60)
         self._check(host)

@@ -1,14 +1,13 @@
-#!/usr/bin/env python3
-"""Reads Xen's, dom0's and the guests' counters in dom0 and prints one JSON line per reading. Runs in dom0, as root.
+"""The agent in dom0: reads Xen's, dom0's and the guests' counters. Started through SSH; obeys lines on its standard input, ends with it.
 
-    sampler.py once                     one reading
-    sampler.py INTERVAL FILE            a reading every INTERVAL seconds appended to FILE until SIGTERM; the last line is the cost
+    once              one reading now
+    start INTERVAL    a reading at once and every INTERVAL seconds, kept in memory
+    stop              the readings since start, then the cost
 
-It stays resident and starts one small process per reading (tmemctl), because starting Python costs an emulated CPU a second.
-
-A reading: {"time": epoch seconds, "free": pages, "domains": [{"id", "name", "cpu_ns", "pages"}], "vbd": {domid: {device number: {file: count}}},
-"tmem": what `tmemctl list -l --json` prints, or null, and then "tmem_error" says why}. Sources: Xen's physinfo and domain info through libxenstat;
-/sys/bus/xen-backend for disks. The cost: {"cost": {"cpu_seconds", "wall_seconds", "readings"}}, this process and its children.
+Every answer ends with a line `== end`. A reading is one line of JSON: {"time": epoch seconds, "free": pages, "domains": [{"id", "name", "cpu_ns",
+"pages"}], "vbd": {domid: {device number: {file: count}}}, "tmem": what `tmemctl list -l --json` prints, or null, and then "tmem_error" says why}. Sources:
+Xen's physinfo and domain list through libxenstat, and /sys/bus/xen-backend for disks. The cost is {"cost": {"cpu_seconds", "wall_seconds", "readings"}}
+of this process and its children. It is resident because starting Python takes an emulated CPU seconds.
 """
 
 # ruff: noqa: PTH119, PTH123, PTH207
@@ -16,17 +15,15 @@ A reading: {"time": epoch seconds, "free": pages, "domains": [{"id", "name", "cp
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
 import glob
 import json
 import os
-import signal
+import select
 import subprocess
-import sys
 import time
 
 PAGE = 4096
-STATISTICS = ("rd_req", "wr_req", "rd_sect", "wr_sect", "f_req", "oo_req")
+STATISTICS = ("rd_req", "wr_req", "rd_sect", "wr_sect")
 
 
 class Xenstat:
@@ -86,16 +83,16 @@ class Xenstat:
 def read_vbds() -> dict[str, dict[str, dict[str, int]]]:
     """Domain id -> device number -> statistics of its back end."""
     found: dict[str, dict[str, dict[str, int]]] = {}
-    for folder in glob.glob("/sys/bus/xen-backend/devices/vbd-*"):
-        _, domain, device = os.path.basename(folder).split("-")
+    for device in glob.glob("/sys/bus/xen-backend/devices/vbd-*"):
+        _, domain, number = os.path.basename(device).split("-")
         values = {}
         for name in STATISTICS:
             try:
-                with open(f"{folder}/statistics/{name}") as stream:
+                with open(f"{device}/statistics/{name}") as stream:
                     values[name] = int(stream.read())
             except (OSError, ValueError):
                 continue
-        found.setdefault(domain, {})[device] = values
+        found.setdefault(domain, {})[number] = values
     return found
 
 
@@ -103,7 +100,12 @@ def read_tmem() -> tuple[object, str]:
     """What tmemctl prints, and "" - or None and why there is nothing."""
     try:
         done = subprocess.run(
-            ["tmemctl", "list", "-l", "--json"], capture_output=True, timeout=30, check=False, stdin=subprocess.DEVNULL
+            ["tmemctl", "list", "-l", "--json"],
+            capture_output=True,
+            timeout=30,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            close_fds=False,  # lets Python start it by vfork
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return None, str(error)
@@ -115,13 +117,13 @@ def read_tmem() -> tuple[object, str]:
         return None, f"tmemctl printed no JSON: {error}"
 
 
-def reading(xenstat: Xenstat) -> dict[str, object]:
+def reading(xenstat: Xenstat) -> str:
     tmem, why = read_tmem()
     free, domains = xenstat.read()
     made: dict[str, object] = {"time": time.time(), "free": free, "domains": domains, "vbd": read_vbds(), "tmem": tmem}
     if why:
         made["tmem_error"] = why
-    return made
+    return json.dumps(made, separators=(",", ":"))
 
 
 def cpu_seconds() -> float:
@@ -129,39 +131,63 @@ def cpu_seconds() -> float:
     return times.user + times.system + times.children_user + times.children_system
 
 
-def stop(_number: int, _frame: object) -> None:
-    raise SystemExit(0)
+def answer(*lines: str) -> None:
+    os.write(1, "".join(f"{line}\n" for line in (*lines, "== end")).encode())
 
 
-def sample(interval: float, path: str) -> None:
-    """Read until SIGTERM. Readings keep to the beat: a late one does not shift those after it."""
-    signal.signal(signal.SIGTERM, stop)
+class Sampling:
+    """Readings on a beat: a late one does not shift those after it."""
+
+    def __init__(self, xenstat: Xenstat, interval: float) -> None:
+        self.xenstat = xenstat
+        self.interval = interval
+        self.spent = cpu_seconds()
+        self.began = time.monotonic()
+        self.lines: list[str] = []
+        self.sample()
+
+    def sample(self) -> None:
+        self.lines.append(reading(self.xenstat))
+        self.due = max(self.due_after(), time.monotonic())
+
+    def due_after(self) -> float:
+        return self.began + len(self.lines) * self.interval
+
+    def finish(self) -> list[str]:
+        wall = time.monotonic() - self.began
+        cost = {"cpu_seconds": cpu_seconds() - self.spent, "wall_seconds": wall, "readings": len(self.lines)}
+        return [*self.lines, json.dumps({"cost": cost})]
+
+
+def serve() -> None:
+    """Obey until standard input ends."""
     xenstat = Xenstat()
-    spent, began, count = cpu_seconds(), time.monotonic(), 0
-    with open(path, "w") as out:
-        try:
-            while True:
-                json.dump(reading(xenstat), out, separators=(",", ":"))
-                out.write("\n")
-                out.flush()
-                count += 1
-                pause = began + count * interval - time.monotonic()
-                if pause > 0:
-                    time.sleep(pause)
-        finally:
-            wall = time.monotonic() - began
-            cost = {"cpu_seconds": cpu_seconds() - spent, "wall_seconds": wall, "readings": count}
-            out.write("\n" + json.dumps({"cost": cost}) + "\n")
-
-
-def main() -> None:
-    if sys.argv[1:] == ["once"]:
-        print(json.dumps(reading(Xenstat())))
-    elif len(sys.argv) == 3:
-        sample(float(sys.argv[1]), sys.argv[2])
-    else:
-        raise SystemExit(f"usage: {sys.argv[0]} once | INTERVAL FILE")
+    answer("ready")
+    sampling: Sampling | None = None
+    pending = b""
+    while True:
+        wait = max(0.0, sampling.due - time.monotonic()) if sampling else None
+        readable, _, _ = select.select([0], [], [], wait)
+        if not readable:
+            assert sampling is not None
+            sampling.sample()
+            continue
+        chunk = os.read(0, 4096)
+        if not chunk:
+            return
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            word, _, rest = line.decode().partition(" ")
+            if word == "once":
+                answer(reading(xenstat))
+            elif word == "start":
+                sampling = Sampling(xenstat, float(rest))
+                answer("started")
+            elif word == "stop":
+                found = sampling.finish() if sampling else []
+                sampling = None
+                answer(*found)
 
 
 if __name__ == "__main__":
-    main()
+    serve()

@@ -1,0 +1,92 @@
+# The agent in a guest: reads the kernel's counters. Started through SSH; obeys lines on its standard input, ends with it.
+#
+#     once              one reading now
+#     start INTERVAL    a reading at once and every INTERVAL seconds, kept in memory
+#     stop              the readings since start, then the cost
+#
+# Every answer ends with a line `== end`. A reading is one line: epoch seconds, then NAME=VALUE for each counter that this kernel has; names are
+# group.counter. The cost is a line `cost CPU_SECONDS WALL_SECONDS READINGS` of this process. Perl, because it is in every Debian, reads a dozen
+# small files in milliseconds of an emulated CPU, and needs few megabytes; a shell would start a process for each.
+use strict;
+use warnings;
+
+my %vmstat = map { $_ => 1 } qw(
+    pgfault pgmajfault pgpgin pgpgout pswpin pswpout pgscan_kswapd pgscan_direct pgsteal_kswapd pgsteal_direct
+    workingset_refault_file workingset_refault_anon allocstall_normal oom_kill balloon_inflate balloon_deflate);
+my %meminfo = map { $_ => 1 } qw(
+    MemTotal MemFree MemAvailable Buffers Cached SwapCached Active Inactive Dirty Writeback AnonPages Mapped Shmem Slab
+    SwapTotal SwapFree CommitLimit Committed_AS);
+my %debug = (
+    cleancache => [qw(succ_gets failed_gets puts invalidates)],
+    frontswap => [qw(loads succ_stores failed_stores invalidates)],
+);
+
+sub content {
+    open(my $file, '<', $_[0]) or return '';
+    sysread($file, my $text, 65536) or return '';
+    return $text;
+}
+
+# Of x86-64: clock_gettime is system call 228; clock 0 is real time, 1 monotonic time.
+sub clock {
+    my $spec = pack('q2', 0, 0);
+    syscall(228, $_[0], $spec);
+    my ($seconds, $nanoseconds) = unpack('q2', $spec);
+    return $seconds + $nanoseconds / 1e9;
+}
+
+sub reading {
+    my $line = sprintf('%.6f', clock(0));
+    for (split /\n/, content('/proc/vmstat')) {
+        my ($name, $value) = split / /;
+        $line .= " vmstat.$name=$value" if $vmstat{$name};
+    }
+    for (split /\n/, content('/proc/meminfo')) {
+        my ($name, $value) = /^(\w+):\s+(\d+)/ or next;
+        $line .= " meminfo.$name=$value" if $meminfo{$name};
+    }
+    for my $resource (qw(memory io cpu)) {
+        my $text = content("/proc/pressure/$resource");
+        while ($text =~ /^(some|full) .*total=(\d+)/mg) { $line .= " psi.$resource.$1=$2" }
+    }
+    for my $folder (qw(cleancache frontswap)) {
+        for my $name (@{ $debug{$folder} }) {
+            $line .= " $folder.$name=$1" if content("/sys/kernel/debug/$folder/$name") =~ /^(\d+)/;
+        }
+    }
+    return "$line\n";
+}
+
+sub answer { syswrite(STDOUT, join('', @_) . "== end\n") }
+
+sub cpu { my ($user, $system) = times; return $user + $system }
+
+my ($sampling, $interval, $began, $spent, @lines) = (0);
+
+sub sample { push @lines, reading() }
+
+answer("ready\n");
+my $pending = '';
+while (1) {
+    my ($wait, $set) = (undef, '');
+    vec($set, 0, 1) = 1;
+    if ($sampling) {
+        $wait = $began + @lines * $interval - clock(1);
+        $wait = 0 if $wait < 0;
+    }
+    if (!select($set, undef, undef, $wait)) { sample(); next }
+    sysread(STDIN, my $chunk, 4096) or last;
+    $pending .= $chunk;
+    while ($pending =~ s/^(.*)\n//) {
+        my ($word, $rest) = split / /, $1;
+        if ($word eq 'once') { answer(reading()) }
+        elsif ($word eq 'start') {
+            ($sampling, $interval, $began, $spent, @lines) = (1, $rest, clock(1), cpu());
+            sample();
+            answer("started\n");
+        } elsif ($word eq 'stop') {
+            answer(@lines, sprintf("cost %.2f %.3f %d\n", $sampling ? cpu() - $spent : 0, $sampling ? clock(1) - $began : 0, scalar @lines));
+            ($sampling, @lines) = (0);
+        }
+    }
+}
