@@ -156,8 +156,8 @@ static void shrink_tick(bool restart)
 	last_pages = pages;
 	if (!pages || rested < READ_ONCE(frontswap_inertia))
 		return;
-	/* Bringing back more than there is room for would push other pages out. */
-	if (si_mem_available() <= (long)excess)
+	/* Without room to spare, what comes back would push other pages out. */
+	if (si_mem_available() <= (long)(excess + MB_TO_PAGES(READ_ONCE(selfballoon_reserved_mb))))
 		return;
 	tmem_frontswap_shrink(pages - excess);
 	/* The fall that this made is no reason to wait again. */
