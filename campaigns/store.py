@@ -215,14 +215,14 @@ def get(results: Path, campaign: str) -> CampaignStore:
 
 def publish(source: Path, target: Path) -> None:
     """Rename a synced directory to a name that must be free, durably. ResultsError when it is not: results are never overwritten."""
-    if target.exists():  # rename(2) alone would replace an empty directory
-        raise ResultsError(f"{target.name!r} is already there, and results are never overwritten", where=str(target))
     try:
-        source.rename(target)
+        source.rename(target)  # an empty directory is no result, and rename(2) replaces it
     except OSError as error:
-        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
             raise ResultsError(
-                f"{target.name!r} is already there, and results are never overwritten", where=str(target)
+                f"{target.name!r} is already there, and results are never overwritten",
+                where=str(target),
+                remedy="move it away, or choose another name (--campaign NAME)",
             ) from None
         raise
     _sync(target.parent)

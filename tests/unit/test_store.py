@@ -107,10 +107,11 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
     store.create(tmp_path, CAMPAIGN)
     with pytest.raises(ResultsError, match="never overwritten"):
         store.create(tmp_path, CAMPAIGN)
-    (tmp_path / "old").mkdir()
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ResultsError, match="never overwritten"):
-        store.publish(tmp_path / "old", tmp_path / "empty")
+
+
+def test_an_empty_directory_is_no_result(tmp_path: Path) -> None:
+    (tmp_path / CAMPAIGN.campaign).mkdir()
+    assert store.create(tmp_path, CAMPAIGN).record() == CAMPAIGN
 
 
 def test_a_cell_that_is_run_again_keeps_its_older_record(tmp_path: Path) -> None:
