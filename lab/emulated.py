@@ -96,18 +96,18 @@ class EmulatedHost(XenHost):
             notes = self._load(drives, tag, guests)
         except UnreachableError as error:
             raise self._explained(error) from error
-        self.emulator.throttle(spec, Throttle(self.settings.disk_iops, self.settings.disk_bandwidth))
         self._spec, self._loaded = spec, (drives.folder.name, tag)
-        self._is_reset(host, guests, notes["log_lines"])
+        self._is_reset(host, guests, notes["log_lines"], notes["fixed"])
 
     def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
         # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
         # every other clock of the machine, and Xen would stand still until they have caught up.
         self.stop()
-        if tag in drives.snapshots():
-            self._start(drives, tag)
-        else:
+        if tag not in drives.snapshots():
             self._make(drives, tag, sizing)
+            self.stop()  # the first cell begins like every other
+        self._start(drives, tag)
+        self.emulator.throttle(drives.spec, Throttle(self.settings.disk_iops, self.settings.disk_bandwidth))
         self._check_machines(sizing)
         return drives.snapshots()[tag]
 
@@ -120,28 +120,31 @@ class EmulatedHost(XenHost):
             self._start(drives, BOOTED)
         self.emulator.throttle(drives.spec, Throttle(None, None))
         self._tell(f"starting {sizing.count} guests for a snapshot")
-        count, base = sizing.count, 1
+        count, base, names = sizing.count, 1, guests.names(sizing.count)
         disks = [guests.Disks(device(base + i), device(base + count + i)) for i in range(count)]
         self.run(DOM0, guests.create_script(sizing, disks, native_tsc=True), timeout=300)
         self._guests = {}
-        for name in guests.names(count):
+        for name in names:
             self._wait(name, GUEST_BOOT_SECONDS)
-        left = clocks.synchronise(self.connections, guests.names(count))
-        self.connections.run_all(dict.fromkeys([DOM0, *guests.names(count)], "sync"), timeout=120)
-        log_lines = self._log_lines_of(count)
+        fixed = self._ask_fixed(names)
+        left = clocks.synchronise(self.connections, names)
+        self.connections.run_all(dict.fromkeys([DOM0, *names], "sync"), timeout=120)
+        log_lines = self._count_log_lines(names)
         self.disconnect()
         time.sleep(SETTLE_SECONDS)
         self.emulator.require_running()
         took = drives.save(
             self.emulator,
             tag,
-            {"clock_offsets_s": left, "guests": asdict(sizing), "log_lines": log_lines, "made_at": time.time()},
+            {
+                "clock_offsets_s": left,
+                "fixed": fixed,
+                "guests": asdict(sizing),
+                "log_lines": log_lines,
+                "made_at": time.time(),
+            },
         )
         self._tell(f"snapshot {tag} taken in {took:.1f} s")
-
-    def _log_lines_of(self, count: int) -> dict[str, int]:
-        self._is_reset(HostSizing(0, 0, 0), GuestSizing(count, 0, 0, 0, 0), {})
-        return self._count_log_lines()
 
     def _boot(self, drives: Drives) -> None:
         """Boot Xen and dom0 from nothing, put the files of the guests in place, and take the snapshot `booted`."""

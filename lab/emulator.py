@@ -64,7 +64,7 @@ class Spec:
         """Identifies machines that are alike, to the point that one's snapshot is the other's."""
         fields = {key: value for key, value in asdict(self).items() if key != "images"}
         # tmemctl and the guest kernel are copied into dom0 before the first snapshot, so their keys count as the images' do.
-        fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 1}
+        fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 2}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def xen_options(self) -> str:

@@ -6,7 +6,7 @@ How a host comes to its known state is what they differ in: lab/emulated.py and 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -45,6 +45,7 @@ class XenHost(ABC):
         self._sizing: tuple[HostSizing, GuestSizing] | None = None
         self._policy: Policy | None = None
         self._log_lines: dict[str, int] = {}
+        self._fixed: dict[str, Mapping[str, object]] = {}
 
     @property
     def accelerator(self) -> str | None:
@@ -62,12 +63,23 @@ class XenHost(ABC):
     def reset(self, host: HostSizing, guests: GuestSizing) -> None:
         """Bring the host to its known state: these guests booted, idle, and no policy applied."""
 
-    def _is_reset(self, host: HostSizing, guests: GuestSizing, log_lines: Mapping[str, int]) -> None:
-        """Remember what the known state is. log_lines: source -> lines of its kernel log that belong to the time before."""
+    def _is_reset(
+        self,
+        host: HostSizing,
+        guests: GuestSizing,
+        log_lines: Mapping[str, int],
+        fixed: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        """Remember what the known state is.
+
+        log_lines: source -> lines of its kernel log that belong to the time before. fixed: machine -> what of its provenance cannot change
+        until the next reset.
+        """
         self._sizing = (host, guests)
         self._guests = {name: XenGuest(name, self.connections) for name in recipes.names(guests.count)}
         self._policy = None
         self._log_lines = dict(log_lines)
+        self._fixed = dict(fixed)
 
     def _require_sizing(self) -> tuple[HostSizing, GuestSizing]:
         if self._sizing is None:
@@ -103,7 +115,7 @@ class XenHost(ABC):
 
     def kernel_log(self) -> dict[str, str]:
         """Source -> kernel messages since the last reset."""
-        return self._kernel_logs(self._log_lines)
+        return self._logs_of(list(self._guests), self._log_lines)
 
     def provenance(self) -> dict[str, object]:
         """What the host is and runs. Allow-listed: see lab/provenance.py."""
@@ -111,9 +123,14 @@ class XenHost(ABC):
         if self._sizing is not None:
             found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}
         found["policy"] = asdict(self._policy) if self._policy else None
-        texts = self._all({DOM0: provenance.DOM0_SCRIPT, **dict.fromkeys(self._guests, provenance.GUEST_SCRIPT)})
-        found |= provenance.parse_dom0(texts.pop(DOM0))
-        found["guests"] = {name: provenance.parse_guest(text) for name, text in texts.items()}
+        scripts = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
+        machines = {
+            name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)}
+            for name, text in self._all(scripts).items()
+        }
+        found["xen"] = machines[DOM0].pop("xen", None)
+        found["dom0"] = machines.pop(DOM0)
+        found["guests"] = machines
         found["controller"] = provenance.controller()
         return found
 
@@ -141,17 +158,25 @@ class XenHost(ABC):
         """A better error than `error`, if the host knows one."""
         return error
 
-    def _kernel_logs(self, skip: Mapping[str, int]) -> dict[str, str]:
+    def _logs_of(self, guests: Sequence[str], skip: Mapping[str, int]) -> dict[str, str]:
         """Source -> its kernel log without the first lines that `skip` counts, or whole where it has wrapped since."""
         separator = "== end of a log =="
         both = f"; echo '{separator}'; ".join(_LOG_COMMANDS.values())
-        texts = self._all({DOM0: both, **dict.fromkeys(self._guests, "dmesg")})
+        texts = self._all({DOM0: both, **dict.fromkeys(guests, "dmesg")})
         hypervisor, _, dom0 = texts.pop(DOM0).partition(f"{separator}\n")
         logs = {"hypervisor": hypervisor, DOM0: dom0, **texts}
         return {source: _without(text, skip.get(source, 0)) for source, text in logs.items()}
 
-    def _count_log_lines(self) -> dict[str, int]:
-        return {source: len(text.splitlines()) for source, text in self._kernel_logs({}).items()}
+    def _count_log_lines(self, guests: Sequence[str]) -> dict[str, int]:
+        """Source -> lines of its kernel log by now."""
+        return {source: len(text.splitlines()) for source, text in self._logs_of(guests, {}).items()}
+
+    def _ask_fixed(self, guests: Sequence[str]) -> dict[str, dict[str, object]]:
+        """Machine -> what of its provenance cannot change until the next reset."""
+        scripts = {DOM0: provenance.DOM0_FIXED, **dict.fromkeys(guests, provenance.GUEST_FIXED)}
+        texts = self._all(scripts, timeout=120)
+        found = {DOM0: provenance.parse_dom0_fixed(texts.pop(DOM0))}
+        return found | {name: provenance.parse_guest_fixed(text) for name, text in texts.items()}
 
 
 def _without(text: str, count: int) -> str:

@@ -55,12 +55,12 @@ class PhysicalHost(XenHost):
         disks = [recipes.Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS)
-        self._is_reset(host, guests, {})
-        before = self._host_log_lines()
+        before = self._count_log_lines([])
         self.run(DOM0, recipes.create_script(guests, disks), timeout=300)
-        for name in recipes.names(guests.count):
+        names = recipes.names(guests.count)
+        for name in names:
             self.connections.wait(name, GUEST_BOOT_SECONDS)
-        self._is_reset(host, guests, before)
+        self._is_reset(host, guests, before, self._ask_fixed(names))
 
     def _check(self, host: HostSizing) -> None:
         info = dict(re.findall(r"^(\w+)\s*: (.*)$", self.run(DOM0, "xl info"), re.MULTILINE))
@@ -77,12 +77,6 @@ class PhysicalHost(XenHost):
                 f"{self.name} has {total} MiB, and the experiment's host sizing adds up to {wanted} MiB",
                 where="host of the experiment",
             )
-
-    def _host_log_lines(self) -> dict[str, int]:
-        kept, self._guests = self._guests, {}
-        lines = self._count_log_lines()
-        self._guests = kept
-        return lines
 
     def _endpoints(self, count: int) -> list[Endpoint]:
         options: dict[str, Any] = dict(self._connection)

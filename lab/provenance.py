@@ -14,42 +14,55 @@ from pathlib import Path
 
 _SECTION = "== "
 
-_COMMON = r"""
-echo "== clock"; date +%s.%N
+_FIXED = r"""
 echo "== uname"; uname -srvm
 echo "== cmdline"; cat /proc/cmdline
 echo "== meminfo"; grep -E '^(MemTotal|SwapTotal|CommitLimit):' /proc/meminfo
-echo "== sysctl"
-cd /proc/sys && grep -s . vm/swappiness vm/overcommit_memory vm/overcommit_ratio vm/vfs_cache_pressure vm/dirty_ratio \
-    vm/dirty_background_ratio vm/min_free_kbytes vm/watermark_scale_factor vm/page-cluster vm/zone_reclaim_mode \
-    kernel/numa_balancing kernel/randomize_va_space
-cd /
-echo "== cpu"; grep -m 3 -E '^(model name|microcode|flags)' /proc/cpuinfo
+echo "== cpu"; grep -m 2 -E '^(model name|microcode)' /proc/cpuinfo
 echo "== disks"; for disk in /sys/block/*vd*; do [ -e "$disk" ] && echo "$(basename $disk) $(cat $disk/size) $(cat $disk/queue/scheduler 2> /dev/null)"; done
 """
 
-DOM0_SCRIPT = (
-    _COMMON
+_CHANGING = r"""
+echo "== clock"; date +%s.%N
+echo "== sysctl"
+cd /proc/sys && grep -s . vm/swappiness vm/overcommit_memory vm/overcommit_ratio vm/vfs_cache_pressure vm/dirty_ratio \
+    vm/dirty_background_ratio vm/min_free_kbytes vm/watermark_scale_factor vm/page-cluster kernel/randomize_va_space
+cd /
+"""
+
+DOM0_FIXED = (
+    _FIXED
     + r"""
 echo "== config"; sha256sum "/boot/config-$(uname -r)" 2> /dev/null
 echo "== xen"; xl info
 echo "== xen log"; xl dmesg | head -n 60
-echo "== domains"; xl list
-echo "== packages"; dpkg-query -W -f '${Package} ${Version}\n' 'xen-utils*' 'libxen*' linux-image-'*' systemd openssh-server sysstat 2> /dev/null | grep ' .'
+echo "== packages"
+dpkg-query -W -f '${Package} ${Version}\n' 'xen-utils*' 'libxen*' linux-image-'*' systemd openssh-server 2> /dev/null | grep ' .'
 true
 """
 )
 
-GUEST_SCRIPT = (
-    _COMMON
+GUEST_FIXED = (
+    _FIXED
     + r"""
 echo "== config"; gunzip -c /proc/config.gz 2> /dev/null | sha256sum
+true
+"""
+)
+"""What does not change between two resets: asked once per known state."""
+
+DOM0_CHANGING = _CHANGING + 'echo "== domains"; xl list\n'
+
+GUEST_CHANGING = (
+    _CHANGING
+    + r"""
 echo "== swaps"; cat /proc/swaps
 echo "== driver"; grep -s . /sys/module/tmem/parameters/*
 echo "== selfballoon"; cd /sys/devices/system/xen_memory/xen_memory0/selfballoon 2> /dev/null && grep -s . *
 true
 """
 )
+"""What a policy or a workload may have changed: asked for every cell."""
 
 _XEN_KEYS = [
     "nr_cpus",
@@ -86,42 +99,49 @@ def _table(text: str, separator: str) -> dict[str, str]:
 
 
 def _machine(sections: Mapping[str, str]) -> dict[str, object]:
-    """What is told of dom0 and guests alike."""
+    """What is fixed of dom0 and guests alike."""
     cpu = _table(sections.get("cpu", ""), ":")
     digest = sections.get("config", "").split()
-    clock = sections.get("clock", "")
     return {
         "kernel": sections.get("uname") or None,
         "kernel_command_line": sections.get("cmdline") or None,
         "kernel_config_sha256": digest[0] if digest else None,
         "memory": _table(sections.get("meminfo", ""), ":"),
-        "sysctl": {key.replace("/", "."): value for key, value in _table(sections.get("sysctl", ""), ":").items()},
         "cpu": {"model": cpu.get("model name"), "microcode": cpu.get("microcode")},
         "disks": sections.get("disks", "").splitlines(),
-        "clock_offset_s": round(float(clock) - time.time(), 3) if clock else None,
     }
 
 
-def parse_dom0(text: str) -> dict[str, object]:
-    """Keys `xen`, `dom0` of what DOM0_SCRIPT printed. clock_offset_s: dom0's clock less the controller's, in seconds."""
+def parse_dom0_fixed(text: str) -> dict[str, object]:
+    """What DOM0_FIXED printed: a machine, its packages, and `xen`."""
     sections = _sections(text)
     info = _table(sections.get("xen", ""), ":")
-    log = sections.get("xen log", "")
-    return {
-        "xen": {
-            "info": {key: info.get(key) for key in _XEN_KEYS},
-            "log_head": log.splitlines(),
-            "domains": sections.get("domains", "").splitlines(),
-        },
-        "dom0": _machine(sections) | {"packages": _table(sections.get("packages", ""), " ")},
-    }
+    xen = {"info": {key: info.get(key) for key in _XEN_KEYS}, "log_head": sections.get("xen log", "").splitlines()}
+    return _machine(sections) | {"packages": _table(sections.get("packages", ""), " "), "xen": xen}
 
 
-def parse_guest(text: str) -> dict[str, object]:
-    """What GUEST_SCRIPT printed. driver: its parameters as the kernel shows them, {} when it is not loaded."""
+def parse_guest_fixed(text: str) -> dict[str, object]:
+    """What GUEST_FIXED printed."""
+    return _machine(_sections(text))
+
+
+def parse_changing(text: str) -> dict[str, object]:
+    """What DOM0_CHANGING or GUEST_CHANGING printed.
+
+    clock_offset_s: the machine's clock less the controller's, in seconds; an emulated host's clock goes on from its snapshot.
+    driver: its parameters as the kernel shows them, {} when it is not loaded.
+    """
     sections = _sections(text)
+    clock = sections.get("clock", "")
+    sysctl = _table(sections.get("sysctl", ""), ":")
+    found: dict[str, object] = {
+        "clock_offset_s": round(float(clock) - time.time(), 3) if clock else None,
+        "sysctl": {key.replace("/", "."): value for key, value in sysctl.items()},
+    }
+    if "domains" in sections:
+        return found | {"domains": sections["domains"].splitlines()}
     driver = _table(sections.get("driver", ""), ":")
-    return _machine(sections) | {
+    return found | {
         "swaps": sections.get("swaps", "").splitlines(),
         "driver": {Path(key).name: value for key, value in driver.items()},
         "selfballoon": _table(sections.get("selfballoon", ""), ":"),
