@@ -78,8 +78,6 @@ _VMSTAT = (
     "workingset_refault_anon",
     "allocstall_normal",
     "oom_kill",
-    "balloon_inflate",
-    "balloon_deflate",
 )
 _MEMINFO = (
     "MemTotal",

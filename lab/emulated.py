@@ -232,10 +232,15 @@ class EmulatedHost(XenHost):
         return [Endpoint(DOM0, "127.0.0.1", port=port, key=key), *beyond]
 
     def _check_machines(self, sizing: GuestSizing) -> None:
-        """Every machine lets us in and answers."""
+        """Every machine lets us in; guests have their plumbum machine, all at once because each takes a second or two to make."""
         self._wait(DOM0, ANSWER_SECONDS)
+
+        def greet(name: str) -> None:
+            self._wait(name, ANSWER_SECONDS)
+            self.connections.machine(name)
+
         with ThreadPoolExecutor(sizing.count) as pool:
-            list(pool.map(lambda name: self._wait(name, ANSWER_SECONDS), guests.names(sizing.count)))
+            list(pool.map(greet, guests.names(sizing.count)))
 
     def _wait(self, machine: str, seconds: float) -> None:
         self.connections.wait(machine, seconds, alive=self.emulator.require_running)
