@@ -125,12 +125,19 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
 
 
-def _probe() -> Choice:
+def _kvm_problem() -> str | None:
+    """Why KVM is out of the question without trying; None when it is worth a try."""
     device = Path("/dev/kvm")
     if not device.exists():
-        choice = Choice("tcg", "there is no /dev/kvm")
-    elif not os.access(device, os.R_OK | os.W_OK):
-        choice = Choice("tcg", "/dev/kvm may not be opened by this user")
+        return "there is no /dev/kvm"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return "/dev/kvm may not be opened by this user"
+    return None
+
+
+def _probe() -> Choice:
+    if (problem := _kvm_problem()) is not None:
+        choice = Choice("tcg", problem)
     else:
         works, seen = runs("kvm")
         choice = Choice("kvm" if works else "tcg", f"under KVM, {seen}")

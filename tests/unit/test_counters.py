@@ -1,0 +1,134 @@
+"""Counters: names, units, sums, and that nothing missing becomes a number. The readings are shortened real ones."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from common.errors import LabError
+from lab import counters
+from lab.api import Sample
+
+POOL = {"PI": 0, "PT": "EP", "U0": "0", "U1": "0", "Pc": 7, "Pm": 9, "ps": 20, "pt": 24, "px": 4, "pd": 1, "pr": 2}
+POOL |= {"gs": 11, "gt": 30, "fs": 5, "ft": 6, "Oc": 1, "Om": 1, "Nc": 1, "Nm": 1, "os": 0, "ot": 0}
+TMEM: dict[str, Any] = {
+    "version": 1,
+    "enabled": True,
+    "global": {"Tt": 100, "Te": 3, "Et": 8, "Ea": 10, "Ec": 7, "Ta": 2},
+    "clients": [
+        {"CI": 1, "ww": 0, "Tc": 5000, "Ge": 11, "pools": [POOL, {**POOL, "PI": 1, "Pc": 1, "gs": 1}]},
+        {"CI": 2, "ww": 0, "Tc": 1, "pools": [{**POOL, "PT": "PP", "Pc": 40}]},
+    ],
+}
+
+
+def reading(tmem: object = TMEM) -> dict[str, Any]:
+    return {
+        "time": 1000.5,
+        "free": 1234,
+        "domains": [
+            {"id": 0, "name": "Domain-0", "cpu_ns": 2_500_000_000, "pages": 98304},
+            {"id": 1, "name": "guest1", "cpu_ns": 1_000_000, "pages": 40960},
+            {"id": 2, "name": "guest2", "cpu_ns": 1_000_000, "pages": 40960},
+            {"id": 3, "name": "guest3", "cpu_ns": 1_000_000, "pages": 40960},
+        ],
+        "vbd": {
+            "1": {
+                "51712": {"rd_req": 10, "wr_req": 1, "rd_sect": 80, "wr_sect": 8},
+                "51728": {"rd_req": 1, "wr_req": 0, "rd_sect": 16, "wr_sect": 0},
+            },
+            "2": {"51712": {"rd_req": 1, "wr_req": 1, "rd_sect": 8}},
+        },
+        "tmem": tmem,
+    }
+
+
+def by_name(samples: list[Sample]) -> dict[tuple[str, str], Sample]:
+    return {(sample.source, sample.counter): sample for sample in samples}
+
+
+def test_a_reading_has_units_and_one_time() -> None:
+    found = by_name(counters.parse_reading(reading(), ["guest1", "guest2"]))
+    assert found["hypervisor", "free_memory"] == Sample(1000.5, "hypervisor", "free_memory", "pages", 1234)
+    assert found["dom0", "vcpu_seconds"] == Sample(1000.5, "dom0", "vcpu_seconds", "s", 2.5)
+    assert found["guest1", "memory"] == Sample(1000.5, "guest1", "memory", "pages", 40960)
+    assert {sample.time for sample in found.values()} == {1000.5}
+
+
+def test_disks_are_summed_and_told_apart() -> None:
+    found = by_name(counters.parse_reading(reading(), ["guest1"]))
+    assert found["guest1", "vbd.sectors_read"].value == 96
+    assert found["guest1", "vbd.xvda.sectors_read"].value == 80
+    assert found["guest1", "vbd.xvdb.sectors_read"].value == 16
+    assert found["guest1", "vbd.read_requests"].unit == "requests"
+
+
+def test_a_sum_with_a_part_missing_is_missing() -> None:
+    found = by_name(counters.parse_reading(reading(), ["guest2"]))
+    assert found["guest2", "vbd.sectors_read"].value == 8
+    assert found["guest2", "vbd.sectors_written"].value is None
+    assert found["guest2", "vbd.xvda.sectors_written"].value is None
+
+
+def test_pools_of_one_kind_are_summed() -> None:
+    found = by_name(counters.parse_reading(reading(), ["guest1", "guest2"]))
+    assert found["guest1", "tmem.ephemeral.pages"].value == 8
+    assert found["guest1", "tmem.ephemeral.gets"].value == 12
+    assert found["guest1", "tmem.ephemeral.puts_refused"].value == 8
+    assert found["guest1", "tmem.persistent.gets"].value == 0
+    assert found["guest2", "tmem.persistent.pages"].value == 40
+    assert found["guest1", "tmem.cycles"].value == 5000
+    assert found["hypervisor", "tmem.persistent_pages"].value == 40
+    assert found["hypervisor", "tmem.evicted"].value == 8
+
+
+def test_a_guest_that_tmem_does_not_know_has_used_none() -> None:
+    found = by_name(counters.parse_reading(reading(), ["guest3"]))
+    assert found["guest3", "tmem.cycles"].value == 0
+    assert found["guest3", "tmem.ephemeral.gets"].value == 0
+
+
+def test_without_tmem_its_counters_are_missing_and_never_zero() -> None:
+    samples = counters.parse_reading(reading(tmem=None), ["guest1"])
+    values = {sample.value for sample in samples if sample.counter.startswith("tmem.")}
+    assert values == {None}
+    names = {(sample.source, sample.counter) for sample in samples}
+    assert names == {(s.source, s.counter) for s in counters.parse_reading(reading(), ["guest1"])}
+
+
+def test_a_guest_that_is_gone_has_none_everywhere() -> None:
+    samples = [each for each in counters.parse_reading(reading(), ["guest9"]) if each.source == "guest9"]
+    assert samples
+    assert {sample.value for sample in samples} == {None}
+
+
+def test_host_lines_end_with_the_cost() -> None:
+    lines = [json.dumps(reading()), json.dumps({"cost": {"cpu_seconds": 0.5, "wall_seconds": 10, "readings": 1}})]
+    samples, cost = counters.parse_host(lines, [])
+    assert cost == 0.05
+    assert samples
+    with pytest.raises(LabError, match="cannot be understood"):
+        counters.parse_host(["Traceback"], [])
+
+
+def test_guest_lines() -> None:
+    lines = [
+        "1795429165.250000 vmstat.pgmajfault=3 meminfo.MemFree=1000 psi.memory.some=7 cleancache.succ_gets=2",
+        "cost 0.20 10.000 1",
+    ]
+    samples, cost = counters.parse_guest("guest1", lines)
+    found = by_name(samples)
+    assert cost == 0.02
+    assert found["guest1", "vmstat.pgmajfault"] == Sample(1795429165.25, "guest1", "vmstat.pgmajfault", "count", 3)
+    assert found["guest1", "meminfo.MemFree"].unit == "KiB"
+    assert found["guest1", "psi.memory.some"].unit == "us"
+    assert found["guest1", "frontswap.loads"].value is None
+    assert {counter for _, counter in found} == set(counters.GUEST_COUNTERS)
+    with pytest.raises(LabError, match="cannot be understood"):
+        counters.parse_guest("guest1", ["Can't locate strict.pm"])
+
+
+def test_disk_names() -> None:
+    assert [counters.disk_name(number) for number in (51712, 51728, 51744)] == ["xvda", "xvdb", "xvdc"]

@@ -1,0 +1,107 @@
+"""Inventories: what is read, and that every mistake is named with its key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from common.errors import InvalidFileError
+from lab import inventory, paths
+from lab.inventory import Emulated, Physical
+
+
+def write(folder: Path, text: str, name: str = "mine.yml") -> Path:
+    path = folder / name
+    path.write_text(text)
+    return path
+
+
+def host(lines: str) -> str:
+    return "xen_hosts:\n  hosts:\n    xen1:\n" + "".join(f"      {line}\n" for line in lines.splitlines())
+
+
+def test_the_default_lab_is_one_throttled_emulated_host() -> None:
+    found = inventory.load(paths.INVENTORY / "emulated.yml")
+    assert found.name == "emulated"
+    (entry,) = found.hosts
+    assert isinstance(entry.settings, Emulated)
+    assert (entry.settings.disk_iops, entry.settings.disk_bandwidth) == (200, 4 * 2**20)
+    assert entry.settings.ssh_port is None
+
+
+def test_the_example_of_a_physical_lab_is_valid() -> None:
+    (entry,) = inventory.load(paths.INVENTORY / "physical.example.yml").hosts
+    assert isinstance(entry.settings, Physical)
+    assert entry.settings.dom0_memory == 2**30
+    assert entry.connection == {"ansible_user": "root", "ansible_host": "server1.example.org"}
+
+
+def test_ansible_structure_below_all_is_understood(tmp_path: Path) -> None:
+    text = """
+all:
+  vars: {lab_kind: emulated, lab_disk_iops: none}
+  children:
+    xen_hosts:
+      vars: {lab_disk_iops: 300}
+      hosts:
+        a: {lab_disk_iops: 400}
+        b:
+"""
+    found = {entry.name: entry.settings for entry in inventory.load(write(tmp_path, text)).hosts}
+    assert isinstance(found["a"], Emulated)
+    assert isinstance(found["b"], Emulated)
+    assert (found["a"].disk_iops, found["b"].disk_iops) == (400, 300)
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "said"),
+    [
+        (
+            host("lab_kind: emulated\nlab_disk_iop: 5"),
+            "xen_hosts.hosts.xen1.lab_disk_iop",
+            "Did you mean lab_disk_iops?",
+        ),
+        (host("lab_kind: emulated\nlab_disk_iops: 5"), "xen1.lab_disk_iops", "greater than or equal to 10"),
+        (host("lab_kind: emulated\nlab_disk_bandwidth: 4 MB"), "xen1.lab_disk_bandwidth", "unknown unit 'MB'"),
+        (
+            host("lab_kind: emulated\nlab_disk_bandwidth: 4000000"),
+            "xen1.lab_disk_bandwidth",
+            "not a quantity with a unit",
+        ),
+        (host("lab_kind: emulated\nlab_ssh_port: 22"), "xen1.lab_ssh_port", "1024"),
+        (host("lab_kind: emulated\nlab_accelerator: hvf"), "xen1.lab_accelerator", "'kvm'"),
+        (host("lab_kind: emulate"), "xen1.lab_kind", "emulated or physical"),
+        (host("lab_kind: physical\nlab_dom0_memory: 1 GiB"), "xen1.lab_guest_disks", "required"),
+        (host("lab_kind: emulated\ncolour: red"), "xen1.colour", "unknown key"),
+        ("xen_host:\n  hosts: {}\n", "xen_host", "Did you mean xen_hosts?"),
+        ("xen_hosts:\n  hosts:\n", "xen_hosts.hosts", "no hosts"),
+        ("xen_hosts:\n  hosts: [a]\n", "xen_hosts.hosts", "no mapping"),
+        ("- a\n", "mine.yml", "not a mapping of groups"),
+        ("a: [\n", "mine.yml", "cannot be read"),
+    ],
+)
+def test_mistakes_are_named(tmp_path: Path, text: str, where: str, said: str) -> None:
+    with pytest.raises(InvalidFileError) as raised:
+        inventory.load(write(tmp_path, text))
+    assert where in raised.value.where
+    assert said in str(raised.value)
+    assert "mine.yml" in raised.value.where
+
+
+def test_a_missing_file_tells_which_there_are(tmp_path: Path) -> None:
+    write(tmp_path, host("lab_kind: emulated"), "other.yml")
+    with pytest.raises(InvalidFileError, match="no such inventory") as raised:
+        inventory.load(tmp_path / "mine.yml")
+    assert "other.yml" in raised.value.remedy
+
+
+def test_two_hosts_cannot_have_one_port(tmp_path: Path) -> None:
+    text = "xen_hosts:\n  vars: {lab_kind: emulated, lab_ssh_port: 2222}\n  hosts:\n    a:\n    b:\n"
+    with pytest.raises(InvalidFileError, match="SSH port 2222"):
+        inventory.load(write(tmp_path, text))
+
+
+def test_a_file_name_that_cannot_name_a_lab_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFileError, match="cannot name a lab"):
+        inventory.load(write(tmp_path, host("lab_kind: emulated"), "My Lab.yml"))
