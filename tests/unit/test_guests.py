@@ -1,0 +1,118 @@
+"""What dom0 is told: configurations, memory, and that even shares never overcommit."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lab import guests, policies
+from lab.api import GuestSizing, HostSizing
+from lab.emulated import XEN_SHARE, guests_tag, memory_mib
+from lab.guests import Disks
+
+HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
+SIZING = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=256)
+
+
+@pytest.fixture
+def xl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A `xl` that notes how it is called; `xl list` shows the guests with the memory in the file `memory`."""
+    program = tmp_path / "xl"
+    program.write_text(
+        f"""#!/bin/sh
+echo "$@" >> {tmp_path}/calls
+[ "$1" = list ] && {{ echo "Name ID Mem VCPUs State Time"; echo "Domain-0 0 384 2 r 1"; cat {tmp_path}/memory; }}
+exit 0
+"""
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return tmp_path
+
+
+def run(script: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+
+
+def test_a_configuration() -> None:
+    lines = guests.configuration(2, SIZING, Disks("/dev/vdc", "/dev/vdf")).splitlines()
+    assert 'name = "guest2"' in lines
+    assert "memory = 160" in lines
+    assert "maxmem = 256" in lines
+    assert (
+        'disk = ["phy:/dev/vdc,xvda,w,script=block-overcommit", "phy:/dev/vdf,xvdb,w,script=block-overcommit"]' in lines
+    )
+    assert any("ip=10.77.0.12::10.77.0.1:255.255.255.0:guest2:eth0:off" in line for line in lines)
+    assert not any("tsc_mode" in line for line in lines)
+    native = guests.configuration(2, SIZING, Disks("/dev/vdc", "/dev/vdf"), native_tsc=True)
+    assert 'tsc_mode = "native"' in native
+
+
+def test_a_guest_without_swap_has_one_disk() -> None:
+    text = guests.configuration(1, GuestSizing(1, 1, 256, 160, 0), Disks("/dev/vdb", "/dev/vdc"))
+    assert "xvdb" not in text
+
+
+def test_a_static_guest_is_limited_to_its_share(xl: Path) -> None:
+    (xl / "memory").write_text("guest1 1 160 1 b 1\nguest2 2 161 1 b 1\nguest3 3 160 1 b 1\n")
+    done = run(guests.memory_script(policies.parse("static"), HOST, SIZING))
+    assert done.returncode == 0, done.stderr
+    calls = (xl / "calls").read_text().splitlines()
+    assert calls == ["mem-set guest1 160m", "mem-set guest2 160m", "mem-set guest3 160m", "list"]
+
+
+def test_a_self_ballooning_guest_may_have_its_maximum(xl: Path) -> None:
+    (xl / "memory").write_text("guest1 1 160 1 b 1\n")
+    sizing = GuestSizing(1, 1, 256, 160, 256)
+    done = run(guests.memory_script(policies.parse("selfballoon"), HostSizing(160, 384, 2), sizing))
+    assert done.returncode == 0, done.stderr
+    assert (xl / "calls").read_text().splitlines()[-1] == "mem-max guest1 256m"
+
+
+def test_a_guest_that_keeps_its_memory_is_named(xl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guests, "BALLOON_SECONDS", 0)
+    (xl / "memory").write_text("guest1 1 160 1 b 1\nguest2 2 200 1 b 1\nguest3 3 160 1 b 1\n")
+    done = run(guests.memory_script(policies.parse("static"), HOST, SIZING))
+    assert done.returncode == 1
+    assert "guest2 200" in done.stderr
+    assert "guest1" not in done.stderr
+
+
+@given(st.integers(64, 65536), st.integers(1, 12), st.integers(32, 8192))
+def test_even_shares_fit(memory: int, count: int, most: int) -> None:
+    share = guests.even_share_mib(HostSizing(memory, 384, 2), GuestSizing(count, 1, most, 32, 0))
+    assert share * count <= memory
+    assert share <= most
+
+
+@given(st.integers(64, 65536), st.integers(256, 4096), st.integers(1, 12))
+def test_the_emulators_memory_leaves_the_guests_theirs(memory: int, dom0: int, count: int) -> None:
+    ram = memory_mib(HostSizing(memory, dom0, 2), count)
+    assert ram * (1 - XEN_SHARE) - dom0 >= memory
+
+
+def test_a_snapshot_is_for_one_sizing() -> None:
+    assert guests_tag(SIZING) == guests_tag(GuestSizing(3, 1, 256, 160, 256))
+    assert guests_tag(SIZING) != guests_tag(GuestSizing(3, 1, 257, 160, 256))
+
+
+def test_the_driver_script_notices_a_parameter_that_was_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    modprobe = tmp_path / "modprobe"
+    modprobe.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
+    modprobe.chmod(modprobe.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    script = guests.driver_script(["cleancache=1", "frontswap=0"]).replace("/sys/module/tmem/parameters", str(tmp_path))
+    (tmp_path / "cleancache").write_text("Y\n")
+    (tmp_path / "frontswap").write_text("N\n")
+    assert run(script).returncode == 0
+    assert (tmp_path / "called").read_text() == "tmem cleancache=1 frontswap=0\n"
+    (tmp_path / "frontswap").write_text("Y\n")
+    done = run(script)
+    assert (done.returncode, done.stderr.strip()) == (1, "frontswap is not N")

@@ -1,0 +1,101 @@
+"""Reaching machines: the configuration that ssh really reads, time limits, and errors that say where."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.machines import CommandError, Connections, Endpoint, UnreachableError, ssh_config
+
+ENDPOINTS = [
+    Endpoint("dom0", "127.0.0.1", port=2222, key=Path("/keys/a b")),
+    Endpoint("guest1", "10.77.0.11", key=Path("/keys/a b"), jump=True),
+]
+
+
+@pytest.fixture
+def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connections:
+    """Connections whose ssh runs the command on this machine."""
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(
+        '#!/bin/sh\n[ "$3" = lost ] && { echo "Connection refused" >&2; exit 255; }\n'
+        'case "$3" in -*) exit 1 ;; esac\nexec sh -c "$4"\n'
+    )
+    ssh.chmod(ssh.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    made = Connections(tmp_path / "ssh_config", tmp_path)
+    monkeypatch.setattr(made, "_connect", lambda _machine: None)
+    return made
+
+
+@pytest.mark.skipif(shutil.which("ssh") is None, reason="needs ssh")
+def test_ssh_understands_the_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "ssh_config"
+    config.write_text(ssh_config(ENDPOINTS, tmp_path))
+
+    def asked(machine: str) -> dict[str, str]:
+        done = subprocess.run(
+            ["ssh", "-G", "-F", str(config), machine],
+            capture_output=True,
+            text=True,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+        return dict(line.split(" ", 1) for line in done.stdout.splitlines() if " " in line)
+
+    dom0, guest = asked("dom0"), asked("guest1")
+    assert (dom0["hostname"], dom0["port"], dom0["user"]) == ("127.0.0.1", "2222", "root")
+    assert dom0["identityfile"] == "/keys/a b"
+    assert dom0["controlpath"] == f"{tmp_path}/dom0"
+    assert guest["proxyjump"] == "dom0"
+    assert guest["hostname"] == "10.77.0.11"
+    assert {dom0["batchmode"], guest["batchmode"]} == {"yes"}
+
+
+def test_output_and_input_go_through(connections: Connections) -> None:
+    assert connections.run("guest1", "printf '%s' \"$0 a  b\"; cat", stdin=b"in").endswith("a  bin")
+
+
+def test_a_failing_command_is_named_with_its_words(connections: Connections) -> None:
+    with pytest.raises(CommandError, match="failed with code 3") as raised:
+        connections.run("guest1", "echo why >&2; exit 3")
+    assert raised.value.where == "guest1: echo why >&2; exit 3"
+    assert raised.value.why == "why"
+
+
+def test_a_command_ends_with_everything_that_it_started(connections: Connections) -> None:
+    began = time.monotonic()
+    with pytest.raises(CommandError, match=r"did not end within 0\.5 s"):
+        connections.run("guest1", "sleep 30 & sleep 30", timeout=0.5)
+    assert time.monotonic() - began < 10
+
+
+def test_a_lost_machine_is_told_apart_from_a_failing_command(connections: Connections) -> None:
+    with pytest.raises(UnreachableError) as raised:
+        connections.run("lost", "true")
+    assert raised.value.why == "Connection refused"
+
+
+def test_waiting_ends_when_nobody_will_answer(connections: Connections) -> None:
+    def gone() -> None:
+        raise RuntimeError("QEMU is gone")
+
+    with pytest.raises(RuntimeError, match="QEMU is gone"):
+        connections.wait("lost", 60, pause=0.01, alive=gone)
+    with pytest.raises(UnreachableError):
+        connections.wait("lost", 0.05, pause=0.01)
+    connections.wait("guest1", 1)
+
+
+def test_all_machines_run_at_the_same_time(connections: Connections) -> None:
+    began = time.monotonic()
+    found = connections.run_all({"guest1": "sleep 1; echo 1", "guest2": "sleep 1; echo 2"})
+    assert found == {"guest1": "1\n", "guest2": "2\n"}
+    assert time.monotonic() - began < 1.9
