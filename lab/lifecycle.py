@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from common.errors import LabError
+from common.errors import LabError, UsageError
 from lab import accel, build, inventory, paths
 from lab.api import GuestSizing, HostSizing
 from lab.emulated import EmulatedHost
@@ -144,13 +144,15 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
     for entry in declared.hosts:
         row: dict[str, Any] = {"lab": declared.name, "host": entry.name, "kind": entry.settings.kind}
         folder = paths.host_dir(declared.name, entry.name)
-        row["ssh_config"] = str(folder / "ssh_config") if (folder / "ssh_config").exists() else None
+        config = folder / "ssh_config"
+        row["ssh_config"] = str(config) if config.exists() else None
         row["used_by"] = _user(declared.name, entry.name)
         if isinstance(entry.settings, inventory.Emulated):
             emulator = Emulator(folder, socket_folder(folder))
             process = emulator.process()
             choice = accel.choose(entry.settings.accelerator)
             row |= {
+                "ssh_config": row["ssh_config"] if process else None,
                 "state": emulator.condition() if process else "down",
                 "accelerator": choice.accelerator,
                 "accelerator_why": choice.why,
@@ -162,6 +164,46 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
             }
         found.append(row)
     return found
+
+
+def provision(path: Path, progress: Progress | None = None) -> None:
+    """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server boots the testbed's hypervisor at its next boot."""
+    from lab import ansible
+
+    _require_physical(path)
+    images = {name: build.artifact(name).outputs for name in ("xen", "tmemctl", "guest_kernel", "guest_image")}
+    ansible.run(
+        "provision.yml",
+        inventory=path,
+        extravars={
+            "xen_host_hypervisor": str(images["xen"]["xen.gz"]),
+            "xen_host_tmemctl": str(images["tmemctl"]["tmemctl"]),
+            "xen_host_authorized_keys": [paths.lab_key().with_suffix(".pub").read_text().strip()],
+            "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
+            "provision_guest_image": str(images["guest_image"]["guest.qcow2"]),
+        },
+        progress=progress,
+        timeout=3600,
+        error=LabError,
+    )
+
+
+def teardown(path: Path, progress: Progress | None = None) -> None:
+    """Take the testbed off the physical servers of a lab."""
+    from lab import ansible
+
+    _require_physical(path)
+    ansible.run("teardown.yml", inventory=path, progress=progress, timeout=1800, error=LabError)
+
+
+def _require_physical(path: Path) -> None:
+    if not any(isinstance(entry.settings, inventory.Physical) for entry in inventory.load(path).hosts):
+        raise UsageError(
+            "this lab has no physical hosts",
+            where=str(path),
+            why="emulated hosts get their configuration with their image",
+            remedy="Copy inventory/physical.example.yml, fill it in, and name it with --inventory.",
+        )
 
 
 def _machines(folder: Path) -> list[dict[str, Any]]:
