@@ -36,7 +36,7 @@ static int __init cf_check tmem_init(void)
     if ( !opt_tmem )
         return 0;
 
-    /* Some room for allocations of several pages, which tmem can't serve. */
+    /* For Xen's own needs, allocations of several pages among them. */
     tmem_reserve_pages = min(avail_domheap_pages() / 256,
                              64UL << (20 - PAGE_SHIFT));
     printk("tmem: on; leaves %lu pages of the heap free\n", tmem_reserve_pages);

@@ -15,7 +15,10 @@ struct domain;
 /* Set by "tmem" on the command line. */
 extern bool opt_tmem;
 
-/* Pages that an allocation made for tmem itself leaves free for others. */
+/*
+ * Pages of the heap that neither tmem nor guests get, so that Xen itself never
+ * runs out. 0 when tmem is off.
+ */
 extern unsigned long tmem_reserve_pages;
 
 /*
