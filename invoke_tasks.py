@@ -292,6 +292,29 @@ def lab_destroy(_c: Context, inventory: str | None = None) -> None:
     Reporter().say(f"removed: {', '.join(lifecycle.destroy(_inventory(inventory))) or 'nothing'}")
 
 
+@task(help={"inventory": "the lab of physical servers, made from inventory/physical.example.yml"})
+def lab_provision(_c: Context, inventory: str | None = None) -> None:
+    """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing."""
+    from lab import lifecycle
+
+    report = Reporter()
+    _build(report, None)
+    with report.live():
+        lifecycle.provision(_inventory(inventory), progress=report.step)
+    report.say("provisioned; next: ./inv campaign.run NAME --inventory ...")
+
+
+@task(help={"inventory": "the lab of physical servers"})
+def lab_teardown(_c: Context, inventory: str | None = None) -> None:
+    """Take the testbed off a lab's physical servers again: guests, hypervisor, configuration."""
+    from lab import lifecycle
+
+    report = Reporter()
+    with report.live():
+        lifecycle.teardown(_inventory(inventory), progress=report.step)
+    report.say("done")
+
+
 # --- workloads, experiments, campaigns, results --------------------------------------------------------------------------------
 
 
@@ -419,7 +442,16 @@ def _collection(name: str, **tasks: Any) -> Collection:  # noqa: ANN401
 namespace = Collection(demo, test, setup, doctor, figures)
 namespace.add_collection(_collection("build", all=build_all, show=build_show))
 namespace.add_collection(
-    _collection("lab", up=lab_up, status=lab_status, ssh=lab_ssh, down=lab_down, destroy=lab_destroy)
+    _collection(
+        "lab",
+        up=lab_up,
+        status=lab_status,
+        ssh=lab_ssh,
+        down=lab_down,
+        destroy=lab_destroy,
+        provision=lab_provision,
+        teardown=lab_teardown,
+    )
 )
 namespace.add_collection(_collection("workloads", list=workloads_list))
 namespace.add_collection(_collection("campaign", plan=campaign_plan, run=campaign_run, status=campaign_status))
