@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from common.errors import LabError
@@ -24,6 +24,10 @@ ANSWER_SECONDS = 180.0
 """Bounds for an answer. A second or two, but other programs may keep this machine's processors busy."""
 
 _REMOTE = Path(__file__).parent / "remote"
+
+
+LINUX_COMMAND = f"exec perl -e {shlex.quote((_REMOTE / 'linux.pl').read_text())}"
+"""Starts the agent that reads Linux's counters and clock, in a guest or in dom0."""
 
 
 class AgentError(LabError):
@@ -43,6 +47,7 @@ class Agent:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        connections.started(self._process)
         self._pending = b""
         self._read(START_SECONDS)
 
@@ -99,20 +104,18 @@ class Agents:
     def start(self, guests: Sequence[str]) -> None:
         """Start those that do not run yet."""
         commands = {DOM0: f"exec python3 -S -E -c {shlex.quote((_REMOTE / 'dom0.py').read_text())}"}
-        commands |= dict.fromkeys(guests, f"exec perl -e {shlex.quote((_REMOTE / 'guest.pl').read_text())}")
+        commands |= dict.fromkeys(guests, LINUX_COMMAND)
         missing = [name for name in commands if name not in self._agents or not self._agents[name].alive()]
-        if not missing:
-            return
-        with ThreadPoolExecutor(len(missing)) as pool:
-            futures = {name: pool.submit(Agent, self._connections, name, commands[name]) for name in missing}
-        for name, future in futures.items():
-            self._agents[name] = future.result()
+        started = self._connections.in_parallel(
+            {name: partial(Agent, self._connections, name, commands[name]) for name in missing}
+        )
+        self._agents.update(started)
 
     def ask(self, lines: Mapping[str, str]) -> dict[str, list[str]]:
         """Machine -> answer to its line. The first error is raised when all have answered or failed."""
-        with ThreadPoolExecutor(max(1, len(lines))) as pool:
-            futures = {name: pool.submit(self._agents[name].ask, line) for name, line in lines.items()}
-        return {name: future.result() for name, future in futures.items()}
+        return self._connections.in_parallel(
+            {name: partial(self._agents[name].ask, line) for name, line in lines.items()}
+        )
 
     def close(self) -> None:
         for agent in self._agents.values():

@@ -107,7 +107,7 @@ GUEST_COUNTERS: Mapping[str, str] = {
     **{f"cleancache.{name}": "count" for name in ("succ_gets", "failed_gets", "puts", "invalidates")},
     **{f"frontswap.{name}": "count" for name in ("loads", "succ_stores", "failed_stores", "invalidates")},
 }
-"""What lab/remote/guest.pl reads, with units: lines of /proc/vmstat and /proc/meminfo, totals of /proc/pressure, files of debugfs."""
+"""What lab/remote/linux.pl reads, with units: lines of /proc/vmstat and /proc/meminfo, totals of /proc/pressure, files of debugfs."""
 
 _XVDA = 202 << 8
 
@@ -203,7 +203,7 @@ def _json(line: str) -> dict[str, Any]:
 
 
 def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float | None]:
-    """Samples of the readings of lab/remote/guest.pl, and the fraction of a CPU that they cost (None where it does not say).
+    """Samples of the readings of lab/remote/linux.pl, and the fraction of a CPU that they cost (None where it does not say).
 
     Every counter of GUEST_COUNTERS is there in every reading; one that the guest's kernel does not have is None.
     """

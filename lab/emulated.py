@@ -12,8 +12,8 @@ import re
 import shutil
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -239,8 +239,7 @@ class EmulatedHost(XenHost):
             self._wait(name, ANSWER_SECONDS)
             self.connections.machine(name)
 
-        with ThreadPoolExecutor(sizing.count) as pool:
-            list(pool.map(greet, guests.names(sizing.count)))
+        self.connections.in_parallel({name: partial(greet, name) for name in guests.names(sizing.count)})
 
     def _wait(self, machine: str, seconds: float) -> None:
         self.connections.wait(machine, seconds, alive=self.emulator.require_running)

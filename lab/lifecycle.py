@@ -11,6 +11,8 @@ import contextlib
 import fcntl
 import json
 import os
+import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -85,7 +87,25 @@ def _make(
     return PhysicalHost(declared.name, entry, tell)
 
 
+@contextlib.contextmanager
+def _deaf() -> Iterator[None]:
+    """Ignore Ctrl-C for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _close(host: XenHost) -> None:
+    with _deaf():
+        _end(host)
+
+
+def _end(host: XenHost) -> None:
     if isinstance(host, EmulatedHost) and not _up_marker(host.folder).exists():
         host.stop()
     else:

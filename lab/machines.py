@@ -7,6 +7,7 @@ connections are dead and have to be dropped. Anyone can use the same file: `ssh 
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 import hashlib
 import os
@@ -20,10 +21,13 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 from common.errors import LabError, MissingError
+
+T = TypeVar("T")
 
 SOCKET_PATH_LIMIT = 108
 """Bytes of a Unix socket's path on Linux, its terminating zero included."""
@@ -116,6 +120,8 @@ class Connections:
         self.sockets = sockets
         self._machines: dict[str, Any] = {}
         self._opening: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._interrupted = False
 
     def configure(self, endpoints: Iterable[Endpoint]) -> None:
         """Write the ssh_config anew."""
@@ -136,7 +142,7 @@ class Connections:
         remote = f"timeout -k {KILL_AFTER_SECONDS} {timeout:g} sh -c {shlex.quote(script)}"
         command = ["ssh", "-F", str(self.config), machine, remote]
         limit = timeout + KILL_AFTER_SECONDS + 2 * CONNECT_SECONDS
-        code, out, err = _communicate(command, stdin, limit)
+        code, out, err = self._communicate(command, stdin, limit)
         if code == 0:
             return out
         said = err.decode(errors="replace").strip()
@@ -181,9 +187,33 @@ class Connections:
 
     def run_all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
         """Run one script on each machine at the same time; the first error is raised when all have ended."""
-        with ThreadPoolExecutor(max(1, len(scripts))) as pool:
-            futures = {name: pool.submit(self.run, name, script, timeout=timeout) for name, script in scripts.items()}
+        return self.in_parallel(
+            {name: partial(self.run, name, text, timeout=timeout) for name, text in scripts.items()}
+        )
+
+    def in_parallel(self, tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+        """Do these at the same time, in threads; the first error is raised when all have ended.
+
+        Ctrl-C ends the commands that run on the machines first: threads cannot be interrupted, and the interpreter waits for them.
+        """
+        with ThreadPoolExecutor(max(1, len(tasks))) as pool:
+            futures = {name: pool.submit(task) for name, task in tasks.items()}
+            try:
+                concurrent.futures.wait(futures.values())
+            except BaseException:
+                self.interrupt()
+                raise
         return {name: future.result() for name, future in futures.items()}
+
+    def interrupt(self) -> None:
+        """End every command that runs on a machine now; waiting for machines ends, too. disconnecting makes this a thing of the past."""
+        self._interrupted = True
+        for process in list(self._running):
+            process.kill()
+
+    def started(self, process: subprocess.Popen[bytes]) -> None:
+        """Have interrupt() and drop() end this process as well."""
+        self._running.add(process)
 
     def wait(
         self, machine: str, seconds: float, *, pause: float = 1.0, alive: Callable[[], None] = lambda: None
@@ -197,6 +227,8 @@ class Connections:
             try:
                 self.run(machine, "true", timeout=20)
             except (UnreachableError, CommandError):
+                if self._interrupted:
+                    raise
                 self.drop([machine])
                 alive()
                 if time.monotonic() > deadline:
@@ -224,16 +256,49 @@ class Connections:
 
     def drop(self, machines: Sequence[str] | None = None) -> None:
         """End the shared connections of these machines (of all by default) and forget their plumbum machines."""
+        if machines is None:
+            for process in list(self._running):
+                process.kill()
+                process.communicate()
+            self._running.clear()
+            self._interrupted = False
         chosen = list(machines) if machines is not None else [each.name for each in self._sockets()]
         # Beyond dom0 first: their connections run through dom0's.
         for name in sorted(chosen, key=lambda each: each == DOM0):
             if (self.sockets / name).exists():
-                _communicate(["ssh", "-F", str(self.config), "-O", "exit", name], None, 10.0)
+                self._communicate(["ssh", "-F", str(self.config), "-O", "exit", name], None, 10.0)
             (self.sockets / name).unlink(missing_ok=True)
         for name in list(self._machines) if machines is None else chosen:
             if (machine := self._machines.pop(name, None)) is not None:
                 with contextlib.suppress(Exception):  # a dead connection has many ways to complain, and none matters
                     machine.close()
+
+    def _communicate(self, command: list[str], stdin: bytes | None, limit: float) -> tuple[int | None, bytes, bytes]:
+        """Exit code (None: killed after `limit` seconds), standard output and error of a local command."""
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C on the terminal is for the controller, which ends things in order
+            )
+        except FileNotFoundError:
+            raise MissingError("ssh is missing", remedy="Install openssh-client, or run ./inv setup.") from None
+        self._running.add(process)
+        try:
+            out, err = process.communicate(stdin, timeout=limit)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            return None, b"", b""
+        except BaseException:
+            process.kill()
+            process.wait()
+            raise
+        finally:
+            self._running.discard(process)
+        return process.returncode, out, err
 
     def _sockets(self) -> list[Path]:
         return [each for each in self.sockets.iterdir() if each.is_socket() and each.suffix != ".qmp"]
@@ -251,28 +316,3 @@ def _wait(command: list[str], said: IO[bytes], limit: float) -> int | None:
         process.kill()
         process.wait()
         return None
-
-
-def _communicate(command: list[str], stdin: bytes | None, limit: float) -> tuple[int | None, bytes, bytes]:
-    """Exit code (None: killed after `limit` seconds), standard output and error of a local command."""
-    try:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,  # Ctrl-C on the terminal is for the controller, which ends things in order
-        )
-    except FileNotFoundError:
-        raise MissingError("ssh is missing", remedy="Install openssh-client, or run ./inv setup.") from None
-    try:
-        out, err = process.communicate(stdin, timeout=limit)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        return None, b"", b""
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    return process.returncode, out, err

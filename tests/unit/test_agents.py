@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import stat
 import time
@@ -11,11 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from lab import agents, counters
-from lab.agents import Agent, AgentError
+from lab import counters
+from lab.agents import LINUX_COMMAND, Agent, AgentError
 from lab.machines import Connections, UnreachableError
-
-GUEST = (Path(agents.__file__).parent / "remote" / "guest.pl").read_text()
 
 
 @pytest.fixture
@@ -33,7 +30,7 @@ def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connections:
 
 @pytest.mark.skipif(shutil.which("perl") is None, reason="needs perl")
 def test_the_guest_agent_reads_this_kernel(connections: Connections) -> None:
-    agent = Agent(connections, "guest1", f"exec perl -e {shlex.quote(GUEST)}")
+    agent = Agent(connections, "guest1", LINUX_COMMAND)
     try:
         samples, cost = counters.parse_guest("guest1", agent.ask("once"))
         values = {sample.counter: sample.value for sample in samples}
@@ -49,6 +46,7 @@ def test_the_guest_agent_reads_this_kernel(connections: Connections) -> None:
         assert times[-1] - times[0] == pytest.approx(0.2 * (len(times) - 1), abs=0.15)
         assert cost is not None
         assert agent.ask("stop") == ["cost 0.00 0.000 0"]
+        assert abs(float(agent.ask("now")[0]) - time.time()) < 1
     finally:
         agent.close()
 
@@ -68,7 +66,7 @@ def test_an_agent_that_hangs_is_not_waited_for(connections: Connections) -> None
 
 @pytest.mark.skipif(shutil.which("perl") is None, reason="needs perl")
 def test_an_agent_ends_with_its_input(connections: Connections) -> None:
-    agent = Agent(connections, "guest1", f"exec perl -e {shlex.quote(GUEST)}")
+    agent = Agent(connections, "guest1", LINUX_COMMAND)
     process = agent._process
     assert process.stdin is not None
     process.stdin.close()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import stat
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -99,3 +101,14 @@ def test_all_machines_run_at_the_same_time(connections: Connections) -> None:
     found = connections.run_all({"guest1": "sleep 1; echo 1", "guest2": "sleep 1; echo 2"})
     assert found == {"guest1": "1\n", "guest2": "2\n"}
     assert time.monotonic() - began < 1.9
+
+
+def test_ctrl_c_does_not_wait_for_what_runs_on_the_machines(connections: Connections) -> None:
+    timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        connections.run_all({"guest1": "sleep 30", "guest2": "sleep 30"})
+    assert time.monotonic() - began < 5
+    connections.drop()
+    assert connections.run("guest1", "echo again") == "again\n"

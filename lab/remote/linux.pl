@@ -1,8 +1,10 @@
-# The agent in a guest: reads the kernel's counters. Started through SSH; obeys lines on its standard input, ends with it.
+# The agent on a Linux machine: reads the kernel's counters and clock. Started through SSH; obeys lines on its standard input, ends with it.
 #
 #     once              one reading now
 #     start INTERVAL    a reading at once and every INTERVAL seconds, kept in memory
 #     stop              the readings since start, then the cost
+#     now               epoch seconds of its clock
+#     shift NANOSECONDS sets its clock forward, or back
 #
 # Every answer ends with a line `== end`. A reading is one line: epoch seconds, then NAME=VALUE for each counter that this kernel has; names are
 # group.counter. The cost is a line `cost CPU_SECONDS WALL_SECONDS READINGS` of this process. Perl, because it is in every Debian, reads a dozen
@@ -27,12 +29,21 @@ sub content {
     return $text;
 }
 
-# Of x86-64: clock_gettime is system call 228; clock 0 is real time, 1 monotonic time.
-sub clock {
+# Of x86-64: clock_settime is system call 227, clock_gettime is 228; clock 0 is real time, 1 monotonic time. In nanoseconds.
+sub nanoseconds {
     my $spec = pack('q2', 0, 0);
     syscall(228, $_[0], $spec);
-    my ($seconds, $nanoseconds) = unpack('q2', $spec);
-    return $seconds + $nanoseconds / 1e9;
+    my ($seconds, $rest) = unpack('q2', $spec);
+    return $seconds * 1000000000 + $rest;
+}
+
+sub clock { return nanoseconds($_[0]) / 1e9 }
+
+sub told { return sprintf("%d.%09d\n", int($_[0] / 1000000000), $_[0] % 1000000000) }
+
+sub shift_clock {
+    my $time = nanoseconds(0) + $_[0];
+    return syscall(227, 0, pack('q2', int($time / 1000000000), $time % 1000000000)) == 0 ? "set\n" : "refused: $!\n";
 }
 
 sub reading {
@@ -80,6 +91,8 @@ while (1) {
     while ($pending =~ s/^(.*)\n//) {
         my ($word, $rest) = split / /, $1;
         if ($word eq 'once') { answer(reading()) }
+        elsif ($word eq 'now') { answer(told(nanoseconds(0))) }
+        elsif ($word eq 'shift') { answer(shift_clock($rest)) }
         elsif ($word eq 'start') {
             ($sampling, $interval, $began, $spent, @lines) = (1, $rest, clock(1), cpu());
             sample();
