@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from common.errors import LabError
-from lab.machines import DOM0, Connections, UnreachableError
+from lab.machines import DOM0, Connections, UnreachableError, kill_group
 
 END = "== end"
 START_SECONDS = 180.0
@@ -65,7 +65,7 @@ class Agent:
         return self._process.poll() is None
 
     def close(self) -> None:
-        self._process.kill()
+        kill_group(self._process)
         self._process.communicate()
 
     def _read(self, seconds: float) -> list[str]:
@@ -89,7 +89,7 @@ class Agent:
 
     def _ended(self) -> LabError:
         assert self._process.stderr is not None
-        self._process.kill()
+        kill_group(self._process)
         said = self._process.communicate()[1].decode(errors="replace").strip()
         return AgentError(f"the agent on {self.machine} ended", where=self.machine, why=said or "its connection broke")
 

@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shlex
+import signal
 import subprocess
 import tempfile
 import threading
@@ -209,7 +210,7 @@ class Connections:
         """End every command that runs on a machine now; waiting for machines ends, too. disconnecting makes this a thing of the past."""
         self._interrupted = True
         for process in list(self._running):
-            process.kill()
+            kill_group(process)
 
     def started(self, process: subprocess.Popen[bytes]) -> None:
         """Have interrupt() and drop() end this process as well."""
@@ -258,7 +259,7 @@ class Connections:
         """End the shared connections of these machines (of all by default) and forget their plumbum machines."""
         if machines is None:
             for process in list(self._running):
-                process.kill()
+                kill_group(process)
                 process.communicate()
             self._running.clear()
             self._interrupted = False
@@ -289,11 +290,11 @@ class Connections:
         try:
             out, err = process.communicate(stdin, timeout=limit)
         except subprocess.TimeoutExpired:
-            process.kill()
+            kill_group(process)
             process.communicate()
             return None, b"", b""
         except BaseException:
-            process.kill()
+            kill_group(process)
             process.wait()
             raise
         finally:
@@ -302,6 +303,12 @@ class Connections:
 
     def _sockets(self) -> list[Path]:
         return [each for each in self.sockets.iterdir() if each.is_socket() and each.suffix != ".qmp"]
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a session of its own, with all that it has started: a child that lives on would hold its pipes."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _wait(command: list[str], said: IO[bytes], limit: float) -> int | None:
