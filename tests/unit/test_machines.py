@@ -28,7 +28,7 @@ def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connections:
     ssh.parent.mkdir()
     ssh.write_text(
         '#!/bin/sh\n[ "$3" = lost ] && { echo "Connection refused" >&2; exit 255; }\n'
-        'case "$3" in -*) exit 1 ;; esac\nexec sh -c "$4"\n'
+        'case "$3" in -*) exit 1 ;; esac\nexec sh -c "exec $4"\n'
     )
     ssh.chmod(ssh.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
