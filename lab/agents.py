@@ -26,6 +26,8 @@ ANSWER_SECONDS = 180.0
 _REMOTE = Path(__file__).parent / "remote"
 
 
+# Read here, so that a campaign that runs for hours keeps to one version.
+DOM0_COMMAND = f"exec python3 -S -E -c {shlex.quote((_REMOTE / 'dom0.py').read_text())}"
 LINUX_COMMAND = f"exec perl -e {shlex.quote((_REMOTE / 'linux.pl').read_text())}"
 """Starts the agent that reads Linux's counters and clock, in a guest or in dom0."""
 
@@ -103,7 +105,7 @@ class Agents:
 
     def start(self, guests: Sequence[str]) -> None:
         """Start those that do not run yet."""
-        commands = {DOM0: f"exec python3 -S -E -c {shlex.quote((_REMOTE / 'dom0.py').read_text())}"}
+        commands = {DOM0: DOM0_COMMAND}
         commands |= dict.fromkeys(guests, LINUX_COMMAND)
         missing = [name for name in commands if name not in self._agents or not self._agents[name].alive()]
         started = self._connections.in_parallel(
