@@ -1,0 +1,68 @@
+"""What the doctor finds, on this machine and on poorer ones."""
+
+from __future__ import annotations
+
+import platform
+from pathlib import Path
+
+import pytest
+
+from common.errors import MissingError
+from lab import accel, doctor, paths
+from lab.accel import Choice
+
+
+@pytest.fixture(autouse=True)
+def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(accel, "choose", lambda *_: Choice("tcg", "there is no /dev/kvm"))
+
+
+def finding(check: str) -> doctor.Finding:
+    return next(each for each in doctor.examine() if each.check == check)
+
+
+def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
+    found = doctor.examine()
+    assert {each.check for each in found} >= {"system", "programs", "privileges", "memory", "space for cache"}
+    assert [each for each in found if each.state != "ok" and not each.remedy] == []
+
+
+def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("shutil.which", lambda program, path=None: None)
+    assert doctor.missing()["mmdebstrap"] == "mmdebstrap"
+    found = finding("programs")
+    assert found.state == "missing"
+    assert "mmdebstrap" in found.remedy
+
+
+def test_packages_cannot_be_installed_without_apt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda program, path=None: None)
+    with pytest.raises(MissingError, match="programs are missing") as raised:
+        doctor.install_missing()
+    assert "mmdebstrap" in raised.value.remedy
+
+
+def test_nothing_is_installed_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "missing", dict)
+    assert doctor.install_missing() == []
+
+
+def test_a_full_disk_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "CACHE_MIB", 2**40)
+    found = finding("space for cache")
+    assert found.state == "missing"
+    assert "OVERCOMMIT_CACHE" in found.remedy
+    assert str(paths.cache()) in found.found
+
+
+def test_another_processor_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    found = finding("processor")
+    assert (found.state, found.found) == ("missing", "aarch64")
+
+
+def test_the_accelerator_is_told_with_its_reason() -> None:
+    found = finding("accelerator")
+    assert found.state == "note"
+    assert "there is no /dev/kvm" in found.found
