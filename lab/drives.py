@@ -29,6 +29,18 @@ KEPT_MACHINES = 4
 
 SNAPSHOT_SECONDS = 300.0
 
+LEAST_FREE = 16 * 2**20
+"""Bytes of free space below which a failure is put down to it."""
+
+
+def no_space(folder: Path, why: str) -> MissingError:
+    return MissingError(
+        "there is no space for the emulated host's drives and snapshots",
+        where=str(folder),
+        why=why,
+        remedy="Free space, or set OVERCOMMIT_CACHE to a folder on a larger disk; then run this again.",
+    )
+
 
 @dataclass(frozen=True)
 class Drives:
@@ -79,13 +91,9 @@ class Drives:
         if said:
             qmp.human(emulator.monitor, f"delvm {tag}")
             emulator.require_running()
-            if "space" in said.lower():
-                raise MissingError(
-                    "there is no space for a snapshot",
-                    where=str(self.folder),
-                    why=said,
-                    remedy="Free space, or set OVERCOMMIT_CACHE to a folder on a larger disk.",
-                )
+            # QEMU itself only says that there was an input or output error.
+            if "space" in said.lower() or shutil.disk_usage(self.folder).free < LEAST_FREE:
+                raise no_space(self.folder, said)
             raise LabError("QEMU could not take a snapshot", where=f"savevm {tag}", why=said)
         self._write(self.snapshots() | {tag: notes})
         return time.monotonic() - began

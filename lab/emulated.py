@@ -6,6 +6,7 @@ sizing up and idle, without the driver. Each is made when it is first needed and
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import re
@@ -20,7 +21,7 @@ from typing import Any, Literal
 from common.errors import LabError
 from lab import accel, clocks, guests, paths
 from lab.api import GuestSizing, HostSizing
-from lab.drives import Drives
+from lab.drives import Drives, no_space
 from lab.emulator import Emulator, Images, Spec, Throttle, check_controller, device
 from lab.host import XenHost
 from lab.inventory import Emulated
@@ -57,6 +58,10 @@ def memory_mib(host: HostSizing, guests_count: int) -> int:
     return round(wanted / (1 - XEN_SHARE))
 
 
+class NotBootedError(LabError):
+    """Xen or dom0 did not come up."""
+
+
 class EmulatedHost(XenHost):
     """One emulated host of a lab. images: what it is made from, asked for when it is first started."""
 
@@ -89,13 +94,25 @@ class EmulatedHost(XenHost):
 
     def reset(self, host: HostSizing, guests: GuestSizing) -> None:
         """Jump to the snapshot of this sizing, making it first if there is none. LabError when the host cannot be brought there."""
-        spec = self._make_spec(host, guests)
         tag = guests_tag(guests)
-        drives = Drives(self.folder / f"machine-{spec.digest()}", spec)
-        try:
-            notes = self._load(drives, tag, guests)
-        except UnreachableError as error:
-            raise self._explained(error) from error
+        while True:
+            spec = self._make_spec(host, guests)
+            drives = Drives(self.folder / f"machine-{spec.digest()}", spec)
+            try:
+                notes = self._load(drives, tag, guests)
+                break
+            except UnreachableError as error:
+                raise self._explained(error) from error
+            except NotBootedError as error:
+                if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+                    raise
+                self.stop()
+                accel.distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
+                self._choice = None
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise no_space(self.folder, str(error.strerror)) from error
         self._spec, self._loaded = spec, (drives.folder.name, tag)
         self._is_reset(host, guests, notes["log_lines"], notes["fixed"])
 
@@ -193,15 +210,20 @@ class EmulatedHost(XenHost):
         limit = BOOT_SECONDS[self._accelerator().accelerator]
         deadline = began + limit
         while time.monotonic() < deadline:
+            # One that was killed says nothing; one that cannot run what it boots does.
+            if self.emulator.condition() == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
+                raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
             self.emulator.require_running()
             console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""
             if re.search(r"Reached target.*multi-user\.target|login:", console):
                 break
             if fatal := re.search(r"^.*(Panic on CPU|Kernel panic|Domain 0 crashed).*$", console, re.MULTILINE):
-                raise LabError("Xen or dom0 died while booting", where=str(self.emulator.serial), why=fatal[0].strip())
+                raise NotBootedError(
+                    "Xen or dom0 died while booting", where=str(self.emulator.serial), why=fatal[0].strip()
+                )
             time.sleep(0.5)
         else:
-            raise LabError(
+            raise NotBootedError(
                 f"dom0 was not up within {limit:.0f} s",
                 where=str(self.emulator.serial),
                 why="\n".join(console.splitlines()[-5:]),

@@ -223,3 +223,25 @@ def test_sockets_of_a_deep_or_odd_folder_go_elsewhere(tmp_path: Path) -> None:
         assert chosen.stat().st_mode & 0o777 == 0o700
         assert socket_folder(folder) == chosen
         shutil.rmtree(chosen)
+
+
+@needs_qemu
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small file system")
+def test_a_full_disk_is_said_so(tmp_path: Path, spec: Spec) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "small", str(folder)], check=False).returncode:
+        pytest.skip("may not mount")
+    emulator = Emulator(folder, socket_folder(tmp_path))
+    try:
+        drives = Drives(folder / "machine-1", spec)
+        drives.ensure()
+        emulator.start(spec, drives.folder, None, None)
+        with (folder / "filler").open("wb") as filler:
+            filler.write(b"\1" * (shutil.disk_usage(folder).free - 300_000))
+        with pytest.raises(MissingError, match="no space for the emulated host"):
+            drives.save(emulator, "first", {})
+        assert drives.snapshots() == {}
+    finally:
+        emulator.stop()
+        subprocess.run(["umount", "-l", str(folder)], check=True)
