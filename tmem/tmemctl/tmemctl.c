@@ -28,6 +28,9 @@ static const char usage_text[] =
     "  tmemctl freeze DOMID|all       refuse new pages of a guest\n"
     "  tmemctl thaw DOMID|all         accept them again\n"
     "  tmemctl flush DOMID|all PAGES  give the oldest ephemeral pages back to Xen\n"
+    "  tmemctl set DOMID|all NAME=VALUE...  change a guest's settings:\n"
+    "      compress=0|1               compress what it puts from now on\n"
+    "      dedup=0|1                  let its ephemeral pages share frames with equal ones\n"
     "\n"
     "`list` prints the format of `xl tmem-list`; see tmem/README.md for its tags.\n";
 
@@ -232,6 +235,50 @@ static int flush(const char *client, const char *pages)
     return 0;
 }
 
+static const struct {
+    const char *name;
+    uint32_t number;
+    uint64_t most;
+} settings[] = {
+    { "compress", TMEM_SET_COMPRESS, 1 },
+    { "dedup", TMEM_SET_DEDUP, 1 },
+};
+
+/* Fills in the setting that NAME=VALUE is about. */
+static void parse_setting(const char *text, struct tmem_control *ctl)
+{
+    const char *value = strchr(text, '=');
+
+    for (size_t i = 0; value && i < sizeof(settings) / sizeof(settings[0]); i++) {
+        if (strncmp(settings[i].name, text, value - text) ||
+            settings[i].name[value - text])
+            continue;
+        ctl->nr = settings[i].number;
+        ctl->value = number(value + 1, settings[i].most, "value of that setting");
+        return;
+    }
+    die(2, "set: %s is not NAME=VALUE of a setting; see tmemctl --help", text);
+}
+
+static int set(const char *client, int argc, char **argv)
+{
+    /* All are understood before any is made. */
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 0; i < argc; i++) {
+            struct tmem_control ctl = {
+                .subop = TMEM_CONTROL_SET,
+                .domid = domid(client),
+            };
+
+            parse_setting(argv[i], &ctl);
+            if (pass)
+                must(control(&ctl, NULL, 0), argv[i]);
+        }
+    }
+
+    return 0;
+}
+
 static int run(int argc, char **argv)
 {
     const char *task = argc > 1 ? argv[1] : "";
@@ -246,6 +293,8 @@ static int run(int argc, char **argv)
         return freeze(argv[2], true);
     if (!strcmp(task, "flush") && argc == 4)
         return flush(argv[2], argv[3]);
+    if (!strcmp(task, "set") && argc >= 4)
+        return set(argv[2], argc - 3, argv + 3);
 
     fputs(usage_text, stderr);
     return 2;

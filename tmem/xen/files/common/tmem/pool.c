@@ -31,6 +31,7 @@ static struct tmem_client *client_get(struct domain *d)
     spin_lock_init(&c->lock);
     INIT_LIST_HEAD(&c->lru);
     INIT_PAGE_LIST_HEAD(&c->free);
+    tmem_content_init(c);
     if ( tmem_index_init(c) )
     {
         client_free(c);
@@ -88,6 +89,8 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
         pool->stats.id = id;
         c->pools[id] = pool;
         c->stats.nr_pools++;
+        c->persistent_pools &= ~(1U << id);
+        c->persistent_pools |= pool->persistent << id;
     }
     spin_unlock(&c->lock);
 

@@ -39,6 +39,10 @@
  * many were given back. May do less than was asked: ask again.
  */
 #define TMEM_CONTROL_FLUSH            7
+/* Set what nr says of client domid, or of all clients, to value. */
+#define TMEM_CONTROL_SET              8
+#define TMEM_SET_COMPRESS             3 /* 0 or 1; of what is put from now on */
+#define TMEM_SET_DEDUP                4 /* likewise */
 
 #if !defined(__ASSEMBLY__) && (defined(__XEN__) || defined(__XEN_TOOLS__))
 
@@ -48,7 +52,8 @@ struct tmem_control {
     uint32_t subop;
     uint32_t version;           /* TMEM_CONTROL_VERSION */
     uint32_t domid;             /* client, or TMEM_CONTROL_ALL_CLIENTS */
-    uint32_t nr;                /* IN: records that fit. OUT: records there are. */
+    uint32_t nr;                /* IN: records that fit. OUT: records there are.
+                                 * SET: which setting, TMEM_SET_* */
     uint32_t pad;               /* zero */
     uint64_aligned_t buf;       /* address of the records in the caller */
     uint64_aligned_t value;
@@ -63,7 +68,9 @@ typedef struct tmem_control tmem_control_t;
 #define TMEM_TIME_FLUSH               4
 #define TMEM_TIME_FLUSH_OBJECT        5
 #define TMEM_TIME_COPY                6
-#define TMEM_NR_TIMES                 7
+#define TMEM_TIME_COMPRESS            7
+#define TMEM_TIME_DECOMPRESS          8
+#define TMEM_NR_TIMES                 9
 
 struct tmem_timing {
     uint64_aligned_t count;
@@ -95,6 +102,10 @@ struct tmem_stats_global {
     struct tmem_level descriptors;
     struct tmem_level frames;           /* all that tmem holds of Xen's heap */
     struct tmem_timing time[TMEM_NR_TIMES];
+    struct tmem_level contents;         /* distinct ones of ephemeral pages */
+    uint64_aligned_t deduplicated;      /* puts that found their content there */
+    uint64_aligned_t short_bytes;       /* now held of pages with a zero tail */
+    uint64_aligned_t lz4_bytes;         /* now held of compressed pages */
 };
 
 struct tmem_stats_client {
@@ -106,6 +117,12 @@ struct tmem_stats_client {
     uint64_aligned_t free_frames;
     struct tmem_level ephemeral, persistent;
     struct tmem_level objects, nodes, descriptors, frames;
+    uint64_aligned_t dedup;
+    uint64_aligned_t compressed, compressed_bytes;  /* puts, and their bytes */
+    uint64_aligned_t incompressible;                /* puts stored whole */
+    uint64_aligned_t compress_refused;              /* puts without memory */
+    uint64_aligned_t deduplicated;
+    uint64_aligned_t short_bytes, lz4_bytes;        /* now held */
 };
 
 struct tmem_stats_pool {
