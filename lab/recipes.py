@@ -41,7 +41,7 @@ _ALL = (
         roles=("ext4_image",),
         lab_key=True,
     ),
-    Recipe("xen", ("xen.elf32", "xen.gz", "xen.config"), 90, ("xen",), ("toolchain",), ("tmem/xen",)),
+    Recipe("xen", ("xen.elf32", "xen.gz", "xen.config"), 90, ("xen", "linux"), ("toolchain",), ("tmem/xen",)),
     Recipe("guest_root", ("root.tar",), 90, ("linux",), ("toolchain",)),
     Recipe("tmemctl", ("tmemctl",), 10, requires=("toolchain",), trees=("tmem/tmemctl", "tmem/xen/files/include")),
     Recipe(

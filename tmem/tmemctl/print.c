@@ -68,8 +68,9 @@ static void show_global_long(show_fn show, const struct tmem_stats_global *g)
          LEVEL("Ec", "Em", g->ephemeral), LEVEL("Oc", "Om", g->objects),
          LEVEL("Nc", "Nm", g->nodes), LEVEL("Pc", "Pm", g->descriptors),
          LEVEL("Fc", "Fm", g->frames),
-         ABSENT("Sc"), ABSENT("Sm"), { "Ep", g->ephemeral_puts, false },
-         ABSENT("Gd"), ABSENT("Zt"), ABSENT("Gz"));
+         LEVEL("Sc", "Sm", g->contents), { "Ep", g->ephemeral_puts, false },
+         { "Gd", g->deduplicated, false }, { "Zt", g->short_bytes, false },
+         { "Gz", g->lz4_bytes, false });
 }
 
 static void show_client(show_fn show, const struct tmem_stats_client *c)
@@ -86,8 +87,10 @@ static void show_client(show_fn show, const struct tmem_stats_client *c)
 static void show_client_long(show_fn show, const struct tmem_stats_client *c)
 {
     SHOW(show,
-         LEVEL("Ec", "Em", c->ephemeral), ABSENT("cp"), ABSENT("cb"),
-         ABSENT("cn"), ABSENT("cm"));
+         LEVEL("Ec", "Em", c->ephemeral), { "cp", c->compressed, false },
+         { "cb", c->compressed_bytes, false },
+         { "cn", c->incompressible, false },
+         { "cm", c->compress_refused, false });
 }
 
 static void show_pool(show_fn show, const struct tmem_stats_pool *p)
@@ -105,7 +108,7 @@ static void show_pool(show_fn show, const struct tmem_stats_pool *p)
 }
 
 /* In the order of TMEM_TIME_*. */
-static const char times[TMEM_NR_TIMES + 1] = "GPgpFOC";
+static const char times[TMEM_NR_TIMES + 1] = "GPgpFOCcd";
 
 static void print_times(const struct tmem_timing *t)
 {
@@ -194,11 +197,15 @@ static void json_client(const struct client *c)
            ",\"free_frames\":%" PRIu64 ",\"persistent\":%" PRIu64
            ",\"persistent_most\":%" PRIu64 ",\"objects\":%" PRIu64
            ",\"nodes\":%" PRIu64 ",\"descriptors\":%" PRIu64
-           ",\"frames\":%" PRIu64 ",\"pools\":[",
+           ",\"frames\":%" PRIu64 ",\"dedup\":%" PRIu64
+           ",\"deduplicated\":%" PRIu64 ",\"short_bytes\":%" PRIu64
+           ",\"lz4_bytes\":%" PRIu64 ",\"pools\":[",
            c->stats.ops, c->stats.errors, c->stats.evicted,
            c->stats.free_frames, c->stats.persistent.now,
            c->stats.persistent.most, c->stats.objects.now,
-           c->stats.nodes.now, c->stats.descriptors.now, c->stats.frames.now);
+           c->stats.nodes.now, c->stats.descriptors.now, c->stats.frames.now,
+           c->stats.dedup, c->stats.deduplicated, c->stats.short_bytes,
+           c->stats.lz4_bytes);
     for (unsigned int j = 0; j < c->nr_pools; j++) {
         printf("%s", j ? "," : "");
         json_pool(&c->pools[j]);

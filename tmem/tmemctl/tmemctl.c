@@ -30,9 +30,12 @@ static const char usage_text[] =
     "  tmemctl thaw DOMID|all         end that freeze; `all` leaves frozen who was\n"
     "                                 frozen by number\n"
     "  tmemctl flush DOMID|all PAGES  give the oldest ephemeral pages back to Xen\n"
-    "  tmemctl set DOMID [--weight N] [--cap PAGES]\n"
-    "                                 share of ephemeral memory under pressure, 0 to\n"
-    "                                 65535; most ephemeral pages, 0: no limit\n"
+    "  tmemctl set DOMID|all OPTION VALUE...\n"
+    "      --weight N                 share of ephemeral memory under pressure, 0 to\n"
+    "                                 65535; of one guest\n"
+    "      --cap PAGES                most ephemeral pages, 0: no limit; of one guest\n"
+    "      --compress 0|1             compress what is put from now on\n"
+    "      --dedup 0|1                let ephemeral pages share frames with equal ones\n"
     "  tmemctl shared-auth DOMID UUID yes|no\n"
     "                                 let a guest join the shared pool of that name\n"
     "\n"
@@ -222,42 +225,46 @@ static uint32_t one_domid(const char *text)
     return domid(text);
 }
 
-static void set_one(uint32_t id, uint32_t setting, uint64_t value, const char *doing)
-{
-    struct tmem_control ctl = {
-        .subop = TMEM_CONTROL_SET,
-        .domid = id,
-        .nr = setting,
-        .value = value,
-    };
+static const struct {
+    const char *option;
+    uint32_t setting;
+    uint64_t most;
+    const char *what;
+    bool for_all;
+} settings[] = {
+    { "--weight", TMEM_SET_WEIGHT, TMEM_MAX_WEIGHT, "weight (0 to 65535)", false },
+    { "--cap", TMEM_SET_CAP, UINT64_MAX, "number of pages", false },
+    { "--compress", TMEM_SET_COMPRESS, 1, "switch (0 or 1)", true },
+    { "--dedup", TMEM_SET_DEDUP, 1, "switch (0 or 1)", true },
+};
 
-    must(control(&ctl, NULL, 0), doing);
+static size_t find_setting(const char *option)
+{
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+        if (!strcmp(settings[i].option, option))
+            return i;
+    die(2, "set: unknown option %s (there are --weight, --cap, --compress and --dedup)", option);
 }
 
 /* All options are read before the first takes effect. */
 static int set(int argc, char **argv)
 {
-    uint32_t id = one_domid(argv[0]);
-    uint64_t weight = 0, cap = 0;
-    bool has_weight = false, has_cap = false;
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 1; i < argc; i += 2) {
+            size_t nr = find_setting(argv[i]);
+            struct tmem_control ctl = {
+                .subop = TMEM_CONTROL_SET,
+                .nr = settings[nr].setting,
+            };
 
-    for (int i = 1; i < argc; i += 2) {
-        if (i + 1 == argc)
-            die(2, "set: %s needs a number", argv[i]);
-        if (!strcmp(argv[i], "--weight")) {
-            weight = number(argv[i + 1], TMEM_MAX_WEIGHT, "weight (0 to 65535)");
-            has_weight = true;
-        } else if (!strcmp(argv[i], "--cap")) {
-            cap = number(argv[i + 1], UINT64_MAX, "number of pages");
-            has_cap = true;
-        } else {
-            die(2, "set: unknown option %s (there are --weight and --cap)", argv[i]);
+            if (i + 1 == argc)
+                die(2, "set: %s needs a value", argv[i]);
+            ctl.domid = settings[nr].for_all ? domid(argv[0]) : one_domid(argv[0]);
+            ctl.value = number(argv[i + 1], settings[nr].most, settings[nr].what);
+            if (pass)
+                must(control(&ctl, NULL, 0), argv[i]);
         }
     }
-    if (has_weight)
-        set_one(id, TMEM_SET_WEIGHT, weight, "setting the weight");
-    if (has_cap)
-        set_one(id, TMEM_SET_CAP, cap, "setting the cap");
 
     return 0;
 }

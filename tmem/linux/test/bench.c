@@ -26,6 +26,7 @@
 static struct page *buffers[BUFFERS];
 static u64 *cycles;
 static u64 overhead;
+static const char *filled;	/* with what the buffers are */
 
 struct operation {
 	const char *name;
@@ -118,8 +119,8 @@ static void measure(const char *kind, int pool, const struct operation *operatio
 		if (operation->before) {
 			rc = operation->before(pool, i);
 			if (rc != 1) {
-				comment("bench name=%s kind=%s error=%d", operation->name, kind,
-					rc);
+				comment("bench name=%s kind=%s content=%s error=%d",
+					operation->name, kind, filled, rc);
 				return;
 			}
 		}
@@ -127,15 +128,16 @@ static void measure(const char *kind, int pool, const struct operation *operatio
 		rc = operation->timed(pool, i);
 		cycles[i] = rdtsc_ordered() - start;
 		if (rc != operation->expected) {
-			comment("bench name=%s kind=%s error=%d", operation->name, kind, rc);
+			comment("bench name=%s kind=%s content=%s error=%d", operation->name,
+				kind, filled, rc);
 			return;
 		}
 		cond_resched();
 	}
 	sort(cycles, samples, sizeof(*cycles), by_size, NULL);
-	comment("bench name=%s kind=%s median=%llu p10=%llu p90=%llu samples=%u unit=cycles",
-		operation->name, kind, net(samples, 50), net(samples, 10), net(samples, 90),
-		samples);
+	comment("bench name=%s kind=%s content=%s median=%llu p10=%llu p90=%llu samples=%u unit=cycles",
+		operation->name, kind, filled, net(samples, 50), net(samples, 10),
+		net(samples, 90), samples);
 }
 
 /* In this order: each finds what the ones before it left. */
@@ -150,10 +152,14 @@ static const struct operation operations[] = {
 	{ "flush_absent_object", NULL, flush_whole, 1 },
 };
 
-static void bench_pool(const char *kind, u32 flags)
+static void bench_pool(const char *kind, u32 flags, enum content content)
 {
 	unsigned int i;
 	int pool = new_pool(flags);
+
+	for (i = 0; i < BUFFERS; i++)
+		fill_content(buffers[i], content, i);
+	filled = content == CONTENT_TEXT ? "text" : "noise";
 
 	if (pool < 0) {
 		comment("bench kind=%s error=%d", kind, pool);
@@ -181,17 +187,21 @@ void run_bench(void)
 			comment("bench error=-ENOMEM");
 			goto out;
 		}
-		fill(buffers[i], i);
+		fill_content(buffers[i], CONTENT_NOISE, i);
 	}
 	/* Twice, as the first run warms up. */
 	overhead = 0;
+	filled = "noise";
 	measure("none", 0, &timer);
 	measure("none", 0, &timer);
 	overhead = cycles[samples / 2];
 	for (i = 0; i < ARRAY_SIZE(baselines); i++)
 		measure("none", 0, &baselines[i]);
-	bench_pool("ephemeral", 0);
-	bench_pool("persistent", TMEM_POOL_PERSIST);
+	/* Whether Xen compresses is the control domain's choice: run once with, once without. */
+	bench_pool("ephemeral", 0, CONTENT_NOISE);
+	bench_pool("ephemeral", 0, CONTENT_TEXT);
+	bench_pool("persistent", TMEM_POOL_PERSIST, CONTENT_NOISE);
+	bench_pool("persistent", TMEM_POOL_PERSIST, CONTENT_TEXT);
 out:
 	for (i = 0; i < BUFFERS; i++)
 		if (buffers[i])

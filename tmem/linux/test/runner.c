@@ -37,7 +37,19 @@
 
 static char *mode = "conformance";
 module_param(mode, charp, 0444);
-MODULE_PARM_DESC(mode, "conformance (default), bench or serve");
+MODULE_PARM_DESC(mode, "conformance (default), bench, hold or serve");
+
+char *content = "noise";
+module_param(content, charp, 0444);
+MODULE_PARM_DESC(content, "hold: zero, tail, last, text, mixed or noise (default)");
+
+unsigned int copies = 1;
+module_param(copies, uint, 0444);
+MODULE_PARM_DESC(copies, "hold: pages of the same content (default: 1)");
+
+bool hold_persistent;
+module_param_named(persistent, hold_persistent, bool, 0444);
+MODULE_PARM_DESC(persistent, "hold: in a persistent pool (default: ephemeral)");
 
 static char *only = "";
 module_param(only, charp, 0444);
@@ -49,7 +61,7 @@ MODULE_PARM_DESC(pools_in_use, "Pools that somebody else in this guest has (defa
 
 unsigned int samples = 2000;
 module_param(samples, uint, 0444);
-MODULE_PARM_DESC(samples, "bench: how often each operation is timed (default: 2000)");
+MODULE_PARM_DESC(samples, "bench: how often each operation is timed; hold: pages (default: 2000)");
 
 struct page *source, *target;
 
@@ -58,6 +70,7 @@ static struct dentry *report_dir;
 static DECLARE_BITMAP(case_pools, TMEM_MAX_POOLS);
 static DEFINE_SPINLOCK(note_lock);
 static char failure[200], skip[200];
+static unsigned long held_target;
 
 __printf(1, 2) static void print(const char *format, ...)
 {
@@ -290,6 +303,7 @@ static void run_cases(void)
 {
 	static const struct test_case * const groups[] = {
 		page_cases, handle_cases, pool_cases, frame_cases, limit_cases, race_cases,
+		content_cases,
 	};
 	unsigned int group, number = 0, total = 0, failed = 0;
 	const struct test_case *test;
@@ -317,6 +331,16 @@ static int results_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(results);
 
+static int verified_show(struct seq_file *file, void *unused)
+{
+	unsigned int right, missed, wrong;
+
+	verify_held(&right, &missed, &wrong);
+	seq_printf(file, "right=%u missed=%u wrong=%u\n", right, missed, wrong);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(verified);
+
 static void release(void)
 {
 	if (source)
@@ -329,15 +353,16 @@ static void release(void)
 static int __init tmem_test_init(void)
 {
 	unsigned long target_pages = balloon_stats.target_pages;
-	bool bench = !strcmp(mode, "bench"), serving = !strcmp(mode, "serve");
+	bool bench = !strcmp(mode, "bench"), hold = !strcmp(mode, "hold");
+	bool serving = !strcmp(mode, "serve");
 	char *buffer;
 
 	if (!xen_domain()) {
 		pr_err("this is no Xen guest\n");
 		return -ENODEV;
 	}
-	if (!bench && !serving && strcmp(mode, "conformance")) {
-		pr_err("mode is conformance, bench or serve, not \"%s\"\n", mode);
+	if (!bench && !hold && !serving && strcmp(mode, "conformance")) {
+		pr_err("mode is conformance, bench, hold or serve, not \"%s\"\n", mode);
 		return -EINVAL;
 	}
 	buffer = vzalloc(REPORT_BYTES);
@@ -358,10 +383,19 @@ static int __init tmem_test_init(void)
 	make_room();
 	if (bench)
 		run_bench();
+	else if (hold)
+		hold_pages();
 	else
 		run_cases();
-	balloon_set_new_target(target_pages);
+	/* Pages that are held need their allowance. */
+	if (hold)
+		held_target = target_pages;
+	else
+		balloon_set_new_target(target_pages);
+	report_dir = debugfs_create_dir("tmem_test", NULL);
 	debugfs_create_file("results", 0444, report_dir, NULL, &results_fops);
+	if (hold)
+		debugfs_create_file("verified", 0400, report_dir, NULL, &verified_fops);
 	return 0;
 }
 module_init(tmem_test_init);
@@ -370,6 +404,9 @@ static void __exit tmem_test_exit(void)
 {
 	debugfs_remove_recursive(report_dir);
 	destroy_pools();
+	drop_held();
+	if (held_target)
+		balloon_set_new_target(held_target);
 	release();
 }
 module_exit(tmem_test_exit);

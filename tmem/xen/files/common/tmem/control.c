@@ -11,6 +11,7 @@
 /* The whole system's levels, fed in steps by the clients. */
 static atomic_t level_now[TMEM_NR_LEVELS];
 static unsigned int level_most[TMEM_NR_LEVELS];
+static unsigned int contents_most;
 
 /* What clients that are no more have counted. */
 static struct tmem_stats_global retired;
@@ -31,6 +32,8 @@ static struct tmem_level *client_level(struct tmem_client *c,
         return &c->stats.nodes;
     case TMEM_LEVEL_DESCRIPTORS:
         return &c->stats.descriptors;
+    case TMEM_LEVEL_DUPLICATES:
+        return &c->duplicates;
     default:
         return &c->stats.frames;
     }
@@ -44,6 +47,14 @@ static void pass_on(struct tmem_client *c, enum tmem_level_id id)
     /* A racing lower value may win; the next step mends it. */
     if ( now > ACCESS_ONCE(level_most[id]) )
         ACCESS_ONCE(level_most[id]) = now;
+
+    if ( id == TMEM_LEVEL_EPHEMERAL || id == TMEM_LEVEL_DUPLICATES )
+    {
+        now = atomic_read(&level_now[TMEM_LEVEL_EPHEMERAL]) -
+              atomic_read(&level_now[TMEM_LEVEL_DUPLICATES]);
+        if ( (int)(now - ACCESS_ONCE(contents_most)) > 0 )
+            ACCESS_ONCE(contents_most) = now;
+    }
 }
 
 void tmem_level(struct tmem_client *c, enum tmem_level_id id, int change)
@@ -90,6 +101,10 @@ static void add_client(struct tmem_stats_global *g,
     g->nodes.now += c->stats.nodes.now;
     g->descriptors.now += c->stats.descriptors.now;
     g->frames.now += c->stats.frames.now;
+    g->contents.now += c->stats.ephemeral.now - c->duplicates.now;
+    g->deduplicated += c->stats.deduplicated;
+    g->short_bytes += c->stats.short_bytes;
+    g->lz4_bytes += c->stats.lz4_bytes;
     for ( i = 0; i < TMEM_NR_TIMES; i++ )
         add_timing(&g->time[i], &c->time[i]);
 }
@@ -139,7 +154,11 @@ static void gather_global(struct tmem_stats_global *g)
     most(&g->objects, TMEM_LEVEL_OBJECTS);
     most(&g->nodes, TMEM_LEVEL_NODES);
     most(&g->descriptors, TMEM_LEVEL_DESCRIPTORS);
+    /* Frames of shared contents belong to no client. */
+    g->frames.now += tmem_dedup_frames();
     most(&g->frames, TMEM_LEVEL_FRAMES);
+    g->contents.most = max_t(uint64_t, g->contents.now,
+                             ACCESS_ONCE(contents_most));
 }
 
 static long copy_out(const tmem_control_t *ctl, unsigned int nr,
@@ -180,6 +199,8 @@ static long get_clients(tmem_control_t *ctl)
         record.weight = c->weight;
         record.cap = c->cap;
         record.frozen = c->frozen || tmem_frozen;
+        record.compress = c->compress;
+        record.dedup = c->dedup;
         record.free_frames = c->nr_free + c->nr_spare;
         spin_unlock(&c->lock);
         if ( nr < ctl->nr )
@@ -284,6 +305,9 @@ static long control_all(tmem_control_t *ctl)
     case TMEM_CONTROL_FLUSH:
         ctl->value = tmem_flush(NULL, ctl->value);
         return 0;
+
+    case TMEM_CONTROL_SET:
+        return tmem_set_all(ctl->nr, ctl->value);
     }
 
     return -EINVAL;

@@ -24,6 +24,9 @@ unsigned long __read_mostly tmem_reserve_pages;
 /* Orders up to this are served by evicting until they fit. */
 #define MAX_SERVED_ORDER    3
 
+/* Pages that one eviction drops at most, beyond those that yield a frame each. */
+#define MOST_EVICTED        4096
+
 static struct {
     spinlock_t lock;
     uint64_t low_memory;
@@ -68,56 +71,81 @@ unsigned long tmem_freeable_pages(void)
 
     rcu_read_lock(&domlist_read_lock);
     for_each_client ( w, c )
-        pages += ACCESS_ONCE(c->stats.ephemeral.now) + ACCESS_ONCE(c->nr_free);
+        pages += tmem_ephemeral_frames(c) + ACCESS_ONCE(c->nr_free);
     rcu_read_unlock(&domlist_read_lock);
 
-    return pages;
+    return pages + tmem_dedup_frames();
 }
 
-static unsigned int take_oldest(struct tmem_client *c, unsigned int nr,
-                                struct page_list_head *frames)
+static unsigned int index_pages(const struct tmem_client *c)
 {
-    unsigned int taken = 0;
+    return c->stats.nodes.now + c->nr_spare;
+}
+
+/*
+ * Drops the oldest pages of a client until they have yielded nr pages, or a
+ * batch of them has gone: those that share their content, or are all zeros,
+ * need not yield any. Returns how many pages came free: frames, and pages of
+ * the index, which are the heap's already.
+ */
+static unsigned int take_oldest(struct tmem_client *c, unsigned int nr,
+                                struct page_list_head *frames,
+                                unsigned int *dropped)
+{
+    unsigned int budget = TMEM_BATCH, taken = 0, pages = 0, index;
 
     spin_lock(&c->lock);
-    while ( taken < nr && !list_empty(&c->lru) )
+    index = index_pages(c);
+    while ( taken + index - index_pages(c) < nr && budget-- &&
+            !list_empty(&c->lru) )
     {
         struct tmem_page *page = list_entry(c->lru.next, struct tmem_page, lru);
 
+        if ( unlikely(tmem_is_packed(page)) )
+        {
+            taken += tmem_evict_packed(c, page, frames, &pages);
+            continue;
+        }
         page_list_add_tail(tmem_remove_page(c, page), frames);
         tmem_level(c, TMEM_LEVEL_FRAMES, -1);
-        c->stats.evicted++;
         taken++;
+        pages++;
     }
+    c->stats.evicted += pages;
+    taken += index - index_pages(c);
     spin_unlock(&c->lock);
+    *dropped += pages;
 
     return taken;
 }
 
-/* Takes up to nr frames from the oldest pages of one client, or of all. */
+/*
+ * Takes up to nr frames from the oldest pages of one client, or of all. Bounded
+ * also where pages share contents, and much has to go before a frame does.
+ */
 static unsigned int evict(struct tmem_client *only, unsigned int nr,
                           struct page_list_head *frames)
 {
-    unsigned int taken = 0;
+    unsigned int taken = 0, dropped = 0, most = nr + MOST_EVICTED;
 
     rcu_read_lock(&domlist_read_lock);
-    while ( taken < nr )
+    while ( taken < nr && dropped < most )
     {
         struct tmem_client *victim = only ?: tmem_victim();
-        unsigned int got;
+        unsigned int before = dropped;
 
         if ( !victim )
             break;
-        got = take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames);
-        if ( !got && only )
+        taken += take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames,
+                             &dropped);
+        if ( only && dropped == before )
             break;
-        taken += got;
     }
     rcu_read_unlock(&domlist_read_lock);
 
     spin_lock(&totals.lock);
     totals.evict_attempts++;
-    totals.evicted += taken;
+    totals.evicted += dropped;
     spin_unlock(&totals.lock);
 
     return taken;
@@ -207,21 +235,35 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags)
     return freed;
 }
 
-/* Get frames for puts of this client. Called without its lock. */
-bool tmem_refill(struct tmem_client *c)
+static unsigned int take_from_heap(struct page_list_head *frames)
 {
-    PAGE_LIST_HEAD(frames);
     struct page_info *frame;
     unsigned int nr = 0;
 
     while ( nr < TMEM_REFILL &&
             (frame = alloc_domheap_pages(NULL, 0, MEMF_tmem | MEMF_no_scrub)) )
     {
-        page_list_add_tail(frame, &frames);
+        page_list_add_tail(frame, frames);
         nr++;
     }
+
+    return nr;
+}
+
+/* Get frames for puts of this client. Called without its lock. */
+bool tmem_refill(struct tmem_client *c)
+{
+    PAGE_LIST_HEAD(frames);
+    struct page_info *frame;
+    unsigned int nr = take_from_heap(&frames);
+
     if ( !nr )
+    {
         nr = evict(NULL, TMEM_REFILL, &frames);
+        /* Only pages of the index may have come free. */
+        if ( nr && page_list_empty(&frames) )
+            nr = take_from_heap(&frames);
+    }
 
     spin_lock(&c->lock);
     /* A shared pool may have gone meanwhile. */
@@ -236,6 +278,30 @@ bool tmem_refill(struct tmem_client *c)
     free_frames(&frames);
 
     return nr;
+}
+
+bool tmem_charge(struct domain *d)
+{
+    bool room;
+
+    nrspin_lock(&d->page_alloc_lock);
+    room = domain_tot_pages(d) < d->max_pages;
+    if ( room && domain_adjust_tot_pages(d, 1) == 1 )
+        get_knownalive_domain(d);
+    nrspin_unlock(&d->page_alloc_lock);
+
+    return room;
+}
+
+void tmem_uncharge(struct domain *d)
+{
+    bool last;
+
+    nrspin_lock(&d->page_alloc_lock);
+    last = !domain_adjust_tot_pages(d, -1);
+    nrspin_unlock(&d->page_alloc_lock);
+    if ( last )
+        put_domain(d);
 }
 
 void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
@@ -253,20 +319,17 @@ void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
 /* Forget a page: the record, the frame, and the domain's charge for it. */
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 {
-    struct domain *d = c->domain;
     bool persistent = c->pools[page->object->pool_id]->persistent;
+    struct page_info *frame = page->frame;
 
-    tmem_release_frame(c, tmem_remove_page(c, page));
+    if ( unlikely(tmem_is_packed(page)) )
+        frame = tmem_unpack(c, page);
+    tmem_remove_page(c, page);
+    if ( !frame )
+        return;
+    tmem_release_frame(c, frame);
     if ( persistent )
-    {
-        bool last;
-
-        nrspin_lock(&d->page_alloc_lock);
-        last = !domain_adjust_tot_pages(d, -1);
-        nrspin_unlock(&d->page_alloc_lock);
-        if ( last )
-            put_domain(d);
-    }
+        tmem_uncharge(c->domain);
 }
 
 /* There is one. */

@@ -74,19 +74,6 @@ static void account(struct tmem_client *c, unsigned int what, uint64_t start)
     c->stats.cycles += cycles;
 }
 
-static bool charge(struct domain *d)
-{
-    bool room;
-
-    nrspin_lock(&d->page_alloc_lock);
-    room = domain_tot_pages(d) < d->max_pages;
-    if ( room && domain_adjust_tot_pages(d, 1) == 1 )
-        get_knownalive_domain(d);
-    nrspin_unlock(&d->page_alloc_lock);
-
-    return room;
-}
-
 static void touch(struct tmem_client *c, struct tmem_page *page)
 {
     list_move_tail(&page->lru, &c->lru);
@@ -121,18 +108,45 @@ static long put_refused(struct tmem_client *c, struct tmem_pool *pool,
 
 static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
                             const tmem_op_t *op, uint32_t hash,
-                            struct page_info *src, bool may_retry,
-                            uint64_t start)
+                            struct page_info *src, struct tmem_prepared *new,
+                            bool may_retry, uint64_t start)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
     struct tmem_page *page = tmem_find_page(c, pool->id, oid, hash,
                                             op->u.gen.index);
     struct page_info *frame;
+    long rc;
 
     if ( !src )
         return put_refused(c, pool, page, -EFAULT, start);
     if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
         return put_refused(c, pool, page, -EFROZEN, start);
+
+    /* At its cap a client makes its own room; over it, a page more. */
+    if ( !page && !pool->persistent && c->cap && c->stats.ephemeral.now >= c->cap )
+    {
+        tmem_trim(c, 1);
+        tmem_drop_oldest(c);
+    }
+
+    if ( unlikely(new->data) || (page && unlikely(tmem_is_packed(page))) )
+    {
+        rc = tmem_put_content(c, pool, op, hash, page, src, new);
+        if ( rc == -ERESTART && may_retry )
+            return rc;
+        if ( rc != 1 )
+        {
+            c->stats.compress_refused += new->bytes != 0;
+            return put_refused(c, pool, page, -ENOMEM, start);
+        }
+        if ( page )
+        {
+            if ( !pool->persistent )
+                touch(c, page);
+            pool->stats.dup_replaced++;
+        }
+        goto done;
+    }
 
     if ( page )
     {
@@ -143,17 +157,10 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
         goto done;
     }
 
-    /* At its cap a client makes its own room; over it, a page more. */
-    if ( !pool->persistent && c->cap && c->stats.ephemeral.now >= c->cap )
-    {
-        tmem_trim(c, 1);
-        tmem_drop_oldest(c);
-    }
-
     if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )
         return may_retry ? -ERESTART
                          : put_refused(c, pool, NULL, -ENOMEM, start);
-    if ( pool->persistent && !charge(c->domain) )
+    if ( pool->persistent && !tmem_charge(c->domain) )
         return put_refused(c, pool, NULL, -ENOMEM, start);
 
     frame = page_list_remove_head(&c->free);
@@ -178,6 +185,7 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
                      const tmem_op_t *op)
 {
     uint64_t start = rdtsc();
+    struct tmem_prepared new = { };
     struct page_info *src = NULL;
     struct tmem_pool *pool;
     unsigned int tries = 0;
@@ -186,6 +194,8 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
 
     if ( frame_get(d, op->u.gen.cmfn, false, &src) )
         src = NULL;
+    else if ( unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) )
+        tmem_prepare(c, op->pool_id, src, &new);
 
     for ( ; ; )
     {
@@ -196,8 +206,8 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
         {
             pool->stats.puts_tried += !tries;
             hash = tmem_hash_oid(c, pool->id, &op->u.gen.oid);
-            rc = put_page_locked(c, pool, op, hash, src, tries < MAX_TRIES,
-                                 start);
+            rc = put_page_locked(c, pool, op, hash, src, &new,
+                                 tries < MAX_TRIES, start);
         }
         else
         {
@@ -252,7 +262,16 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
         }
         if ( dst )
         {
-            copy_frame(c, dst, page->frame);
+            if ( likely(!tmem_is_packed(page)) )
+                copy_frame(c, dst, page->frame);
+            else if ( !tmem_get_content(c, page, dst) )
+            {
+                c->stats.errors++;
+                c->failed_copies++;
+                account(c, TMEM_TIME_GET_MISS, start);
+                rc = -EFAULT;
+                break;
+            }
             pool->stats.gets++;
             if ( pool->persistent )
                 c->stats.persistent_gets++;

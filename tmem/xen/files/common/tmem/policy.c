@@ -97,6 +97,43 @@ static long set_cap(struct tmem_client *c, uint64_t cap)
     }
 }
 
+static long check_content(unsigned int setting, uint64_t value)
+{
+    if ( value > 1 )
+        return -EINVAL;
+
+    return value && setting == TMEM_SET_DEDUP ? tmem_dedup_enable() : 0;
+}
+
+static void set_content(struct tmem_client *c, unsigned int setting, bool value)
+{
+    if ( setting == TMEM_SET_DEDUP )
+        ACCESS_ONCE(c->dedup) = value;
+    else
+        ACCESS_ONCE(c->compress) = value;
+}
+
+long tmem_set_all(unsigned int setting, uint64_t value)
+{
+    struct tmem_client *c;
+    struct tmem_walk w;
+    long rc;
+
+    /* A weight or a cap that all have is none. */
+    if ( setting != TMEM_SET_COMPRESS && setting != TMEM_SET_DEDUP )
+        return -EINVAL;
+    rc = check_content(setting, value);
+    if ( rc )
+        return rc;
+
+    rcu_read_lock(&domlist_read_lock);
+    for_each_client ( w, c )
+        set_content(c, setting, value);
+    rcu_read_unlock(&domlist_read_lock);
+
+    return 0;
+}
+
 long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value)
 {
     long rc = 0;
@@ -112,6 +149,13 @@ long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value)
     case TMEM_SET_CAP:
         rc = set_cap(c, value);
         break;
+
+    case TMEM_SET_COMPRESS:
+    case TMEM_SET_DEDUP:
+        rc = check_content(setting, value);
+        if ( !rc )
+            set_content(c, setting, value);
+        return rc;
 
     default:
         return -EINVAL;

@@ -22,6 +22,7 @@ int tmem_client_init(struct tmem_client *c, struct domain *d)
     spin_lock_init(&c->lock);
     INIT_LIST_HEAD(&c->lru);
     INIT_PAGE_LIST_HEAD(&c->free);
+    tmem_content_init(c);
 
     return tmem_index_init(c);
 }
@@ -108,6 +109,8 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
         c->pools[id] = pool;
         c->shared_pools |= shared << id;
         c->stats.nr_pools++;
+        c->persistent_pools &= ~(1U << id);
+        c->persistent_pools |= pool->persistent << id;
         rc = id;
     }
     spin_unlock(&c->lock);

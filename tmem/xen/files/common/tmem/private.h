@@ -4,10 +4,11 @@
  *
  * A client is a domain that has made a pool, or a shared pool. Everything a
  * client holds is protected by its lock: pools, objects, pages, index,
- * statistics. No lock is shared between clients. Order: client->lock, then
- * d->page_alloc_lock, then the heap lock. Never two clients' locks at once,
- * and no allocation under a client's lock: a failing allocation may come back
- * here to evict.
+ * statistics. No lock is shared between clients but for those of the table of
+ * shared contents. Order: client->lock, then d->page_alloc_lock or a bucket of
+ * contents, then the heap lock. Never two clients' locks at once, and no
+ * allocation under a client's lock: a failing allocation may come back here to
+ * evict.
  */
 
 #ifndef __TMEM_PRIVATE_H__
@@ -36,6 +37,12 @@
 /* Pages dropped under one hold of a client's lock. */
 #define TMEM_BATCH              64
 
+/* Pieces of frames: as many as a word has bits. */
+#define TMEM_UNITS              64
+#define TMEM_UNIT               (PAGE_SIZE / TMEM_UNITS)
+/* What LZ4 needs to compress a page. */
+#define TMEM_LZ4_STATE          4160
+
 /*
  * Entries of the index, 64 bytes each. The link comes first in both: the
  * table knows nothing else of them.
@@ -54,7 +61,10 @@ struct tmem_page {
     struct list_head lru;               /* in client->lru; ephemeral only */
     struct hlist_node siblings;         /* in object->pages */
     struct tmem_object *object;
-    struct page_info *frame;
+    union {
+        struct page_info *frame;        /* of its own: stored plain, */
+        uint64_t content;               /* or bit 0 is set, see content.c */
+    };
     uint32_t index;
     uint32_t stamp;                     /* when it was put, see tmem_now() */
 };
@@ -99,7 +109,35 @@ enum tmem_level_id {
     TMEM_LEVEL_NODES,
     TMEM_LEVEL_DESCRIPTORS,
     TMEM_LEVEL_FRAMES,
+    TMEM_LEVEL_DUPLICATES,              /* pages that found their content there */
     TMEM_NR_LEVELS
+};
+
+/* How a page is stored. All but the first have no frame of their own. */
+enum tmem_kind {
+    TMEM_PLAIN,
+    TMEM_NOTHING,                       /* for a moment, while it is replaced */
+    TMEM_ZERO,
+    TMEM_SHORT,                         /* the tail is zero and not stored */
+    TMEM_LZ4,
+    TMEM_SHARED
+};
+
+/* What a put brings, made ready before the client's lock is taken. */
+struct tmem_prepared {
+    const void *data;                   /* NULL: plain, from the guest's frame */
+    enum tmem_kind kind;
+    unsigned int bytes;
+    uint32_t hash;
+    bool incompressible;
+    uint64_t copy_cycles, compress_cycles;
+};
+
+/* Frames that are cut into chunks, see chunks.c. */
+struct tmem_store {
+    unsigned long runs;                 /* bit n: by_run[n] is not empty */
+    unsigned long nr_frames;
+    struct page_list_head by_run[TMEM_UNITS];   /* by their longest gap - 1 */
 };
 
 struct tmem_client {
@@ -110,6 +148,8 @@ struct tmem_client {
     uint16_t shared_pools;              /* bit n: pool n is a shared one */
     unsigned int weight;
     uint64_t cap;                       /* most ephemeral pages; 0: no limit */
+    bool compress, dedup;               /* what puts try; read without the lock */
+    uint16_t persistent_pools;          /* a bit for each; likewise */
 
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
@@ -125,6 +165,11 @@ struct tmem_client {
     struct list_head slabs;             /* with room for an entry */
     void *spare[TMEM_SPARE_KEPT];       /* index pages at hand */
     unsigned int nr_spare;
+
+    struct tmem_store store[2];         /* ephemeral, persistent */
+    unsigned long packed_pages;         /* ephemeral ones that are not plain */
+    unsigned long persistent_zeros;
+    struct tmem_level duplicates;       /* summed over clients it makes sense */
 
     int pending[TMEM_NR_LEVELS];                    /* level changes not passed on yet */
     bool retired;                       /* counts are in the system's now */
@@ -163,6 +208,8 @@ struct page_info *tmem_remove_page(struct tmem_client *c,
 
 /* frames.c: where frames come from and go to. */
 bool tmem_refill(struct tmem_client *c);
+bool tmem_charge(struct domain *d);
+void tmem_uncharge(struct domain *d);
 void tmem_release_frame(struct tmem_client *c, struct page_info *frame);
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
 void tmem_drop_oldest(struct tmem_client *c);
@@ -187,6 +234,7 @@ struct tmem_client *tmem_victim(void);
 /* Drops up to `most` pages over the cap; true when none is left. Lock held. */
 bool tmem_trim(struct tmem_client *c, unsigned int most);
 long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value);
+long tmem_set_all(unsigned int setting, uint64_t value);
 void tmem_freeze_all(bool frozen);
 
 /* shared.c */
@@ -225,6 +273,58 @@ void tmem_shared_exit(struct tmem_client *c, uint64_t cycles, bool hit);
 void tmem_shared_pool_stats(struct tmem_shared *s, struct tmem_stats_pool *record);
 bool tmem_shared_stats(unsigned int slot, struct tmem_stats_shared *record);
 
+/*
+ * content.c: contents that have no frame of their own. Callers hold the
+ * client's lock, but for tmem_prepare().
+ */
+extern bool opt_tmem_compress, opt_tmem_dedup;
+void tmem_content_init(struct tmem_client *c);
+void tmem_prepare(const struct tmem_client *c, unsigned int pool_id,
+                  struct page_info *src, struct tmem_prepared *new);
+/*
+ * Puts what was prepared, over `page` if there is one. 1; -ERESTART when it
+ * needs a frame or index pages, and has changed nothing; -ENOMEM, and `page`
+ * has lost its content.
+ */
+long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
+                      const tmem_op_t *op, uint32_t hash,
+                      struct tmem_page *page, struct page_info *src,
+                      struct tmem_prepared *new);
+bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
+                      struct page_info *dst);
+/* Takes the content from a record; returns the frame that came free, if any. */
+struct page_info *tmem_unpack(struct tmem_client *c, struct tmem_page *page);
+/*
+ * Drops an ephemeral page, with all that are in its frame, and counts them.
+ * True: a frame came free, and is on the list.
+ */
+bool tmem_evict_packed(struct tmem_client *c, struct tmem_page *page,
+                       struct page_list_head *frames, unsigned int *dropped);
+unsigned long tmem_ephemeral_frames(const struct tmem_client *c);
+
+/* chunks.c. Callers hold the client's lock. */
+void tmem_store_init(struct tmem_store *s);
+bool tmem_chunk_fits(const struct tmem_store *s, unsigned int units);
+/* In `fresh`, a frame at hand, or else where tmem_chunk_fits(). */
+struct page_info *tmem_chunk_alloc(struct tmem_store *s, unsigned int units,
+                                   struct page_info *fresh, unsigned int *unit);
+/* True: it was the last in its frame, which is the caller's now. */
+bool tmem_chunk_free(struct tmem_store *s, struct page_info *frame,
+                     unsigned int unit, unsigned int units);
+
+/* dedup.c. All but the first once that has succeeded. */
+int tmem_dedup_enable(void);
+uint32_t tmem_dedup_hash(const void *data);
+struct page_info *tmem_dedup_find(uint32_t hash, const void *data);
+void tmem_dedup_add(struct page_info *frame, uint32_t hash);
+bool tmem_dedup_put(struct page_info *frame);
+unsigned long tmem_dedup_frames(void);
+
+/* lz4.c: 0, or negative: it does not fit, or is damaged. */
+size_t tmem_lz4_compress(const void *from, size_t bytes, void *to, size_t room,
+                         void *state);
+int tmem_lz4_decompress(const void *from, size_t bytes, void *to, size_t room);
+
 /* pool.c: clients and pools. */
 int tmem_client_init(struct tmem_client *c, struct domain *d);
 /* The domain's client, made if need be; NULL: no memory. */
@@ -247,6 +347,11 @@ bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
 long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op);
 void tmem_level(struct tmem_client *c, enum tmem_level_id id, int change);
 void tmem_retire_stats(struct tmem_client *c);
+
+static inline bool tmem_is_packed(const struct tmem_page *page)
+{
+    return page->content & 1;
+}
 
 static inline uint32_t tmem_now(void)
 {

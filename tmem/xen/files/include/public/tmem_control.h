@@ -43,12 +43,14 @@
  * many were given back. May do less than was asked: ask again.
  */
 #define TMEM_CONTROL_FLUSH            7
-/* Set `nr`, one of TMEM_SET_*, of domain domid to value. */
+/* Set `nr`, one of TMEM_SET_*, of domain domid, or of all clients, to value. */
 #define TMEM_CONTROL_SET              8
 /* At most TMEM_MAX_WEIGHT; 0: no share, see tmem/README.md. */
 #define TMEM_SET_WEIGHT               1
 /* Most ephemeral pages that the client holds; 0: no limit. */
 #define TMEM_SET_CAP                  2
+#define TMEM_SET_COMPRESS             3 /* 0 or 1; of what is put from now on */
+#define TMEM_SET_DEDUP                4 /* likewise */
 #define TMEM_MAX_WEIGHT               0xffffU
 /*
  * Let (nr 1) or no more let (nr 0) domain domid join the shared pool whose
@@ -66,7 +68,8 @@ struct tmem_control {
     uint32_t subop;
     uint32_t version;           /* TMEM_CONTROL_VERSION */
     uint32_t domid;             /* client, or TMEM_CONTROL_ALL_CLIENTS */
-    uint32_t nr;                /* IN: records that fit. OUT: records there are. */
+    uint32_t nr;                /* IN: records that fit. OUT: records there are.
+                                 * SET: which setting, TMEM_SET_* */
     uint32_t pad;               /* zero */
     uint64_aligned_t buf;       /* address of the records in the caller */
     uint64_aligned_t value;
@@ -81,7 +84,9 @@ typedef struct tmem_control tmem_control_t;
 #define TMEM_TIME_FLUSH               4
 #define TMEM_TIME_FLUSH_OBJECT        5
 #define TMEM_TIME_COPY                6
-#define TMEM_NR_TIMES                 7
+#define TMEM_TIME_COMPRESS            7
+#define TMEM_TIME_DECOMPRESS          8
+#define TMEM_NR_TIMES                 9
 
 struct tmem_timing {
     uint64_aligned_t count;
@@ -114,6 +119,10 @@ struct tmem_stats_global {
     struct tmem_level frames;           /* all that tmem holds of Xen's heap */
     struct tmem_timing time[TMEM_NR_TIMES];
     uint64_aligned_t frozen;            /* all clients are */
+    struct tmem_level contents;         /* distinct ones of ephemeral pages */
+    uint64_aligned_t deduplicated;      /* puts that found their content there */
+    uint64_aligned_t short_bytes;       /* now held of pages with a zero tail */
+    uint64_aligned_t lz4_bytes;         /* now held of compressed pages */
 };
 
 struct tmem_stats_client {
@@ -126,6 +135,12 @@ struct tmem_stats_client {
     uint64_aligned_t free_frames;
     struct tmem_level ephemeral, persistent;
     struct tmem_level objects, nodes, descriptors, frames;
+    uint64_aligned_t dedup;
+    uint64_aligned_t compressed, compressed_bytes;  /* puts, and their bytes */
+    uint64_aligned_t incompressible;                /* puts stored whole */
+    uint64_aligned_t compress_refused;              /* puts without memory */
+    uint64_aligned_t deduplicated;
+    uint64_aligned_t short_bytes, lz4_bytes;        /* now held */
 };
 
 struct tmem_stats_pool {
