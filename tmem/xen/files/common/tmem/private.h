@@ -24,6 +24,8 @@
 #include <public/tmem.h>
 #include <public/tmem_control.h>
 
+#include "compat.h"
+
 #define TMEM_MAX_POOLS          16      /* of a client; ABI */
 #define TMEM_MAX_SHARED         16      /* of the system; ABI */
 
