@@ -232,6 +232,16 @@ bool tmem_refill(struct tmem_client *c)
     struct page_info *frame;
     unsigned int nr = 0;
 
+    /*
+     * At once, which costs the heap hardly more than one frame does. The
+     * neighbours hold pages put one after the other, likely to go together.
+     */
+    frame = alloc_domheap_pages(NULL, ilog2(TMEM_REFILL),
+                                MEMF_tmem | MEMF_no_scrub);
+    if ( frame )
+        for ( ; nr < TMEM_REFILL; nr++ )
+            page_list_add_tail(frame + nr, &frames);
+
     while ( nr < TMEM_REFILL &&
             (frame = alloc_domheap_pages(NULL, 0, MEMF_tmem | MEMF_no_scrub)) )
     {
