@@ -13,33 +13,14 @@ static atomic_t level_now[TMEM_NR_LEVELS];
 static unsigned int level_most[TMEM_NR_LEVELS];
 static unsigned int contents_most;
 
+uint32_t __read_mostly tmem_clock;
+DEFINE_PER_CPU(unsigned int, tmem_untimed);
+
 /* What clients that are no more have counted. */
 static struct tmem_stats_global retired;
 static DEFINE_SPINLOCK(retired_lock);
 
-static struct tmem_level *client_level(struct tmem_client *c,
-                                       enum tmem_level_id id)
-{
-    switch ( id )
-    {
-    case TMEM_LEVEL_EPHEMERAL:
-        return &c->stats.ephemeral;
-    case TMEM_LEVEL_PERSISTENT:
-        return &c->stats.persistent;
-    case TMEM_LEVEL_OBJECTS:
-        return &c->stats.objects;
-    case TMEM_LEVEL_NODES:
-        return &c->stats.nodes;
-    case TMEM_LEVEL_DESCRIPTORS:
-        return &c->stats.descriptors;
-    case TMEM_LEVEL_DUPLICATES:
-        return &c->duplicates;
-    default:
-        return &c->stats.frames;
-    }
-}
-
-static void pass_on(struct tmem_client *c, enum tmem_level_id id)
+void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id)
 {
     unsigned int now = atomic_add_return(c->pending[id], &level_now[id]);
 
@@ -57,18 +38,21 @@ static void pass_on(struct tmem_client *c, enum tmem_level_id id)
     }
 }
 
-void tmem_level(struct tmem_client *c, enum tmem_level_id id, int change)
+/*
+ * Which operations are timed is left to chance, so that no guest's pattern of
+ * operations stays out of step with it, but for one in TMEM_TIMED_EVERY.
+ */
+uint64_t tmem_start_timed(void)
 {
-    struct tmem_level *level = client_level(c, id);
+    uint32_t now = NOW() >> 20;
+    uint64_t start = rdtsc();
 
-    level->now += change;
-    if ( level->now > level->most )
-        level->most = level->now;
+    this_cpu(tmem_untimed) = (start ^ (start >> 8)) % (2 * TMEM_TIMED_EVERY - 1);
+    /* Processors may race: the clock is late by their next operation timed. */
+    if ( tmem_older(ACCESS_ONCE(tmem_clock), now) )
+        ACCESS_ONCE(tmem_clock) = now;
 
-    c->pending[id] += change;
-    if ( c->pending[id] >= TMEM_LEVEL_STEP ||
-         c->pending[id] <= -TMEM_LEVEL_STEP )
-        pass_on(c, id);
+    return start ?: 1;
 }
 
 static void add_timing(struct tmem_timing *sum, const struct tmem_timing *t)
@@ -115,7 +99,7 @@ void tmem_retire_stats(struct tmem_client *c)
     unsigned int id;
 
     for ( id = 0; id < TMEM_NR_LEVELS; id++ )
-        pass_on(c, id);
+        tmem_pass_on(c, id);
     spin_lock(&retired_lock);
     add_client(&retired, c);
     c->retired = true;

@@ -12,12 +12,10 @@
 #include <xen/mm.h>
 #include <xen/random.h>
 
-#include "private.h"
+#include "lookup.h"
 
 #define ENTRY_SIZE          64
 #define ENTRIES_PER_SLAB    (PAGE_SIZE / ENTRY_SIZE)
-#define FANOUT              (PAGE_SIZE / sizeof(void *))
-#define FANOUT_SHIFT        (PAGE_SHIFT - 3)
 #define MAX_BUCKETS         (FANOUT * FANOUT * FANOUT)
 
 /* Takes the place of a slab's first entry. */
@@ -95,7 +93,7 @@ static void *take_spare(struct tmem_client *c)
 static void return_page(struct tmem_client *c, void *page)
 {
     tmem_level(c, TMEM_LEVEL_NODES, -1);
-    if ( c->nr_spare < TMEM_SPARE_NEEDED && !c->dying )
+    if ( c->nr_spare < TMEM_SPARE_KEPT && !c->dying )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
@@ -159,36 +157,6 @@ static void entry_free(struct tmem_client *c, void *entry)
 }
 
 /* Tables. */
-
-static void **bucket_at(const struct tmem_table *t, unsigned int nr)
-{
-    return (void **)&t->root[nr >> (2 * FANOUT_SHIFT)]
-                            [(nr >> FANOUT_SHIFT) & (FANOUT - 1)]
-                            [nr & (FANOUT - 1)];
-}
-
-/* The bucket of a hash: as many of its low bits as give an existing one. */
-static void **bucket_of(const struct tmem_table *t, uint32_t hash)
-{
-    unsigned int bits = fls(t->buckets - 1);
-    unsigned int nr = hash & ((1U << bits) - 1);
-
-    if ( nr >= t->buckets )
-        nr &= (1U << (bits - 1)) - 1;
-
-    return bucket_at(t, nr);
-}
-
-static uint32_t page_hash(uint32_t object_hash, uint32_t index)
-{
-    uint32_t h = object_hash + index * 0x9e3779b1U;
-
-    h ^= h >> 16;
-    h *= 0x85ebca6bU;
-    h ^= h >> 13;
-
-    return h;
-}
 
 static uint32_t entry_hash(const struct tmem_client *c,
                            const struct tmem_table *t, const void *entry)
@@ -381,56 +349,6 @@ void tmem_index_free(struct tmem_client *c)
     }
 }
 
-/* Handles. */
-
-uint32_t tmem_hash_oid(const struct tmem_client *c, unsigned int pool_id,
-                       const xen_tmem_oid_t *oid)
-{
-    uint64_t h = c->seed + pool_id;
-    unsigned int i;
-
-    for ( i = 0; i < ARRAY_SIZE(oid->oid); i++ )
-    {
-        h = (h ^ oid->oid[i]) * 0xff51afd7ed558ccdULL;
-        h ^= h >> 32;
-    }
-
-    return h;
-}
-
-static bool object_is(const struct tmem_object *obj, unsigned int pool_id,
-                      const xen_tmem_oid_t *oid)
-{
-    return obj->pool_id == pool_id && obj->oid[0] == oid->oid[0] &&
-           obj->oid[1] == oid->oid[1] && obj->oid[2] == oid->oid[2];
-}
-
-struct tmem_object *tmem_find_object(const struct tmem_client *c,
-                                     unsigned int pool_id,
-                                     const xen_tmem_oid_t *oid, uint32_t hash)
-{
-    struct tmem_object *obj = *bucket_of(&c->objects, hash);
-
-    while ( obj && !object_is(obj, pool_id, oid) )
-        obj = obj->next;
-
-    return obj;
-}
-
-struct tmem_page *tmem_find_page(const struct tmem_client *c,
-                                 unsigned int pool_id,
-                                 const xen_tmem_oid_t *oid, uint32_t hash,
-                                 uint32_t index)
-{
-    struct tmem_page *page = *bucket_of(&c->pages, page_hash(hash, index));
-
-    while ( page && !(page->index == index &&
-                      object_is(page->object, pool_id, oid)) )
-        page = page->next;
-
-    return page;
-}
-
 struct tmem_page *tmem_insert_page(struct tmem_client *c,
                                    struct tmem_pool *pool,
                                    const xen_tmem_oid_t *oid, uint32_t hash,
@@ -495,6 +413,7 @@ struct page_info *tmem_remove_page(struct tmem_client *c,
     struct tmem_object *obj = page->object;
     struct tmem_pool *pool = c->pools[obj->pool_id];
 
+    c->removals++;
     table_remove(c, &c->pages, page, page_hash(obj->hash, page->index));
     hlist_del(&page->siblings);
     if ( pool->persistent )

@@ -18,7 +18,7 @@
 #include <asm/p2m.h>
 #include <asm/paging.h>
 
-#include "private.h"
+#include "lookup.h"
 
 /* How often a put looks for memory before it is refused. */
 #define MAX_TRIES   4
@@ -26,9 +26,16 @@
 static int frame_get(struct domain *d, xen_pfn_t cmfn, bool write,
                      struct page_info **frame)
 {
-    p2m_type_t p2mt;
+    p2m_type_t p2mt = p2m_ram_rw;
 
-    if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, frame) )
+    if ( likely(!paging_mode_translate(d)) )
+    {
+        /* No types, nothing paged or shared: what the call below comes to. */
+        *frame = get_page_from_gfn(d, cmfn, NULL, P2M_ALLOC);
+        if ( !*frame )
+            return -EFAULT;
+    }
+    else if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, frame) )
         return -EFAULT;
 
     if ( write && (p2m_is_readonly(p2mt) ||
@@ -46,7 +53,8 @@ static void frame_put(struct domain *d, struct page_info *frame, bool write)
 {
     if ( write )
     {
-        paging_mark_dirty(d, page_to_mfn(frame));
+        if ( unlikely(paging_mode_log_dirty(d)) )
+            paging_mark_dirty(d, page_to_mfn(frame));
         put_page_and_type(frame);
     }
     else
@@ -58,20 +66,13 @@ static void copy_frame(struct tmem_client *c, struct page_info *to,
 {
     void *dst = __map_domain_page(to);
     const void *src = __map_domain_page(from);
-    uint64_t start = rdtsc();
+    uint64_t start = c->timed ? rdtsc() : 0;
 
     memcpy(dst, src, PAGE_SIZE);
-    tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
+    if ( unlikely(start) )
+        tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
     unmap_domain_page(src);
     unmap_domain_page(dst);
-}
-
-static void account(struct tmem_client *c, unsigned int what, uint64_t start)
-{
-    uint64_t cycles = rdtsc() - start;
-
-    tmem_time(c, what, cycles);
-    c->stats.cycles += cycles;
 }
 
 static void touch(struct tmem_client *c, struct tmem_page *page)
@@ -101,7 +102,7 @@ static long put_refused(struct tmem_client *c, struct tmem_pool *pool,
     else if ( rc == -EFAULT )
         c->failed_copies++;
     c->stats.errors += rc == -EFAULT;
-    account(c, TMEM_TIME_PUT_FAIL, start);
+    tmem_account(c, TMEM_TIME_PUT_FAIL, start);
 
     return rc;
 }
@@ -176,7 +177,7 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
         c->stats.persistent_puts++;
     else
         c->ephemeral_puts++;
-    account(c, TMEM_TIME_PUT_OK, start);
+    tmem_account(c, TMEM_TIME_PUT_OK, start);
 
     return 1;
 }
@@ -184,7 +185,7 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
 static long tmem_put(struct domain *d, struct tmem_client *c,
                      const tmem_op_t *op)
 {
-    uint64_t start = rdtsc();
+    uint64_t start = tmem_start();
     struct tmem_prepared new = { };
     struct page_info *src = NULL;
     struct tmem_pool *pool;
@@ -205,6 +206,7 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
         if ( pool )
         {
             pool->stats.puts_tried += !tries;
+            c->timed = start;
             hash = tmem_hash_oid(c, pool->id, &op->u.gen.oid);
             rc = put_page_locked(c, pool, op, hash, src, &new,
                                  tries < MAX_TRIES, start);
@@ -219,7 +221,8 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
         if ( rc != -ERESTART )
             break;
         /* Other vCPUs of this guest may be quicker to use what we get. */
-        tries = tmem_refill(c) && tmem_index_reserve(c) ? tries + 1 : MAX_TRIES;
+        tries = (ACCESS_ONCE(c->nr_free) || tmem_refill(c)) &&
+                tmem_index_reserve(c) ? tries + 1 : MAX_TRIES;
     }
 
     if ( src )
@@ -232,33 +235,38 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
                      const tmem_op_t *op)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    uint64_t start = rdtsc();
+    uint64_t start = tmem_start();
     struct page_info *dst = NULL;
-    struct tmem_pool *pool;
-    struct tmem_page *page;
-    uint32_t hash;
-    bool first = true;
+    struct tmem_pool *pool = NULL;
+    struct tmem_page *page = NULL;
+    uint64_t removals = 0;
     long rc;
 
     for ( ; ; )
     {
         spin_lock(&c->lock);
-        c->stats.ops += first;
-        pool = tmem_find_pool(c, op->pool_id);
-        if ( !pool )
+        c->stats.ops += !dst;
+        c->timed = start;
+        /* A page that was found is still there if none has gone since. */
+        if ( !dst || unlikely(c->removals != removals) )
         {
-            c->stats.errors++;
-            rc = -ENODEV;
-            break;
-        }
-        pool->stats.gets_tried += first;
-        hash = tmem_hash_oid(c, pool->id, oid);
-        page = tmem_find_page(c, pool->id, oid, hash, op->u.gen.index);
-        if ( !page )
-        {
-            rc = pool->used ? 0 : -EEMPTY;
-            account(c, TMEM_TIME_GET_MISS, start);
-            break;
+            pool = tmem_find_pool(c, op->pool_id);
+            if ( !pool )
+            {
+                c->stats.errors++;
+                rc = -ENODEV;
+                break;
+            }
+            pool->stats.gets_tried += !dst;
+            page = tmem_find_page(c, pool->id, oid,
+                                  tmem_hash_oid(c, pool->id, oid),
+                                  op->u.gen.index);
+            if ( !page )
+            {
+                rc = pool->used ? 0 : -EEMPTY;
+                tmem_account(c, TMEM_TIME_GET_MISS, start);
+                break;
+            }
         }
         if ( dst )
         {
@@ -284,7 +292,7 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
                 else
                     tmem_drop_page(c, page);
             }
-            account(c, TMEM_TIME_GET_HIT, start);
+            tmem_account(c, TMEM_TIME_GET_HIT, start);
             rc = 1;
             break;
         }
@@ -293,17 +301,17 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
          * Only a hit needs the frame, and references to frames are not taken
          * under a client's lock. The page may be gone when we are back.
          */
+        removals = c->removals;
         spin_unlock(&c->lock);
         if ( frame_get(d, op->u.gen.cmfn, true, &dst) )
         {
             spin_lock(&c->lock);
             c->stats.errors++;
             c->failed_copies++;
-            account(c, TMEM_TIME_GET_MISS, start);
+            tmem_account(c, TMEM_TIME_GET_MISS, start);
             rc = -EFAULT;
             break;
         }
-        first = false;
     }
     spin_unlock(&c->lock);
 
@@ -315,7 +323,7 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
 
 static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
 {
-    uint64_t start = rdtsc();
+    uint64_t start = tmem_start();
     struct tmem_pool *pool;
     struct tmem_page *page;
     long rc = 1;
@@ -334,7 +342,7 @@ static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
             tmem_drop_page(c, page);
             pool->stats.flushes++;
         }
-        account(c, TMEM_TIME_FLUSH, start);
+        tmem_account(c, TMEM_TIME_FLUSH, start);
     }
     else
     {
@@ -387,6 +395,41 @@ static long shared_op(struct domain *d, struct tmem_client *c, tmem_op_t *op)
     return refused && rc > 0 ? -EFROZEN : rc;
 }
 
+/*
+ * One read of everything, as what a guest can write must not be read twice.
+ * Word by word: for so little, a string copy is slow to start. The address is
+ * checked, and guarded against speculation, once for all words.
+ */
+static bool read_op(tmem_op_t *op, XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
+{
+    const uint64_t *from = (const uint64_t *)uop.p;
+    uint64_t *to = (uint64_t *)op;
+    unsigned long scratch[2];
+    unsigned int i;
+    int rc = 0;
+
+    BUILD_BUG_ON(sizeof(*op) % sizeof(*to));
+
+    if ( unlikely(is_hvm_vcpu(current)) )
+        return !copy_from_guest(op, uop, 1);
+
+    if ( !access_ok(from, sizeof(*op)) )
+        return false;
+    asm volatile ( "guest_access_mask_ptr %0, %1, %2"
+                   : "+r" (from), "=&r" (scratch[0]), "=&r" (scratch[1]) );
+    stac();
+#pragma GCC unroll 8
+    for ( i = 0; i < sizeof(*op) / sizeof(*to); i++ )
+    {
+        unsigned long dummy_;
+
+        get_unsafe_asm(to[i], &from[i], UA_DROP, rc, "", "=r", -EFAULT);
+    }
+    clac();
+
+    return !rc;
+}
+
 long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 {
     struct domain *d = current->domain;
@@ -396,7 +439,7 @@ long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 
     if ( !opt_tmem )
         return -ENODEV;
-    if ( copy_from_guest(&op, uop, 1) )
+    if ( !read_op(&op, uop) )
         return -EFAULT;
 
     c = ACCESS_ONCE(d->tmem);

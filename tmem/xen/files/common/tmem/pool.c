@@ -7,7 +7,7 @@
 #include <xen/nospec.h>
 #include <xen/xmalloc.h>
 
-#include "private.h"
+#include "lookup.h"
 
 static void client_free(struct tmem_client *c)
 {
@@ -120,24 +120,6 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
         xfree(pool);
 
     return rc;
-}
-
-struct tmem_pool *tmem_any_pool(const struct tmem_client *c, int32_t id)
-{
-    struct tmem_pool *pool;
-
-    if ( id < 0 || id >= TMEM_MAX_POOLS )
-        return NULL;
-    pool = c->pools[array_index_nospec(id, TMEM_MAX_POOLS)];
-
-    return pool && !pool->dying ? pool : NULL;
-}
-
-struct tmem_pool *tmem_find_pool(const struct tmem_client *c, int32_t id)
-{
-    struct tmem_pool *pool = tmem_any_pool(c, id);
-
-    return pool && !pool->shared ? pool : NULL;
 }
 
 bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
@@ -269,7 +251,7 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
 long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    uint64_t start = rdtsc();
+    uint64_t start = tmem_start();
     bool found = false;
 
     for ( ; ; )
@@ -291,12 +273,9 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
                                tmem_hash_oid(c, pool->id, oid));
         if ( !obj || tmem_drain_object(c, obj, &budget) )
         {
-            uint64_t cycles = rdtsc() - start;
-
             pool->stats.object_flushes_tried++;
             pool->stats.object_flushes += obj || found;
-            tmem_time(c, TMEM_TIME_FLUSH_OBJECT, cycles);
-            c->stats.cycles += cycles;
+            tmem_account(c, TMEM_TIME_FLUSH_OBJECT, start);
             spin_unlock(&c->lock);
             return 1;
         }

@@ -16,6 +16,7 @@
 
 #include <xen/list.h>
 #include <xen/mm.h>
+#include <xen/percpu.h>
 #include <xen/rcupdate.h>
 #include <xen/sched.h>
 #include <xen/spinlock.h>
@@ -152,6 +153,8 @@ struct tmem_client {
     uint64_t cap;                       /* most ephemeral pages; 0: no limit */
     bool compress, dedup;               /* what puts try; read without the lock */
     uint16_t persistent_pools;          /* a bit for each; likewise */
+    bool timed;                         /* the operation under way */
+    uint64_t removals;                  /* of pages, ever */
 
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
@@ -190,15 +193,6 @@ int tmem_index_init(struct tmem_client *c);
 void tmem_index_free(struct tmem_client *c);
 /* Without the lock: have TMEM_SPARE_NEEDED index pages at hand. */
 bool tmem_index_reserve(struct tmem_client *c);
-uint32_t tmem_hash_oid(const struct tmem_client *c, unsigned int pool_id,
-                       const xen_tmem_oid_t *oid);
-struct tmem_object *tmem_find_object(const struct tmem_client *c,
-                                     unsigned int pool_id,
-                                     const xen_tmem_oid_t *oid, uint32_t hash);
-struct tmem_page *tmem_find_page(const struct tmem_client *c,
-                                 unsigned int pool_id,
-                                 const xen_tmem_oid_t *oid, uint32_t hash,
-                                 uint32_t index);
 /* NULL only when the reserve was not made. */
 struct tmem_page *tmem_insert_page(struct tmem_client *c,
                                    struct tmem_pool *pool,
@@ -336,9 +330,6 @@ void tmem_client_empty(struct tmem_client *c);
 long tmem_new_pool(struct domain *d, const tmem_op_t *op);
 long tmem_destroy_pool(struct tmem_client *c, unsigned int id);
 long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op);
-/* A pool that can be used; _find_pool: whose pages are the client's own. */
-struct tmem_pool *tmem_any_pool(const struct tmem_client *c, int32_t id);
-struct tmem_pool *tmem_find_pool(const struct tmem_client *c, int32_t id);
 /* One step of emptying a pool; true when it is empty. Lock held. */
 bool tmem_drain_pool(struct tmem_client *c, struct tmem_pool *pool);
 /* Drops up to TMEM_BATCH pages; true when nothing is left. Lock held. */
@@ -347,7 +338,8 @@ bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
 
 /* control.c */
 long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op);
-void tmem_level(struct tmem_client *c, enum tmem_level_id id, int change);
+void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id);
+uint64_t tmem_start_timed(void);
 void tmem_retire_stats(struct tmem_client *c);
 
 static inline bool tmem_is_packed(const struct tmem_page *page)
@@ -355,9 +347,56 @@ static inline bool tmem_is_packed(const struct tmem_page *page)
     return page->content & 1;
 }
 
+/* Folds to a few instructions where id is a constant. */
+static always_inline void tmem_level(struct tmem_client *c,
+                                     enum tmem_level_id id, int change)
+{
+    struct tmem_level *level =
+        id == TMEM_LEVEL_EPHEMERAL ? &c->stats.ephemeral :
+        id == TMEM_LEVEL_PERSISTENT ? &c->stats.persistent :
+        id == TMEM_LEVEL_OBJECTS ? &c->stats.objects :
+        id == TMEM_LEVEL_NODES ? &c->stats.nodes :
+        id == TMEM_LEVEL_DESCRIPTORS ? &c->stats.descriptors :
+        id == TMEM_LEVEL_DUPLICATES ? &c->duplicates :
+                                       &c->stats.frames;
+
+    level->now += change;
+    if ( change > 0 && level->now > level->most )
+        level->most = level->now;
+
+    c->pending[id] += change;
+    if ( unlikely(c->pending[id] + TMEM_LEVEL_STEP - 1U >
+                  2 * (TMEM_LEVEL_STEP - 1U)) )
+        tmem_pass_on(c, id);
+}
+
+/*
+ * Reading the processor's counter can take longer than finding a page. So
+ * only one operation in TMEM_TIMED_EVERY, on average, is timed and sets the
+ * clock that pages are stamped by. That is fine enough for their ages: the
+ * clock stands still only while fewer operations than that are made on each
+ * processor, and never runs back.
+ */
+#define TMEM_TIMED_EVERY        16
+
+DECLARE_PER_CPU(unsigned int, tmem_untimed);
+extern uint32_t tmem_clock;
+
+/* When an operation began, in cycles; 0 when it is not timed. */
+static inline uint64_t tmem_start(void)
+{
+    unsigned int *left = &this_cpu(tmem_untimed);
+
+    if ( unlikely(!*left) )
+        return tmem_start_timed();
+    --*left;
+
+    return 0;
+}
+
 static inline uint32_t tmem_now(void)
 {
-    return NOW() >> 20;                 /* about a millisecond; wraps in 52 days */
+    return ACCESS_ONCE(tmem_clock);     /* about a millisecond; wraps in 52 days */
 }
 
 static inline bool tmem_older(uint32_t a, uint32_t b)
@@ -375,6 +414,19 @@ static inline void tmem_time(struct tmem_client *c, unsigned int what,
         t->most = cycles;
     if ( !t->count++ || cycles < t->least )
         t->least = cycles;
+}
+
+/* At the end of an operation: what its cycles are counted as. */
+static inline void tmem_account(struct tmem_client *c, unsigned int what,
+                                uint64_t start)
+{
+    if ( unlikely(start) )
+    {
+        uint64_t cycles = rdtsc() - start;
+
+        tmem_time(c, what, cycles);
+        c->stats.cycles += cycles * TMEM_TIMED_EVERY;
+    }
 }
 
 #endif /* __TMEM_PRIVATE_H__ */

@@ -88,6 +88,7 @@ typedef struct tmem_control tmem_control_t;
 #define TMEM_TIME_DECOMPRESS          8
 #define TMEM_NR_TIMES                 9
 
+/* Of a random sample: about one operation in 16 is timed. */
 struct tmem_timing {
     uint64_aligned_t count;
     uint64_aligned_t total;     /* cycles */
@@ -129,7 +130,7 @@ struct tmem_stats_client {
     uint64_aligned_t domid, nr_pools;
     uint64_aligned_t weight, frozen, compress;
     uint64_aligned_t cap;
-    uint64_aligned_t cycles;
+    uint64_aligned_t cycles;    /* estimated from the operations timed */
     uint64_aligned_t ephemeral_gets, persistent_puts, persistent_gets;
     uint64_aligned_t ops, errors, evicted;
     uint64_aligned_t free_frames;
