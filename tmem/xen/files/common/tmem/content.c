@@ -569,8 +569,11 @@ bool tmem_evict_packed(struct tmem_client *c, struct tmem_page *page,
 /* Frames of ephemeral content, without those that clients share. */
 unsigned long tmem_ephemeral_frames(const struct tmem_client *c)
 {
-    return ACCESS_ONCE(c->stats.ephemeral.now) - ACCESS_ONCE(c->packed_pages) +
-           ACCESS_ONCE(c->store[false].nr_frames);
+    /* Without the lock, so the two need not fit. */
+    long plain = ACCESS_ONCE(c->stats.ephemeral.now) -
+                 ACCESS_ONCE(c->packed_pages);
+
+    return max(plain, 0L) + ACCESS_ONCE(c->store[false].nr_frames);
 }
 
 /*

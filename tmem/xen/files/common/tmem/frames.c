@@ -82,15 +82,21 @@ static unsigned int index_pages(const struct tmem_client *c)
     return c->stats.nodes.now + c->nr_spare;
 }
 
+/* What evicting has done so far. */
+struct eviction {
+    struct page_list_head *frames;
+    unsigned int taken;                 /* of those */
+    unsigned int index;                 /* pages of the index: in the heap by now */
+    unsigned int dropped;               /* tmem's pages */
+};
+
 /*
  * Drops the oldest pages of a client until they have yielded nr pages, or a
  * batch of them has gone: those that share their content, or are all zeros,
- * need not yield any. Returns how many pages came free: frames, and pages of
- * the index, which are the heap's already.
+ * need not yield any.
  */
-static unsigned int take_oldest(struct tmem_client *c, unsigned int nr,
-                                struct page_list_head *frames,
-                                unsigned int *dropped)
+static void take_oldest(struct tmem_client *c, unsigned int nr,
+                        struct eviction *e)
 {
     unsigned int budget = TMEM_BATCH, taken = 0, pages = 0, index;
 
@@ -103,52 +109,51 @@ static unsigned int take_oldest(struct tmem_client *c, unsigned int nr,
 
         if ( unlikely(tmem_is_packed(page)) )
         {
-            taken += tmem_evict_packed(c, page, frames, &pages);
+            taken += tmem_evict_packed(c, page, e->frames, &pages);
             continue;
         }
-        page_list_add_tail(tmem_remove_page(c, page), frames);
+        page_list_add_tail(tmem_remove_page(c, page), e->frames);
         tmem_level(c, TMEM_LEVEL_FRAMES, -1);
         taken++;
         pages++;
     }
     c->stats.evicted += pages;
-    taken += index - index_pages(c);
+    e->index += index - index_pages(c);
     spin_unlock(&c->lock);
-    *dropped += pages;
-
-    return taken;
+    e->taken += taken;
+    e->dropped += pages;
 }
 
 /*
  * Takes up to nr frames from the oldest pages of one client, or of all. Bounded
  * also where pages share contents, and much has to go before a frame does.
+ * Returns how many; if none, how many pages of the index came free instead.
  */
 static unsigned int evict(struct tmem_client *only, unsigned int nr,
                           struct page_list_head *frames)
 {
-    unsigned int taken = 0, dropped = 0, most = nr + MOST_EVICTED;
+    struct eviction e = { .frames = frames };
 
     rcu_read_lock(&domlist_read_lock);
-    while ( taken < nr && dropped < most )
+    while ( e.taken + e.index < nr && e.dropped < nr + MOST_EVICTED )
     {
         struct tmem_client *victim = only ?: tmem_victim();
-        unsigned int before = dropped;
+        unsigned int before = e.dropped;
 
         if ( !victim )
             break;
-        taken += take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames,
-                             &dropped);
-        if ( only && dropped == before )
+        take_oldest(victim, min(nr - e.taken - e.index, TMEM_REFILL + 0U), &e);
+        if ( only && e.dropped == before )
             break;
     }
     rcu_read_unlock(&domlist_read_lock);
 
     spin_lock(&totals.lock);
     totals.evict_attempts++;
-    totals.evicted += dropped;
+    totals.evicted += e.dropped;
     spin_unlock(&totals.lock);
 
-    return taken;
+    return e.taken ?: e.index;
 }
 
 static void free_frames(struct page_list_head *frames)
