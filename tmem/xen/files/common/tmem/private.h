@@ -266,7 +266,8 @@ static inline bool tmem_maybe_shared(const struct tmem_client *c, uint32_t id)
 struct tmem_client *tmem_shared_enter(struct tmem_client *c, int32_t id,
                                       bool *frozen);
 void tmem_shared_exit(struct tmem_client *c, uint64_t cycles, bool hit);
-void tmem_shared_pool_stats(struct tmem_shared *s, struct tmem_stats_pool *record);
+void tmem_shared_pool_stats(struct tmem_shared *s,
+                            struct tmem_stats_pool *record);
 bool tmem_shared_stats(unsigned int slot, struct tmem_stats_shared *record);
 
 /*
@@ -323,7 +324,7 @@ int tmem_lz4_decompress(const void *from, size_t bytes, void *to, size_t room);
 
 /* pool.c: clients and pools. */
 int tmem_client_init(struct tmem_client *c, struct domain *d);
-/* The domain's client, made if need be; NULL: no memory. */
+/* The domain's client, made if need be; NULL: no memory, or d is dying. */
 struct tmem_client *tmem_client_get(struct domain *d);
 /* Of a client without pages, for good. Lock held. */
 void tmem_client_empty(struct tmem_client *c);
