@@ -134,7 +134,7 @@ def test_compression_saves_frames(tmem: Tmem, persistent: bool) -> None:
     used: dict[int, int] = {}
     charged: dict[int, int] = {}
     for compress in (0, 1):
-        tmem.set("guest1", f"compress={compress} dedup=0")
+        tmem.set("guest1", f"--compress {compress} --dedup 0")
         before, client = tmem.total(), tmem.client("guest1")
         with tmem.hold("guest1", pages=PAGES, content="text", persistent=persistent) as verify:
             held = tmem.total()
@@ -153,7 +153,7 @@ def test_compression_saves_frames(tmem: Tmem, persistent: bool) -> None:
 
 
 def test_incompressible_pages_are_stored_whole(tmem: Tmem) -> None:
-    tmem.set("guest1", "compress=1 dedup=0")
+    tmem.set("guest1", "--compress 1 --dedup 0")
     before, client = tmem.total(), tmem.client("guest1")
     with tmem.hold("guest1", pages=PAGES, content="noise", persistent=True) as verify:
         held, now = tmem.total(), tmem.client("guest1")
@@ -173,7 +173,7 @@ def test_pages_of_zeros_need_no_frames(tmem: Tmem, setting: str) -> None:
 
 
 def test_tails_of_zeros_are_not_stored(tmem: Tmem) -> None:
-    tmem.set("guest1", "compress=1 dedup=0")
+    tmem.set("guest1", "--compress 1 --dedup 0")
     before = tmem.total()
     with tmem.hold("guest1", pages=PAGES, content="tail") as verify:
         held = tmem.total()
@@ -184,9 +184,9 @@ def test_tails_of_zeros_are_not_stored(tmem: Tmem) -> None:
 
 
 def test_equal_pages_of_guests_that_agree_share_frames(tmem: Tmem) -> None:
-    tmem.set("guest1", "compress=0 dedup=1")
-    tmem.set("guest2", "compress=0 dedup=1")
-    tmem.set("guest3", "compress=0 dedup=0")
+    tmem.set("guest1", "--compress 0 --dedup 1")
+    tmem.set("guest2", "--compress 0 --dedup 1")
+    tmem.set("guest3", "--compress 0 --dedup 0")
     contents = PAGES // 4
     before = tmem.total()
     with tmem.hold("guest2", pages=contents) as verify_second:
@@ -215,7 +215,7 @@ def test_equal_pages_of_guests_that_agree_share_frames(tmem: Tmem) -> None:
 
 
 def test_persistent_pages_are_never_shared(tmem: Tmem) -> None:
-    tmem.set("guest1", "compress=0 dedup=1")
+    tmem.set("guest1", "--compress 0 --dedup 1")
     before = tmem.total()
     with tmem.hold("guest1", pages=PAGES, copies=4, persistent=True) as verify:
         held = tmem.total()
@@ -241,13 +241,13 @@ def test_evicting_yields_whole_frames(tmem: Tmem, setting: str, content: str) ->
 
 
 def test_settings_are_changed_by_the_control_domain_and_told(tmem: Tmem) -> None:
-    tmem.set("guest1", "compress=1 dedup=1")
+    tmem.set("guest1", "--compress 1 --dedup 1")
     client = tmem.client("guest1")
     assert (client["co"], client["dedup"]) == (1, 1)
     lines = tmem.host.run(DOM0, "tmemctl list -l")
     assert re.search(rf"^C=CI:{tmem.domids['guest1']},.*\bco:1,", lines, re.MULTILINE)
-    tmem.set("guest1", "compress=0 dedup=0")
+    tmem.set("guest1", "--compress 0 --dedup 0")
     client = tmem.client("guest1")
     assert (client["co"], client["dedup"]) == (0, 0)
-    refused = tmem.host.run(DOM0, f"tmemctl set {tmem.domids['guest1']} compress=2; echo status $?")
+    refused = tmem.host.run(DOM0, f"tmemctl set {tmem.domids['guest1']} --compress 2; echo status $?")
     assert refused.strip().endswith("status 2")

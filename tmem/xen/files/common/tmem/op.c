@@ -276,7 +276,7 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
             {
                 c->stats.errors++;
                 c->failed_copies++;
-                account(c, TMEM_TIME_GET_MISS, start);
+                tmem_account(c, TMEM_TIME_GET_MISS, start);
                 rc = -EFAULT;
                 break;
             }

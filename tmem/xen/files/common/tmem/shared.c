@@ -17,7 +17,7 @@
 #include <xen/rcupdate.h>
 #include <xen/xmalloc.h>
 
-#include "private.h"
+#include "lookup.h"
 
 struct tmem_shared {
     struct tmem_client client;          /* with no domain */
