@@ -76,7 +76,7 @@ static void show_client(show_fn show, const struct tmem_stats_client *c)
 {
     SHOW(show,
          { "CI", c->domid, false }, { "ww", c->weight, false },
-         ABSENT("ca"), { "co", c->compress, false },
+         { "ca", c->cap, false }, { "co", c->compress, false },
          { "fr", c->frozen, false }, { "Tc", c->cycles, false },
          { "Ge", c->ephemeral_gets, false },
          { "Pp", c->persistent_puts, false },
@@ -148,6 +148,16 @@ void print_lines(const struct reading *r, bool long_form)
             printf("\n");
         }
     }
+    for (unsigned int i = 0; long_form && i < r->nr_shared; i++) {
+        const struct tmem_stats_shared *s = &r->shared[i];
+
+        printf("S=SI:%" PRIu64 ",PT:%c%c,U0:%" PRIx64 ",U1:%" PRIx64
+               ",SC:%" PRIu64 ",", s->pool.id, s->pool.persistent ? 'P' : 'E',
+               s->pool.shared ? 'S' : 'P', s->pool.uuid[0], s->pool.uuid[1],
+               s->sharers);
+        show_pool(line, &s->pool);
+        printf("\n");
+    }
     if (long_form)
         print_times(r->global.time);
 }
@@ -158,6 +168,18 @@ static void json_pool(const struct tmem_stats_pool *p)
            "\",\"U1\":\"%" PRIx64 "\",", p->id, p->persistent ? 'P' : 'E',
            p->shared ? 'S' : 'P', p->uuid[0], p->uuid[1]);
     show_pool(json, p);
+    printf("}");
+}
+
+static void json_shared(const struct tmem_stats_shared *s)
+{
+    printf("{\"SI\":%" PRIu64 ",\"PT\":\"%c%c\",\"U0\":\"%" PRIx64
+           "\",\"U1\":\"%" PRIx64 "\",\"SC\":%" PRIu64
+           ",\"weight\":%" PRIu64 ",\"cap\":%" PRIu64 ",\"evicted\":%" PRIu64 ",",
+           s->pool.id, s->pool.persistent ? 'P' : 'E',
+           s->pool.shared ? 'S' : 'P', s->pool.uuid[0], s->pool.uuid[1],
+           s->sharers, s->weight, s->cap, s->evicted);
+    show_pool(json, &s->pool);
     printf("}");
 }
 
@@ -188,8 +210,9 @@ void print_json(const struct reading *r)
 {
     const struct tmem_timing *t = r->global.time;
 
-    printf("{\"version\":1,\"enabled\":%s,\"global\":{",
-           r->global.enabled ? "true" : "false");
+    printf("{\"version\":1,\"enabled\":%s,\"frozen\":%s,\"global\":{",
+           r->global.enabled ? "true" : "false",
+           r->global.frozen ? "true" : "false");
     show_global(json, &r->global);
     printf(",");
     show_global_long(json, &r->global);
@@ -200,7 +223,12 @@ void print_json(const struct reading *r)
         printf("%s", i ? "," : "");
         json_client(&r->clients[i]);
     }
-    printf("],\"shared\":[],\"timings\":{");
+    printf("],\"shared\":[");
+    for (unsigned int i = 0; i < r->nr_shared; i++) {
+        printf("%s", i ? "," : "");
+        json_shared(&r->shared[i]);
+    }
+    printf("],\"timings\":{");
     for (unsigned int i = 0; i < TMEM_NR_TIMES; i++) {
         printf("%s\"%c\":{\"n\":%" PRIu64 ",\"t\":%" PRIu64, i ? "," : "",
                times[i], t[i].count, t[i].total);

@@ -114,21 +114,19 @@ static void most(struct tmem_level *level, enum tmem_level_id id)
 
 static void gather_global(struct tmem_stats_global *g)
 {
-    struct domain *d;
+    struct tmem_client *c;
+    struct tmem_walk w;
 
     spin_lock(&retired_lock);
     *g = retired;
     spin_unlock(&retired_lock);
     g->enabled = opt_tmem;
+    g->frozen = tmem_frozen;
     tmem_frames_stats(g);
 
     rcu_read_lock(&domlist_read_lock);
-    for_each_domain ( d )
+    for_each_client ( w, c )
     {
-        struct tmem_client *c = ACCESS_ONCE(d->tmem);
-
-        if ( !c )
-            continue;
         spin_lock(&c->lock);
         if ( !c->retired )
             add_client(g, c);
@@ -179,7 +177,9 @@ static long get_clients(tmem_control_t *ctl)
             continue;
         spin_lock(&c->lock);
         record = c->stats;
-        record.frozen = c->frozen;
+        record.weight = c->weight;
+        record.cap = c->cap;
+        record.frozen = c->frozen || tmem_frozen;
         record.free_frames = c->nr_free + c->nr_spare;
         spin_unlock(&c->lock);
         if ( nr < ctl->nr )
@@ -202,13 +202,24 @@ static long get_pools(tmem_control_t *ctl, struct tmem_client *c)
     for ( id = 0; id < TMEM_MAX_POOLS && !rc; id++ )
     {
         struct tmem_stats_pool record;
+        struct tmem_shared *shared = NULL;
         bool there;
 
+        rcu_read_lock(&tmem_shared_rcu);
         spin_lock(&c->lock);
         there = c->pools[id];
         if ( there )
+        {
             record = c->pools[id]->stats;
+            shared = c->pools[id]->shared;
+        }
         spin_unlock(&c->lock);
+        if ( shared )
+        {
+            tmem_shared_pool_stats(shared, &record);
+            record.id = id;
+        }
+        rcu_read_unlock(&tmem_shared_rcu);
         if ( !there )
             continue;
         if ( nr < ctl->nr )
@@ -220,6 +231,40 @@ static long get_pools(tmem_control_t *ctl, struct tmem_client *c)
     return rc;
 }
 
+static long get_shared(tmem_control_t *ctl)
+{
+    unsigned int slot, nr = 0;
+    long rc = 0;
+
+    for ( slot = 0; slot < TMEM_MAX_SHARED && !rc; slot++ )
+    {
+        struct tmem_stats_shared record;
+
+        if ( !tmem_shared_stats(slot, &record) )
+            continue;
+        if ( nr < ctl->nr )
+            rc = copy_out(ctl, nr, &record, sizeof(record));
+        nr++;
+    }
+    ctl->nr = nr;
+
+    return rc;
+}
+
+/* For what is told before the guest has made a pool. */
+static struct tmem_client *make_client(struct domain *d)
+{
+    struct tmem_client *c = NULL;
+
+    /* A domain that starts to die waits for this lock, and then empties it. */
+    domain_lock(d);
+    if ( !d->is_dying )
+        c = tmem_client_get(d);
+    domain_unlock(d);
+
+    return c;
+}
+
 static void set_frozen(struct tmem_client *c, bool frozen)
 {
     spin_lock(&c->lock);
@@ -229,17 +274,11 @@ static void set_frozen(struct tmem_client *c, bool frozen)
 
 static long control_all(tmem_control_t *ctl)
 {
-    struct domain *d;
-
     switch ( ctl->subop )
     {
     case TMEM_CONTROL_FREEZE:
     case TMEM_CONTROL_THAW:
-        rcu_read_lock(&domlist_read_lock);
-        for_each_domain ( d )
-            if ( ACCESS_ONCE(d->tmem) )
-                set_frozen(d->tmem, ctl->subop == TMEM_CONTROL_FREEZE);
-        rcu_read_unlock(&domlist_read_lock);
+        tmem_freeze_all(ctl->subop == TMEM_CONTROL_FREEZE);
         return 0;
 
     case TMEM_CONTROL_FLUSH:
@@ -253,12 +292,28 @@ static long control_all(tmem_control_t *ctl)
 static long control_one(tmem_control_t *ctl, struct domain *d)
 {
     struct tmem_client *c = ACCESS_ONCE(d->tmem);
+    const uint64_t uuid[2] = { ctl->buf, ctl->value };
 
+    if ( !c && (ctl->subop == TMEM_CONTROL_SET ||
+                ctl->subop == TMEM_CONTROL_SHARED_AUTH) )
+    {
+        c = make_client(d);
+        if ( !c )
+            return d->is_dying ? -ESRCH : -ENOMEM;
+    }
     if ( !c )
         return -ENODEV;
 
     switch ( ctl->subop )
     {
+    case TMEM_CONTROL_SET:
+        return tmem_set(c, ctl->nr, ctl->value);
+
+    case TMEM_CONTROL_SHARED_AUTH:
+        if ( ctl->nr > 1 )
+            return -EINVAL;
+        return tmem_shared_authorise(c, uuid, ctl->nr);
+
     case TMEM_CONTROL_POOLS:
         return get_pools(ctl, c);
 
@@ -268,7 +323,7 @@ static long control_one(tmem_control_t *ctl, struct domain *d)
         return 0;
 
     case TMEM_CONTROL_FLUSH:
-        ctl->value = tmem_flush(d, ctl->value);
+        ctl->value = tmem_flush(c, ctl->value);
         return 0;
     }
 
@@ -296,6 +351,10 @@ long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op)
 
     case TMEM_CONTROL_CLIENTS:
         rc = get_clients(ctl);
+        break;
+
+    case TMEM_CONTROL_SHARED_POOLS:
+        rc = get_shared(ctl);
         break;
 
     case TMEM_CONTROL_FREEABLE:

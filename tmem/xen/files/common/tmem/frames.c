@@ -59,45 +59,19 @@ void tmem_frames_stats(struct tmem_stats_global *g)
 
 unsigned long tmem_freeable_pages(void)
 {
-    const struct domain *d;
+    struct tmem_client *c;
+    struct tmem_walk w;
     unsigned long pages = 0;
 
     if ( !opt_tmem )
         return 0;
 
     rcu_read_lock(&domlist_read_lock);
-    for_each_domain ( d )
-    {
-        const struct tmem_client *c = ACCESS_ONCE(d->tmem);
-
-        if ( c )
-            pages += ACCESS_ONCE(c->stats.ephemeral.now) +
-                     ACCESS_ONCE(c->nr_free);
-    }
+    for_each_client ( w, c )
+        pages += ACCESS_ONCE(c->stats.ephemeral.now) + ACCESS_ONCE(c->nr_free);
     rcu_read_unlock(&domlist_read_lock);
 
     return pages;
-}
-
-/* The client with the oldest ephemeral page. In an RCU critical section. */
-static struct tmem_client *oldest_client(const struct domain *only)
-{
-    struct tmem_client *victim = NULL;
-    const struct domain *d;
-
-    for_each_domain ( d )
-    {
-        struct tmem_client *c = ACCESS_ONCE(d->tmem);
-
-        if ( !c || (only && d != only) ||
-             !ACCESS_ONCE(c->stats.ephemeral.now) )
-            continue;
-        if ( !victim || tmem_older(ACCESS_ONCE(c->oldest),
-                                   ACCESS_ONCE(victim->oldest)) )
-            victim = c;
-    }
-
-    return victim;
 }
 
 static unsigned int take_oldest(struct tmem_client *c, unsigned int nr,
@@ -120,8 +94,8 @@ static unsigned int take_oldest(struct tmem_client *c, unsigned int nr,
     return taken;
 }
 
-/* Takes up to nr frames from the oldest pages of all clients, or of one. */
-static unsigned int evict(const struct domain *only, unsigned int nr,
+/* Takes up to nr frames from the oldest pages of one client, or of all. */
+static unsigned int evict(struct tmem_client *only, unsigned int nr,
                           struct page_list_head *frames)
 {
     unsigned int taken = 0;
@@ -129,11 +103,15 @@ static unsigned int evict(const struct domain *only, unsigned int nr,
     rcu_read_lock(&domlist_read_lock);
     while ( taken < nr )
     {
-        struct tmem_client *victim = oldest_client(only);
+        struct tmem_client *victim = only ?: tmem_victim();
+        unsigned int got;
 
         if ( !victim )
             break;
-        taken += take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames);
+        got = take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames);
+        if ( !got && only )
+            break;
+        taken += got;
     }
     rcu_read_unlock(&domlist_read_lock);
 
@@ -153,29 +131,19 @@ static void free_frames(struct page_list_head *frames)
         free_domheap_page(frame);
 }
 
-unsigned long tmem_flush(const struct domain *only, unsigned long nr)
-{
-    PAGE_LIST_HEAD(frames);
-    unsigned int taken = evict(only, min(nr, 1UL << 10), &frames);
-
-    free_frames(&frames);
-
-    return taken;
-}
-
 static unsigned int drain_all_free(void)
 {
     PAGE_LIST_HEAD(frames);
-    const struct domain *d;
+    struct tmem_client *c;
+    struct tmem_walk w;
     unsigned int taken = 0;
 
     rcu_read_lock(&domlist_read_lock);
-    for_each_domain ( d )
+    for_each_client ( w, c )
     {
-        struct tmem_client *c = ACCESS_ONCE(d->tmem);
         struct page_info *frame;
 
-        if ( !c || !ACCESS_ONCE(c->nr_free) )
+        if ( !ACCESS_ONCE(c->nr_free) )
             continue;
         spin_lock(&c->lock);
         while ( (frame = page_list_remove_head(&c->free)) )
@@ -189,6 +157,20 @@ static unsigned int drain_all_free(void)
     }
     rcu_read_unlock(&domlist_read_lock);
     free_frames(&frames);
+
+    return taken;
+}
+
+unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
+{
+    PAGE_LIST_HEAD(frames);
+    unsigned int wanted = min(nr, 1UL << 10);
+    unsigned int taken = evict(only, wanted, &frames);
+
+    free_frames(&frames);
+    /* What tmem_freeable_pages() told includes these. */
+    if ( !only && taken < wanted )
+        taken += drain_all_free();
 
     return taken;
 }
@@ -242,7 +224,8 @@ bool tmem_refill(struct tmem_client *c)
         nr = evict(NULL, TMEM_REFILL, &frames);
 
     spin_lock(&c->lock);
-    while ( c->nr_free < TMEM_MAX_FREE &&
+    /* A shared pool may have gone meanwhile. */
+    while ( !c->dying && c->nr_free < TMEM_MAX_FREE &&
             (frame = page_list_remove_head(&frames)) )
     {
         page_list_add_tail(frame, &c->free);
@@ -284,6 +267,13 @@ void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
         if ( last )
             put_domain(d);
     }
+}
+
+/* There is one. */
+void tmem_drop_oldest(struct tmem_client *c)
+{
+    tmem_drop_page(c, list_entry(c->lru.next, struct tmem_page, lru));
+    c->stats.evicted++;
 }
 
 void tmem_drain_free(struct tmem_client *c)

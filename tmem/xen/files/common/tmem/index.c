@@ -43,14 +43,15 @@ static bool reserve(struct tmem_client *c, unsigned int memflags)
 
     for ( ; ; )
     {
-        bool enough;
+        bool enough, gone;
 
         spin_lock(&c->lock);
         enough = c->nr_spare >= TMEM_SPARE_NEEDED;
+        gone = c->dying;
         spin_unlock(&c->lock);
 
-        if ( enough )
-            return true;
+        if ( enough || gone )
+            return enough;
 
         page = index_page_alloc(memflags);
         if ( !page )
@@ -64,7 +65,7 @@ static bool reserve(struct tmem_client *c, unsigned int memflags)
         }
 
         spin_lock(&c->lock);
-        if ( c->nr_spare < TMEM_SPARE_KEPT )
+        if ( c->nr_spare < TMEM_SPARE_KEPT && !c->dying )
         {
             c->spare[c->nr_spare++] = page;
             tmem_level(c, TMEM_LEVEL_FRAMES, 1);

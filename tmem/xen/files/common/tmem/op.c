@@ -131,7 +131,7 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
 
     if ( !src )
         return put_refused(c, pool, page, -EFAULT, start);
-    if ( c->frozen )
+    if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
         return put_refused(c, pool, page, -EFROZEN, start);
 
     if ( page )
@@ -141,6 +141,13 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
             touch(c, page);
         pool->stats.dup_replaced++;
         goto done;
+    }
+
+    /* At its cap a client makes its own room; over it, a page more. */
+    if ( !pool->persistent && c->cap && c->stats.ephemeral.now >= c->cap )
+    {
+        tmem_trim(c, 1);
+        tmem_drop_oldest(c);
     }
 
     if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )
@@ -252,7 +259,11 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
             else
             {
                 c->stats.ephemeral_gets++;
-                tmem_drop_page(c, page);
+                /* What is shared stays for the other sharers. */
+                if ( pool->stats.shared )
+                    touch(c, page);
+                else
+                    tmem_drop_page(c, page);
             }
             account(c, TMEM_TIME_GET_HIT, start);
             rc = 1;
@@ -316,6 +327,47 @@ static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
     return rc;
 }
 
+static long page_op(struct domain *d, struct tmem_client *c,
+                    const tmem_op_t *op)
+{
+    switch ( op->cmd )
+    {
+    case TMEM_PUT_PAGE:
+        return tmem_put(d, c, op);
+
+    case TMEM_GET_PAGE:
+        return tmem_get(d, c, op);
+
+    case TMEM_FLUSH_PAGE:
+        return tmem_flush_page(c, op);
+
+    default:
+        return tmem_flush_object(c, op);
+    }
+}
+
+/* As page_op(), for a pool that was a shared one a moment ago. */
+static long shared_op(struct domain *d, struct tmem_client *c, tmem_op_t *op)
+{
+    uint64_t start = rdtsc();
+    bool frozen, refused;
+    struct tmem_client *shared = tmem_shared_enter(c, op->pool_id, &frozen);
+    long rc;
+
+    if ( !shared )
+        return page_op(d, c, op);
+
+    op->pool_id = 0;
+    /* The pool is not frozen, one of its users is: drop what it had put. */
+    refused = frozen && op->cmd == TMEM_PUT_PAGE;
+    if ( refused )
+        op->cmd = TMEM_FLUSH_PAGE;
+    rc = page_op(d, shared, op);
+    tmem_shared_exit(c, rdtsc() - start, op->cmd == TMEM_GET_PAGE && rc == 1);
+
+    return refused && rc > 0 ? -EFROZEN : rc;
+}
+
 long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 {
     struct domain *d = current->domain;
@@ -332,7 +384,8 @@ long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
     switch ( op.cmd )
     {
     case TMEM_CONTROL:
-        return tmem_control(uop, &op);
+        rc = tmem_control(uop, &op);
+        break;
 
     case TMEM_NEW_POOL:
         return tmem_new_pool(d, &op);
@@ -342,16 +395,15 @@ long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
         break;
 
     case TMEM_PUT_PAGE:
-        return c ? tmem_put(d, c, &op) : -ENODEV;
-
     case TMEM_GET_PAGE:
-        return c ? tmem_get(d, c, &op) : -ENODEV;
-
     case TMEM_FLUSH_PAGE:
-        return c ? tmem_flush_page(c, &op) : -ENODEV;
-
     case TMEM_FLUSH_OBJECT:
-        rc = c ? tmem_flush_object(c, &op) : -ENODEV;
+        if ( !c )
+            return -ENODEV;
+        if ( unlikely(tmem_maybe_shared(c, op.pool_id)) )
+            rc = shared_op(d, c, &op);
+        else
+            rc = page_op(d, c, &op);
         break;
 
     default:

@@ -15,8 +15,18 @@ static void client_free(struct tmem_client *c)
     xfree(c);
 }
 
-/* The domain's client, made at its first pool. */
-static struct tmem_client *client_get(struct domain *d)
+int tmem_client_init(struct tmem_client *c, struct domain *d)
+{
+    c->domain = d;
+    c->stats.domid = d ? d->domain_id : DOMID_INVALID;
+    spin_lock_init(&c->lock);
+    INIT_LIST_HEAD(&c->lru);
+    INIT_PAGE_LIST_HEAD(&c->free);
+
+    return tmem_index_init(c);
+}
+
+struct tmem_client *tmem_client_get(struct domain *d)
 {
     struct tmem_client *c = ACCESS_ONCE(d->tmem);
 
@@ -26,18 +36,13 @@ static struct tmem_client *client_get(struct domain *d)
     c = xzalloc(struct tmem_client);
     if ( !c )
         return NULL;
-    c->domain = d;
-    c->stats.domid = d->domain_id;
-    spin_lock_init(&c->lock);
-    INIT_LIST_HEAD(&c->lru);
-    INIT_PAGE_LIST_HEAD(&c->free);
-    if ( tmem_index_init(c) )
+    if ( tmem_client_init(c, d) )
     {
         client_free(c);
         return NULL;
     }
 
-    /* Two vCPUs may both be making the first pool. */
+    /* Two vCPUs, or the control domain and one, may both be making it. */
     smp_wmb();
     if ( cmpxchg(&d->tmem, NULL, c) )
         client_free(c);
@@ -48,9 +53,12 @@ static struct tmem_client *client_get(struct domain *d)
 long tmem_new_pool(struct domain *d, const tmem_op_t *op)
 {
     uint32_t flags = op->u.creat.flags;
+    struct tmem_shared *fresh = NULL;
     struct tmem_client *c;
     struct tmem_pool *pool;
+    bool shared = false;
     unsigned int id;
+    int rc = -EPERM;
 
     if ( (flags & TMEM_POOL_RESERVED_BITS) ||
          ((flags >> TMEM_POOL_VERSION_SHIFT) & TMEM_POOL_VERSION_MASK) !=
@@ -62,7 +70,7 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     if ( (flags & TMEM_POOL_PERSIST) && (flags & TMEM_POOL_SHARED) )
         return -EPERM;
 
-    c = client_get(d);
+    c = tmem_client_get(d);
     pool = xzalloc(struct tmem_pool);
     if ( !c || !pool )
     {
@@ -72,35 +80,46 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     pool->persistent = flags & TMEM_POOL_PERSIST;
     INIT_LIST_HEAD(&pool->objects);
     pool->stats.persistent = pool->persistent;
-    /*
-     * Nobody is authorised to share: as ever, such a pool is made a private
-     * one, which its user can't tell from a shared pool without other members.
-     */
     pool->stats.uuid[0] = op->u.creat.uuid[0];
     pool->stats.uuid[1] = op->u.creat.uuid[1];
+
+    if ( flags & TMEM_POOL_SHARED )
+    {
+        spin_lock(&c->lock);
+        shared = tmem_shared_may_join(c, pool->stats.uuid);
+        spin_unlock(&c->lock);
+        fresh = shared ? tmem_shared_new(pool->stats.uuid) : NULL;
+        if ( shared && !fresh )
+        {
+            xfree(pool);
+            return -ENOMEM;
+        }
+    }
 
     spin_lock(&c->lock);
     for ( id = 0; id < TMEM_MAX_POOLS && c->pools[id]; id++ )
         ;
     if ( id < TMEM_MAX_POOLS )
+        rc = shared ? tmem_shared_join(pool, c, &fresh) : 0;
+    if ( !rc )
     {
         pool->id = id;
         pool->stats.id = id;
         c->pools[id] = pool;
+        c->shared_pools |= shared << id;
         c->stats.nr_pools++;
+        rc = id;
     }
     spin_unlock(&c->lock);
 
-    if ( id == TMEM_MAX_POOLS )
-    {
+    tmem_shared_discard(fresh);
+    if ( rc < 0 )
         xfree(pool);
-        return -EPERM;
-    }
 
-    return id;
+    return rc;
 }
 
-struct tmem_pool *tmem_find_pool(const struct tmem_client *c, int32_t id)
+struct tmem_pool *tmem_any_pool(const struct tmem_client *c, int32_t id)
 {
     struct tmem_pool *pool;
 
@@ -109,6 +128,13 @@ struct tmem_pool *tmem_find_pool(const struct tmem_client *c, int32_t id)
     pool = c->pools[array_index_nospec(id, TMEM_MAX_POOLS)];
 
     return pool && !pool->dying ? pool : NULL;
+}
+
+struct tmem_pool *tmem_find_pool(const struct tmem_client *c, int32_t id)
+{
+    struct tmem_pool *pool = tmem_any_pool(c, id);
+
+    return pool && !pool->shared ? pool : NULL;
 }
 
 bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
@@ -131,8 +157,7 @@ bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
     return true;
 }
 
-/* One step of emptying a pool; true when it is empty. */
-static bool drain_pool(struct tmem_client *c, struct tmem_pool *pool)
+bool tmem_drain_pool(struct tmem_client *c, struct tmem_pool *pool)
 {
     unsigned int budget = TMEM_BATCH;
 
@@ -143,6 +168,49 @@ static bool drain_pool(struct tmem_client *c, struct tmem_pool *pool)
             return false;
 
     return true;
+}
+
+static void remove_pool(struct tmem_client *c, unsigned int id)
+{
+    c->pools[id] = NULL;
+    c->shared_pools &= ~(1U << id);
+    c->stats.nr_pools--;
+}
+
+/*
+ * One step of leaving a shared pool; returns the sharer's own pool once it can
+ * be freed. Lets go of the client's lock, and other vCPUs may be leaving, too.
+ */
+static struct tmem_pool *leave_pool(struct tmem_client *c, unsigned int id)
+{
+    struct tmem_pool *pool = c->pools[id];
+    struct tmem_shared *s = pool->shared;
+    bool done;
+
+    tmem_shared_leave(pool);
+    if ( !pool->empties )
+    {
+        remove_pool(c, id);
+        spin_unlock(&c->lock);
+        return pool;
+    }
+
+    /* Found under the lock and kept by RCU: nothing else can be at its place. */
+    rcu_read_lock(&tmem_shared_rcu);
+    spin_unlock(&c->lock);
+    done = tmem_shared_drain(s);
+    spin_lock(&c->lock);
+    pool = c->pools[id];
+    if ( done && pool && pool->shared == s )
+        remove_pool(c, id);
+    else
+        pool = NULL;
+    spin_unlock(&c->lock);
+    if ( pool )
+        tmem_shared_free(s);
+    rcu_read_unlock(&tmem_shared_rcu);
+
+    return pool;
 }
 
 /*
@@ -166,16 +234,24 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
         if ( !pool )
             break;
         pool->dying = true;
-        if ( drain_pool(c, pool) )
+        if ( pool->shared )
+            pool = leave_pool(c, id);
+        else
         {
-            c->pools[id] = NULL;
-            c->stats.nr_pools--;
-            c->pools_flushed++;
+            if ( tmem_drain_pool(c, pool) )
+            {
+                remove_pool(c, id);
+                c->pools_flushed++;
+            }
+            else
+                pool = NULL;
             spin_unlock(&c->lock);
+        }
+        if ( pool )
+        {
             xfree(pool);
             return 1;
         }
-        spin_unlock(&c->lock);
 
         if ( hypercall_preempt_check() )
             return -ERESTART;
@@ -229,6 +305,13 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
     }
 }
 
+void tmem_client_empty(struct tmem_client *c)
+{
+    tmem_drain_free(c);
+    tmem_index_free(c);
+    tmem_retire_stats(c);
+}
+
 int tmem_domain_kill(struct domain *d)
 {
     struct tmem_client *c = d->tmem;
@@ -247,11 +330,7 @@ int tmem_domain_kill(struct domain *d)
 
     spin_lock(&c->lock);
     if ( !c->dying )
-    {
-        tmem_drain_free(c);
-        tmem_index_free(c);
-        tmem_retire_stats(c);
-    }
+        tmem_client_empty(c);
     spin_unlock(&c->lock);
 
     return 0;

@@ -2,11 +2,12 @@
 /*
  * Transcendent memory: what its files share.
  *
- * A client is a domain that has made a pool. Everything a client holds is
- * protected by its lock: pools, objects, pages, index, statistics. No lock is
- * shared between clients. Order: client->lock, then d->page_alloc_lock, then
- * the heap lock. Never two clients' locks at once, and no allocation under a
- * client's lock: a failing allocation may come back here to evict.
+ * A client is a domain that has made a pool, or a shared pool. Everything a
+ * client holds is protected by its lock: pools, objects, pages, index,
+ * statistics. No lock is shared between clients. Order: client->lock, then
+ * d->page_alloc_lock, then the heap lock. Never two clients' locks at once,
+ * and no allocation under a client's lock: a failing allocation may come back
+ * here to evict.
  */
 
 #ifndef __TMEM_PRIVATE_H__
@@ -14,6 +15,7 @@
 
 #include <xen/list.h>
 #include <xen/mm.h>
+#include <xen/rcupdate.h>
 #include <xen/sched.h>
 #include <xen/spinlock.h>
 #include <xen/tmem.h>
@@ -22,6 +24,7 @@
 #include <public/tmem_control.h>
 
 #define TMEM_MAX_POOLS          16      /* of a client; ABI */
+#define TMEM_MAX_SHARED         16      /* of the system; ABI */
 
 /* Frames that a client keeps to save a way through the heap. */
 #define TMEM_MAX_FREE           64
@@ -74,6 +77,12 @@ struct tmem_pool {
     bool dying;
     struct list_head objects;
     struct tmem_stats_pool stats;
+
+    /* Of a sharer's pool: where the pages are. See shared.c. */
+    struct tmem_shared *shared;
+    struct tmem_client *owner;
+    struct list_head members;           /* in shared->members */
+    bool empties;                       /* was the last to leave */
 };
 
 /*
@@ -94,10 +103,13 @@ enum tmem_level_id {
 };
 
 struct tmem_client {
-    struct domain *domain;
+    struct domain *domain;              /* NULL: of a shared pool */
     spinlock_t lock;
     bool frozen;
     bool dying;
+    uint16_t shared_pools;              /* bit n: pool n is a shared one */
+    unsigned int weight;
+    uint64_t cap;                       /* most ephemeral pages; 0: no limit */
 
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
@@ -121,6 +133,9 @@ struct tmem_client {
     uint64_t ephemeral_refused, persistent_refused;
     uint64_t pools_flushed;
     struct tmem_timing time[TMEM_NR_TIMES];
+
+    uint64_t authorised[TMEM_MAX_SHARED][2];    /* UUIDs it may join */
+    unsigned int nr_authorised;
 };
 
 /* index.c: records and their tables. Callers hold the client's lock. */
@@ -150,15 +165,80 @@ struct page_info *tmem_remove_page(struct tmem_client *c,
 bool tmem_refill(struct tmem_client *c);
 void tmem_release_frame(struct tmem_client *c, struct page_info *frame);
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
+void tmem_drop_oldest(struct tmem_client *c);
 void tmem_drain_free(struct tmem_client *c);
-unsigned long tmem_flush(const struct domain *only, unsigned long nr);
+/* Of one client, or where it is NULL of all, as their weights tell. */
+unsigned long tmem_flush(struct tmem_client *only, unsigned long nr);
 void tmem_frames_stats(struct tmem_stats_global *g);
 
+/* policy.c: who gives way. */
+extern bool tmem_frozen;
+/* Every client, shared pools included. In an RCU critical section. */
+struct tmem_walk {
+    const struct domain *domain;
+    bool domains_done;
+    unsigned int slot;
+};
+struct tmem_client *tmem_next_client(struct tmem_walk *w);
+#define for_each_client(w, c) \
+    for ( (w) = (struct tmem_walk){}; ((c) = tmem_next_client(&(w))); )
+/* Whose oldest page gives way; NULL: nobody has any. In an RCU section. */
+struct tmem_client *tmem_victim(void);
+/* Drops up to `most` pages over the cap; true when none is left. Lock held. */
+bool tmem_trim(struct tmem_client *c, unsigned int most);
+long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value);
+void tmem_freeze_all(bool frozen);
+
+/* shared.c */
+struct tmem_shared;
+extern rcu_read_lock_t tmem_shared_rcu;
+struct tmem_client *tmem_next_shared(unsigned int *slot);
+long tmem_shared_authorise(struct tmem_client *c, const uint64_t uuid[2],
+                           bool may);
+bool tmem_shared_may_join(const struct tmem_client *c, const uint64_t uuid[2]);
+/* The weight or the cap of a client has changed. */
+void tmem_shared_inherit(void);
+/* One that nobody has joined yet, and what to do with it when nobody will. */
+struct tmem_shared *tmem_shared_new(const uint64_t uuid[2]);
+void tmem_shared_discard(struct tmem_shared *s);
+/* Joins the pool of that name; makes it of *fresh, if need be. Lock held. */
+int tmem_shared_join(struct tmem_pool *pool, struct tmem_client *owner,
+                     struct tmem_shared **fresh);
+/* Sets pool->empties when this was the last sharer. Lock held. */
+void tmem_shared_leave(struct tmem_pool *pool);
+/* One step of emptying what the last sharer has left; true when done. */
+bool tmem_shared_drain(struct tmem_shared *s);
+/* Once nobody points to it any more; frees it a grace period later. */
+void tmem_shared_free(struct tmem_shared *s);
+/* A guess, without a lock, that spares most operations what follows. */
+static inline bool tmem_maybe_shared(const struct tmem_client *c, uint32_t id)
+{
+    return id < TMEM_MAX_POOLS && (ACCESS_ONCE(c->shared_pools) & (1U << id));
+}
+/*
+ * The client to work on if the pool is shared, which stays there until
+ * tmem_shared_exit(); NULL if not. *frozen: the caller's own state.
+ */
+struct tmem_client *tmem_shared_enter(struct tmem_client *c, int32_t id,
+                                      bool *frozen);
+void tmem_shared_exit(struct tmem_client *c, uint64_t cycles, bool hit);
+void tmem_shared_pool_stats(struct tmem_shared *s, struct tmem_stats_pool *record);
+bool tmem_shared_stats(unsigned int slot, struct tmem_stats_shared *record);
+
 /* pool.c: clients and pools. */
+int tmem_client_init(struct tmem_client *c, struct domain *d);
+/* The domain's client, made if need be; NULL: no memory. */
+struct tmem_client *tmem_client_get(struct domain *d);
+/* Of a client without pages, for good. Lock held. */
+void tmem_client_empty(struct tmem_client *c);
 long tmem_new_pool(struct domain *d, const tmem_op_t *op);
 long tmem_destroy_pool(struct tmem_client *c, unsigned int id);
 long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op);
+/* A pool that can be used; _find_pool: whose pages are the client's own. */
+struct tmem_pool *tmem_any_pool(const struct tmem_client *c, int32_t id);
 struct tmem_pool *tmem_find_pool(const struct tmem_client *c, int32_t id);
+/* One step of emptying a pool; true when it is empty. Lock held. */
+bool tmem_drain_pool(struct tmem_client *c, struct tmem_pool *pool);
 /* Drops up to TMEM_BATCH pages; true when nothing is left. Lock held. */
 bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
                        unsigned int *budget);

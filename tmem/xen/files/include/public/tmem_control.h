@@ -14,7 +14,7 @@
 #include "xen.h"
 
 #define TMEM_CONTROL                  0
-#define TMEM_CONTROL_VERSION          1
+#define TMEM_CONTROL_VERSION          2
 
 #define TMEM_CONTROL_ALL_CLIENTS      0xffffffffU
 
@@ -29,7 +29,11 @@
 #define TMEM_CONTROL_CLIENTS          2
 /* As CLIENTS, for the pools of client domid: tmem_stats_pool. */
 #define TMEM_CONTROL_POOLS            3
-/* Refuse (thaw: accept again) puts of client domid, or of all clients. */
+/*
+ * Refuse (thaw: accept again) puts of client domid, or of all clients. These
+ * are two states: all are frozen also when they come later, and stay frozen by
+ * their number when all are thawed.
+ */
 #define TMEM_CONTROL_FREEZE           4
 #define TMEM_CONTROL_THAW             5
 /* value returns how many pages Xen could take back at once. */
@@ -39,6 +43,20 @@
  * many were given back. May do less than was asked: ask again.
  */
 #define TMEM_CONTROL_FLUSH            7
+/* Set `nr`, one of TMEM_SET_*, of domain domid to value. */
+#define TMEM_CONTROL_SET              8
+/* At most TMEM_MAX_WEIGHT; 0: no share, see tmem/README.md. */
+#define TMEM_SET_WEIGHT               1
+/* Most ephemeral pages that the client holds; 0: no limit. */
+#define TMEM_SET_CAP                  2
+#define TMEM_MAX_WEIGHT               0xffffU
+/*
+ * Let (nr 1) or no more let (nr 0) domain domid join the shared pool whose
+ * UUID is buf, value. Pools it has joined stay. -ENOSPC: more than 16.
+ */
+#define TMEM_CONTROL_SHARED_AUTH      9
+/* As CLIENTS, for the shared pools: tmem_stats_shared. */
+#define TMEM_CONTROL_SHARED_POOLS     10
 
 #if !defined(__ASSEMBLY__) && (defined(__XEN__) || defined(__XEN_TOOLS__))
 
@@ -95,11 +113,13 @@ struct tmem_stats_global {
     struct tmem_level descriptors;
     struct tmem_level frames;           /* all that tmem holds of Xen's heap */
     struct tmem_timing time[TMEM_NR_TIMES];
+    uint64_aligned_t frozen;            /* all clients are */
 };
 
 struct tmem_stats_client {
     uint64_aligned_t domid, nr_pools;
     uint64_aligned_t weight, frozen, compress;
+    uint64_aligned_t cap;
     uint64_aligned_t cycles;
     uint64_aligned_t ephemeral_gets, persistent_puts, persistent_gets;
     uint64_aligned_t ops, errors, evicted;
@@ -117,6 +137,14 @@ struct tmem_stats_pool {
     uint64_aligned_t gets, gets_tried;
     uint64_aligned_t flushes, flushes_tried;
     uint64_aligned_t object_flushes, object_flushes_tried;
+};
+
+/* pool.id is the number of the shared pool. */
+struct tmem_stats_shared {
+    uint64_aligned_t sharers;
+    uint64_aligned_t weight, cap;       /* those of the sharer who has the most */
+    uint64_aligned_t evicted;
+    struct tmem_stats_pool pool;
 };
 
 #endif
