@@ -37,7 +37,7 @@
 
 static char *mode = "conformance";
 module_param(mode, charp, 0444);
-MODULE_PARM_DESC(mode, "conformance (default) or bench");
+MODULE_PARM_DESC(mode, "conformance (default), bench or serve");
 
 static char *only = "";
 module_param(only, charp, 0444);
@@ -258,15 +258,20 @@ static void make_room(void)
 	comment("ballooned %ld pages out; allowance left: %ld pages", short_of, allowance_left());
 }
 
-static bool run_case(const struct test_case *test, unsigned int number)
+static void destroy_pools(void)
 {
 	unsigned int pool;
 
+	for_each_set_bit(pool, case_pools, TMEM_MAX_POOLS)
+		destroy_pool(pool);
+}
+
+static bool run_case(const struct test_case *test, unsigned int number)
+{
 	failure[0] = 0;
 	skip[0] = 0;
 	test->run();
-	for_each_set_bit(pool, case_pools, TMEM_MAX_POOLS)
-		destroy_pool(pool);
+	destroy_pools();
 	if (failure[0])
 		print("not ok %u %s # %s", number, test->name, failure);
 	else if (skip[0])
@@ -324,15 +329,15 @@ static void release(void)
 static int __init tmem_test_init(void)
 {
 	unsigned long target_pages = balloon_stats.target_pages;
-	bool bench = !strcmp(mode, "bench");
+	bool bench = !strcmp(mode, "bench"), serving = !strcmp(mode, "serve");
 	char *buffer;
 
 	if (!xen_domain()) {
 		pr_err("this is no Xen guest\n");
 		return -ENODEV;
 	}
-	if (!bench && strcmp(mode, "conformance")) {
-		pr_err("mode is conformance or bench, not \"%s\"\n", mode);
+	if (!bench && !serving && strcmp(mode, "conformance")) {
+		pr_err("mode is conformance, bench or serve, not \"%s\"\n", mode);
 		return -EINVAL;
 	}
 	buffer = vzalloc(REPORT_BYTES);
@@ -345,13 +350,17 @@ static int __init tmem_test_init(void)
 		release();
 		return -ENOMEM;
 	}
+	report_dir = debugfs_create_dir("tmem_test", NULL);
+	if (serving) {
+		serve(report_dir);
+		return 0;
+	}
 	make_room();
 	if (bench)
 		run_bench();
 	else
 		run_cases();
 	balloon_set_new_target(target_pages);
-	report_dir = debugfs_create_dir("tmem_test", NULL);
 	debugfs_create_file("results", 0444, report_dir, NULL, &results_fops);
 	return 0;
 }
@@ -360,6 +369,7 @@ module_init(tmem_test_init);
 static void __exit tmem_test_exit(void)
 {
 	debugfs_remove_recursive(report_dir);
+	destroy_pools();
 	release();
 }
 module_exit(tmem_test_exit);

@@ -93,4 +93,8 @@ extern unsigned int samples;
 
 void run_bench(void);
 
+struct dentry;
+/* serve.c: do what is written to files in @dir. */
+void serve(struct dentry *dir);
+
 #endif /* TMEM_TEST_H */
