@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from lab.emulated import EmulatedHost
+from lab.lifecycle import DEFAULT_GUESTS
 
 FOLDER = "/sys/kernel/debug/tmem_test"
 
@@ -77,6 +78,16 @@ class Served:
         domid = self.domid
         (found,) = (client for client in listing(self.host)["clients"] if client["CI"] == domid)
         return dict(found)
+
+
+def give_up(host: EmulatedHost, mib: int) -> None:
+    """Let guest1 give up some of its memory: that, and a little more, is what tmem finds."""
+    left = DEFAULT_GUESTS.memory_start_mib - mib
+    script = (
+        f"xl mem-set guest1 {left}m; for i in $(seq 60); do "
+        f"[ $(xl list guest1 | awk 'NR == 2 {{ print $3 }}') -le {left + 1} ] && exit 0; sleep 1; done; exit 1"
+    )
+    host.run("dom0", script, timeout=90)
 
 
 def listing(host: EmulatedHost) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from served import EFROZEN, EPHEMERAL, MISS, OK, PERSISTENT, Served, listing, tmemctl
+from served import EFROZEN, EPHEMERAL, MISS, OK, PERSISTENT, Served, give_up, listing, tmemctl
 
 from common.errors import LabError
 from common.units import PAGE_BYTES
@@ -32,13 +32,7 @@ TOLERANCE = 0.05
 @pytest.fixture(scope="module")
 def small(host: EmulatedHost) -> EmulatedHost:
     """The host with GIVEN_UP_MIB, and a little more, for tmem."""
-    left = DEFAULT_GUESTS.memory_start_mib - GIVEN_UP_MIB
-    host.run(
-        "dom0",
-        f"xl mem-set guest1 {left}m; for i in $(seq 60); do "
-        f"[ $(xl list guest1 | awk 'NR == 2 {{ print $3 }}') -le {left + 1} ] && exit 0; sleep 1; done; exit 1",
-        timeout=90,
-    )
+    give_up(host, GIVEN_UP_MIB)
     return host
 
 
