@@ -251,20 +251,6 @@ static long get_shared(tmem_control_t *ctl)
     return rc;
 }
 
-/* For what is told before the guest has made a pool. */
-static struct tmem_client *make_client(struct domain *d)
-{
-    struct tmem_client *c = NULL;
-
-    /* A domain that starts to die waits for this lock, and then empties it. */
-    domain_lock(d);
-    if ( !d->is_dying )
-        c = tmem_client_get(d);
-    domain_unlock(d);
-
-    return c;
-}
-
 static void set_frozen(struct tmem_client *c, bool frozen)
 {
     spin_lock(&c->lock);
@@ -294,10 +280,11 @@ static long control_one(tmem_control_t *ctl, struct domain *d)
     struct tmem_client *c = ACCESS_ONCE(d->tmem);
     const uint64_t uuid[2] = { ctl->buf, ctl->value };
 
+    /* These may be told before the guest has made a pool. */
     if ( !c && (ctl->subop == TMEM_CONTROL_SET ||
                 ctl->subop == TMEM_CONTROL_SHARED_AUTH) )
     {
-        c = make_client(d);
+        c = tmem_client_get(d);
         if ( !c )
             return d->is_dying ? -ESRCH : -ENOMEM;
     }

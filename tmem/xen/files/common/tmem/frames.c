@@ -131,7 +131,8 @@ static void free_frames(struct page_list_head *frames)
         free_domheap_page(frame);
 }
 
-static unsigned int drain_all_free(void)
+/* Takes frames without content, up to `most` of all clients'. */
+static unsigned int drain_free_frames(unsigned int most)
 {
     PAGE_LIST_HEAD(frames);
     struct tmem_client *c;
@@ -146,7 +147,7 @@ static unsigned int drain_all_free(void)
         if ( !ACCESS_ONCE(c->nr_free) )
             continue;
         spin_lock(&c->lock);
-        while ( (frame = page_list_remove_head(&c->free)) )
+        while ( taken < most && (frame = page_list_remove_head(&c->free)) )
         {
             page_list_add_tail(frame, &frames);
             tmem_level(c, TMEM_LEVEL_FRAMES, -1);
@@ -170,7 +171,7 @@ unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
     free_frames(&frames);
     /* What tmem_freeable_pages() told includes these. */
     if ( !only && taken < wanted )
-        taken += drain_all_free();
+        taken += drain_free_frames(wanted - taken);
 
     return taken;
 }
@@ -192,7 +193,7 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags)
     if ( order > MAX_SERVED_ORDER && avail_domheap_pages() >= wanted )
         return false;
 
-    freed = drain_all_free();
+    freed = drain_free_frames(~0U);
     if ( freed < wanted )
         freed += tmem_flush(NULL, max(wanted - freed, TMEM_REFILL + 0UL));
 

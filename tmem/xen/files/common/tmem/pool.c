@@ -42,12 +42,22 @@ struct tmem_client *tmem_client_get(struct domain *d)
         return NULL;
     }
 
-    /* Two vCPUs, or the control domain and one, may both be making it. */
-    smp_wmb();
-    if ( cmpxchg(&d->tmem, NULL, c) )
+    /*
+     * Two vCPUs, or the control domain and one, may both be making it. And a
+     * domain that starts to die waits for this lock before it empties it.
+     */
+    domain_lock(d);
+    if ( !d->tmem && !d->is_dying )
+    {
+        smp_wmb();
+        ACCESS_ONCE(d->tmem) = c;
+        c = NULL;
+    }
+    domain_unlock(d);
+    if ( c )
         client_free(c);
 
-    return d->tmem;
+    return ACCESS_ONCE(d->tmem);
 }
 
 long tmem_new_pool(struct domain *d, const tmem_op_t *op)
@@ -70,9 +80,10 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     if ( (flags & TMEM_POOL_PERSIST) && (flags & TMEM_POOL_SHARED) )
         return -EPERM;
 
-    c = tmem_client_get(d);
+    /* The client last: nothing is to be left of a pool that is refused. */
     pool = xzalloc(struct tmem_pool);
-    if ( !c || !pool )
+    c = pool ? tmem_client_get(d) : NULL;
+    if ( !c )
     {
         xfree(pool);
         return -ENOMEM;
@@ -178,39 +189,30 @@ static void remove_pool(struct tmem_client *c, unsigned int id)
 }
 
 /*
- * One step of leaving a shared pool; returns the sharer's own pool once it can
- * be freed. Lets go of the client's lock, and other vCPUs may be leaving, too.
+ * One step of leaving a shared pool; true when the sharer's own pool is off.
+ * Called with the client's lock and in an RCU critical section; lets go of the
+ * lock for a while, and other vCPUs may be leaving, too.
  */
-static struct tmem_pool *leave_pool(struct tmem_client *c, unsigned int id)
+static bool leave_pool(struct tmem_client *c, unsigned int id)
 {
     struct tmem_pool *pool = c->pools[id];
     struct tmem_shared *s = pool->shared;
     bool done;
 
     tmem_shared_leave(pool);
-    if ( !pool->empties )
+    if ( pool->empties )
     {
-        remove_pool(c, id);
         spin_unlock(&c->lock);
-        return pool;
+        done = tmem_shared_drain(s);
+        spin_lock(&c->lock);
+        /* RCU keeps s: no other pool can have come to point to its place. */
+        pool = c->pools[id];
+        if ( !done || !pool || pool->shared != s )
+            return false;
     }
+    remove_pool(c, id);
 
-    /* Found under the lock and kept by RCU: nothing else can be at its place. */
-    rcu_read_lock(&tmem_shared_rcu);
-    spin_unlock(&c->lock);
-    done = tmem_shared_drain(s);
-    spin_lock(&c->lock);
-    pool = c->pools[id];
-    if ( done && pool && pool->shared == s )
-        remove_pool(c, id);
-    else
-        pool = NULL;
-    spin_unlock(&c->lock);
-    if ( pool )
-        tmem_shared_free(s);
-    rcu_read_unlock(&tmem_shared_rcu);
-
-    return pool;
+    return true;
 }
 
 /*
@@ -228,36 +230,37 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
     for ( ; ; )
     {
         struct tmem_pool *pool;
+        bool gone;
 
+        rcu_read_lock(&tmem_shared_rcu);
         spin_lock(&c->lock);
         pool = c->pools[id];
         if ( !pool )
             break;
         pool->dying = true;
         if ( pool->shared )
-            pool = leave_pool(c, id);
-        else
+            gone = leave_pool(c, id);
+        else if ( (gone = tmem_drain_pool(c, pool)) )
         {
-            if ( tmem_drain_pool(c, pool) )
-            {
-                remove_pool(c, id);
-                c->pools_flushed++;
-            }
-            else
-                pool = NULL;
-            spin_unlock(&c->lock);
+            remove_pool(c, id);
+            c->pools_flushed++;
         }
-        if ( pool )
+        spin_unlock(&c->lock);
+        rcu_read_unlock(&tmem_shared_rcu);
+
+        if ( gone )
         {
+            if ( pool->empties )
+                tmem_shared_free(pool->shared);
             xfree(pool);
             return 1;
         }
-
         if ( hypercall_preempt_check() )
             return -ERESTART;
         rc = 1;
     }
     spin_unlock(&c->lock);
+    rcu_read_unlock(&tmem_shared_rcu);
 
     return rc;
 }

@@ -227,7 +227,7 @@ bool tmem_shared_stats(unsigned int slot, struct tmem_stats_shared *record);
 
 /* pool.c: clients and pools. */
 int tmem_client_init(struct tmem_client *c, struct domain *d);
-/* The domain's client, made if need be; NULL: no memory. */
+/* The domain's client, made if need be; NULL: no memory, or d is dying. */
 struct tmem_client *tmem_client_get(struct domain *d);
 /* Of a client without pages, for good. Lock held. */
 void tmem_client_empty(struct tmem_client *c);

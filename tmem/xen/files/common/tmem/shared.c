@@ -193,7 +193,7 @@ int tmem_shared_join(struct tmem_pool *pool, struct tmem_client *owner,
         pool->shared = s;
         pool->stats.shared = 1;
         list_add_tail(&pool->members, &s->members);
-        s->sharers++;
+        ACCESS_ONCE(s->sharers) = s->sharers + 1;
         inherit(s);
     }
     spin_unlock(&shared_lock);
@@ -209,7 +209,8 @@ void tmem_shared_leave(struct tmem_pool *pool)
     if ( !list_empty(&pool->members) )
     {
         list_del_init(&pool->members);
-        pool->empties = !--s->sharers;
+        ACCESS_ONCE(s->sharers) = s->sharers - 1;
+        pool->empties = !s->sharers;
         if ( s->sharers )
             inherit(s);
     }
@@ -250,7 +251,7 @@ void tmem_shared_free(struct tmem_shared *s)
     spin_lock(&shared_lock);
     for ( i = 0; i < TMEM_MAX_SHARED; i++ )
         if ( slots[i] == s )
-            slots[i] = NULL;
+            rcu_assign_pointer(slots[i], NULL);
     spin_unlock(&shared_lock);
 
     call_rcu(&s->rcu, free_shared);
