@@ -222,7 +222,8 @@ static inline bool tmem_maybe_shared(const struct tmem_client *c, uint32_t id)
 struct tmem_client *tmem_shared_enter(struct tmem_client *c, int32_t id,
                                       bool *frozen);
 void tmem_shared_exit(struct tmem_client *c, uint64_t cycles, bool hit);
-void tmem_shared_pool_stats(struct tmem_shared *s, struct tmem_stats_pool *record);
+void tmem_shared_pool_stats(struct tmem_shared *s,
+                            struct tmem_stats_pool *record);
 bool tmem_shared_stats(unsigned int slot, struct tmem_stats_shared *record);
 
 /* pool.c: clients and pools. */

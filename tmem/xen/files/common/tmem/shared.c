@@ -179,7 +179,8 @@ int tmem_shared_join(struct tmem_pool *pool, struct tmem_client *owner,
         if ( !slots[i] )
             slot = min(slot, i);
         /* Without sharers it is being emptied. */
-        else if ( slots[i]->sharers && is_named(&slots[i]->pool, pool->stats.uuid) )
+        else if ( slots[i]->sharers &&
+                  is_named(&slots[i]->pool, pool->stats.uuid) )
             s = slots[i];
     if ( !s && slot < TMEM_MAX_SHARED )
     {
@@ -291,7 +292,8 @@ void tmem_shared_exit(struct tmem_client *c, uint64_t cycles, bool hit)
 
 /* Statistics. */
 
-void tmem_shared_pool_stats(struct tmem_shared *s, struct tmem_stats_pool *record)
+void tmem_shared_pool_stats(struct tmem_shared *s,
+                            struct tmem_stats_pool *record)
 {
     spin_lock(&s->client.lock);
     *record = s->pool.stats;
