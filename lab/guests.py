@@ -88,9 +88,10 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
 _ROOM = f"""\
 room_for() {{
     [ -n "$tmem" ] || return 0
-    free=$(xl info | awk '$1 == "free_memory" {{ print $3 }}')
-    # Xen keeps this back from guests, see tmem/README.md.
-    reserve=$(xl info | awk '$1 == "total_memory" {{ kept = $3 / 256; print int(kept < 64 ? kept + 1 : 64) }}')
+    # The reserve is what Xen keeps back from guests, see tmem/README.md.
+    eval "$(xl info | awk '
+        $1 == "free_memory" {{ print "free=" $3 }}
+        $1 == "total_memory" {{ kept = $3 / 256; print "reserve=" int(kept < 64 ? kept + 1 : 64) }}')"
     freeable=$(tmemctl freeable)
     missing=$(($2 + {ROOM_MIB} + reserve - free))
     [ $missing -gt 0 ] || return 0
