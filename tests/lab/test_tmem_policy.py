@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 from served import EFROZEN, EPHEMERAL, MISS, OK, PERSISTENT, Served, give_up, listing, tmemctl
@@ -134,9 +135,10 @@ def test_a_cap_is_never_exceeded_and_the_oldest_page_gives_way(guests: list[Serv
     others = other.pool()
     assert other.put(others, 500) == {OK: 500}
     for pool in pools:
-        assert guest.put(pool, 500) == {OK: 500}
-    found = guest.client()
-    assert (found["Ec"], found["Em"]) == (300, 300)
+        for first in range(0, 500, 125):
+            assert guest.put(pool, 125, first=first) == {OK: 125}
+            assert held(guest) <= 300
+    assert held(guest) == 300
     assert guest.get(pools[0], 500) == {MISS: 500}
     assert guest.get(pools[1], 200) == {MISS: 200}
     assert guest.get(pools[1], 300, first=200) == {OK: 300}
@@ -278,14 +280,20 @@ def test_a_start_that_fails_or_is_ended_thaws_the_host(host: EmulatedHost) -> No
     guest = Served(host, "guest1")
     guest.load()
     pool = guest.pool()
-    # Its name is taken: xl refuses.
-    with pytest.raises(LabError, match="failed"):
-        host.create(DEFAULT_GUESTS, [3])
+    # So small that there is room for it. But its name is taken, so that xl refuses.
+    small_guest = replace(DEFAULT_GUESTS, memory_start_mib=1)
+    with pytest.raises(LabError, match="failed") as refused:
+        host.create(small_guest, [3])
+    assert "no room" not in str(refused.value)
     assert listing(host)["frozen"] is False
     assert guest.put(pool, 1) == {OK: 1}
 
+    with pytest.raises(LabError, match="there is no room for guest3: it needs 60000 MiB"):
+        host.create(replace(DEFAULT_GUESTS, memory_start_mib=60000), [3])
+    assert listing(host)["frozen"] is False
+
     # Ended from outside in the middle of it, as by a time limit.
-    script = recipes.create_script(DEFAULT_GUESTS, [Disks("/dev/null", "/dev/null")], only=[1])
+    script = recipes.create_script(small_guest, [Disks("/dev/null", "/dev/null")], only=[1])
     slow = script.replace("xl create", "tmemctl list --json > /run/during; sleep 100; xl create")
     with pytest.raises(LabError, match="did not end within"):
         host.run("dom0", slow, timeout=10)
