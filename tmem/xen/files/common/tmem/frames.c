@@ -236,7 +236,7 @@ bool tmem_refill(struct tmem_client *c)
      * At once, which costs the heap hardly more than one frame does. The
      * neighbours hold pages put one after the other, likely to go together.
      */
-    frame = alloc_domheap_pages(NULL, ilog2(TMEM_REFILL),
+    frame = alloc_domheap_pages(NULL, get_order_from_pages(TMEM_REFILL),
                                 MEMF_tmem | MEMF_no_scrub);
     if ( frame )
         for ( ; nr < TMEM_REFILL; nr++ )

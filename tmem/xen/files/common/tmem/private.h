@@ -25,7 +25,7 @@
 #define TMEM_MAX_POOLS          16      /* of a client; ABI */
 
 /* Frames that a client keeps to save a way through the heap. */
-#define TMEM_MAX_FREE           64
+#define TMEM_MAX_FREE           256
 /* Frames taken from the heap, or from the oldest pages, in one go. */
 #define TMEM_REFILL             16
 /* Index pages that one insertion can need: a slab, a segment, a middle. */
@@ -100,7 +100,7 @@ struct tmem_client {
     bool frozen;
     bool dying;
     bool timed;                         /* the operation under way */
-    uint64_t removals;                  /* of pages, ever */
+    bool hit;                           /* the last get found its page */
 
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
