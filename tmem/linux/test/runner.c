@@ -37,7 +37,7 @@
 
 static char *mode = "conformance";
 module_param(mode, charp, 0444);
-MODULE_PARM_DESC(mode, "conformance (default) or bench");
+MODULE_PARM_DESC(mode, "conformance (default), bench or load");
 
 static char *only = "";
 module_param(only, charp, 0444);
@@ -49,7 +49,19 @@ MODULE_PARM_DESC(pools_in_use, "Pools that somebody else in this guest has (defa
 
 unsigned int samples = 2000;
 module_param(samples, uint, 0444);
-MODULE_PARM_DESC(samples, "bench: how often each operation is timed (default: 2000)");
+MODULE_PARM_DESC(samples, "bench: how many batches of each operation are timed (default: 2000)");
+
+unsigned int held;
+module_param(held, uint, 0444);
+MODULE_PARM_DESC(held, "bench: pages that the pool holds besides (default: 0)");
+
+unsigned int seconds = 10;
+module_param(seconds, uint, 0444);
+MODULE_PARM_DESC(seconds, "load: for how long (default: 10)");
+
+unsigned long start_at;
+module_param(start_at, ulong, 0444);
+MODULE_PARM_DESC(start_at, "load: when to begin, in seconds since 1970 (default: at once)");
 
 struct page *source, *target;
 
@@ -324,15 +336,15 @@ static void release(void)
 static int __init tmem_test_init(void)
 {
 	unsigned long target_pages = balloon_stats.target_pages;
-	bool bench = !strcmp(mode, "bench");
+	bool bench = !strcmp(mode, "bench"), load = !strcmp(mode, "load");
 	char *buffer;
 
 	if (!xen_domain()) {
 		pr_err("this is no Xen guest\n");
 		return -ENODEV;
 	}
-	if (!bench && strcmp(mode, "conformance")) {
-		pr_err("mode is conformance or bench, not \"%s\"\n", mode);
+	if (!bench && !load && strcmp(mode, "conformance")) {
+		pr_err("mode is conformance, bench or load, not \"%s\"\n", mode);
 		return -EINVAL;
 	}
 	buffer = vzalloc(REPORT_BYTES);
@@ -348,6 +360,8 @@ static int __init tmem_test_init(void)
 	make_room();
 	if (bench)
 		run_bench();
+	else if (load)
+		run_load();
 	else
 		run_cases();
 	balloon_set_new_target(target_pages);

@@ -89,8 +89,11 @@ int get_seed(const struct handle *handle, u64 seed);
 long allowance_left(void);
 
 extern unsigned int pools_in_use;
-extern unsigned int samples;
+/* Parameters of the module; see there. */
+extern unsigned int samples, held, seconds;
+extern unsigned long start_at;
 
 void run_bench(void);
+void run_load(void);
 
 #endif /* TMEM_TEST_H */
