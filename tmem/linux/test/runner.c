@@ -37,7 +37,7 @@
 
 static char *mode = "conformance";
 module_param(mode, charp, 0444);
-MODULE_PARM_DESC(mode, "conformance (default), bench, hold or serve");
+MODULE_PARM_DESC(mode, "conformance (default), bench, hold, load or serve");
 
 char *content = "noise";
 module_param(content, charp, 0444);
@@ -61,7 +61,19 @@ MODULE_PARM_DESC(pools_in_use, "Pools that somebody else in this guest has (defa
 
 unsigned int samples = 2000;
 module_param(samples, uint, 0444);
-MODULE_PARM_DESC(samples, "bench: how often each operation is timed; hold: pages (default: 2000)");
+MODULE_PARM_DESC(samples, "bench: how many batches of each operation are timed; hold: pages (default: 2000)");
+
+unsigned int held;
+module_param(held, uint, 0444);
+MODULE_PARM_DESC(held, "bench: pages that the pool holds besides (default: 0)");
+
+unsigned int seconds = 10;
+module_param(seconds, uint, 0444);
+MODULE_PARM_DESC(seconds, "load: for how long (default: 10)");
+
+unsigned long start_at;
+module_param(start_at, ulong, 0444);
+MODULE_PARM_DESC(start_at, "load: when to begin, in seconds since 1970 (default: at once)");
 
 struct page *source, *target;
 
@@ -350,21 +362,44 @@ static void release(void)
 	vfree(report.buffer);
 }
 
+/* What the module is loaded for. */
+static const struct mode {
+	const char *name;
+	void (*run)(void);	/* NULL: it does what it is told later */
+} modes[] = {
+	{ "conformance", run_cases },
+	{ "bench", run_bench },
+	{ "hold", hold_pages },
+	{ "load", run_load },
+	{ "serve", NULL },
+};
+
+static const struct mode *find_mode(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++)
+		if (!strcmp(mode, modes[i].name))
+			return &modes[i];
+	return NULL;
+}
+
 static int __init tmem_test_init(void)
 {
 	unsigned long target_pages = balloon_stats.target_pages;
-	bool bench = !strcmp(mode, "bench"), hold = !strcmp(mode, "hold");
-	bool serving = !strcmp(mode, "serve");
+	const struct mode *chosen = find_mode();
+	bool hold;
 	char *buffer;
 
 	if (!xen_domain()) {
 		pr_err("this is no Xen guest\n");
 		return -ENODEV;
 	}
-	if (!bench && !hold && !serving && strcmp(mode, "conformance")) {
-		pr_err("mode is conformance, bench, hold or serve, not \"%s\"\n", mode);
+	if (!chosen) {
+		pr_err("there is no mode \"%s\"; see modinfo\n", mode);
 		return -EINVAL;
 	}
+	hold = chosen->run == hold_pages;
 	buffer = vzalloc(REPORT_BYTES);
 	if (!buffer)
 		return -ENOMEM;
@@ -376,23 +411,17 @@ static int __init tmem_test_init(void)
 		return -ENOMEM;
 	}
 	report_dir = debugfs_create_dir("tmem_test", NULL);
-	if (serving) {
+	if (!chosen->run) {
 		serve(report_dir);
 		return 0;
 	}
 	make_room();
-	if (bench)
-		run_bench();
-	else if (hold)
-		hold_pages();
-	else
-		run_cases();
+	chosen->run();
 	/* Pages that are held need their allowance. */
 	if (hold)
 		held_target = target_pages;
 	else
 		balloon_set_new_target(target_pages);
-	report_dir = debugfs_create_dir("tmem_test", NULL);
 	debugfs_create_file("results", 0444, report_dir, NULL, &results_fops);
 	if (hold)
 		debugfs_create_file("verified", 0400, report_dir, NULL, &verified_fops);

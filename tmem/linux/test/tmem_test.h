@@ -99,12 +99,15 @@ void drop_held(void);
 long allowance_left(void);
 
 extern unsigned int pools_in_use;
-extern unsigned int samples;
 extern char *content;
 extern unsigned int copies;
 extern bool hold_persistent;
+/* Parameters of the module; see there. */
+extern unsigned int samples, held, seconds;
+extern unsigned long start_at;
 
 void run_bench(void);
+void run_load(void);
 
 struct dentry;
 /* serve.c: do what is written to files in @dir. */

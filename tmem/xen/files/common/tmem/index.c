@@ -93,7 +93,7 @@ static void *take_spare(struct tmem_client *c)
 static void return_page(struct tmem_client *c, void *page)
 {
     tmem_level(c, TMEM_LEVEL_NODES, -1);
-    if ( c->nr_spare < TMEM_SPARE_KEPT && !c->dying )
+    if ( c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
@@ -413,7 +413,6 @@ struct page_info *tmem_remove_page(struct tmem_client *c,
     struct tmem_object *obj = page->object;
     struct tmem_pool *pool = c->pools[obj->pool_id];
 
-    c->removals++;
     table_remove(c, &c->pages, page, page_hash(obj->hash, page->index));
     hlist_del(&page->siblings);
     if ( pool->persistent )

@@ -61,18 +61,38 @@ static void frame_put(struct domain *d, struct page_info *frame, bool write)
         put_page(frame);
 }
 
+/* What map_domain_page() does with nearly all frames, without the calls. */
+static inline void *map_frame(struct page_info *frame)
+{
+#ifdef NDEBUG
+    if ( likely(mfn_x(page_to_mfn(frame)) <=
+                PFN_DOWN(__pa(HYPERVISOR_VIRT_END - 1))) )
+        return mfn_to_virt(mfn_x(page_to_mfn(frame)));
+#endif
+    return __map_domain_page(frame);
+}
+
+static inline void unmap_frame(const void *address)
+{
+#ifdef NDEBUG
+    if ( likely((unsigned long)address >= DIRECTMAP_VIRT_START) )
+        return;
+#endif
+    unmap_domain_page(address);
+}
+
 static void copy_frame(struct tmem_client *c, struct page_info *to,
                        struct page_info *from)
 {
-    void *dst = __map_domain_page(to);
-    const void *src = __map_domain_page(from);
+    void *dst = map_frame(to);
+    const void *src = map_frame(from);
     uint64_t start = c->timed ? rdtsc() : 0;
 
     memcpy(dst, src, PAGE_SIZE);
     if ( unlikely(start) )
         tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
-    unmap_domain_page(src);
-    unmap_domain_page(dst);
+    unmap_frame(src);
+    unmap_frame(dst);
 }
 
 static void touch(struct tmem_client *c, struct tmem_page *page)
@@ -237,36 +257,42 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
     uint64_t start = tmem_start();
     struct page_info *dst = NULL;
-    struct tmem_pool *pool = NULL;
-    struct tmem_page *page = NULL;
-    uint64_t removals = 0;
+    struct tmem_pool *pool;
+    struct tmem_page *page;
+    bool first = true;
     long rc;
+
+    /*
+     * Only a hit needs the frame, and references to frames are not taken
+     * under a client's lock. Hits follow hits, mostly, so a guess saves the
+     * second way through the loop. Whether the frame is good is for that way
+     * to tell, as a miss does not look at it.
+     */
+    if ( ACCESS_ONCE(c->hit) && frame_get(d, op->u.gen.cmfn, true, &dst) )
+        dst = NULL;
 
     for ( ; ; )
     {
         spin_lock(&c->lock);
-        c->stats.ops += !dst;
+        c->stats.ops += first;
         c->timed = start;
-        /* A page that was found is still there if none has gone since. */
-        if ( !dst || unlikely(c->removals != removals) )
+        pool = tmem_find_pool(c, op->pool_id);
+        if ( !pool )
         {
-            pool = tmem_find_pool(c, op->pool_id);
-            if ( !pool )
-            {
-                c->stats.errors++;
-                rc = -ENODEV;
-                break;
-            }
-            pool->stats.gets_tried += !dst;
-            page = tmem_find_page(c, pool->id, oid,
-                                  tmem_hash_oid(c, pool->id, oid),
-                                  op->u.gen.index);
-            if ( !page )
-            {
-                rc = pool->used ? 0 : -EEMPTY;
-                tmem_account(c, TMEM_TIME_GET_MISS, start);
-                break;
-            }
+            c->stats.errors++;
+            rc = -ENODEV;
+            break;
+        }
+        pool->stats.gets_tried += first;
+        page = tmem_find_page(c, pool->id, oid,
+                              tmem_hash_oid(c, pool->id, oid),
+                              op->u.gen.index);
+        c->hit = page;
+        if ( !page )
+        {
+            rc = pool->used ? 0 : -EEMPTY;
+            tmem_account(c, TMEM_TIME_GET_MISS, start);
+            break;
         }
         if ( dst )
         {
@@ -297,11 +323,7 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
             break;
         }
 
-        /*
-         * Only a hit needs the frame, and references to frames are not taken
-         * under a client's lock. The page may be gone when we are back.
-         */
-        removals = c->removals;
+        /* The page may be gone when we are back. */
         spin_unlock(&c->lock);
         if ( frame_get(d, op->u.gen.cmfn, true, &dst) )
         {
@@ -312,6 +334,7 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
             rc = -EFAULT;
             break;
         }
+        first = false;
     }
     spin_unlock(&c->lock);
 

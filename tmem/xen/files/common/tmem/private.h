@@ -31,7 +31,7 @@
 #define TMEM_MAX_SHARED         16      /* of the system; ABI */
 
 /* Frames that a client keeps to save a way through the heap. */
-#define TMEM_MAX_FREE           64
+#define TMEM_MAX_FREE           256
 /* Frames taken from the heap, or from the oldest pages, in one go. */
 #define TMEM_REFILL             16
 /* Index pages that one insertion can need: a slab, a segment, a middle. */
@@ -154,7 +154,7 @@ struct tmem_client {
     bool compress, dedup;               /* what puts try; read without the lock */
     uint16_t persistent_pools;          /* a bit for each; likewise */
     bool timed;                         /* the operation under way */
-    uint64_t removals;                  /* of pages, ever */
+    bool hit;                           /* the last get found its page */
 
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
