@@ -149,7 +149,7 @@ static void make_pool(struct cc_fs *fs)
 		return;
 	}
 	WRITE_ONCE(fs->untrusted, false);
-	smp_store_release(&fs->pool, pool);
+	smp_store_release(&fs->pool, pool);	/* no flush of before can set it any more */
 }
 
 static int add_fs(const uuid_t *uuid, size_t page_size)

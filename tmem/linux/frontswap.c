@@ -133,7 +133,7 @@ static int fs_load(unsigned int type, pgoff_t offset, struct page *page)
 		return -1;
 	for (;;) {
 		before = READ_ONCE(generation);
-		smp_rmb();
+		smp_rmb();	/* before looking for the page; below, after */
 		if (unlikely(tmem_stash_has(slot))) {
 			rc = tmem_stash_read(slot, page);
 			if (!rc)
@@ -150,8 +150,8 @@ static int fs_load(unsigned int type, pgoff_t offset, struct page *page)
 			return 0;
 		if (outcome == TMEM_FROZEN)	/* which ends */
 			msleep(RETRY_MS);
-		smp_rmb();
 		/* A miss is one, unless the page was on its way to the stash or back. */
+		smp_rmb();	/* see above */
 		if (outcome != TMEM_FROZEN && !tmem_stash_has(slot) &&
 		    before == READ_ONCE(generation))
 			break;
@@ -244,7 +244,10 @@ static int offer(const struct tmem_key *key, struct page *page)
 	return tmem_put(TMEM_PERSISTENT, key, page) == TMEM_DONE ? 0 : -ENOMEM;
 }
 
-/* What is in the pool and in the stash is dropped from the stash; what is wanted no more, from the pool. */
+/*
+ * What is in the pool and in the stash is dropped from the stash; what is wanted no more, from
+ * the pool.
+ */
 static void forget_copies(void)
 {
 	tmem_slot_t slot;
@@ -260,14 +263,14 @@ static void forget_copies(void)
 }
 
 /**
- * tmem_frontswap_drain() - Copy into the stash what Xen holds, and leave the pool alone from now on.
+ * tmem_frontswap_drain() - Copy into the stash what Xen holds; leave the pool alone from now on.
  * @seconds: for how long at most
  * @pages: how many there were
  *
  * No process runs meanwhile, and the kernel stops none for want of memory.
  *
- * Return: 0; -ENOMEM or -ENOSPC: no room in memory and swap; -EBUSY: frozen by the toolstack; -ETIME;
- * -EIO: Xen lost a page. After an error everything is as before.
+ * Return: 0; -ENOMEM or -ENOSPC: no room in memory and swap; -EBUSY: frozen by the toolstack;
+ * -ETIME; -EIO: Xen lost a page. After an error everything is as before.
  */
 int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages)
 {

@@ -111,7 +111,8 @@ static int __init tmem_init(void)
 	/* Registering comes last, as it is for good; so what can fail is done before. */
 	resizing = IS_ENABLED(CONFIG_XEN_BALLOON);
 	if (resizing) {
-		rc = tmem_selfballoon_prepare(selfballooning, selfshrinking, frontswap && can_shrink);
+		rc = tmem_selfballoon_prepare(selfballooning, selfshrinking,
+					      frontswap && can_shrink);
 		if (rc)
 			return rc;
 	}

@@ -58,9 +58,9 @@ static void resume(struct work_struct *work)
 	if (refused) {
 		refused = false;
 		/*
-		 * Before 5.19 Xen's suspend code forgets the devices that were prepared before
+		 * Xen's suspend code in Linux 5.10 forgets the devices that were prepared before
 		 * one refused, and no driver is bound to a new device until they are told. Where
-		 * it does not forget them this does nothing.
+		 * it is better, as in 6.1, this does nothing.
 		 */
 		dpm_resume_end(PMSG_THAW);
 	}
@@ -76,7 +76,7 @@ static const char *reason(int rc)
 	switch (rc) {
 	case -ENOMEM:
 	case -ENOSPC:
-		return "no room in memory and swap; give the guest more memory (xl mem-set) or swap";
+		return "no room in memory and swap; give it more memory (xl mem-set) or swap";
 	case -ETIME:
 		return "the swap device is too slow; give the guest more memory (xl mem-set)";
 	case -EBUSY:
@@ -93,8 +93,9 @@ static int prepare(struct device *dev)
 	int rc = tmem_frontswap_drain(DRAIN_SECONDS, &pages);
 
 	if (rc) {
-		snprintf(text, sizeof(text), "refused: %lu pages cannot be drained from frontswap: %s",
-			 pages, reason(rc));
+		snprintf(text, sizeof(text),
+			 "refused: %lu pages cannot be drained from frontswap: %s", pages,
+			 reason(rc));
 		pr_err("suspending is %s (%d)\n", text, rc);
 		refused = true;
 		/* Not -EAGAIN, which the kernel takes for "again at once". */
