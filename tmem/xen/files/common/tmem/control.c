@@ -269,11 +269,11 @@ static void set(const tmem_control_t *ctl, struct tmem_client *c)
     switch ( ctl->nr )
     {
     case TMEM_SET_COMPRESS:
-        c->compress = ctl->value;
+        ACCESS_ONCE(c->compress) = ctl->value;
         break;
 
     case TMEM_SET_DEDUP:
-        c->dedup = ctl->value;
+        ACCESS_ONCE(c->dedup) = ctl->value;
         break;
     }
     spin_unlock(&c->lock);

@@ -89,8 +89,8 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
         pool->stats.id = id;
         c->pools[id] = pool;
         c->stats.nr_pools++;
-        c->persistent_pools &= ~(1U << id);
-        c->persistent_pools |= pool->persistent << id;
+        ACCESS_ONCE(c->persistent_pools) =
+            (c->persistent_pools & ~(1U << id)) | (pool->persistent << id);
     }
     spin_unlock(&c->lock);
 
