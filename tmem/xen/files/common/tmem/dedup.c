@@ -96,7 +96,7 @@ uint32_t tmem_dedup_hash(const void *data)
 
 static uint32_t hash_of(const struct page_info *frame)
 {
-    return frame->u.inuse.type_info >> HASH_SHIFT;
+    return ACCESS_ONCE(frame->u.inuse.type_info) >> HASH_SHIFT;
 }
 
 static spinlock_t *lock_of(uint32_t hash)
@@ -128,7 +128,7 @@ struct page_info *tmem_dedup_find(uint32_t hash, const void *data)
              (frame->u.inuse.type_info & REFERENCES_MASK) < REFERENCES_MASK &&
              same(frame, data) )
         {
-            frame->u.inuse.type_info += REFERENCE;
+            ACCESS_ONCE(frame->u.inuse.type_info) += REFERENCE;
             break;
         }
         if ( ++looked_at == MAX_CHAIN )
@@ -160,7 +160,7 @@ bool tmem_dedup_put(struct page_info *frame)
     bool last;
 
     spin_lock(lock_of(hash));
-    frame->u.inuse.type_info -= REFERENCE;
+    ACCESS_ONCE(frame->u.inuse.type_info) -= REFERENCE;
     last = !(frame->u.inuse.type_info & REFERENCES_MASK);
     if ( last )
         page_list_del(frame, &buckets[hash & bucket_mask]);

@@ -120,8 +120,8 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
         c->pools[id] = pool;
         c->shared_pools |= shared << id;
         c->stats.nr_pools++;
-        c->persistent_pools &= ~(1U << id);
-        c->persistent_pools |= pool->persistent << id;
+        ACCESS_ONCE(c->persistent_pools) =
+            (c->persistent_pools & ~(1U << id)) | (pool->persistent << id);
         rc = id;
     }
     spin_unlock(&c->lock);
