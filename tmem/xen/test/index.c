@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The index at great sizes, and when its pages run out in the middle of growing. */
+
+#include "cases.h"
+#include "model.h"
+
+#define FANOUT      512U
+
+static struct domain *d;
+
+static void start(unsigned long frames)
+{
+    tmem_op_t op = { .cmd = TMEM_NEW_POOL, .u.creat.flags = EPHEMERAL_POOL };
+
+    world_start(&(struct world_options){ .frames = frames, .no_contents = true });
+    d = world_domain(1, 1, 1, 10);
+    world_enter(d);
+    world_guest_range(&op, sizeof(op));
+    CHECK(!world_op(&op), "no pool");
+}
+
+static long page_op(uint32_t cmd, uint64_t object, uint32_t index)
+{
+    tmem_op_t op = { .cmd = cmd, .u.gen = { .oid.oid[0] = object, .index = index } };
+
+    world_guest_range(&op, sizeof(op));
+    return world_op(&op);
+}
+
+/* A page in each object, so that both tables grow; past the first middle page of each. */
+static void grows_past_a_middle_page_and_shrinks(uint64_t seed, unsigned int scale)
+{
+    const unsigned int nr = FANOUT * FANOUT * 3 / 2 + FANOUT * FANOUT / 8;
+    unsigned int i;
+
+    random_seed(seed);
+    start(nr + nr / 8);
+    for ( i = 0; i < nr; i++ )
+        CHECK(page_op(TMEM_PUT_PAGE, i, i) == 1, "put %u", i);
+    CHECK(d->tmem->pages.root[1] && d->tmem->objects.root[1], "the tables did not grow that far");
+    check_system();
+    for ( i = 0; i < nr; i += 7 )
+        CHECK(page_op(TMEM_GET_PAGE, i, i) == 1, "get %u", i);
+    CHECK(page_op(TMEM_GET_PAGE, nr, nr) == 0, "a page that was never put");
+    check_system();
+    for ( i = 0; i < nr; i++ )
+        CHECK(page_op(TMEM_FLUSH_PAGE, i, i) == 1, "flush %u", i);
+    CHECK(d->tmem->pages.buckets == FANOUT && d->tmem->objects.buckets == FANOUT,
+          "empty tables have %u and %u buckets", d->tmem->pages.buckets, d->tmem->objects.buckets);
+    check_system();
+    world_stop();
+}
+
+/* Many pages of few objects, evicted rather than flushed. */
+static void grows_and_is_evicted(uint64_t seed, unsigned int scale)
+{
+    const unsigned int nr = 60000;
+    unsigned int i;
+
+    random_seed(seed);
+    start(40000);
+    for ( i = 0; i < nr; i++ )
+        CHECK(page_op(TMEM_PUT_PAGE, i % 3, i) == 1, "put %u", i);
+    check_system();
+    CHECK(d->tmem->stats.evicted > 10000, "only %lu pages were evicted", (unsigned long)d->tmem->stats.evicted);
+    while ( tmem_flush(NULL, 1000) )
+        ;
+    check_system();
+    CHECK(d->tmem->pages.buckets == FANOUT, "an empty table has %u buckets", d->tmem->pages.buckets);
+    world_stop();
+}
+
+const struct test_case index_cases[] = {
+    CASE(grows_past_a_middle_page_and_shrinks),
+    CASE(grows_and_is_evicted),
+    END_OF_CASES
+};
