@@ -70,8 +70,61 @@ static void grows_and_is_evicted(uint64_t seed, unsigned int scale)
     world_stop();
 }
 
+/* Puts a page with only so many index pages at hand, as if others had used the rest. */
+static void insert_with(unsigned int spares, uint64_t object, uint32_t index)
+{
+    struct tmem_client *c = d->tmem;
+    xen_tmem_oid_t oid = { { object, 0, 0 } };
+    struct page_info *frame;
+    void *hidden[TMEM_SPARE_KEPT];
+    unsigned int nr_hidden = 0;
+
+    CHECK(tmem_refill(c) && tmem_index_reserve(c), "no memory");
+    spin_lock(&c->lock);
+    while ( c->nr_spare > spares )
+        hidden[nr_hidden++] = c->spare[--c->nr_spare];
+    frame = page_list_remove_head(&c->free);
+    c->nr_free--;
+    if ( !tmem_insert_page(c, c->pools[0], &oid, tmem_hash_oid(c, 0, &oid), index, frame) )
+        tmem_release_frame(c, frame);
+    while ( nr_hidden && c->nr_spare < TMEM_SPARE_KEPT )
+        c->spare[c->nr_spare++] = hidden[--nr_hidden];
+    CHECK(!nr_hidden, "more index pages than there were");
+    spin_unlock(&c->lock);
+}
+
+/*
+ * A table that needs a middle page and a segment gets only one page: it has to
+ * do without both, and no page may be lost.
+ */
+static void no_page_for_a_segment(uint64_t seed, unsigned int scale)
+{
+    const unsigned int edge = FANOUT * FANOUT * 3 / 2;
+    const struct tmem_client *c;
+    unsigned int i;
+
+    random_seed(seed);
+    start(edge + edge / 8);
+    c = d->tmem;
+    for ( i = 0; i < edge - 10; i++ )
+        CHECK(page_op(TMEM_PUT_PAGE, i, i) == 1, "put %u", i);
+    CHECK(!c->pages.root[1] && !c->objects.root[1], "the tables have grown too early");
+    for ( ; i < edge + 20; i++ )
+    {
+        insert_with(i % 2, i, i);
+        CHECK(!c->pages.root[1] || c->pages.buckets > FANOUT * FANOUT, "a middle page without buckets");
+        CHECK(!c->objects.root[1] || c->objects.buckets > FANOUT * FANOUT, "a middle page without buckets");
+    }
+    check_system();
+    while ( tmem_flush(NULL, 1000) )
+        ;
+    check_system();
+    world_stop();
+}
+
 const struct test_case index_cases[] = {
     CASE(grows_past_a_middle_page_and_shrinks),
     CASE(grows_and_is_evicted),
+    CASE(no_page_for_a_segment),
     END_OF_CASES
 };
