@@ -100,6 +100,32 @@ static void sums_are_exact(uint64_t seed, unsigned int scale)
     model_stop();
 }
 
+static void kill_second(void)
+{
+    while ( world_kill_step(model[1].d) )
+        ;
+    model[1].dying = true;
+}
+
+/*
+ * A domain dies after the dead clients' counts were read and before its own are:
+ * they must be in the sum, and once.
+ */
+static void a_client_retires_while_it_is_counted(uint64_t seed, unsigned int scale)
+{
+    struct tmem_stats_global before, g;
+
+    busy_world(seed);
+    before = global();
+    world_before_rcu = kill_second;
+    g = global();
+    CHECK(model[1].dying, "nobody died meanwhile");
+    CHECK(g.ops == before.ops && g.ephemeral_puts == before.ephemeral_puts,
+          "%lu operations were made, %lu are counted", (unsigned long)before.ops, (unsigned long)g.ops);
+    CHECK(global().ops == before.ops, "a dead client is counted otherwise");
+    model_stop();
+}
+
 /* Nothing answers unless the command line says so. */
 static void off_is_off(uint64_t seed, unsigned int scale)
 {
@@ -119,6 +145,7 @@ static void off_is_off(uint64_t seed, unsigned int scale)
 
 const struct test_case control_cases[] = {
     CASE(sums_are_exact),
+    CASE(a_client_retires_while_it_is_counted),
     CASE(off_is_off),
     END_OF_CASES
 };
