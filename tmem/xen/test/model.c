@@ -227,11 +227,12 @@ long model_new_pool(struct model_domain *m, uint32_t flags)
         .cmd = TMEM_NEW_POOL, .pool_id = random_64(),
         .u.creat = { .uuid = { random_64(), random_64() }, .flags = flags, .arg1 = random_64() },
     };
-    unsigned long faults = fault_hits();
+    unsigned long faults = fault_hits(), xmallocs = heap_xmallocs();
     unsigned int pool = 0;
     bool bad = (flags & (TMEM_POOL_RESERVED_BITS | TMEM_POOL_PRECOMPRESSED)) || (flags >> 24) != 1 ||
                ((flags >> 4) & 15) ||
                (flags & (TMEM_POOL_PERSIST | TMEM_POOL_SHARED)) == (TMEM_POOL_PERSIST | TMEM_POOL_SHARED);
+    bool had_client = client_of(m);
     long rc = model_call(m, &op);
 
     while ( pool < TMEM_MAX_POOLS && m->pools[pool].exists )
@@ -240,6 +241,8 @@ long model_new_pool(struct model_domain *m, uint32_t flags)
     if ( rc == -ENOMEM && !bad )
     {
         CHECK(memory_was_short(faults), "a pool was refused, although there was memory");
+        CHECK(!client_of(m) == !had_client && heap_xmallocs() == xmallocs,
+              "a refused pool left something behind");
     }
     else if ( bad || pool == TMEM_MAX_POOLS )
         EXPECT(rc, -EPERM);

@@ -62,9 +62,10 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     if ( (flags & TMEM_POOL_PERSIST) && (flags & TMEM_POOL_SHARED) )
         return -EPERM;
 
-    c = client_get(d);
+    /* The client last: nothing is to be left of a pool that is refused. */
     pool = xzalloc(struct tmem_pool);
-    if ( !c || !pool )
+    c = pool ? client_get(d) : NULL;
+    if ( !c )
     {
         xfree(pool);
         return -ENOMEM;
