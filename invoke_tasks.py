@@ -21,7 +21,7 @@ from invoke.tasks import task
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
-from common.console import Reporter  # noqa: E402
+from common.console import Reporter, upright  # noqa: E402
 from common.errors import UsageError, UserError  # noqa: E402
 
 DEFAULT_INVENTORY = "inventory/emulated.yml"
@@ -157,7 +157,7 @@ def _summarise(report: Reporter, directory: Path) -> None:
 
     summary = analysis_report.summarise(directory)
     report.plain()
-    report.table(summary.columns, summary.rows, title=f"{summary.campaign}, {summary.host}")
+    report.table(*upright(summary.columns, summary.rows), title=f"{summary.campaign}, {summary.host}")
     for path in (*summary.figures, summary.report):
         report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
     report.plain()

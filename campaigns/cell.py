@@ -98,7 +98,7 @@ class Attempt:
             )
         with self._stage("policy"):
             # only now: preparing drops the guests' caches, and with cleancache on, what is dropped would go to tmem and be read from there
-            self.host.apply_policy(self.policy)
+            self.host.apply_policy(self.policy, self.conditions.tuning)
         with self._stage("settle"):
             time.sleep(conditions.settle_s)
         with self._stage("run"):

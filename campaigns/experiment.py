@@ -26,7 +26,7 @@ from campaigns.schema import IDENTIFIER, ExperimentFile, GatesSection, TimeoutsS
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from lab import policies
-from lab.api import GuestSizing, HostSizing, Policy
+from lab.api import GuestSizing, HostSizing, Policy, Tuning
 from workloads import registry
 from workloads.base import Workload
 
@@ -35,7 +35,7 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 SMALLEST_GUEST_MIB = 64
 """Below this a guest with sshd and a compiler does not get through its boot."""
 
-FACTOR_ROOTS = ("overcommit_ratio", "host", "guests", "workload.parameters", "settle", "sampling")
+FACTOR_ROOTS = ("overcommit_ratio", "host", "guests", "selfballoon", "workload.parameters", "settle", "sampling")
 """What may vary within an experiment; anything else would make cells that cannot be compared."""
 
 MOST_CELLS = 10_000
@@ -52,6 +52,7 @@ class Conditions:
 
     host: HostSizing
     guests: GuestSizing
+    tuning: Tuning
     workload: Workload[Any]
     parameters: Any
     settle_s: float
@@ -349,6 +350,13 @@ def _conditions(file: ExperimentFile, source: Document | None = None, levels: Le
     swap = guests.swap if guests.swap is not None else guests.memory_max
     sizing = GuestSizing(guests.count, guests.vcpus, guests.memory_max, start, swap)
     problems.extend(_sizing_problems(host, sizing, share))
+    tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings())
+    if tuning.selfballoon and not any(policies.parse(policy).driver for policy in file.policies):
+        problems.append(
+            Problem(
+                ("selfballoon",), "no policy loads the guest driver, so its settings mean nothing", "leave them out"
+            )
+        )
     workload = registry.get(file.workload.name)
     problems.extend(_parameter_problems(workload, file.workload.parameters))
     if problems:
@@ -357,7 +365,7 @@ def _conditions(file: ExperimentFile, source: Document | None = None, levels: Le
         )
     parameters = workload.Parameters.model_validate(file.workload.parameters)
     return Conditions(
-        host, sizing, workload, parameters, file.settle, file.sampling.interval, file.timeouts, file.gates
+        host, sizing, tuning, workload, parameters, file.settle, file.sampling.interval, file.timeouts, file.gates
     )
 
 

@@ -58,8 +58,12 @@ GUEST_COUNTERS = (
         "processor time of the guest's vCPUs, as the hypervisor counted it; hypercalls included",
     ),
     _lower("major_faults", "count", "vmstat.pgmajfault", "page faults that had to wait for a disk or for tmem"),
-    _lower("swap_in", "pages", "vmstat.pswpin", "pages swapped in, from the swap disk or from frontswap"),
-    _lower("swap_out", "pages", "vmstat.pswpout", "pages swapped out, to the swap disk or to frontswap"),
+    _lower(
+        "swap_in", "pages", "vmstat.pswpin", "pages read from the swap disk; what frontswap returned is not among them"
+    ),
+    _lower(
+        "swap_out", "pages", "vmstat.pswpout", "pages written to the swap disk; what frontswap took is not among them"
+    ),
     _neither(
         "cleancache_hits",
         "pages",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
 
 from campaigns.records import Aggregate, Claim, Comparison, Direction, Evidence, Expectation
 from common.units import format_size, parse_duration, parse_size
@@ -55,13 +55,48 @@ class HostSection(Section):
 
 
 class GuestsSection(Section):
-    """All guests are alike. memory_start: at boot, by default the guests' even share of the host; swap: by default memory_max."""
+    """All guests are alike. memory_start: at boot, by default the guests' even share of the host; swap: by default memory_max; sysctl: settings of their kernels."""
 
     count: Annotated[Count, Field(ge=1, le=200)]
     vcpus: Annotated[Count, Field(ge=1, le=128)] = 1
     memory_max: Mebibytes
     memory_start: Mebibytes | None = None
     swap: Mebibytes | None = None
+    sysctl: dict[Annotated[str, Field(pattern=r"^(fs|kernel|vm)(\.[a-z0-9_-]+)+$")], Count] = Field(
+        default_factory=dict
+    )
+
+
+class SelfballoonSection(Section):
+    """Settings of the guest driver, named as in sysfs without the prefix `selfballoon_`. None: what the driver has by itself."""
+
+    interval: Annotated[Seconds, Field(ge=1)] | None = None
+    downhysteresis: Annotated[Count, Field(ge=1)] | None = None
+    uphysteresis: Annotated[Count, Field(ge=1)] | None = None
+    min_usable: Mebibytes | None = None
+    reserved: Mebibytes | None = None
+    frontswap_hysteresis: Annotated[Count, Field(ge=1)] | None = None
+    frontswap_inertia: Annotated[Count, Field(ge=1)] | None = None
+
+    @field_validator("interval")
+    @classmethod
+    def _whole(cls, seconds: float | None) -> float | None:
+        if seconds is not None and seconds != int(seconds):
+            raise ValueError(f"{seconds:g} s is no whole number of seconds")
+        return seconds
+
+    def settings(self) -> dict[str, int]:
+        """Name in sysfs -> value, in the driver's units."""
+        named = {
+            "selfballoon_interval": self.interval,
+            "selfballoon_downhysteresis": self.downhysteresis,
+            "selfballoon_uphysteresis": self.uphysteresis,
+            "selfballoon_min_usable_mb": self.min_usable,
+            "selfballoon_reserved_mb": self.reserved,
+            "frontswap_hysteresis": self.frontswap_hysteresis,
+            "frontswap_inertia": self.frontswap_inertia,
+        }
+        return {name: int(value) for name, value in named.items() if value is not None}
 
 
 class WorkloadSection(Section):
@@ -162,6 +197,7 @@ class ExperimentFile(Section):
     host: HostSection = HostSection()
     guests: GuestsSection
     policies: Annotated[list[Text], Field(min_length=1)]
+    selfballoon: SelfballoonSection = SelfballoonSection()
     workload: WorkloadSection
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     repetitions: Annotated[Count, Field(ge=1, le=1000)] = 1

@@ -78,5 +78,18 @@ class Reporter:
         return f"[{minutes:3d}:{seconds:02d}]"
 
 
+MOST_UPRIGHT = 4
+
+
+def upright(
+    columns: Sequence[str], rows: Sequence[Sequence[str]]
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """A table with rows and columns exchanged when it has few rows, so that long headings and many figures fit a narrow terminal."""
+    if len(rows) > MOST_UPRIGHT:
+        return tuple(columns), tuple(tuple(row) for row in rows)
+    turned = list(zip(columns, *rows, strict=True))
+    return turned[0], tuple(turned[1:])
+
+
 def _left(seconds: float | None) -> str:
     return f" (about {format_duration(seconds)} left)" if seconds else ""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -46,6 +46,21 @@ class Policy:
     selfshrinking: bool
     cleancache: bool
     frontswap: bool
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Settings of the guests that no policy fixes.
+
+    sysctl: dotted name -> value, in force under every policy. selfballoon: name in sysfs -> value, in the driver's own units (seconds, MB, counts);
+    for policies that load the driver. What is not named stays as the kernel or the driver has it.
+    """
+
+    sysctl: Mapping[str, int] = field(default_factory=dict)
+    selfballoon: Mapping[str, int] = field(default_factory=dict)
+
+
+UNTUNED = Tuning()
 
 
 @dataclass(frozen=True)
@@ -96,8 +111,8 @@ class Host(Protocol):
     def reset(self, host: HostSizing, guests: GuestSizing) -> None:
         """Bring the host to its known state: these guests booted, idle, and no policy applied."""
 
-    def apply_policy(self, policy: Policy) -> None:
-        """Give the guests their memory targets and driver."""
+    def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
+        """Give the guests their memory targets, driver and settings."""
 
     def read_counters(self) -> list[Sample]:
         """One reading of everything."""

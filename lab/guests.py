@@ -8,7 +8,7 @@ itself needs the limit raised again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.api import GuestSizing, HostSizing, Policy
@@ -18,6 +18,9 @@ GATEWAY = f"{NETWORK}.1"
 NETMASK = "255.255.255.0"
 STATE = "/var/lib/overcommit"
 """Folder of dom0 with the guests' kernel and configurations."""
+
+SELFBALLOON = "/sys/devices/system/xen_memory/xen_memory0/selfballoon"
+"""Folder of a guest with the driver's settings."""
 
 BALLOON_SECONDS = 120
 """Time that a guest gets to reach its memory target."""
@@ -128,8 +131,21 @@ def memory_script(policy: Policy, host: HostSizing, guests: GuestSizing) -> str:
     return "\n".join(parts)
 
 
-def driver_script(parameters: Sequence[str]) -> str:
-    """Sh for a guest: load the driver and check that it took the parameters."""
+def sysctl_script(settings: Mapping[str, int]) -> str:
+    """Sh for a guest: write these settings of its kernel."""
+    return _settings_script({f"/proc/sys/{name.replace('.', '/')}": value for name, value in settings.items()})
+
+
+def _settings_script(values: Mapping[str, int]) -> str:
+    """Sh: write each value to its file, and check that it is what the kernel then has."""
+    return "\n".join(
+        f'echo {value} > {path} && [ "$(cat {path})" = {value} ] || {{ echo "{path} does not take {value}" >&2; exit 1; }}'
+        for path, value in values.items()
+    )
+
+
+def driver_script(parameters: Sequence[str], settings: Mapping[str, int] | None = None) -> str:
+    """Sh for a guest: load the driver, check that it took the parameters, and give it its settings in sysfs."""
     checks = []
     for parameter in parameters:
         name, _, value = parameter.partition("=")
@@ -138,4 +154,5 @@ def driver_script(parameters: Sequence[str]) -> str:
         checks.append(
             f'[ ! -r {path} ] || [ "$(cat {path})" = {wanted} ] || {{ echo "{name} is not {wanted}" >&2; exit 1; }}'
         )
-    return "\n".join([f"modprobe tmem {' '.join(parameters)} || exit", *checks])
+    written = _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})
+    return "\n".join([f"modprobe tmem {' '.join(parameters)} || exit", *checks, *([written] if written else [])])

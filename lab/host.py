@@ -14,7 +14,7 @@ from common.errors import LabError
 from lab import guests as recipes
 from lab import observe, policies, provenance
 from lab.agents import Agents
-from lab.api import GuestSizing, HostSizing, Policy, Sample
+from lab.api import UNTUNED, GuestSizing, HostSizing, Policy, Sample, Tuning
 from lab.machines import DOM0, Connections, UnreachableError
 
 _LOG_COMMANDS = {"hypervisor": "xl dmesg", DOM0: "dmesg"}
@@ -86,8 +86,8 @@ class XenHost(ABC):
             raise LabError("the host has no guests yet", where=self.name, remedy="Reset it to a sizing first.")
         return self._sizing
 
-    def apply_policy(self, policy: Policy) -> None:
-        """Give every guest its even share of memory, and its driver if the policy has one. Once per reset."""
+    def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
+        """Give every guest its even share of memory, its settings, and its driver if the policy has one. Once per reset."""
         host, guests = self._require_sizing()
         if self._policy is not None:
             raise LabError(
@@ -97,8 +97,10 @@ class XenHost(ABC):
                 remedy="Reset the host first.",
             )
         self.run(DOM0, recipes.memory_script(policy, host, guests), timeout=recipes.BALLOON_SECONDS + 60)
+        if tuning.sysctl:
+            self._all(dict.fromkeys(self._guests, recipes.sysctl_script(tuning.sysctl)))
         if policy.driver:
-            script = recipes.driver_script(policies.module_parameters(policy))
+            script = recipes.driver_script(policies.module_parameters(policy), tuning.selfballoon)
             self._all(dict.fromkeys(self._guests, script))
         self._policy = policy
 

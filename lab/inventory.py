@@ -148,6 +148,10 @@ def _entry(path: Path, name: str, variables: Mapping[str, AnsibleValue]) -> Host
     models: dict[object, type[Emulated | Physical]] = {"emulated": Emulated, "physical": Physical}
     model = models.get(kind) if isinstance(kind, str) else None
     if model is None:
+        every = {f"lab_{field}" for each in models.values() for field in each.model_fields}
+        for key in variables:
+            if str(key).startswith("lab_") and key not in every:
+                raise _unknown(path, f"{GROUP}.hosts.{name}", str(key), every, "a host's")
         raise InvalidFileError(f"lab_kind is {kind!r}", where=f"{where}.lab_kind", remedy="Say emulated or physical.")
     known = {f"lab_{field}" for field in model.model_fields}
     ours: dict[str, AnsibleValue] = {}

@@ -176,12 +176,10 @@ def test_a_killed_qemu_is_noticed_and_replaced(host: EmulatedHost) -> None:
     process = host.emulator.process()
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    began = time.monotonic()
     with pytest.raises(LabError):
         host.read_counters()
     with pytest.raises(LabError, match="QEMU is gone"):
         host.kernel_log()
-    assert time.monotonic() - began < 30
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
     assert host.run("guest1", "hostname").strip() == "guest1"
 

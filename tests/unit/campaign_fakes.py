@@ -13,7 +13,7 @@ from plumbum import local
 from campaigns import barrier, experiment, store
 from common.errors import WorkloadError
 from common.metrics import MetricSpec
-from lab.api import Guest, GuestSizing, HostSizing, Machine, Observation, Policy, Sample
+from lab.api import UNTUNED, Guest, GuestSizing, HostSizing, Machine, Observation, Policy, Sample, Tuning
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 EXPERIMENT = """\
@@ -130,6 +130,7 @@ class FakeHost:
     dom0: Any = None
     guests: Mapping[str, Guest] = field(default_factory=dict)
     policy: Policy | None = None
+    tuning: Tuning = UNTUNED
     readings: int = 0
     resets: int = 0
 
@@ -142,9 +143,9 @@ class FakeHost:
         for name in names:
             (self.root / name / "raw" / "output").unlink(missing_ok=True)
 
-    def apply_policy(self, policy: Policy) -> None:
+    def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
         self.hook("policy")
-        self.policy = policy
+        self.policy, self.tuning = policy, tuning
 
     def read_counters(self) -> list[Sample]:
         self.hook("counters")

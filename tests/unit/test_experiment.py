@@ -72,6 +72,12 @@ def test_the_resolved_document_is_an_experiment_again(tmp_path: Path) -> None:
         ("seed: 7", "7: 7", ["a key has to be a text"]),
         ("seed: 7", "seed: [", ["the file is not YAML", "test.yml:"]),
         ("seed: 7", "schema: 2", ["key schema"]),
+        ("seed: 7", "selfballoon: {min_usabel: 96 MiB}", ["unknown key 'min_usabel'", "did you mean 'min_usable'?"]),
+        ("seed: 7", "selfballoon: {interval: 0 s}", ["key selfballoon.interval"]),
+        ("seed: 7", "selfballoon: {interval: 1.5 s}", ["no whole number of seconds", "key selfballoon.interval"]),
+        ("seed: 7", "selfballoon: {uphysteresis: 0}", ["key selfballoon.uphysteresis", "greater than or equal to 1"]),
+        ("seed: 7", "factors: {selfballoon.downhysteresis: [1, 0]}", ["level 0", "key factors.selfballoon.downhysteresis"]),
+        ("count: 3", "count: 3, sysctl: {net.ipv4.ip_forward: 1}", ["key guests.sysctl"]),
         ("seed: 7", "factors: {guests.cout: [2, 3]}", ["no key 'guests.cout' can be a factor", "did you mean 'guests.count'?"]),
         ("seed: 7", "factors: {seed: [2, 3]}", ["no key 'seed' can be a factor"]),
         ("seed: 7", "factors: {guests.count: [2, 2]}", ["a level is there twice"]),
@@ -127,6 +133,26 @@ def test_the_overcommit_ratio_as_a_factor_sets_the_hosts_memory_and_leaves_the_g
     assert [c.guests.memory_start_mib for c in conditions] == [256, 170, 128]
     assert {c.guests.memory_max_mib for c in conditions} == {256}
     assert len(plan.plan(found)) == 3 * 3 * 2
+
+
+def test_settings_of_the_guests_reach_them_in_their_own_units(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("count: 3", "count: 3, sysctl: {vm.page-cluster: 0}")
+    text = text.replace(
+        "seed: 7", "selfballoon: {min_usable: 96 MiB, interval: 2 s}\nfactors: {selfballoon.interval: [1 s, 1 min]}"
+    )
+    found = write_experiment(tmp_path, text)
+    tunings = [found.at(levels).tuning for levels in found.combinations()]
+    assert [tuning.selfballoon for tuning in tunings] == [
+        {"selfballoon_interval": 1, "selfballoon_min_usable_mb": 96},
+        {"selfballoon_interval": 60, "selfballoon_min_usable_mb": 96},
+    ]
+    assert tunings[0].sysctl == {"vm.page-cluster": 0}
+
+
+def test_settings_of_a_driver_that_no_policy_loads_are_refused(tmp_path: Path) -> None:
+    text = EXPERIMENT.split("claims:")[0].replace("[static, selfballoon, selfballoon+tmem]", "[static]")
+    with pytest.raises(InvalidFileError, match="no policy loads the guest driver"):
+        write_experiment(tmp_path, text.replace("seed: 7", "selfballoon: {reserved: 8 MiB}"))
 
 
 def test_factors_of_the_workload_reach_its_parameters(tmp_path: Path) -> None:

@@ -116,3 +116,15 @@ def test_the_driver_script_notices_a_parameter_that_was_not_taken(
     (tmp_path / "frontswap").write_text("Y\n")
     done = run(script)
     assert (done.returncode, done.stderr.strip()) == (1, "frontswap is not N")
+
+
+def test_a_setting_that_a_guest_does_not_take_is_named(tmp_path: Path) -> None:
+    (tmp_path / "vm").mkdir()
+    script = guests.sysctl_script({"vm.page-cluster": 0}).replace("/proc/sys", str(tmp_path))
+    assert run(script).returncode == 0
+    assert (tmp_path / "vm" / "page-cluster").read_text() == "0\n"
+    (tmp_path / "vm" / "page-cluster").unlink()
+    (tmp_path / "vm" / "page-cluster").symlink_to("/dev/null")
+    done = run(script)
+    assert done.returncode == 1
+    assert "page-cluster does not take 0" in done.stderr

@@ -72,6 +72,7 @@ all:
         (host("lab_kind: emulated\nlab_ssh_port: 22"), "xen1.lab_ssh_port", "1024"),
         (host("lab_kind: emulated\nlab_accelerator: hvf"), "xen1.lab_accelerator", "'kvm'"),
         (host("lab_kind: emulate"), "xen1.lab_kind", "emulated or physical"),
+        (host("lab_knd: emulated"), "xen1.lab_knd", "Did you mean lab_kind?"),
         (host("lab_kind: physical\nlab_dom0_memory: 1 GiB"), "xen1.lab_guest_disks", "required"),
         (host("lab_kind: emulated\ncolour: red"), "xen1.colour", "unknown key"),
         ("xen_host:\n  hosts: {}\n", "xen_host", "Did you mean xen_hosts?"),

@@ -21,15 +21,23 @@ from workloads.base import ParameterError
 from workloads.kernel_build import STAMP, KernelBuild, KernelBuildParameters, _digest_script, read_objects
 from workloads.run import run
 
-MAKE = """
+MAKE = r"""
 [ "$1" = --version ] && { echo GNU Make 4.4.1; exit; }
 echo "$@" >> "$LOG"
+folder=
 for word; do case $word in
+    --eval=*) echo "export PROBED='a b' MAKEFLAGS=of-another-make" > "$build/.make-variables" ;;
+    -C) folder=next ;;
+    .targets.mk) echo "PROBED=$PROBED MAKEFLAGS=$MAKEFLAGS" >> "$LOG"
+        for object in $(grep -o '[a-z/]*\.o' "$folder/$word"); do
+            mkdir -p "$folder/${object%/*}"; echo "object $object" > "$folder/$object"
+        done ;;
     O=*) build=${word#O=} ;;
     *.o) mkdir -p "$build/${word%/*}"; [ -e "$build/$word" ] && echo "$word was not clean" >> "$LOG"
          echo "object $word" > "$build/$word"; : > "$build/${word%/*}/.${word##*/}.cmd" ;;
     *config) : > "$build/.config" ;;
     prepare) mkdir -p "$build/include/config"; echo 5.10.223 > "$build/include/config/kernel.release" ;;
+    *) if [ "$folder" = next ]; then folder=$word; fi ;;
 esac; done
 """
 
@@ -75,6 +83,28 @@ def test_a_build_from_an_unprepared_tree(tree: dict[str, Any], raw: Path, tmp_pa
     assert result.facts["prepared"] == "now"
     assert result.facts["compiler"] == "gcc (Debian 14.2.0-19) 14.2.0"
     assert result.facts["config_sha256"] == hashlib.sha256(b"").hexdigest()
+
+
+def test_a_build_that_asks_the_compiler_once(tree: dict[str, Any], raw: Path, tmp_path: Path) -> None:
+    workload, params = build({**tree, "probes": "once", "targets": ["kernel/fork.o", "mm/vmscan.o", "kernel/exit.o"]})
+    result = run(local, workload, params, tmp_path / "kept")
+    log = (tmp_path / "log").read_text().splitlines()
+    assert sum("overcommit-variables" in line for line in log) == 1
+    assert log[-1] == log[-3] == "PROBED=a b MAKEFLAGS=", (
+        "each round starts with what make had found, and with its own flags"
+    )
+    assert len(result.checksums) == 3
+    rules = (tmp_path / "build" / ".targets.mk").read_text()
+    assert f"-f {tree['source']}/scripts/Makefile.build obj=kernel kernel/fork.o kernel/exit.o\n" in rules
+    workload.prepare(local, params)
+    assert sum("overcommit-variables" in line for line in (tmp_path / "log").read_text().splitlines()) == 1
+
+
+def test_a_whole_directory_is_built_as_linux_builds_it(tree: dict[str, Any], raw: Path, tmp_path: Path) -> None:
+    workload, params = build({**tree, "probes": "once", "targets": ["mm/"]})
+    workload.prepare(local, params)
+    rules = (tmp_path / "build" / ".targets.mk").read_text()
+    assert "scripts/Makefile.build obj=mm need-builtin=1 need-modorder=1\n" in rules
 
 
 def test_a_prepared_tree_is_not_prepared_again(tree: dict[str, Any], raw: Path, tmp_path: Path) -> None:
@@ -219,6 +249,7 @@ def test_an_empty_object_is_no_object(tmp_path: Path) -> None:
         ({"targets": ["mm/", "mm/a.o"]}, "part of target 'mm/'"),
         ({"targets": ["vmlinux"]}, "needs clean: tree"),
         ({"targets": ["vmlinux", "mm/"], "clean": "tree"}, "stands alone"),
+        ({"targets": ["vmlinux"], "clean": "tree", "probes": "once"}, "needs probes: each"),
         ({"config": "tiny"}, "config"),
         ({"jobs": 0}, "jobs"),
         ({"jobs": 2.0}, "jobs"),

@@ -27,5 +27,8 @@ fi
 for object in $objects; do
     rm -f "$build/$object" "$build/$(dirname "$object")/.$(basename "$object").cmd"
 done
+# What make exports to its parts, for builds that do not ask the compiler anew. The recipe is known twice to the make that make starts, which warns.
+env -i PATH="$PATH" make -s -C "$tree" O="$build" --eval="overcommit-variables: ; @export -p > $build/.make-variables" overcommit-variables
+test -s "$build/.make-variables"
 # Last: the kernel build workload takes a tree with this for prepared (workloads/kernel_build.py).
 echo tinyconfig > "$build/.prepared-config"

@@ -1,0 +1,32 @@
+"""What several unit tests need."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from lab.machines import Connections
+
+SSH = """\
+#!/bin/sh
+[ "$3" = lost ] && { echo "Connection refused" >&2; exit 255; }
+case "$3" in -*) exit 1 ;; esac
+# bash becomes the last command, as ssh is one process.
+exec bash -c "$4"
+"""
+
+
+@pytest.fixture
+def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connections:
+    """Connections whose ssh runs the command on this machine; nobody answers at `lost`."""
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.parent.mkdir()
+    ssh.write_text(SSH)
+    ssh.chmod(ssh.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    made = Connections(tmp_path / "ssh_config", tmp_path)
+    monkeypatch.setattr(made, "_connect", lambda _machine: None)
+    return made
