@@ -122,9 +122,70 @@ static void no_page_for_a_segment(uint64_t seed, unsigned int scale)
     world_stop();
 }
 
+/* Up and down, so that buckets are used again that have been given up. */
+static void grows_and_shrinks_again_and_again(uint64_t seed, unsigned int scale)
+{
+    static const unsigned int sizes[] = { 5000, 1200, 6000, 2500, 2600, 300, 9000, 700, 3000, 0, 2000 };
+    unsigned int i, round, first = 0, end = 0;
+
+    random_seed(seed);
+    start(15000);
+    for ( round = 0; round < ARRAY_SIZE(sizes); round++ )
+    {
+        while ( end - first < sizes[round] )
+        {
+            CHECK(page_op(TMEM_PUT_PAGE, end, end) == 1, "put %u", end);
+            end++;
+        }
+        while ( end - first > sizes[round] )
+        {
+            CHECK(page_op(TMEM_FLUSH_PAGE, first, first) == 1, "flush %u", first);
+            first++;
+        }
+        check_system();
+        for ( i = first; i < end; i += 50 )
+        {
+            CHECK(page_op(TMEM_GET_PAGE, i, i) == 1, "get %u of %u to %u", i, first, end);
+            CHECK(page_op(TMEM_PUT_PAGE, i, i) == 1, "put %u again", i);
+        }
+        CHECK(page_op(TMEM_GET_PAGE, end, end) != 1 && (!first || page_op(TMEM_GET_PAGE, first - 1, first - 1) != 1),
+              "a page that is not there");
+    }
+    check_system();
+    world_stop();
+}
+
+/* Frames at hand, but no index page: a put gets some before it begins. */
+static void only_index_pages_lack(uint64_t seed, unsigned int scale)
+{
+    unsigned int i, left;
+
+    random_seed(seed);
+    start(3000);
+    for ( left = 0; left < TMEM_SPARE_NEEDED; left++ )
+        for ( i = 0; i < 200; i++ )
+        {
+            struct tmem_client *c = d->tmem;
+
+            CHECK(tmem_refill(c), "no frames");
+            spin_lock(&c->lock);
+            while ( c->nr_spare > left )
+            {
+                free_xenheap_page(c->spare[--c->nr_spare]);
+                tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+            }
+            spin_unlock(&c->lock);
+            CHECK(page_op(TMEM_PUT_PAGE, left * 1000 + i, i) == 1, "put %u with %u index pages", i, left);
+        }
+    check_system();
+    world_stop();
+}
+
 const struct test_case index_cases[] = {
     CASE(grows_past_a_middle_page_and_shrinks),
     CASE(grows_and_is_evicted),
     CASE(no_page_for_a_segment),
+    CASE(grows_and_shrinks_again_and_again),
+    CASE(only_index_pages_lack),
     END_OF_CASES
 };
