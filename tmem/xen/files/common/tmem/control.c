@@ -8,6 +8,9 @@
 
 #include "private.h"
 
+/* How often the system's figures are summed before they may be incomplete. */
+#define MAX_SUMS    8
+
 /* The whole system's levels, fed in steps by the clients. */
 static atomic_t level_now[TMEM_NR_LEVELS];
 static unsigned int level_most[TMEM_NR_LEVELS];
@@ -18,6 +21,7 @@ DEFINE_PER_CPU(unsigned int, tmem_untimed);
 
 /* What clients that are no more have counted. */
 static struct tmem_stats_global retired;
+static unsigned int nr_retired;
 static DEFINE_SPINLOCK(retired_lock);
 
 void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id)
@@ -102,6 +106,7 @@ void tmem_retire_stats(struct tmem_client *c)
         tmem_pass_on(c, id);
     spin_lock(&retired_lock);
     add_client(&retired, c);
+    nr_retired++;
     c->retired = true;
     spin_unlock(&retired_lock);
 }
@@ -111,17 +116,18 @@ static void most(struct tmem_level *level, enum tmem_level_id id)
     level->most = max_t(uint64_t, level->now, ACCESS_ONCE(level_most[id]));
 }
 
-static void gather_global(struct tmem_stats_global *g)
+/* Returns false when a client has retired meanwhile and may be missing. */
+static bool sum_clients(struct tmem_stats_global *g)
 {
     struct tmem_client *c;
     struct tmem_walk w;
+    unsigned int before;
+    bool same;
 
     spin_lock(&retired_lock);
     *g = retired;
+    before = nr_retired;
     spin_unlock(&retired_lock);
-    g->enabled = opt_tmem;
-    g->frozen = tmem_frozen;
-    tmem_frames_stats(g);
 
     rcu_read_lock(&domlist_read_lock);
     for_each_client ( w, c )
@@ -133,6 +139,23 @@ static void gather_global(struct tmem_stats_global *g)
     }
     rcu_read_unlock(&domlist_read_lock);
 
+    spin_lock(&retired_lock);
+    same = nr_retired == before;
+    spin_unlock(&retired_lock);
+
+    return same;
+}
+
+static void gather_global(struct tmem_stats_global *g)
+{
+    unsigned int tries = 0;
+
+    /* Guests decide how often shared pools retire; they must not keep us. */
+    while ( !sum_clients(g) && ++tries < MAX_SUMS )
+        ;
+    g->enabled = opt_tmem;
+    g->frozen = tmem_frozen;
+    tmem_frames_stats(g);
     most(&g->ephemeral, TMEM_LEVEL_EPHEMERAL);
     most(&g->persistent, TMEM_LEVEL_PERSISTENT);
     most(&g->objects, TMEM_LEVEL_OBJECTS);
