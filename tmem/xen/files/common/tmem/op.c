@@ -287,7 +287,7 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
         page = tmem_find_page(c, pool->id, oid,
                               tmem_hash_oid(c, pool->id, oid),
                               op->u.gen.index);
-        c->hit = page;
+        ACCESS_ONCE(c->hit) = page;
         if ( !page )
         {
             rc = pool->used ? 0 : -EEMPTY;
