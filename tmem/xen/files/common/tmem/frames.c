@@ -140,7 +140,7 @@ static unsigned int evict(struct tmem_client *only, unsigned int nr,
         struct tmem_client *victim = only ?: tmem_victim();
         unsigned int before = e.dropped;
 
-        if ( !victim )
+        if ( !victim || !ACCESS_ONCE(victim->stats.ephemeral.now) )
             break;
         take_oldest(victim, min(nr - e.taken - e.index, TMEM_REFILL + 0U), &e);
         if ( only && e.dropped == before )
