@@ -104,14 +104,10 @@ static unsigned int evict(struct tmem_client *only, unsigned int nr,
     while ( taken < nr )
     {
         struct tmem_client *victim = only ?: tmem_victim();
-        unsigned int got;
 
-        if ( !victim )
+        if ( !victim || !ACCESS_ONCE(victim->stats.ephemeral.now) )
             break;
-        got = take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames);
-        if ( !got && only )
-            break;
-        taken += got;
+        taken += take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames);
     }
     rcu_read_unlock(&domlist_read_lock);
 

@@ -134,6 +134,9 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
     if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
         return put_refused(c, pool, page, -EFROZEN, start);
 
+    if ( !page && !pool->persistent && unlikely(ACCESS_ONCE(c->cap)) )
+        tmem_make_room(c);
+
     if ( page )
     {
         copy_frame(c, page->frame, src);
@@ -141,13 +144,6 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
             touch(c, page);
         pool->stats.dup_replaced++;
         goto done;
-    }
-
-    /* At its cap a client makes its own room; over it, a page more. */
-    if ( !pool->persistent && c->cap && c->stats.ephemeral.now >= c->cap )
-    {
-        tmem_trim(c, 1);
-        tmem_drop_oldest(c);
     }
 
     if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )

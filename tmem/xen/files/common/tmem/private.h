@@ -184,8 +184,11 @@ struct tmem_client *tmem_next_client(struct tmem_walk *w);
     for ( (w) = (struct tmem_walk){}; ((c) = tmem_next_client(&(w))); )
 /* Whose oldest page gives way; NULL: nobody has any. In an RCU section. */
 struct tmem_client *tmem_victim(void);
-/* Drops up to `most` pages over the cap; true when none is left. Lock held. */
-bool tmem_trim(struct tmem_client *c, unsigned int most);
+/*
+ * Before a new ephemeral page: at its cap a client makes its own room, and over
+ * it a page more. Lock held.
+ */
+void tmem_make_room(struct tmem_client *c);
 long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value);
 void tmem_freeze_all(bool frozen);
 
