@@ -37,6 +37,10 @@ _GLOBAL_TAGS = {
     "Nc": ("tmem.tree_nodes", "count"),
     "Pc": ("tmem.page_descriptors", "count"),
     "Fc": ("tmem.page_frames", "pages"),
+    "Sc": ("tmem.distinct_contents", "pages"),
+    "Gd": ("tmem.deduplicated_puts", "count"),
+    "Zt": ("tmem.bytes_after_zero_elimination", "bytes"),
+    "Gz": ("tmem.bytes_after_compression", "bytes"),
 }
 """Tags of the G line of `tmem-list -l`."""
 

@@ -12,7 +12,7 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -137,9 +137,8 @@ class EmulatedHost(XenHost):
             self._start(drives, BOOTED)
         self.emulator.throttle(drives.spec, Throttle(None, None))
         self._tell(f"starting {sizing.count} guests for a snapshot")
-        count, base, names = sizing.count, 1, guests.names(sizing.count)
-        disks = [guests.Disks(device(base + i), device(base + count + i)) for i in range(count)]
-        self.run(DOM0, guests.create_script(sizing, disks, native_tsc=True), timeout=300)
+        names = guests.names(sizing.count)
+        self.create(sizing)
         self._guests = {}
         for name in names:
             self._wait(name, GUEST_BOOT_SECONDS)
@@ -162,6 +161,13 @@ class EmulatedHost(XenHost):
             },
         )
         self._tell(f"snapshot {tag} taken in {took:.1f} s")
+
+    def create(self, sizing: GuestSizing, only: Collection[int] | None = None) -> None:
+        """Create the guests of a sizing, or those with these numbers. Returns before they have booted."""
+        count = sizing.count
+        disks = [guests.Disks(device(1 + i), device(1 + count + i)) for i in range(count)]
+        script = guests.create_script(sizing, disks, native_tsc=True, only=only)
+        self.run(DOM0, script, timeout=guests.START_SECONDS)
 
     def _boot(self, drives: Drives) -> None:
         """Boot Xen and dom0 from nothing, put the files of the guests in place, and take the snapshot `booted`."""

@@ -56,7 +56,7 @@ class PhysicalHost(XenHost):
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS)
         before = self._count_log_lines([])
-        self.run(DOM0, recipes.create_script(guests, disks), timeout=300)
+        self.run(DOM0, recipes.create_script(guests, disks), timeout=recipes.START_SECONDS)
         names = recipes.names(guests.count)
         for name in names:
             self.connections.wait(name, GUEST_BOOT_SECONDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -128,3 +129,103 @@ def test_a_setting_that_a_guest_does_not_take_is_named(tmp_path: Path) -> None:
     done = run(script)
     assert done.returncode == 1
     assert "page-cluster does not take 0" in done.stderr
+
+
+DISKS = [Disks("/dev/vdb", "/dev/vde"), Disks("/dev/vdc", "/dev/vdf"), Disks("/dev/vdd", "/dev/vdg")]
+
+
+@dataclass
+class FakeDom0:
+    """dom0 with programs that note how they are called."""
+
+    folder: Path
+    free: int = 20
+    freeable: int = 500
+    tmem: int = 0
+    """Exit code of tmemctl."""
+    create: str = "exit 0"
+    """What `xl create` does."""
+
+    def calls(self) -> list[str]:
+        return (self.folder / "calls").read_text().splitlines()
+
+    def write(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        programs = {
+            "xl": f'echo "xl $1" >> {self.folder}/calls\n'
+            f'[ "$1" = info ] && {{ echo "total_memory : 1024"; echo "free_memory            : {self.free}"; }}\n'
+            f'[ "$1" = create ] && {{ {self.create}; }}\nexit 0\n',
+            "tmemctl": f'[ {self.tmem} = 0 ] || exit {self.tmem}\necho "tmemctl $*" >> {self.folder}/calls\n'
+            f'[ "$1" = freeable ] && echo {self.freeable}\nexit 0\n',
+        }
+        for name, text in programs.items():
+            path = self.folder / name
+            path.write_text(f"#!/bin/sh\n{text}")
+            path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", f"{self.folder}:/usr/bin:/bin")
+        monkeypatch.setattr(guests, "STATE", str(self.folder / "state"))
+
+
+def changes(dom0: FakeDom0) -> list[str]:
+    """The calls that change something."""
+    return [call for call in dom0.calls() if call not in {"xl info", "tmemctl freeable"}]
+
+
+def test_guests_start_where_tmem_holds_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dom0 = FakeDom0(tmp_path)
+    dom0.write(monkeypatch)
+    done = run(guests.create_script(SIZING, DISKS, only=[2]))
+    assert done.returncode == 0, done.stderr
+    # 160 MiB, 8 for Xen's own needs, 5 that Xen keeps back; 20 are free.
+    missing = (160 + 8 + 5 - 20) * 256
+    assert changes(dom0) == ["tmemctl freeze all", f"tmemctl flush all {missing}", "xl create", "tmemctl thaw all"]
+    assert 'name = "guest2"' in (tmp_path / "state" / "guests" / "guest2.cfg").read_text()
+
+
+def test_nothing_is_flushed_where_memory_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dom0 = FakeDom0(tmp_path, free=173)
+    dom0.write(monkeypatch)
+    assert run(guests.create_script(SIZING, DISKS)).returncode == 0
+    assert changes(dom0) == ["tmemctl freeze all", *["xl create"] * 3, "tmemctl thaw all"]
+
+
+def test_a_guest_without_room_is_refused_before_anything_is_flushed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dom0 = FakeDom0(tmp_path, freeable=139)
+    dom0.write(monkeypatch)
+    done = run(guests.create_script(SIZING, DISKS))
+    assert done.returncode != 0
+    assert "no room for guest1: it needs 160 MiB, 20 MiB are free, and tmem would give back 139 MiB" in done.stderr
+    assert changes(dom0) == ["tmemctl freeze all", "tmemctl thaw all"]
+
+
+def test_a_failed_start_thaws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dom0 = FakeDom0(tmp_path, free=400, create="exit 5")
+    dom0.write(monkeypatch)
+    assert run(guests.create_script(SIZING, DISKS)).returncode == 5
+    assert changes(dom0) == ["tmemctl freeze all", "xl create", "tmemctl thaw all"]
+
+
+@pytest.mark.parametrize("sent", ["INT", "TERM", "HUP"])
+def test_an_interrupted_start_thaws(sent: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The signal goes to the shell that runs the script: the parent of xl.
+    dom0 = FakeDom0(tmp_path, free=400, create=f"kill -{sent} $PPID")
+    dom0.write(monkeypatch)
+    assert run(guests.create_script(SIZING, DISKS)).returncode == {"HUP": 129, "INT": 130, "TERM": 143}[sent]
+    assert changes(dom0) == ["tmemctl freeze all", "xl create", "tmemctl thaw all"]
+
+
+@pytest.mark.parametrize("code", [3, 127])
+def test_guests_start_without_tmem(code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dom0 = FakeDom0(tmp_path, tmem=code)
+    dom0.write(monkeypatch)
+    done = run(guests.create_script(SIZING, DISKS))
+    assert done.returncode == 0, done.stderr
+    assert dom0.calls() == ["xl create"] * 3
+
+
+def test_guests_do_not_start_where_tmem_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    dom0 = FakeDom0(tmp_path, tmem=1)
+    dom0.write(monkeypatch)
+    assert run(guests.create_script(SIZING, DISKS)).returncode == 1
+    assert not (tmp_path / "calls").exists()

@@ -8,6 +8,7 @@
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
+#include <linux/cpumask.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/mm.h>
@@ -21,6 +22,17 @@
 #include "tmem.h"
 
 DEFINE_PER_CPU(struct tmem_counters, tmem_counters);
+
+/* How often that came out so, on all processors. */
+u64 tmem_count(enum tmem_kind kind, enum tmem_verb verb, enum tmem_outcome outcome)
+{
+	unsigned int cpu;
+	u64 sum = 0;
+
+	for_each_possible_cpu(cpu)
+		sum += per_cpu(tmem_counters, cpu).count[kind][verb][outcome];
+	return sum;
+}
 
 static int tmem_call(struct tmem_request *op)
 {
@@ -95,6 +107,23 @@ static int tmem_page_call(enum tmem_command command, const struct tmem_key *key,
 	};
 
 	return tmem_call(&op);
+}
+
+/*
+ * Whether this domain has a pool of that number. A guest that was suspended cannot tell otherwise
+ * whether it goes on in the domain that it was, whose pools it still has. It is asked by flushing
+ * a page that nobody puts.
+ */
+bool tmem_pool_exists(s32 pool)
+{
+	const struct tmem_key nobodys = {
+		.pool = pool,
+		.index = U32_MAX,
+		.object.word = { U64_MAX, U64_MAX, U64_MAX },
+	};
+	int rc = tmem_page_call(TMEM_FLUSH_PAGE, &nobodys, NULL);
+
+	return rc != -ENODEV && rc != -ENOSYS;
 }
 
 static enum tmem_outcome tmem_note(enum tmem_kind kind, enum tmem_verb verb, int rc,

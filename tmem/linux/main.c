@@ -31,6 +31,12 @@ static bool selfballooning = true;
 module_param(selfballooning, bool, 0444);
 MODULE_PARM_DESC(selfballooning, "Size the guest by what its processes have committed (default: true)");
 
+#ifdef TMEM_CAN_SHRINK
+static const bool can_shrink = true;
+#else
+static const bool can_shrink;
+#endif
+
 static bool selfshrinking = true;
 module_param(selfshrinking, bool, 0444);
 MODULE_PARM_DESC(selfshrinking, "Bring pages back from frontswap when there is room (default: true)");
@@ -87,6 +93,10 @@ static int __init tmem_init(void)
 		pr_info("selfshrinking needs frontswap: off\n");
 		selfshrinking = false;
 	}
+	if (!can_shrink && selfshrinking) {
+		pr_info("this kernel cannot bring pages back from frontswap: selfshrinking is off\n");
+		selfshrinking = false;
+	}
 	if (!cleancache && !frontswap && !selfballooning) {
 		pr_info("everything is switched off\n");
 		return 0;
@@ -101,23 +111,35 @@ static int __init tmem_init(void)
 	/* Registering comes last, as it is for good; so what can fail is done before. */
 	resizing = IS_ENABLED(CONFIG_XEN_BALLOON);
 	if (resizing) {
-		rc = tmem_selfballoon_prepare(selfballooning, selfshrinking, frontswap);
+		rc = tmem_selfballoon_prepare(selfballooning, selfshrinking,
+					      frontswap && can_shrink);
 		if (rc)
 			return rc;
+	}
+	if (cleancache || frontswap) {
+		rc = tmem_suspend_init();
+		if (rc) {
+			pr_err("cannot prepare for being suspended (%d)\n", rc);
+			goto stop_resizing;
+		}
 	}
 	if (cleancache) {
 		rc = tmem_cleancache_register();
 		if (rc) {
 			pr_err("cleancache already has another back end (%d)\n", rc);
-			if (resizing)
-				tmem_selfballoon_stop();
-			return rc;
+			goto exit_suspend;
+		}
+	}
+	if (frontswap) {
+		/* Where it can fail, Linux is one without cleancache. */
+		rc = tmem_frontswap_register();
+		if (rc) {
+			pr_err("frontswap already has another back end, such as zswap (%d)\n", rc);
+			goto exit_suspend;
 		}
 	}
 	if (cleancache || frontswap)
 		__module_get(THIS_MODULE);
-	if (frontswap)
-		tmem_frontswap_register();
 	if (resizing)
 		tmem_selfballoon_start();
 	tmem_stats_init();
@@ -125,6 +147,13 @@ static int __init tmem_init(void)
 		cleancache ? "on" : "off", frontswap ? "on" : "off",
 		selfballooning ? "on" : "off", selfshrinking ? "on" : "off");
 	return 0;
+
+exit_suspend:
+	tmem_suspend_exit();
+stop_resizing:
+	if (resizing)
+		tmem_selfballoon_stop();
+	return rc;
 }
 module_init(tmem_init);
 

@@ -144,7 +144,7 @@ static void balloon_tick(void)
 
 static void shrink_tick(bool restart)
 {
-	static unsigned long last_pages;
+	static unsigned long last_pages, futile_pages;
 	static unsigned int rested;	/* intervals */
 	unsigned long pages = tmem_frontswap_pages();
 	unsigned long excess = DIV_ROUND_UP(pages, READ_ONCE(frontswap_hysteresis));
@@ -154,12 +154,16 @@ static void shrink_tick(bool restart)
 	else
 		rested = min(rested + 1, READ_ONCE(frontswap_inertia));
 	last_pages = pages;
-	if (!pages || rested < READ_ONCE(frontswap_inertia))
+	if (pages != futile_pages)
+		futile_pages = 0;
+	if (!pages || pages == futile_pages || rested < READ_ONCE(frontswap_inertia))
 		return;
 	/* Without room to spare, what comes back would push other pages out. */
 	if (si_mem_available() <= (long)(excess + MB_TO_PAGES(READ_ONCE(selfballoon_reserved_mb))))
 		return;
-	tmem_frontswap_shrink(pages - excess);
+	/* When none came back, nobody has those that are left: see shrink.c. */
+	if (!tmem_frontswap_shrink(pages - excess))
+		futile_pages = pages;
 	/* The fall that this made is no reason to wait again. */
 	last_pages = tmem_frontswap_pages();
 }

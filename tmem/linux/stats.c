@@ -5,7 +5,6 @@
  * Cycles are not counted here. Xen counts them per guest, and where it emulates the time stamp
  * counter a reading costs a trap, which is more than some of the operations.
  */
-#include <linux/cpumask.h>
 #include <linux/debugfs.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
@@ -45,16 +44,6 @@ static bool possible(unsigned int verb, unsigned int outcome)
 	}
 }
 
-static u64 total(unsigned int kind, unsigned int verb, unsigned int outcome)
-{
-	unsigned int cpu;
-	u64 sum = 0;
-
-	for_each_possible_cpu(cpu)
-		sum += per_cpu(tmem_counters, cpu).count[kind][verb][outcome];
-	return sum;
-}
-
 static int counters_show(struct seq_file *file, void *unused)
 {
 	unsigned int kind, verb, outcome;
@@ -65,7 +54,7 @@ static int counters_show(struct seq_file *file, void *unused)
 				if (possible(verb, outcome))
 					seq_printf(file, "%s.%s.%s %llu\n", kinds[kind],
 						   verbs[verb], outcomes[outcome],
-						   total(kind, verb, outcome));
+						   tmem_count(kind, verb, outcome));
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(counters);

@@ -6,8 +6,10 @@
 #include <linux/kconfig.h>
 #include <linux/percpu.h>
 #include <linux/types.h>
+#include <linux/version.h>
 
 #include "abi.h"
+#include "slots.h"
 
 struct page;
 
@@ -46,6 +48,7 @@ struct tmem_key {
 int tmem_probe(void);
 int tmem_new_pool(u32 flags, const u64 uuid[2]);
 int tmem_destroy_pool(s32 pool);
+bool tmem_pool_exists(s32 pool);
 enum tmem_outcome tmem_put(enum tmem_kind kind, const struct tmem_key *key, struct page *page);
 enum tmem_outcome tmem_get(enum tmem_kind kind, const struct tmem_key *key, struct page *page);
 enum tmem_outcome tmem_flush_page(enum tmem_kind kind, const struct tmem_key *key);
@@ -55,6 +58,7 @@ struct tmem_counters {
 	u64 count[TMEM_KINDS][TMEM_VERBS][TMEM_OUTCOMES];
 };
 DECLARE_PER_CPU(struct tmem_counters, tmem_counters);
+u64 tmem_count(enum tmem_kind kind, enum tmem_verb verb, enum tmem_outcome outcome);
 
 #ifdef CONFIG_DEBUG_FS
 void tmem_stats_init(void);
@@ -67,18 +71,66 @@ static inline void tmem_stats_exit(void) { }
 /* The back ends. Once registered, none can be taken back: the kernel has no way to. */
 #ifdef CONFIG_CLEANCACHE
 int tmem_cleancache_register(void);
+void tmem_cleancache_suspend(void);
+void tmem_cleancache_resume(void);
 #else
 static inline int tmem_cleancache_register(void) { return -EOPNOTSUPP; }
+static inline void tmem_cleancache_suspend(void) { }
+static inline void tmem_cleancache_resume(void) { }
 #endif
 
 #ifdef CONFIG_FRONTSWAP
-void tmem_frontswap_register(void);
+int tmem_frontswap_register(void);
+int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages);
+unsigned long tmem_frontswap_resume(void);
 unsigned long tmem_frontswap_pages(void);
-void tmem_frontswap_shrink(unsigned long target_pages);
+u64 tmem_frontswap_loads(void);
 #else
-static inline void tmem_frontswap_register(void) { }
+static inline int tmem_frontswap_register(void) { return -EOPNOTSUPP; }
+static inline int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages)
+{
+	*pages = 0;
+	return 0;
+}
+
+static inline unsigned long tmem_frontswap_resume(void) { return 0; }
 static inline unsigned long tmem_frontswap_pages(void) { return 0; }
-static inline void tmem_frontswap_shrink(unsigned long target_pages) { }
+#endif
+
+/* shrink.c: Linux 5.17 dropped what brings pages back. */
+#if defined(CONFIG_FRONTSWAP) && LINUX_VERSION_CODE < KERNEL_VERSION(5, 17, 0)
+#define TMEM_CAN_SHRINK
+bool tmem_frontswap_shrink(unsigned long target);
+#else
+static inline bool tmem_frontswap_shrink(unsigned long target) { return false; }
+#endif
+
+/* stash.c, of use to frontswap alone */
+#ifdef CONFIG_FRONTSWAP
+int tmem_stash_init(void);
+void tmem_stash_exit(void);
+#else
+static inline int tmem_stash_init(void) { return 0; }
+static inline void tmem_stash_exit(void) { }
+#endif
+long tmem_stash_count(void);
+bool tmem_stash_has(tmem_slot_t slot);
+bool tmem_stash_next(tmem_slot_t *slot, tmem_slot_t last);
+bool tmem_stash_forget(tmem_slot_t slot);
+int tmem_stash_fill(tmem_slot_t slot, int (*fill)(const struct tmem_key *key, struct page *page),
+		    const struct tmem_key *key);
+int tmem_stash_read(tmem_slot_t slot, struct page *to);
+int tmem_stash_use(tmem_slot_t slot, int (*use)(const struct tmem_key *key, struct page *page),
+		   const struct tmem_key *key);
+void tmem_stash_tidy(void);
+
+/* suspend.c */
+#ifdef CONFIG_HIBERNATE_CALLBACKS
+int tmem_suspend_init(void);
+void tmem_suspend_exit(void);
+#else
+static inline int tmem_suspend_init(void) { return 0; }
+static inline void tmem_suspend_exit(void) { }
 #endif
 
 /* selfballoon.c: prepare() may fail; stop() undoes it, and start(), which cannot. */

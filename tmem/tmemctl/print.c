@@ -68,15 +68,16 @@ static void show_global_long(show_fn show, const struct tmem_stats_global *g)
          LEVEL("Ec", "Em", g->ephemeral), LEVEL("Oc", "Om", g->objects),
          LEVEL("Nc", "Nm", g->nodes), LEVEL("Pc", "Pm", g->descriptors),
          LEVEL("Fc", "Fm", g->frames),
-         ABSENT("Sc"), ABSENT("Sm"), { "Ep", g->ephemeral_puts, false },
-         ABSENT("Gd"), ABSENT("Zt"), ABSENT("Gz"));
+         LEVEL("Sc", "Sm", g->contents), { "Ep", g->ephemeral_puts, false },
+         { "Gd", g->deduplicated, false }, { "Zt", g->short_bytes, false },
+         { "Gz", g->lz4_bytes, false });
 }
 
 static void show_client(show_fn show, const struct tmem_stats_client *c)
 {
     SHOW(show,
          { "CI", c->domid, false }, { "ww", c->weight, false },
-         ABSENT("ca"), { "co", c->compress, false },
+         { "ca", c->cap, false }, { "co", c->compress, false },
          { "fr", c->frozen, false }, { "Tc", c->cycles, false },
          { "Ge", c->ephemeral_gets, false },
          { "Pp", c->persistent_puts, false },
@@ -86,8 +87,10 @@ static void show_client(show_fn show, const struct tmem_stats_client *c)
 static void show_client_long(show_fn show, const struct tmem_stats_client *c)
 {
     SHOW(show,
-         LEVEL("Ec", "Em", c->ephemeral), ABSENT("cp"), ABSENT("cb"),
-         ABSENT("cn"), ABSENT("cm"));
+         LEVEL("Ec", "Em", c->ephemeral), { "cp", c->compressed, false },
+         { "cb", c->compressed_bytes, false },
+         { "cn", c->incompressible, false },
+         { "cm", c->compress_refused, false });
 }
 
 static void show_pool(show_fn show, const struct tmem_stats_pool *p)
@@ -105,7 +108,7 @@ static void show_pool(show_fn show, const struct tmem_stats_pool *p)
 }
 
 /* In the order of TMEM_TIME_*. */
-static const char times[TMEM_NR_TIMES + 1] = "GPgpFOC";
+static const char times[TMEM_NR_TIMES + 1] = "GPgpFOCcd";
 
 static void print_times(const struct tmem_timing *t)
 {
@@ -148,6 +151,16 @@ void print_lines(const struct reading *r, bool long_form)
             printf("\n");
         }
     }
+    for (unsigned int i = 0; long_form && i < r->nr_shared; i++) {
+        const struct tmem_stats_shared *s = &r->shared[i];
+
+        printf("S=SI:%" PRIu64 ",PT:%c%c,U0:%" PRIx64 ",U1:%" PRIx64
+               ",SC:%" PRIu64 ",", s->pool.id, s->pool.persistent ? 'P' : 'E',
+               s->pool.shared ? 'S' : 'P', s->pool.uuid[0], s->pool.uuid[1],
+               s->sharers);
+        show_pool(line, &s->pool);
+        printf("\n");
+    }
     if (long_form)
         print_times(r->global.time);
 }
@@ -158,6 +171,18 @@ static void json_pool(const struct tmem_stats_pool *p)
            "\",\"U1\":\"%" PRIx64 "\",", p->id, p->persistent ? 'P' : 'E',
            p->shared ? 'S' : 'P', p->uuid[0], p->uuid[1]);
     show_pool(json, p);
+    printf("}");
+}
+
+static void json_shared(const struct tmem_stats_shared *s)
+{
+    printf("{\"SI\":%" PRIu64 ",\"PT\":\"%c%c\",\"U0\":\"%" PRIx64
+           "\",\"U1\":\"%" PRIx64 "\",\"SC\":%" PRIu64
+           ",\"weight\":%" PRIu64 ",\"cap\":%" PRIu64 ",\"evicted\":%" PRIu64 ",",
+           s->pool.id, s->pool.persistent ? 'P' : 'E',
+           s->pool.shared ? 'S' : 'P', s->pool.uuid[0], s->pool.uuid[1],
+           s->sharers, s->weight, s->cap, s->evicted);
+    show_pool(json, &s->pool);
     printf("}");
 }
 
@@ -172,11 +197,15 @@ static void json_client(const struct client *c)
            ",\"free_frames\":%" PRIu64 ",\"persistent\":%" PRIu64
            ",\"persistent_most\":%" PRIu64 ",\"objects\":%" PRIu64
            ",\"nodes\":%" PRIu64 ",\"descriptors\":%" PRIu64
-           ",\"frames\":%" PRIu64 ",\"pools\":[",
+           ",\"frames\":%" PRIu64 ",\"dedup\":%" PRIu64
+           ",\"deduplicated\":%" PRIu64 ",\"short_bytes\":%" PRIu64
+           ",\"lz4_bytes\":%" PRIu64 ",\"pools\":[",
            c->stats.ops, c->stats.errors, c->stats.evicted,
            c->stats.free_frames, c->stats.persistent.now,
            c->stats.persistent.most, c->stats.objects.now,
-           c->stats.nodes.now, c->stats.descriptors.now, c->stats.frames.now);
+           c->stats.nodes.now, c->stats.descriptors.now, c->stats.frames.now,
+           c->stats.dedup, c->stats.deduplicated, c->stats.short_bytes,
+           c->stats.lz4_bytes);
     for (unsigned int j = 0; j < c->nr_pools; j++) {
         printf("%s", j ? "," : "");
         json_pool(&c->pools[j]);
@@ -188,8 +217,9 @@ void print_json(const struct reading *r)
 {
     const struct tmem_timing *t = r->global.time;
 
-    printf("{\"version\":1,\"enabled\":%s,\"global\":{",
-           r->global.enabled ? "true" : "false");
+    printf("{\"version\":1,\"enabled\":%s,\"frozen\":%s,\"global\":{",
+           r->global.enabled ? "true" : "false",
+           r->global.frozen ? "true" : "false");
     show_global(json, &r->global);
     printf(",");
     show_global_long(json, &r->global);
@@ -200,7 +230,12 @@ void print_json(const struct reading *r)
         printf("%s", i ? "," : "");
         json_client(&r->clients[i]);
     }
-    printf("],\"shared\":[],\"timings\":{");
+    printf("],\"shared\":[");
+    for (unsigned int i = 0; i < r->nr_shared; i++) {
+        printf("%s", i ? "," : "");
+        json_shared(&r->shared[i]);
+    }
+    printf("],\"timings\":{");
     for (unsigned int i = 0; i < TMEM_NR_TIMES; i++) {
         printf("%s\"%c\":{\"n\":%" PRIu64 ",\"t\":%" PRIu64, i ? "," : "",
                times[i], t[i].count, t[i].total);

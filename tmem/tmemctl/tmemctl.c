@@ -25,9 +25,19 @@ static const char usage_text[] =
     "\n"
     "  tmemctl list [-l] [--json]     counters; -l: with levels, pools and cycles\n"
     "  tmemctl freeable               MiB that Xen would take back at once\n"
-    "  tmemctl freeze DOMID|all       refuse new pages of a guest\n"
-    "  tmemctl thaw DOMID|all         accept them again\n"
+    "  tmemctl freeze DOMID|all       refuse new pages of a guest, or of all, also\n"
+    "                                 of those to come\n"
+    "  tmemctl thaw DOMID|all         end that freeze; `all` leaves frozen who was\n"
+    "                                 frozen by number\n"
     "  tmemctl flush DOMID|all PAGES  give the oldest ephemeral pages back to Xen\n"
+    "  tmemctl set DOMID|all OPTION VALUE...\n"
+    "      --weight N                 share of ephemeral memory under pressure, 0 to\n"
+    "                                 65535; of one guest\n"
+    "      --cap PAGES                most ephemeral pages, 0: no limit; of one guest\n"
+    "      --compress 0|1             compress what is put from now on\n"
+    "      --dedup 0|1                let ephemeral pages share frames with equal ones\n"
+    "  tmemctl shared-auth DOMID UUID yes|no\n"
+    "                                 let a guest join the shared pool of that name\n"
     "\n"
     "`list` prints the format of `xl tmem-list`; see tmem/README.md for its tags.\n";
 
@@ -63,7 +73,8 @@ static int control(struct tmem_control *ctl, void *records, size_t bytes)
         memset(buffer, 0, bytes);
     ctl->cmd = TMEM_CONTROL;
     ctl->version = TMEM_CONTROL_VERSION;
-    ctl->buf = (uintptr_t)buffer;
+    if (bytes)
+        ctl->buf = (uintptr_t)buffer;
     memcpy(op, ctl, sizeof(*ctl));
 
     rc = xencall1(xcall, HYPERCALL_TMEM_OP, (uintptr_t)op);
@@ -90,6 +101,10 @@ static void must(int rc, const char *doing)
         die(3, "tmem is off; add \"tmem\" to Xen's command line and reboot (or the guest has no pool)");
     case EPERM:
         die(1, "%s: only the control domain may", doing);
+    case ENOSPC:
+        die(1, "%s: the guest may join 16 shared pools already", doing);
+    case ENOENT:
+        die(1, "%s: the guest was not let in before", doing);
     case ESRCH:
         die(1, "%s: no such domain; see `xl list`", doing);
     default:
@@ -108,6 +123,17 @@ static void read_pools(struct client *c)
     /* A guest that has gone since it was listed has no pools. */
     if (control(&ctl, c->pools, sizeof(c->pools)) >= 0)
         c->nr_pools = ctl.nr;
+}
+
+static void read_shared(struct reading *r)
+{
+    struct tmem_control ctl = {
+        .subop = TMEM_CONTROL_SHARED_POOLS,
+        .nr = MAX_SHARED,
+    };
+
+    must(control(&ctl, r->shared, sizeof(r->shared)), "listing shared pools");
+    r->nr_shared = ctl.nr < MAX_SHARED ? ctl.nr : MAX_SHARED;
 }
 
 static void take_reading(struct reading *r, bool pools)
@@ -142,6 +168,8 @@ static void take_reading(struct reading *r, bool pools)
             read_pools(&r->clients[i]);
     }
     free(records);
+    if (pools)
+        read_shared(r);
 }
 
 static int list(int argc, char **argv)
@@ -187,6 +215,106 @@ static uint32_t domid(const char *text)
         return TMEM_CONTROL_ALL_CLIENTS;
 
     return number(text, 0x7fef, "domain number, nor all");
+}
+
+static uint32_t one_domid(const char *text)
+{
+    if (!strcmp(text, "all"))
+        die(2, "one guest's number, please: this is nothing for all at once");
+
+    return domid(text);
+}
+
+static const struct {
+    const char *option;
+    uint32_t setting;
+    uint64_t most;
+    const char *what;
+    bool for_all;
+} settings[] = {
+    { "--weight", TMEM_SET_WEIGHT, TMEM_MAX_WEIGHT, "weight (0 to 65535)", false },
+    { "--cap", TMEM_SET_CAP, UINT64_MAX, "number of pages", false },
+    { "--compress", TMEM_SET_COMPRESS, 1, "switch (0 or 1)", true },
+    { "--dedup", TMEM_SET_DEDUP, 1, "switch (0 or 1)", true },
+};
+
+static size_t find_setting(const char *option)
+{
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++)
+        if (!strcmp(settings[i].option, option))
+            return i;
+    die(2, "set: unknown option %s (there are --weight, --cap, --compress and --dedup)", option);
+}
+
+/* All options are read before the first takes effect. */
+static int set(int argc, char **argv)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        for (int i = 1; i < argc; i += 2) {
+            size_t nr = find_setting(argv[i]);
+            struct tmem_control ctl = {
+                .subop = TMEM_CONTROL_SET,
+                .nr = settings[nr].setting,
+            };
+
+            if (i + 1 == argc)
+                die(2, "set: %s needs a value", argv[i]);
+            ctl.domid = settings[nr].for_all ? domid(argv[0]) : one_domid(argv[0]);
+            ctl.value = number(argv[i + 1], settings[nr].most, settings[nr].what);
+            if (pass)
+                must(control(&ctl, NULL, 0), argv[i]);
+        }
+    }
+
+    return 0;
+}
+
+/*
+ * The two words in which a guest names the pool: the UUID's 16 bytes, in the
+ * order in which they are written, as it has them in memory.
+ */
+static void parse_uuid(const char *text, uint64_t words[2])
+{
+    unsigned int digits = 0;
+
+    words[0] = words[1] = 0;
+    for (const char *p = text; *p; p++) {
+        static const char hex[] = "0123456789abcdefABCDEF";
+        const char *found = strchr(hex, *p);
+        uint64_t nibble;
+
+        if (*p == '-' && (p - text == 8 || p - text == 13 || p - text == 18 ||
+                          p - text == 23))
+            continue;
+        if (!found || digits == 32)
+            die(2, "%s is no UUID (32 hexadecimal digits)", text);
+        nibble = found - hex < 16 ? found - hex : found - hex - 6;
+        words[digits / 16] |= nibble << (digits % 16 / 2 * 8 + (digits % 2 ? 0 : 4));
+        digits++;
+    }
+    if (digits != 32)
+        die(2, "%s is no UUID (32 hexadecimal digits)", text);
+}
+
+static int shared_auth(const char *client, const char *uuid, const char *answer)
+{
+    struct tmem_control ctl = {
+        .subop = TMEM_CONTROL_SHARED_AUTH,
+        .domid = one_domid(client),
+    };
+    uint64_t words[2];
+
+    if (!strcmp(answer, "yes"))
+        ctl.nr = 1;
+    else if (strcmp(answer, "no"))
+        die(2, "shared-auth: yes or no, not %s", answer);
+    parse_uuid(uuid, words);
+    ctl.buf = words[0];
+    ctl.value = words[1];
+
+    must(control(&ctl, NULL, 0), "shared-auth");
+
+    return 0;
 }
 
 static int freeable(void)
@@ -238,6 +366,10 @@ static int run(int argc, char **argv)
 
     if (!strcmp(task, "list"))
         return list(argc - 2, argv + 2);
+    if (!strcmp(task, "set") && argc > 4)
+        return set(argc - 2, argv + 2);
+    if (!strcmp(task, "shared-auth") && argc == 5)
+        return shared_auth(argv[2], argv[3], argv[4]);
     if (!strcmp(task, "freeable") && argc == 2)
         return freeable();
     if (!strcmp(task, "freeze") && argc == 3)

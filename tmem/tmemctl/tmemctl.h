@@ -17,10 +17,14 @@ struct client {
     unsigned int nr_pools;
 };
 
+#define MAX_SHARED 16
+
 struct reading {
     struct tmem_stats_global global;
     struct client *clients;
     unsigned int nr_clients;
+    struct tmem_stats_shared shared[MAX_SHARED];
+    unsigned int nr_shared;
 };
 
 /* The lines of `xl tmem-list`; long_form is its -l. */

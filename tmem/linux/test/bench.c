@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * What the operations cost, in cycles as the guest reads them: each is timed on its own, some
- * thousand times, and the median is told beside the tenth and the ninetieth percentile. What
- * the reading of the counter itself takes is measured first and taken off. Where Xen emulates
- * the counter, a cycle is a nanosecond; only ratios within a run mean anything.
+ * What the operations cost, in cycles as the guest reads them. Reading them may be emulated and
+ * cost as much as an operation, so BATCH operations in a row are timed together, and what an
+ * empty batch takes is taken off. All operations have their turn in each of many rounds, so that
+ * noise of the machine hits them alike; the median of all batches is told, for one operation,
+ * beside the tenth and the ninetieth percentile. Where Xen emulates the counter, a cycle is a
+ * nanosecond; only ratios within a run mean anything.
  */
 #include <linux/kernel.h>
 #include <linux/mm.h>
@@ -21,23 +23,33 @@
 
 /* Puts and gets go round these, so that not everything is in the first cache. */
 #define BUFFERS		64
+#define BATCH		16	/* operations that are timed together */
+/* Batches of an operation in a round: 1 MiB of pages, hardly more than caches hold. */
+#define ROUND		16
+#define ROUND_PAGES	(ROUND * BATCH)
 #define OBJECT_PAGES	16	/* in each object that is flushed whole */
+/* Numbers of objects: of single pages from 0, flushed whole, held throughout. */
+#define WHOLE_OBJECTS	(1ull << 20)
+#define HELD_OBJECTS	(1ull << 40)
 
 static struct page *buffers[BUFFERS];
-static u64 *cycles;
-static u64 overhead;
+static const char *filled;	/* with what the buffers are */
+/* Where the plain copy goes: as many pages as a round of puts fills, so that the caches hit alike. */
+static struct page *targets[ROUND_PAGES];
 
 struct operation {
 	const char *name;
-	/* Untimed, before each; NULL: nothing to do. */
-	int (*before)(int pool, unsigned int i);
 	int (*timed)(int pool, unsigned int i);
 	int expected;
+	/* Untimed, for every operation of a batch, or of a round; expected to return 1. */
+	int (*before_batch)(int pool, unsigned int i);
+	int (*before_round)(int pool, unsigned int i);
+	u64 *cycles;		/* of every batch */
 };
 
 static struct handle bench_handle(int pool, unsigned int i)
 {
-	return HANDLE(pool, i / 1024, i);
+	return HANDLE(pool, i / 64, i);
 }
 
 static int nothing(int pool, unsigned int i)
@@ -52,7 +64,7 @@ static int empty_hypercall(int pool, unsigned int i)
 
 static int copy(int pool, unsigned int i)
 {
-	copy_page(page_address(buffers[i % BUFFERS]), page_address(buffers[(i + 1) % BUFFERS]));
+	copy_page(page_address(targets[i % ROUND_PAGES]), page_address(buffers[i % BUFFERS]));
 	return 0;
 }
 
@@ -78,19 +90,84 @@ static int flush(int pool, unsigned int i)
 }
 
 /* An object of several pages, apart from those of the others. */
-static int put_object(int pool, unsigned int i)
+static int put_whole(int pool, unsigned int i)
 {
 	unsigned int page;
 	int rc = 1;
 
 	for (page = 0; page < OBJECT_PAGES && rc == 1; page++)
-		rc = put_page_from(&HANDLE(pool, 1u << 20, page), buffers[page % BUFFERS]);
+		rc = put_page_from(&HANDLE(pool, WHOLE_OBJECTS + i, page), buffers[page]);
 	return rc;
 }
 
 static int flush_whole(int pool, unsigned int i)
 {
-	return flush_object(&HANDLE(pool, 1u << 20, 0));
+	return flush_object(&HANDLE(pool, WHOLE_OBJECTS + i, 0));
+}
+
+/* In this order: each finds what the ones before it left. The first is the timing itself. */
+static struct operation operations[] = {
+	{ "timer", nothing, 0 },
+	{ "empty_hypercall", empty_hypercall, 1 },
+	{ "copy_4096", copy, 0 },
+	{ "put_new", put, 1 },
+	{ "put_duplicate", put, 1 },
+	{ "get_hit", get, 1 },
+	{ "flush_page", flush, 1, .before_round = put },
+	{ "flush_absent_page", flush, 1 },
+	{ "get_miss", get, 0 },
+	{ "flush_object_16_pages", flush_whole, 1, .before_batch = put_whole },
+	{ "flush_absent_object", flush_whole, 1 },
+};
+
+static int prepare(int (*before)(int pool, unsigned int i), int pool, unsigned int nr)
+{
+	unsigned int i;
+	int rc = 1;
+
+	for (i = 0; before && i < nr && rc == 1; i++)
+		rc = before(pool, i);
+	return rc == 1 ? 0 : rc ? rc : -ENOENT;
+}
+
+static int time_batch(int pool, const struct operation *operation, unsigned int first, u64 *result)
+{
+	unsigned int i;
+	u64 start = rdtsc_ordered();
+
+	for (i = first; i < first + BATCH; i++) {
+		int rc = operation->timed(pool, i);
+
+		if (rc != operation->expected)
+			return rc ? rc : -ENOENT;
+	}
+	*result = rdtsc_ordered() - start;
+	return 0;
+}
+
+/* The turns of all operations; from their results on. */
+static int time_round(const char *kind, int pool, unsigned int results)
+{
+	unsigned int i, batch;
+
+	for (i = 0; i < ARRAY_SIZE(operations); i++) {
+		const struct operation *operation = &operations[i];
+		int rc = prepare(operation->before_round, pool, ROUND_PAGES);
+
+		for (batch = 0; batch < ROUND && !rc; batch++) {
+			rc = prepare(operation->before_batch, pool, BATCH);
+			if (!rc)
+				rc = time_batch(pool, operation,
+						operation->before_batch ? 0 : batch * BATCH,
+						&operation->cycles[results + batch]);
+			cond_resched();
+		}
+		if (rc) {
+			comment("bench name=%s kind=%s error=%d", operation->name, kind, rc);
+			return rc;
+		}
+	}
+	return 0;
 }
 
 static int by_size(const void *a, const void *b)
@@ -100,101 +177,115 @@ static int by_size(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static u64 net(unsigned int n, unsigned int percent)
+/* Of one operation, without the timing. */
+static u64 net(const u64 *sorted, unsigned int percent, u64 timing)
 {
-	u64 value = cycles[(n - 1) * percent / 100];
+	u64 value = sorted[(samples - 1) * percent / 100];
 
-	return value > overhead ? value - overhead : 0;
+	return value > timing ? (value - timing + BATCH / 2) / BATCH : 0;
 }
 
-static void measure(const char *kind, int pool, const struct operation *operation)
+static void report(const char *kind, unsigned int holds)
 {
+	u64 timing = 0;
 	unsigned int i;
 
-	for (i = 0; i < samples; i++) {
-		u64 start;
-		int rc;
+	for (i = 0; i < ARRAY_SIZE(operations); i++) {
+		const u64 *sorted = operations[i].cycles;
 
-		if (operation->before) {
-			rc = operation->before(pool, i);
-			if (rc != 1) {
-				comment("bench name=%s kind=%s error=%d", operation->name, kind,
-					rc);
-				return;
-			}
-		}
-		start = rdtsc_ordered();
-		rc = operation->timed(pool, i);
-		cycles[i] = rdtsc_ordered() - start;
-		if (rc != operation->expected) {
-			comment("bench name=%s kind=%s error=%d", operation->name, kind, rc);
-			return;
-		}
-		cond_resched();
+		sort(operations[i].cycles, samples, sizeof(*sorted), by_size, NULL);
+		comment("bench name=%s kind=%s content=%s held=%u median=%llu p10=%llu p90=%llu samples=%u unit=cycles",
+			operations[i].name, kind, filled, holds, net(sorted, 50, timing),
+			net(sorted, 10, timing), net(sorted, 90, timing), samples);
+		if (!i)
+			timing = sorted[(samples - 1) / 2];
 	}
-	sort(cycles, samples, sizeof(*cycles), by_size, NULL);
-	comment("bench name=%s kind=%s median=%llu p10=%llu p90=%llu samples=%u unit=cycles",
-		operation->name, kind, net(samples, 50), net(samples, 10), net(samples, 90),
-		samples);
 }
 
-/* In this order: each finds what the ones before it left. */
-static const struct operation operations[] = {
-	{ "put_new", NULL, put, 1 },
-	{ "put_duplicate", NULL, put, 1 },
-	{ "get_hit", NULL, get, 1 },
-	{ "flush_page", put, flush, 1 },
-	{ "flush_absent_page", NULL, flush, 1 },
-	{ "get_miss", NULL, get, 0 },
-	{ "flush_object_16_pages", put_object, flush_whole, 1 },
-	{ "flush_absent_object", NULL, flush_whole, 1 },
-};
-
-static void bench_pool(const char *kind, u32 flags)
+/* Put the pages that are to be held meanwhile; how many went in. */
+static unsigned int hold(int pool)
 {
 	unsigned int i;
+
+	for (i = 0; i < held; i++) {
+		if (put_page_from(&HANDLE(pool, HELD_OBJECTS + i / 1024, i), buffers[i % BUFFERS]) != 1)
+			break;
+		if (!(i % 1024))
+			cond_resched();
+	}
+	return i;
+}
+
+static void bench_pool(const char *kind, u32 flags, enum content content)
+{
 	int pool = new_pool(flags);
+	unsigned int i, results, holds;
+
+	for (i = 0; i < BUFFERS; i++)
+		fill_content(buffers[i], content, i);
+	filled = content == CONTENT_TEXT ? "text" : "noise";
 
 	if (pool < 0) {
 		comment("bench kind=%s error=%d", kind, pool);
 		return;
 	}
-	for (i = 0; i < ARRAY_SIZE(operations); i++)
-		measure(kind, pool, &operations[i]);
+	holds = hold(pool);
+	/* The first round warms up. */
+	if (!time_round(kind, pool, 0)) {
+		for (results = 0; results < samples; results += ROUND)
+			if (time_round(kind, pool, results))
+				break;
+		if (results >= samples)
+			report(kind, holds);
+	}
 	destroy_pool(pool);
+}
+
+static int allocate(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < BUFFERS; i++) {
+		buffers[i] = alloc_page(GFP_KERNEL);
+		if (!buffers[i])
+			return -ENOMEM;
+	}
+	for (i = 0; i < ROUND_PAGES; i++) {
+		targets[i] = alloc_page(GFP_KERNEL);
+		if (!targets[i])
+			return -ENOMEM;
+	}
+	for (i = 0; i < ARRAY_SIZE(operations); i++) {
+		operations[i].cycles = vmalloc(array_size(samples, sizeof(u64)));
+		if (!operations[i].cycles)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 void run_bench(void)
 {
-	static const struct operation baselines[] = {
-		{ "empty_hypercall", NULL, empty_hypercall, 1 },
-		{ "copy_4096", NULL, copy, 0 },
-	};
-	static const struct operation timer = { "timer", NULL, nothing, 0 };
 	unsigned int i;
 
-	samples = clamp(samples, 10u, 1000000u);
-	cycles = vmalloc(array_size(samples, sizeof(*cycles)));
-	for (i = 0; i < BUFFERS; i++) {
-		buffers[i] = alloc_page(GFP_KERNEL);
-		if (!buffers[i] || !cycles) {
-			comment("bench error=-ENOMEM");
-			goto out;
+	samples = round_up(clamp(samples, 1u, 100000u), ROUND);
+	if (allocate()) {
+		comment("bench error=%d", -ENOMEM);
+	} else {
+		/* Whether Xen compresses is the control domain's choice: run once with, once without. */
+		bench_pool("ephemeral", 0, CONTENT_NOISE);
+		/* What the guest has an allowance for is not worth holding. */
+		if (!held) {
+			bench_pool("ephemeral", 0, CONTENT_TEXT);
+			bench_pool("persistent", TMEM_POOL_PERSIST, CONTENT_NOISE);
+			bench_pool("persistent", TMEM_POOL_PERSIST, CONTENT_TEXT);
 		}
-		fill(buffers[i], i);
 	}
-	/* Twice, as the first run warms up. */
-	overhead = 0;
-	measure("none", 0, &timer);
-	measure("none", 0, &timer);
-	overhead = cycles[samples / 2];
-	for (i = 0; i < ARRAY_SIZE(baselines); i++)
-		measure("none", 0, &baselines[i]);
-	bench_pool("ephemeral", 0);
-	bench_pool("persistent", TMEM_POOL_PERSIST);
-out:
 	for (i = 0; i < BUFFERS; i++)
 		if (buffers[i])
 			__free_page(buffers[i]);
-	vfree(cycles);
+	for (i = 0; i < ROUND_PAGES; i++)
+		if (targets[i])
+			__free_page(targets[i]);
+	for (i = 0; i < ARRAY_SIZE(operations); i++)
+		vfree(operations[i].cycles);
 }

@@ -37,7 +37,19 @@
 
 static char *mode = "conformance";
 module_param(mode, charp, 0444);
-MODULE_PARM_DESC(mode, "conformance (default) or bench");
+MODULE_PARM_DESC(mode, "conformance (default), bench, hold, load or serve");
+
+char *content = "noise";
+module_param(content, charp, 0444);
+MODULE_PARM_DESC(content, "hold: zero, tail, last, text, mixed or noise (default)");
+
+unsigned int copies = 1;
+module_param(copies, uint, 0444);
+MODULE_PARM_DESC(copies, "hold: pages of the same content (default: 1)");
+
+bool hold_persistent;
+module_param_named(persistent, hold_persistent, bool, 0444);
+MODULE_PARM_DESC(persistent, "hold: in a persistent pool (default: ephemeral)");
 
 static char *only = "";
 module_param(only, charp, 0444);
@@ -49,7 +61,19 @@ MODULE_PARM_DESC(pools_in_use, "Pools that somebody else in this guest has (defa
 
 unsigned int samples = 2000;
 module_param(samples, uint, 0444);
-MODULE_PARM_DESC(samples, "bench: how often each operation is timed (default: 2000)");
+MODULE_PARM_DESC(samples, "bench: how many batches of each operation are timed; hold: pages (default: 2000)");
+
+unsigned int held;
+module_param(held, uint, 0444);
+MODULE_PARM_DESC(held, "bench: pages that the pool holds besides (default: 0)");
+
+unsigned int seconds = 10;
+module_param(seconds, uint, 0444);
+MODULE_PARM_DESC(seconds, "load: for how long (default: 10)");
+
+unsigned long start_at;
+module_param(start_at, ulong, 0444);
+MODULE_PARM_DESC(start_at, "load: when to begin, in seconds since 1970 (default: at once)");
 
 struct page *source, *target;
 
@@ -58,6 +82,7 @@ static struct dentry *report_dir;
 static DECLARE_BITMAP(case_pools, TMEM_MAX_POOLS);
 static DEFINE_SPINLOCK(note_lock);
 static char failure[200], skip[200];
+static unsigned long held_target;
 
 __printf(1, 2) static void print(const char *format, ...)
 {
@@ -258,15 +283,20 @@ static void make_room(void)
 	comment("ballooned %ld pages out; allowance left: %ld pages", short_of, allowance_left());
 }
 
-static bool run_case(const struct test_case *test, unsigned int number)
+static void destroy_pools(void)
 {
 	unsigned int pool;
 
+	for_each_set_bit(pool, case_pools, TMEM_MAX_POOLS)
+		destroy_pool(pool);
+}
+
+static bool run_case(const struct test_case *test, unsigned int number)
+{
 	failure[0] = 0;
 	skip[0] = 0;
 	test->run();
-	for_each_set_bit(pool, case_pools, TMEM_MAX_POOLS)
-		destroy_pool(pool);
+	destroy_pools();
 	if (failure[0])
 		print("not ok %u %s # %s", number, test->name, failure);
 	else if (skip[0])
@@ -285,6 +315,7 @@ static void run_cases(void)
 {
 	static const struct test_case * const groups[] = {
 		page_cases, handle_cases, pool_cases, frame_cases, limit_cases, race_cases,
+		content_cases,
 	};
 	unsigned int group, number = 0, total = 0, failed = 0;
 	const struct test_case *test;
@@ -312,6 +343,16 @@ static int results_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(results);
 
+static int verified_show(struct seq_file *file, void *unused)
+{
+	unsigned int right, missed, wrong;
+
+	verify_held(&right, &missed, &wrong);
+	seq_printf(file, "right=%u missed=%u wrong=%u\n", right, missed, wrong);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(verified);
+
 static void release(void)
 {
 	if (source)
@@ -321,20 +362,44 @@ static void release(void)
 	vfree(report.buffer);
 }
 
+/* What the module is loaded for. */
+static const struct mode {
+	const char *name;
+	void (*run)(void);	/* NULL: it does what it is told later */
+} modes[] = {
+	{ "conformance", run_cases },
+	{ "bench", run_bench },
+	{ "hold", hold_pages },
+	{ "load", run_load },
+	{ "serve", NULL },
+};
+
+static const struct mode *find_mode(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(modes); i++)
+		if (!strcmp(mode, modes[i].name))
+			return &modes[i];
+	return NULL;
+}
+
 static int __init tmem_test_init(void)
 {
 	unsigned long target_pages = balloon_stats.target_pages;
-	bool bench = !strcmp(mode, "bench");
+	const struct mode *chosen = find_mode();
+	bool hold;
 	char *buffer;
 
 	if (!xen_domain()) {
 		pr_err("this is no Xen guest\n");
 		return -ENODEV;
 	}
-	if (!bench && strcmp(mode, "conformance")) {
-		pr_err("mode is conformance or bench, not \"%s\"\n", mode);
+	if (!chosen) {
+		pr_err("there is no mode \"%s\"; see modinfo\n", mode);
 		return -EINVAL;
 	}
+	hold = chosen->run == hold_pages;
 	buffer = vzalloc(REPORT_BYTES);
 	if (!buffer)
 		return -ENOMEM;
@@ -345,14 +410,21 @@ static int __init tmem_test_init(void)
 		release();
 		return -ENOMEM;
 	}
-	make_room();
-	if (bench)
-		run_bench();
-	else
-		run_cases();
-	balloon_set_new_target(target_pages);
 	report_dir = debugfs_create_dir("tmem_test", NULL);
+	if (!chosen->run) {
+		serve(report_dir);
+		return 0;
+	}
+	make_room();
+	chosen->run();
+	/* Pages that are held need their allowance. */
+	if (hold)
+		held_target = target_pages;
+	else
+		balloon_set_new_target(target_pages);
 	debugfs_create_file("results", 0444, report_dir, NULL, &results_fops);
+	if (hold)
+		debugfs_create_file("verified", 0400, report_dir, NULL, &verified_fops);
 	return 0;
 }
 module_init(tmem_test_init);
@@ -360,6 +432,10 @@ module_init(tmem_test_init);
 static void __exit tmem_test_exit(void)
 {
 	debugfs_remove_recursive(report_dir);
+	destroy_pools();
+	drop_held();
+	if (held_target)
+		balloon_set_new_target(held_target);
 	release();
 }
 module_exit(tmem_test_exit);

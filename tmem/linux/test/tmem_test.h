@@ -21,7 +21,7 @@ struct test_case {
 };
 
 extern const struct test_case page_cases[], handle_cases[], pool_cases[], frame_cases[],
-	limit_cases[], race_cases[];
+	limit_cases[], race_cases[], content_cases[];
 
 #define CASE(_name)	{ .name = #_name, .run = _name }
 #define END_OF_CASES	{ }
@@ -85,12 +85,32 @@ bool holds(struct page *page, u64 seed);
 int put_seed(const struct handle *handle, u64 seed);
 int get_seed(const struct handle *handle, u64 seed);
 
+/* contents.c: pages of several sorts. */
+enum content {
+	CONTENT_ZERO, CONTENT_TAIL, CONTENT_LAST, CONTENT_TEXT, CONTENT_MIXED, CONTENT_NOISE,
+	NR_CONTENTS
+};
+void fill_content(struct page *page, enum content content, u64 seed);
+void hold_pages(void);
+void verify_held(unsigned int *right, unsigned int *missed, unsigned int *wrong);
+void drop_held(void);
+
 /* runner.c: how many persistent pages Xen's rule leaves this guest: max_pages - tot_pages. */
 long allowance_left(void);
 
 extern unsigned int pools_in_use;
-extern unsigned int samples;
+extern char *content;
+extern unsigned int copies;
+extern bool hold_persistent;
+/* Parameters of the module; see there. */
+extern unsigned int samples, held, seconds;
+extern unsigned long start_at;
 
 void run_bench(void);
+void run_load(void);
+
+struct dentry;
+/* serve.c: do what is written to files in @dir. */
+void serve(struct dentry *dir);
 
 #endif /* TMEM_TEST_H */

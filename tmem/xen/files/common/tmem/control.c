@@ -8,36 +8,23 @@
 
 #include "private.h"
 
+/* How often the system's figures are summed before they may be incomplete. */
+#define MAX_SUMS    8
+
 /* The whole system's levels, fed in steps by the clients. */
 static atomic_t level_now[TMEM_NR_LEVELS];
 static unsigned int level_most[TMEM_NR_LEVELS];
+static unsigned int contents_most;
+
+uint32_t __read_mostly tmem_clock;
+DEFINE_PER_CPU(unsigned int, tmem_untimed);
 
 /* What clients that are no more have counted. */
 static struct tmem_stats_global retired;
 static unsigned int nr_retired;
 static DEFINE_SPINLOCK(retired_lock);
 
-static struct tmem_level *client_level(struct tmem_client *c,
-                                       enum tmem_level_id id)
-{
-    switch ( id )
-    {
-    case TMEM_LEVEL_EPHEMERAL:
-        return &c->stats.ephemeral;
-    case TMEM_LEVEL_PERSISTENT:
-        return &c->stats.persistent;
-    case TMEM_LEVEL_OBJECTS:
-        return &c->stats.objects;
-    case TMEM_LEVEL_NODES:
-        return &c->stats.nodes;
-    case TMEM_LEVEL_DESCRIPTORS:
-        return &c->stats.descriptors;
-    default:
-        return &c->stats.frames;
-    }
-}
-
-static void pass_on(struct tmem_client *c, enum tmem_level_id id)
+void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id)
 {
     unsigned int now = atomic_add_return(c->pending[id], &level_now[id]);
 
@@ -45,20 +32,31 @@ static void pass_on(struct tmem_client *c, enum tmem_level_id id)
     /* A racing lower value may win; the next step mends it. */
     if ( now > ACCESS_ONCE(level_most[id]) )
         ACCESS_ONCE(level_most[id]) = now;
+
+    if ( id == TMEM_LEVEL_EPHEMERAL || id == TMEM_LEVEL_DUPLICATES )
+    {
+        now = atomic_read(&level_now[TMEM_LEVEL_EPHEMERAL]) -
+              atomic_read(&level_now[TMEM_LEVEL_DUPLICATES]);
+        if ( (int)(now - ACCESS_ONCE(contents_most)) > 0 )
+            ACCESS_ONCE(contents_most) = now;
+    }
 }
 
-void tmem_level(struct tmem_client *c, enum tmem_level_id id, int change)
+/*
+ * Which operations are timed is left to chance, so that no guest's pattern of
+ * operations stays out of step with it, but for one in TMEM_TIMED_EVERY.
+ */
+uint64_t tmem_start_timed(void)
 {
-    struct tmem_level *level = client_level(c, id);
+    uint32_t now = NOW() >> 20;
+    uint64_t start = rdtsc();
 
-    level->now += change;
-    if ( level->now > level->most )
-        level->most = level->now;
+    this_cpu(tmem_untimed) = (start ^ (start >> 8)) % (2 * TMEM_TIMED_EVERY - 1);
+    /* Processors may race: the clock is late by their next operation timed. */
+    if ( tmem_older(ACCESS_ONCE(tmem_clock), now) )
+        ACCESS_ONCE(tmem_clock) = now;
 
-    c->pending[id] += change;
-    if ( c->pending[id] >= TMEM_LEVEL_STEP ||
-         c->pending[id] <= -TMEM_LEVEL_STEP )
-        pass_on(c, id);
+    return start ?: 1;
 }
 
 static void add_timing(struct tmem_timing *sum, const struct tmem_timing *t)
@@ -91,6 +89,10 @@ static void add_client(struct tmem_stats_global *g,
     g->nodes.now += c->stats.nodes.now;
     g->descriptors.now += c->stats.descriptors.now;
     g->frames.now += c->stats.frames.now;
+    g->contents.now += c->stats.ephemeral.now - c->duplicates.now;
+    g->deduplicated += c->stats.deduplicated;
+    g->short_bytes += c->stats.short_bytes;
+    g->lz4_bytes += c->stats.lz4_bytes;
     for ( i = 0; i < TMEM_NR_TIMES; i++ )
         add_timing(&g->time[i], &c->time[i]);
 }
@@ -101,7 +103,7 @@ void tmem_retire_stats(struct tmem_client *c)
     unsigned int id;
 
     for ( id = 0; id < TMEM_NR_LEVELS; id++ )
-        pass_on(c, id);
+        tmem_pass_on(c, id);
     spin_lock(&retired_lock);
     add_client(&retired, c);
     nr_retired++;
@@ -117,8 +119,9 @@ static void most(struct tmem_level *level, enum tmem_level_id id)
 /* Returns false when a client has retired meanwhile and may be missing. */
 static bool sum_clients(struct tmem_stats_global *g)
 {
+    struct tmem_client *c;
+    struct tmem_walk w;
     unsigned int before;
-    struct domain *d;
     bool same;
 
     spin_lock(&retired_lock);
@@ -127,12 +130,8 @@ static bool sum_clients(struct tmem_stats_global *g)
     spin_unlock(&retired_lock);
 
     rcu_read_lock(&domlist_read_lock);
-    for_each_domain ( d )
+    for_each_client ( w, c )
     {
-        struct tmem_client *c = ACCESS_ONCE(d->tmem);
-
-        if ( !c )
-            continue;
         spin_lock(&c->lock);
         if ( !c->retired )
             add_client(g, c);
@@ -149,16 +148,24 @@ static bool sum_clients(struct tmem_stats_global *g)
 
 static void gather_global(struct tmem_stats_global *g)
 {
-    while ( !sum_clients(g) )
+    unsigned int tries = 0;
+
+    /* Guests decide how often shared pools retire; they must not keep us. */
+    while ( !sum_clients(g) && ++tries < MAX_SUMS )
         ;
     g->enabled = opt_tmem;
+    g->frozen = tmem_frozen;
     tmem_frames_stats(g);
     most(&g->ephemeral, TMEM_LEVEL_EPHEMERAL);
     most(&g->persistent, TMEM_LEVEL_PERSISTENT);
     most(&g->objects, TMEM_LEVEL_OBJECTS);
     most(&g->nodes, TMEM_LEVEL_NODES);
     most(&g->descriptors, TMEM_LEVEL_DESCRIPTORS);
+    /* Frames of shared contents belong to no client. */
+    g->frames.now += tmem_dedup_frames();
     most(&g->frames, TMEM_LEVEL_FRAMES);
+    g->contents.most = max_t(uint64_t, g->contents.now,
+                             ACCESS_ONCE(contents_most));
 }
 
 static long copy_out(const tmem_control_t *ctl, unsigned int nr,
@@ -196,7 +203,11 @@ static long get_clients(tmem_control_t *ctl)
             continue;
         spin_lock(&c->lock);
         record = c->stats;
-        record.frozen = c->frozen;
+        record.weight = c->weight;
+        record.cap = c->cap;
+        record.frozen = c->frozen || tmem_frozen;
+        record.compress = c->compress;
+        record.dedup = c->dedup;
         record.free_frames = c->nr_free + c->nr_spare;
         spin_unlock(&c->lock);
         if ( nr < ctl->nr )
@@ -219,14 +230,45 @@ static long get_pools(tmem_control_t *ctl, struct tmem_client *c)
     for ( id = 0; id < TMEM_MAX_POOLS && !rc; id++ )
     {
         struct tmem_stats_pool record;
+        struct tmem_shared *shared = NULL;
         bool there;
 
+        rcu_read_lock(&tmem_shared_rcu);
         spin_lock(&c->lock);
         there = c->pools[id];
         if ( there )
+        {
             record = c->pools[id]->stats;
+            shared = c->pools[id]->shared;
+        }
         spin_unlock(&c->lock);
+        if ( shared )
+        {
+            tmem_shared_pool_stats(shared, &record);
+            record.id = id;
+        }
+        rcu_read_unlock(&tmem_shared_rcu);
         if ( !there )
+            continue;
+        if ( nr < ctl->nr )
+            rc = copy_out(ctl, nr, &record, sizeof(record));
+        nr++;
+    }
+    ctl->nr = nr;
+
+    return rc;
+}
+
+static long get_shared(tmem_control_t *ctl)
+{
+    unsigned int slot, nr = 0;
+    long rc = 0;
+
+    for ( slot = 0; slot < TMEM_MAX_SHARED && !rc; slot++ )
+    {
+        struct tmem_stats_shared record;
+
+        if ( !tmem_shared_stats(slot, &record) )
             continue;
         if ( nr < ctl->nr )
             rc = copy_out(ctl, nr, &record, sizeof(record));
@@ -246,22 +288,19 @@ static void set_frozen(struct tmem_client *c, bool frozen)
 
 static long control_all(tmem_control_t *ctl)
 {
-    struct domain *d;
-
     switch ( ctl->subop )
     {
     case TMEM_CONTROL_FREEZE:
     case TMEM_CONTROL_THAW:
-        rcu_read_lock(&domlist_read_lock);
-        for_each_domain ( d )
-            if ( ACCESS_ONCE(d->tmem) )
-                set_frozen(d->tmem, ctl->subop == TMEM_CONTROL_FREEZE);
-        rcu_read_unlock(&domlist_read_lock);
+        tmem_freeze_all(ctl->subop == TMEM_CONTROL_FREEZE);
         return 0;
 
     case TMEM_CONTROL_FLUSH:
         ctl->value = tmem_flush(NULL, ctl->value);
         return 0;
+
+    case TMEM_CONTROL_SET:
+        return tmem_set_all(ctl->nr, ctl->value);
     }
 
     return -EINVAL;
@@ -270,12 +309,29 @@ static long control_all(tmem_control_t *ctl)
 static long control_one(tmem_control_t *ctl, struct domain *d)
 {
     struct tmem_client *c = ACCESS_ONCE(d->tmem);
+    const uint64_t uuid[2] = { ctl->buf, ctl->value };
 
+    /* These may be told before the guest has made a pool. */
+    if ( !c && (ctl->subop == TMEM_CONTROL_SET ||
+                ctl->subop == TMEM_CONTROL_SHARED_AUTH) )
+    {
+        c = tmem_client_get(d);
+        if ( !c )
+            return d->is_dying ? -ESRCH : -ENOMEM;
+    }
     if ( !c )
         return -ENODEV;
 
     switch ( ctl->subop )
     {
+    case TMEM_CONTROL_SET:
+        return tmem_set(c, ctl->nr, ctl->value);
+
+    case TMEM_CONTROL_SHARED_AUTH:
+        if ( ctl->nr > 1 )
+            return -EINVAL;
+        return tmem_shared_authorise(c, uuid, ctl->nr);
+
     case TMEM_CONTROL_POOLS:
         return get_pools(ctl, c);
 
@@ -285,7 +341,7 @@ static long control_one(tmem_control_t *ctl, struct domain *d)
         return 0;
 
     case TMEM_CONTROL_FLUSH:
-        ctl->value = tmem_flush(d, ctl->value);
+        ctl->value = tmem_flush(c, ctl->value);
         return 0;
     }
 
@@ -313,6 +369,10 @@ long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op)
 
     case TMEM_CONTROL_CLIENTS:
         rc = get_clients(ctl);
+        break;
+
+    case TMEM_CONTROL_SHARED_POOLS:
+        rc = get_shared(ctl);
         break;
 
     case TMEM_CONTROL_FREEABLE:

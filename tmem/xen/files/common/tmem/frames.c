@@ -24,6 +24,9 @@ unsigned long __read_mostly tmem_reserve_pages;
 /* Orders up to this are served by evicting until they fit. */
 #define MAX_SERVED_ORDER    3
 
+/* Pages that one eviction drops at most, beyond those that yield a frame each. */
+#define MOST_EVICTED        4096
+
 static struct {
     spinlock_t lock;
     uint64_t low_memory;
@@ -59,90 +62,98 @@ void tmem_frames_stats(struct tmem_stats_global *g)
 
 unsigned long tmem_freeable_pages(void)
 {
-    const struct domain *d;
+    struct tmem_client *c;
+    struct tmem_walk w;
     unsigned long pages = 0;
 
     if ( !opt_tmem )
         return 0;
 
     rcu_read_lock(&domlist_read_lock);
-    for_each_domain ( d )
-    {
-        const struct tmem_client *c = ACCESS_ONCE(d->tmem);
-
-        if ( c )
-            pages += ACCESS_ONCE(c->stats.ephemeral.now) +
-                     ACCESS_ONCE(c->nr_free);
-    }
+    for_each_client ( w, c )
+        pages += tmem_ephemeral_frames(c) + ACCESS_ONCE(c->nr_free);
     rcu_read_unlock(&domlist_read_lock);
 
-    return pages;
+    return pages + tmem_dedup_frames();
 }
 
-/* The client with the oldest ephemeral page. In an RCU critical section. */
-static struct tmem_client *oldest_client(const struct domain *only)
+static unsigned int index_pages(const struct tmem_client *c)
 {
-    struct tmem_client *victim = NULL;
-    const struct domain *d;
-
-    for_each_domain ( d )
-    {
-        struct tmem_client *c = ACCESS_ONCE(d->tmem);
-
-        if ( !c || (only && d != only) ||
-             !ACCESS_ONCE(c->stats.ephemeral.now) )
-            continue;
-        if ( !victim || tmem_older(ACCESS_ONCE(c->oldest),
-                                   ACCESS_ONCE(victim->oldest)) )
-            victim = c;
-    }
-
-    return victim;
+    return c->stats.nodes.now + c->nr_spare;
 }
 
-static unsigned int take_oldest(struct tmem_client *c, unsigned int nr,
-                                struct page_list_head *frames)
+/* What evicting has done so far. */
+struct eviction {
+    struct page_list_head *frames;
+    unsigned int taken;                 /* of those */
+    unsigned int index;                 /* pages of the index: in the heap by now */
+    unsigned int dropped;               /* tmem's pages */
+};
+
+/*
+ * Drops the oldest pages of a client until they have yielded nr pages, or a
+ * batch of them has gone: those that share their content, or are all zeros,
+ * need not yield any.
+ */
+static void take_oldest(struct tmem_client *c, unsigned int nr,
+                        struct eviction *e)
 {
-    unsigned int taken = 0;
+    unsigned int budget = TMEM_BATCH, taken = 0, pages = 0, index;
 
     spin_lock(&c->lock);
-    while ( taken < nr && !list_empty(&c->lru) )
+    index = index_pages(c);
+    while ( taken + index - index_pages(c) < nr && budget-- &&
+            !list_empty(&c->lru) )
     {
         struct tmem_page *page = list_entry(c->lru.next, struct tmem_page, lru);
 
-        page_list_add_tail(tmem_remove_page(c, page), frames);
+        if ( unlikely(tmem_is_packed(page)) )
+        {
+            taken += tmem_evict_packed(c, page, e->frames, &pages);
+            continue;
+        }
+        page_list_add_tail(tmem_remove_page(c, page), e->frames);
         tmem_level(c, TMEM_LEVEL_FRAMES, -1);
-        c->stats.evicted++;
         taken++;
+        pages++;
     }
+    c->stats.evicted += pages;
+    e->index += index - index_pages(c);
     spin_unlock(&c->lock);
-
-    return taken;
+    e->taken += taken;
+    e->dropped += pages;
 }
 
-/* Takes up to nr frames from the oldest pages of all clients, or of one. */
-static unsigned int evict(const struct domain *only, unsigned int nr,
+/*
+ * Takes up to nr frames from the oldest pages of one client, or of all. Bounded
+ * also where pages share contents, and much has to go before a frame does.
+ * Returns how many; if none, how many pages of the index came free instead.
+ */
+static unsigned int evict(struct tmem_client *only, unsigned int nr,
                           struct page_list_head *frames)
 {
-    unsigned int taken = 0;
+    struct eviction e = { .frames = frames };
 
     rcu_read_lock(&domlist_read_lock);
-    while ( taken < nr )
+    while ( e.taken + e.index < nr && e.dropped < nr + MOST_EVICTED )
     {
-        struct tmem_client *victim = oldest_client(only);
+        struct tmem_client *victim = only ?: tmem_victim();
+        unsigned int before = e.dropped;
 
         if ( !victim )
             break;
-        taken += take_oldest(victim, min(nr - taken, TMEM_REFILL + 0U), frames);
+        take_oldest(victim, min(nr - e.taken - e.index, TMEM_REFILL + 0U), &e);
+        if ( only && e.dropped == before )
+            break;
     }
     rcu_read_unlock(&domlist_read_lock);
 
     spin_lock(&totals.lock);
     totals.evict_attempts++;
-    totals.evicted += taken;
+    totals.evicted += e.dropped;
     spin_unlock(&totals.lock);
 
-    return taken;
+    return e.taken ?: e.index;
 }
 
 static void free_frames(struct page_list_head *frames)
@@ -153,32 +164,23 @@ static void free_frames(struct page_list_head *frames)
         free_domheap_page(frame);
 }
 
-unsigned long tmem_flush(const struct domain *only, unsigned long nr)
+/* Takes frames without content, up to `most` of all clients'. */
+static unsigned int drain_free_frames(unsigned int most)
 {
     PAGE_LIST_HEAD(frames);
-    unsigned int taken = evict(only, min(nr, 1UL << 10), &frames);
-
-    free_frames(&frames);
-
-    return taken;
-}
-
-static unsigned int drain_all_free(void)
-{
-    PAGE_LIST_HEAD(frames);
-    const struct domain *d;
+    struct tmem_client *c;
+    struct tmem_walk w;
     unsigned int taken = 0;
 
     rcu_read_lock(&domlist_read_lock);
-    for_each_domain ( d )
+    for_each_client ( w, c )
     {
-        struct tmem_client *c = ACCESS_ONCE(d->tmem);
         struct page_info *frame;
 
-        if ( !c || !ACCESS_ONCE(c->nr_free) )
+        if ( !ACCESS_ONCE(c->nr_free) )
             continue;
         spin_lock(&c->lock);
-        while ( (frame = page_list_remove_head(&c->free)) )
+        while ( taken < most && (frame = page_list_remove_head(&c->free)) )
         {
             page_list_add_tail(frame, &frames);
             tmem_level(c, TMEM_LEVEL_FRAMES, -1);
@@ -189,6 +191,20 @@ static unsigned int drain_all_free(void)
     }
     rcu_read_unlock(&domlist_read_lock);
     free_frames(&frames);
+
+    return taken;
+}
+
+unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
+{
+    PAGE_LIST_HEAD(frames);
+    unsigned int wanted = min(nr, 1UL << 10);
+    unsigned int taken = evict(only, wanted, &frames);
+
+    free_frames(&frames);
+    /* What tmem_freeable_pages() told includes these. */
+    if ( !only && taken < wanted )
+        taken += drain_free_frames(wanted - taken);
 
     return taken;
 }
@@ -210,7 +226,7 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags)
     if ( order > MAX_SERVED_ORDER && avail_domheap_pages() >= wanted )
         return false;
 
-    freed = drain_all_free();
+    freed = drain_free_frames(~0U);
     if ( freed < wanted )
         freed += tmem_flush(NULL, max(wanted - freed, TMEM_REFILL + 0UL));
 
@@ -225,24 +241,39 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags)
     return freed;
 }
 
-/* Get frames for puts of this client. Called without its lock. */
-bool tmem_refill(struct tmem_client *c)
+static unsigned int take_from_heap(struct page_list_head *frames)
 {
-    PAGE_LIST_HEAD(frames);
     struct page_info *frame;
     unsigned int nr = 0;
 
     while ( nr < TMEM_REFILL &&
             (frame = alloc_domheap_pages(NULL, 0, MEMF_tmem | MEMF_no_scrub)) )
     {
-        page_list_add_tail(frame, &frames);
+        page_list_add_tail(frame, frames);
         nr++;
     }
+
+    return nr;
+}
+
+/* Get frames for puts of this client. Called without its lock. */
+bool tmem_refill(struct tmem_client *c)
+{
+    PAGE_LIST_HEAD(frames);
+    struct page_info *frame;
+    unsigned int nr = take_from_heap(&frames);
+
     if ( !nr )
+    {
         nr = evict(NULL, TMEM_REFILL, &frames);
+        /* Only pages of the index may have come free. */
+        if ( nr && page_list_empty(&frames) )
+            nr = take_from_heap(&frames);
+    }
 
     spin_lock(&c->lock);
-    while ( c->nr_free < TMEM_MAX_FREE &&
+    /* A shared pool may have gone meanwhile. */
+    while ( !c->dying && c->nr_free < TMEM_MAX_FREE &&
             (frame = page_list_remove_head(&frames)) )
     {
         page_list_add_tail(frame, &c->free);
@@ -253,6 +284,30 @@ bool tmem_refill(struct tmem_client *c)
     free_frames(&frames);
 
     return nr;
+}
+
+bool tmem_charge(struct domain *d)
+{
+    bool room;
+
+    nrspin_lock(&d->page_alloc_lock);
+    room = domain_tot_pages(d) < d->max_pages;
+    if ( room && domain_adjust_tot_pages(d, 1) == 1 )
+        get_knownalive_domain(d);
+    nrspin_unlock(&d->page_alloc_lock);
+
+    return room;
+}
+
+void tmem_uncharge(struct domain *d)
+{
+    bool last;
+
+    nrspin_lock(&d->page_alloc_lock);
+    last = !domain_adjust_tot_pages(d, -1);
+    nrspin_unlock(&d->page_alloc_lock);
+    if ( last )
+        put_domain(d);
 }
 
 void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
@@ -270,20 +325,24 @@ void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
 /* Forget a page: the record, the frame, and the domain's charge for it. */
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 {
-    struct domain *d = c->domain;
     bool persistent = c->pools[page->object->pool_id]->persistent;
+    struct page_info *frame = page->frame;
 
-    tmem_release_frame(c, tmem_remove_page(c, page));
+    if ( unlikely(tmem_is_packed(page)) )
+        frame = tmem_unpack(c, page);
+    tmem_remove_page(c, page);
+    if ( !frame )
+        return;
+    tmem_release_frame(c, frame);
     if ( persistent )
-    {
-        bool last;
+        tmem_uncharge(c->domain);
+}
 
-        nrspin_lock(&d->page_alloc_lock);
-        last = !domain_adjust_tot_pages(d, -1);
-        nrspin_unlock(&d->page_alloc_lock);
-        if ( last )
-            put_domain(d);
-    }
+/* There is one. */
+void tmem_drop_oldest(struct tmem_client *c)
+{
+    tmem_drop_page(c, list_entry(c->lru.next, struct tmem_page, lru));
+    c->stats.evicted++;
 }
 
 void tmem_drain_free(struct tmem_client *c)

@@ -12,12 +12,10 @@
 #include <xen/mm.h>
 #include <xen/random.h>
 
-#include "private.h"
+#include "lookup.h"
 
 #define ENTRY_SIZE          64
 #define ENTRIES_PER_SLAB    (PAGE_SIZE / ENTRY_SIZE)
-#define FANOUT              (PAGE_SIZE / sizeof(void *))
-#define FANOUT_SHIFT        (PAGE_SHIFT - 3)
 #define MAX_BUCKETS         (FANOUT * FANOUT * FANOUT)
 
 /* Takes the place of a slab's first entry. */
@@ -43,14 +41,15 @@ static bool reserve(struct tmem_client *c, unsigned int memflags)
 
     for ( ; ; )
     {
-        bool enough;
+        bool enough, gone;
 
         spin_lock(&c->lock);
         enough = c->nr_spare >= TMEM_SPARE_NEEDED;
+        gone = c->dying;
         spin_unlock(&c->lock);
 
-        if ( enough )
-            return true;
+        if ( enough || gone )
+            return enough;
 
         page = index_page_alloc(memflags);
         if ( !page )
@@ -64,7 +63,7 @@ static bool reserve(struct tmem_client *c, unsigned int memflags)
         }
 
         spin_lock(&c->lock);
-        if ( c->nr_spare < TMEM_SPARE_KEPT )
+        if ( c->nr_spare < TMEM_SPARE_KEPT && !c->dying )
         {
             c->spare[c->nr_spare++] = page;
             tmem_level(c, TMEM_LEVEL_FRAMES, 1);
@@ -94,7 +93,7 @@ static void *take_spare(struct tmem_client *c)
 static void return_page(struct tmem_client *c, void *page)
 {
     tmem_level(c, TMEM_LEVEL_NODES, -1);
-    if ( c->nr_spare < TMEM_SPARE_NEEDED && !c->dying )
+    if ( c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
@@ -159,36 +158,6 @@ static void entry_free(struct tmem_client *c, void *entry)
 
 /* Tables. */
 
-static void **bucket_at(const struct tmem_table *t, unsigned int nr)
-{
-    return (void **)&t->root[nr >> (2 * FANOUT_SHIFT)]
-                            [(nr >> FANOUT_SHIFT) & (FANOUT - 1)]
-                            [nr & (FANOUT - 1)];
-}
-
-/* The bucket of a hash: as many of its low bits as give an existing one. */
-static void **bucket_of(const struct tmem_table *t, uint32_t hash)
-{
-    unsigned int bits = fls(t->buckets - 1);
-    unsigned int nr = hash & ((1U << bits) - 1);
-
-    if ( nr >= t->buckets )
-        nr &= (1U << (bits - 1)) - 1;
-
-    return bucket_at(t, nr);
-}
-
-static uint32_t page_hash(uint32_t object_hash, uint32_t index)
-{
-    uint32_t h = object_hash + index * 0x9e3779b1U;
-
-    h ^= h >> 16;
-    h *= 0x85ebca6bU;
-    h ^= h >> 13;
-
-    return h;
-}
-
 static uint32_t entry_hash(const struct tmem_client *c,
                            const struct tmem_table *t, const void *entry)
 {
@@ -226,13 +195,10 @@ static unsigned int buddy_of(unsigned int bucket)
     return bucket - (1U << (fls(bucket) - 1));
 }
 
-static void table_grow(struct tmem_client *c, struct tmem_table *t)
+static void add_bucket(struct tmem_client *c, struct tmem_table *t)
 {
     unsigned int nr = t->buckets;
     void ****root = &t->root[nr >> (2 * FANOUT_SHIFT)], ***middle = *root;
-
-    if ( t->entries <= nr + nr / 2 || nr >= MAX_BUCKETS )
-        return;
 
     /* Without a page the chains grow longer, and the next insertion tries. */
     if ( !middle )
@@ -258,6 +224,12 @@ static void table_grow(struct tmem_client *c, struct tmem_table *t)
 
     t->buckets++;
     split_bucket(c, t, buddy_of(nr), nr);
+}
+
+static inline void table_grow(struct tmem_client *c, struct tmem_table *t)
+{
+    if ( t->entries > t->buckets + t->buckets / 2 && t->buckets < MAX_BUCKETS )
+        add_bucket(c, t);
 }
 
 static void merge_last_bucket(struct tmem_client *c, struct tmem_table *t)
@@ -286,7 +258,7 @@ static void merge_last_bucket(struct tmem_client *c, struct tmem_table *t)
     }
 }
 
-static void table_shrink(struct tmem_client *c, struct tmem_table *t)
+static inline void table_shrink(struct tmem_client *c, struct tmem_table *t)
 {
     unsigned int i;
 
@@ -383,56 +355,6 @@ void tmem_index_free(struct tmem_client *c)
         free_xenheap_page(c->spare[--c->nr_spare]);
         tmem_level(c, TMEM_LEVEL_FRAMES, -1);
     }
-}
-
-/* Handles. */
-
-uint32_t tmem_hash_oid(const struct tmem_client *c, unsigned int pool_id,
-                       const xen_tmem_oid_t *oid)
-{
-    uint64_t h = c->seed + pool_id;
-    unsigned int i;
-
-    for ( i = 0; i < ARRAY_SIZE(oid->oid); i++ )
-    {
-        h = (h ^ oid->oid[i]) * 0xff51afd7ed558ccdULL;
-        h ^= h >> 32;
-    }
-
-    return h;
-}
-
-static bool object_is(const struct tmem_object *obj, unsigned int pool_id,
-                      const xen_tmem_oid_t *oid)
-{
-    return obj->pool_id == pool_id && obj->oid[0] == oid->oid[0] &&
-           obj->oid[1] == oid->oid[1] && obj->oid[2] == oid->oid[2];
-}
-
-struct tmem_object *tmem_find_object(const struct tmem_client *c,
-                                     unsigned int pool_id,
-                                     const xen_tmem_oid_t *oid, uint32_t hash)
-{
-    struct tmem_object *obj = *bucket_of(&c->objects, hash);
-
-    while ( obj && !object_is(obj, pool_id, oid) )
-        obj = obj->next;
-
-    return obj;
-}
-
-struct tmem_page *tmem_find_page(const struct tmem_client *c,
-                                 unsigned int pool_id,
-                                 const xen_tmem_oid_t *oid, uint32_t hash,
-                                 uint32_t index)
-{
-    struct tmem_page *page = *bucket_of(&c->pages, page_hash(hash, index));
-
-    while ( page && !(page->index == index &&
-                      object_is(page->object, pool_id, oid)) )
-        page = page->next;
-
-    return page;
 }
 
 struct tmem_page *tmem_insert_page(struct tmem_client *c,

@@ -18,7 +18,7 @@
 #include <asm/p2m.h>
 #include <asm/paging.h>
 
-#include "private.h"
+#include "lookup.h"
 
 /* How often a put looks for memory before it is refused. */
 #define MAX_TRIES   4
@@ -26,9 +26,16 @@
 static int frame_get(struct domain *d, xen_pfn_t cmfn, bool write,
                      struct page_info **frame)
 {
-    p2m_type_t p2mt;
+    p2m_type_t p2mt = p2m_ram_rw;
 
-    if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, frame) )
+    if ( likely(!paging_mode_translate(d)) )
+    {
+        /* No types, nothing paged or shared: what the call below comes to. */
+        *frame = get_page_from_gfn(d, cmfn, NULL, P2M_ALLOC);
+        if ( !*frame )
+            return -EFAULT;
+    }
+    else if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, frame) )
         return -EFAULT;
 
     if ( write && (p2m_is_readonly(p2mt) ||
@@ -46,45 +53,46 @@ static void frame_put(struct domain *d, struct page_info *frame, bool write)
 {
     if ( write )
     {
-        paging_mark_dirty(d, page_to_mfn(frame));
+        if ( unlikely(paging_mode_log_dirty(d)) )
+            paging_mark_dirty(d, page_to_mfn(frame));
         put_page_and_type(frame);
     }
     else
         put_page(frame);
 }
 
+/* What map_domain_page() does with nearly all frames, without the calls. */
+static inline void *map_frame(struct page_info *frame)
+{
+#ifdef NDEBUG
+    if ( likely(mfn_x(page_to_mfn(frame)) <=
+                PFN_DOWN(__pa(HYPERVISOR_VIRT_END - 1))) )
+        return mfn_to_virt(mfn_x(page_to_mfn(frame)));
+#endif
+    return __map_domain_page(frame);
+}
+
+static inline void unmap_frame(const void *address)
+{
+#ifdef NDEBUG
+    if ( likely((unsigned long)address >= DIRECTMAP_VIRT_START) )
+        return;
+#endif
+    unmap_domain_page(address);
+}
+
 static void copy_frame(struct tmem_client *c, struct page_info *to,
                        struct page_info *from)
 {
-    void *dst = __map_domain_page(to);
-    const void *src = __map_domain_page(from);
-    uint64_t start = rdtsc();
+    void *dst = map_frame(to);
+    const void *src = map_frame(from);
+    uint64_t start = c->timed ? rdtsc() : 0;
 
     memcpy(dst, src, PAGE_SIZE);
-    tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
-    unmap_domain_page(src);
-    unmap_domain_page(dst);
-}
-
-static void account(struct tmem_client *c, unsigned int what, uint64_t start)
-{
-    uint64_t cycles = rdtsc() - start;
-
-    tmem_time(c, what, cycles);
-    c->stats.cycles += cycles;
-}
-
-static bool charge(struct domain *d)
-{
-    bool room;
-
-    nrspin_lock(&d->page_alloc_lock);
-    room = domain_tot_pages(d) < d->max_pages;
-    if ( room && domain_adjust_tot_pages(d, 1) == 1 )
-        get_knownalive_domain(d);
-    nrspin_unlock(&d->page_alloc_lock);
-
-    return room;
+    if ( unlikely(start) )
+        tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
+    unmap_frame(src);
+    unmap_frame(dst);
 }
 
 static void touch(struct tmem_client *c, struct tmem_page *page)
@@ -114,25 +122,52 @@ static long put_refused(struct tmem_client *c, struct tmem_pool *pool,
     else if ( rc == -EFAULT )
         c->failed_copies++;
     c->stats.errors += rc == -EFAULT;
-    account(c, TMEM_TIME_PUT_FAIL, start);
+    tmem_account(c, TMEM_TIME_PUT_FAIL, start);
 
     return rc;
 }
 
 static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
                             const tmem_op_t *op, uint32_t hash,
-                            struct page_info *src, bool may_retry,
-                            uint64_t start)
+                            struct page_info *src, struct tmem_prepared *new,
+                            bool may_retry, uint64_t start)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
     struct tmem_page *page = tmem_find_page(c, pool->id, oid, hash,
                                             op->u.gen.index);
     struct page_info *frame;
+    long rc;
 
     if ( !src )
         return put_refused(c, pool, page, -EFAULT, start);
-    if ( c->frozen )
+    if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
         return put_refused(c, pool, page, -EFROZEN, start);
+
+    /* At its cap a client makes its own room; over it, a page more. */
+    if ( !page && !pool->persistent && c->cap && c->stats.ephemeral.now >= c->cap )
+    {
+        tmem_trim(c, 1);
+        tmem_drop_oldest(c);
+    }
+
+    if ( unlikely(new->data) || (page && unlikely(tmem_is_packed(page))) )
+    {
+        rc = tmem_put_content(c, pool, op, hash, page, src, new);
+        if ( rc == -ERESTART && may_retry )
+            return rc;
+        if ( rc != 1 )
+        {
+            c->stats.compress_refused += new->bytes != 0;
+            return put_refused(c, pool, page, -ENOMEM, start);
+        }
+        if ( page )
+        {
+            if ( !pool->persistent )
+                touch(c, page);
+            pool->stats.dup_replaced++;
+        }
+        goto done;
+    }
 
     if ( page )
     {
@@ -146,7 +181,7 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
     if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )
         return may_retry ? -ERESTART
                          : put_refused(c, pool, NULL, -ENOMEM, start);
-    if ( pool->persistent && !charge(c->domain) )
+    if ( pool->persistent && !tmem_charge(c->domain) )
         return put_refused(c, pool, NULL, -ENOMEM, start);
 
     frame = page_list_remove_head(&c->free);
@@ -162,7 +197,7 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
         c->stats.persistent_puts++;
     else
         c->ephemeral_puts++;
-    account(c, TMEM_TIME_PUT_OK, start);
+    tmem_account(c, TMEM_TIME_PUT_OK, start);
 
     return 1;
 }
@@ -170,7 +205,8 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
 static long tmem_put(struct domain *d, struct tmem_client *c,
                      const tmem_op_t *op)
 {
-    uint64_t start = rdtsc();
+    uint64_t start = tmem_start();
+    struct tmem_prepared new = { };
     struct page_info *src = NULL;
     struct tmem_pool *pool;
     unsigned int tries = 0;
@@ -179,6 +215,8 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
 
     if ( frame_get(d, op->u.gen.cmfn, false, &src) )
         src = NULL;
+    else if ( unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) )
+        tmem_prepare(c, op->pool_id, src, &new);
 
     for ( ; ; )
     {
@@ -188,9 +226,10 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
         if ( pool )
         {
             pool->stats.puts_tried += !tries;
+            c->timed = start;
             hash = tmem_hash_oid(c, pool->id, &op->u.gen.oid);
-            rc = put_page_locked(c, pool, op, hash, src, tries < MAX_TRIES,
-                                 start);
+            rc = put_page_locked(c, pool, op, hash, src, &new,
+                                 tries < MAX_TRIES, start);
         }
         else
         {
@@ -202,7 +241,8 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
         if ( rc != -ERESTART )
             break;
         /* Other vCPUs of this guest may be quicker to use what we get. */
-        tries = tmem_refill(c) && tmem_index_reserve(c) ? tries + 1 : MAX_TRIES;
+        tries = (ACCESS_ONCE(c->nr_free) || tmem_refill(c)) &&
+                tmem_index_reserve(c) ? tries + 1 : MAX_TRIES;
     }
 
     if ( src )
@@ -215,18 +255,27 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
                      const tmem_op_t *op)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    uint64_t start = rdtsc();
+    uint64_t start = tmem_start();
     struct page_info *dst = NULL;
     struct tmem_pool *pool;
     struct tmem_page *page;
-    uint32_t hash;
     bool first = true;
     long rc;
+
+    /*
+     * Only a hit needs the frame, and references to frames are not taken
+     * under a client's lock. Hits follow hits, mostly, so a guess saves the
+     * second way through the loop. Whether the frame is good is for that way
+     * to tell, as a miss does not look at it.
+     */
+    if ( ACCESS_ONCE(c->hit) && frame_get(d, op->u.gen.cmfn, true, &dst) )
+        dst = NULL;
 
     for ( ; ; )
     {
         spin_lock(&c->lock);
         c->stats.ops += first;
+        c->timed = start;
         pool = tmem_find_pool(c, op->pool_id);
         if ( !pool )
         {
@@ -235,41 +284,53 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
             break;
         }
         pool->stats.gets_tried += first;
-        hash = tmem_hash_oid(c, pool->id, oid);
-        page = tmem_find_page(c, pool->id, oid, hash, op->u.gen.index);
+        page = tmem_find_page(c, pool->id, oid,
+                              tmem_hash_oid(c, pool->id, oid),
+                              op->u.gen.index);
+        c->hit = page;
         if ( !page )
         {
             rc = pool->used ? 0 : -EEMPTY;
-            account(c, TMEM_TIME_GET_MISS, start);
+            tmem_account(c, TMEM_TIME_GET_MISS, start);
             break;
         }
         if ( dst )
         {
-            copy_frame(c, dst, page->frame);
+            if ( likely(!tmem_is_packed(page)) )
+                copy_frame(c, dst, page->frame);
+            else if ( !tmem_get_content(c, page, dst) )
+            {
+                c->stats.errors++;
+                c->failed_copies++;
+                tmem_account(c, TMEM_TIME_GET_MISS, start);
+                rc = -EFAULT;
+                break;
+            }
             pool->stats.gets++;
             if ( pool->persistent )
                 c->stats.persistent_gets++;
             else
             {
                 c->stats.ephemeral_gets++;
-                tmem_drop_page(c, page);
+                /* What is shared stays for the other sharers. */
+                if ( pool->stats.shared )
+                    touch(c, page);
+                else
+                    tmem_drop_page(c, page);
             }
-            account(c, TMEM_TIME_GET_HIT, start);
+            tmem_account(c, TMEM_TIME_GET_HIT, start);
             rc = 1;
             break;
         }
 
-        /*
-         * Only a hit needs the frame, and references to frames are not taken
-         * under a client's lock. The page may be gone when we are back.
-         */
+        /* The page may be gone when we are back. */
         spin_unlock(&c->lock);
         if ( frame_get(d, op->u.gen.cmfn, true, &dst) )
         {
             spin_lock(&c->lock);
             c->stats.errors++;
             c->failed_copies++;
-            account(c, TMEM_TIME_GET_MISS, start);
+            tmem_account(c, TMEM_TIME_GET_MISS, start);
             rc = -EFAULT;
             break;
         }
@@ -285,7 +346,7 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
 
 static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
 {
-    uint64_t start = rdtsc();
+    uint64_t start = tmem_start();
     struct tmem_pool *pool;
     struct tmem_page *page;
     long rc = 1;
@@ -304,7 +365,7 @@ static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
             tmem_drop_page(c, page);
             pool->stats.flushes++;
         }
-        account(c, TMEM_TIME_FLUSH, start);
+        tmem_account(c, TMEM_TIME_FLUSH, start);
     }
     else
     {
@@ -316,6 +377,82 @@ static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
     return rc;
 }
 
+static long page_op(struct domain *d, struct tmem_client *c,
+                    const tmem_op_t *op)
+{
+    switch ( op->cmd )
+    {
+    case TMEM_PUT_PAGE:
+        return tmem_put(d, c, op);
+
+    case TMEM_GET_PAGE:
+        return tmem_get(d, c, op);
+
+    case TMEM_FLUSH_PAGE:
+        return tmem_flush_page(c, op);
+
+    default:
+        return tmem_flush_object(c, op);
+    }
+}
+
+/* As page_op(), for a pool that was a shared one a moment ago. */
+static long shared_op(struct domain *d, struct tmem_client *c, tmem_op_t *op)
+{
+    uint64_t start = rdtsc();
+    bool frozen, refused;
+    struct tmem_client *shared = tmem_shared_enter(c, op->pool_id, &frozen);
+    long rc;
+
+    if ( !shared )
+        return page_op(d, c, op);
+
+    op->pool_id = 0;
+    /* The pool is not frozen, one of its users is: drop what it had put. */
+    refused = frozen && op->cmd == TMEM_PUT_PAGE;
+    if ( refused )
+        op->cmd = TMEM_FLUSH_PAGE;
+    rc = page_op(d, shared, op);
+    tmem_shared_exit(c, rdtsc() - start, op->cmd == TMEM_GET_PAGE && rc == 1);
+
+    return refused && rc > 0 ? -EFROZEN : rc;
+}
+
+/*
+ * One read of everything, as what a guest can write must not be read twice.
+ * Word by word: for so little, a string copy is slow to start. The address is
+ * checked, and guarded against speculation, once for all words.
+ */
+static bool read_op(tmem_op_t *op, XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
+{
+    const uint64_t *from = (const uint64_t *)uop.p;
+    uint64_t *to = (uint64_t *)op;
+    unsigned long scratch[2];
+    unsigned int i;
+    int rc = 0;
+
+    BUILD_BUG_ON(sizeof(*op) % sizeof(*to));
+
+    if ( unlikely(is_hvm_vcpu(current)) )
+        return !copy_from_guest(op, uop, 1);
+
+    if ( !access_ok(from, sizeof(*op)) )
+        return false;
+    asm volatile ( "guest_access_mask_ptr %0, %1, %2"
+                   : "+r" (from), "=&r" (scratch[0]), "=&r" (scratch[1]) );
+    stac();
+#pragma GCC unroll 8
+    for ( i = 0; i < sizeof(*op) / sizeof(*to); i++ )
+    {
+        unsigned long dummy_;
+
+        get_unsafe_asm(to[i], &from[i], UA_DROP, rc, "", "=r", -EFAULT);
+    }
+    clac();
+
+    return !rc;
+}
+
 long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 {
     struct domain *d = current->domain;
@@ -325,14 +462,15 @@ long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 
     if ( !opt_tmem )
         return -ENODEV;
-    if ( copy_from_guest(&op, uop, 1) )
+    if ( !read_op(&op, uop) )
         return -EFAULT;
 
     c = ACCESS_ONCE(d->tmem);
     switch ( op.cmd )
     {
     case TMEM_CONTROL:
-        return tmem_control(uop, &op);
+        rc = tmem_control(uop, &op);
+        break;
 
     case TMEM_NEW_POOL:
         return tmem_new_pool(d, &op);
@@ -342,16 +480,15 @@ long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
         break;
 
     case TMEM_PUT_PAGE:
-        return c ? tmem_put(d, c, &op) : -ENODEV;
-
     case TMEM_GET_PAGE:
-        return c ? tmem_get(d, c, &op) : -ENODEV;
-
     case TMEM_FLUSH_PAGE:
-        return c ? tmem_flush_page(c, &op) : -ENODEV;
-
     case TMEM_FLUSH_OBJECT:
-        rc = c ? tmem_flush_object(c, &op) : -ENODEV;
+        if ( !c )
+            return -ENODEV;
+        if ( unlikely(tmem_maybe_shared(c, op.pool_id)) )
+            rc = shared_op(d, c, &op);
+        else
+            rc = page_op(d, c, &op);
         break;
 
     default:

@@ -7,7 +7,7 @@
 #include <xen/nospec.h>
 #include <xen/xmalloc.h>
 
-#include "private.h"
+#include "lookup.h"
 
 static void client_free(struct tmem_client *c)
 {
@@ -15,8 +15,19 @@ static void client_free(struct tmem_client *c)
     xfree(c);
 }
 
-/* The domain's client, made at its first pool. */
-static struct tmem_client *client_get(struct domain *d)
+int tmem_client_init(struct tmem_client *c, struct domain *d)
+{
+    c->domain = d;
+    c->stats.domid = d ? d->domain_id : DOMID_INVALID;
+    spin_lock_init(&c->lock);
+    INIT_LIST_HEAD(&c->lru);
+    INIT_PAGE_LIST_HEAD(&c->free);
+    tmem_content_init(c);
+
+    return tmem_index_init(c);
+}
+
+struct tmem_client *tmem_client_get(struct domain *d)
 {
     struct tmem_client *c = ACCESS_ONCE(d->tmem);
 
@@ -26,31 +37,39 @@ static struct tmem_client *client_get(struct domain *d)
     c = xzalloc(struct tmem_client);
     if ( !c )
         return NULL;
-    c->domain = d;
-    c->stats.domid = d->domain_id;
-    spin_lock_init(&c->lock);
-    INIT_LIST_HEAD(&c->lru);
-    INIT_PAGE_LIST_HEAD(&c->free);
-    if ( tmem_index_init(c) )
+    if ( tmem_client_init(c, d) )
     {
         client_free(c);
         return NULL;
     }
 
-    /* Two vCPUs may both be making the first pool. */
-    smp_wmb();
-    if ( cmpxchg(&d->tmem, NULL, c) )
+    /*
+     * Two vCPUs, or the control domain and one, may both be making it. And a
+     * domain that starts to die waits for this lock before it empties it.
+     */
+    domain_lock(d);
+    if ( !d->tmem && !d->is_dying )
+    {
+        smp_wmb();
+        ACCESS_ONCE(d->tmem) = c;
+        c = NULL;
+    }
+    domain_unlock(d);
+    if ( c )
         client_free(c);
 
-    return d->tmem;
+    return ACCESS_ONCE(d->tmem);
 }
 
 long tmem_new_pool(struct domain *d, const tmem_op_t *op)
 {
     uint32_t flags = op->u.creat.flags;
+    struct tmem_shared *fresh = NULL;
     struct tmem_client *c;
     struct tmem_pool *pool;
+    bool shared = false;
     unsigned int id;
+    int rc = -EPERM;
 
     if ( (flags & TMEM_POOL_RESERVED_BITS) ||
          ((flags >> TMEM_POOL_VERSION_SHIFT) & TMEM_POOL_VERSION_MASK) !=
@@ -64,7 +83,7 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
 
     /* The client last: nothing is to be left of a pool that is refused. */
     pool = xzalloc(struct tmem_pool);
-    c = pool ? client_get(d) : NULL;
+    c = pool ? tmem_client_get(d) : NULL;
     if ( !c )
     {
         xfree(pool);
@@ -73,43 +92,45 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     pool->persistent = flags & TMEM_POOL_PERSIST;
     INIT_LIST_HEAD(&pool->objects);
     pool->stats.persistent = pool->persistent;
-    /*
-     * Nobody is authorised to share: as ever, such a pool is made a private
-     * one, which its user can't tell from a shared pool without other members.
-     */
     pool->stats.uuid[0] = op->u.creat.uuid[0];
     pool->stats.uuid[1] = op->u.creat.uuid[1];
+
+    if ( flags & TMEM_POOL_SHARED )
+    {
+        spin_lock(&c->lock);
+        shared = tmem_shared_may_join(c, pool->stats.uuid);
+        spin_unlock(&c->lock);
+        fresh = shared ? tmem_shared_new(pool->stats.uuid) : NULL;
+        if ( shared && !fresh )
+        {
+            xfree(pool);
+            return -ENOMEM;
+        }
+    }
 
     spin_lock(&c->lock);
     for ( id = 0; id < TMEM_MAX_POOLS && c->pools[id]; id++ )
         ;
     if ( id < TMEM_MAX_POOLS )
+        rc = shared ? tmem_shared_join(pool, c, &fresh) : 0;
+    if ( !rc )
     {
         pool->id = id;
         pool->stats.id = id;
         c->pools[id] = pool;
+        c->shared_pools |= shared << id;
         c->stats.nr_pools++;
+        ACCESS_ONCE(c->persistent_pools) =
+            (c->persistent_pools & ~(1U << id)) | (pool->persistent << id);
+        rc = id;
     }
     spin_unlock(&c->lock);
 
-    if ( id == TMEM_MAX_POOLS )
-    {
+    tmem_shared_discard(fresh);
+    if ( rc < 0 )
         xfree(pool);
-        return -EPERM;
-    }
 
-    return id;
-}
-
-struct tmem_pool *tmem_find_pool(const struct tmem_client *c, int32_t id)
-{
-    struct tmem_pool *pool;
-
-    if ( id < 0 || id >= TMEM_MAX_POOLS )
-        return NULL;
-    pool = c->pools[array_index_nospec(id, TMEM_MAX_POOLS)];
-
-    return pool && !pool->dying ? pool : NULL;
+    return rc;
 }
 
 bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
@@ -132,8 +153,7 @@ bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
     return true;
 }
 
-/* One step of emptying a pool; true when it is empty. */
-static bool drain_pool(struct tmem_client *c, struct tmem_pool *pool)
+bool tmem_drain_pool(struct tmem_client *c, struct tmem_pool *pool)
 {
     unsigned int budget = TMEM_BATCH;
 
@@ -142,6 +162,40 @@ static bool drain_pool(struct tmem_client *c, struct tmem_pool *pool)
                                               struct tmem_object, siblings),
                                 &budget) )
             return false;
+
+    return true;
+}
+
+static void remove_pool(struct tmem_client *c, unsigned int id)
+{
+    c->pools[id] = NULL;
+    c->shared_pools &= ~(1U << id);
+    c->stats.nr_pools--;
+}
+
+/*
+ * One step of leaving a shared pool; true when the sharer's own pool is off.
+ * Called with the client's lock and in an RCU critical section; lets go of the
+ * lock for a while, and other vCPUs may be leaving, too.
+ */
+static bool leave_pool(struct tmem_client *c, unsigned int id)
+{
+    struct tmem_pool *pool = c->pools[id];
+    struct tmem_shared *s = pool->shared;
+    bool done;
+
+    tmem_shared_leave(pool);
+    if ( pool->empties )
+    {
+        spin_unlock(&c->lock);
+        done = tmem_shared_drain(s);
+        spin_lock(&c->lock);
+        /* RCU keeps s: no other pool can have come to point to its place. */
+        pool = c->pools[id];
+        if ( !done || !pool || pool->shared != s )
+            return false;
+    }
+    remove_pool(c, id);
 
     return true;
 }
@@ -161,28 +215,37 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
     for ( ; ; )
     {
         struct tmem_pool *pool;
+        bool gone;
 
+        rcu_read_lock(&tmem_shared_rcu);
         spin_lock(&c->lock);
         pool = c->pools[id];
         if ( !pool )
             break;
         pool->dying = true;
-        if ( drain_pool(c, pool) )
+        if ( pool->shared )
+            gone = leave_pool(c, id);
+        else if ( (gone = tmem_drain_pool(c, pool)) )
         {
-            c->pools[id] = NULL;
-            c->stats.nr_pools--;
+            remove_pool(c, id);
             c->pools_flushed++;
-            spin_unlock(&c->lock);
+        }
+        spin_unlock(&c->lock);
+        rcu_read_unlock(&tmem_shared_rcu);
+
+        if ( gone )
+        {
+            if ( pool->empties )
+                tmem_shared_free(pool->shared);
             xfree(pool);
             return 1;
         }
-        spin_unlock(&c->lock);
-
         if ( hypercall_preempt_check() )
             return -ERESTART;
         rc = 1;
     }
     spin_unlock(&c->lock);
+    rcu_read_unlock(&tmem_shared_rcu);
 
     return rc;
 }
@@ -191,7 +254,7 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
 long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    uint64_t start = rdtsc();
+    uint64_t start = tmem_start();
     bool found = false;
 
     for ( ; ; )
@@ -213,12 +276,9 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
                                tmem_hash_oid(c, pool->id, oid));
         if ( !obj || tmem_drain_object(c, obj, &budget) )
         {
-            uint64_t cycles = rdtsc() - start;
-
             pool->stats.object_flushes_tried++;
             pool->stats.object_flushes += obj || found;
-            tmem_time(c, TMEM_TIME_FLUSH_OBJECT, cycles);
-            c->stats.cycles += cycles;
+            tmem_account(c, TMEM_TIME_FLUSH_OBJECT, start);
             spin_unlock(&c->lock);
             return 1;
         }
@@ -228,6 +288,13 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
         if ( hypercall_preempt_check() )
             return -ERESTART;
     }
+}
+
+void tmem_client_empty(struct tmem_client *c)
+{
+    tmem_drain_free(c);
+    tmem_index_free(c);
+    tmem_retire_stats(c);
 }
 
 int tmem_domain_kill(struct domain *d)
@@ -248,11 +315,7 @@ int tmem_domain_kill(struct domain *d)
 
     spin_lock(&c->lock);
     if ( !c->dying )
-    {
-        tmem_drain_free(c);
-        tmem_index_free(c);
-        tmem_retire_stats(c);
-    }
+        tmem_client_empty(c);
     spin_unlock(&c->lock);
 
     return 0;

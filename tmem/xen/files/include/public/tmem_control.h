@@ -14,7 +14,7 @@
 #include "xen.h"
 
 #define TMEM_CONTROL                  0
-#define TMEM_CONTROL_VERSION          1
+#define TMEM_CONTROL_VERSION          2
 
 #define TMEM_CONTROL_ALL_CLIENTS      0xffffffffU
 
@@ -29,7 +29,11 @@
 #define TMEM_CONTROL_CLIENTS          2
 /* As CLIENTS, for the pools of client domid: tmem_stats_pool. */
 #define TMEM_CONTROL_POOLS            3
-/* Refuse (thaw: accept again) puts of client domid, or of all clients. */
+/*
+ * Refuse (thaw: accept again) puts of client domid, or of all clients. These
+ * are two states: all are frozen also when they come later, and stay frozen by
+ * their number when all are thawed.
+ */
 #define TMEM_CONTROL_FREEZE           4
 #define TMEM_CONTROL_THAW             5
 /* value returns how many pages Xen could take back at once. */
@@ -39,6 +43,22 @@
  * many were given back. May do less than was asked: ask again.
  */
 #define TMEM_CONTROL_FLUSH            7
+/* Set `nr`, one of TMEM_SET_*, of domain domid, or of all clients, to value. */
+#define TMEM_CONTROL_SET              8
+/* At most TMEM_MAX_WEIGHT; 0: no share, see tmem/README.md. */
+#define TMEM_SET_WEIGHT               1
+/* Most ephemeral pages that the client holds; 0: no limit. */
+#define TMEM_SET_CAP                  2
+#define TMEM_SET_COMPRESS             3 /* 0 or 1; of what is put from now on */
+#define TMEM_SET_DEDUP                4 /* likewise */
+#define TMEM_MAX_WEIGHT               0xffffU
+/*
+ * Let (nr 1) or no more let (nr 0) domain domid join the shared pool whose
+ * UUID is buf, value. Pools it has joined stay. -ENOSPC: more than 16.
+ */
+#define TMEM_CONTROL_SHARED_AUTH      9
+/* As CLIENTS, for the shared pools: tmem_stats_shared. */
+#define TMEM_CONTROL_SHARED_POOLS     10
 
 #if !defined(__ASSEMBLY__) && (defined(__XEN__) || defined(__XEN_TOOLS__))
 
@@ -48,7 +68,8 @@ struct tmem_control {
     uint32_t subop;
     uint32_t version;           /* TMEM_CONTROL_VERSION */
     uint32_t domid;             /* client, or TMEM_CONTROL_ALL_CLIENTS */
-    uint32_t nr;                /* IN: records that fit. OUT: records there are. */
+    uint32_t nr;                /* IN: records that fit. OUT: records there are.
+                                 * SET: which setting, TMEM_SET_* */
     uint32_t pad;               /* zero */
     uint64_aligned_t buf;       /* address of the records in the caller */
     uint64_aligned_t value;
@@ -63,8 +84,11 @@ typedef struct tmem_control tmem_control_t;
 #define TMEM_TIME_FLUSH               4
 #define TMEM_TIME_FLUSH_OBJECT        5
 #define TMEM_TIME_COPY                6
-#define TMEM_NR_TIMES                 7
+#define TMEM_TIME_COMPRESS            7
+#define TMEM_TIME_DECOMPRESS          8
+#define TMEM_NR_TIMES                 9
 
+/* Of a random sample: about one operation in 16 is timed. */
 struct tmem_timing {
     uint64_aligned_t count;
     uint64_aligned_t total;     /* cycles */
@@ -95,17 +119,29 @@ struct tmem_stats_global {
     struct tmem_level descriptors;
     struct tmem_level frames;           /* all that tmem holds of Xen's heap */
     struct tmem_timing time[TMEM_NR_TIMES];
+    uint64_aligned_t frozen;            /* all clients are */
+    struct tmem_level contents;         /* distinct ones of ephemeral pages */
+    uint64_aligned_t deduplicated;      /* puts that found their content there */
+    uint64_aligned_t short_bytes;       /* now held of pages with a zero tail */
+    uint64_aligned_t lz4_bytes;         /* now held of compressed pages */
 };
 
 struct tmem_stats_client {
     uint64_aligned_t domid, nr_pools;
     uint64_aligned_t weight, frozen, compress;
-    uint64_aligned_t cycles;
+    uint64_aligned_t cap;
+    uint64_aligned_t cycles;    /* estimated from the operations timed */
     uint64_aligned_t ephemeral_gets, persistent_puts, persistent_gets;
     uint64_aligned_t ops, errors, evicted;
     uint64_aligned_t free_frames;
     struct tmem_level ephemeral, persistent;
     struct tmem_level objects, nodes, descriptors, frames;
+    uint64_aligned_t dedup;
+    uint64_aligned_t compressed, compressed_bytes;  /* puts, and their bytes */
+    uint64_aligned_t incompressible;                /* puts stored whole */
+    uint64_aligned_t compress_refused;              /* puts without memory */
+    uint64_aligned_t deduplicated;
+    uint64_aligned_t short_bytes, lz4_bytes;        /* now held */
 };
 
 struct tmem_stats_pool {
@@ -117,6 +153,14 @@ struct tmem_stats_pool {
     uint64_aligned_t gets, gets_tried;
     uint64_aligned_t flushes, flushes_tried;
     uint64_aligned_t object_flushes, object_flushes_tried;
+};
+
+/* pool.id is the number of the shared pool. */
+struct tmem_stats_shared {
+    uint64_aligned_t sharers;
+    uint64_aligned_t weight, cap;       /* those of the sharer who has the most */
+    uint64_aligned_t evicted;
+    struct tmem_stats_pool pool;
 };
 
 #endif

@@ -1,0 +1,99 @@
+"""Operations on tmem, asked of a guest's kernel from here: the module tmem_test with mode=serve, see tmem/linux/test/serve.c."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from lab.emulated import EmulatedHost
+from lab.lifecycle import DEFAULT_GUESTS
+
+FOLDER = "/sys/kernel/debug/tmem_test"
+
+# Answers of the ABI.
+OK = 1
+MISS = 0
+EPERM = -1
+ENOMEM = -12
+ENODEV = -19
+EFROZEN = -1000
+EEMPTY = -1001
+
+EPHEMERAL = 0
+PERSISTENT = 1
+SHARED = 2
+
+Answers = dict[int, int]
+"""Answer -> how often it was given."""
+
+
+class Served:
+    """One guest whose kernel does what it is asked. No driver may be loaded beside it."""
+
+    def __init__(self, host: EmulatedHost, name: str) -> None:
+        self.host = host
+        self.name = name
+
+    def load(self) -> None:
+        """Begin anew: without any pool."""
+        self.unload()
+        self.host.run(self.name, "modprobe tmem_test mode=serve", timeout=120)
+
+    def unload(self) -> None:
+        """Destroy all pools and end."""
+        self.host.run(self.name, "! grep -q ^tmem_test /proc/modules || rmmod tmem_test", timeout=120)
+
+    def ask(self, command: str, *, timeout: float = 300.0) -> Answers:
+        """Do a command and count its answers."""
+        script = f"echo '{command}' > {FOLDER}/command && cat {FOLDER}/answer"
+        pairs = (pair.split(":") for pair in self.host.run(self.name, script, timeout=timeout).split())
+        return {int(answer): int(count) for answer, count in pairs}
+
+    def pool(self, flags: int = EPHEMERAL, uuid: tuple[int, int] = (0, 0)) -> int:
+        """Make a pool. Its number, or the error that was answered."""
+        (number,) = self.ask(f"pool {flags:x} {uuid[0]:x} {uuid[1]:x}")
+        return number
+
+    def destroy(self, pool: int) -> Answers:
+        return self.ask(f"destroy {pool}")
+
+    def put(self, pool: int, count: int, *, first: int = 0, object_id: int = 1, seed: int = 0) -> Answers:
+        return self.ask(f"put {pool} {object_id} {first} {count} {seed}")
+
+    def get(self, pool: int, count: int, *, first: int = 0, object_id: int = 1, seed: int = 0) -> Answers:
+        return self.ask(f"get {pool} {object_id} {first} {count} {seed}")
+
+    def flush(self, pool: int, count: int, *, first: int = 0, object_id: int = 1) -> Answers:
+        return self.ask(f"flush {pool} {object_id} {first} {count}")
+
+    def flush_object(self, pool: int, object_id: int = 1) -> Answers:
+        return self.ask(f"flush_object {pool} {object_id}")
+
+    @property
+    def domid(self) -> int:
+        return int(self.host.run("dom0", f"xl domid {self.name}"))
+
+    def client(self) -> dict[str, Any]:
+        """What Xen says of this guest's client, as `tmemctl list -l --json` has it."""
+        domid = self.domid
+        (found,) = (client for client in listing(self.host)["clients"] if client["CI"] == domid)
+        return dict(found)
+
+
+def give_up(host: EmulatedHost, mib: int) -> None:
+    """Let guest1 give up some of its memory: that, and a little more, is what tmem finds."""
+    left = DEFAULT_GUESTS.memory_start_mib - mib
+    script = (
+        f"xl mem-set guest1 {left}m; for i in $(seq 60); do "
+        f"[ $(xl list guest1 | awk 'NR == 2 {{ print $3 }}') -le {left + 1} ] && exit 0; sleep 1; done; exit 1"
+    )
+    host.run("dom0", script, timeout=90)
+
+
+def listing(host: EmulatedHost) -> dict[str, Any]:
+    """All that tmemctl tells."""
+    return dict(json.loads(tmemctl(host, "list -l --json")))
+
+
+def tmemctl(host: EmulatedHost, arguments: str) -> str:
+    return host.run("dom0", f"tmemctl {arguments}", timeout=120)

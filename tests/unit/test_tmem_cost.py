@@ -1,0 +1,60 @@
+"""The cost benchmark's reading of what the guest's module reports."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from common.errors import LabError
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "tmem_cost.py"
+
+REPORT = """\
+# ballooned 4096 pages out; allowance left: 28769 pages
+# bench name=timer kind=ephemeral content=noise held=0 median=90 p10=80 p90=120 samples=2000 unit=cycles
+# bench name=empty_hypercall kind=ephemeral content=noise held=0 median=1000 p10=980 p90=1100 samples=2000 unit=cycles
+# bench name=copy_4096 kind=ephemeral content=noise held=0 median=3000 p10=2900 p90=3100 samples=2000 unit=cycles
+# bench name=put_new kind=ephemeral content=noise held=0 median=6000 p10=5900 p90=9000 samples=2000 unit=cycles
+# bench name=get_miss kind=ephemeral content=noise held=0 median=1500 p10=1400 p90=1600 samples=2000 unit=cycles
+"""
+
+
+@pytest.fixture(scope="module")
+def cost() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tmem_cost", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["tmem_cost"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_an_operation_is_compared_with_what_it_contains(cost: ModuleType) -> None:
+    timings = cost.parse_bench(REPORT)["ephemeral", 0]
+    targets = {target.name: target for target in cost.TARGETS}
+    assert cost.ratio(timings, targets["put_new"]) == pytest.approx(6000 / (3000 + 1000))
+    assert cost.ratio(timings, targets["get_miss"]) == pytest.approx(1.5)
+    assert timings["copy_4096"] == cost.Timing(3000, 2900, 3100, 2000)
+
+
+def test_an_operation_that_failed_is_no_figure(cost: ModuleType) -> None:
+    with pytest.raises(LabError, match="error=-12"):
+        cost.parse_bench(REPORT + "# bench name=put_new kind=persistent error=-12\n")
+    with pytest.raises(LabError, match="nothing"):
+        cost.parse_bench("# load operations=1 seconds=1 late_ms=0\n")
+
+
+def test_a_guest_that_began_late_worked_alone_for_a_time(cost: ModuleType) -> None:
+    assert cost.parse_load("# load operations=500 seconds=20 late_ms=0\n") == 25
+    with pytest.raises(LabError, match="late"):
+        cost.parse_load("# load operations=500 seconds=20 late_ms=1200\n")
+
+
+def test_the_host_has_room_for_the_pages_held(cost: ModuleType) -> None:
+    more = cost.host_sizing(1_000_000).guest_memory_mib - cost.host_sizing(0).guest_memory_mib
+    assert more * 2**20 > 1_000_000 * 4096 * (1 + cost.OVERHEAD)
