@@ -315,6 +315,22 @@ def lab_teardown(_c: Context, inventory: str | None = None) -> None:
     report.say("done")
 
 
+@task(help={"minutes": "how long, at least (default: 10)", "seed": "the first seed (default: 1)"})
+def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) -> None:
+    """Run tmem's hypervisor side as a program, with sanitizers, against its model and racing itself, with ever new seeds."""
+    from lab import harness, paths
+
+    report = Reporter()
+    with report.live():
+        ran = harness.soak(
+            paths.cache() / "tmp" / "tmem-harness",
+            _number("minutes", minutes) or 10,
+            _number("seed", seed) or 1,
+            report.step,
+        )
+    report.say(f"{ran} runs, no failure")
+
+
 # --- workloads, experiments, campaigns, results --------------------------------------------------------------------------------
 
 
@@ -453,6 +469,7 @@ namespace.add_collection(
         teardown=lab_teardown,
     )
 )
+namespace.add_collection(_collection("tmem", soak=tmem_soak))
 namespace.add_collection(_collection("workloads", list=workloads_list))
 namespace.add_collection(_collection("campaign", plan=campaign_plan, run=campaign_run, status=campaign_status))
 namespace.add_collection(_collection("results", verify=results_verify))

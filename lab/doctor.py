@@ -40,7 +40,7 @@ class Finding:
 
 
 def needed() -> dict[str, str]:
-    """Program -> its package on Debian."""
+    """Program, or file by its path -> its package on Debian."""
     import yaml
 
     declared: dict[str, Any] = yaml.safe_load(PACKAGES.read_text())
@@ -50,7 +50,11 @@ def needed() -> dict[str, str]:
 def missing() -> dict[str, str]:
     """What of needed() this machine lacks, and Debian's keys if they are not there."""
     search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    lacking = {program: package for program, package in needed().items() if shutil.which(program, path=search) is None}
+
+    def there(program: str) -> bool:
+        return Path(program).exists() if program.startswith("/") else shutil.which(program, path=search) is not None
+
+    lacking = {program: package for program, package in needed().items() if not there(program)}
     if not KEYRING.exists():
         lacking[str(KEYRING)] = "debian-archive-keyring"
     return lacking

@@ -14,6 +14,7 @@ static unsigned int level_most[TMEM_NR_LEVELS];
 
 /* What clients that are no more have counted. */
 static struct tmem_stats_global retired;
+static unsigned int nr_retired;
 static DEFINE_SPINLOCK(retired_lock);
 
 static struct tmem_level *client_level(struct tmem_client *c,
@@ -103,6 +104,7 @@ void tmem_retire_stats(struct tmem_client *c)
         pass_on(c, id);
     spin_lock(&retired_lock);
     add_client(&retired, c);
+    nr_retired++;
     c->retired = true;
     spin_unlock(&retired_lock);
 }
@@ -112,17 +114,18 @@ static void most(struct tmem_level *level, enum tmem_level_id id)
     level->most = max_t(uint64_t, level->now, ACCESS_ONCE(level_most[id]));
 }
 
-static void gather_global(struct tmem_stats_global *g)
+/* Returns false when a client has retired meanwhile and may be missing. */
+static bool sum_clients(struct tmem_stats_global *g)
 {
     struct tmem_client *c;
     struct tmem_walk w;
+    unsigned int before;
+    bool same;
 
     spin_lock(&retired_lock);
     *g = retired;
+    before = nr_retired;
     spin_unlock(&retired_lock);
-    g->enabled = opt_tmem;
-    g->frozen = tmem_frozen;
-    tmem_frames_stats(g);
 
     rcu_read_lock(&domlist_read_lock);
     for_each_client ( w, c )
@@ -134,6 +137,23 @@ static void gather_global(struct tmem_stats_global *g)
     }
     rcu_read_unlock(&domlist_read_lock);
 
+    spin_lock(&retired_lock);
+    same = nr_retired == before;
+    spin_unlock(&retired_lock);
+
+    return same;
+}
+
+static void gather_global(struct tmem_stats_global *g)
+{
+    unsigned int tries = 8;
+
+    /* Guests that join and leave shared pools retire clients all the time. */
+    while ( !sum_clients(g) && --tries )
+        ;
+    g->enabled = opt_tmem;
+    g->frozen = tmem_frozen;
+    tmem_frames_stats(g);
     most(&g->ephemeral, TMEM_LEVEL_EPHEMERAL);
     most(&g->persistent, TMEM_LEVEL_PERSISTENT);
     most(&g->objects, TMEM_LEVEL_OBJECTS);

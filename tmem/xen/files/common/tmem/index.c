@@ -230,27 +230,32 @@ static unsigned int buddy_of(unsigned int bucket)
 static void table_grow(struct tmem_client *c, struct tmem_table *t)
 {
     unsigned int nr = t->buckets;
-    void ***middle;
+    void ****root = &t->root[nr >> (2 * FANOUT_SHIFT)], ***middle = *root;
 
     if ( t->entries <= nr + nr / 2 || nr >= MAX_BUCKETS )
         return;
 
     /* Without a page the chains grow longer, and the next insertion tries. */
-    middle = t->root[nr >> (2 * FANOUT_SHIFT)];
     if ( !middle )
     {
         middle = take_spare(c);
         if ( !middle )
             return;
-        t->root[nr >> (2 * FANOUT_SHIFT)] = middle;
     }
-    middle += (nr >> FANOUT_SHIFT) & (FANOUT - 1);
-    if ( !*middle )
+    if ( !middle[(nr >> FANOUT_SHIFT) & (FANOUT - 1)] )
     {
-        *middle = take_spare(c);
-        if ( !*middle )
+        void **segment = take_spare(c);
+
+        if ( !segment )
+        {
+            /* No bucket would be in it, so that shrinking never got to it. */
+            if ( !*root )
+                return_page(c, middle);
             return;
+        }
+        middle[(nr >> FANOUT_SHIFT) & (FANOUT - 1)] = segment;
     }
+    *root = middle;
 
     t->buckets++;
     split_bucket(c, t, buddy_of(nr), nr);

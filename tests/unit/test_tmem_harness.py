@@ -1,0 +1,65 @@
+"""tmem's hypervisor side, compiled as a program with sanitizers: random operations against a model, failing allocations, racing threads, deaths.
+
+Needs gcc with its sanitizers' libraries (`./inv setup` installs them); without them these tests fail. A longer run: `./inv tmem.soak`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from common.errors import BuildError
+from lab import harness
+
+SEEDS = {"random.c": (1, 2009)}
+"""Cases of other files do the same, or nearly, whatever the seed."""
+
+
+@pytest.fixture(scope="module")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Mapping[harness.Build, Path]:
+    folder = tmp_path_factory.mktemp("tmem-harness")
+    return {build: harness.compile_program(folder / build, build) for build in harness.SANITIZERS}
+
+
+@pytest.mark.parametrize(
+    ("build", "case", "seed"),
+    [
+        pytest.param(build, case.name, seed, id=f"{build}-{case.name}-{seed}")
+        for build in harness.SANITIZERS
+        for case in harness.cases(build)
+        for seed in SEEDS.get(case.source, (1,))
+    ],
+)
+def test_tmem_does_what_its_model_says(
+    programs: Mapping[harness.Build, Path], build: harness.Build, case: str, seed: int
+) -> None:
+    harness.run_case(programs[build], case, seed=seed)
+
+
+def test_program_has_the_cases_that_are_tested(programs: Mapping[harness.Build, Path]) -> None:
+    """A case that is in no group of main.c is not run by anything: asked for by name, it must be there."""
+    main = (harness.TESTS / "main.c").read_text()
+    for case in harness.cases():
+        group = f"{(harness.TESTS / case.source).stem.removesuffix('s')}_cases"
+        assert group in main, f"{case.name}: {case.source} is in no group"
+    done = subprocess.run([programs["memory"], "no_such_case"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "1..0\n")
+
+
+def test_failure_is_told_with_its_command(programs: Mapping[harness.Build, Path]) -> None:
+    with pytest.raises(harness.HarnessError, match="no_such_case failed") as failure:
+        harness.run_case(programs["memory"], "no_such_case", seed=7)
+    assert "--seed 7 --scale 1 no_such_case" in failure.value.where
+
+
+def test_source_that_does_not_compile_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tmem").mkdir()
+    (tmp_path / "tmem" / "op.c").write_text("int broken(void) { return nothing; }\n")
+    monkeypatch.setattr(harness, "CODE", tmp_path / "tmem")
+    monkeypatch.setattr(harness, "XEN", Path("/"))
+    with pytest.raises(BuildError, match="does not compile") as failure:
+        harness.compile_program(tmp_path / "out", "memory")
+    assert "nothing" in failure.value.why

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Statistics and control, as dom0 sees them. */
+
+#include <stdlib.h>
+
+#include "cases.h"
+#include "model.h"
+
+static long control(uint32_t subop, uint32_t domid, void *buf, uint32_t *nr)
+{
+    union { tmem_op_t op; tmem_control_t ctl; } u = {
+        .ctl = { .cmd = TMEM_CONTROL, .subop = subop, .version = TMEM_CONTROL_VERSION, .domid = domid,
+                 .nr = nr ? *nr : 0, .buf = (uintptr_t)buf },
+    };
+    long rc;
+
+    world_enter(model_dom0);
+    world_guest_range(&u, sizeof(u));
+    rc = world_op(&u.op);
+    if ( nr )
+        *nr = u.ctl.nr;
+
+    return rc;
+}
+
+static struct tmem_stats_global global(void)
+{
+    struct tmem_stats_global g;
+
+    world_guest_range(&g, sizeof(g));
+    CHECK(!control(TMEM_CONTROL_GLOBAL, 0, &g, NULL), "no global statistics");
+
+    return g;
+}
+
+static void busy_world(uint64_t seed)
+{
+    unsigned int i, j;
+
+    random_seed(seed);
+    model_start(&(struct model_options){
+        .frames = 4000, .domains = 3, .max_pages = 300, .preempt_percent = 30 });
+    for ( i = 0; i < 3; i++ )
+    {
+        model_new_pool(&model[i], EPHEMERAL_POOL);
+        model_new_pool(&model[i], PERSISTENT_POOL);
+        for ( j = 0; j < 200; j++ )
+            model_put(&model[i], j % 2, j % MODEL_OBJECTS, j / 2 % MODEL_INDEXES, GFN_RAM, j << 3);
+    }
+}
+
+/* The system's figures are the sums of the clients', alive and dead. */
+static void sums_are_exact(uint64_t seed, unsigned int scale)
+{
+    struct tmem_stats_client clients[3];
+    struct tmem_stats_pool pools[TMEM_MAX_POOLS];
+    struct tmem_stats_global before, g;
+    uint32_t nr = ARRAY_SIZE(clients);
+    uint64_t frames = 0, pages = 0;
+    unsigned int i;
+
+    busy_world(seed);
+    before = global();
+    world_guest_range(clients, sizeof(clients));
+    CHECK(!control(TMEM_CONTROL_CLIENTS, 0, clients, &nr) && nr == 3, "%u clients", nr);
+    for ( i = 0; i < nr; i++ )
+    {
+        uint32_t nr_pools = TMEM_MAX_POOLS;
+
+        frames += clients[i].frames.now;
+        pages += clients[i].ephemeral.now + clients[i].persistent.now;
+        CHECK(clients[i].nr_pools == 2, "client %u has %lu pools", i, (unsigned long)clients[i].nr_pools);
+        world_guest_range(pools, sizeof(pools));
+        CHECK(!control(TMEM_CONTROL_POOLS, clients[i].domid, pools, &nr_pools) && nr_pools == 2,
+              "%u pools", nr_pools);
+        CHECK(pools[0].puts + pools[1].puts == 200, "puts of client %u", i);
+    }
+    CHECK(frames == before.frames.now && frames == heap_frames_of_tmem(), "frames: %lu, %lu, %lu",
+          (unsigned long)frames, (unsigned long)before.frames.now, heap_frames_of_tmem());
+    CHECK(pages == before.ephemeral.now + before.persistent.now, "pages");
+    CHECK(pages == before.descriptors.now, "descriptors");
+
+    /* Room for fewer than there are: told how many, and not written beyond. */
+    nr = 1;
+    memset(clients, 0xee, sizeof(clients));
+    world_guest_range(clients, sizeof(clients));
+    CHECK(!control(TMEM_CONTROL_CLIENTS, 0, clients, &nr) && nr == 3, "%u clients", nr);
+    CHECK(clients[1].domid == 0xeeeeeeeeeeeeeeeeULL, "more records than there is room for");
+    /* No room where the records should go. */
+    nr = 3;
+    CHECK(control(TMEM_CONTROL_CLIENTS, 0, (void *)16, &nr) == -EFAULT, "records to nowhere");
+    CHECK(control(TMEM_CONTROL_POOLS, 77, pools, &nr) == -ESRCH, "a domain that is not there");
+    CHECK(control(99, 1, NULL, NULL) == -EINVAL, "an unknown request");
+
+    model_kill(&model[1]);
+    g = global();
+    CHECK(g.ops >= before.ops && g.ephemeral_puts == before.ephemeral_puts, "a dead client's counts are lost");
+    CHECK(g.frames.now == heap_frames_of_tmem(), "a dead client's frames are counted");
+    CHECK(g.frames.most + 3 * TMEM_LEVEL_STEP >= before.frames.now, "the most is less than has been");
+    model_stop();
+}
+
+static void kill_second(void)
+{
+    while ( world_kill_step(model[1].d) )
+        ;
+    model[1].dying = true;
+}
+
+/*
+ * A domain dies after the dead clients' counts were read and before its own are:
+ * they must be in the sum, and once.
+ */
+static void a_client_retires_while_it_is_counted(uint64_t seed, unsigned int scale)
+{
+    struct tmem_stats_global before, g;
+
+    busy_world(seed);
+    before = global();
+    world_before_rcu = kill_second;
+    g = global();
+    CHECK(model[1].dying, "nobody died meanwhile");
+    CHECK(g.ops == before.ops && g.ephemeral_puts == before.ephemeral_puts,
+          "%lu operations were made, %lu are counted", (unsigned long)before.ops, (unsigned long)g.ops);
+    CHECK(global().ops == before.ops, "a dead client is counted otherwise");
+    model_stop();
+}
+
+/* Nothing answers unless the command line says so. */
+static void off_is_off(uint64_t seed, unsigned int scale)
+{
+    tmem_op_t op = { .cmd = TMEM_NEW_POOL, .u.creat.flags = EPHEMERAL_POOL };
+
+    random_seed(seed);
+    model_start(&(struct model_options){ .frames = 500, .domains = 1, .max_pages = 100 });
+    opt_tmem = false;
+    world_enter(model[0].d);
+    world_guest_range(&op, sizeof(op));
+    CHECK(world_op(&op) == -ENODEV, "a pool");
+    CHECK(control(TMEM_CONTROL_GLOBAL, 0, NULL, NULL) == -ENODEV, "statistics");
+    CHECK(!tmem_freeable_pages() && !tmem_relinquish(0, 0), "pages");
+    opt_tmem = true;
+    model_stop();
+}
+
+const struct test_case control_cases[] = {
+    CASE(sums_are_exact),
+    CASE(a_client_retires_while_it_is_counted),
+    CASE(off_is_off),
+    END_OF_CASES
+};

@@ -1,0 +1,402 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Xen's heap: frames, and their allocation with tmem's reserve and claims as the
+ * patch of page_alloc.c has it. A free frame may not be touched, nor one of tmem's
+ * that is not mapped: under ASAN that ends the program at once; without it, a
+ * change is seen when the frame is used again.
+ */
+
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <xen/tmem.h>
+
+#include "world.h"
+
+#ifdef __SANITIZE_ADDRESS__
+void __asan_poison_memory_region(void const volatile *p, size_t bytes);
+void __asan_unpoison_memory_region(void const volatile *p, size_t bytes);
+#define POISON(p)       __asan_poison_memory_region(p, PAGE_SIZE)
+#define UNPOISON(p)     __asan_unpoison_memory_region(p, PAGE_SIZE)
+#else
+#define POISON(p)       ((void)(p))
+#define UNPOISON(p)     ((void)(p))
+#endif
+
+#define FREE_BYTE       0xc2
+
+bool shim_threads, shim_no_contents;
+
+static struct page_info *frames;
+static char *memory;
+uint64_t *shim_heap_memory;
+static unsigned long nr_frames;
+
+static DEFINE_SPINLOCK(heap_lock);
+static PAGE_LIST_HEAD(free_frames);
+static unsigned long total_avail_pages, outstanding_claims;
+static unsigned long of_tmem;           /* frames without an owner */
+static unsigned long nr_xmallocs;       /* atomic */
+static _Thread_local unsigned int nr_mapped;
+static _Thread_local char scratch[PAGE_SIZE] __aligned(PAGE_SIZE);
+
+/* Frames and their addresses. */
+
+static void *address_of(const struct page_info *page)
+{
+    return memory + (page - frames) * PAGE_SIZE;
+}
+
+mfn_t page_to_mfn(const struct page_info *page)
+{
+    return _mfn(page - frames);
+}
+
+struct page_info *mfn_to_page(mfn_t mfn)
+{
+    CHECK(mfn_valid(mfn), "no frame has the number %lu", mfn_x(mfn));
+    return &frames[mfn_x(mfn)];
+}
+
+bool mfn_valid(mfn_t mfn)
+{
+    return mfn_x(mfn) < nr_frames;
+}
+
+void *page_to_virt(const struct page_info *page)
+{
+    CHECK(page->use == FRAME_XENHEAP, "frame %lu is not of Xen's own heap",
+          mfn_x(page_to_mfn(page)));
+    return address_of(page);
+}
+
+struct page_info *virt_to_page(const void *address)
+{
+    unsigned long nr = ((const char *)address - memory) / PAGE_SIZE;
+
+    CHECK(nr < nr_frames, "%p is no address in the heap", address);
+    return &frames[nr];
+}
+
+void *__map_domain_page(const struct page_info *page)
+{
+    struct page_info *frame = (struct page_info *)page;
+
+    CHECK(frame->use == FRAME_DOMHEAP, "a free frame or one of Xen's own, %lu, is mapped",
+          mfn_x(page_to_mfn(frame)));
+    nr_mapped++;
+    if ( shim_no_contents )
+        return scratch;
+    __atomic_fetch_add(&frame->mapped, 1, __ATOMIC_RELAXED);
+    UNPOISON(address_of(frame));
+
+    return address_of(frame);
+}
+
+void unmap_domain_page(const void *address)
+{
+    struct page_info *frame;
+
+    if ( !address )
+        return;
+    CHECK(nr_mapped, "unmapped more often than mapped");
+    nr_mapped--;
+    if ( shim_no_contents )
+        return;
+    frame = virt_to_page(address);
+    if ( !__atomic_sub_fetch(&frame->mapped, 1, __ATOMIC_RELAXED) &&
+         !frame->owner && !shim_threads )
+        POISON(address_of(frame));
+}
+
+unsigned int shim_mappings(void)
+{
+    return nr_mapped;
+}
+
+/* Allocation. */
+
+/* A guest's data in what is given back without scrubbing? */
+static void check_no_secrets(const void *p, size_t bytes, const char *what)
+{
+    static const uint32_t tag = SECRET_TAG;
+
+    if ( memmem(p, bytes, &tag, sizeof(tag)) )
+        FAIL("%s goes back to the heap with a guest's data in it", what);
+}
+
+static void __attribute__((no_sanitize("thread"))) check_untouched(struct page_info *page)
+{
+    const uint64_t *words = address_of(page);
+    unsigned int i;
+
+    UNPOISON(words);
+    for ( i = 0; i < PAGE_SIZE / sizeof(*words); i++ )
+        if ( words[i] != 0x0101010101010101ULL * FREE_BYTE )
+            FAIL("frame %lu was written to after it was freed", mfn_x(page_to_mfn(page)));
+}
+
+static struct page_info *find_extent(unsigned int order)
+{
+    unsigned long i, run = 0;
+
+    if ( !order )
+        return free_frames.next;
+    for ( i = 0; i < nr_frames; i++ )
+    {
+        run = frames[i].use == FRAME_FREE ? run + 1 : 0;
+        if ( run >= (1UL << order) && !((i + 1) & ((1UL << order) - 1)) )
+            return &frames[i + 1 - (1UL << order)];
+    }
+
+    return NULL;
+}
+
+static struct page_info *heap_alloc(struct domain *d, unsigned int order,
+                                    unsigned int memflags, enum shim_use use)
+{
+    unsigned long i, request = 1UL << order;
+    struct page_info *page;
+
+    shim_no_locks("an allocation");
+    if ( !d && shim_fault_now() )
+        return NULL;
+
+ again:
+    spin_lock(&heap_lock);
+    page = NULL;
+    if ( !(tmem_reserve_pages &&
+           ((memflags & MEMF_tmem)
+            ? total_avail_pages < outstanding_claims + tmem_reserve_pages + request
+            : d && !is_hardware_domain(d) && !(memflags & MEMF_no_refcount) &&
+              total_avail_pages < tmem_reserve_pages + request)) &&
+         outstanding_claims + request <= total_avail_pages )
+        page = find_extent(order);
+    if ( !page )
+    {
+        spin_unlock(&heap_lock);
+        if ( tmem_relinquish(order, memflags) )
+            goto again;
+        return NULL;
+    }
+    for ( i = 0; i < request; i++ )
+    {
+        page_list_del(&page[i], &free_frames);
+        page[i].use = use;
+        page[i].owner = NULL;
+    }
+    total_avail_pages -= request;
+    if ( !d )
+        of_tmem += request;
+    spin_unlock(&heap_lock);
+
+    if ( shim_no_contents )
+        return page;
+    for ( i = 0; i < request; i++ )
+    {
+        check_untouched(&page[i]);
+        if ( use == FRAME_DOMHEAP && !(memflags & MEMF_no_scrub) )
+            memset(address_of(&page[i]), 0, PAGE_SIZE);
+        if ( use == FRAME_DOMHEAP && !d && !shim_threads )
+            POISON(address_of(&page[i]));
+    }
+
+    return page;
+}
+
+static void __attribute__((no_sanitize("thread"))) scribble(void *p)
+{
+    memset(p, FREE_BYTE, PAGE_SIZE);
+}
+
+static void heap_free(struct page_info *page, unsigned int order, enum shim_use use)
+{
+    unsigned long i, nr = 1UL << order;
+    bool owned = page->owner;
+
+    for ( i = 0; i < nr; i++ )
+    {
+        CHECK(page[i].use == use, "frame %lu is freed twice, or by the wrong function",
+              mfn_x(page_to_mfn(&page[i])));
+        CHECK(!page[i].listed, "frame %lu is freed while it is on a list",
+              mfn_x(page_to_mfn(&page[i])));
+        CHECK(!page[i].mapped && !page[i].count && !(page[i].type & PGT_count_mask),
+              "frame %lu is freed while it is in use", mfn_x(page_to_mfn(&page[i])));
+        if ( !shim_no_contents )
+        {
+            UNPOISON(address_of(&page[i]));
+            if ( use == FRAME_XENHEAP )
+                check_no_secrets(address_of(&page[i]), PAGE_SIZE, "a page of Xen's own heap");
+            scribble(address_of(&page[i]));
+            POISON(address_of(&page[i]));
+        }
+    }
+    spin_lock(&heap_lock);
+    for ( i = 0; i < nr; i++ )
+    {
+        page[i].use = FRAME_FREE;
+        page[i].owner = NULL;
+        page[i].type = PGT_none;
+        page_list_add(&page[i], &free_frames);
+    }
+    total_avail_pages += nr;
+    if ( !owned )
+        of_tmem -= nr;
+    spin_unlock(&heap_lock);
+}
+
+struct page_info *alloc_domheap_pages(struct domain *d, unsigned int order,
+                                      unsigned int memflags)
+{
+    struct page_info *page = heap_alloc(d, order, memflags, FRAME_DOMHEAP);
+
+    if ( page && d )
+    {
+        CHECK(!order, "guests of the harness have single pages");
+        page->owner = d;
+        __atomic_store_n(&page->count, 1, __ATOMIC_SEQ_CST);
+    }
+
+    return page;
+}
+
+void free_domheap_pages(struct page_info *page, unsigned int order)
+{
+    heap_free(page, order, FRAME_DOMHEAP);
+}
+
+void *alloc_xenheap_pages(unsigned int order, unsigned int memflags)
+{
+    struct page_info *page = heap_alloc(NULL, order, memflags, FRAME_XENHEAP);
+
+    return page ? address_of(page) : NULL;
+}
+
+void free_xenheap_pages(void *address, unsigned int order)
+{
+    if ( address )
+        heap_free(virt_to_page(address), order, FRAME_XENHEAP);
+}
+
+unsigned long avail_domheap_pages(void)
+{
+    unsigned long pages;
+    bool held = spin_is_locked(&heap_lock);
+
+    if ( !held )
+        spin_lock(&heap_lock);
+    pages = total_avail_pages;
+    if ( !held )
+        spin_unlock(&heap_lock);
+
+    return pages;
+}
+
+/* Small allocations are not taken from the frames. */
+
+struct chunk {
+    size_t bytes;
+    char data[] __aligned(64);
+};
+
+void *shim_zalloc(size_t size)
+{
+    struct chunk *chunk;
+
+    shim_no_locks("an allocation");
+    if ( shim_fault_now() )
+        return NULL;
+    chunk = aligned_alloc(64, ROUNDUP(sizeof(*chunk) + size, 64));
+    CHECK(chunk, "the harness itself is out of memory");
+    memset(chunk, 0, sizeof(*chunk) + size);
+    chunk->bytes = size;
+    __atomic_fetch_add(&nr_xmallocs, 1, __ATOMIC_RELAXED);
+
+    return chunk->data;
+}
+
+void xfree(void *p)
+{
+    struct chunk *chunk;
+
+    if ( !p )
+        return;
+    chunk = container_of(p, struct chunk, data);
+    check_no_secrets(p, chunk->bytes, "what xmalloc() gave");
+    __atomic_fetch_sub(&nr_xmallocs, 1, __ATOMIC_RELAXED);
+    free(chunk);
+}
+
+/* For the tests. */
+
+unsigned long heap_frames_of_tmem(void)
+{
+    unsigned long nr;
+
+    spin_lock(&heap_lock);
+    nr = of_tmem;
+    spin_unlock(&heap_lock);
+
+    return nr;
+}
+
+unsigned long heap_xmallocs(void)
+{
+    return __atomic_load_n(&nr_xmallocs, __ATOMIC_RELAXED);
+}
+
+void heap_claim(unsigned long pages)
+{
+    spin_lock(&heap_lock);
+    outstanding_claims = pages;
+    spin_unlock(&heap_lock);
+}
+
+unsigned long heap_claimed(void)
+{
+    unsigned long pages;
+
+    spin_lock(&heap_lock);
+    pages = outstanding_claims;
+    spin_unlock(&heap_lock);
+
+    return pages;
+}
+
+void shim_heap_start(unsigned long wanted)
+{
+    unsigned long i;
+
+    nr_frames = wanted;
+    frames = calloc(nr_frames, sizeof(*frames));
+    memory = mmap(NULL, nr_frames * PAGE_SIZE, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    CHECK(frames && memory != MAP_FAILED, "no memory for %lu frames", nr_frames);
+    shim_heap_memory = (uint64_t *)memory;
+    INIT_PAGE_LIST_HEAD(&free_frames);
+    for ( i = 0; i < nr_frames; i++ )
+    {
+        if ( !shim_no_contents )
+        {
+            scribble(memory + i * PAGE_SIZE);
+            POISON(memory + i * PAGE_SIZE);
+        }
+        page_list_add_tail(&frames[i], &free_frames);
+    }
+    total_avail_pages = nr_frames;
+    outstanding_claims = of_tmem = 0;
+}
+
+void shim_heap_stop(void)
+{
+    unsigned long i;
+
+    CHECK(total_avail_pages == nr_frames && !of_tmem,
+          "%lu of %lu frames did not come back, %lu of them tmem's",
+          nr_frames - total_avail_pages, nr_frames, of_tmem);
+    CHECK(!heap_xmallocs(), "%lu allocations were not freed", heap_xmallocs());
+    for ( i = 0; i < nr_frames && !shim_no_contents; i++ )
+        check_untouched(&frames[i]);
+    munmap(memory, nr_frames * PAGE_SIZE);
+    free(frames);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The world in which the harness runs tmem: a heap, domains with their frames,
+ * allocations that fail when they are told to. A test starts a world, lets
+ * domains make hypercalls, and stops it; stopping checks that nothing is left.
+ */
+#ifndef TMEM_TEST_WORLD_H
+#define TMEM_TEST_WORLD_H
+
+#include <xen/guest_access.h>
+
+#include <public/tmem.h>
+#include <public/tmem_control.h>
+
+#define FAIL(...)                   shim_fail(__FILE__, __LINE__, __VA_ARGS__)
+#define CHECK(x, ...) \
+    do { if ( !(x) ) FAIL(__VA_ARGS__); } while ( 0 )
+
+struct world_options {
+    unsigned long frames;           /* of the heap */
+    unsigned int preempt_percent;   /* how often a hypercall is preempted where it may be */
+    bool threads;                   /* frames are not poisoned while they are unmapped */
+    bool no_contents;               /* no frame of tmem holds anything: for great numbers */
+};
+
+void world_start(const struct world_options *options);
+/* Destroys the domains that are left; fails if anything of tmem's is. */
+void world_stop(void);
+
+/* A domain with `pages` frames of its own at gfn 0.., of gfns up to nr_gfns. */
+struct domain *world_domain(domid_t id, unsigned int pages, unsigned int nr_gfns,
+                            unsigned int max_pages);
+/* One call of domain_kill(): -ERESTART until it is done. */
+int world_kill_step(struct domain *d);
+/* All steps, the domain's own pages, and its last reference. */
+void world_kill(struct domain *d);
+/* Frees what has waited for a grace period. */
+void world_rcu_barrier(void);
+
+/* This thread is a vCPU of d. */
+void world_enter(struct domain *d);
+/* bytes from p on are mapped for the hypercalls of this thread, and no more. */
+void world_guest_range(void *p, size_t bytes);
+/* The hypercall with its continuations. */
+long world_op(tmem_op_t *op);
+/* Called between a preempted hypercall and its continuation. */
+extern void (*world_between)(const tmem_op_t *op);
+/* Called once, by whoever next enters an RCU critical section. */
+extern void (*world_before_rcu)(void);
+
+/* Frames of guests. */
+bool world_balloon_in(struct domain *d, unsigned int gfn);
+bool world_balloon_out(struct domain *d, unsigned int gfn);
+void world_set_p2m(struct domain *d, unsigned int gfn, struct page_info *page,
+                   p2m_type_t type);
+struct page_info *world_frame(struct domain *d, unsigned int gfn);
+
+/*
+ * Contents made from a seed, different in every word but zeroes. Every word
+ * that is not zero carries a tag by which the heap finds secrets in frames that
+ * are given back unscrubbed. The seed's lowest three bits choose the kind.
+ */
+enum content_kind {
+    CONTENT_RANDOM, CONTENT_REPEATING = 1, CONTENT_ZERO_TAIL = 2, CONTENT_ZERO = 3
+};
+#define SECRET_TAG                  0x5ec7a61bU
+void content_fill(struct page_info *page, uint64_t seed);
+bool content_is(const struct page_info *page, uint64_t seed);
+uint64_t content_word(const struct page_info *page, unsigned int nr);
+
+/* Allocations that fail: the n-th from now on (1: the next); all from it on. */
+void fault_at(unsigned long n, bool all_after);
+void fault_probability(unsigned int per_mille, uint64_t seed);
+void fault_none(void);
+unsigned long fault_hits(void);     /* since fault_at() or fault_probability() */
+
+/* The heap. */
+unsigned long heap_frames_of_tmem(void);
+unsigned long heap_xmallocs(void);
+void heap_claim(unsigned long pages);
+unsigned long heap_claimed(void);
+
+/* Random numbers of the test, one sequence for each thread. */
+void random_seed(uint64_t seed);
+uint32_t random_below(uint32_t limit);
+uint64_t random_64(void);
+
+unsigned int shim_locks_held(void);
+/* Between the files of shim/. */
+bool shim_fault_now(void);
+unsigned int shim_rcu_depth(void);
+extern unsigned int shim_preempt_percent;
+extern bool shim_threads, shim_no_contents;
+extern uint64_t *shim_heap_memory;
+void shim_heap_start(unsigned long frames);
+void shim_heap_stop(void);
+unsigned int shim_mappings(void);
+
+#endif
