@@ -239,7 +239,7 @@ def test_sharers_that_come_and_go_at_once_harm_nobody(guests: list[Served]) -> N
         let_in(guest)
 
     def come_and_go(guest: Served) -> None:
-        for turn in range(15):
+        for turn in range(8):
             pool = guest.pool(SHARED, words(UUID))
             assert pool >= 0
             assert guest.put(pool, 300, object_id=turn) == {OK: 300}
