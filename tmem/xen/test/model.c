@@ -273,6 +273,7 @@ static void use_dying_pool(const tmem_op_t *op)
     EXPECT(page_call(m, TMEM_FLUSH_PAGE, pool, 0, 0, 0), -ENODEV);
     EXPECT(page_call(m, TMEM_FLUSH_OBJECT, pool, 0, 0, 0), -ENODEV);
     world_enter(m->d);
+    world_guest_range((void *)op, sizeof(*op));
 }
 
 long model_destroy_pool(struct model_domain *m, uint32_t pool)

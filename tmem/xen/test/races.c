@@ -388,6 +388,53 @@ static void race(uint64_t seed, unsigned int rounds, bool deaths)
     world_stop();
 }
 
+static pthread_barrier_t both;
+
+static void *first_pool_thread(void *data)
+{
+    unsigned int round;
+    long *rc = data;
+
+    for ( round = 0; round < world.rounds; round++ )
+    {
+        pthread_barrier_wait(&both);
+        world_enter(world.d[0]);
+        *rc = new_pool(EPHEMERAL_POOL);
+        pthread_barrier_wait(&both);
+    }
+
+    return NULL;
+}
+
+/* Both make the client; one of them has to drop what it made. */
+static void two_vcpus_make_the_first_pool(uint64_t seed, unsigned int scale)
+{
+    pthread_t threads[2];
+    unsigned int round, i;
+    long rc[2];
+
+    random_seed(seed);
+    world = (struct world_of_races){ .seed = seed, .rounds = 2000 * scale };
+    world_start(&(struct world_options){ .frames = 300, .threads = true });
+    CHECK(!pthread_barrier_init(&both, NULL, 3), "no barrier");
+    for ( i = 0; i < 2; i++ )
+        CHECK(!pthread_create(&threads[i], NULL, first_pool_thread, &rc[i]), "no thread");
+    for ( round = 0; round < world.rounds; round++ )
+    {
+        world.d[0] = world_domain(1, 1, 1, 10);
+        pthread_barrier_wait(&both);
+        pthread_barrier_wait(&both);
+        CHECK(rc[0] + rc[1] == 1 && rc[0] >= 0 && rc[1] >= 0, "pools %ld and %ld", rc[0], rc[1]);
+        check_system();
+        world_kill(world.d[0]);
+        world_rcu_barrier();
+    }
+    for ( i = 0; i < 2; i++ )
+        pthread_join(threads[i], NULL);
+    pthread_barrier_destroy(&both);
+    world_stop();
+}
+
 static void vcpus_and_control(uint64_t seed, unsigned int scale)
 {
     race(seed, 30000 * scale, false);
@@ -399,6 +446,7 @@ static void vcpus_control_and_deaths(uint64_t seed, unsigned int scale)
 }
 
 const struct test_case race_cases[] = {
+    CASE(two_vcpus_make_the_first_pool),
     CASE(vcpus_and_control),
     CASE(vcpus_control_and_deaths),
     END_OF_CASES

@@ -138,9 +138,23 @@ static void kill_slowly(struct model_domain *m)
     world_rcu_barrier();
 }
 
+/* The toolstack sees to it that there is memory for a new domain. */
+static void make_room(void)
+{
+    unsigned int i, gfn;
+
+    heap_claim(0);
+    for ( i = 0; i < model_now.domains; i++ )
+        for ( gfn = GFN_BALLOON; gfn < MODEL_GFNS; gfn++ )
+            if ( !model[i].dying && avail_domheap_pages() < tmem_reserve_pages + 16 &&
+                 world_balloon_out(model[i].d, gfn) )
+                model[i].balloon--;
+}
+
 void model_kill(struct model_domain *m)
 {
     kill_slowly(m);
+    make_room();
     model_make_domain(m - model);
     model_compare();
 }

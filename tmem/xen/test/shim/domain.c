@@ -57,19 +57,38 @@ struct domain *shim_next_domain(struct domain *const *link)
     return __atomic_load_n(link, __ATOMIC_ACQUIRE);
 }
 
+static struct rcu_head *called;         /* these, too */
+
+void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *))
+{
+    head->func = func;
+    pthread_mutex_lock(&list_mutex);
+    head->next = called;
+    called = head;
+    pthread_mutex_unlock(&list_mutex);
+}
+
 void world_rcu_barrier(void)
 {
     struct domain *d, *next;
+    struct rcu_head *head, *next_head;
 
     CHECK(!rcu_depth, "waits for a grace period inside it");
     pthread_mutex_lock(&list_mutex);
     d = buried;
     buried = NULL;
+    head = called;
+    called = NULL;
     pthread_mutex_unlock(&list_mutex);
-    if ( !d )
+    if ( !d && !head )
         return;
     pthread_rwlock_wrlock(&rcu);
     pthread_rwlock_unlock(&rcu);
+    for ( ; head; head = next_head )
+    {
+        next_head = head->next;
+        head->func(head);
+    }
     for ( ; d; d = next )
     {
         next = d->next_in_list;
@@ -174,6 +193,7 @@ struct domain *world_domain(domid_t id, unsigned int pages, unsigned int nr_gfns
     d->p2m = calloc(nr_gfns, sizeof(*d->p2m));
     spin_lock_init(&d->page_alloc_lock);
     spin_lock_init(&d->p2m_lock);
+    spin_lock_init(&d->domain_lock);
     __atomic_fetch_add(&nr_domains, 1, __ATOMIC_RELAXED);
     for ( gfn = 0; gfn < pages; gfn++ )
         CHECK(world_balloon_in(d, gfn), "no memory for domain %u's page %u", id, gfn);
@@ -191,6 +211,7 @@ struct domain *world_domain(domid_t id, unsigned int pages, unsigned int nr_gfns
 int world_kill_step(struct domain *d)
 {
     __atomic_store_n(&d->is_dying, true, __ATOMIC_RELAXED);
+    spin_barrier(&d->domain_lock);
     return tmem_domain_kill(d);
 }
 

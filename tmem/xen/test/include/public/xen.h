@@ -10,6 +10,7 @@ typedef uint64_t xen_pfn_t;
 typedef uint64_t uint64_aligned_t __attribute__((aligned(8)));
 
 #define DOMID_SELF          0x7ff0U
+#define DOMID_INVALID       0x7ff4U
 
 #define __HYPERVISOR_tmem_op 38
 

@@ -16,6 +16,7 @@ struct domain {
     domid_t domain_id;
     struct tmem_client *tmem;
     spinlock_t page_alloc_lock;
+    spinlock_t domain_lock;
     unsigned int tot_pages, max_pages;
     int refcnt;                         /* atomic */
     bool is_dying;
@@ -46,7 +47,13 @@ void get_knownalive_domain(struct domain *d);
 void put_domain(struct domain *d);
 
 typedef struct shim_rcu_read_lock { int unused; } rcu_read_lock_t;
+#define DEFINE_RCU_READ_LOCK(name)  rcu_read_lock_t name
 extern rcu_read_lock_t domlist_read_lock;
+struct rcu_head {
+    struct rcu_head *next;
+    void (*func)(struct rcu_head *);
+};
+void call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *));
 void shim_rcu_read_lock(void);
 void shim_rcu_read_unlock(void);
 #define rcu_read_lock(lock)         ((void)(lock), shim_rcu_read_lock())
@@ -63,6 +70,9 @@ struct domain *shim_next_domain(struct domain *const *link);
 struct domain *rcu_lock_domain_by_id(domid_t id);
 void rcu_unlock_domain(struct domain *d);
 struct domain *get_domain_by_id(domid_t id);
+
+#define domain_lock(d)              spin_lock(&(d)->domain_lock)
+#define domain_unlock(d)            spin_unlock(&(d)->domain_lock)
 
 bool hypercall_preempt_check(void);
 #define general_preempt_check()     hypercall_preempt_check()

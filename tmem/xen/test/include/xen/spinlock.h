@@ -36,6 +36,7 @@ bool spin_is_locked(const spinlock_t *lock);   /* by the calling thread */
 #define spin_unlock_irq(lock)               spin_unlock(lock)
 #define spin_lock_irqsave(lock, flags)      ((flags) = 0, spin_lock(lock))
 #define spin_unlock_irqrestore(lock, flags) ((void)(flags), spin_unlock(lock))
+#define spin_barrier(lock)                  (spin_lock(lock), spin_unlock(lock))
 #define nrspin_lock(lock)                   spin_lock(lock)
 #define nrspin_unlock(lock)                 spin_unlock(lock)
 
