@@ -21,6 +21,8 @@
 #include <public/tmem.h>
 #include <public/tmem_control.h>
 
+#include "compat.h"
+
 #define TMEM_MAX_POOLS          16      /* of a client; ABI */
 
 /* Frames that a client keeps to save a way through the heap. */
