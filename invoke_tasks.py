@@ -60,7 +60,7 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
         "built first: about 25 minutes from nothing on 2 cores without KVM, about 12 when all is built. Times will be the emulated machine's."
     )
     _setup(report)
-    _build(report, None)
+    _build_for(report, inventory)
     directory = _campaign(report, "demo", inventory, campaign=campaign)
     _summarise(report, directory)
 
@@ -69,11 +69,13 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
     help={
         "unit": "only lint, types and unit tests: a minute, no lab",
         "select": "only tests whose names match (pytest -k)",
+        "inventory": f"{INVENTORY_HELP}; inventory/xen-debug.yml is one whose hypervisor checks itself",
     }
 )
-def test(_c: Context, unit: bool = False, select: str | None = None) -> None:
+def test(_c: Context, unit: bool = False, select: str | None = None, inventory: str | None = None) -> None:
     """Lint, type checks, unit tests, and lab tests on the emulated host."""
     report = Reporter()
+    lab = _inventory(inventory or os.environ.get("OVERCOMMIT_TEST_INVENTORY")).absolute()
     python = [sys.executable, "-m"]
     checks: list[tuple[str, list[str]]] = [
         ("ruff check", [*python, "ruff", "check", "."]),
@@ -84,14 +86,18 @@ def test(_c: Context, unit: bool = False, select: str | None = None) -> None:
             [str(Path(sys.executable).parent / "ansible-lint"), "--profile", "production", "--offline", "playbooks"],
         ),
     ]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"}
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        "OVERCOMMIT_TEST_INVENTORY": str(lab),
+    }
     for name, command in [] if select else checks:
         report.say(name)
         if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
             raise Exit(f"{name} failed; its messages are above", 1)
     if not unit:
         _setup(report)
-        _build(report, None)
+        _build_for(report, str(lab))
     command = [*python, "pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
     report.say("pytest")
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
@@ -119,6 +125,12 @@ def _build(report: Reporter, names: list[str] | None) -> dict[str, Any]:
 
     with report.live():
         return dict(build.ensure(names, show))
+
+
+def _build_for(report: Reporter, inventory: str | None) -> None:
+    from lab import lifecycle
+
+    _build(report, lifecycle.artifacts_for(_inventory(inventory)))
 
 
 def _campaign(
@@ -193,7 +205,12 @@ def doctor(_c: Context, json: bool = False) -> None:
 # --- build ---------------------------------------------------------------------------------------------------------------------
 
 
-@task(default=True, help={"names": "artifacts, separated by commas (default: all that a lab needs)"})
+@task(
+    default=True,
+    help={
+        "names": "artifacts, separated by commas (default: all that the default lab needs; ./inv build.show lists all)"
+    },
+)
 def build_all(_c: Context, names: str | None = None) -> None:
     """Build the artifacts that are missing: hypervisor, kernels, guest driver, images."""
     report = Reporter()
@@ -228,7 +245,7 @@ def lab_up(_c: Context, inventory: str | None = None) -> None:
     from lab import lifecycle
 
     report = Reporter()
-    _build(report, None)
+    _build_for(report, inventory)
     began = time.monotonic()
     with report.live():
         lifecycle.up(_inventory(inventory), progress=report.say)
@@ -298,7 +315,7 @@ def lab_provision(_c: Context, inventory: str | None = None) -> None:
     from lab import lifecycle
 
     report = Reporter()
-    _build(report, None)
+    _build_for(report, inventory)
     with report.live():
         lifecycle.provision(_inventory(inventory), progress=report.step)
     report.say("provisioned; next: ./inv campaign.run NAME --inventory ...")
@@ -384,7 +401,7 @@ def campaign_run(
 ) -> None:
     """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
     report = Reporter()
-    _build(report, None)
+    _build_for(report, inventory)
     directory = _campaign(report, name, inventory, campaign=campaign, cell=cell)
     report.say(f"complete: {directory}; next: ./inv figures {directory.name}")
 

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +27,9 @@ from lab.recipes import PUBLISHED, RECIPES, Recipe
 
 WORKERS = 2
 """Artifacts built at once: some steps keep one processor busy, or none."""
+
+INDEXED = {"xen": "suite", "xen_4_17": "xen_4_17_suite"}
+"""Sources whose version is the newest that a release's index names -> the variable that names the release."""
 
 SPACE_MIB = 12 * 1024
 """Free space of the cache below which a cold build is not begun."""
@@ -66,6 +69,9 @@ class Variables:
     suite: str
     xen_version: str
     xen_sha256: str
+    xen_4_17_suite: str
+    xen_4_17_version: str
+    xen_4_17_sha256: str
     linux_version: str
     linux_sha256: str
     debian_mirror: str
@@ -85,6 +91,9 @@ def read_variables(path: Path | None = None) -> Variables:
         "build_suite": r"[a-z]+",
         "build_xen_version": r"4\.\d+\.\d+\S*",
         "build_xen_sha256": r"[0-9a-f]{64}",
+        "build_xen_4_17_suite": r"[a-z]+",
+        "build_xen_4_17_version": r"4\.17\.\d+\S*",
+        "build_xen_4_17_sha256": r"[0-9a-f]{64}",
         "build_linux_version": r"5\.\d+\.\d+",
         "build_linux_sha256": r"[0-9a-f]{64}",
         "build_debian_mirror": r"|(https?|ftp|file):\S+",
@@ -107,22 +116,26 @@ class Plan:
     def __init__(self, variables: Variables | None = None) -> None:
         self.variables = variables or read_variables()
         self._recipes: dict[str, dict[str, object]] = {}
+        self._resolved: dict[str, sources.Resolved] = {}
 
     @cached_property
     def mirror(self) -> sources.Mirror:
         return sources.mirror(self.variables.debian_mirror or None, self.variables.security_mirror or None)
 
-    @cached_property
-    def xen(self) -> sources.Resolved:
-        wanted = self.variables
-        fallback = sources.pinned(
-            "xen",
-            wanted.xen_version,
-            wanted.xen_sha256,
-            self.mirror,
-            "the version pinned in inventory/group_vars/all.yml",
-        )
-        return sources.resolve("xen", wanted.suite, self.mirror, fallback=fallback)
+    def _xen(self, name: str) -> sources.Resolved:
+        """What the release of one of INDEXED names; asked once."""
+        if name not in self._resolved:
+            values = asdict(self.variables)
+            fallback = sources.pinned(
+                "xen",
+                values[f"{name}_version"],
+                values[f"{name}_sha256"],
+                self.mirror,
+                "the version pinned in inventory/group_vars/all.yml",
+            )
+            suite = values[INDEXED[name]]
+            self._resolved[name] = sources.resolve("xen", suite, self.mirror, fallback=fallback)
+        return self._resolved[name]
 
     @cached_property
     def _pinned(self) -> Mapping[str, sources.Source]:
@@ -133,13 +146,13 @@ class Plan:
         return {"linux": sources.pinned("linux", self.variables.linux_version, self.variables.linux_sha256, at)}
 
     def source(self, name: str) -> sources.Source:
-        return self.xen.choice() if name == "xen" else self._pinned[name]
+        return self._xen(name).choice() if name in INDEXED else self._pinned[name]
 
     def fetch(self, name: str) -> Path:
         """A source archive in downloads/. May settle on an older Xen than the index names; then recipes are made anew."""
-        if name != "xen":
+        if name not in INDEXED:
             return sources.fetch(self.source(name))
-        self.xen, path = sources.fetch_newest(self.xen)
+        self._resolved[name], path = sources.fetch_newest(self._xen(name))
         self._recipes.clear()
         return path
 
@@ -294,9 +307,10 @@ def ensure(names: Iterable[str] | None = None, progress: Progress | None = None)
             tell(Event("note", "", f"removed what a killed build left: {name}"))
         making = Plan()
         missing = making.missing(chosen)
-        if any("xen" in RECIPES[name].sources for name in missing):
-            making.fetch("xen")
-            missing = making.missing(chosen)
+        for source in INDEXED:
+            if any(source in RECIPES[name].sources for name in missing):
+                making.fetch(source)
+                missing = making.missing(chosen)
         if missing:
             _check_machine(missing)
             tell(Event("plan", "", f"to build: {', '.join(missing)}", _estimate(missing)))

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from common.errors import InvalidFileError
 from common.units import parse_size
+from lab.recipes import HYPERVISORS
 
 GROUP = "xen_hosts"
 AnsibleValue = Any
@@ -39,6 +40,12 @@ def _port(value: object) -> object:
     return None if value == "auto" else value
 
 
+def _hypervisor(value: str) -> str:
+    if value not in HYPERVISORS:
+        raise ValueError(f"there is no such hypervisor; there are {', '.join(HYPERVISORS)}")
+    return value
+
+
 Size = Annotated[int, BeforeValidator(_bytes)]
 
 
@@ -47,9 +54,13 @@ class _Model(BaseModel):
 
 
 class Emulated(_Model):
-    """An emulated host as declared. disk_iops: requests per second of each drive; disk_bandwidth: bytes per second; None is no limit."""
+    """An emulated host as declared. disk_iops: requests per second of each drive; disk_bandwidth: bytes per second; None is no limit.
+
+    hypervisor: which of recipes.HYPERVISORS it boots.
+    """
 
     kind: Literal["emulated"]
+    hypervisor: Annotated[str, AfterValidator(_hypervisor)] = "xen"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     cpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,=+-]+$")] | None = None
     disk_iops: Annotated[Annotated[int, Field(ge=10, le=1_000_000)] | None, BeforeValidator(_count)] = 200

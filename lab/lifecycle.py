@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from lab.emulator import Emulator, Images
 from lab.host import XenHost
 from lab.machines import socket_folder
 from lab.physical import PhysicalHost
+from lab.recipes import HYPERVISORS, RECIPES
 
 Progress = Callable[[str], None]
 
@@ -34,6 +36,9 @@ DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
 DEFAULT_GUESTS = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=256)
 """What lab.up starts when nothing else is asked for: the demo's sizing, 1.6 times overcommitted."""
+
+PROVISIONED = ("xen", "tmemctl", "guest_kernel", "guest_image")
+"""Artifacts that provision() puts on a physical server."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +49,32 @@ class OpenLab:
     hosts: list[XenHost]
 
 
-def artifact_images() -> Images:
+def artifacts_for(path: Path = DEFAULT_INVENTORY) -> list[str]:
+    """The artifacts that a lab is made from, by name. Raises InvalidFileError for the inventory."""
+    names: set[str] = set()
+    for entry in inventory.load(path).hosts:
+        if isinstance(entry.settings, inventory.Emulated):
+            names.update(_artifacts_of(entry.settings))
+        else:
+            names.update(PROVISIONED)
+    return [name for name in RECIPES if name in names]
+
+
+def _artifacts_of(settings: inventory.Emulated) -> list[str]:
+    chosen = HYPERVISORS[settings.hypervisor]
+    return [chosen.artifact, chosen.host_image, "guest_image", "guest_kernel", "tmemctl"]
+
+
+def artifact_images(settings: inventory.Emulated) -> Images:
     """What an emulated host is made from: the built artifacts. BuildError names the one that is missing."""
-    built = {name: build.artifact(name) for name in ("xen", "host_image", "guest_image", "guest_kernel", "tmemctl")}
+    built = {name: build.artifact(name) for name in _artifacts_of(settings)}
+    chosen = HYPERVISORS[settings.hypervisor]
+    host_image = built[chosen.host_image].outputs
     return Images(
-        hypervisor=built["xen"].outputs["xen.elf32"],
-        dom0_kernel=built["host_image"].outputs["vmlinuz"],
-        dom0_initrd=built["host_image"].outputs["initrd.img"],
-        host_disk=built["host_image"].outputs["host.qcow2"],
+        hypervisor=built[chosen.artifact].outputs["xen.elf32"],
+        dom0_kernel=host_image["vmlinuz"],
+        dom0_initrd=host_image["initrd.img"],
+        host_disk=host_image["host.qcow2"],
         guest_disk=built["guest_image"].outputs["guest.qcow2"],
         guest_kernel=built["guest_kernel"].outputs["vmlinuz"],
         tmemctl=built["tmemctl"].outputs["tmemctl"],
@@ -61,7 +84,10 @@ def artifact_images() -> Images:
 
 @contextlib.contextmanager
 def open_lab(
-    path: Path = DEFAULT_INVENTORY, *, progress: Progress | None = None, images: Callable[[], Images] = artifact_images
+    path: Path = DEFAULT_INVENTORY,
+    *,
+    progress: Progress | None = None,
+    images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> Iterator[OpenLab]:
     """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless lab.up had brought it up before.
 
@@ -80,11 +106,24 @@ def open_lab(
 
 
 def _make(
-    declared: inventory.Inventory, entry: inventory.HostEntry, images: Callable[[], Images], tell: Progress
+    declared: inventory.Inventory,
+    entry: inventory.HostEntry,
+    images: Callable[[inventory.Emulated], Images],
+    tell: Progress,
 ) -> XenHost:
     if isinstance(entry.settings, inventory.Emulated):
-        return EmulatedHost(declared.name, entry.name, entry.settings, images, tell)
+        return _emulated(declared, entry.name, entry.settings, images, tell)
     return PhysicalHost(declared.name, entry, tell)
+
+
+def _emulated(
+    declared: inventory.Inventory,
+    name: str,
+    settings: inventory.Emulated,
+    images: Callable[[inventory.Emulated], Images],
+    tell: Progress,
+) -> EmulatedHost:
+    return EmulatedHost(declared.name, name, settings, partial(images, settings), tell)
 
 
 @contextlib.contextmanager
@@ -118,7 +157,7 @@ def up(
     host: HostSizing = DEFAULT_HOST,
     guests: GuestSizing = DEFAULT_GUESTS,
     progress: Progress | None = None,
-    images: Callable[[], Images] = artifact_images,
+    images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> list[dict[str, Any]]:
     """Bring every host of a lab to its known state and leave it running. Returns what status() does."""
     with open_lab(path, progress=progress, images=images) as opened:
@@ -137,7 +176,7 @@ def down(path: Path = DEFAULT_INVENTORY) -> list[str]:
     for entry in declared.hosts:
         with _locked(declared.name, entry.name):
             if isinstance(entry.settings, inventory.Emulated):
-                host = EmulatedHost(declared.name, entry.name, entry.settings, artifact_images, lambda _text: None)
+                host = _emulated(declared, entry.name, entry.settings, artifact_images, lambda _text: None)
                 _up_marker(host.folder).unlink(missing_ok=True)
                 if host.emulator.process() is not None:
                     stopped.append(entry.name)
@@ -152,7 +191,7 @@ def destroy(path: Path = DEFAULT_INVENTORY) -> list[str]:
     for entry in declared.hosts:
         if isinstance(entry.settings, inventory.Emulated):
             with _locked(declared.name, entry.name):
-                EmulatedHost(declared.name, entry.name, entry.settings, artifact_images, lambda _text: None).destroy()
+                _emulated(declared, entry.name, entry.settings, artifact_images, lambda _text: None).destroy()
             removed.append(entry.name)
     return removed
 
@@ -191,7 +230,7 @@ def provision(path: Path, progress: Progress | None = None) -> None:
     from lab import ansible
 
     _require_physical(path)
-    images = {name: build.artifact(name).outputs for name in ("xen", "tmemctl", "guest_kernel", "guest_image")}
+    images = {name: build.artifact(name).outputs for name in PROVISIONED}
     ansible.run(
         "provision.yml",
         inventory=path,

@@ -15,7 +15,7 @@ class Recipe:
     """One artifact. Everything named here goes into its key, so that a change of any of it builds it anew.
 
     name: also its role's. outputs: files of build_out. seconds: a cold build on two idle cores, for plans and remaining time.
-    sources: archives ("xen", "linux"). requires: artifacts. trees: folders and files of the checkout. inside: roles, or role:tasks, applied in the image.
+    sources: archives ("xen", "xen_4_17", "linux"). requires: artifacts. trees: folders and files of the checkout. inside: roles, or role:tasks, applied in the image.
     roles: other roles that its own includes. lab_key: the image is opened by the lab's key pair.
     """
 
@@ -30,18 +30,21 @@ class Recipe:
     lab_key: bool = False
 
 
+_XEN = ("xen.elf32", "xen.gz", "xen.config")
+_HOST_IMAGE = ("host.qcow2", "vmlinuz", "initrd.img")
+
 _ALL = (
     Recipe("toolchain", ("root.tar",), 60),
     Recipe("linux", ("vmlinuz", "config", "System.map", "modules.tar", "headers.tar"), 250, ("linux",), ("toolchain",)),
     Recipe(
         "host_image",
-        ("host.qcow2", "vmlinuz", "initrd.img"),
+        _HOST_IMAGE,
         120,
         inside=("xen_host", "host_image:configure"),
         roles=("ext4_image",),
         lab_key=True,
     ),
-    Recipe("xen", ("xen.elf32", "xen.gz", "xen.config"), 90, ("xen",), ("toolchain",), ("tmem/xen",)),
+    Recipe("xen", _XEN, 90, ("xen",), ("toolchain",), ("tmem/xen",)),
     Recipe("guest_root", ("root.tar",), 90, ("linux",), ("toolchain",)),
     Recipe("tmemctl", ("tmemctl",), 10, requires=("toolchain",), trees=("tmem/tmemctl", "tmem/xen/files/include")),
     Recipe(
@@ -59,10 +62,43 @@ _ALL = (
         roles=("ext4_image",),
         lab_key=True,
     ),
+    Recipe("xen_debug", _XEN, 100, ("xen",), ("toolchain",), ("tmem/xen",), roles=("xen",)),
+    Recipe(
+        "host_image_12",
+        _HOST_IMAGE,
+        120,
+        inside=("xen_host", "host_image:configure"),
+        roles=("ext4_image", "host_image"),
+        lab_key=True,
+    ),
+    Recipe("xen_4_17", _XEN, 90, ("xen_4_17",), ("toolchain",), ("tmem/xen",), roles=("xen",)),
 )
 
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 """By name, in the order in which they are started when nothing else decides."""
 
 PUBLISHED = ("xen", "guest_kernel", "tmemctl", "guest_image", "host_image")
-"""What a lab needs; the others are steps on the way."""
+"""What a lab needs; the others are steps on the way, or variants for a lab that asks for one."""
+
+
+@dataclass(frozen=True)
+class Hypervisor:
+    """What `lab_hypervisor` of an inventory can name: artifacts, and what the choice is good for."""
+
+    artifact: str
+    host_image: str
+    purpose: str
+
+
+HYPERVISORS = {
+    each.artifact: each
+    for each in (
+        Hypervisor("xen", "host_image", "Debian 13's Xen: what is measured"),
+        Hypervisor(
+            "xen_debug",
+            "host_image",
+            "the same with assertions and lock checks: slower, and it stops at the first mistake",
+        ),
+        Hypervisor("xen_4_17", "host_image_12", "Debian 12's Xen with Debian 12's dom0: whether tmem works on both"),
+    )
+}

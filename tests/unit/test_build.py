@@ -14,7 +14,7 @@ import yaml
 from common.errors import BuildError, InvalidFileError, MissingError
 from lab import ansible, artifacts, build, paths, recipes, sources
 from lab.recipes import Recipe
-from lab.sources import Mirror, Source
+from lab.sources import Mirror, Resolved, Source
 
 RECIPES = {
     recipe.name: recipe
@@ -23,6 +23,7 @@ RECIPES = {
         Recipe("kernel", ("vmlinuz",), 100, ("linux",), ("base",), ("src/driver",)),
         Recipe("hyper", ("hyper.elf",), 50, ("xen",), ("base",)),
         Recipe("image", ("image.qcow2",), 20, requires=("kernel",), roles=("shared",), lab_key=True),
+        Recipe("older", ("hyper.elf",), 50, ("xen_4_17",), ("base",), roles=("hyper",)),
     )
 }
 
@@ -30,6 +31,7 @@ XEN = (
     Source("xen", "4.20.4", "xen_4.20.4.tar.xz", (), "4" * 64),
     Source("xen", "4.20.3", "xen_4.20.3.tar.xz", (), "3" * 64),
 )
+OLDER = (Source("xen", "4.17.5", "xen_4.17.5.tar.xz", (), "5" * 64),)
 
 
 class World:
@@ -41,6 +43,7 @@ class World:
         self.variables: dict[str, Mapping[str, object]] = {}
         self.failing: set[str] = set()
         self.gone: set[str] = set()
+        self.asked: list[str] = []
         self.seconds = 0.0
         self.most_at_once = 0
         self._running = 0
@@ -66,6 +69,11 @@ class World:
         finally:
             with self._lock:
                 self._running -= 1
+
+    def ask(self, name: str, suite: str, _at: Mirror) -> tuple[Source, ...]:
+        assert name == "xen"
+        self.asked.append(suite)
+        return {"trixie": XEN, "bookworm": OLDER}[suite]
 
     def fetch(self, source: Source) -> Path:
         if source.version in self.gone:
@@ -99,7 +107,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(ansible, "run", fake.run)
     monkeypatch.setattr(sources, "mirror", lambda *_: Mirror("http://mirror.invalid/debian"))
     monkeypatch.setattr(sources, "_load", lambda _record: None)
-    monkeypatch.setattr(sources, "_ask", lambda *_: XEN)
+    monkeypatch.setattr(sources, "_ask", fake.ask)
     monkeypatch.setattr(sources, "fetch", fake.fetch)
     return fake
 
@@ -190,6 +198,27 @@ def test_a_xen_that_the_mirror_lacks_is_replaced_by_the_next_and_recorded(world:
     assert "4.20.4" in recorded["note"]
 
 
+def test_the_older_xen_is_its_releases_own(world: World) -> None:
+    """One role builds both; each has its source, its place and its key."""
+    older = build.ensure(["older"])["older"]
+    assert older.versions["xen"] == "4.17.5"
+    assert older.details()["inputs"]["xen"]["sha256"] == "5" * 64
+    assert world.variables["older"]["build_inputs"] == {"xen_4_17": str(paths.downloads() / "xen_4.17.5.tar.xz")}
+    assert "playbooks/roles/hyper/tasks/main.yml" in older.details()["recipe"]["files"]
+    world.gone = {"4.20.4"}
+    newer = build.ensure(["hyper", "older"])
+    assert newer["hyper"].versions["xen"] == "4.20.3"
+    assert newer["older"] == older
+
+
+def test_nothing_asks_for_a_release_that_is_not_built(world: World) -> None:
+    build.ensure()
+    assert set(world.asked) == {"trixie"}
+    world.asked.clear()
+    build.show()
+    assert set(world.asked) == {"trixie", "bookworm"}
+
+
 def test_progress_tells_what_is_built_and_how_long_is_left(world: World) -> None:
     events: list[build.Event] = []
     build.ensure(progress=events.append)
@@ -247,6 +276,8 @@ def test_missing_programs_are_told_with_their_packages(world: World, monkeypatch
         ("build_suite", "../etc"),
         ("build_debian_mirror", "mirror"),
         ("build_xen_version", None),
+        ("build_xen_4_17_version", "4.20.3"),
+        ("build_xen_4_17_suite", ""),
     ],
 )
 def test_a_bad_variable_is_named_with_its_file(world: World, key: str, value: object) -> None:
@@ -263,9 +294,28 @@ def test_the_declared_recipes_hold_together() -> None:
     order = list(recipes.RECIPES)
     for recipe in recipes.RECIPES.values():
         assert set(recipe.requires) <= set(order)
-        assert set(recipe.sources) <= {"xen", "linux"}
+        assert set(recipe.sources) <= {*build.INDEXED, "linux"}
         assert recipe.outputs
         folders = [recipe.name, *recipe.roles, *(step.partition(":")[0] for step in recipe.inside)]
         for folder in folders:
             assert (Path(build.__file__).parent.parent / "playbooks" / "roles" / folder / "tasks").is_dir()
     assert set(recipes.PUBLISHED) <= set(order)
+    for each in recipes.HYPERVISORS.values():
+        assert "xen.elf32" in recipes.RECIPES[each.artifact].outputs
+        assert {"host.qcow2", "vmlinuz", "initrd.img"} <= set(recipes.RECIPES[each.host_image].outputs)
+
+
+def test_variants_of_the_hypervisor_are_made_of_the_same_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake that only one of them shows has to be a mistake of the source that all share."""
+    monkeypatch.setattr(sources, "mirror", lambda *_: Mirror("http://mirror.invalid/debian"))
+    monkeypatch.setattr(
+        sources, "resolve", lambda _name, suite, at, *, fallback: Resolved(0.0, suite, at.main, (fallback,))
+    )
+    making = build.Plan()
+    files = {name: making.recipe(name)["files"] for name in recipes.HYPERVISORS}
+    shared = files["xen"]
+    assert isinstance(shared, dict)
+    assert any(path.startswith("tmem/xen/patches/") for path in shared)
+    for each in files.values():
+        assert isinstance(each, dict)
+        assert shared.items() <= each.items()

@@ -37,6 +37,14 @@ def test_the_example_of_a_physical_lab_is_valid() -> None:
     assert entry.connection == {"ansible_user": "root", "ansible_host": "server1.example.org"}
 
 
+@pytest.mark.parametrize(
+    ("file", "hypervisor"), [("emulated", "xen"), ("xen-debug", "xen_debug"), ("xen-4.17", "xen_4_17")]
+)
+def test_labs_of_other_hypervisors_differ_in_nothing_else(file: str, hypervisor: str) -> None:
+    (entry,) = inventory.load(paths.INVENTORY / f"{file}.yml").hosts
+    assert entry.settings == Emulated(kind="emulated", hypervisor=hypervisor)
+
+
 def test_ansible_structure_below_all_is_understood(tmp_path: Path) -> None:
     text = """
 all:
@@ -71,6 +79,12 @@ all:
         ),
         (host("lab_kind: emulated\nlab_ssh_port: 22"), "xen1.lab_ssh_port", "1024"),
         (host("lab_kind: emulated\nlab_accelerator: hvf"), "xen1.lab_accelerator", "'kvm'"),
+        (
+            host("lab_kind: emulated\nlab_hypervisor: xen-debug"),
+            "xen1.lab_hypervisor",
+            "no such hypervisor; there are xen, xen_debug, xen_4_17",
+        ),
+        (host("lab_kind: emulated\nlab_hypervisor: 4"), "xen1.lab_hypervisor", "string"),
         (host("lab_kind: emulate"), "xen1.lab_kind", "emulated or physical"),
         (host("lab_knd: emulated"), "xen1.lab_knd", "Did you mean lab_kind?"),
         (host("lab_kind: physical\nlab_dom0_memory: 1 GiB"), "xen1.lab_guest_disks", "required"),

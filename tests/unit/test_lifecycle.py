@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from common.errors import InvalidFileError, LabError
-from lab import lifecycle, provenance
+from lab import lifecycle, paths, provenance, recipes
+from lab.artifacts import Artifact
 from lab.emulator import Images
+from lab.inventory import Emulated
 
 TEXT = "xen_hosts:\n  hosts:\n    xen1: {lab_kind: emulated, lab_accelerator: tcg}\n"
 
@@ -22,7 +24,7 @@ def inventory_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def no_images() -> Images:
+def no_images(_settings: Emulated) -> Images:
     raise AssertionError("opening a lab asks for no artifacts")
 
 
@@ -54,6 +56,33 @@ def test_a_lab_has_one_user_at_a_time(inventory_path: Path) -> None:
 def test_down_and_destroy_of_a_lab_that_is_down(inventory_path: Path) -> None:
     assert lifecycle.down(inventory_path) == []
     assert lifecycle.destroy(inventory_path) == ["xen1"]
+
+
+def test_a_lab_is_made_of_what_its_inventory_names(tmp_path: Path) -> None:
+    """The default lab needs what ./inv build makes, and no more; another hypervisor brings the dom0 that it takes."""
+    assert set(lifecycle.artifacts_for()) == set(recipes.PUBLISHED)
+    for name, chosen in recipes.HYPERVISORS.items():
+        path = tmp_path / "mine.yml"
+        path.write_text(TEXT.replace("tcg}", f"tcg, lab_hypervisor: {name}}}"))
+        found = set(lifecycle.artifacts_for(path))
+        assert found - {"guest_image", "guest_kernel", "tmemctl"} == {chosen.artifact, chosen.host_image}
+    physical = paths.INVENTORY / "physical.example.yml"
+    assert set(lifecycle.artifacts_for(physical)) == set(lifecycle.PROVISIONED)
+
+
+def test_a_host_boots_the_hypervisor_of_its_inventory(
+    inventory_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def built(name: str) -> Artifact:
+        outputs = {each: tmp_path / name / each for each in recipes.RECIPES[name].outputs}
+        return Artifact(name, f"key of {name}", tmp_path / name, outputs, {}, tmp_path / "manifest.json")
+
+    monkeypatch.setattr(lifecycle.build, "artifact", built)
+    images = lifecycle.artifact_images(Emulated(kind="emulated", hypervisor="xen_4_17"))
+    assert images.hypervisor == tmp_path / "xen_4_17" / "xen.elf32"
+    assert images.host_disk == tmp_path / "host_image_12" / "host.qcow2"
+    assert images.keys["xen_4_17"] == "key of xen_4_17"
+    assert "xen" not in images.keys
 
 
 def test_a_wrong_inventory_is_refused_before_anything_else(tmp_path: Path) -> None:
