@@ -1,0 +1,90 @@
+"""The hooks in Xen's own files: that one set fits every version that is built, and still fits when a point release moves a neighbour.
+
+Needs no lab, but the source archives, so it runs with what needs built artifacts.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lab import build, paths, sources
+
+pytestmark = pytest.mark.lab
+
+HOOKS = sorted((paths.REPO / "tmem" / "xen" / "patches").glob("*.patch"))
+DEFAULTS = paths.PLAYBOOKS / "roles" / "xen" / "defaults" / "main.yml"
+
+
+@dataclass(frozen=True)
+class Hunk:
+    """before: the lines that it expects to find, context and what it takes away."""
+
+    file: str
+    before: tuple[str, ...]
+
+
+def hunks() -> list[Hunk]:
+    found = []
+    for hook in HOOKS:
+        for part in re.split(r"^diff --git ", hook.read_text(), flags=re.MULTILINE)[1:]:
+            file = re.findall(r"^\+\+\+ b/(\S+)$", part, re.MULTILINE)[0]
+            for body in re.split(r"^@@ .*$\n", part, flags=re.MULTILINE)[1:]:
+                lines = body.splitlines()
+                found.append(Hunk(file, tuple(line[1:] for line in lines if line[:1] != "+")))
+    return found
+
+
+@pytest.fixture(params=sorted(build.INDEXED))
+def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The files that hooks change, from the archive that the artifact is built from."""
+    making = build.Plan()
+    try:
+        archive = making.fetch(request.param)
+    except sources.NotFetchedError as error:
+        pytest.skip(f"no archive of {request.param}: {error.why}")
+    wanted = [f"*/{file}" for file in sorted({hunk.file for hunk in hunks()})]
+    command = ["tar", "-xf", str(archive), "-C", str(tmp_path), "--strip-components=1", "--wildcards", *wanted]
+    subprocess.run(command, check=True)
+    return tmp_path
+
+
+def apply(tree: Path, fuzz: int) -> str:
+    """What `patch` says. CalledProcessError when a hook does not fit."""
+    said = ""
+    for hook in HOOKS:
+        command = [
+            "patch",
+            "--batch",
+            "--forward",
+            "--strip=1",
+            f"--fuzz={fuzz}",
+            f"--directory={tree}",
+            f"--input={hook}",
+        ]
+        said += subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return said
+
+
+def test_hooks_fit_without_fuzz(tree: Path) -> None:
+    assert "fuzz" not in apply(tree, 0)
+
+
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_hooks_fit_when_a_neighbour_has_changed(tree: Path, side: str) -> None:
+    """A point release may change the outer line of every hook's context; the role then lets it differ."""
+    fuzz = yaml.safe_load(DEFAULTS.read_text())["xen_patch_fuzz"]
+    for hunk in hunks():
+        path = tree / hunk.file
+        text, old = path.read_text(), "\n".join(hunk.before) + "\n"
+        assert text.count(old) == 1, f"{hunk.file} has not one place for the hook at {hunk.before[0]!r}"
+        lines = list(hunk.before)
+        lines[0 if side == "before" else -1] += " /* changed */"
+        path.write_text(text.replace(old, "\n".join(lines) + "\n"))
+    said = apply(tree, fuzz)
+    assert said.count("fuzz") == len(hunks())
