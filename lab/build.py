@@ -32,7 +32,7 @@ INDEXED = {"xen": "suite", "xen_4_17": "xen_4_17_suite"}
 """Sources whose version is the newest that a release's index names -> the variable that names the release."""
 
 SPACE_MIB = 12 * 1024
-"""Free space of the cache below which a cold build is not begun."""
+"""Free space of the cache below which a cold build of all that is published is not begun; for other builds, their share of its time."""
 
 
 @dataclass(frozen=True)
@@ -346,6 +346,11 @@ def missing_programs() -> dict[str, str]:
     return {program: package for program, package in PROGRAMS.items() if shutil.which(program, path=search) is None}
 
 
+def _with_needs(names: Iterable[str]) -> set[str]:
+    """Artifacts and all that they are made from."""
+    return {each for name in names for each in (name, *_with_needs(RECIPES[name].requires))}
+
+
 def _check_machine(missing: list[str]) -> None:
     if lacking := missing_programs():
         raise MissingError(
@@ -353,7 +358,8 @@ def _check_machine(missing: list[str]) -> None:
             remedy=f"Install the packages {', '.join(sorted(set(lacking.values())))} (Debian's names), or run ./inv setup as root.",
         )
     free = shutil.disk_usage(paths.cache()).free // 2**20
-    needed = SPACE_MIB * sum(RECIPES[name].seconds for name in missing) / sum(r.seconds for r in RECIPES.values())
+    cold = sum(RECIPES[name].seconds for name in _with_needs(PUBLISHED))
+    needed = SPACE_MIB * sum(RECIPES[name].seconds for name in missing) / cold
     if free < needed:
         raise MissingError(
             f"the cache has {free} MiB free, and the build needs about {needed:.0f} MiB",

@@ -14,10 +14,11 @@ import pytest
 
 from common.errors import LabError
 from common.units import PAGE_BYTES, SECTOR_BYTES
-from lab import clocks, guests, policies
+from lab import build, clocks, guests, policies
 from lab.api import Sample
 from lab.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
+from lab.recipes import HYPERVISORS
 
 pytestmark = pytest.mark.lab
 
@@ -110,8 +111,19 @@ def test_provenance_tells_what_ran(host: EmulatedHost) -> None:
     guest = found["guests"]["guest1"]  # type: ignore[index]
     assert guest["kernel"].startswith("Linux 5.")
     assert len(guest["kernel_config_sha256"]) == 64
-    assert set(found["artifacts"]) >= {"xen", "host_image", "guest_image", "guest_kernel"}  # type: ignore[call-overload]
+    chosen = HYPERVISORS[host.settings.hypervisor]
+    wanted = {chosen.artifact, chosen.host_image, "guest_image", "guest_kernel"}
+    assert set(found["artifacts"]) >= wanted  # type: ignore[call-overload]
     assert "PRIVATE KEY" not in str(found)
+
+
+def test_the_host_runs_the_hypervisor_that_its_inventory_names(host: EmulatedHost) -> None:
+    built = build.artifact(host.settings.hypervisor)
+    info = host.provenance()["xen"]["info"]  # type: ignore[index]
+    assert built.versions["xen"].startswith(f"{info['xen_major']}.{info['xen_minor']}.")
+    # The hypervisor carries the configuration that it was built with, so a variant cannot be taken for another.
+    config = host.dom0["xenhypfs"]("cat", "/buildinfo/config")
+    assert config.split("\n") == built.outputs["xen.config"].read_text().split("\n")
 
 
 def test_a_reset_brings_back_memory_and_disks(host: EmulatedHost) -> None:

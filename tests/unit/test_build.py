@@ -261,6 +261,13 @@ def test_a_full_disk_is_told_before_anything_is_built(world: World, monkeypatch:
     assert world.ran == []
 
 
+def test_a_variant_asks_for_its_share_of_the_space(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else could be built does not count: base and older take 60 of the 180 seconds of what is published."""
+    monkeypatch.setattr(build, "SPACE_MIB", 3 * 2**40)
+    with pytest.raises(MissingError, match=f"the build needs about {2**40} MiB"):
+        build.ensure(["older"])
+
+
 def test_missing_programs_are_told_with_their_packages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(build, "missing_programs", lambda: {"qemu-img": "qemu-utils"})
     with pytest.raises(MissingError, match="qemu-img") as error:
