@@ -320,6 +320,11 @@ def test_variants_of_the_hypervisor_are_made_of_the_same_files(monkeypatch: pyte
     )
     making = build.Plan()
     files = {name: making.recipe(name)["files"] for name in recipes.HYPERVISORS}
+    needs = {
+        (frozenset(recipe.sources) - set(build.INDEXED), recipe.requires, recipe.trees)
+        for recipe in (recipes.RECIPES[name] for name in recipes.HYPERVISORS)
+    }
+    assert len(needs) == 1, "what one of them is made from beside Xen's own source, all are"
     shared = files["xen"]
     assert isinstance(shared, dict)
     assert any(path.startswith("tmem/xen/patches/") for path in shared)
