@@ -9,10 +9,10 @@
 #include <xen/lib.h>
 #include <xen/string.h>
 #include <xen/types.h>
-#if __has_include(<xen/unaligned.h>)
-# include <xen/unaligned.h>
-#else
+#if __has_include(<asm/unaligned.h>)    /* the only way in, while it was there */
 # include <asm/unaligned.h>
+#else
+# include <xen/unaligned.h>
 #endif
 
 #include <asm/byteorder.h>
