@@ -50,8 +50,8 @@ ENVIRONMENT = {
 }
 """A leak is a failure by the harness's own accounts; the leak sanitizer needs ptrace, which containers deny."""
 
-THREADED = "races.c"
-"""The cases in which more than one thread runs: the only ones that the build `threads` can say anything about."""
+THREADED = frozenset({"races.c", "shared.c"})
+"""The files with the cases in which more than one thread runs: the only ones that the build `threads` can say anything about."""
 
 
 class HarnessError(UserError):
@@ -73,7 +73,7 @@ def cases(build: Build = "memory") -> list[Case]:
         for path in sorted(TESTS.glob("*.c"))
         for name in re.findall(r"^    CASE\((\w+)\),$", path.read_text(), re.MULTILINE)
     ]
-    return [case for case in found if build == "memory" or case.source == THREADED]
+    return [case for case in found if build == "memory" or case.source in THREADED]
 
 
 def compile_program(folder: Path, build: Build) -> Path:

@@ -7,9 +7,17 @@
 
 #include <stdlib.h>
 
+#include "lookup.h"
 #include "model.h"
 
-#define FANOUT          (PAGE_SIZE / sizeof(void *))
+/* As content.c has them in a record: bit 0 set, 3 bits of kind, and for a shared content its frame. */
+#define KIND_OF(page)       (((page)->content >> 1) & 7)
+#define FRAME_OF(page)      mfn_to_page(_mfn((page)->content >> 23))
+
+/* How the pages of a client are stored. */
+struct contents {
+    unsigned long plain[2], chunks, zeros[2], shared, packed_ephemeral;
+};
 
 struct pages_seen {
     unsigned long nr, room;
@@ -95,9 +103,40 @@ static unsigned long table_pages(const struct tmem_table *t)
     return pages;
 }
 
+static void check_content(const struct tmem_page *page, bool persistent, struct contents *found)
+{
+    const struct page_info *frame = page->frame;
+
+    if ( tmem_is_packed(page) )
+    {
+        found->packed_ephemeral += !persistent;
+        switch ( KIND_OF(page) )
+        {
+        case TMEM_ZERO:
+            found->zeros[persistent]++;
+            return;
+        case TMEM_SHORT:
+        case TMEM_LZ4:
+            found->chunks++;
+            break;
+        case TMEM_SHARED:
+            CHECK(!persistent, "a persistent page shares its content");
+            found->shared++;
+            break;
+        default:
+            FAIL("a page without content");
+        }
+        frame = FRAME_OF(page);
+        CHECK(frame->u.inuse.type_info, "a content in a frame that has none");
+    }
+    else
+        found->plain[persistent]++;
+    CHECK(frame->use == FRAME_DOMHEAP && !frame->owner, "a page's frame is not tmem's");
+}
+
 static void check_pool(struct tmem_client *c, const struct tmem_pool *pool,
                        struct pages_seen *seen, unsigned long *objects,
-                       unsigned long *pages)
+                       unsigned long *pages, struct contents *found)
 {
     const struct tmem_object *obj;
     const struct tmem_page *page;
@@ -122,6 +161,7 @@ static void check_pool(struct tmem_client *c, const struct tmem_pool *pool,
                   "a page that is not found");
             CHECK(list_empty(&page->lru) == pool->persistent,
                   "an ephemeral page that cannot be evicted, or a persistent one that can");
+            check_content(page, pool->persistent, found);
             see(seen, page);
             nr_pages++;
         }
@@ -141,8 +181,6 @@ static void check_ages(const struct tmem_client *c)
 
     list_for_each_entry ( page, &c->lru, lru )
     {
-        CHECK(page->frame && page->frame->use == FRAME_DOMHEAP && !page->frame->owner,
-              "an ephemeral page's frame is not tmem's");
         CHECK(!last || !tmem_older(page->stamp, last->stamp), "pages are not in order of age");
         last = page;
         nr++;
@@ -154,9 +192,10 @@ static void check_ages(const struct tmem_client *c)
               "the oldest page's stamp");
 }
 
-void check_client(struct tmem_client *c)
+static void check_client(struct tmem_client *c, unsigned long *charged, unsigned long *shared)
 {
-    unsigned long objects = 0, pages = 0, free = 0, nodes;
+    unsigned long objects = 0, pages = 0, free = 0, nodes, held;
+    struct contents found = { 0 };
     struct pages_seen seen = { 0 };
     struct page_info *frame;
     unsigned int id;
@@ -172,7 +211,7 @@ void check_client(struct tmem_client *c)
         if ( c->pools[id] )
         {
             CHECK(c->pools[id]->id == id, "pool %u under number %u", c->pools[id]->id, id);
-            check_pool(c, c->pools[id], &seen, &objects, &pages);
+            check_pool(c, c->pools[id], &seen, &objects, &pages, &found);
         }
     check_ages(c);
     page_list_for_each ( frame, &c->free )
@@ -191,48 +230,67 @@ void check_client(struct tmem_client *c)
           (unsigned long)c->stats.descriptors.now);
     CHECK(c->stats.nodes.now == nodes, "%lu index pages, %lu counted", nodes,
           (unsigned long)c->stats.nodes.now);
-    CHECK(c->stats.frames.now == pages + free + nodes + c->nr_spare,
-          "%lu frames are counted: %lu pages, %lu free, %lu index, %u spare",
-          (unsigned long)c->stats.frames.now, pages, free, nodes, c->nr_spare);
+    CHECK(c->packed_pages == found.packed_ephemeral && c->persistent_zeros == found.zeros[true],
+          "%lu packed pages and %lu zeros, %lu and %lu are counted", found.packed_ephemeral,
+          found.zeros[true], c->packed_pages, c->persistent_zeros);
+    held = found.plain[0] + found.plain[1] + c->store[0].nr_frames + c->store[1].nr_frames;
+    /* What domains share is nobody's. */
+    CHECK(c->stats.frames.now == held + free + nodes + c->nr_spare,
+          "%lu frames are counted: %lu contents, %lu free, %lu index, %u spare",
+          (unsigned long)c->stats.frames.now, held, free, nodes, c->nr_spare);
+    if ( c->domain )
+        *charged = found.plain[1] + c->store[1].nr_frames + DIV_ROUND_UP(found.zeros[1], 64);
+    *shared += found.shared;
     spin_unlock(&c->lock);
 }
 
-/* No domain may be making a hypercall. */
-void check_system(void)
+/* A domain's frames and what it is charged for. */
+static void check_frames(const struct domain *d, unsigned long charged)
 {
-    unsigned long frames = 0, charged;
+    unsigned int gfn, own = 0;
+
+    for ( gfn = 0; gfn < d->nr_gfns; gfn++ )
+    {
+        const struct page_info *page = d->p2m[gfn].page;
+
+        if ( !page || page->owner != d )
+            continue;
+        CHECK(page->count == 1, "domain %u's frame %u has %u references", d->domain_id, gfn, page->count);
+        CHECK((page->type & PGT_count_mask) == ((page->type & PGT_type_mask) == PGT_l1_page_table),
+              "domain %u's frame %u has %u references of its type", d->domain_id, gfn,
+              page->type & PGT_count_mask);
+        own++;
+    }
+    CHECK(d->tot_pages == own + charged, "domain %u is charged %u pages: has %u, and %lu of tmem's",
+          d->domain_id, d->tot_pages, own, charged);
+}
+
+/* No domain may be making a hypercall. */
+unsigned long check_system(void)
+{
+    unsigned long frames = 0, charged, shared = 0;
+    struct tmem_client *c;
+    struct tmem_walk w;
     struct domain *d;
 
     rcu_read_lock(&domlist_read_lock);
-    for_each_domain ( d )
+    for_each_client ( w, c )
     {
-        unsigned int gfn, own = 0;
-
-        for ( gfn = 0; gfn < d->nr_gfns; gfn++ )
-            if ( d->p2m[gfn].page && d->p2m[gfn].page->owner == d )
-            {
-                const struct page_info *page = d->p2m[gfn].page;
-
-                CHECK(page->count == 1, "domain %u's frame %u has %u references",
-                      d->domain_id, gfn, page->count);
-                CHECK((page->type & PGT_count_mask) ==
-                      ((page->type & PGT_type_mask) == PGT_l1_page_table),
-                      "domain %u's frame %u has %u references of its type", d->domain_id, gfn,
-                      page->type & PGT_count_mask);
-                own++;
-            }
         charged = 0;
-        if ( d->tmem )
-        {
-            check_client(d->tmem);
-            frames += d->tmem->stats.frames.now;
-            charged = d->tmem->stats.persistent.now;
-        }
-        CHECK(d->tot_pages == own + charged,
-              "domain %u is charged %u pages: has %u and %lu persistent ones",
-              d->domain_id, d->tot_pages, own, charged);
+        check_client(c, &charged, &shared);
+        frames += c->stats.frames.now;
+        if ( c->domain )
+            check_frames(c->domain, charged);
     }
+    for_each_domain ( d )
+        if ( !d->tmem )
+            check_frames(d, 0);
     rcu_read_unlock(&domlist_read_lock);
-    CHECK(heap_frames_of_tmem() == frames, "the heap lent %lu frames, tmem counts %lu",
-          heap_frames_of_tmem(), frames);
+    CHECK(shared >= tmem_dedup_frames() && !shared == !tmem_dedup_frames(),
+          "%lu pages share %lu contents", shared, tmem_dedup_frames());
+    CHECK(heap_frames_of_tmem() == frames + tmem_dedup_frames(),
+          "the heap lent %lu frames, tmem counts %lu and %lu that are shared",
+          heap_frames_of_tmem(), frames, tmem_dedup_frames());
+
+    return shared - tmem_dedup_frames();
 }

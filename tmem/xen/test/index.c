@@ -2,9 +2,8 @@
 /* The index at great sizes, and when its pages run out in the middle of growing. */
 
 #include "cases.h"
+#include "lookup.h"
 #include "model.h"
-
-#define FANOUT      512U
 
 static struct domain *d;
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 #include <stdlib.h>
 
+#include "lookup.h"
 #include "model.h"
 
 struct model_domain model[MODEL_DOMAINS];
@@ -28,6 +29,8 @@ void model_make_domain(unsigned int nr)
 
     memset(m, 0, sizeof(*m));
     m->d = world_domain(nr + 1, 10, MODEL_GFNS, model_now.max_pages);
+    m->d->translated = nr % 2;
+    m->packs = model_now.packs;
     for ( gfn = 0; gfn < 10; gfn++ )
         content_fill(world_frame(m->d, gfn), 0);
     world_frame(m->d, GFN_PAGE_TABLE)->type = PGT_l1_page_table | 1;
@@ -46,6 +49,7 @@ void model_start(const struct model_options *options)
     unsigned int i;
 
     model_now = *options;
+    opt_tmem_compress = opt_tmem_dedup = model_now.packs;
     world_start(&world);
     model_dom0 = world_domain(0, 1, 4, 16);
     content_fill(world_frame(model_dom0, 0), 0);
@@ -60,33 +64,6 @@ void model_stop(void)
     world_stop();
 }
 
-static struct model_page *oldest_page(struct model_domain *m, struct model_pool **where)
-{
-    struct model_page *oldest = NULL;
-    unsigned int id, object, index;
-
-    for ( id = 0; id < TMEM_MAX_POOLS; id++ )
-    {
-        struct model_pool *pool = &m->pools[id];
-
-        if ( !pool->exists || pool->stats.persistent || !pool->stats.pages.now )
-            continue;
-        for ( object = 0; object < MODEL_OBJECTS; object++ )
-            for ( index = 0; index < MODEL_INDEXES; index++ )
-            {
-                struct model_page *page = &pool->page[object][index];
-
-                if ( page->there && (!oldest || page->age < oldest->age) )
-                {
-                    oldest = page;
-                    *where = pool;
-                }
-            }
-    }
-
-    return oldest;
-}
-
 static void drop(struct model_domain *m, struct model_pool *pool, struct model_page *page)
 {
     page->there = false;
@@ -97,25 +74,74 @@ static void drop(struct model_domain *m, struct model_pool *pool, struct model_p
         m->ephemeral--;
 }
 
-void model_follow_evictions(void)
+static bool is_there(const struct model_domain *m, unsigned int id, unsigned int object, unsigned int index)
 {
-    unsigned int i;
+    const struct tmem_client *c = client_of(m);
+
+    return tmem_find_page(c, id, &object_ids[object], tmem_hash_oid(c, id, &object_ids[object]), index_of(index));
+}
+
+struct ages {
+    uint64_t youngest_gone, oldest_left;
+    unsigned int gone;
+};
+
+/* The pages of a pool that are not there any more, but for the one that was put. */
+static void drop_evicted(struct model_domain *m, unsigned int id, const struct model_page *put, struct ages *a)
+{
+    struct model_pool *pool = &m->pools[id];
+    unsigned int object, index;
+
+    for ( object = 0; object < MODEL_OBJECTS; object++ )
+        for ( index = 0; index < MODEL_INDEXES; index++ )
+        {
+            struct model_page *page = &pool->page[object][index];
+
+            if ( !page->there || page == put )
+                continue;
+            if ( is_there(m, id, object, index) )
+                a->oldest_left = min(a->oldest_left, page->age);
+            else
+            {
+                a->youngest_gone = max(a->youngest_gone, page->age);
+                a->gone++;
+                drop(m, pool, page);
+            }
+        }
+}
+
+bool model_follow_evictions(const struct model_page *put)
+{
+    bool put_was_evicted = false;
+    unsigned int i, id;
 
     for ( i = 0; i < model_now.domains; i++ )
     {
         struct model_domain *m = &model[i];
+        struct ages a = { .oldest_left = ~0ULL };
+        uint64_t evicted;
+        bool its_put = put && (const char *)put >= (const char *)m && (const char *)put < (const char *)(m + 1);
 
-        if ( !client_of(m) || m->dying )
+        if ( !client_of(m) || m->dying || client_of(m)->stats.evicted == m->evicted )
             continue;
-        for ( ; m->evicted < client_of(m)->stats.evicted; m->evicted++ )
+        evicted = client_of(m)->stats.evicted - m->evicted;
+        m->evicted += evicted;
+        for ( id = 0; id < TMEM_MAX_POOLS; id++ )
+            if ( m->pools[id].exists && !m->pools[id].stats.persistent )
+                drop_evicted(m, id, put, &a);
+        if ( its_put && put->there && a.gone + 1 == evicted )
         {
-            struct model_pool *pool = NULL;
-            struct model_page *page = oldest_page(m, &pool);
-
-            CHECK(page, "domain %u: a page was evicted that it did not have", i + 1);
-            drop(m, pool, page);
+            put_was_evicted = true;
+            a.youngest_gone = max(a.youngest_gone, put->age);
         }
+        else
+            CHECK(a.gone == evicted, "domain %u: %lu pages were evicted, %u are missing", i + 1,
+                  (unsigned long)evicted, a.gone);
+        CHECK(m->packs || a.youngest_gone < a.oldest_left, "domain %u: a page was evicted before an older one",
+              i + 1);
     }
+
+    return put_was_evicted;
 }
 
 /* Comparison. */
@@ -174,17 +200,47 @@ void model_compare(void)
               "domain %u has %lu ephemeral and %lu persistent pages, should have %u and %u", i + 1,
               (unsigned long)c->stats.ephemeral.now, (unsigned long)c->stats.persistent.now,
               m->ephemeral, m->persistent);
-        CHECK(m->d->tot_pages == 10 + m->balloon + m->persistent, "domain %u is charged %u pages for %u",
+        /* Exactly, when they are not packed; check.c does the rest. */
+        CHECK(m->packs ? m->d->tot_pages <= 10 + m->balloon + m->persistent
+                       : m->d->tot_pages == 10 + m->balloon + m->persistent,
+              "domain %u is charged %u pages for %u",
               i + 1, m->d->tot_pages, 10 + m->balloon + m->persistent);
     }
+    frames += tmem_dedup_frames();
     CHECK(heap_frames_of_tmem() == frames, "the heap lent %lu frames, tmem counts %lu",
           heap_frames_of_tmem(), frames);
 }
 
 void model_check(void)
 {
+    unsigned long duplicates, ephemeral = 0, persistent = 0;
+    struct tmem_stats_global g;
+    union { tmem_op_t op; tmem_control_t ctl; } u = {
+        .ctl = { .cmd = TMEM_CONTROL, .subop = TMEM_CONTROL_GLOBAL, .version = TMEM_CONTROL_VERSION,
+                 .buf = (uintptr_t)&g },
+    };
+    unsigned int i;
+
     model_compare();
-    check_system();
+    duplicates = check_system();
+
+    memset(&g, 0, sizeof(g));
+    world_enter(model_dom0);
+    world_guest_range(&u, sizeof(u));
+    world_guest_range(&g, sizeof(g));
+    CHECK(!world_op(&u.op), "no figures of the whole system");
+    for ( i = 0; i < model_now.domains; i++ )
+    {
+        ephemeral += model[i].ephemeral;
+        persistent += model[i].persistent;
+    }
+    CHECK(g.ephemeral.now == ephemeral && g.persistent.now == persistent,
+          "the system has %lu and %lu pages, counts %lu and %lu", ephemeral, persistent,
+          (unsigned long)g.ephemeral.now, (unsigned long)g.persistent.now);
+    CHECK(g.frames.now == heap_frames_of_tmem(), "the heap lent %lu frames, the system counts %lu",
+          heap_frames_of_tmem(), (unsigned long)g.frames.now);
+    CHECK(g.contents.now == ephemeral - duplicates, "%lu ephemeral pages of which %lu are copies, %lu are counted",
+          ephemeral, duplicates, (unsigned long)g.contents.now);
 }
 
 /* Operations. */
@@ -210,7 +266,7 @@ static long page_call(const struct model_domain *m, uint32_t cmd, int32_t pool, 
 }
 
 /* May an allocation have failed? */
-static bool memory_was_short(unsigned long faults)
+bool model_memory_was_short(unsigned long faults)
 {
     return fault_hits() != faults ||
            avail_domheap_pages() < tmem_reserve_pages + heap_claimed() + TMEM_REFILL + 2 * TMEM_SPARE_KEPT;
@@ -237,10 +293,10 @@ long model_new_pool(struct model_domain *m, uint32_t flags)
 
     while ( pool < TMEM_MAX_POOLS && m->pools[pool].exists )
         pool++;
-    model_follow_evictions();
+    model_follow_evictions(NULL);
     if ( rc == -ENOMEM && !bad )
     {
-        CHECK(memory_was_short(faults), "a pool was refused, although there was memory");
+        CHECK(model_memory_was_short(faults), "a pool was refused, although there was memory");
         CHECK(!client_of(m) == !had_client && heap_xmallocs() == xmallocs,
               "a refused pool left something behind");
     }
@@ -305,9 +361,10 @@ static bool readable(uint64_t gfn)
     return gfn <= GFN_READ_ONLY;
 }
 
-static bool writable(uint64_t gfn)
+/* Only a translated guest has frames that are read-only by their number. */
+static bool writable(const struct model_domain *m, uint64_t gfn)
 {
-    return gfn < GFN_PAGE_TABLE;
+    return gfn < GFN_PAGE_TABLE || (gfn == GFN_READ_ONLY && !m->d->translated);
 }
 
 long model_put(struct model_domain *m, int32_t pool, unsigned int object,
@@ -316,12 +373,18 @@ long model_put(struct model_domain *m, int32_t pool, unsigned int object,
     struct model_pool *to = pool_of(m, pool);
     struct model_page *page = to ? &to->page[object][index] : NULL;
     unsigned long faults = fault_hits();
+    unsigned int room = m->d->max_pages - m->d->tot_pages;
+    bool replaces = page && page->there;
     long rc;
 
     if ( readable(gfn) )
         content_fill(world_frame(m->d, gfn), seed);
     rc = page_call(m, TMEM_PUT_PAGE, pool, object, index, gfn);
-    model_follow_evictions();
+    if ( model_follow_evictions(page) )
+    {
+        drop(m, to, page);
+        replaces = false;
+    }
 
     if ( !to )
     {
@@ -332,19 +395,17 @@ long model_put(struct model_domain *m, int32_t pool, unsigned int object,
     to->stats.puts_tried++;
     if ( !readable(gfn) || m->frozen )
         EXPECT(rc, readable(gfn) ? -EFROZEN : -EFAULT);
-    else if ( page->there )
-        EXPECT(rc, 1);
-    else if ( to->stats.persistent && m->d->tot_pages >= m->d->max_pages && rc != 1 )
-        EXPECT(rc, -ENOMEM);
     else if ( rc != 1 )
     {
         EXPECT(rc, -ENOMEM);
-        CHECK(memory_was_short(faults), "a put was refused, although there was memory");
+        CHECK(!replaces || m->packs, "no memory to replace a page");
+        CHECK((to->stats.persistent && !room) || model_memory_was_short(faults),
+              "a put was refused, although there was memory");
     }
 
     if ( rc != 1 )
     {
-        if ( page->there )
+        if ( replaces )
         {
             drop(m, to, page);
             to->stats.dup_flushed++;
@@ -354,17 +415,17 @@ long model_put(struct model_domain *m, int32_t pool, unsigned int object,
         return rc;
     }
     to->stats.puts++;
-    to->stats.dup_replaced += page->there;
-    if ( !page->there )
+    to->stats.dup_replaced += replaces;
+    if ( !replaces )
     {
         if ( to->stats.persistent )
-            CHECK(10 + m->balloon + ++m->persistent <= m->d->max_pages,
-                  "more persistent pages than the domain may have");
+            m->persistent++;
         else
             m->ephemeral++;
         if ( ++to->stats.pages.now > to->stats.pages.most )
             to->stats.pages.most = to->stats.pages.now;
     }
+    CHECK(m->d->tot_pages <= m->d->max_pages, "more pages than the domain may have");
     to->used = true;
     *page = (struct model_page){ .there = true, .seed = seed, .age = ++ages };
     model_compare();
@@ -391,7 +452,7 @@ long model_get(struct model_domain *m, int32_t pool, unsigned int object,
         if ( !page->there )
             EXPECT(rc, from->used ? 0 : -EEMPTY);
         else
-            EXPECT(rc, writable(gfn) ? 1 : -EFAULT);
+            EXPECT(rc, writable(m, gfn) ? 1 : -EFAULT);
     }
     if ( rc == 1 )
     {

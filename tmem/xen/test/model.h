@@ -39,6 +39,7 @@ struct model_pool {
 struct model_domain {
     struct domain *d;
     bool frozen, dying;
+    bool packs;                         /* compresses, or shares contents, or has */
     unsigned int persistent, ephemeral, balloon;
     uint64_t evicted;                   /* of the client's, already in the model */
     struct model_pool pools[TMEM_MAX_POOLS];
@@ -47,6 +48,7 @@ struct model_domain {
 struct model_options {
     unsigned long frames;
     unsigned int domains, max_pages, preempt_percent;
+    bool packs;                         /* all compress and share from the start */
 };
 
 extern struct model_domain model[MODEL_DOMAINS];
@@ -69,6 +71,7 @@ long model_flush_object(struct model_domain *m, int32_t pool, unsigned int objec
 void model_hostile(struct model_domain *m);
 void model_evict(struct model_domain *only, uint64_t pages);
 void model_freeze(struct model_domain *m, bool frozen);
+void model_set(struct model_domain *m, unsigned int setting, uint64_t value);
 void model_balloon(struct model_domain *m);
 void model_kill(struct model_domain *m);
 /* Any of them, chosen at random. */
@@ -86,16 +89,24 @@ static inline struct tmem_client *client_of(const struct model_domain *m)
 extern struct model_options model_now;
 void model_make_domain(unsigned int nr);
 long model_call(const struct model_domain *m, tmem_op_t *op);
-/* What evictions have taken meanwhile: of each client its oldest pages. */
-void model_follow_evictions(void);
+/*
+ * What evictions have taken meanwhile: of each client its oldest pages, and with a
+ * compressed one those that are in its frame. `put` is the page that an operation was about,
+ * NULL if none; true when it was evicted before it was put again, or refused.
+ */
+bool model_follow_evictions(const struct model_page *put);
 void model_compare(void);
+/* May an allocation have failed? */
+bool model_memory_was_short(unsigned long faults);
 
 #define EXPECT(rc, wanted) \
     CHECK((rc) == (wanted), "domain %u, pool %d: %ld, should be %ld", m->d->domain_id, (int)pool, \
           (long)(rc), (long)(wanted))
 
-/* check.c: everything that can be said of one client, and of all. Takes their locks. */
-void check_client(struct tmem_client *c);
-void check_system(void);
+/*
+ * check.c: everything that can be said of all clients. Takes their locks. Returns how many
+ * pages have no content of their own, because it is another's.
+ */
+unsigned long check_system(void);
 
 #endif

@@ -24,6 +24,7 @@ static struct world_of_races {
     /* Held for reading while a vCPU of the domain runs. */
     pthread_rwlock_t running[DOMAINS];
     unsigned int incarnation[DOMAINS];
+    bool packs;
     uint64_t seed;
     unsigned int rounds;
     unsigned int made, done;            /* rounds of all vCPUs; vCPUs. Atomic */
@@ -52,7 +53,7 @@ static void wait_for_rounds(unsigned int rounds)
 
 static uint64_t seed_of(unsigned int domain, uint64_t object, uint32_t index, unsigned int version)
 {
-    return ((((uint64_t)domain * 16 + object) * 256 + index) * VERSIONS + version) << 3 | CONTENT_RANDOM;
+    return ((((uint64_t)domain * 16 + object) * 256 + index) * VERSIONS + version) << 3 | (version & 3);
 }
 
 static long op_on(uint32_t cmd, int32_t pool, uint64_t object, uint32_t index, uint64_t gfn)
@@ -119,7 +120,7 @@ static void on_own_object(struct vcpu_state *v, struct domain *d)
         content_fill(page, seed_of(v->domain, object, index, version));
         rc = op_on(TMEM_PUT_PAGE, POOL_OWN, object, index, GFN_OWN(v->nr));
         CHECK(rc == 1 || rc == -ENOMEM || rc == -EFROZEN, "put: %ld", rc);
-        CHECK(rc != -ENOMEM || v->version[index] < 0, "no memory to replace a page");
+        CHECK(rc != -ENOMEM || v->version[index] < 0 || world.packs, "no memory to replace a page");
         v->version[index] = rc == 1 ? (int)version : -1;
         break;
     case 2:
@@ -219,6 +220,8 @@ static void make_domain(unsigned int nr)
 {
     struct domain *d = world_domain(nr + 1, 8, 8, 60);
 
+    d->translated = nr % 2;
+
     world.d[nr] = d;
     world_enter(d);
     make_pools();
@@ -264,17 +267,33 @@ static void *vcpu_thread(void *data)
     return NULL;
 }
 
-static void control(uint32_t subop, uint32_t domid, uint64_t value, void *buf)
+static void control(uint32_t subop, uint32_t domid, uint32_t nr, uint64_t value, void *buf)
 {
     union { tmem_op_t op; tmem_control_t ctl; } u = {
         .ctl = { .cmd = TMEM_CONTROL, .subop = subop, .version = TMEM_CONTROL_VERSION,
-                 .domid = domid, .value = value, .buf = (uintptr_t)buf },
+                 .domid = domid, .nr = nr, .value = value, .buf = (uintptr_t)buf },
     };
     long rc;
 
     world_guest_range(&u, sizeof(u));
     rc = world_op(&u.op);
-    CHECK(rc == 0 || rc == -ENODEV || rc == -ESRCH, "control %u: %ld", subop, rc);
+    CHECK(rc == 0 || rc == -ENODEV || rc == -ESRCH || rc == -ENOMEM, "control %u: %ld", subop, rc);
+}
+
+static void some_setting(uint32_t domid)
+{
+    switch ( random_below(4) )
+    {
+    case 0:
+        control(TMEM_CONTROL_SET, domid, TMEM_SET_WEIGHT, random_below(3), NULL);
+        break;
+    case 1:
+        control(TMEM_CONTROL_SET, domid, TMEM_SET_CAP, random_below(3) * 30, NULL);
+        break;
+    default:
+        control(TMEM_CONTROL_SET, domid, TMEM_SET_COMPRESS + random_below(2), random_below(4) != 0, NULL);
+        break;
+    }
 }
 
 static void *control_thread(void *data)
@@ -290,17 +309,19 @@ static void *control_thread(void *data)
 
         memset(&g, 0, sizeof(g));
         world_guest_range(&g, sizeof(g));
-        control(TMEM_CONTROL_GLOBAL, 0, 0, &g);
+        control(TMEM_CONTROL_GLOBAL, 0, 0, 0, &g);
         CHECK(g.ops >= ops, "the count of operations went from %lu to %lu", (unsigned long)ops,
               (unsigned long)g.ops);
         ops = g.ops;
-        control(TMEM_CONTROL_FLUSH, domid, random_below(20), NULL);
-        control(TMEM_CONTROL_FREEABLE, 0, 0, NULL);
+        control(TMEM_CONTROL_FLUSH, domid, 0, random_below(20), NULL);
+        if ( world.packs )
+            some_setting(1 + random_below(DOMAINS));
+        control(TMEM_CONTROL_FREEABLE, 0, 0, 0, NULL);
         if ( random_below(10) == 0 )
         {
-            control(TMEM_CONTROL_FREEZE, domid, 0, NULL);
+            control(TMEM_CONTROL_FREEZE, domid, 0, 0, NULL);
             wait_for_rounds(20);
-            control(TMEM_CONTROL_THAW, TMEM_CONTROL_ALL_CLIENTS, 0, NULL);
+            control(TMEM_CONTROL_THAW, domid, 0, 0, NULL);
         }
         wait_for_rounds(200);
     }
@@ -356,7 +377,7 @@ static void *killer_thread(void *data)
     return NULL;
 }
 
-static void race(uint64_t seed, unsigned int rounds, bool deaths)
+static void race(uint64_t seed, unsigned int rounds, bool deaths, bool packs)
 {
     void *(*const others[])(void *) = { control_thread, allocator_thread, killer_thread };
     struct vcpu_state vcpus[DOMAINS * VCPUS] = { 0 };
@@ -364,7 +385,8 @@ static void race(uint64_t seed, unsigned int rounds, bool deaths)
     unsigned int i;
 
     random_seed(seed);
-    world = (struct world_of_races){ .seed = seed, .rounds = rounds };
+    world = (struct world_of_races){ .seed = seed, .rounds = rounds, .packs = packs };
+    opt_tmem_compress = opt_tmem_dedup = packs;
     world_start(&(struct world_options){ .frames = 560, .preempt_percent = 30, .threads = true });
     model_dom0 = world_domain(0, 1, 4, 16);
     for ( i = 0; i < DOMAINS; i++ )
@@ -437,17 +459,23 @@ static void two_vcpus_make_the_first_pool(uint64_t seed, unsigned int scale)
 
 static void vcpus_and_control(uint64_t seed, unsigned int scale)
 {
-    race(seed, 30000 * scale, false);
+    race(seed, 30000 * scale, false, false);
 }
 
 static void vcpus_control_and_deaths(uint64_t seed, unsigned int scale)
 {
-    race(seed, 30000 * scale, true);
+    race(seed, 30000 * scale, true, false);
+}
+
+static void packed_contents_and_settings(uint64_t seed, unsigned int scale)
+{
+    race(seed, 20000 * scale, true, true);
 }
 
 const struct test_case race_cases[] = {
     CASE(two_vcpus_make_the_first_pool),
     CASE(vcpus_and_control),
     CASE(vcpus_control_and_deaths),
+    CASE(packed_contents_and_settings),
     END_OF_CASES
 };

@@ -36,6 +36,15 @@ static void hardly_any_memory(uint64_t seed, unsigned int scale)
         .frames = 150, .domains = 4, .max_pages = 60, .preempt_percent = 40 });
 }
 
+/* Contents that are packed and shared, with and without enough memory for them. */
+static void packed_contents(uint64_t seed, unsigned int scale)
+{
+    run(seed, 15000 * scale, &(struct model_options){
+        .frames = 10000, .domains = 3, .max_pages = 300, .preempt_percent = 40, .packs = true });
+    run(seed, 15000 * scale, &(struct model_options){
+        .frames = 500, .domains = 4, .max_pages = 80, .preempt_percent = 40, .packs = true });
+}
+
 /* Every allocation may fail. */
 static void failing_allocations(uint64_t seed, unsigned int scale)
 {
@@ -46,7 +55,7 @@ static void failing_allocations(uint64_t seed, unsigned int scale)
     {
         random_seed(seed + round);
         model_start(&(struct model_options){
-            .frames = 3000, .domains = 3, .max_pages = 300, .preempt_percent = 40 });
+            .frames = 3000, .domains = 3, .max_pages = 300, .preempt_percent = 40, .packs = round % 2 });
         fault_probability(per_mille[round], seed);
         for ( i = 0; i < 5000 * scale; i++ )
             model_step();
@@ -58,6 +67,7 @@ const struct test_case random_cases[] = {
     CASE(plenty_of_memory),
     CASE(little_memory),
     CASE(hardly_any_memory),
+    CASE(packed_contents),
     CASE(failing_allocations),
     END_OF_CASES
 };

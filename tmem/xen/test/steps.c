@@ -28,7 +28,7 @@ void model_hostile(struct model_domain *m)
     case 0:
         /* Nothing is mapped at the operation's address, or only half of it. */
         world_enter(m->d);
-        world_guest_range(&op, random_below(sizeof(op)));
+        world_guest_range_only(&op, random_below(sizeof(op)));
         EXPECT(world_op(&op), -EFAULT);
         break;
     case 1:
@@ -55,7 +55,7 @@ void model_hostile(struct model_domain *m)
         EXPECT(rc, -ENODEV);
         break;
     }
-    model_follow_evictions();
+    model_follow_evictions(NULL);
     model_compare();
 }
 
@@ -84,10 +84,10 @@ void model_evict(struct model_domain *only, uint64_t pages)
     CHECK(rc == 0 || (only && !client_of(only) && rc == -ENODEV), "control: flush: %ld", rc);
     if ( rc )
         return;
-    CHECK(value == all_evicted() - evicted && value <= pages,
-          "%lu pages were flushed on request of %lu, %lu were reported",
-          (unsigned long)(all_evicted() - evicted), (unsigned long)pages, (unsigned long)value);
-    model_follow_evictions();
+    /* What it gives are frames: of pages, of the index, or without content. */
+    CHECK(value <= pages || all_evicted() > evicted, "%lu pages were given for %lu",
+          (unsigned long)value, (unsigned long)pages);
+    model_follow_evictions(NULL);
     model_compare();
 }
 
@@ -98,6 +98,34 @@ void model_freeze(struct model_domain *m, bool frozen)
     CHECK(rc == (client_of(m) ? 0 : -ENODEV), "control: freeze: %ld", rc);
     if ( !rc )
         m->frozen = frozen;
+}
+
+void model_set(struct model_domain *m, unsigned int setting, uint64_t value)
+{
+    union { tmem_op_t op; tmem_control_t ctl; } u = {
+        .ctl = { .cmd = TMEM_CONTROL, .subop = TMEM_CONTROL_SET, .version = TMEM_CONTROL_VERSION,
+                 .domid = m->d->domain_id, .nr = setting, .value = value },
+    };
+    bool bad = setting < TMEM_SET_WEIGHT || setting > TMEM_SET_DEDUP ||
+               (setting == TMEM_SET_WEIGHT && value > TMEM_MAX_WEIGHT) ||
+               (setting >= TMEM_SET_COMPRESS && value > 1);
+    unsigned long faults = fault_hits();
+    long rc;
+
+    world_enter(model_dom0);
+    world_guest_range(&u, sizeof(u));
+    rc = world_op(&u.op);
+    if ( rc == -ENOMEM )
+        CHECK(!client_of(m) && model_memory_was_short(faults), "no memory to set something");
+    else
+        CHECK(rc == (bad ? -EINVAL : 0), "setting %u to %lu: %ld", setting, (unsigned long)value, rc);
+    if ( !rc && setting >= TMEM_SET_COMPRESS )
+        m->packs = true;
+    model_follow_evictions(NULL);
+    if ( !rc && setting == TMEM_SET_CAP )
+        CHECK(!value || m->ephemeral <= value, "%u pages are over the cap of %lu", m->ephemeral,
+              (unsigned long)value);
+    model_compare();
 }
 
 /* The guest's own memory grows or shrinks, which may need tmem's. */
@@ -116,7 +144,7 @@ void model_balloon(struct model_domain *m)
         CHECK(m->d->tot_pages >= m->d->max_pages || !tmem_freeable_pages() ||
               avail_domheap_pages() <= tmem_reserve_pages + heap_claimed() + 64,
               "a guest was refused memory that tmem could give");
-    model_follow_evictions();
+    model_follow_evictions(NULL);
     model_compare();
 }
 
@@ -194,13 +222,30 @@ static int32_t some_pool(const struct model_domain *m)
     return random_below(TMEM_MAX_POOLS + 2) - 1;
 }
 
+/* Often what somebody else has put, too. */
+static uint64_t some_seed(void)
+{
+    return random_below(3) ? random_64() : random_below(40);
+}
+
 static void burst(struct model_domain *m)
 {
     unsigned int object = some(MODEL_OBJECTS), index, step = 1 + random_below(2);
     int32_t pool = some_pool(m);
 
     for ( index = 0; index < MODEL_INDEXES; index += step )
-        model_put(m, pool, object, index, GFN_RAM, random_64());
+        model_put(m, pool, object, index, GFN_RAM, some_seed());
+}
+
+static void some_setting(struct model_domain *m)
+{
+    static const uint64_t values[] = { 0, 0, 1, 1, 2, 20, 100, TMEM_MAX_WEIGHT, TMEM_MAX_WEIGHT + 1, ~0ULL };
+
+    /* Caps small enough to matter, and none most of the time. */
+    if ( random_below(3) == 0 )
+        model_set(m, TMEM_SET_CAP, random_below(2) ? 0 : 1 + random_below(60));
+    else
+        model_set(m, random_below(6), values[random_below(ARRAY_SIZE(values))]);
 }
 
 void model_step(void)
@@ -210,7 +255,7 @@ void model_step(void)
     unsigned int dice = random_below(1000);
 
     if ( dice < 450 )
-        model_put(m, some_pool(m), some(MODEL_OBJECTS), some(MODEL_INDEXES), some_frame(), random_64());
+        model_put(m, some_pool(m), some(MODEL_OBJECTS), some(MODEL_INDEXES), some_frame(), some_seed());
     else if ( dice < 750 )
         model_get(m, some_pool(m), some(MODEL_OBJECTS), some(MODEL_INDEXES), some_frame());
     else if ( dice < 850 )
@@ -234,6 +279,8 @@ void model_step(void)
         model_freeze(m, false);
     else if ( dice < 996 )
         model_balloon(m);
+    else if ( dice < 997 )
+        some_setting(m);
     else if ( dice < 998 )
         heap_claim(random_below(2) ? 0 : random_below(40));
     else if ( dice < 999 )

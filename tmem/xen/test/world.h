@@ -41,6 +41,8 @@ void world_rcu_barrier(void);
 void world_enter(struct domain *d);
 /* bytes from p on are mapped for the hypercalls of this thread, and no more. */
 void world_guest_range(void *p, size_t bytes);
+/* As that, and nothing else is. */
+void world_guest_range_only(void *p, size_t bytes);
 /* The hypercall with its continuations. */
 long world_op(tmem_op_t *op);
 /* Called between a preempted hypercall and its continuation. */

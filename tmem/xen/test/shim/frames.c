@@ -118,6 +118,20 @@ int check_get_page_from_gfn(struct domain *d, gfn_t gfn, bool readonly,
     return 0;
 }
 
+struct page_info *get_page_from_gfn(struct domain *d, unsigned long gfn,
+                                    p2m_type_t *type, unsigned int query)
+{
+    struct page_info *page;
+    p2m_type_t found;
+
+    if ( check_get_page_from_gfn(d, _gfn(gfn), true, &found, &page) )
+        page = NULL;
+    if ( type )
+        *type = found;
+
+    return page;
+}
+
 void paging_mark_dirty(struct domain *d, mfn_t mfn)
 {
     __atomic_fetch_add(&d->dirtied, 1, __ATOMIC_RELAXED);

@@ -14,6 +14,22 @@ unsigned int shim_preempt_percent;
 static _Thread_local struct vcpu vcpu;
 static _Thread_local const void *continuation;
 
+unsigned int shim_cpu(void)
+{
+    static unsigned int threads;
+    static _Thread_local unsigned int cpu_plus_1;
+
+    /* The main thread's is its own. */
+    if ( !cpu_plus_1 )
+    {
+        unsigned int nr = __atomic_fetch_add(&threads, 1, __ATOMIC_RELAXED);
+
+        cpu_plus_1 = (nr ? 1 + (nr - 1) % (SHIM_CPUS - 1) : 0) + 1;
+    }
+
+    return cpu_plus_1 - 1;
+}
+
 struct vcpu *shim_current(void)
 {
     CHECK(vcpu.domain, "this thread is no vCPU: world_enter()");
@@ -47,6 +63,12 @@ void world_guest_range(void *p, size_t bytes)
     next_range = (next_range + 1) % MAX_RANGES;
 }
 
+void world_guest_range_only(void *p, size_t bytes)
+{
+    memset(ranges, 0, sizeof(ranges));
+    world_guest_range(p, bytes);
+}
+
 static bool in_range(const void *p, size_t bytes)
 {
     unsigned int i;
@@ -67,6 +89,11 @@ unsigned long shim_copy_from_guest(void *to, const void *from, size_t bytes)
     memcpy(to, from, bytes);
 
     return 0;
+}
+
+bool shim_guest_word(const void *address, uint64_t *word)
+{
+    return !shim_copy_from_guest(word, address, sizeof(*word));
 }
 
 unsigned long shim_copy_to_guest(void *to, const void *from, size_t bytes)

@@ -11,6 +11,7 @@
 
 #include <xen/tmem.h>
 
+#include "private.h"
 #include "world.h"
 
 #ifdef __SANITIZE_ADDRESS__
@@ -222,6 +223,8 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
               mfn_x(page_to_mfn(&page[i])));
         CHECK(!page[i].mapped && !page[i].count && !(page[i].type & PGT_count_mask),
               "frame %lu is freed while it is in use", mfn_x(page_to_mfn(&page[i])));
+        CHECK(!page[i].u.inuse.type_info, "frame %lu is freed while it has chunks or sharers",
+              mfn_x(page_to_mfn(&page[i])));
         if ( !shim_no_contents )
         {
             UNPOISON(address_of(&page[i]));
@@ -327,6 +330,21 @@ void xfree(void *p)
     free(chunk);
 }
 
+/* What is allocated once, whenever, and stays. */
+
+unsigned long total_pages;
+
+void *shim_vzalloc(size_t size)
+{
+    shim_no_locks("an allocation");
+    return calloc(1, size);
+}
+
+void shim_vfree(void *p)
+{
+    free(p);
+}
+
 /* For the tests. */
 
 unsigned long heap_frames_of_tmem(void)
@@ -371,6 +389,7 @@ void shim_heap_start(unsigned long wanted)
     frames = calloc(nr_frames, sizeof(*frames));
     memory = mmap(NULL, nr_frames * PAGE_SIZE, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    total_pages = nr_frames;
     CHECK(frames && memory != MAP_FAILED, "no memory for %lu frames", nr_frames);
     shim_heap_memory = (uint64_t *)memory;
     INIT_PAGE_LIST_HEAD(&free_frames);
@@ -394,6 +413,7 @@ void shim_heap_stop(void)
     CHECK(total_avail_pages == nr_frames && !of_tmem,
           "%lu of %lu frames did not come back, %lu of them tmem's",
           nr_frames - total_avail_pages, nr_frames, of_tmem);
+    CHECK(!tmem_dedup_frames(), "%lu contents are in the table without a page", tmem_dedup_frames());
     CHECK(!heap_xmallocs(), "%lu allocations were not freed", heap_xmallocs());
     for ( i = 0; i < nr_frames && !shim_no_contents; i++ )
         check_untouched(&frames[i]);

@@ -97,6 +97,9 @@ typedef struct { int counter; } atomic_t;
 #define block_speculation()         barrier()
 #define evaluate_nospec(x)          (x)
 
+#define BITS_PER_LONG               64
+#define panic(...)                  shim_fail(__FILE__, __LINE__, __VA_ARGS__)
+
 static inline unsigned int fls(unsigned int x)
 {
     return x ? 32 - __builtin_clz(x) : 0;
@@ -105,11 +108,6 @@ static inline unsigned int fls(unsigned int x)
 static inline unsigned int flsl(unsigned long x)
 {
     return x ? 64 - __builtin_clzl(x) : 0;
-}
-
-static inline unsigned int ffs_of(unsigned int x)
-{
-    return __builtin_ffs(x);
 }
 
 #define printk(...)                 shim_printk(__VA_ARGS__)

@@ -7,6 +7,7 @@
 #define SHIM_MM_H
 
 #include <xen/list.h>
+#include <xen/percpu.h>
 #include <xen/spinlock.h>
 
 #include <public/xen.h>
@@ -98,6 +99,13 @@ void xfree(void *p);
 #define XFREE(p)                        do { xfree(p); (p) = NULL; } while ( 0 )
 #define XVFREE(p)                       XFREE(p)
 
+/* Of the hypervisor's, for as long as it runs: never given back. */
+void *shim_vzalloc(size_t size);
+void shim_vfree(void *p);
+#define vzalloc(size)                   shim_vzalloc(size)
+#define vfree(p)                        shim_vfree(p)
+extern unsigned long total_pages;
+
 /* Access to frames. */
 void *__map_domain_page(const struct page_info *page);
 void unmap_domain_page(const void *address);
@@ -137,6 +145,14 @@ typedef enum {
 int check_get_page_from_gfn(struct domain *d, gfn_t gfn, bool readonly,
                             p2m_type_t *type, struct page_info **page);
 void paging_mark_dirty(struct domain *d, mfn_t mfn);
+
+/* A guest that sees machine frames has no types of its own: read and write, or nothing. */
+#define P2M_ALLOC                       1
+#define P2M_UNSHARE                     2
+struct page_info *get_page_from_gfn(struct domain *d, unsigned long gfn,
+                                    p2m_type_t *type, unsigned int query);
+#define paging_mode_translate(d)        ((d)->translated)
+#define paging_mode_log_dirty(d)        ((d)->translated)
 
 /* The charge for memory; callers hold d->page_alloc_lock. */
 unsigned int domain_adjust_tot_pages(struct domain *d, long pages);

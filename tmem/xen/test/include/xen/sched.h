@@ -21,6 +21,7 @@ struct domain {
     int refcnt;                         /* atomic */
     bool is_dying;
     bool control;
+    bool translated;                    /* as HVM and PVH guests are */
     struct domain *next_in_list;        /* RCU */
     unsigned int max_vcpus;
     /* The harness's. */
@@ -40,7 +41,8 @@ struct vcpu *shim_current(void);
 #define current                     shim_current()
 #define is_control_domain(d)        ((d)->control)
 #define is_hardware_domain(d)       ((d)->control)
-#define smp_processor_id()          0U
+#define smp_processor_id()          shim_cpu()
+#define is_hvm_vcpu(v)              ((v)->domain->translated)
 
 /* Domains whose last reference goes are freed after a grace period. */
 void get_knownalive_domain(struct domain *d);
