@@ -326,14 +326,14 @@ void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 {
     bool persistent = c->pools[page->object->pool_id]->persistent;
-    struct page_info *frame = page->frame;
 
     if ( unlikely(tmem_is_packed(page)) )
-        frame = tmem_unpack(c, page);
-    tmem_remove_page(c, page);
-    if ( !frame )
+    {
+        tmem_clear_content(c, page, persistent);
+        tmem_remove_page(c, page);
         return;
-    tmem_release_frame(c, frame);
+    }
+    tmem_release_frame(c, tmem_remove_page(c, page));
     if ( persistent )
         tmem_uncharge(c->domain);
 }
