@@ -231,6 +231,8 @@ void model_check(void)
     CHECK(!world_op(&u.op), "no figures of the whole system");
     for ( i = 0; i < model_now.domains; i++ )
     {
+        if ( model[i].dying )
+            return;
         ephemeral += model[i].ephemeral;
         persistent += model[i].persistent;
     }
