@@ -38,6 +38,15 @@ class Tmem:
         for name in host.guests:  # a guest has settings from its first pool on
             with self.hold(name, pages=1):
                 pass
+        # What the guests keep for their first pools, and the table of contents, come from memory that the suite counts on.
+        self.give_up("guest3", 16)
+
+    def give_up(self, guest: str, mib: int) -> None:
+        """Shrink a guest, so that Xen has as much free."""
+        wanted = self.charged(guest) // 256 - mib
+        self.host.run(DOM0, f"xl mem-set {guest} {wanted}")
+        shrunk = f"until [ $(xl list {guest} | awk 'NR == 2 {{ print $3 }}') -le {wanted} ]; do sleep 0.5; done"
+        self.host.run(DOM0, shrunk, timeout=SECONDS)
 
     def read(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(self.host.run(DOM0, "tmemctl list --json"))

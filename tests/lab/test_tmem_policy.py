@@ -296,7 +296,7 @@ def test_a_start_that_fails_or_is_ended_thaws_the_host(host: EmulatedHost) -> No
     script = recipes.create_script(small_guest, [Disks("/dev/null", "/dev/null")], only=[1])
     slow = script.replace("xl create", "tmemctl list --json > /run/during; sleep 100; xl create")
     with pytest.raises(LabError, match="did not end within"):
-        host.run("dom0", slow, timeout=10)
+        host.run("dom0", slow, timeout=30)
     assert '"frozen":true' in host.run("dom0", "cat /run/during")
     assert listing(host)["frozen"] is False
     assert guest.put(pool, 1, first=5) == {OK: 1}

@@ -207,7 +207,7 @@ static unsigned int hold(int pool)
 {
 	unsigned int i;
 
-	for (i = 0; i < held; i++) {
+	for (i = 0; i < pages_held; i++) {
 		if (put_page_from(&HANDLE(pool, HELD_OBJECTS + i / 1024, i), buffers[i % BUFFERS]) != 1)
 			break;
 		if (!(i % 1024))
@@ -274,7 +274,7 @@ void run_bench(void)
 		/* Whether Xen compresses is the control domain's choice: run once with, once without. */
 		bench_pool("ephemeral", 0, CONTENT_NOISE);
 		/* What the guest has an allowance for is not worth holding. */
-		if (!held) {
+		if (!pages_held) {
 			bench_pool("ephemeral", 0, CONTENT_TEXT);
 			bench_pool("persistent", TMEM_POOL_PERSIST, CONTENT_NOISE);
 			bench_pool("persistent", TMEM_POOL_PERSIST, CONTENT_TEXT);

@@ -63,8 +63,8 @@ unsigned int samples = 2000;
 module_param(samples, uint, 0444);
 MODULE_PARM_DESC(samples, "bench: how many batches of each operation are timed; hold: pages (default: 2000)");
 
-unsigned int held;
-module_param(held, uint, 0444);
+unsigned int pages_held;
+module_param_named(held, pages_held, uint, 0444);
 MODULE_PARM_DESC(held, "bench: pages that the pool holds besides (default: 0)");
 
 unsigned int seconds = 10;

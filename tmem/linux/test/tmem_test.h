@@ -103,7 +103,7 @@ extern char *content;
 extern unsigned int copies;
 extern bool hold_persistent;
 /* Parameters of the module; see there. */
-extern unsigned int samples, held, seconds;
+extern unsigned int samples, pages_held, seconds;
 extern unsigned long start_at;
 
 /* runner.c: parameters of run_fuzz(); a case that sets keep_pools leaves its pools. */

@@ -4,11 +4,14 @@
  * a page.
  *
  * A store belongs to one client and one kind of pool. Its frames are cut into
- * 64 units of 64 bytes, and a chunk is a run of units. Which units are used is
- * a word in the frame's page_info: type_info, which nobody else can touch,
- * as a frame without an owner gets neither references nor a type. So a frame
- * has room for 4096 bytes of chunks, and finding a place reads no memory but
- * the lists' heads and one page_info.
+ * 64 units of 64 bytes. A piece is a run of units with a header, and a chunk
+ * is one piece, or two in different frames: most pages that can be compressed
+ * at all need more than half a frame, and would have one each otherwise.
+ *
+ * Which units are used is a word in the frame's page_info: type_info, which
+ * nobody else can touch, as a frame without an owner gets neither references
+ * nor a type. So finding a place reads no memory but the lists' heads and
+ * one or two page_infos.
  */
 
 #include <xen/mm.h>
@@ -16,6 +19,8 @@
 #include "private.h"
 
 #define ALL_FREE    (~0UL)
+/* Shorter gaps are not worth a second piece. */
+#define MIN_GAP     4
 
 static unsigned long free_units(const struct page_info *frame)
 {
@@ -88,39 +93,88 @@ static struct page_info *best_frame(const struct tmem_store *s,
     return fitting ? page_list_first(&s->by_run[ffsl(fitting) - 1]) : NULL;
 }
 
-bool tmem_chunk_fits(const struct tmem_store *s, unsigned int units)
+/* The frame with the longest gap of all, if that is worth filling. */
+static struct page_info *gap_frame(const struct tmem_store *s,
+                                   unsigned int *units)
 {
-    return best_frame(s, units);
+    *units = flsl(s->runs);
+
+    return *units < MIN_GAP ? NULL
+                            : page_list_first(&s->by_run[*units - 1]);
 }
 
-struct page_info *tmem_chunk_alloc(struct tmem_store *s, unsigned int units,
-                                   struct page_info *fresh, unsigned int *unit)
+static unsigned int units_after(unsigned int bytes, unsigned int gap)
 {
-    struct page_info *frame = fresh;
+    return tmem_units(bytes - tmem_piece_room(gap));
+}
+
+bool tmem_chunk_fits(struct tmem_store *s, unsigned int bytes)
+{
+    struct page_info *frame;
+    unsigned int gap;
+    bool fits;
+
+    if ( best_frame(s, tmem_units(bytes)) )
+        return true;
+    frame = gap_frame(s, &gap);
+    if ( !frame )
+        return false;
+    unlink(s, frame);
+    fits = best_frame(s, units_after(bytes, gap));
+    link(s, frame);
+
+    return fits;
+}
+
+static void take(struct page_info *frame, unsigned int units,
+                 struct tmem_place *place)
+{
+    place->frame = frame;
+    place->units = units;
+    place->unit = find_run(free_units(frame), units);
+    frame->u.inuse.type_info |=
+        (ALL_FREE >> (TMEM_UNITS - units)) << place->unit;
+}
+
+unsigned int tmem_chunk_alloc(struct tmem_store *s, unsigned int bytes,
+                              struct page_info *fresh,
+                              struct tmem_place place[2])
+{
+    unsigned int units = tmem_units(bytes), gap, nr = 0;
+    struct page_info *frame = fresh ? NULL : best_frame(s, units), *first;
 
     if ( fresh )
     {
         fresh->u.inuse.type_info = ~ALL_FREE;
         s->nr_frames++;
     }
-    else
+    if ( !frame && (first = gap_frame(s, &gap)) )
     {
-        frame = best_frame(s, units);
-        unlink(s, frame);
+        /* Out of the lists while the other place is looked for. */
+        unlink(s, first);
+        take(first, gap, &place[nr++]);
+        units = units_after(bytes, gap);
+        if ( !fresh )
+            frame = best_frame(s, units);
+        link(s, first);
     }
-
-    *unit = find_run(free_units(frame), units);
-    frame->u.inuse.type_info |= (ALL_FREE >> (TMEM_UNITS - units)) << *unit;
+    if ( fresh )
+        frame = fresh;
+    else
+        unlink(s, frame);
+    take(frame, units, &place[nr++]);
     link(s, frame);
 
-    return frame;
+    return nr;
 }
 
-bool tmem_chunk_free(struct tmem_store *s, struct page_info *frame,
-                     unsigned int unit, unsigned int units)
+bool tmem_chunk_free(struct tmem_store *s, const struct tmem_place *place)
 {
+    struct page_info *frame = place->frame;
+
     unlink(s, frame);
-    frame->u.inuse.type_info &= ~((ALL_FREE >> (TMEM_UNITS - units)) << unit);
+    frame->u.inuse.type_info &=
+        ~((ALL_FREE >> (TMEM_UNITS - place->units)) << place->unit);
     if ( !frame->u.inuse.type_info )
     {
         s->nr_frames--;

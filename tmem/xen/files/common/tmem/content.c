@@ -35,15 +35,19 @@
 #define FIELD(content, from, to) \
     (((content) >> (from)) & ((1UL << ((to) - (from))) - 1))
 
-/* Chunks larger than this would leave gaps that nothing fits. */
+/* Saving less than a quarter is not worth the cycles. */
 #define MAX_UNITS       48
 /* Compressing less is not worth it. */
 #define MIN_BYTES       256
 /* Records of pages of zeros are charged to the domain, too: a page's worth. */
 #define ZEROS_A_FRAME   64
 
-struct chunk {
+struct piece {
     struct tmem_page *page;             /* whose content it is */
+    uint64_t units:7;                   /* of this piece */
+    uint64_t more:1;                    /* it goes on in another frame: */
+    uint64_t next_unit:6;
+    uint64_t next_mfn:50;
     uint8_t data[];
 };
 
@@ -145,11 +149,6 @@ static uint64_t packed_as(enum tmem_kind kind, const struct page_info *frame,
            (frame ? mfn_x(page_to_mfn(frame)) << MFN_SHIFT : 0);
 }
 
-static unsigned int units_for(unsigned int bytes)
-{
-    return DIV_ROUND_UP(bytes + sizeof(struct chunk), TMEM_UNIT);
-}
-
 static bool is_chunk(enum tmem_kind kind)
 {
     return kind == TMEM_SHORT || kind == TMEM_LZ4;
@@ -174,8 +173,8 @@ static void prepare_compressed(struct work *w, unsigned int head,
 
     if ( head > MIN_BYTES )
     {
-        unsigned int room = min(units_for(head) - 1, MAX_UNITS + 0U) *
-                            TMEM_UNIT - sizeof(struct chunk);
+        unsigned int room = tmem_piece_room(min(tmem_units(head) - 1,
+                                                MAX_UNITS + 0U));
         uint64_t start = rdtsc();
 
         bytes = tmem_lz4_compress(w->page, head, w->packed, room, w->lz4);
@@ -188,7 +187,7 @@ static void prepare_compressed(struct work *w, unsigned int head,
         new->data = w->packed;
         new->bytes = bytes;
     }
-    else if ( units_for(head) <= MAX_UNITS )
+    else if ( tmem_units(head) <= MAX_UNITS )
     {
         new->kind = TMEM_SHORT;
         new->bytes = head;
@@ -264,16 +263,47 @@ static void remove_zero(struct tmem_client *c, bool persistent)
         tmem_uncharge(c->domain);
 }
 
-struct page_info *tmem_unpack(struct tmem_client *c, struct tmem_page *page)
+/* A piece of a chunk, while its frame is mapped. */
+static struct piece *map_piece(const struct page_info *frame, unsigned int unit)
 {
-    bool persistent = c->pools[page->object->pool_id]->persistent;
+    BUILD_BUG_ON(sizeof(struct piece) != TMEM_PIECE_HEADER);
+
+    return __map_domain_page(frame) + unit * TMEM_UNIT;
+}
+
+/* Frees all pieces of a chunk. */
+static void free_chunk(struct tmem_store *store, const struct tmem_page *page,
+                       struct page_list_head *frames)
+{
+    struct tmem_place place = {
+        .frame = frame_of(page),
+        .unit = unit_of(page),
+    };
+    struct piece piece;
+
+    do {
+        const struct piece *from = map_piece(place.frame, place.unit);
+
+        piece = *from;
+        unmap_domain_page(from);
+        place.units = piece.units;
+        if ( tmem_chunk_free(store, &place) )
+            page_list_add_tail(place.frame, frames);
+        place.frame = mfn_to_page(_mfn(piece.next_mfn));
+        place.unit = piece.next_unit;
+    } while ( piece.more );
+}
+
+/* Takes the content from a record; adds the frames that came free. */
+static void unpack(struct tmem_client *c, struct tmem_page *page,
+                   struct page_list_head *frames, bool persistent)
+{
     unsigned int kind = kind_of(page), bytes = bytes_of(page);
-    struct page_info *frame = NULL;
 
     switch ( kind )
     {
     case TMEM_NOTHING:
-        return NULL;
+        return;
 
     case TMEM_ZERO:
         remove_zero(c, persistent);
@@ -281,10 +311,7 @@ struct page_info *tmem_unpack(struct tmem_client *c, struct tmem_page *page)
 
     case TMEM_SHORT:
     case TMEM_LZ4:
-        frame = frame_of(page);
-        if ( !tmem_chunk_free(&c->store[persistent], frame, unit_of(page),
-                              units_for(bytes)) )
-            frame = NULL;
+        free_chunk(&c->store[persistent], page, frames);
         if ( kind == TMEM_LZ4 )
             c->stats.lz4_bytes -= bytes;
         else
@@ -292,14 +319,13 @@ struct page_info *tmem_unpack(struct tmem_client *c, struct tmem_page *page)
         break;
 
     case TMEM_SHARED:
-        frame = frame_of(page);
-        if ( tmem_dedup_put(frame) )
-            c->stats.frames.now++;      /* it was nobody's */
-        else
+        if ( tmem_dedup_put(frame_of(page)) )
         {
-            frame = NULL;
-            tmem_level(c, TMEM_LEVEL_DUPLICATES, -1);
+            page_list_add_tail(frame_of(page), frames);
+            c->stats.frames.now++;      /* it was nobody's */
         }
+        else
+            tmem_level(c, TMEM_LEVEL_DUPLICATES, -1);
         break;
 
     default:
@@ -309,24 +335,28 @@ struct page_info *tmem_unpack(struct tmem_client *c, struct tmem_page *page)
 
     c->packed_pages -= !persistent;
     page->content = packed_as(TMEM_NOTHING, NULL, 0, 0);
-
-    return frame;
 }
 
-/* Takes the content from a record that stays. */
-static void clear_content(struct tmem_client *c, struct tmem_page *page,
-                          bool persistent)
+void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
+                        bool persistent)
 {
-    struct page_info *frame = page->frame;
+    PAGE_LIST_HEAD(frames);
+    struct page_info *frame;
 
     if ( tmem_is_packed(page) )
-        frame = tmem_unpack(c, page);
-    page->content = packed_as(TMEM_NOTHING, NULL, 0, 0);
-    if ( !frame )
-        return;
-    tmem_release_frame(c, frame);
-    if ( persistent )
-        tmem_uncharge(c->domain);
+        unpack(c, page, &frames, persistent);
+    else
+    {
+        page_list_add(page->frame, &frames);
+        page->content = packed_as(TMEM_NOTHING, NULL, 0, 0);
+    }
+
+    while ( (frame = page_list_remove_head(&frames)) )
+    {
+        tmem_release_frame(c, frame);
+        if ( persistent )
+            tmem_uncharge(c->domain);
+    }
 }
 
 static void copy_in(struct tmem_client *c, struct page_info *frame,
@@ -357,17 +387,28 @@ static void put_chunk(struct tmem_client *c, struct tmem_page *page,
                       bool persistent, struct page_info *fresh,
                       const struct tmem_prepared *new)
 {
-    unsigned int unit;
-    struct page_info *frame = tmem_chunk_alloc(&c->store[persistent],
-                                               units_for(new->bytes), fresh,
-                                               &unit);
-    uint8_t *to = __map_domain_page(frame);
-    struct chunk *chunk = (void *)(to + unit * TMEM_UNIT);
+    struct tmem_place place[2];
+    unsigned int nr = tmem_chunk_alloc(&c->store[persistent], new->bytes,
+                                       fresh, place);
+    unsigned int i, done = 0;
 
-    chunk->page = page;
-    memcpy(chunk->data, new->data, new->bytes);
-    unmap_domain_page(to);
-    page->content = packed_as(new->kind, frame, unit, new->bytes);
+    for ( i = 0; i < nr; i++ )
+    {
+        struct piece *to = map_piece(place[i].frame, place[i].unit);
+        unsigned int bytes = min(tmem_piece_room(place[i].units),
+                                 new->bytes - done);
+
+        to->page = page;
+        to->units = place[i].units;
+        to->more = i + 1 < nr;
+        to->next_unit = to->more ? place[i + 1].unit : 0;
+        to->next_mfn = to->more ? mfn_x(page_to_mfn(place[i + 1].frame)) : 0;
+        memcpy(to->data, new->data + done, bytes);
+        done += bytes;
+        unmap_domain_page(to);
+    }
+    page->content = packed_as(new->kind, place[0].frame, place[0].unit,
+                              new->bytes);
 
     if ( new->kind == TMEM_LZ4 )
     {
@@ -377,6 +418,21 @@ static void put_chunk(struct tmem_client *c, struct tmem_page *page,
     }
     else
         c->stats.short_bytes += new->bytes;
+}
+
+/* A chunk's two pieces put together, in this processor's memory. */
+static const void *join(const struct piece *first, unsigned int bytes)
+{
+    unsigned int head = tmem_piece_room(first->units);
+    uint8_t *joined = this_cpu(work)->packed;
+    const struct piece *rest =
+        map_piece(mfn_to_page(_mfn(first->next_mfn)), first->next_unit);
+
+    memcpy(joined, first->data, head);
+    memcpy(joined + head, rest->data, bytes - head);
+    unmap_domain_page(rest);
+
+    return joined;
 }
 
 long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
@@ -406,17 +462,16 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
     if ( kind == TMEM_SHARED )
         shared = tmem_dedup_find(new->hash, new->data);
     needs_frame = kind != TMEM_ZERO && !shared &&
-                  !(is_chunk(kind) && tmem_chunk_fits(store,
-                                                      units_for(new->bytes)));
+                  !(is_chunk(kind) && tmem_chunk_fits(store, new->bytes));
     if ( needs_frame && !c->nr_free )
         return -ERESTART;
 
     if ( page )
     {
-        clear_content(c, page, persistent);
+        tmem_clear_content(c, page, persistent);
         /* The gap that was found may have been in the frame that just went. */
         if ( is_chunk(kind) )
-            needs_frame = !tmem_chunk_fits(store, units_for(new->bytes));
+            needs_frame = !tmem_chunk_fits(store, new->bytes);
     }
     if ( kind == TMEM_ZERO ? !add_zero(c, persistent)
                            : needs_frame && persistent &&
@@ -473,34 +528,38 @@ bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
                       struct page_info *dst)
 {
     unsigned int kind = kind_of(page), bytes = bytes_of(page);
+    const struct piece *piece = NULL;
+    const void *from = NULL, *data = NULL;
+    uint64_t start = rdtsc();
     uint8_t *to = __map_domain_page(dst);
-    const uint8_t *from = NULL;
-    const struct chunk *chunk;
     int got = 0;
-    uint64_t start;
 
-    if ( kind != TMEM_ZERO )
-        from = __map_domain_page(frame_of(page));
-    chunk = (const void *)(from + unit_of(page) * TMEM_UNIT);
+    if ( is_chunk(kind) )
+    {
+        piece = map_piece(frame_of(page), unit_of(page));
+        from = piece;
+        data = piece->more ? join(piece, bytes) : piece->data;
+    }
+    else if ( kind == TMEM_SHARED )
+        from = data = __map_domain_page(frame_of(page));
 
-    start = rdtsc();
     switch ( kind )
     {
     case TMEM_ZERO:
         break;
 
     case TMEM_SHORT:
-        memcpy(to, chunk->data, bytes);
+        memcpy(to, data, bytes);
         got = bytes;
         break;
 
     case TMEM_LZ4:
         /* Bounded by both lengths, whatever a vCPU does to the page. */
-        got = tmem_lz4_decompress(chunk->data, bytes, to, PAGE_SIZE);
+        got = tmem_lz4_decompress(data, bytes, to, PAGE_SIZE);
         break;
 
     case TMEM_SHARED:
-        memcpy(to, from, PAGE_SIZE);
+        memcpy(to, data, PAGE_SIZE);
         got = PAGE_SIZE;
         break;
 
@@ -520,50 +579,53 @@ bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
     return got >= 0;
 }
 
-bool tmem_evict_packed(struct tmem_client *c, struct tmem_page *page,
-                       struct page_list_head *frames, unsigned int *dropped)
+unsigned int tmem_evict_packed(struct tmem_client *c, struct tmem_page *page,
+                               struct page_list_head *frames,
+                               unsigned int *dropped)
 {
-    unsigned int kind = kind_of(page), unit;
-    struct page_info *frame;
+    PAGE_LIST_HEAD(freed);
+    struct page_info *frame = frame_of(page);
+    unsigned int unit, nr = 0;
     unsigned long used;
-    const uint8_t *chunks;
+    const void *pieces;
 
-    if ( !is_chunk(kind) )
+    if ( !is_chunk(kind_of(page)) )
     {
-        frame = tmem_unpack(c, page);
-        tmem_remove_page(c, page);
-        if ( frame )
-        {
-            page_list_add_tail(frame, frames);
-            tmem_level(c, TMEM_LEVEL_FRAMES, -1);
-        }
-        ++*dropped;
-        return frame;
-    }
-
-    /* All of its neighbours go with it, or no frame would come free. */
-    frame = frame_of(page);
-    used = frame->u.inuse.type_info;
-    chunks = __map_domain_page(frame);
-    for ( unit = 0; unit < TMEM_UNITS; )
-    {
-        if ( !(used & (1UL << unit)) )
-        {
-            unit++;
-            continue;
-        }
-        page = ((const struct chunk *)(chunks + unit * TMEM_UNIT))->page;
-        ASSERT(frame_of(page) == frame && unit_of(page) == unit);
-        unit += units_for(bytes_of(page));
-        tmem_unpack(c, page);
+        unpack(c, page, &freed, false);
         tmem_remove_page(c, page);
         ++*dropped;
     }
-    unmap_domain_page(chunks);
-    page_list_add_tail(frame, frames);
-    tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+    else
+    {
+        /* All that is in its frame goes with it, or no frame might come free. */
+        used = frame->u.inuse.type_info;
+        pieces = __map_domain_page(frame);
+        for ( unit = 0; unit < TMEM_UNITS; )
+        {
+            const struct piece *piece = pieces + unit * TMEM_UNIT;
 
-    return true;
+            if ( !(used & (1UL << unit)) )
+            {
+                unit++;
+                continue;
+            }
+            page = piece->page;
+            unit += piece->units;
+            unpack(c, page, &freed, false);
+            tmem_remove_page(c, page);
+            ++*dropped;
+        }
+        unmap_domain_page(pieces);
+    }
+
+    while ( (frame = page_list_remove_head(&freed)) )
+    {
+        page_list_add_tail(frame, frames);
+        tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+        nr++;
+    }
+
+    return nr;
 }
 
 /* Frames of ephemeral content, without those that clients share. */

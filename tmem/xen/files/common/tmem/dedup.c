@@ -27,7 +27,7 @@
 /* Contents that are looked at: more share a bucket only by great misfortune. */
 #define MAX_CHAIN       64
 /* Frames of the host for each bucket. */
-#define FRAMES_A_BUCKET 8
+#define FRAMES_A_BUCKET 16
 #define REFERENCE       1UL
 #define REFERENCES_MASK 0xffffffffUL
 #define HASH_SHIFT      32
@@ -87,6 +87,7 @@ uint32_t tmem_dedup_hash(const void *data)
     uint64_t sum = 0;
     unsigned int i;
 
+# pragma GCC unroll 8
     for ( i = 0; i < WORDS; i += 2 )
         sum += (uint64_t)(word[i] + keys[i]) *
                (uint32_t)(word[i + 1] + keys[i + 1]);

@@ -140,7 +140,7 @@ static unsigned int evict(struct tmem_client *only, unsigned int nr,
         struct tmem_client *victim = only ?: tmem_victim();
         unsigned int before = e.dropped;
 
-        if ( !victim )
+        if ( !victim || !ACCESS_ONCE(victim->stats.ephemeral.now) )
             break;
         take_oldest(victim, min(nr - e.taken - e.index, TMEM_REFILL + 0U), &e);
         if ( only && e.dropped == before )
@@ -326,14 +326,14 @@ void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 {
     bool persistent = c->pools[page->object->pool_id]->persistent;
-    struct page_info *frame = page->frame;
 
     if ( unlikely(tmem_is_packed(page)) )
-        frame = tmem_unpack(c, page);
-    tmem_remove_page(c, page);
-    if ( !frame )
+    {
+        tmem_clear_content(c, page, persistent);
+        tmem_remove_page(c, page);
         return;
-    tmem_release_frame(c, frame);
+    }
+    tmem_release_frame(c, tmem_remove_page(c, page));
     if ( persistent )
         tmem_uncharge(c->domain);
 }

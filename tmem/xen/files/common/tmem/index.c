@@ -195,10 +195,13 @@ static unsigned int buddy_of(unsigned int bucket)
     return bucket - (1U << (fls(bucket) - 1));
 }
 
-static void add_bucket(struct tmem_client *c, struct tmem_table *t)
+static void table_grow(struct tmem_client *c, struct tmem_table *t)
 {
     unsigned int nr = t->buckets;
     void ****root = &t->root[nr >> (2 * FANOUT_SHIFT)], ***middle = *root;
+
+    if ( t->entries <= nr + nr / 2 || nr >= MAX_BUCKETS )
+        return;
 
     /* Without a page the chains grow longer, and the next insertion tries. */
     if ( !middle )
@@ -224,12 +227,6 @@ static void add_bucket(struct tmem_client *c, struct tmem_table *t)
 
     t->buckets++;
     split_bucket(c, t, buddy_of(nr), nr);
-}
-
-static inline void table_grow(struct tmem_client *c, struct tmem_table *t)
-{
-    if ( t->entries > t->buckets + t->buckets / 2 && t->buckets < MAX_BUCKETS )
-        add_bucket(c, t);
 }
 
 static void merge_last_bucket(struct tmem_client *c, struct tmem_table *t)

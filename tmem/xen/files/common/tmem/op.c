@@ -143,12 +143,8 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
     if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
         return put_refused(c, pool, page, -EFROZEN, start);
 
-    /* At its cap a client makes its own room; over it, a page more. */
-    if ( !page && !pool->persistent && c->cap && c->stats.ephemeral.now >= c->cap )
-    {
-        tmem_trim(c, 1);
-        tmem_drop_oldest(c);
-    }
+    if ( !page && !pool->persistent && unlikely(ACCESS_ONCE(c->cap)) )
+        tmem_make_room(c);
 
     if ( unlikely(new->data) || (page && unlikely(tmem_is_packed(page))) )
     {
@@ -287,7 +283,7 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
         page = tmem_find_page(c, pool->id, oid,
                               tmem_hash_oid(c, pool->id, oid),
                               op->u.gen.index);
-        c->hit = page;
+        ACCESS_ONCE(c->hit) = page;
         if ( !page )
         {
             rc = pool->used ? 0 : -EEMPTY;

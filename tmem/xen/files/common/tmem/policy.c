@@ -66,16 +66,16 @@ struct tmem_client *tmem_victim(void)
     return victim;
 }
 
-bool tmem_trim(struct tmem_client *c, unsigned int most)
+void tmem_make_room(struct tmem_client *c)
 {
-    while ( c->cap && c->stats.ephemeral.now > c->cap )
-    {
-        if ( !most-- )
-            return false;
-        tmem_drop_oldest(c);
-    }
+    /* That of a shared pool changes without its lock. */
+    uint64_t cap = ACCESS_ONCE(c->cap), now = c->stats.ephemeral.now;
 
-    return true;
+    if ( !cap || now < cap )
+        return;
+    if ( now > cap )
+        tmem_drop_oldest(c);
+    tmem_drop_oldest(c);
 }
 
 /* The new cap holds for puts from the first step on. */
@@ -83,14 +83,15 @@ static long set_cap(struct tmem_client *c, uint64_t cap)
 {
     for ( ; ; )
     {
-        bool done;
+        unsigned int dropped = 0;
 
         spin_lock(&c->lock);
-        c->cap = cap;
-        done = tmem_trim(c, TMEM_BATCH);
+        ACCESS_ONCE(c->cap) = cap;
+        while ( cap && c->stats.ephemeral.now > cap && dropped++ < TMEM_BATCH )
+            tmem_drop_oldest(c);
         spin_unlock(&c->lock);
 
-        if ( done )
+        if ( dropped <= TMEM_BATCH )
             return 0;
         if ( hypercall_preempt_check() )
             return -ERESTART;

@@ -43,6 +43,8 @@
 /* Pieces of frames: as many as a word has bits. */
 #define TMEM_UNITS              64
 #define TMEM_UNIT               (PAGE_SIZE / TMEM_UNITS)
+/* Of each piece; see struct piece. */
+#define TMEM_PIECE_HEADER       16
 /* What LZ4 needs to compress a page. */
 #define TMEM_LZ4_STATE          4160
 
@@ -227,8 +229,11 @@ struct tmem_client *tmem_next_client(struct tmem_walk *w);
     for ( (w) = (struct tmem_walk){}; ((c) = tmem_next_client(&(w))); )
 /* Whose oldest page gives way; NULL: nobody has any. In an RCU section. */
 struct tmem_client *tmem_victim(void);
-/* Drops up to `most` pages over the cap; true when none is left. Lock held. */
-bool tmem_trim(struct tmem_client *c, unsigned int most);
+/*
+ * Before a new ephemeral page: at its cap a client makes its own room, and over
+ * it a page more. Lock held.
+ */
+void tmem_make_room(struct tmem_client *c);
 long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value);
 long tmem_set_all(unsigned int setting, uint64_t value);
 void tmem_freeze_all(bool frozen);
@@ -289,25 +294,45 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
                       struct tmem_prepared *new);
 bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
                       struct page_info *dst);
-/* Takes the content from a record; returns the frame that came free, if any. */
-struct page_info *tmem_unpack(struct tmem_client *c, struct tmem_page *page);
+/* Takes the content, and the charge for it, from a record that stays. */
+void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
+                        bool persistent);
 /*
  * Drops an ephemeral page, with all that are in its frame, and counts them.
- * True: a frame came free, and is on the list.
+ * Returns how many frames came free, and are on the list.
  */
-bool tmem_evict_packed(struct tmem_client *c, struct tmem_page *page,
-                       struct page_list_head *frames, unsigned int *dropped);
+unsigned int tmem_evict_packed(struct tmem_client *c, struct tmem_page *page,
+                               struct page_list_head *frames,
+                               unsigned int *dropped);
 unsigned long tmem_ephemeral_frames(const struct tmem_client *c);
 
 /* chunks.c. Callers hold the client's lock. */
+struct tmem_place {
+    struct page_info *frame;
+    unsigned int unit, units;
+};
 void tmem_store_init(struct tmem_store *s);
-bool tmem_chunk_fits(const struct tmem_store *s, unsigned int units);
-/* In `fresh`, a frame at hand, or else where tmem_chunk_fits(). */
-struct page_info *tmem_chunk_alloc(struct tmem_store *s, unsigned int units,
-                                   struct page_info *fresh, unsigned int *unit);
+/* Whether there is room for so many bytes without another frame. */
+bool tmem_chunk_fits(struct tmem_store *s, unsigned int bytes);
+/*
+ * One place or two; returns how many. Takes part of `fresh`, a frame at hand
+ * for a chunk that does not fit; NULL for one that does.
+ */
+unsigned int tmem_chunk_alloc(struct tmem_store *s, unsigned int bytes,
+                              struct page_info *fresh,
+                              struct tmem_place place[2]);
 /* True: it was the last in its frame, which is the caller's now. */
-bool tmem_chunk_free(struct tmem_store *s, struct page_info *frame,
-                     unsigned int unit, unsigned int units);
+bool tmem_chunk_free(struct tmem_store *s, const struct tmem_place *place);
+
+static inline unsigned int tmem_units(unsigned int bytes)
+{
+    return DIV_ROUND_UP(bytes + TMEM_PIECE_HEADER, TMEM_UNIT);
+}
+
+static inline unsigned int tmem_piece_room(unsigned int units)
+{
+    return units * TMEM_UNIT - TMEM_PIECE_HEADER;
+}
 
 /* dedup.c. All but the first once that has succeeded. */
 int tmem_dedup_enable(void);
