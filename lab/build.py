@@ -28,8 +28,11 @@ from lab.recipes import PUBLISHED, RECIPES, Recipe
 WORKERS = 2
 """Artifacts built at once: some steps keep one processor busy, or none."""
 
-INDEXED = {"xen": "suite", "xen_4_17": "xen_4_17_suite"}
-"""Sources whose version is the newest that a release's index names -> the variable that names the release."""
+INDEXED = {"xen": "suite", "xen_4_17": "xen_4_17_suite", "linux_6_1": "linux_6_1_suite"}
+"""Sources whose version is the newest that a release's index names -> the variable that names the release.
+
+A source's name begins with its package's, before the first underscore.
+"""
 
 SPACE_MIB = 12 * 1024
 """Free space of the cache below which a cold build of all that is published is not begun; for other builds, their share of its time."""
@@ -74,6 +77,9 @@ class Variables:
     xen_4_17_sha256: str
     linux_version: str
     linux_sha256: str
+    linux_6_1_suite: str
+    linux_6_1_version: str
+    linux_6_1_sha256: str
     debian_mirror: str
     security_mirror: str
 
@@ -96,6 +102,9 @@ def read_variables(path: Path | None = None) -> Variables:
         "build_xen_4_17_sha256": r"[0-9a-f]{64}",
         "build_linux_version": r"5\.\d+\.\d+",
         "build_linux_sha256": r"[0-9a-f]{64}",
+        "build_linux_6_1_suite": r"[a-z]+",
+        "build_linux_6_1_version": r"6\.1\.\d+",
+        "build_linux_6_1_sha256": r"[0-9a-f]{64}",
         "build_debian_mirror": r"|(https?|ftp|file):\S+",
         "build_security_mirror": r"|(https?|ftp|file):\S+",
     }
@@ -122,19 +131,20 @@ class Plan:
     def mirror(self) -> sources.Mirror:
         return sources.mirror(self.variables.debian_mirror or None, self.variables.security_mirror or None)
 
-    def _xen(self, name: str) -> sources.Resolved:
+    def _indexed(self, name: str) -> sources.Resolved:
         """What the release of one of INDEXED names; asked once."""
         if name not in self._resolved:
             values = asdict(self.variables)
+            package = name.partition("_")[0]
             fallback = sources.pinned(
-                "xen",
+                package,
                 values[f"{name}_version"],
                 values[f"{name}_sha256"],
                 self.mirror,
                 "the version pinned in inventory/group_vars/all.yml",
             )
             suite = values[INDEXED[name]]
-            self._resolved[name] = sources.resolve("xen", suite, self.mirror, fallback=fallback)
+            self._resolved[name] = sources.resolve(package, suite, self.mirror, fallback=fallback)
         return self._resolved[name]
 
     @cached_property
@@ -146,13 +156,13 @@ class Plan:
         return {"linux": sources.pinned("linux", self.variables.linux_version, self.variables.linux_sha256, at)}
 
     def source(self, name: str) -> sources.Source:
-        return self._xen(name).choice() if name in INDEXED else self._pinned[name]
+        return self._indexed(name).choice() if name in INDEXED else self._pinned[name]
 
     def fetch(self, name: str) -> Path:
-        """A source archive in downloads/. May settle on an older Xen than the index names; then recipes are made anew."""
+        """A source archive in downloads/. May settle on an older version than the index names; then recipes are made anew."""
         if name not in INDEXED:
             return sources.fetch(self.source(name))
-        self._resolved[name], path = sources.fetch_newest(self._xen(name))
+        self._resolved[name], path = sources.fetch_newest(self._indexed(name))
         self._recipes.clear()
         return path
 

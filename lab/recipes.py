@@ -15,7 +15,7 @@ class Recipe:
     """One artifact. Everything named here goes into its key, so that a change of any of it builds it anew.
 
     name: also its role's. outputs: files of build_out. seconds: a cold build on two idle cores, for plans and remaining time.
-    sources: archives ("xen", "xen_4_17", "linux"). requires: artifacts. trees: folders and files of the checkout. inside: roles, or role:tasks, applied in the image.
+    sources: archives ("xen", "xen_4_17", "linux", "linux_6_1"). requires: artifacts. trees: folders and files of the checkout. inside: roles, or role:tasks, applied in the image.
     roles: other roles that its own includes. lab_key: the image is opened by the lab's key pair.
     """
 
@@ -61,6 +61,15 @@ _ALL = (
         requires=("guest_root", "guest_kernel"),
         roles=("ext4_image",),
         lab_key=True,
+    ),
+    Recipe(
+        "guest_kernel_6_1",
+        ("vmlinuz", "config", "System.map", "modules.tar"),
+        320,
+        ("linux_6_1",),
+        ("toolchain",),
+        ("tmem/linux",),
+        roles=("linux",),
     ),
     Recipe("xen_debug", _XEN, 100, ("xen", "linux"), ("toolchain",), ("tmem/xen",), roles=("xen",)),
     Recipe(

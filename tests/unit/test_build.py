@@ -285,6 +285,7 @@ def test_missing_programs_are_told_with_their_packages(world: World, monkeypatch
         ("build_xen_version", None),
         ("build_xen_4_17_version", "4.20.3"),
         ("build_xen_4_17_suite", ""),
+        ("build_linux_6_1_version", "6.6.1"),
     ],
 )
 def test_a_bad_variable_is_named_with_its_file(world: World, key: str, value: object) -> None:
