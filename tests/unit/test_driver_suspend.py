@@ -1,0 +1,75 @@
+"""The guest driver's frontswap, stash and slots, compiled as a program: random stores, loads and invalidations around suspensions of every outcome.
+
+The model and the Xen that it runs against are in tests/driver/suspend.c; tests/driver/shim.h stands for Linux. Needs gcc with its sanitizers' libraries.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+REPO = Path(__file__).resolve().parents[2]
+DRIVER = REPO / "tmem" / "linux"
+SOURCES = ("frontswap.c", "stash.c", "slots.c")
+MODEL = REPO / "tests" / "driver"
+ROUNDS = 40
+
+MISTAKES = {
+    "names a pool of before": ("frontswap.c", "\t\tWRITE_ONCE(pool, -1);\n", ""),
+    "does not look into the stash": ("frontswap.c", "if (unlikely(tmem_stash_has(slot)))", "if (0)"),
+    "forgets the stash too early": ("frontswap.c", "tmem_stash_use(slot, offer, &key)", "!tmem_stash_forget(slot)"),
+    "leaves pages nobody wants in Xen": ("frontswap.c", "\t\ttmem_flush_page(TMEM_PERSISTENT, &key);\n\t}\n\ttmem_stash_tidy();", "\t}\n\ttmem_stash_tidy();"),
+    "keeps its memory": ("stash.c", "shmem_truncate_range(", "(void)("),
+    "skips a slot": ("slots.c", "find_next_bit(chunk, CHUNK_SLOTS, start)", "find_next_bit(chunk, CHUNK_SLOTS, start + 1)"),
+    "loses pages when refusing": ("frontswap.c", "\tif (rc) {\n\t\t*pages", "\tif (0) {\n\t\t*pages"),
+}  # fmt: skip
+
+
+def compile_model(folder: Path, mistake: tuple[str, str, str] | None = None) -> Path:
+    """The program, with the sources as they are or with one mistake: (file, text, what it becomes)."""
+    sources = folder / "sources"
+    (sources / "linux").mkdir(parents=True)
+    for path in (*(DRIVER / name for name in SOURCES), *DRIVER.glob("*.h")):
+        text = path.read_text()
+        if mistake and path.name == mistake[0]:
+            assert mistake[1] in text, "the mistake is to be made in text that is there"
+            text = text.replace(mistake[1], mistake[2])
+        (sources / path.name).write_text(text)
+        for header in re.findall(r"#include <(linux/[\w/]+\.h)>", text):
+            (sources / header).parent.mkdir(parents=True, exist_ok=True)
+            (sources / header).write_text('#include "shim.h"\n')
+    program = folder / "suspend"
+    subprocess.run(
+        ["gcc", "-std=gnu17", "-O1", "-g", "-w", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
+         f"-I{sources}", f"-I{MODEL}", "-o", program, MODEL / "suspend.c", *(sources / name for name in SOURCES)],
+        check=True,
+    )  # fmt: skip
+    return program
+
+
+def run(program: Path, seed: int) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [program, str(seed), str(ROUNDS)], capture_output=True, text=True, check=False, env={"ASAN_OPTIONS": "detect_leaks=0"}
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return compile_model(tmp_path_factory.mktemp("driver"))
+
+
+@pytest.mark.parametrize("seed", range(1, 6))
+def test_no_page_is_lost_or_left_behind(program: Path, seed: int) -> None:
+    done = run(program, seed)
+    assert done.returncode == 0, done.stderr
+    # All outcomes were there, or the run says nothing of them.
+    assert all(int(number) > 0 for number in re.findall(r"\d+", done.stdout)), done.stdout
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_the_model_notices(name: str, tmp_path: Path) -> None:
+    program = compile_model(tmp_path, MISTAKES[name])
+    assert any(run(program, seed).returncode for seed in range(1, 4)), f"a driver that {name} passes"
