@@ -12,16 +12,17 @@ from pathlib import Path
 import pytest
 
 from lab import build
+from lab.artifacts import Artifact
 
 pytestmark = pytest.mark.lab
 
 
 @pytest.fixture(scope="module")
-def artifact() -> build.Artifact:
+def artifact() -> Artifact:
     return build.ensure(["guest_kernel_6_1"])["guest_kernel_6_1"]
 
 
-def test_the_kernel_has_frontswap_without_zswap(artifact: build.Artifact) -> None:
+def test_the_kernel_has_frontswap_without_zswap(artifact: Artifact) -> None:
     options = artifact.outputs["config"].read_text().splitlines()
     assert "CONFIG_FRONTSWAP=y" in options
     assert "# CONFIG_ZSWAP is not set" in options
@@ -29,7 +30,7 @@ def test_the_kernel_has_frontswap_without_zswap(artifact: build.Artifact) -> Non
     assert not any("CLEANCACHE" in option for option in options)
 
 
-def test_the_driver_is_built_for_it(artifact: build.Artifact, tmp_path: Path) -> None:
+def test_the_driver_is_built_for_it(artifact: Artifact, tmp_path: Path) -> None:
     with tarfile.open(artifact.outputs["modules.tar"]) as archive:
         names = [name for name in archive.getnames() if name.endswith("/extra/tmem.ko")]
         assert len(names) == 1
