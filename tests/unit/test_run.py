@@ -153,7 +153,8 @@ def test_progress_tells_stages_cells_and_the_time_left(wanted: Experiment, host:
     assert [event.stage for event in events if event.kind == "stage"] == list(plan.STAGES) * 3
     assert events[0].left_s == pytest.approx(sum(c.expected_seconds for c in find(results).record().cells))
     left = [event.left_s for event in events if event.kind == "cell"]
-    assert left[0] > left[1] > left[2] == 0
+    # How much depends on what the cells before took, and so on how busy this machine is.
+    assert min(left[:2]) > 0 == left[2]
     assert (events[-1].done, events[-1].total) == (3, 3)
 
 
