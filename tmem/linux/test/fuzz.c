@@ -202,7 +202,7 @@ static bool can_answer(u32 command, int rc)
 static void hostile_request(struct fuzzer *f)
 {
 	/* One operation in four lies across a page's end, and at an odd address. */
-	char *place = (char *)page_address(f->page[0]) + (below(f, 4) ? 64 : 1 + below(f, 4000));
+	char *place = (char *)page_address(f->page[0]) + (below(f, 4) ? 64 : PAGE_SIZE - below(f, 56));
 	struct tmem_request *op = (struct tmem_request *)place, made;
 	int changes = atomic_read(&fuzz.changes), rc;
 	enum frame_kind kind;
@@ -254,15 +254,20 @@ static u64 own_seed(const struct fuzzer *f, unsigned int index)
 	return (u64)f->number << 40 | (u64)index << 24 | f->version[index];
 }
 
+static struct handle own_handle(const struct fuzzer *f, unsigned int index)
+{
+	return (struct handle){
+		.pool = fuzz.ledger, .index = index,
+		.object.word = { f->number, 0, LEDGER_MARK },
+	};
+}
+
 /* The thread's own pages are there, right, until it drops them. */
 static void own_page(struct fuzzer *f)
 {
 	unsigned int index = below(f, OWN_INDEXES);
 	struct page *page = f->page[1];
-	struct handle handle = {
-		.pool = fuzz.ledger, .index = index,
-		.object.word = { f->number, 0, LEDGER_MARK },
-	};
+	struct handle handle = own_handle(f, index);
 	int rc;
 
 	switch (below(f, 3)) {
@@ -313,14 +318,20 @@ static int fuzz_thread(void *data)
 	return 0;
 }
 
+/* Flushed on all vCPUs: nobody goes on writing to, or reading from, a frame that is gone. */
+bool unmap_everywhere(struct page *page)
+{
+	return !HYPERVISOR_update_va_mapping((unsigned long)page_address(page), __pte_ma(0),
+					     UVMF_INVLPG | UVMF_ALL);
+}
+
 /* Take the page from the guest's address space, and its frame from the guest when @give_up. */
 static void take_away(unsigned int i, bool give_up)
 {
 	unsigned long address = (unsigned long)page_address(fuzz.page[i]);
 	xen_pfn_t frame = frame_of(fuzz.page[i]);
 
-	/* Flushed on all vCPUs: nobody goes on writing to a frame that is gone. */
-	if (HYPERVISOR_update_va_mapping(address, __pte_ma(0), UVMF_INVLPG | UVMF_ALL)) {
+	if (!unmap_everywhere(fuzz.page[i])) {
 		note_failure(__LINE__, "a page can't be unmapped");
 		return;
 	}
@@ -425,6 +436,9 @@ static void tidy(struct fuzzer *fuzzers)
 {
 	unsigned int i, j, tries;
 
+	/* First, as persistent pages may have all of the guest's allowance. */
+	for (i = 0; i < TMEM_MAX_POOLS; i++)
+		destroy_pool(i);
 	for (i = 0; i < RACING; i++) {
 		for (tries = 0; fuzz.page[i] && is_away(i) && tries < 600 && !bring_back(i); tries++)
 			msleep(100);
@@ -440,8 +454,6 @@ static void tidy(struct fuzzer *fuzzers)
 			if (fuzzers[i].page[j])
 				__free_pages(fuzzers[i].page[j], 1);
 	vfree(fuzz.fence);
-	for (i = 0; i < TMEM_MAX_POOLS; i++)
-		destroy_pool(i);
 }
 
 static void check_own_pages(struct fuzzer *f)
@@ -449,10 +461,7 @@ static void check_own_pages(struct fuzzer *f)
 	unsigned int index;
 
 	for (index = 0; index < OWN_INDEXES; index++) {
-		struct handle handle = {
-			.pool = fuzz.ledger, .index = index,
-			.object.word = { f->number, 0, LEDGER_MARK },
-		};
+		struct handle handle = own_handle(f, index);
 		int rc = get_page_into(&handle, target);
 
 		if (rc != !!f->version[index] && rc != -TMEM_EEMPTY)
