@@ -57,7 +57,6 @@ static struct {
 	u64 top_table;			/* of the process that loads the module, and waits */
 	unsigned long frame[RACING];	/* the last one known; may be gone */
 	char *fence;			/* a page with nothing mapped behind it */
-	unsigned long comings;
 } fuzz;
 
 static u64 next_random(struct fuzzer *f)
@@ -88,8 +87,7 @@ static u64 table_frame(struct fuzzer *f)
 static u64 some_frame(struct fuzzer *f, enum frame_kind *kind)
 {
 	static const u64 devices[] = { 0xa0, 0xb8, 0xfec00, 0xfee00 };
-	const u64 last = frames_of_machine();
-	u64 frame;
+	u64 last = frames_of_machine(), frame;
 
 	*kind = below(f, 3) ? below(f, 2) : below(f, FRAME_KINDS);
 	if (!xen_pv_domain() && *kind > FRAME_RACING)
@@ -289,11 +287,10 @@ static void own_page(struct fuzzer *f)
 			note_failure(__LINE__, "thread %u: not the page that was put", f->number);
 		break;
 	default:
-		rc = flush_page(&handle);
 		f->version[index] = 0;
+		rc = flush_page(&handle);
 		if (rc != 1)
 			note_failure(__LINE__, "thread %u: flush: %d", f->number, rc);
-		break;
 	}
 }
 
@@ -357,9 +354,8 @@ static bool bring_back(unsigned int i)
 	if (xenmem_reservation_increase(1, &frame) != 1)
 		return false;
 	xenmem_reservation_va_mapping_update(1, &fuzz.page[i], &frame);
-	atomic_inc(&fuzz.changes);
 	WRITE_ONCE(fuzz.frame[i], frame);
-	fuzz.comings++;
+	atomic_inc(&fuzz.changes);
 	return true;
 }
 
@@ -391,10 +387,8 @@ static bool start(struct fuzzer *f, int (*thread)(void *), unsigned int cpu)
 {
 	struct task_struct *task = kthread_create(thread, f, "tmem_fuzz/%u", f->number);
 
-	if (IS_ERR(task)) {
-		note_failure(__LINE__, "thread %u can't be started", f->number);
+	if (IS_ERR(task))
 		return false;
-	}
 	kthread_bind(task, cpu % num_online_cpus());
 	wake_up_process(task);
 	return true;
@@ -487,6 +481,8 @@ void run_fuzz(void)
 		for (i = 0; i < THREADS; i++)
 			if (started[i])
 				wait_for_completion(&fuzzers[i].done);
+			else
+				note_failure(__LINE__, "thread %u can't be started", i);
 		WRITE_ONCE(fuzz.stop, true);
 		if (started[THREADS])
 			wait_for_completion(&fuzzers[THREADS].done);
@@ -501,8 +497,8 @@ void run_fuzz(void)
 		comment("%s: %lu done, %lu nothing there, %lu refused", command_names[i], sum[0],
 			sum[1], sum[2]);
 	}
-	comment("seed %u, %u operations on %u processors, frames exchanged: %lu", fuzz_seed, fuzz_operations,
-		num_online_cpus(), fuzz.comings);
+	comment("seed %u, %u operations on %u processors, frames changed %d times", fuzz_seed,
+		fuzz_operations, num_online_cpus(), atomic_read(&fuzz.changes));
 	if (fuzzers)
 		tidy(fuzzers);
 	kfree(fuzzers);
