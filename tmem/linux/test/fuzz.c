@@ -57,7 +57,6 @@ static struct {
 	u64 top_table;			/* of the process that loads the module, and waits */
 	unsigned long frame[RACING];	/* the last one known; may be gone */
 	char *fence;			/* a page with nothing mapped behind it */
-	unsigned long comings;
 } fuzz;
 
 static u64 next_random(struct fuzzer *f)
@@ -88,8 +87,7 @@ static u64 table_frame(struct fuzzer *f)
 static u64 some_frame(struct fuzzer *f, enum frame_kind *kind)
 {
 	static const u64 devices[] = { 0xa0, 0xb8, 0xfec00, 0xfee00 };
-	const u64 last = frames_of_machine();
-	u64 frame;
+	u64 last = frames_of_machine(), frame;
 
 	*kind = below(f, 3) ? below(f, 2) : below(f, FRAME_KINDS);
 	if (!xen_pv_domain() && *kind > FRAME_RACING)
@@ -202,7 +200,7 @@ static bool can_answer(u32 command, int rc)
 static void hostile_request(struct fuzzer *f)
 {
 	/* One operation in four lies across a page's end, and at an odd address. */
-	char *place = (char *)page_address(f->page[0]) + (below(f, 4) ? 64 : 1 + below(f, 4000));
+	char *place = (char *)page_address(f->page[0]) + (below(f, 4) ? 64 : PAGE_SIZE - below(f, 56));
 	struct tmem_request *op = (struct tmem_request *)place, made;
 	int changes = atomic_read(&fuzz.changes), rc;
 	enum frame_kind kind;
@@ -254,15 +252,20 @@ static u64 own_seed(const struct fuzzer *f, unsigned int index)
 	return (u64)f->number << 40 | (u64)index << 24 | f->version[index];
 }
 
+static struct handle own_handle(const struct fuzzer *f, unsigned int index)
+{
+	return (struct handle){
+		.pool = fuzz.ledger, .index = index,
+		.object.word = { f->number, 0, LEDGER_MARK },
+	};
+}
+
 /* The thread's own pages are there, right, until it drops them. */
 static void own_page(struct fuzzer *f)
 {
 	unsigned int index = below(f, OWN_INDEXES);
 	struct page *page = f->page[1];
-	struct handle handle = {
-		.pool = fuzz.ledger, .index = index,
-		.object.word = { f->number, 0, LEDGER_MARK },
-	};
+	struct handle handle = own_handle(f, index);
 	int rc;
 
 	switch (below(f, 3)) {
@@ -284,11 +287,10 @@ static void own_page(struct fuzzer *f)
 			note_failure(__LINE__, "thread %u: not the page that was put", f->number);
 		break;
 	default:
-		rc = flush_page(&handle);
 		f->version[index] = 0;
+		rc = flush_page(&handle);
 		if (rc != 1)
 			note_failure(__LINE__, "thread %u: flush: %d", f->number, rc);
-		break;
 	}
 }
 
@@ -313,14 +315,20 @@ static int fuzz_thread(void *data)
 	return 0;
 }
 
+/* Flushed on all vCPUs: nobody goes on writing to, or reading from, a frame that is gone. */
+bool unmap_everywhere(struct page *page)
+{
+	return !HYPERVISOR_update_va_mapping((unsigned long)page_address(page), __pte_ma(0),
+					     UVMF_INVLPG | UVMF_ALL);
+}
+
 /* Take the page from the guest's address space, and its frame from the guest when @give_up. */
 static void take_away(unsigned int i, bool give_up)
 {
 	unsigned long address = (unsigned long)page_address(fuzz.page[i]);
 	xen_pfn_t frame = frame_of(fuzz.page[i]);
 
-	/* Flushed on all vCPUs: nobody goes on writing to a frame that is gone. */
-	if (HYPERVISOR_update_va_mapping(address, __pte_ma(0), UVMF_INVLPG | UVMF_ALL)) {
+	if (!unmap_everywhere(fuzz.page[i])) {
 		note_failure(__LINE__, "a page can't be unmapped");
 		return;
 	}
@@ -346,9 +354,8 @@ static bool bring_back(unsigned int i)
 	if (xenmem_reservation_increase(1, &frame) != 1)
 		return false;
 	xenmem_reservation_va_mapping_update(1, &fuzz.page[i], &frame);
-	atomic_inc(&fuzz.changes);
 	WRITE_ONCE(fuzz.frame[i], frame);
-	fuzz.comings++;
+	atomic_inc(&fuzz.changes);
 	return true;
 }
 
@@ -380,10 +387,8 @@ static bool start(struct fuzzer *f, int (*thread)(void *), unsigned int cpu)
 {
 	struct task_struct *task = kthread_create(thread, f, "tmem_fuzz/%u", f->number);
 
-	if (IS_ERR(task)) {
-		note_failure(__LINE__, "thread %u can't be started", f->number);
+	if (IS_ERR(task))
 		return false;
-	}
 	kthread_bind(task, cpu % num_online_cpus());
 	wake_up_process(task);
 	return true;
@@ -425,6 +430,9 @@ static void tidy(struct fuzzer *fuzzers)
 {
 	unsigned int i, j, tries;
 
+	/* First, as persistent pages may have all of the guest's allowance. */
+	for (i = 0; i < TMEM_MAX_POOLS; i++)
+		destroy_pool(i);
 	for (i = 0; i < RACING; i++) {
 		for (tries = 0; fuzz.page[i] && is_away(i) && tries < 600 && !bring_back(i); tries++)
 			msleep(100);
@@ -440,8 +448,6 @@ static void tidy(struct fuzzer *fuzzers)
 			if (fuzzers[i].page[j])
 				__free_pages(fuzzers[i].page[j], 1);
 	vfree(fuzz.fence);
-	for (i = 0; i < TMEM_MAX_POOLS; i++)
-		destroy_pool(i);
 }
 
 static void check_own_pages(struct fuzzer *f)
@@ -449,10 +455,7 @@ static void check_own_pages(struct fuzzer *f)
 	unsigned int index;
 
 	for (index = 0; index < OWN_INDEXES; index++) {
-		struct handle handle = {
-			.pool = fuzz.ledger, .index = index,
-			.object.word = { f->number, 0, LEDGER_MARK },
-		};
+		struct handle handle = own_handle(f, index);
 		int rc = get_page_into(&handle, target);
 
 		if (rc != !!f->version[index] && rc != -TMEM_EEMPTY)
@@ -478,6 +481,8 @@ void run_fuzz(void)
 		for (i = 0; i < THREADS; i++)
 			if (started[i])
 				wait_for_completion(&fuzzers[i].done);
+			else
+				note_failure(__LINE__, "thread %u can't be started", i);
 		WRITE_ONCE(fuzz.stop, true);
 		if (started[THREADS])
 			wait_for_completion(&fuzzers[THREADS].done);
@@ -492,8 +497,8 @@ void run_fuzz(void)
 		comment("%s: %lu done, %lu nothing there, %lu refused", command_names[i], sum[0],
 			sum[1], sum[2]);
 	}
-	comment("seed %u, %u operations on %u processors, frames exchanged: %lu", fuzz_seed, fuzz_operations,
-		num_online_cpus(), fuzz.comings);
+	comment("seed %u, %u operations on %u processors, frames changed %d times", fuzz_seed,
+		fuzz_operations, num_online_cpus(), atomic_read(&fuzz.changes));
 	if (fuzzers)
 		tidy(fuzzers);
 	kfree(fuzzers);

@@ -153,6 +153,10 @@ static void hunt_frames(void)
 				break;
 			clear_highpage(pages[n]);
 			frames[n] = frame_of(pages[n]);
+			if (!unmap_everywhere(pages[n])) {
+				note_failure(__LINE__, "a page can't be unmapped");
+				return;
+			}
 		}
 		xenmem_reservation_va_mapping_reset(n, pages);
 		if (xenmem_reservation_decrease(n, frames) != n) {

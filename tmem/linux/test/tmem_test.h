@@ -121,6 +121,8 @@ void run_load(void);
 struct dentry;
 /* serve.c: do what is written to files in @dir. */
 void serve(struct dentry *dir);
+/* fuzz.c: of a PV guest; false: Xen refused. */
+bool unmap_everywhere(struct page *page);
 void run_fuzz(void);
 void put_secrets(void);
 void verify_secrets(void);
