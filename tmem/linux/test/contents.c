@@ -221,7 +221,7 @@ const struct test_case content_cases[] = {
  * has the same content, which depends on nothing but its number: other guests have it, too.
  */
 static int held_pool = -1;
-static unsigned int held_pages;
+static unsigned int held;
 
 static enum content held_content(void)
 {
@@ -243,9 +243,8 @@ void hold_pages(void)
 		comment("hold error=%d", held_pool < 0 ? held_pool : -EINVAL);
 		return;
 	}
-	for (held_pages = 0; held_pages < samples; held_pages++) {
-		int rc = put_content(&HANDLE(held_pool, held_pages / 512, held_pages), sort,
-				     held_pages / copies);
+	for (held = 0; held < samples; held++) {
+		int rc = put_content(&HANDLE(held_pool, held / 512, held), sort, held / copies);
 
 		if (rc != 1) {
 			comment("hold refused=%d", rc);
@@ -253,7 +252,7 @@ void hold_pages(void)
 		}
 		cond_resched();
 	}
-	comment("hold held=%u", held_pages);
+	comment("hold held=%u", held);
 }
 
 /* Gets them all, which empties an ephemeral pool. */
@@ -263,7 +262,7 @@ void verify_held(unsigned int *right, unsigned int *missed, unsigned int *wrong)
 	unsigned int i;
 
 	*right = *missed = *wrong = 0;
-	for (i = 0; i < held_pages; i++) {
+	for (i = 0; i < held; i++) {
 		int rc = get_content(&HANDLE(held_pool, i / 512, i), sort, i / copies);
 
 		if (rc == 1)

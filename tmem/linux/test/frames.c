@@ -21,7 +21,7 @@
 
 #define GRANT_FRAMES_MAX	256
 
-static unsigned long frames_of_machine(void)
+unsigned long frames_of_machine(void)
 {
 	long last = HYPERVISOR_memory_op(XENMEM_maximum_ram_page, NULL);
 
@@ -95,7 +95,7 @@ static void frames_beyond_memory(void)
 }
 
 /* Frames that are the guest's although no page of Linux has them: Xen shares them with it. */
-static bool shared_with_us(u64 frame)
+bool frame_is_shared(u64 frame)
 {
 	static xen_pfn_t grant_frames[GRANT_FRAMES_MAX];
 	static int known = -1;
@@ -124,7 +124,7 @@ static bool shared_with_us(u64 frame)
 }
 
 /* By the table that every PV guest can read, and by the guest's own, which has to agree. */
-static bool is_ours(u64 frame)
+bool frame_is_ours(u64 frame)
 {
 	unsigned long pfn;
 
@@ -151,7 +151,7 @@ static void frames_of_others(void)
 		TWO_POOLS(persistent, ephemeral);
 		/* The first megabyte whole, with its holes and its BIOS. */
 		for (frame = 0; frame <= last; frame += frame < 256 ? 1 : step) {
-			if (is_ours(frame) || shared_with_us(frame))
+			if (frame_is_ours(frame) || frame_is_shared(frame))
 				continue;
 			if (!refused(persistent, ephemeral, frame))
 				return;

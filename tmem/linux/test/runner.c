@@ -37,7 +37,7 @@
 
 static char *mode = "conformance";
 module_param(mode, charp, 0444);
-MODULE_PARM_DESC(mode, "conformance (default), bench, hold, load or serve");
+MODULE_PARM_DESC(mode, "conformance (default), bench, hold, load, serve, fuzz, secrets, verify, hunt or forget");
 
 char *content = "noise";
 module_param(content, charp, 0444);
@@ -75,6 +75,15 @@ unsigned long start_at;
 module_param(start_at, ulong, 0444);
 MODULE_PARM_DESC(start_at, "load: when to begin, in seconds since 1970 (default: at once)");
 
+unsigned int fuzz_seed = 1;
+module_param_named(seed, fuzz_seed, uint, 0444);
+MODULE_PARM_DESC(seed, "fuzz: of the random operations (default: 1)");
+
+unsigned int fuzz_operations = 20000;
+module_param_named(operations, fuzz_operations, uint, 0444);
+MODULE_PARM_DESC(operations, "fuzz: how many, of all threads (default: 20000)");
+
+bool keep_pools;
 struct page *source, *target;
 
 static struct seq_buf report;
@@ -295,8 +304,10 @@ static bool run_case(const struct test_case *test, unsigned int number)
 {
 	failure[0] = 0;
 	skip[0] = 0;
+	keep_pools = false;
 	test->run();
-	destroy_pools();
+	if (!keep_pools)
+		destroy_pools();
 	if (failure[0])
 		print("not ok %u %s # %s", number, test->name, failure);
 	else if (skip[0])
@@ -362,6 +373,27 @@ static void release(void)
 	vfree(report.buffer);
 }
 
+/* Modes that are one case of their own, reported as the suite's are. */
+static const struct test_case single_cases[] = {
+	{ .name = "fuzz", .run = run_fuzz },
+	{ .name = "secrets", .run = put_secrets },
+	{ .name = "verify", .run = verify_secrets },
+	{ .name = "hunt", .run = hunt_secrets },
+	{ .name = "forget", .run = forget_secrets },
+	END_OF_CASES
+};
+
+static void run_single(void)
+{
+	const struct test_case *test;
+
+	print("KTAP version 1");
+	print("1..1");
+	for (test = single_cases; test->run; test++)
+		if (!strcmp(mode, test->name))
+			run_case(test, 1);
+}
+
 /* What the module is loaded for. */
 static const struct mode {
 	const char *name;
@@ -372,6 +404,11 @@ static const struct mode {
 	{ "hold", hold_pages },
 	{ "load", run_load },
 	{ "serve", NULL },
+	{ "fuzz", run_single },
+	{ "secrets", run_single },
+	{ "verify", run_single },
+	{ "hunt", run_single },
+	{ "forget", run_single },
 };
 
 static const struct mode *find_mode(void)
@@ -420,7 +457,7 @@ static int __init tmem_test_init(void)
 	/* Pages that are held need their allowance. */
 	if (hold)
 		held_target = target_pages;
-	else
+	else if (!keep_pools)
 		balloon_set_new_target(target_pages);
 	debugfs_create_file("results", 0444, report_dir, NULL, &results_fops);
 	if (hold)

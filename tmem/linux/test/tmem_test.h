@@ -106,11 +106,25 @@ extern bool hold_persistent;
 extern unsigned int samples, pages_held, seconds;
 extern unsigned long start_at;
 
+/* runner.c: parameters of run_fuzz(); a case that sets keep_pools leaves its pools. */
+extern unsigned int fuzz_seed, fuzz_operations;
+extern bool keep_pools;
+
+/* frames.c: of a PV guest, which sees machine frames. */
+unsigned long frames_of_machine(void);
+bool frame_is_ours(u64 frame);
+bool frame_is_shared(u64 frame);	/* Xen shares it with us; no page of Linux has it */
+
 void run_bench(void);
 void run_load(void);
 
 struct dentry;
 /* serve.c: do what is written to files in @dir. */
 void serve(struct dentry *dir);
+void run_fuzz(void);
+void put_secrets(void);
+void verify_secrets(void);
+void hunt_secrets(void);
+void forget_secrets(void);
 
 #endif /* TMEM_TEST_H */

@@ -7,15 +7,20 @@
 
 static struct domain *d;
 
-static void start(unsigned long frames)
+static void start_with(unsigned long frames, bool packs)
 {
     tmem_op_t op = { .cmd = TMEM_NEW_POOL, .u.creat.flags = EPHEMERAL_POOL };
 
-    world_start(&(struct world_options){ .frames = frames, .no_contents = true });
+    world_start(&(struct world_options){ .frames = frames, .no_contents = true, .packs = packs });
     d = world_domain(1, 1, 1, 10);
     world_enter(d);
     world_guest_range(&op, sizeof(op));
     CHECK(!world_op(&op), "no pool");
+}
+
+static void start(unsigned long frames)
+{
+    start_with(frames, false);
 }
 
 static long page_op(uint32_t cmd, uint64_t object, uint32_t index)
@@ -155,12 +160,12 @@ static void grows_and_shrinks_again_and_again(uint64_t seed, unsigned int scale)
 }
 
 /* Frames at hand, but no index page: a put gets some before it begins. */
-static void only_index_pages_lack(uint64_t seed, unsigned int scale)
+static void lack_index_pages(uint64_t seed, bool packs)
 {
     unsigned int i, left;
 
     random_seed(seed);
-    start(3000);
+    start_with(3000, packs);
     for ( left = 0; left < TMEM_SPARE_NEEDED; left++ )
         for ( i = 0; i < 200; i++ )
         {
@@ -178,6 +183,12 @@ static void only_index_pages_lack(uint64_t seed, unsigned int scale)
         }
     check_system();
     world_stop();
+}
+
+static void only_index_pages_lack(uint64_t seed, unsigned int scale)
+{
+    lack_index_pages(seed, false);
+    lack_index_pages(seed, true);
 }
 
 const struct test_case index_cases[] = {

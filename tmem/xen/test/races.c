@@ -16,7 +16,7 @@
 #define GFN_OWN(vcpu)   (vcpu)          /* nobody else writes to it */
 #define GFN_SHARED      6               /* all write to it, all the time */
 #define GFN_FLEETING    7               /* comes and goes */
-#define POOL_SHARED     0               /* of all vCPUs; ephemeral, destroyed and made again */
+#define POOL_SHARED     0               /* of all vCPUs; destroyed and made again */
 #define POOL_OWN        1               /* persistent; an object for each vCPU */
 
 static struct world_of_races {
@@ -153,7 +153,8 @@ static void on_shared_pool(struct vcpu_state *v, struct domain *d)
     case 0 ... 1:
         rc = op_on(TMEM_DESTROY_POOL, POOL_SHARED, 0, 0, 0);
         CHECK(rc == 0 || rc == 1, "destroy: %ld", rc);
-        rc = new_pool(EPHEMERAL_POOL);
+        /* The number may go to a pool of the other kind while a put is under way. */
+        rc = new_pool(random_below(4) ? EPHEMERAL_POOL : PERSISTENT_POOL);
         CHECK(rc >= 0 || rc == -ENOMEM || rc == -EPERM, "new pool: %ld", rc);
         if ( rc > 0 )
             op_on(TMEM_DESTROY_POOL, rc == POOL_OWN ? ~0 : rc, 0, 0, 0);
@@ -386,8 +387,8 @@ static void race(uint64_t seed, unsigned int rounds, bool deaths, bool packs)
 
     random_seed(seed);
     world = (struct world_of_races){ .seed = seed, .rounds = rounds, .packs = packs };
-    opt_tmem_compress = opt_tmem_dedup = packs;
-    world_start(&(struct world_options){ .frames = 560, .preempt_percent = 30, .threads = true });
+    world_start(&(struct world_options){ .frames = 560, .preempt_percent = 30, .threads = true,
+                                         .packs = packs });
     model_dom0 = world_domain(0, 1, 4, 16);
     for ( i = 0; i < DOMAINS; i++ )
     {

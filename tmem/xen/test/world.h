@@ -20,6 +20,7 @@ struct world_options {
     unsigned long frames;           /* of the heap */
     unsigned int preempt_percent;   /* how often a hypercall is preempted where it may be */
     bool threads;                   /* frames are not poisoned while they are unmapped */
+    bool packs;                     /* new clients compress and share contents */
     bool no_contents;               /* no frame of tmem holds anything: for great numbers */
 };
 

@@ -8,6 +8,7 @@
 
 #include <xen/tmem.h>
 
+#include "private.h"
 #include "world.h"
 
 struct domain *domain_list;
@@ -264,6 +265,7 @@ void world_start(const struct world_options *options)
     CHECK(!domain_list && !nr_domains, "the last world was not stopped");
     shim_threads = options->threads;
     shim_no_contents = options->no_contents;
+    opt_tmem_compress = opt_tmem_dedup = options->packs;
     shim_preempt_percent = options->preempt_percent;
     world_between = NULL;
     world_before_rcu = NULL;

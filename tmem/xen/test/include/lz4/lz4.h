@@ -12,7 +12,8 @@
 #define LZ4_MEM_COMPRESS            (1 << LZ4_MEMORY_USAGE)
 #define LZ4_RUN                     (sizeof(uint16_t) + sizeof(uint64_t))
 
-static int LZ4_compress_default(const char *from, char *to, int bytes, int room, void *state)
+static inline int LZ4_compress_fast(const char *from, char *to, int bytes, int room,
+                                    int acceleration, void *state)
 {
     int in = 0, out = 0;
 
@@ -36,7 +37,7 @@ static int LZ4_compress_default(const char *from, char *to, int bytes, int room,
     return out;
 }
 
-static int LZ4_decompress_safe(const char *from, char *to, int bytes, int room)
+static inline int LZ4_decompress_safe(const char *from, char *to, int bytes, int room)
 {
     int in, out = 0;
 
