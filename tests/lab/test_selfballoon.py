@@ -177,7 +177,7 @@ def persistent_pages(host: EmulatedHost) -> int:
 
 def with_pages_in_frontswap(host: EmulatedHost) -> int:
     """Fill frontswap while memory is short, then give the guest more. Pages there now."""
-    host.run(GUEST, "killall -q pattern; rm -f /run/pattern; true")
+    host.run(GUEST, "pkill -x pattern; rm -f /run/pattern; true")
     start_from(host, 96)
     host.run(
         GUEST,
