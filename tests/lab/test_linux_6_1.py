@@ -14,7 +14,7 @@ import pytest
 from lab import build
 from lab.artifacts import Artifact
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.variants]
 
 
 @pytest.fixture(scope="module")
