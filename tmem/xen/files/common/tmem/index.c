@@ -16,6 +16,8 @@
 
 #define ENTRY_SIZE          64
 #define ENTRIES_PER_SLAB    (PAGE_SIZE / ENTRY_SIZE)
+/* How often room for an index page is made before its put is refused. */
+#define MAX_TRIES           4
 #define MAX_BUCKETS         (FANOUT * FANOUT * FANOUT)
 
 /* Takes the place of a slab's first entry. */
@@ -37,6 +39,7 @@ static void *index_page_alloc(unsigned int memflags)
 
 static bool reserve(struct tmem_client *c, unsigned int memflags)
 {
+    unsigned int tries = 0;
     void *page;
 
     for ( ; ; )
@@ -54,12 +57,13 @@ static bool reserve(struct tmem_client *c, unsigned int memflags)
         page = index_page_alloc(memflags);
         if ( !page )
         {
-            /* Someone else's ephemeral page makes room for a record, too. */
-            if ( !tmem_flush(NULL, TMEM_REFILL) )
+            /*
+             * Someone else's ephemeral page makes room for a record, too. But
+             * others may be quicker to take it from the heap.
+             */
+            if ( ++tries > MAX_TRIES || !tmem_flush(NULL, TMEM_REFILL) )
                 return false;
-            page = index_page_alloc(memflags);
-            if ( !page )
-                return false;
+            continue;
         }
 
         spin_lock(&c->lock);
