@@ -31,7 +31,9 @@ BOUND_S = 300 + OPERATIONS // 100
 
 RACING_VCPUS = 2
 HOSTILE, VICTIM, DOOMED = "guest1", "guest2", "guest3"
-TROUBLE = re.compile(r"WARN|BUG|Assertion|Xen call trace|panic|FATAL|Oops|general protection|unhandled", re.IGNORECASE)
+TROUBLE = re.compile(
+    r"\bWARN(ING)?\b|\bBUG\b|Assertion|Xen call trace|[Pp]anic|FATAL|Oops|[Gg]eneral protection|[Uu]nhandled"
+)
 KEPT_FRAMES = 256 + 8 + 6
 """What an empty client may keep: free frames, index pages at hand, and its two tables (tmem/README.md)."""
 

@@ -469,7 +469,8 @@ module_init(tmem_test_init);
 static void __exit tmem_test_exit(void)
 {
 	debugfs_remove_recursive(report_dir);
-	destroy_pools();
+	if (!keep_pools)
+		destroy_pools();
 	drop_held();
 	if (held_target)
 		balloon_set_new_target(held_target);
