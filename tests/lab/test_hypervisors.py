@@ -42,7 +42,7 @@ def hunks() -> list[Hunk]:
     return found
 
 
-@pytest.fixture(params=sorted(build.INDEXED))
+@pytest.fixture(params=sorted(name for name in build.INDEXED if name.startswith("xen")))
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The files that hooks change, from the archive that the artifact is built from."""
     making = build.Plan()
