@@ -74,7 +74,7 @@ def apply(tree: Path, fuzz: int) -> str:
 
 
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[] if name == "xen" else pytest.mark.variants) for name in sorted(HYPERVISORS)]
+    "name", [pytest.param(name, marks=[] if name == "xen" else pytest.mark.long) for name in sorted(HYPERVISORS)]
 )
 def test_every_hypervisor_is_built_from_this_checkout(name: str) -> None:
     """Minutes when it is not there yet; nothing after that."""

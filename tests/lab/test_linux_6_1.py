@@ -14,7 +14,7 @@ import pytest
 from lab import build
 from lab.artifacts import Artifact
 
-pytestmark = [pytest.mark.lab, pytest.mark.variants]
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")

@@ -153,6 +153,7 @@ def test_a_local_migration_loses_no_page(guest_with_pages: Suspendable) -> None:
     goes_on_whole(guest, before)
 
 
+@pytest.mark.long
 def test_a_checkpoint_leaves_the_pages_where_they_are(guest_with_pages: Suspendable) -> None:
     guest, host = guest_with_pages, guest_with_pages.host
     before, domain = guest.pools()["PP"], host.run("dom0", f"xl domid {GUEST}")
@@ -165,6 +166,7 @@ def test_a_checkpoint_leaves_the_pages_where_they_are(guest_with_pages: Suspenda
     guest.verify()
 
 
+@pytest.mark.long
 def test_a_guest_that_cannot_be_drained_refuses_and_goes_on(lab: OpenLab) -> None:
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost)
