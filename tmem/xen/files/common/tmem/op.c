@@ -61,38 +61,18 @@ static void frame_put(struct domain *d, struct page_info *frame, bool write)
         put_page(frame);
 }
 
-/* What map_domain_page() does with nearly all frames, without the calls. */
-static inline void *map_frame(struct page_info *frame)
-{
-#ifdef NDEBUG
-    if ( likely(mfn_x(page_to_mfn(frame)) <=
-                PFN_DOWN(__pa(HYPERVISOR_VIRT_END - 1))) )
-        return mfn_to_virt(mfn_x(page_to_mfn(frame)));
-#endif
-    return __map_domain_page(frame);
-}
-
-static inline void unmap_frame(const void *address)
-{
-#ifdef NDEBUG
-    if ( likely((unsigned long)address >= DIRECTMAP_VIRT_START) )
-        return;
-#endif
-    unmap_domain_page(address);
-}
-
 static void copy_frame(struct tmem_client *c, struct page_info *to,
                        struct page_info *from)
 {
-    void *dst = map_frame(to);
-    const void *src = map_frame(from);
+    void *dst = __map_domain_page(to);
+    const void *src = __map_domain_page(from);
     uint64_t start = c->timed ? rdtsc() : 0;
 
     memcpy(dst, src, PAGE_SIZE);
     if ( unlikely(start) )
         tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
-    unmap_frame(src);
-    unmap_frame(dst);
+    unmap_domain_page(src);
+    unmap_domain_page(dst);
 }
 
 static void touch(struct tmem_client *c, struct tmem_page *page)
