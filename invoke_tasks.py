@@ -102,7 +102,7 @@ def test(
     if not unit:
         _build_for(report, str(lab))
     command = [*python, "pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
-    command += [] if long else ["-m", "not long"]
+    command += ["--durations=20", "--durations-min=5", *([] if long else ["-m", "not long"])]
     report.say("pytest")
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code:

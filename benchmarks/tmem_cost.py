@@ -4,8 +4,8 @@
     .venv/bin/python benchmarks/tmem_cost.py [--inventory inventory/emulated.yml] [--samples 2000] [--held 10000,100000] [--json FILE]
 
 (`./inv --list` makes .venv, `./inv lab.up` builds what the lab needs.) Boots the first host of the inventory with two guests, which takes minutes the first time,
-and loads tmem_test.ko with mode=bench in one of them: medians over many interleaved batches, see tmem/linux/test/bench.c. Then it repeats that while so many pages are held,
-reads in dom0 what records they need, and lets one guest, then both, work for some seconds (mode=load).
+and loads tmem_test.ko with mode=bench in one of them: medians over many interleaved batches, see tmem/linux/test/bench.c. Then it repeats that with compression, of pages
+that look like source text, and without it while so many pages are held, reads in dom0 what records these need, and lets one guest, then both, work for some seconds (mode=load).
 
 --held sizes the host: 10,000 pages are 40 MiB, a million are 4 GiB. The cycles are those that a guest reads: Xen emulates the counter for it, so on the emulated host they are
 nanoseconds of an emulated processor. Only ratios within a run mean anything, and those of the load only while nothing else runs on this machine: the load average is told with them.
@@ -39,10 +39,14 @@ SECONDS = 1800
 
 FLAT = 1.2
 """Cost with most pages held, by that with fewest, at most."""
+COMPRESSED_PUT = 25.0
+"""A put of a page that is compressed, by a copy of 4 KiB, at most (tmem in Xen 4.12: 35 to 49)."""
 SCALING = 1.8
 """Operations of two guests at once, by those of one alone, at least."""
 OVERHEAD = 0.02
 """Memory of the records, by that of the pages, at most."""
+SHOWN = ("put_new", "put_duplicate", "get_hit", "flush_page")
+"""Operations that compression changes."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +79,9 @@ TARGETS = (
 )
 
 Timings = Mapping[str, Timing]
-Bench = Mapping[tuple[str, int], Timings]
-"""(kind of pool, pages held meanwhile) -> operation -> timing."""
+Bench = Mapping[tuple[str, str, int], Timings]
+"""(kind of pool, what the pages contain, pages held meanwhile) -> operation -> timing."""
+NOISE, TEXT = "noise", "text"
 
 
 @dataclass(frozen=True)
@@ -92,13 +97,13 @@ class Load:
 
 
 def parse_bench(text: str) -> Bench:
-    """What mode=bench reports of pages that do not compress. LabError when an operation did not answer as it should, or nothing was reported."""
+    """What mode=bench reports. LabError when an operation did not answer as it should, or nothing was reported."""
     if error := re.search(r"^# bench .*error=.*$", text, re.MULTILINE):
         raise LabError("the benchmark stopped", where=RESULTS, why=error[0])
-    found: dict[tuple[str, int], dict[str, Timing]] = {}
-    line = r"^# bench name=(\w+) kind=(\w+) content=noise held=(\d+) median=(\d+) p10=(\d+) p90=(\d+) samples=(\d+) unit=cycles$"
-    for name, kind, held, *numbers in re.findall(line, text, re.MULTILINE):
-        found.setdefault((kind, int(held)), {})[name] = Timing(*map(int, numbers))
+    found: dict[tuple[str, str, int], dict[str, Timing]] = {}
+    line = r"^# bench name=(\w+) kind=(\w+) content=(\w+) held=(\d+) median=(\d+) p10=(\d+) p90=(\d+) samples=(\d+) unit=cycles$"
+    for name, kind, content, held, *numbers in re.findall(line, text, re.MULTILINE):
+        found.setdefault((kind, content, int(held)), {})[name] = Timing(*map(int, numbers))
     if not found:
         raise LabError("the benchmark reported nothing", where=RESULTS, why=text[-500:])
     return found
@@ -179,12 +184,27 @@ def say(reached: bool) -> str:
     return "yes" if reached else "no"
 
 
-def print_report(host: Host, bench: Bench, overhead: Overhead, loads: Sequence[Load]) -> None:
+def print_compressed(compressed: Bench) -> None:
+    """The operations with compression: of pages that are compressed, and of those with which it is tried in vain."""
+    for (kind, content, _held), timings in compressed.items():
+        copies = {name: timing.median / timings[COPY].median for name, timing in timings.items()}
+        print(
+            f"Compression on, {kind} pool, {content}: "
+            + ", ".join(f"{name} {copies[name]:.1f} copies" for name in SHOWN)
+        )
+        if content == TEXT:
+            print(
+                f"A compressed put: {copies['put_new']:.1f} copies, target {COMPRESSED_PUT:g}: {say(copies['put_new'] <= COMPRESSED_PUT)}"
+            )
+    print()
+
+
+def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead, loads: Sequence[Load]) -> None:
     """Markdown."""
     emulated = "emulated" if host.kind == "emulated" else "a server's"
     print(f"\nCycles as a guest reads them, {emulated} ({host.accelerator or 'no emulator'}), medians of one run\n")
-    for (kind, held), timings in bench.items():
-        if held == 0:
+    for (kind, content, held), timings in bench.items():
+        if held == 0 and content == NOISE:
             print(f"| {kind} | median | 10 % | 90 % |\n|---|---|---|---|")
             for name, timing in timings.items():
                 print(f"| {name} | {timing.median} | {timing.p10} | {timing.p90} |")
@@ -196,7 +216,10 @@ def print_report(host: Host, bench: Bench, overhead: Overhead, loads: Sequence[L
                     f"| {target.name} | {' + '.join(target.of)} | {value:.2f} | {target.factor} | {target.upstream} | {within} |"
                 )
             print()
-    by_pages = sorted((held, timings) for (kind, held), timings in bench.items() if kind == "ephemeral" and held)
+    print_compressed(compressed)
+    by_pages = sorted(
+        (held, timings) for (kind, _content, held), timings in bench.items() if kind == "ephemeral" and held
+    )
     if len(by_pages) > 1:
         print("| pages held | " + " | ".join(t.name for t in TARGETS) + " |\n" + "|---" * (1 + len(TARGETS)) + "|")
         for held, timings in by_pages:
@@ -217,7 +240,9 @@ def print_report(host: Host, bench: Bench, overhead: Overhead, loads: Sequence[L
         )
 
 
-def as_json(host: Host, bench: Bench, overhead: Overhead, loads: Sequence[Load]) -> dict[str, object]:
+def as_json(
+    host: Host, bench: Bench, compressed: Bench, overhead: Overhead, loads: Sequence[Load]
+) -> dict[str, object]:
     """What --json writes; a figure that was not measured is null."""
     return {
         "schema": 1,
@@ -227,11 +252,14 @@ def as_json(host: Host, bench: Bench, overhead: Overhead, loads: Sequence[Load])
         "bench": [
             {
                 "kind": kind,
+                "content": content,
+                "compression": found is compressed,
                 "held": held,
                 "cycles": {name: asdict(timing) for name, timing in timings.items()},
                 "ratios": {target.name: round(ratio(timings, target), 3) for target in TARGETS},
             }
-            for (kind, held), timings in bench.items()
+            for found in (bench, compressed)
+            for (kind, content, held), timings in found.items()
         ],
         "overhead": {"pages": overhead.pages, "share": overhead.share},
         "load": [asdict(load) for load in loads],
@@ -261,23 +289,28 @@ def main() -> None:
         host = lab.hosts[0]
         host.reset(host_sizing(max(held, default=0)), GUESTS)
         guests = list(host.guests.values())
-        bench: dict[tuple[str, int], Timings] = {}
+        bench: dict[tuple[str, str, int], Timings] = {}
         overhead = Overhead(host)
         with overhead:
             for pages in [0, *held]:
                 tell(f"operations, {pages} pages held")
                 found = parse_bench(run_module(guests[0], f"mode=bench samples={options.samples} held={pages}"))
                 bench |= found
-                if ("ephemeral", pages) not in found:
+                if ("ephemeral", NOISE, pages) not in found:
                     raise LabError(f"the host has no room for {pages} pages", where="--held", remedy="Hold fewer.")
+        tell("operations, with compression")
+        domain = host.dom0["xl"]("domid", guests[0].name).strip()
+        host.dom0["tmemctl"]("set", domain, "--compress", "1")
+        compressed = parse_bench(run_module(guests[0], f"mode=bench samples={options.samples}"))
+        host.dom0["tmemctl"]("set", domain, "--compress", "0")
         loads = []
         if options.seconds:
             for working in (guests[:1], guests):
                 tell(f"load of {len(working)}")
                 loads.append(measure_load(working, options.seconds))
-        print_report(host, bench, overhead, loads)
+        print_report(host, bench, compressed, overhead, loads)
         if options.json:
-            options.json.write_text(json.dumps(as_json(host, bench, overhead, loads), indent=1) + "\n")
+            options.json.write_text(json.dumps(as_json(host, bench, compressed, overhead, loads), indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -25,12 +25,14 @@ def inventory_path() -> Path:
 
 
 @pytest.fixture(scope="session")
-def lab(inventory_path: Path) -> Iterator[OpenLab]:
+def lab(request: pytest.FixtureRequest, inventory_path: Path) -> Iterator[OpenLab]:
     """The lab, ours for the whole session. Its progress goes to the terminal, since the first start takes minutes."""
     began = time.monotonic()
+    capture = request.config.pluginmanager.getplugin("capturemanager")
 
     def tell(text: str) -> None:
-        print(f"[lab {time.monotonic() - began:5.0f} s] {text}", file=sys.__stderr__, flush=True)
+        with capture.global_and_fixture_disabled():
+            print(f"\n[lab {time.monotonic() - began:5.0f} s] {text} ", end="", file=sys.stderr, flush=True)
 
     with lifecycle.open_lab(inventory_path, progress=tell) as opened:
         yield opened

@@ -35,11 +35,19 @@ def cost() -> ModuleType:
 
 
 def test_an_operation_is_compared_with_what_it_contains(cost: ModuleType) -> None:
-    timings = cost.parse_bench(REPORT)["ephemeral", 0]
+    timings = cost.parse_bench(REPORT)["ephemeral", "noise", 0]
     targets = {target.name: target for target in cost.TARGETS}
     assert cost.ratio(timings, targets["put_new"]) == pytest.approx(6000 / (3000 + 1000))
     assert cost.ratio(timings, targets["get_miss"]) == pytest.approx(1.5)
     assert timings["copy_4096"] == cost.Timing(3000, 2900, 3100, 2000)
+
+
+def test_contents_are_told_apart(cost: ModuleType) -> None:
+    bench = cost.parse_bench(
+        REPORT + REPORT.replace("content=noise", "content=text").replace("median=6000", "median=60000")
+    )
+    assert bench["ephemeral", "noise", 0]["put_new"].median == 6000
+    assert bench["ephemeral", "text", 0]["put_new"].median == 60000
 
 
 def test_an_operation_that_failed_is_no_figure(cost: ModuleType) -> None:

@@ -108,7 +108,7 @@ static void show_pool(show_fn show, const struct tmem_stats_pool *p)
 }
 
 /* In the order of TMEM_TIME_*. */
-static const char times[TMEM_NR_TIMES + 1] = "GPgpFOCcd";
+static const char times[TMEM_NR_TIMES + 1] = "GPgpFOCcdS";
 
 static void print_times(const struct tmem_timing *t)
 {

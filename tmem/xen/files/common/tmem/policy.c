@@ -84,11 +84,14 @@ static long set_cap(struct tmem_client *c, uint64_t cap)
     for ( ; ; )
     {
         unsigned int dropped = 0;
+        uint64_t start;
 
         spin_lock(&c->lock);
+        start = rdtsc();
         ACCESS_ONCE(c->cap) = cap;
         while ( cap && c->stats.ephemeral.now > cap && dropped++ < TMEM_BATCH )
             tmem_drop_oldest(c);
+        tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
         spin_unlock(&c->lock);
 
         if ( dropped <= TMEM_BATCH )

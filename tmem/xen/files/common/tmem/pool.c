@@ -215,10 +215,12 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
     for ( ; ; )
     {
         struct tmem_pool *pool;
+        uint64_t start;
         bool gone;
 
         rcu_read_lock(&tmem_shared_rcu);
         spin_lock(&c->lock);
+        start = rdtsc();
         pool = c->pools[id];
         if ( !pool )
             break;
@@ -230,6 +232,7 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
             remove_pool(c, id);
             c->pools_flushed++;
         }
+        tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
         spin_unlock(&c->lock);
         rcu_read_unlock(&tmem_shared_rcu);
 
@@ -262,8 +265,10 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
         unsigned int budget = TMEM_BATCH;
         struct tmem_pool *pool;
         struct tmem_object *obj;
+        uint64_t step;
 
         spin_lock(&c->lock);
+        step = rdtsc();
         c->stats.ops += !found;
         pool = tmem_find_pool(c, op->pool_id);
         if ( !pool )
@@ -283,6 +288,7 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
             return 1;
         }
         found = true;
+        tmem_time(c, TMEM_TIME_STEP, rdtsc() - step);
         spin_unlock(&c->lock);
 
         if ( hypercall_preempt_check() )
@@ -292,8 +298,11 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
 
 void tmem_client_empty(struct tmem_client *c)
 {
+    uint64_t start = rdtsc();
+
     tmem_drain_free(c);
     tmem_index_free(c);
+    tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
     tmem_retire_stats(c);
 }
 

@@ -14,7 +14,7 @@
 #include "xen.h"
 
 #define TMEM_CONTROL                  0
-#define TMEM_CONTROL_VERSION          2
+#define TMEM_CONTROL_VERSION          3
 
 #define TMEM_CONTROL_ALL_CLIENTS      0xffffffffU
 
@@ -86,9 +86,14 @@ typedef struct tmem_control tmem_control_t;
 #define TMEM_TIME_COPY                6
 #define TMEM_TIME_COMPRESS            7
 #define TMEM_TIME_DECOMPRESS          8
-#define TMEM_NR_TIMES                 9
+/*
+ * One step, under a client's lock, of what is done in steps: destroying a pool
+ * or a client, flushing an object, lowering a cap.
+ */
+#define TMEM_TIME_STEP                9
+#define TMEM_NR_TIMES                 10
 
-/* Of a random sample: about one operation in 16 is timed. */
+/* Of a random sample: about one operation in 16 is timed; of every step. */
 struct tmem_timing {
     uint64_aligned_t count;
     uint64_aligned_t total;     /* cycles */
