@@ -43,7 +43,8 @@ def stage_of(text: str) -> str:
 def shares(timeline: list[dict[str, float | str]], total: float) -> dict[str, float]:
     """Stage -> seconds. What precedes the first line is the environment's set-up."""
     found = {"environment": float(timeline[0]["seconds"]) if timeline else total}
-    for line, following in zip(timeline, [*timeline[1:], {"seconds": total}], strict=True):
+    end: dict[str, float | str] = {"seconds": total}
+    for line, following in zip(timeline, [*timeline[1:], end], strict=True):
         stage = stage_of(str(line["text"]))
         found[stage] = found.get(stage, 0.0) + float(following["seconds"]) - float(line["seconds"])
     return found

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -130,7 +131,7 @@ def main() -> None:
         for operation, command in (("pool destroyed", "destroy {}"), ("object flushed", "flush_object {} 1")):
             tell(f"{operation}: putting {options.pages} pages")
             pool = fill(guest, options.pages)
-            found.append(meter.measure(operation, lambda text=command.format(pool): ask(guest, text)))  # type: ignore[misc]
+            found.append(meter.measure(operation, partial(ask, guest, command.format(pool))))
         tell(f"guest killed: putting {options.pages} pages")
         fill(guest, options.pages)
         found.append(meter.measure("guest killed", lambda: kill(host, guest)))

@@ -59,7 +59,7 @@ def test_guests_that_share_processors_and_an_emulated_one_take_longer(tmp_path: 
     conditions = found.at({})
     assert plan.slowdown(None, conditions) == 1.5  # 3 vCPUs on 2 processors
     assert plan.slowdown("kvm", conditions) == 1.5
-    assert plan.slowdown("tcg", conditions) == 24
-    assert plan.expected_stages(conditions, "tcg")["run"] == 3 * 24
+    assert plan.slowdown("tcg", conditions) == 45
+    assert plan.expected_stages(conditions, "tcg")["run"] == 3 * 45
     emulated, native = (plan.plan(found, accelerator)[0].expected_seconds for accelerator in ("tcg", "kvm"))
-    assert emulated - native == pytest.approx(3 * 24 - 3 * 1.5)
+    assert emulated - native == pytest.approx(3 * 45 - 3 * 1.5)
