@@ -6,6 +6,7 @@ Exit codes are those of common/errors.py. Imports of anything heavy are inside t
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -524,7 +525,10 @@ def arguments(argv: list[str]) -> list[str]:
 
 
 def main() -> None:
-    """Run the tasks named on the command line."""
+    """Run the tasks named on the command line. Being ended, or losing the terminal, is an interruption: things are put in order first."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, signal.default_int_handler)
     Testbed(name="inv", binary="inv", namespace=namespace, version="0.1.0").run(arguments(sys.argv))
 
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from typing import Any
+
+from shells import run
 
 from lab.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS
@@ -23,6 +26,9 @@ EPHEMERAL = 0
 PERSISTENT = 1
 SHARED = 2
 
+POOLS = 16
+"""The most that a guest can have."""
+
 Answers = dict[int, int]
 """Answer -> how often it was given."""
 
@@ -35,18 +41,17 @@ class Served:
         self.name = name
 
     def load(self) -> None:
-        """Begin anew: without any pool."""
-        self.unload()
-        self.host.run(self.name, "modprobe tmem_test mode=serve", timeout=120)
-
-    def unload(self) -> None:
-        """Destroy all pools and end."""
-        self.host.run(self.name, "! grep -q ^tmem_test /proc/modules || rmmod tmem_test", timeout=120)
+        """Begin, or begin anew: without any pool."""
+        script = (
+            "grep -q ^tmem_test /proc/modules || exec modprobe tmem_test mode=serve; pool=0; "
+            f"while [ $pool -lt {POOLS} ]; do echo destroy $pool > {FOLDER}/command; pool=$((pool + 1)); done"
+        )
+        run(self.host, self.name, script, timeout=120)
 
     def ask(self, command: str, *, timeout: float = 300.0) -> Answers:
         """Do a command and count its answers."""
         script = f"echo '{command}' > {FOLDER}/command && cat {FOLDER}/answer"
-        pairs = (pair.split(":") for pair in self.host.run(self.name, script, timeout=timeout).split())
+        pairs = (pair.split(":") for pair in run(self.host, self.name, script, timeout=timeout).split())
         return {int(answer): int(count) for answer, count in pairs}
 
     def pool(self, flags: int = EPHEMERAL, uuid: tuple[int, int] = (0, 0)) -> int:
@@ -69,9 +74,9 @@ class Served:
     def flush_object(self, pool: int, object_id: int = 1) -> Answers:
         return self.ask(f"flush_object {pool} {object_id}")
 
-    @property
+    @cached_property
     def domid(self) -> int:
-        return int(self.host.run("dom0", f"xl domid {self.name}"))
+        return int(run(self.host, "dom0", f"xl domid {self.name}"))
 
     def client(self) -> dict[str, Any]:
         """What Xen says of this guest's client, as `tmemctl list -l --json` has it."""
@@ -87,7 +92,7 @@ def give_up(host: EmulatedHost, mib: int) -> None:
         f"xl mem-set guest1 {left}m; for i in $(seq 60); do "
         f"[ $(xl list guest1 | awk 'NR == 2 {{ print $3 }}') -le {left + 1} ] && exit 0; sleep 1; done; exit 1"
     )
-    host.run("dom0", script, timeout=90)
+    run(host, "dom0", script, timeout=90)
 
 
 def listing(host: EmulatedHost) -> dict[str, Any]:
@@ -96,4 +101,4 @@ def listing(host: EmulatedHost) -> dict[str, Any]:
 
 
 def tmemctl(host: EmulatedHost, arguments: str) -> str:
-    return host.run("dom0", f"tmemctl {arguments}", timeout=120)
+    return run(host, "dom0", f"tmemctl {arguments}", timeout=120)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from shells import run
 
 from common.errors import LabError
 from lab.emulated import EmulatedHost
@@ -34,15 +35,15 @@ def balloon(lab: OpenLab) -> EmulatedHost:
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost), "the tests reset the host to a snapshot"
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
-    host.run("dom0", f"xl destroy guest3; xl mem-set {GUEST} {START_MIB}m; xl mem-max {GUEST} {MAX_MIB}", timeout=120)
-    host.run(GUEST, "modprobe tmem selfballooning=0 selfshrinking=0")
+    run(host, "dom0", f"xl destroy guest3; xl mem-set {GUEST} {START_MIB}m; xl mem-max {GUEST} {MAX_MIB}", timeout=120)
+    run(host, GUEST, "modprobe tmem selfballooning=0 selfshrinking=0")
     source = (Path(__file__).parent / "pattern.c").read_bytes()
     host.run(GUEST, "cat > /root/pattern.c && gcc -O2 -o /root/pattern /root/pattern.c", timeout=SECONDS, stdin=source)
     return host
 
 
 def read(host: EmulatedHost, name: str) -> int:
-    return int(host.run(GUEST, f"cat {SETTINGS}/{name}"))
+    return int(run(host, GUEST, f"cat {SETTINGS}/{name}"))
 
 
 def start_from(host: EmulatedHost, mib: int) -> None:
@@ -59,7 +60,8 @@ def start_from(host: EmulatedHost, mib: int) -> None:
         "frontswap_inertia": 3,
     }
     writes = "; ".join(f"echo {value} > {name}" for name, value in values.items())
-    host.run(
+    run(
+        host,
         GUEST,
         f"set -e; cd {SETTINGS}; {writes}; echo {mib * 1024} > ../target_kb; "
         f"while [ $(cat ../info/current_kb) -ne {mib * 1024} ]; do sleep 0.2; done",
@@ -70,7 +72,8 @@ def start_from(host: EmulatedHost, mib: int) -> None:
 def step(host: EmulatedHost, **settings: int) -> float:
     """How far one step moves the target, in MiB, with these settings."""
     writes = "; ".join(f"echo {value} > {name}" for name, value in settings.items())
-    moved = host.run(
+    moved = run(
+        host,
         GUEST,
         f"set -e; cd {SETTINGS}; {writes}; before=$(cat ../target_kb); now=$before; echo 1 > selfballooning; "
         f"echo {NEVER} > selfballoon_interval; echo 1 > selfballoon_interval; "
@@ -83,7 +86,7 @@ def step(host: EmulatedHost, **settings: int) -> float:
 
 def stays(host: EmulatedHost, seconds: int = 4) -> bool:
     """Whether the balloon's target is still the same after some seconds."""
-    first, last = host.run(GUEST, f"cat {DEVICE}/target_kb; sleep {seconds}; cat {DEVICE}/target_kb").split()
+    first, last = run(host, GUEST, f"cat {DEVICE}/target_kb; sleep {seconds}; cat {DEVICE}/target_kb").split()
     return first == last
 
 
@@ -100,27 +103,27 @@ def stays(host: EmulatedHost, seconds: int = 4) -> bool:
 def test_zero_is_refused(balloon: EmulatedHost, name: str) -> None:
     before = read(balloon, name)
     with pytest.raises(LabError, match="failed"):
-        balloon.run(GUEST, f"echo 0 > {SETTINGS}/{name}")
+        run(balloon, GUEST, f"echo 0 > {SETTINGS}/{name}")
     assert read(balloon, name) == before > 0
-    balloon.run(GUEST, f"echo {before + 1} > {SETTINGS}/{name}")
+    run(balloon, GUEST, f"echo {before + 1} > {SETTINGS}/{name}")
     assert read(balloon, name) == before + 1
 
 
 def test_selfballooning_is_switched_off_and_on(balloon: EmulatedHost) -> None:
     start_from(balloon, START_MIB)
-    balloon.run(GUEST, f"echo 1 > {SETTINGS}/selfballoon_interval")
+    run(balloon, GUEST, f"echo 1 > {SETTINGS}/selfballoon_interval")
     assert stays(balloon)
-    balloon.run(GUEST, f"echo 1 > {SETTINGS}/selfballooning")
+    run(balloon, GUEST, f"echo 1 > {SETTINGS}/selfballooning")
     assert not stays(balloon)
-    balloon.run(GUEST, f"echo 0 > {SETTINGS}/selfballooning")
+    run(balloon, GUEST, f"echo 0 > {SETTINGS}/selfballooning")
     assert stays(balloon)
 
 
 def test_the_interval_is_how_long_nothing_happens(balloon: EmulatedHost) -> None:
     start_from(balloon, START_MIB)
-    balloon.run(GUEST, f"echo 1 > {SETTINGS}/selfballooning")
+    run(balloon, GUEST, f"echo 1 > {SETTINGS}/selfballooning")
     assert stays(balloon), "the next step is a quarter of an hour away"
-    balloon.run(GUEST, f"echo 1 > {SETTINGS}/selfballoon_interval")
+    run(balloon, GUEST, f"echo 1 > {SETTINGS}/selfballoon_interval")
     assert not stays(balloon), "a shorter interval does not wait for the longer one to end"
 
 
@@ -164,8 +167,8 @@ def test_what_is_reserved_is_added_to_the_goal(balloon: EmulatedHost) -> None:
 
 
 def persistent_pages(host: EmulatedHost) -> int:
-    domain = int(host.run("dom0", f"xl domid {GUEST}"))
-    listing = json.loads(host.run("dom0", "tmemctl list -l --json"))
+    domain = int(run(host, "dom0", f"xl domid {GUEST}"))
+    listing = json.loads(run(host, "dom0", "tmemctl list -l --json"))
     return sum(
         pool["Pc"]
         for client in listing["clients"]
@@ -177,9 +180,10 @@ def persistent_pages(host: EmulatedHost) -> int:
 
 def with_pages_in_frontswap(host: EmulatedHost) -> int:
     """Fill frontswap while memory is short, then give the guest more. Pages there now."""
-    host.run(GUEST, "pkill -x pattern; rm -f /run/pattern; true")
+    run(host, GUEST, "pkill -x pattern; rm -f /run/pattern; true")
     start_from(host, 96)
-    host.run(
+    run(
+        host,
         GUEST,
         "(setsid /root/pattern 90 1 /run/pattern < /dev/null > /dev/null 2>&1 &); while [ ! -s /run/pattern ]; do sleep 1; done",
         timeout=SECONDS,
@@ -195,24 +199,26 @@ def shrink_step(host: EmulatedHost, **settings: int) -> int:
     """Pages that come back in one step of self-shrinking."""
     before = with_pages_in_frontswap(host)
     writes = "; ".join(f"echo {value} > {name}" for name, value in settings.items())
-    host.run(GUEST, f"set -e; cd {SETTINGS}; {writes}; echo 1 > frontswap_selfshrinking; echo 2 > selfballoon_interval")
+    run(
+        host, GUEST, f"set -e; cd {SETTINGS}; {writes}; echo 1 > frontswap_selfshrinking; echo 2 > selfballoon_interval"
+    )
     deadline = time.monotonic() + SECONDS
     while persistent_pages(host) == before:
         assert time.monotonic() < deadline, "nothing came back"
         time.sleep(0.2)
-    host.run(GUEST, f"cd {SETTINGS}; echo {NEVER} > selfballoon_interval; echo 0 > frontswap_selfshrinking; sleep 2")
+    run(host, GUEST, f"cd {SETTINGS}; echo {NEVER} > selfballoon_interval; echo 0 > frontswap_selfshrinking; sleep 2")
     return before - persistent_pages(host)
 
 
 def test_selfshrinking_is_switched_on_and_off(balloon: EmulatedHost) -> None:
     before = with_pages_in_frontswap(balloon)
-    balloon.run(GUEST, f"cd {SETTINGS}; echo 1 > frontswap_inertia; echo 1 > selfballoon_interval; sleep 6")
+    run(balloon, GUEST, f"cd {SETTINGS}; echo 1 > frontswap_inertia; echo 1 > selfballoon_interval; sleep 6")
     assert persistent_pages(balloon) == before, "it is off"
-    balloon.run(GUEST, f"echo 1 > {SETTINGS}/frontswap_selfshrinking; sleep 6")
+    run(balloon, GUEST, f"echo 1 > {SETTINGS}/frontswap_selfshrinking; sleep 6")
     assert persistent_pages(balloon) < before, "it is on"
-    balloon.run(GUEST, f"echo 0 > {SETTINGS}/frontswap_selfshrinking; sleep 3")
+    run(balloon, GUEST, f"echo 0 > {SETTINGS}/frontswap_selfshrinking; sleep 3")
     rest = persistent_pages(balloon)
-    balloon.run(GUEST, "sleep 6")
+    run(balloon, GUEST, "sleep 6")
     assert persistent_pages(balloon) == rest, "it is off again"
 
 
@@ -225,9 +231,9 @@ def test_frontswap_hysteresis_divides_what_comes_back(balloon: EmulatedHost) -> 
 def test_frontswap_inertia_is_how_long_pages_rest(balloon: EmulatedHost) -> None:
     before = with_pages_in_frontswap(balloon)
     script = "echo 1000 > frontswap_inertia; echo 1 > frontswap_selfshrinking; echo 1 > selfballoon_interval; sleep 8"
-    balloon.run(GUEST, f"cd {SETTINGS}; {script}")
+    run(balloon, GUEST, f"cd {SETTINGS}; {script}")
     assert persistent_pages(balloon) == before, "they have not rested for long enough"
-    balloon.run(GUEST, f"echo 2 > {SETTINGS}/frontswap_inertia; sleep 8")
+    run(balloon, GUEST, f"echo 2 > {SETTINGS}/frontswap_inertia; sleep 8")
     assert persistent_pages(balloon) < before
 
 
@@ -235,7 +241,7 @@ def test_all_pages_can_come_back_at_once_and_the_search_for_more_ends(balloon: E
     """The kernel's search has no end of its own: swap keeps slots that nobody uses, and their pages stay counted."""
     with_pages_in_frontswap(balloon)
     script = "echo 1 > frontswap_hysteresis; echo 1 > frontswap_inertia; echo 1 > frontswap_selfshrinking; echo 1 > selfballoon_interval"
-    balloon.run(GUEST, f"cd {SETTINGS}; {script}")
+    run(balloon, GUEST, f"cd {SETTINGS}; {script}")
     deadline = time.monotonic() + SECONDS
     while persistent_pages(balloon) > 128:
         assert time.monotonic() < deadline, "pages stay in frontswap"
@@ -244,6 +250,6 @@ def test_all_pages_can_come_back_at_once_and_the_search_for_more_ends(balloon: E
     script = "grep -lx tmem_shrink /proc/[0-9]*/comm 2> /dev/null | wc -l"
     rested = 0
     while rested < 5:
-        rested = rested + 1 if balloon.run(GUEST, script).strip() == "0" else 0
+        rested = rested + 1 if run(balloon, GUEST, script).strip() == "0" else 0
         assert time.monotonic() < deadline, "the search goes on"
         time.sleep(0.7)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from shells import run
 
 from lab.emulated import EmulatedHost
 from lab.machines import DOM0
@@ -44,12 +45,12 @@ class Tmem:
     def give_up(self, guest: str, mib: int) -> None:
         """Shrink a guest, so that Xen has as much free."""
         wanted = self.charged(guest) // 256 - mib
-        self.host.run(DOM0, f"xl mem-set {guest} {wanted}")
+        run(self.host, DOM0, f"xl mem-set {guest} {wanted}")
         shrunk = f"until [ $(xl list {guest} | awk 'NR == 2 {{ print $3 }}') -le {wanted} ]; do sleep 0.5; done"
-        self.host.run(DOM0, shrunk, timeout=SECONDS)
+        run(self.host, DOM0, shrunk, timeout=SECONDS)
 
     def read(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads(self.host.run(DOM0, "tmemctl list --json"))
+        found: dict[str, Any] = json.loads(run(self.host, DOM0, "tmemctl list --json"))
         return found
 
     def total(self) -> dict[str, int]:
@@ -68,7 +69,7 @@ class Tmem:
         return int(found)
 
     def set(self, guest: str, settings: str) -> None:
-        self.host.run(DOM0, f"tmemctl set {self.domids[guest]} {settings}")
+        run(self.host, DOM0, f"tmemctl set {self.domids[guest]} {settings}")
 
     @contextmanager
     def hold(
@@ -76,12 +77,12 @@ class Tmem:
     ) -> Iterator[Callable[[], dict[str, int]]]:
         """Pages in a pool of the guest's, for a while. The function that it gives gets them all and counts how they came back."""
         options = f"samples={pages} content={content} copies={copies} persistent={int(persistent)}"
-        report = self.host.run(guest, f"modprobe tmem_test mode=hold {options} && cat {RESULTS}", timeout=SECONDS)
+        report = run(self.host, guest, f"modprobe tmem_test mode=hold {options} && cat {RESULTS}", timeout=SECONDS)
         try:
             assert f"hold held={pages}" in report, report
-            yield lambda: _counts(self.host.run(guest, f"cat {VERIFIED}", timeout=SECONDS))
+            yield lambda: _counts(run(self.host, guest, f"cat {VERIFIED}", timeout=SECONDS))
         finally:
-            self.host.run(guest, "rmmod tmem_test", timeout=SECONDS)
+            run(self.host, guest, "rmmod tmem_test", timeout=SECONDS)
 
 
 def _counts(text: str) -> dict[str, int]:
@@ -107,12 +108,15 @@ class Suite:
     deduplicated: int
 
 
-@pytest.fixture(scope="module", params=sorted(SETTINGS))
+@pytest.fixture(
+    scope="module",
+    params=["both", pytest.param("compress", marks=pytest.mark.long), pytest.param("dedup", marks=pytest.mark.long)],
+)
 def suite(request: pytest.FixtureRequest, tmem: Tmem) -> Suite:
     tmem.set("guest1", SETTINGS[request.param])
     before = tmem.client("guest1")
     script = f"modprobe tmem_test && cat {RESULTS}; status=$?; rmmod tmem_test; exit $status"
-    verdicts = parse_ktap(tmem.host.run("guest1", script, timeout=SECONDS))
+    verdicts = parse_ktap(run(tmem.host, "guest1", script, timeout=SECONDS))
     after = tmem.client("guest1")
     return Suite(verdicts, request.param, after["cp"] - before["cp"], after["deduplicated"] - before["deduplicated"])
 
@@ -240,7 +244,7 @@ def test_evicting_yields_whole_frames(tmem: Tmem, setting: str, content: str) ->
     tmem.set("guest1", SETTINGS[setting])
     with tmem.hold("guest1", pages=PAGES, content=content) as verify:
         before = tmem.total()
-        given = int(tmem.host.run(DOM0, f"tmemctl flush {tmem.domids['guest1']} {wanted}"))
+        given = int(run(tmem.host, DOM0, f"tmemctl flush {tmem.domids['guest1']} {wanted}"))
         after = tmem.total()
         assert given >= wanted
         assert given <= before["Fc"] - after["Fc"] <= given + INDEX
@@ -253,10 +257,10 @@ def test_settings_are_changed_by_the_control_domain_and_told(tmem: Tmem) -> None
     tmem.set("guest1", "--compress 1 --dedup 1")
     client = tmem.client("guest1")
     assert (client["co"], client["dedup"]) == (1, 1)
-    lines = tmem.host.run(DOM0, "tmemctl list -l")
+    lines = run(tmem.host, DOM0, "tmemctl list -l")
     assert re.search(rf"^C=CI:{tmem.domids['guest1']},.*\bco:1,", lines, re.MULTILINE)
     tmem.set("guest1", "--compress 0 --dedup 0")
     client = tmem.client("guest1")
     assert (client["co"], client["dedup"]) == (0, 0)
-    refused = tmem.host.run(DOM0, f"tmemctl set {tmem.domids['guest1']} --compress 2; echo status $?")
+    refused = run(tmem.host, DOM0, f"tmemctl set {tmem.domids['guest1']} --compress 2; echo status $?")
     assert refused.strip().endswith("status 2")

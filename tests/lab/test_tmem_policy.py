@@ -12,6 +12,7 @@ from dataclasses import replace
 
 import pytest
 from served import EFROZEN, EPHEMERAL, MISS, OK, PERSISTENT, Served, give_up, listing, tmemctl
+from shells import run
 
 from common.errors import LabError
 from common.units import PAGE_BYTES
@@ -43,12 +44,10 @@ def guests(small: EmulatedHost) -> Iterator[list[Served]]:
     found = [Served(small, name) for name in small.guests]
     for guest in found:
         guest.load()
-        tmemctl(small, f"set {guest.domid} --weight 0 --cap 0; tmemctl thaw {guest.domid}")
-    tmemctl(small, "thaw all")
+    settings = (f"tmemctl set {guest.domid} --weight 0 --cap 0; tmemctl thaw {guest.domid}" for guest in found)
+    tmemctl(small, f"thaw all; {'; '.join(settings)}")
     yield found
     tmemctl(small, "thaw all")
-    for guest in found:
-        guest.unload()
 
 
 def held(guest: Served) -> int:
@@ -56,7 +55,7 @@ def held(guest: Served) -> int:
 
 
 def free_mib(host: EmulatedHost) -> int:
-    return int(host.run("dom0", "xl info | awk '$1 == \"free_memory\" { print $3 }'"))
+    return int(run(host, "dom0", "xl info | awk '$1 == \"free_memory\" { print $3 }'"))
 
 
 def put_at_once(guests: list[Served], pools: list[int], count: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from served import EEMPTY, EFROZEN, ENODEV, EPERM, MISS, OK, PERSISTENT, SHARED, Served, give_up, listing, tmemctl
+from shells import run
 
 from common.errors import LabError
 from lab.emulated import EmulatedHost
@@ -53,9 +54,9 @@ def guests(roomy: EmulatedHost) -> Iterator[list[Served]]:
         guest.load()
     yield found
     for guest in found:
-        guest.unload()
-        for uuid in (UUID, OTHER):
-            host.run("dom0", f"tmemctl shared-auth {guest.domid} {uuid} no || true")
+        guest.load()
+    withdrawn = (f"tmemctl shared-auth {guest.domid} {uuid} no" for guest in found for uuid in (UUID, OTHER))
+    run(host, "dom0", f"{'; '.join(withdrawn)}; true")
     assert shared_pools(host) == [], "a pool outlived its sharers"
 
 
