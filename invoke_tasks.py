@@ -58,7 +58,7 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
     cells = plan.plan(made)
     report.plain(
         f"{made.title}: {len(cells)} cells, one for each policy and repetition, on an emulated host. What is missing is installed and\n"
-        "built first: about 25 minutes from nothing on 2 cores without KVM, about 12 when all is built. Times will be the emulated machine's."
+        "built first: about 20 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be the emulated machine's."
     )
     _setup(report)
     _build_for(report, inventory)

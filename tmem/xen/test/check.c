@@ -68,14 +68,14 @@ static unsigned long table_pages(const struct tmem_table *t)
     CHECK(t->root, "a table without a root");
     for ( i = 0; i < FANOUT; i++ )
     {
-        void ***middle = t->root[i];
+        uint64_t **middle = t->root[i];
 
         if ( !middle )
             continue;
         pages++;
         for ( j = 0; j < FANOUT; j++ )
         {
-            void **segment = (void **)middle[j];
+            const uint64_t *segment = middle[j];
 
             if ( !segment )
                 continue;
@@ -84,8 +84,9 @@ static unsigned long table_pages(const struct tmem_table *t)
                   "a segment for buckets from %lu on, of %u", (i * FANOUT + j) * FANOUT, t->buckets);
             for ( k = 0; k < FANOUT; k++ )
             {
-                const void *const *entry = segment[k];
+                const void *const *entry = chain_of(segment[k]);
 
+                CHECK(entry || !segment[k], "an empty bucket with a filter");
                 CHECK(!entry || (i * FANOUT + j) * FANOUT + k < t->buckets,
                       "an entry beyond the last bucket");
                 for ( ; entry; entry = *entry )

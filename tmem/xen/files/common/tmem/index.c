@@ -173,24 +173,36 @@ static uint32_t entry_hash(const struct tmem_client *c,
     return page_hash(page->object->hash, page->index);
 }
 
-/* Moves those entries of bucket `from` that now belong to bucket `to`. */
-static void split_bucket(const struct tmem_client *c, struct tmem_table *t,
-                         unsigned int from, unsigned int to)
+/* Replaces a chain, and adds to its filter. */
+static void set_chain(uint64_t *bucket, const void *entry, uint64_t bits)
 {
-    void **link = bucket_at(t, from), **target = bucket_at(t, to);
+    *bucket = entry ? (*bucket & FILTER_MASK) | bits |
+                      ((unsigned long)entry & ~FILTER_MASK)
+                    : 0;
+}
 
-    while ( *link )
+static void push_entry(struct tmem_table *t, void *entry, uint32_t hash)
+{
+    uint64_t *bucket = bucket_of(t, hash);
+
+    *(void **)entry = chain_of(*bucket);
+    set_chain(bucket, entry, filter_bit(hash));
+}
+
+/* Some entries of bucket `from` belong to a new one now. */
+static void split_bucket(const struct tmem_client *c, struct tmem_table *t,
+                         unsigned int from)
+{
+    uint64_t *bucket = bucket_at(t, from);
+    void *entry = chain_of(*bucket);
+
+    *bucket = 0;
+    while ( entry )
     {
-        void **entry = *link;
+        void *next = *(void **)entry;
 
-        if ( bucket_of(t, entry_hash(c, t, entry)) == target )
-        {
-            *link = *entry;
-            *entry = *target;
-            *target = entry;
-        }
-        else
-            link = entry;
+        push_entry(t, entry, entry_hash(c, t, entry));
+        entry = next;
     }
 }
 
@@ -202,7 +214,7 @@ static unsigned int buddy_of(unsigned int bucket)
 static void table_grow(struct tmem_client *c, struct tmem_table *t)
 {
     unsigned int nr = t->buckets;
-    void ****root = &t->root[nr >> (2 * FANOUT_SHIFT)], ***middle = *root;
+    uint64_t ***root = &t->root[nr >> (2 * FANOUT_SHIFT)], **middle = *root;
 
     if ( t->entries <= nr + nr / 2 || nr >= MAX_BUCKETS )
         return;
@@ -216,7 +228,7 @@ static void table_grow(struct tmem_client *c, struct tmem_table *t)
     }
     if ( !middle[(nr >> FANOUT_SHIFT) & (FANOUT - 1)] )
     {
-        void **segment = take_spare(c);
+        uint64_t *segment = take_spare(c);
 
         if ( !segment )
         {
@@ -230,24 +242,29 @@ static void table_grow(struct tmem_client *c, struct tmem_table *t)
     *root = middle;
 
     t->buckets++;
-    split_bucket(c, t, buddy_of(nr), nr);
+    split_bucket(c, t, buddy_of(nr));
 }
 
 static void merge_last_bucket(struct tmem_client *c, struct tmem_table *t)
 {
     unsigned int nr = t->buckets - 1;
-    void **last, **link;
+    uint64_t *last = bucket_at(t, nr), *buddy = bucket_at(t, buddy_of(nr));
+    void **link = chain_of(*last);
 
-    last = bucket_at(t, nr);
-    for ( link = bucket_at(t, buddy_of(nr)); *link; link = *link )
-        ;
-    *link = *last;
-    *last = NULL;
+    /* Its entries go before its buddy's. */
+    if ( link )
+    {
+        while ( *link )
+            link = *link;
+        *link = chain_of(*buddy);
+        set_chain(buddy, chain_of(*last), *last & FILTER_MASK);
+    }
+    *last = 0;
     t->buckets--;
 
     if ( !(nr & (FANOUT - 1)) )
     {
-        void ***middle = t->root[nr >> (2 * FANOUT_SHIFT)];
+        uint64_t **middle = t->root[nr >> (2 * FANOUT_SHIFT)];
 
         return_page(c, middle[(nr >> FANOUT_SHIFT) & (FANOUT - 1)]);
         middle[(nr >> FANOUT_SHIFT) & (FANOUT - 1)] = NULL;
@@ -276,10 +293,7 @@ static inline void table_shrink(struct tmem_client *c, struct tmem_table *t)
 static void table_insert(struct tmem_client *c, struct tmem_table *t,
                          void *entry, uint32_t hash)
 {
-    void **bucket = bucket_of(t, hash);
-
-    *(void **)entry = *bucket;
-    *bucket = entry;
+    push_entry(t, entry, hash);
     t->entries++;
     table_grow(c, t);
 }
@@ -287,11 +301,17 @@ static void table_insert(struct tmem_client *c, struct tmem_table *t,
 static void table_remove(struct tmem_client *c, struct tmem_table *t,
                          void *entry, uint32_t hash)
 {
-    void **link = bucket_of(t, hash);
+    uint64_t *bucket = bucket_of(t, hash);
+    void **link = chain_of(*bucket);
 
-    while ( *link != entry )
-        link = *link;
-    *link = *(void **)entry;
+    if ( link == entry )
+        set_chain(bucket, *link, 0);
+    else
+    {
+        while ( *link != entry )
+            link = *link;
+        *link = *(void **)entry;
+    }
     t->entries--;
 }
 

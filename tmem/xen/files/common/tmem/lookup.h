@@ -15,15 +15,37 @@
 #define FANOUT              (PAGE_SIZE / sizeof(void *))
 #define FANOUT_SHIFT        (PAGE_SHIFT - 3)
 
-static inline void **bucket_at(const struct tmem_table *t, unsigned int nr)
+/*
+ * A bucket holds the address of its chain's first entry. Its high bits, which
+ * are alike in all addresses, are a filter: an entry whose bit is not set is
+ * not in the chain. So what is not there is seldom looked for in entries, which
+ * are rarely in the caches. Bits of entries that left stay until the bucket is
+ * split or its chain is empty.
+ */
+#define FILTER_SHIFT        48
+#define FILTER_MASK         (~0ULL << FILTER_SHIFT)
+
+/* Of the high bits of a hash: the low ones choose the bucket. */
+static inline uint64_t filter_bit(uint32_t hash)
 {
-    return (void **)&t->root[nr >> (2 * FANOUT_SHIFT)]
-                            [(nr >> FANOUT_SHIFT) & (FANOUT - 1)]
-                            [nr & (FANOUT - 1)];
+    return 1ULL << (FILTER_SHIFT + (hash >> 28));
+}
+
+static inline void *chain_of(uint64_t bucket)
+{
+    return (void *)((int64_t)(bucket << (64 - FILTER_SHIFT)) >>
+                    (64 - FILTER_SHIFT));
+}
+
+static inline uint64_t *bucket_at(const struct tmem_table *t, unsigned int nr)
+{
+    return &t->root[nr >> (2 * FANOUT_SHIFT)]
+                   [(nr >> FANOUT_SHIFT) & (FANOUT - 1)]
+                   [nr & (FANOUT - 1)];
 }
 
 /* The bucket of a hash: as many of its low bits as give an existing one. */
-static inline void **bucket_of(const struct tmem_table *t, uint32_t hash)
+static inline uint64_t *bucket_of(const struct tmem_table *t, uint32_t hash)
 {
     unsigned int bits = fls(t->buckets - 1);
     unsigned int nr = hash & ((1U << bits) - 1);
@@ -32,6 +54,14 @@ static inline void **bucket_of(const struct tmem_table *t, uint32_t hash)
         nr &= (1U << (bits - 1)) - 1;
 
     return bucket_at(t, nr);
+}
+
+/* Where to begin to look for an entry of this hash. */
+static inline void *first_of(const struct tmem_table *t, uint32_t hash)
+{
+    uint64_t bucket = *bucket_of(t, hash);
+
+    return bucket & filter_bit(hash) ? chain_of(bucket) : NULL;
 }
 
 static inline uint32_t page_hash(uint32_t object_hash, uint32_t index)
@@ -72,7 +102,7 @@ static inline struct tmem_object *tmem_find_object(
     const struct tmem_client *c, unsigned int pool_id,
     const xen_tmem_oid_t *oid, uint32_t hash)
 {
-    struct tmem_object *obj = *bucket_of(&c->objects, hash);
+    struct tmem_object *obj = first_of(&c->objects, hash);
 
     while ( obj && !object_is(obj, pool_id, oid) )
         obj = obj->next;
@@ -84,7 +114,7 @@ static inline struct tmem_page *tmem_find_page(
     const struct tmem_client *c, unsigned int pool_id,
     const xen_tmem_oid_t *oid, uint32_t hash, uint32_t index)
 {
-    struct tmem_page *page = *bucket_of(&c->pages, page_hash(hash, index));
+    struct tmem_page *page = first_of(&c->pages, page_hash(hash, index));
 
     while ( page && !(page->index == index &&
                       object_is(page->object, pool_id, oid)) )

@@ -80,7 +80,7 @@ struct tmem_page {
  * root[] -> middle pages -> segments of buckets.
  */
 struct tmem_table {
-    void ****root;
+    uint64_t ***root;                   /* a bucket: see lookup.h */
     unsigned long entries;
     unsigned int buckets;
 };
