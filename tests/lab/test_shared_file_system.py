@@ -31,8 +31,9 @@ def volume(lab: OpenLab) -> tuple[EmulatedHost, str]:
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost), "the tests reset the host to a snapshot"
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    drive = run(host, "dom0", "xenstore-read /local/domain/0/backend/vbd/$(xl domid guest3)/51728/params").strip()
     run(host, "dom0", "xl destroy guest3; while xl list | grep -q '(null)'; do sleep 0.5; done", timeout=SECONDS)
-    attach(host, FIRST, "w")
+    attach(host, drive, FIRST, "w")
     script = (
         f"mkfs.ocfs2 -q -M local -N 1 -b 4096 -C 4096 -J size=4M {VOLUME} 100M < /dev/null && mount -t ocfs2 {VOLUME} /mnt && "
         f"dd if=/dev/urandom of=/mnt/file bs=1M count={MIB} status=none && umount /mnt && blkid -o value -s UUID {VOLUME}"
@@ -41,13 +42,12 @@ def volume(lab: OpenLab) -> tuple[EmulatedHost, str]:
     assert re.fullmatch(r"[0-9a-f-]{36}", uuid), uuid
     run(host, "dom0", f"xl block-detach {FIRST} xvdc; while xl block-list {FIRST} | grep -q 51744; do sleep 0.5; done")
     for guest in (FIRST, SECOND):
-        attach(host, guest, "r")
+        attach(host, drive, guest, "r")
         run(host, guest, "modprobe tmem selfballooning=0 selfshrinking=0")
     return host, uuid
 
 
-def attach(host: EmulatedHost, guest: str, mode: str) -> None:
-    drive = "$(sed -n 's/.*phy:\\([^,]*\\),xvdb.*/\\1/p' /var/lib/overcommit/guest3.cfg)"
+def attach(host: EmulatedHost, drive: str, guest: str, mode: str) -> None:
     run(host, "dom0", f"xl block-attach {guest} phy:{drive},xvdc,{mode},script=block-overcommit", timeout=SECONDS)
     run(host, guest, f"while [ ! -b {VOLUME} ]; do sleep 0.2; done", timeout=SECONDS)
 

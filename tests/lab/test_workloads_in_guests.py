@@ -29,7 +29,7 @@ def run_in(guest: Any, name: str, values: dict[str, Any], raw_dir: Path) -> Work
 
 def test_kernel_build(guest: Any, tmp_path: Path) -> None:
     targets = ["lib/string.o", "mm/slob.o"]
-    result = run_in(guest, "kernel_build", {"targets": targets, "rounds": 2, "jobs": 1}, tmp_path)
+    result = run_in(guest, "kernel_build", {"targets": targets, "rounds": 2, "jobs": 1, "probes": "once"}, tmp_path)
     values = values_of(result)
     assert result.facts["linux_version"] == "5.10.223"
     assert result.facts["prepared"] == "before", "the image is to bring the tree prepared"
@@ -45,7 +45,7 @@ def test_kernel_build(guest: Any, tmp_path: Path) -> None:
 
 def test_a_kernel_build_that_fails_says_why(guest: Any, tmp_path: Path) -> None:
     with pytest.raises(WorkloadError) as caught:
-        run_in(guest, "kernel_build", {"targets": ["mm/nosuch.o"], "reset_memory": False}, tmp_path)
+        run_in(guest, "kernel_build", {"targets": ["mm/nosuch.o"], "reset_memory": False, "probes": "once"}, tmp_path)
     assert "No rule to make target" in caught.value.why
 
 
