@@ -174,15 +174,20 @@ int destroy_pool(s32 pool)
 	return raw_call(&op);
 }
 
-int page_call(u32 command, const struct handle *handle, u64 frame)
+struct tmem_request page_request(u32 command, const struct handle *handle, u64 frame)
 {
-	struct tmem_request op = {
+	return (struct tmem_request) {
 		.command = command,
 		.pool_id = handle->pool,
 		.page.object = handle->object,
 		.page.index = handle->index,
 		.page.frame = frame,
 	};
+}
+
+int page_call(u32 command, const struct handle *handle, u64 frame)
+{
+	struct tmem_request op = page_request(command, handle, frame);
 
 	return raw_call(&op);
 }

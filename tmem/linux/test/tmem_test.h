@@ -66,6 +66,7 @@ int raw_call(void *op);
 int new_pool_raw(u32 flags, u64 uuid0, u64 uuid1);
 int new_pool(u32 flags);		/* current version; destroyed when the case ends */
 int destroy_pool(s32 pool);
+struct tmem_request page_request(u32 command, const struct handle *handle, u64 frame);
 int page_call(u32 command, const struct handle *handle, u64 frame);
 int put_frame(const struct handle *handle, u64 frame);
 int get_frame(const struct handle *handle, u64 frame);
