@@ -16,12 +16,15 @@ from functools import partial
 from pathlib import Path
 
 from common.errors import LabError
-from lab.machines import DOM0, Connections, UnreachableError, kill_group
+from lab.machines import DOM0, Connections, UnreachableError, abandon, kill_group
 
 END = "== end"
 START_SECONDS = 180.0
 ANSWER_SECONDS = 180.0
 """Bounds for an answer. A second or two, but other programs may keep this machine's processors busy."""
+
+LAST_WORDS_SECONDS = 5.0
+"""For what an agent that has ended said last."""
 
 _REMOTE = Path(__file__).parent / "remote"
 
@@ -67,8 +70,7 @@ class Agent:
         return self._process.poll() is None
 
     def close(self) -> None:
-        kill_group(self._process)
-        self._process.communicate()
+        abandon(self._process)
 
     def _read(self, seconds: float) -> list[str]:
         assert self._process.stdout is not None
@@ -92,7 +94,10 @@ class Agent:
     def _ended(self) -> LabError:
         assert self._process.stderr is not None
         kill_group(self._process)
-        said = self._process.communicate()[1].decode(errors="replace").strip()
+        try:
+            said = self._process.communicate(timeout=LAST_WORDS_SECONDS)[1].decode(errors="replace").strip()
+        except subprocess.TimeoutExpired:
+            said = ""
         return AgentError(f"the agent on {self.machine} ended", where=self.machine, why=said or "its connection broke")
 
 

@@ -260,7 +260,7 @@ class Connections:
         if machines is None:
             for process in list(self._running):
                 kill_group(process)
-                process.communicate()
+                process.wait()
             self._running.clear()
             self._interrupted = False
         chosen = list(machines) if machines is not None else [each.name for each in self._sockets()]
@@ -290,8 +290,7 @@ class Connections:
         try:
             out, err = process.communicate(stdin, timeout=limit)
         except subprocess.TimeoutExpired:
-            kill_group(process)
-            process.communicate()
+            abandon(process)
             return None, b"", b""
         except BaseException:
             kill_group(process)
@@ -309,6 +308,18 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Kill a process that leads a session of its own, with all that it has started: a child that lives on would hold its pipes."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+def abandon(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command on a machine and forget what it might still say. Its pipes are not read to their end: the shared connection has them, too,
+    and to a dead guest it holds on for minutes.
+    """
+    kill_group(process)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+    process.wait()
 
 
 def _wait(command: list[str], said: IO[bytes], limit: float) -> int | None:

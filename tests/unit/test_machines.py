@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machines import CommandError, Connections, Endpoint, UnreachableError, ssh_config
+from lab.machines import CommandError, Connections, Endpoint, UnreachableError, abandon, ssh_config
 
 ENDPOINTS = [
     Endpoint("dom0", "127.0.0.1", port=2222, key=Path("/keys/a b")),
@@ -96,3 +96,18 @@ def test_ctrl_c_does_not_wait_for_what_runs_on_the_machines(connections: Connect
         connections.run_all({"guest1": "sleep 987655", "guest2": "sleep 987655"})
     connections.drop()
     assert connections.run("guest1", "echo again") == "again\n"
+
+
+def test_a_command_is_abandoned_though_another_process_has_its_pipes() -> None:
+    """As the shared connection has, which holds on to a dead guest for minutes."""
+    process = subprocess.Popen(
+        ["sh", "-c", "setsid sleep 60 & echo $!; exec sleep 60"], stdout=subprocess.PIPE, start_new_session=True
+    )
+    assert process.stdout is not None
+    holder = int(process.stdout.readline())
+    try:
+        abandon(process)
+        assert process.returncode == -signal.SIGKILL
+        os.kill(holder, 0)  # it lives, and was not waited for
+    finally:
+        os.kill(holder, signal.SIGKILL)
