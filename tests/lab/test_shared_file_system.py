@@ -22,6 +22,7 @@ MIB = 12
 PAGES = MIB * 256
 FIRST, SECOND = "guest1", "guest2"
 VOLUME = "/dev/xvdc"
+VOLUME_BLOCKS = 25600
 SECONDS = 200
 
 
@@ -35,7 +36,8 @@ def volume(lab: OpenLab) -> tuple[EmulatedHost, str]:
     run(host, "dom0", "xl destroy guest3; while xl list | grep -q '(null)'; do sleep 0.5; done", timeout=SECONDS)
     attach(host, drive, FIRST, "w")
     script = (
-        f"mkfs.ocfs2 -q -M local -N 1 -b 4096 -C 4096 -J size=4M {VOLUME} 100M < /dev/null && mount -t ocfs2 {VOLUME} /mnt && "
+        f"wipefs -aq {VOLUME} && mkfs.ocfs2 -q -M local -N 1 -b 4096 -C 4096 -J size=4M {VOLUME} {VOLUME_BLOCKS} && "
+        f"mount -i -t ocfs2 {VOLUME} /mnt && "
         f"dd if=/dev/urandom of=/mnt/file bs=1M count={MIB} status=none && umount /mnt && blkid -o value -s UUID {VOLUME}"
     )
     uuid = run(host, FIRST, script, timeout=SECONDS).strip()
@@ -55,7 +57,7 @@ def attach(host: EmulatedHost, drive: str, guest: str, mode: str) -> None:
 def mount_and_read(host: EmulatedHost, guest: str) -> tuple[str, int]:
     """Mount, read the file, evict it from the page cache: its checksum, and the sectors that this took from the volume."""
     script = (
-        f"sectors() {{ awk '$3 == \"xvdc\" {{ print $6 }}' /proc/diskstats; }}; mount -t ocfs2 -o ro {VOLUME} /mnt; before=$(sectors); "
+        f"sectors() {{ awk '$3 == \"xvdc\" {{ print $6 }}' /proc/diskstats; }}; mount -i -t ocfs2 -o ro {VOLUME} /mnt; before=$(sectors); "
         "sum=$(sha256sum < /mnt/file); after=$(sectors); echo 1 > /proc/sys/vm/drop_caches; echo $sum $((after - before))"
     )
     digest, _dash, sectors = run(host, guest, script, timeout=SECONDS).split()
