@@ -3,7 +3,7 @@
 The operations are made by tmem_test.ko in the guest (tmem/linux/test/fuzz.c, secrets.c), since only a guest's kernel can make them. Here is what
 surrounds them: a guest with pages of its own that has to keep them, dom0 that looks and evicts meanwhile, and the accounts before and after.
 
-OVERCOMMIT_FUZZ_OPERATIONS (default 30000) and OVERCOMMIT_FUZZ_SEED (default 2009) make a longer run, or another.
+OVERCOMMIT_FUZZ_OPERATIONS (default 400000) and OVERCOMMIT_FUZZ_SEED (default 2009) make a longer run, or another.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 pytestmark = pytest.mark.lab
 
-OPERATIONS = int(os.environ.get("OVERCOMMIT_FUZZ_OPERATIONS", "30000"))
+OPERATIONS = int(os.environ.get("OVERCOMMIT_FUZZ_OPERATIONS", "400000"))
 SEED = int(os.environ.get("OVERCOMMIT_FUZZ_SEED", "2009"))
 RESULTS = "/sys/kernel/debug/tmem_test/results"
 BOUND_S = 300 + OPERATIONS // 100
