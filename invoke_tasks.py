@@ -424,7 +424,12 @@ def campaign_run(
     report = Reporter()
     _build_for(report, inventory)
     directory = _campaign(report, name, inventory, campaign=campaign, cell=cell)
-    report.say(f"complete: {directory}; next: ./inv figures {directory.name}")
+    if cell is not None:
+        report.say(
+            f"complete: {cell} of {directory}; the others: ./inv campaign.run {name} --campaign {directory.name}"
+        )
+    else:
+        report.say(f"complete: {directory}; next: ./inv figures {directory.name}")
 
 
 @task(positional=["name"], help={"name": "campaign: results/NAME", "json": "machine-readable"})

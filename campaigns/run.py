@@ -30,15 +30,20 @@ RESETS_BEFORE_STOP = 2
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has come to. counts: cells of the whole campaign by status, `missing` included. records: the attempts of this run."""
+    """What a run has come to. counts: cells of the whole campaign by status, `missing` included. records: the attempts of this run. cell: the only one
+    that was to be run, if so.
+    """
 
     campaign: str
     directory: Path
     counts: dict[str, int]
     records: tuple[CellRecord, ...] = field(default=())
+    cell: str | None = None
 
     def check(self) -> None:
-        """CampaignError when cells of the campaign failed, were invalid or are missing."""
+        """CampaignError when cells of the campaign failed, were invalid or are missing; not if just one was to be run, and is complete."""
+        if self.cell is not None and all(record.status == "complete" for record in self.records[-1:]):
+            return
         bad = {status: number for status, number in self.counts.items() if number and status != "complete"}
         if bad:
             what = ", ".join(f"{number} {status}" for status, number in bad.items())
@@ -159,7 +164,7 @@ class _Runner:
                     remedy="mend the lab (./inv lab.status, ./inv doctor) and run the same command again",
                 )
         self._tell("end", [])
-        return Outcome(self.store.name, self.store.directory, self._counts(), tuple(self.made))
+        return Outcome(self.store.name, self.store.directory, self._counts(), tuple(self.made), only)
 
     def _run_cell(self, planned: PlannedCell, remaining: list[str]) -> CellRecord:
         """Attempts at one cell until one is no failure, or its class allows no more; the last record."""

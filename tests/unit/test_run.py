@@ -115,6 +115,14 @@ def test_the_guests_are_prepared_before_the_policy_is_applied(
     ]  # fmt: skip
 
 
+def test_one_cell_that_was_asked_for_and_is_complete_is_a_success(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    outcome = run(wanted, host, results=results, cell="static.r1")
+    assert outcome.counts["missing"] == 2
+    outcome.check()
+
+
 def test_a_counter_that_went_backwards_has_no_value_and_a_note(
     wanted: Experiment, host: FakeHost, results: Path
 ) -> None:
