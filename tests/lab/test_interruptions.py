@@ -12,7 +12,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,7 @@ class Campaign:
     folder: Path
     name: str
     number: int = 0
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     @property
     def lab(self) -> Path:
@@ -87,7 +88,15 @@ class Campaign:
                 env={**os.environ, "OVERCOMMIT_TIMELINE": str(timeline)},
                 start_new_session=True,
             )
+        self.started.append(process)
         return process, timeline
+
+    def end(self) -> None:
+        """Let nothing go on that a failed test has left."""
+        for process in self.started:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
 
     def until(self, process: subprocess.Popen[bytes], timeline: Path, text: str) -> None:
         """Wait until the task says this."""
@@ -120,6 +129,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory, inventory_path: Path) -> 
     made = Campaign(folder, name)
     shutil.copy(inventory_path, made.lab)
     yield made
+    made.end()
     lifecycle.destroy(made.lab)
     shutil.rmtree(made.results, ignore_errors=True)
 
