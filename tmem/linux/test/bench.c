@@ -5,8 +5,8 @@
  * empty batch takes is taken off. All operations have their turn in each of many rounds, so that
  * noise of the machine hits them alike; the median of all batches is told, for one operation,
  * beside the tenth and the ninetieth percentile. Requests are written before the clock starts: what
- * is timed is what Xen does, and how the guest gets there and back. Where Xen emulates the counter, a cycle is a
- * nanosecond; only ratios within a run mean anything.
+ * is timed is what Xen does, and how the guest gets there and back. Where Xen emulates the counter,
+ * a cycle is a nanosecond; only ratios within a run mean anything.
  */
 #include <linux/kernel.h>
 #include <linux/mm.h>
