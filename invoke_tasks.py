@@ -81,33 +81,57 @@ def test(
     report = Reporter()
     lab = _inventory(inventory or os.environ.get("OVERCOMMIT_TEST_INVENTORY")).absolute()
     python = [sys.executable, "-m"]
-    checks: list[tuple[str, list[str]]] = [
-        ("ruff check", [*python, "ruff", "check", "."]),
-        ("ruff format", [*python, "ruff", "format", "--check", "."]),
-        ("mypy", [*python, "mypy"]),
-        (
-            "ansible-lint",
-            [str(Path(sys.executable).parent / "ansible-lint"), "--profile", "production", "--offline", "playbooks"],
-        ),
-    ]
+    checks = {
+        "ruff check": [*python, "ruff", "check", "."],
+        "ruff format": [*python, "ruff", "format", "--check", "."],
+        "mypy": [*python, "mypy"],
+        "ansible-lint": [
+            str(Path(sys.executable).parent / "ansible-lint"),
+            *("--profile", "production", "--offline", "playbooks"),
+        ],
+    }
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         "OVERCOMMIT_TEST_INVENTORY": str(lab),
     }
-    for name, command in [] if select else checks:
-        report.say(name)
-        if subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode:
-            raise Exit(f"{name} failed; its messages are above", 1)
+    if not select:
+        _check(report, checks, environment)
     _setup(report)
     if not unit:
         _build_for(report, str(lab))
     command = [*python, "pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
     command += ["--durations=20", "--durations-min=5", *([] if long else ["-m", "not long"])]
+    # Two processes: the lab's tests stay together in one (tests/conftest.py), the others fill the second processor.
+    command += [] if select else ["-n", "2", "--dist", "loadscope"]
     report.say("pytest")
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code:
         raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
+
+
+def _check(report: Reporter, checks: dict[str, list[str]], environment: dict[str, str]) -> None:
+    """Run checkers at the same time, show what each has to say, and end with Exit when one of them failed."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
+
+    report.say(", ".join(checks))
+    failed = []
+    with ThreadPoolExecutor() as threads:
+        for name, done in zip(checks, threads.map(run, checks.values()), strict=True):
+            text = done.stdout.decode(errors="replace").strip()
+            report.plain(
+                f"{name}: {text.splitlines()[-1] if text and not done.returncode else 'failed' if done.returncode else 'passed'}"
+            )
+            if done.returncode:
+                report.plain(text)
+                failed.append(name)
+    if failed:
+        raise Exit(f"{' and '.join(failed)} failed; the messages are above", 1)
 
 
 # --- what both stand on --------------------------------------------------------------------------------------------------------
@@ -353,6 +377,14 @@ def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) 
     report.say(f"{ran} runs, no failure")
 
 
+@task(help={"only": "only mutants with this text in their mechanism or name"})
+def tmem_mutants(_c: Context, only: str | None = None) -> None:
+    """Show that every mechanism of tmem has a lab test that fails without it. About an hour: one build, then some tests for each."""
+    command = [sys.executable, "-m", "tests.mutants.prove", *([only] if only else [])]
+    if subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise Exit("not every mutant was noticed, or the tests do not pass without one; see above", 1)
+
+
 # --- workloads, experiments, campaigns, results --------------------------------------------------------------------------------
 
 
@@ -496,7 +528,7 @@ namespace.add_collection(
         teardown=lab_teardown,
     )
 )
-namespace.add_collection(_collection("tmem", soak=tmem_soak))
+namespace.add_collection(_collection("tmem", soak=tmem_soak, mutants=tmem_mutants))
 namespace.add_collection(_collection("workloads", list=workloads_list))
 namespace.add_collection(_collection("campaign", plan=campaign_plan, run=campaign_run, status=campaign_status))
 namespace.add_collection(_collection("results", verify=results_verify))

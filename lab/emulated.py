@@ -22,7 +22,7 @@ from common.errors import LabError
 from lab import accel, clocks, guests, paths
 from lab.api import GuestSizing, HostSizing
 from lab.drives import Drives, no_space
-from lab.emulator import Emulator, Images, Spec, Throttle, check_controller, device
+from lab.emulator import UNLIMITED, Emulator, Images, Spec, Throttle, check_controller, device
 from lab.host import XenHost
 from lab.inventory import Emulated
 from lab.machines import DOM0, Connections, Endpoint, UnreachableError, socket_folder
@@ -113,7 +113,7 @@ class EmulatedHost(XenHost):
                 if error.errno != errno.ENOSPC:
                     raise
                 raise no_space(self.folder, str(error.strerror)) from error
-        self._spec, self._loaded = spec, (drives.folder.name, tag)
+        self._loaded = (drives.folder.name, tag)
         self._is_reset(host, guests, notes["log_lines"], notes["fixed"])
 
     def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
@@ -124,9 +124,16 @@ class EmulatedHost(XenHost):
             self._make(drives, tag, sizing)
             self.stop()  # the first cell begins like every other
         self._start(drives, tag)
-        self.emulator.throttle(drives.spec, Throttle(self.settings.disk_iops, self.settings.disk_bandwidth))
+        self._spec = drives.spec
+        self.limit_disks(Throttle(self.settings.disk_iops, self.settings.disk_bandwidth))
         self._check_machines(sizing)
         return drives.snapshots()[tag]
+
+    def limit_disks(self, limit: Throttle) -> None:
+        """Let each drive do so much per second until the next reset, instead of what the inventory declares."""
+        if self._spec is None:
+            raise LabError("the host has not been started", where=self.name, remedy="Reset it first.")
+        self.emulator.throttle(self._spec, limit)
 
     def _make(self, drives: Drives, tag: str, sizing: GuestSizing) -> None:
         """Make the snapshot of a sizing, and the one of the booted host before it if there is none."""
@@ -135,7 +142,7 @@ class EmulatedHost(XenHost):
             self._boot(drives)
         else:
             self._start(drives, BOOTED)
-        self.emulator.throttle(drives.spec, Throttle(None, None))
+        self.emulator.throttle(drives.spec, UNLIMITED)
         self._tell(f"starting {sizing.count} guests for a snapshot")
         names = guests.names(sizing.count)
         self.create(sizing)

@@ -97,6 +97,10 @@ class Throttle:
     bytes_per_second: int | None
 
 
+UNLIMITED = Throttle(None, None)
+"""As fast as the emulation is: for set-up, and for tests of what Xen and the driver do, where waiting for a slow disk proves nothing."""
+
+
 @dataclass(frozen=True)
 class Process:
     """A QEMU process as recorded. start_time: clock ticks since the controller's boot (field 22 of /proc/PID/stat)."""

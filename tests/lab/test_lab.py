@@ -17,6 +17,7 @@ from common.units import PAGE_BYTES, SECTOR_BYTES
 from lab import build, clocks, guests, policies
 from lab.api import Sample
 from lab.emulated import EmulatedHost
+from lab.emulator import UNLIMITED
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 from lab.recipes import HYPERVISORS
 
@@ -133,6 +134,44 @@ def test_a_reset_brings_back_memory_and_disks(host: EmulatedHost) -> None:
     assert host.run("guest1", "ls /root/file /run/file 2> /dev/null || true") == ""
 
 
+def test_a_killed_qemu_is_noticed_and_replaced(host: EmulatedHost) -> None:
+    host.read_counters()
+    process = host.emulator.process()
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+    with pytest.raises(LabError):
+        host.read_counters()
+    with pytest.raises(LabError, match="QEMU is gone"):
+        host.kernel_log()
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    assert host.run("guest1", "hostname").strip() == "guest1"
+
+
+def test_a_host_is_locked_while_it_is_used(lab: OpenLab, host: EmulatedHost, inventory_path: Path) -> None:
+    program = f"""
+from pathlib import Path
+from lab import lifecycle
+with lifecycle.open_lab(Path({str(inventory_path)!r})):
+    print("opened")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert f"the host {host.name} of lab {lab.name} is in use" in done.stderr
+    assert f"process {os.getpid()}" in done.stderr
+
+
+def test_the_host_of_a_killed_controller_is_found_again(host: EmulatedHost) -> None:
+    """Its record is all that a new controller has; without the record, its command line."""
+    other = EmulatedHost(host.folder.parent.name, host.name, host.settings, host._images, lambda _text: None)
+    found = other.emulator.process()
+    assert found is not None
+    assert found == host.emulator.process()
+    (host.folder / "qemu.json").unlink()
+    assert other.emulator.process() is None, "an unrecorded QEMU cannot be used"
+    assert host.emulator.process() is None
+    assert not Path(f"/proc/{found.pid}").exists() or "Z" in Path(f"/proc/{found.pid}/stat").read_text(), "it was ended"
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+
+
 def test_static_keeps_even_shares_and_loads_no_driver(host: EmulatedHost) -> None:
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
     host.apply_policy(policies.parse("static"))
@@ -147,6 +186,7 @@ def test_static_keeps_even_shares_and_loads_no_driver(host: EmulatedHost) -> Non
 def test_tmem_takes_what_guests_give_up_and_gives_it_back(host: EmulatedHost) -> None:
     """The whole path: self-ballooning frees memory, evicted pages go to Xen, reads come from there, and nothing is left afterwards."""
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    host.limit_disks(UNLIMITED)
     free_before = value(host.read_counters(), "hypervisor", "free_memory")
     held_before = sum(value(host.read_counters(), name, "memory") for name in host.guests)
     host.apply_policy(policies.parse("selfballoon+tmem"))
@@ -178,43 +218,3 @@ def test_tmem_takes_what_guests_give_up_and_gives_it_back(host: EmulatedHost) ->
     free_after = int(gone.rsplit(":", 1)[1]) * PAGES_PER_MIB
     # Xen counts free memory in whole MiB here, and has a few of its own for each guest.
     assert free_after >= free_before + held_before - PAGES_PER_MIB
-
-
-def test_a_killed_qemu_is_noticed_and_replaced(host: EmulatedHost) -> None:
-    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
-    host.read_counters()
-    process = host.emulator.process()
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(LabError):
-        host.read_counters()
-    with pytest.raises(LabError, match="QEMU is gone"):
-        host.kernel_log()
-    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
-    assert host.run("guest1", "hostname").strip() == "guest1"
-
-
-def test_a_host_is_locked_while_it_is_used(lab: OpenLab, host: EmulatedHost, inventory_path: Path) -> None:
-    program = f"""
-from pathlib import Path
-from lab import lifecycle
-with lifecycle.open_lab(Path({str(inventory_path)!r})):
-    print("opened")
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert f"the host {host.name} of lab {lab.name} is in use" in done.stderr
-    assert f"process {os.getpid()}" in done.stderr
-
-
-def test_the_host_of_a_killed_controller_is_found_again(host: EmulatedHost) -> None:
-    """Its record is all that a new controller has; without the record, its command line."""
-    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
-    other = EmulatedHost(host.folder.parent.name, host.name, host.settings, host._images, lambda _text: None)
-    found = other.emulator.process()
-    assert found is not None
-    assert found == host.emulator.process()
-    (host.folder / "qemu.json").unlink()
-    assert other.emulator.process() is None, "an unrecorded QEMU cannot be used"
-    assert host.emulator.process() is None
-    assert not Path(f"/proc/{found.pid}").exists() or "Z" in Path(f"/proc/{found.pid}/stat").read_text(), "it was ended"
-    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)

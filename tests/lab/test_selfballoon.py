@@ -15,6 +15,7 @@ from shells import run
 
 from common.errors import LabError
 from lab.emulated import EmulatedHost
+from lab.emulator import UNLIMITED
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 pytestmark = pytest.mark.lab
@@ -35,6 +36,7 @@ def balloon(lab: OpenLab) -> EmulatedHost:
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost), "the tests reset the host to a snapshot"
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    host.limit_disks(UNLIMITED)
     run(host, "dom0", f"xl destroy guest3; xl mem-set {GUEST} {START_MIB}m; xl mem-max {GUEST} {MAX_MIB}", timeout=120)
     run(host, GUEST, "modprobe tmem selfballooning=0 selfshrinking=0")
     source = (Path(__file__).parent / "pattern.c").read_bytes()
@@ -84,7 +86,7 @@ def step(host: EmulatedHost, **settings: int) -> float:
     return int(moved) / 1024
 
 
-def stays(host: EmulatedHost, seconds: int = 4) -> bool:
+def stays(host: EmulatedHost, seconds: int = 3) -> bool:
     """Whether the balloon's target is still the same after some seconds."""
     first, last = run(host, GUEST, f"cat {DEVICE}/target_kb; sleep {seconds}; cat {DEVICE}/target_kb").split()
     return first == last
@@ -212,13 +214,13 @@ def shrink_step(host: EmulatedHost, **settings: int) -> int:
 
 def test_selfshrinking_is_switched_on_and_off(balloon: EmulatedHost) -> None:
     before = with_pages_in_frontswap(balloon)
-    run(balloon, GUEST, f"cd {SETTINGS}; echo 1 > frontswap_inertia; echo 1 > selfballoon_interval; sleep 6")
+    run(balloon, GUEST, f"cd {SETTINGS}; echo 1 > frontswap_inertia; echo 1 > selfballoon_interval; sleep 4")
     assert persistent_pages(balloon) == before, "it is off"
-    run(balloon, GUEST, f"echo 1 > {SETTINGS}/frontswap_selfshrinking; sleep 6")
+    run(balloon, GUEST, f"echo 1 > {SETTINGS}/frontswap_selfshrinking; sleep 4")
     assert persistent_pages(balloon) < before, "it is on"
     run(balloon, GUEST, f"echo 0 > {SETTINGS}/frontswap_selfshrinking; sleep 3")
     rest = persistent_pages(balloon)
-    run(balloon, GUEST, "sleep 6")
+    run(balloon, GUEST, "sleep 3")
     assert persistent_pages(balloon) == rest, "it is off again"
 
 
@@ -230,10 +232,10 @@ def test_frontswap_hysteresis_divides_what_comes_back(balloon: EmulatedHost) -> 
 
 def test_frontswap_inertia_is_how_long_pages_rest(balloon: EmulatedHost) -> None:
     before = with_pages_in_frontswap(balloon)
-    script = "echo 1000 > frontswap_inertia; echo 1 > frontswap_selfshrinking; echo 1 > selfballoon_interval; sleep 8"
+    script = "echo 1000 > frontswap_inertia; echo 1 > frontswap_selfshrinking; echo 1 > selfballoon_interval; sleep 4"
     run(balloon, GUEST, f"cd {SETTINGS}; {script}")
     assert persistent_pages(balloon) == before, "they have not rested for long enough"
-    run(balloon, GUEST, f"echo 2 > {SETTINGS}/frontswap_inertia; sleep 8")
+    run(balloon, GUEST, f"echo 2 > {SETTINGS}/frontswap_inertia; sleep 6")
     assert persistent_pages(balloon) < before
 
 

@@ -14,6 +14,7 @@ from served import listing, tmemctl
 from shells import run
 
 from lab.emulated import EmulatedHost
+from lab.emulator import UNLIMITED
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 pytestmark = pytest.mark.lab
@@ -32,6 +33,7 @@ def volume(lab: OpenLab) -> tuple[EmulatedHost, str]:
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost), "the tests reset the host to a snapshot"
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    host.limit_disks(UNLIMITED)
     drive = run(host, "dom0", "xenstore-read /local/domain/0/backend/vbd/$(xl domid guest3)/51728/params").strip()
     run(host, "dom0", "xl destroy guest3; while xl list | grep -q '(null)'; do sleep 0.5; done", timeout=SECONDS)
     attach(host, drive, FIRST, "w")

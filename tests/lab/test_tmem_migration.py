@@ -17,6 +17,7 @@ import pytest
 
 from common.errors import LabError
 from lab.emulated import EmulatedHost
+from lab.emulator import UNLIMITED
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 pytestmark = pytest.mark.lab
@@ -86,6 +87,7 @@ class Suspendable:
 
 def prepare(host: EmulatedHost, pattern_mib: int, swap_mib: int | None = None) -> Suspendable:
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    host.limit_disks(UNLIMITED)
     # Room for a second copy of the guest while it migrates.
     host.run("dom0", f"xl destroy guest3; xl mem-set {GUEST} {BALLOON_MIB}m", timeout=SECONDS)
     if swap_mib is not None:
@@ -114,8 +116,9 @@ def allow(host: EmulatedHost) -> None:
     host.run("dom0", f"xl mem-max {GUEST} {DEFAULT_GUESTS.memory_max_mib}")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def guest_with_pages(lab: OpenLab) -> Iterator[Suspendable]:
+    """One guest for all that it survives: each test leaves it as it found it, with its pattern in frontswap."""
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost), "the tests reset the host to a snapshot"
     made = prepare(host, PATTERN_MIB)

@@ -18,6 +18,7 @@ from common.errors import LabError
 from common.units import PAGE_BYTES
 from lab import guests as recipes
 from lab.emulated import EmulatedHost
+from lab.emulator import UNLIMITED
 from lab.guests import Disks
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST
 
@@ -248,9 +249,25 @@ def test_what_is_freeable_can_be_flushed_and_is_free_then(guests: list[Served], 
     assert other.get(persistent, 20).get(OK, 0) == kept
 
 
+def test_a_guest_that_balloons_up_gets_what_tmem_holds(guests: list[Served], small: EmulatedHost) -> None:
+    """Nobody freezes, asks or flushes here: Xen's heap takes from tmem what it lacks."""
+    grower, keeper, _ = guests
+    assert keeper.put(keeper.pool(), MORE_THAN_ALL) == {OK: MORE_THAN_ALL}
+    before, free = held(keeper), free_mib(small)
+    more = GIVEN_UP_MIB // 2
+    assert free < more, "memory is to be short"
+    wanted = DEFAULT_GUESTS.memory_start_mib - GIVEN_UP_MIB + more
+    grown = f"[ $(xl list {grower.name} | awk 'NR == 2 {{ print $3 }}') -ge {wanted - 1} ]"
+    script = f"xl mem-set {grower.name} {wanted}m; for i in $(seq 30); do {grown} && exit 0; sleep 1; done; exit 1"
+    run(small, "dom0", script, timeout=60)
+    assert before - held(keeper) >= (more - free - 2) * PAGES_PER_MIB
+    give_up(small, GIVEN_UP_MIB)
+
+
 def test_a_guest_starts_on_a_host_whose_memory_is_all_in_tmem(host: EmulatedHost) -> None:
     """The lab's own start: frozen, asked, flushed, created, thawed - while another guest does its best to keep all memory in tmem."""
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    host.limit_disks(UNLIMITED)
     host.run("dom0", "xl destroy guest3; for i in $(seq 30); do xl list | grep -q '(null)' || exit 0; sleep 1; done")
     guest = Served(host, "guest1")
     guest.load()
@@ -298,7 +315,7 @@ def test_a_start_that_fails_or_is_ended_thaws_the_host(host: EmulatedHost) -> No
     script = recipes.create_script(small_guest, [Disks("/dev/null", "/dev/null")], only=[1])
     slow = script.replace("xl create", "tmemctl list --json > /run/during; sleep 100; xl create")
     with pytest.raises(LabError, match="did not end within"):
-        host.run("dom0", slow, timeout=30)
+        host.run("dom0", slow, timeout=12)
     assert '"frozen":true' in host.run("dom0", "cat /run/during")
     assert listing(host)["frozen"] is False
     assert guest.put(pool, 1, first=5) == {OK: 1}

@@ -1,0 +1,211 @@
+"""Shows that every mechanism of tmem has a lab test that fails without it.
+
+mutants.yml names changes of the source, each of which takes a mechanism away, and the tests that have to fail then. All changes go into one
+copy of the checkout, each behind a number that is chosen at run time; so one build and one first boot serve them all. First the tests have to
+pass in the copy with no mutant chosen, then those of each mutant have to fail, each in itself and not in what it stands on.
+
+Usage: python -m tests.mutants.prove [WORDS]: all mutants, or those with these words in their name or mechanism. Exit code 1: some were not noticed.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import yaml
+
+from common.errors import InvalidFileError
+from common.units import format_duration
+from lab import paths
+
+ROOT = paths.REPO
+MUTANTS = Path(__file__).with_name("mutants.yml")
+LEFT_OUT = (".git", ".venv", "results", "__pycache__", ".*_cache", ".hypothesis")
+SECONDS = 1500
+"""Bound for the tests of one mutant: what it breaks, tests may wait for."""
+
+NUMBER = "OVERCOMMIT_MUTANT"
+"""Environment variable: the number of the mutant that is chosen; 0 for none."""
+
+SWITCHES = {
+    "tmem/xen/files/common/tmem/private.h": ('#include "compat.h"\n', "\nextern unsigned int tmem_mutant;\n"),
+    "tmem/xen/files/common/tmem/control.c": (
+        '#include "private.h"\n',
+        '\n#include <xen/param.h>\n\nunsigned int tmem_mutant;\ninteger_runtime_param("tmem_mutant", tmem_mutant);\n',
+    ),
+    "tmem/linux/tmem.h": ("struct page;\n", "\nextern unsigned int tmem_mutant;\n"),
+    "tmem/linux/main.c": (
+        '#include "tmem.h"\n',
+        "\nunsigned int tmem_mutant;\nmodule_param_named(mutant, tmem_mutant, uint, 0);\n",
+    ),
+}
+"""Where the number is kept: file -> (line, what follows it in the copy)."""
+
+CHOOSE = f'''
+
+def _choose_after_reset() -> None:
+    reset, number = EmulatedHost.reset, os.environ["{NUMBER}"]
+
+    def reset_and_choose(self: EmulatedHost, *sizing: object) -> None:
+        reset(self, *sizing)
+        self.run("dom0", f"xenhypfs write /params/tmem_mutant {{number}}")
+        for name in self.guests:
+            self.run(name, f"mkdir -p /etc/modprobe.d && echo options tmem mutant={{number}} > /etc/modprobe.d/mutant.conf")
+
+    EmulatedHost.reset = reset_and_choose
+
+
+_choose_after_reset()
+'''
+"""What tests/lab/conftest.py has at its end in the copy."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of the source. edits: (text that is there once, what takes its place); tests: ids below tests/lab."""
+
+    number: int
+    name: str
+    mechanism: str
+    file: str
+    edits: tuple[tuple[str, str], ...]
+    tests: tuple[str, ...]
+
+
+def load(path: Path = MUTANTS) -> list[Mutant]:
+    """The mutants, numbered from 1."""
+    found = []
+    for number, entry in enumerate(yaml.safe_load(path.read_text()), start=1):
+        edits = [(each["change"], each["to"]) for each in (entry, *entry.get("also", ()))]
+        tests = tuple(f"tests/lab/{test}" for test in entry["tests"])
+        found.append(Mutant(number, entry["name"], entry["mechanism"], entry["file"], tuple(edits), tests))
+    return found
+
+
+def choice(number: int, suffix: str) -> str:
+    """What stands for MUTANT in a file of this kind: true while the number is chosen."""
+    if suffix == ".py":
+        return f'(__import__("os").environ.get("{NUMBER}") == "{number}")'
+    return f"(tmem_mutant == {number})"
+
+
+def change(text: str, edits: Iterable[tuple[str, str]], where: str) -> str:
+    """A source with texts replaced. InvalidFileError unless each of them is there exactly once."""
+    for old, new in edits:
+        if (times := text.count(old)) != 1:
+            raise InvalidFileError(
+                f"a text is {times} times in {where}, not once",
+                where=str(MUTANTS),
+                why=old,
+                remedy="The source has changed: bring the mutant in line with it.",
+            )
+        text = text.replace(old, new)
+    return text
+
+
+def mutate(tree: Path, mutants: Sequence[Mutant]) -> None:
+    """Write all mutants, and what chooses one, into a copy of the checkout."""
+    for mutant in mutants:
+        path = tree / mutant.file
+        edits = [(old, new.replace("MUTANT", choice(mutant.number, path.suffix))) for old, new in mutant.edits]
+        path.write_text(change(path.read_text(), edits, mutant.file))
+    for name, (line, more) in SWITCHES.items():
+        path = tree / name
+        path.write_text(change(path.read_text(), [(line, line + more)], name))
+    conftest = tree / "tests" / "lab" / "conftest.py"
+    conftest.write_text(conftest.read_text() + CHOOSE)
+    # A lab of its own: the usual one keeps its snapshots.
+    shutil.copy(tree / "inventory" / "emulated.yml", tree / "inventory" / "mutants.yml")
+
+
+def outcomes(report: Path, tests: Iterable[str]) -> dict[str, str]:
+    """What became of each test by pytest's JUnit report: `failed` if one of its cases did, `error` if what it stands on did, else `passed`, or `missing`."""
+    cases: list[tuple[str, str]] = []
+    for case in ElementTree.parse(report).iter("testcase"):
+        name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
+        kinds = {child.tag for child in case}
+        cases.append((name, "failed" if "failure" in kinds else "error" if "error" in kinds else "passed"))
+    found = {}
+    for test in tests:
+        of_test = [kind for name, kind in cases if name == test or name.startswith(f"{test}[")]
+        found[test] = next((kind for kind in ("failed", "error", "passed") if kind in of_test), "missing")
+    return found
+
+
+def run_tests(tree: Path, number: int, tests: Sequence[str]) -> dict[str, str]:
+    """The outcomes of tests in the copy while a mutant is chosen; `late` for all when they do not end in time."""
+    report, log = tree / "report.xml", tree / f"mutant-{number}.log"
+    report.unlink(missing_ok=True)
+    environment = {
+        **os.environ,
+        NUMBER: str(number),
+        "OVERCOMMIT_TEST_INVENTORY": str(tree / "inventory" / "mutants.yml"),
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+    }
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={report}", *tests]
+    with log.open("w") as stream:
+        process = subprocess.Popen(command, cwd=tree, env=environment, stdout=stream, stderr=stream)
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            return dict.fromkeys(tests, "late")
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                process.wait()
+    return outcomes(report, tests) if report.exists() else dict.fromkeys(tests, "missing")
+
+
+def task(tree: Path, *arguments: str) -> None:
+    subprocess.run([sys.executable, "invoke_tasks.py", *arguments], cwd=tree, check=True)
+
+
+def chosen(mutants: Sequence[Mutant], words: Sequence[str]) -> list[Mutant]:
+    return [each for each in mutants if all(word in f"{each.mechanism}: {each.name}" for word in words)]
+
+
+def prove(words: Sequence[str]) -> int:
+    """Run everything; how many mutants were not noticed."""
+    mutants = load()
+    wanted = chosen(mutants, words)
+    tree = paths.cache() / "tmp" / "mutants"
+    shutil.rmtree(tree, ignore_errors=True)
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(*LEFT_OUT), symlinks=True)
+    mutate(tree, mutants)
+    inventory = ("--inventory", "inventory/mutants.yml")
+    unnoticed: list[Mutant] = []
+    try:
+        # What is missing is built, and the snapshot taken, with progress; the tests then find it.
+        task(tree, "lab.up", *inventory)
+        task(tree, "lab.down", *inventory)
+        everything = sorted({test for each in wanted for test in each.tests})
+        began = time.monotonic()
+        broken = {test: got for test, got in run_tests(tree, 0, everything).items() if got != "passed"}
+        print(f"no mutant: {len(everything) - len(broken)} of {len(everything)} tests passed", flush=True)
+        for test, outcome in broken.items():
+            print(f"  {outcome}: {test}")
+        for done, mutant in enumerate(wanted):
+            left = (time.monotonic() - began) / (done + 3) * (len(wanted) - done)
+            got = run_tests(tree, mutant.number, mutant.tests)
+            noticed = all(each == "failed" for each in got.values()) and not broken.keys() & got.keys()
+            print(
+                f"{'noticed' if noticed else 'NOT NOTICED'}: {mutant.mechanism}: {mutant.name} (about {format_duration(left)} left)"
+            )
+            for test, outcome in got.items():
+                print(f"  {outcome}: {test.removeprefix('tests/lab/')}", flush=True)
+            unnoticed += [] if noticed else [mutant]
+    finally:
+        task(tree, "lab.destroy", *inventory)
+    print(f"{len(wanted) - len(unnoticed)} of {len(wanted)} mutants were noticed")
+    return len(unnoticed)
+
+
+if __name__ == "__main__":
+    sys.exit(1 if prove(sys.argv[1:]) else 0)
