@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from common.errors import UserError
+from common.errors import MissingError, UserError
 from common.units import format_duration
 from lab import paths
 from lab.orphans import end_users
@@ -34,6 +35,25 @@ class PlaybookError(UserError):
     """A playbook failed, did not end in time, or could not be read. Callers give it the exit code of what they were doing."""
 
     exit_code: ClassVar[int] = 6
+
+
+def needs_sudo() -> bool:
+    """Whether this user's playbooks need sudo to be root here. MissingError when they cannot be: they would stop at a question that nobody sees."""
+    if os.geteuid() == 0:
+        return False
+    if shutil.which("sudo") is None:
+        raise MissingError(
+            "this user is not root, and there is no sudo",
+            why="packages are installed, and images built, as root",
+            remedy="Become root, or install sudo.",
+        )
+    if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
+        raise MissingError(
+            "sudo asks for a password, or denies this user",
+            why="packages are installed, and images built, as root, by playbooks that cannot answer",
+            remedy="Run the command as root (sudo ./inv ...), or let this user use sudo without a password.",
+        )
+    return True
 
 
 @dataclass(frozen=True)

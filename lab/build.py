@@ -22,6 +22,7 @@ from typing import Any, Literal
 from common.errors import BuildError, InvalidFileError, MissingError
 from common.units import format_duration
 from lab import artifacts, paths, sources
+from lab.ansible import needs_sudo
 from lab.artifacts import Artifact, Input
 from lab.recipes import PUBLISHED, RECIPES, Recipe
 
@@ -323,8 +324,9 @@ def ensure(names: Iterable[str] | None = None, progress: Progress | None = None)
                 missing = making.missing(chosen)
         if missing:
             _check_machine(missing)
+            sudo = needs_sudo()
             tell(Event("plan", "", f"to build: {', '.join(missing)}", _estimate(missing)))
-            _Builder(making, missing, tell).run()
+            _Builder(making, missing, tell, sudo).run()
     return _collect(making, chosen)
 
 
@@ -381,10 +383,11 @@ def _check_machine(missing: list[str]) -> None:
 class _Builder:
     """Builds a list of missing artifacts, up to WORKERS at once, each as soon as what it needs is there."""
 
-    def __init__(self, making: Plan, missing: list[str], tell: Progress) -> None:
+    def __init__(self, making: Plan, missing: list[str], tell: Progress, sudo: bool) -> None:
         self._making = making
         self._missing = missing
         self._tell_now = tell
+        self._sudo = sudo
         self._telling = threading.Lock()
         self._cancel = threading.Event()
         self._done: set[str] = set()
@@ -470,7 +473,7 @@ class _Builder:
                     "build_chroot_exec": str(paths.PLAYBOOKS / "files" / "chroot-exec"),
                     "build_repo": str(paths.REPO),
                     "build_jobs": os.cpu_count() or 1,
-                    "build_become": os.geteuid() != 0,
+                    "build_become": self._sudo,
                     "build_mirror": making.mirror.main,
                     "build_suite": making.variables.suite,
                     "build_lab_public_key": str(paths.lab_key().with_suffix(".pub")),

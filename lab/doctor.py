@@ -66,19 +66,22 @@ def install_missing(progress: Callable[[str], None] | None = None) -> list[str]:
     if not lacking:
         return []
     packages = sorted(set(lacking.values()))
-    root = os.geteuid() == 0
     by_hand = f"Install the packages {', '.join(packages)} (Debian's names)"
     if shutil.which("apt-get") is None:
         raise MissingError(
             f"programs are missing: {', '.join(lacking)}", remedy=f"{by_hand} with this system's package manager."
         )
-    if not root and shutil.which("sudo") is None:
-        raise MissingError(f"programs are missing: {', '.join(lacking)}", remedy=f"{by_hand} as root.")
 
     from lab import ansible
 
+    try:
+        sudo = ansible.needs_sudo()
+    except MissingError as error:
+        raise MissingError(
+            f"programs are missing: {', '.join(lacking)}", why=error.what, remedy=f"{by_hand} as root. {error.remedy}"
+        ) from None
     ansible.run(
-        "controller.yml", extravars={"controller_become": not root}, progress=progress, timeout=1800, error=MissingError
+        "controller.yml", extravars={"controller_become": sudo}, progress=progress, timeout=1800, error=MissingError
     )
     if still := missing():
         raise MissingError(f"programs are missing after the installation: {', '.join(still)}", remedy=f"{by_hand}.")
@@ -127,14 +130,12 @@ def _programs() -> Iterator[Finding]:
 
 
 def _privileges() -> Iterator[Finding]:
-    if os.geteuid() == 0:
-        yield Finding("privileges", "ok", "root")
-    elif shutil.which("sudo"):
-        yield Finding("privileges", "ok", "sudo, which may ask for a password")
-    else:
-        yield Finding(
-            "privileges", "missing", "neither root nor sudo", "Images are built as root: become root, or install sudo."
-        )
+    from lab import ansible
+
+    try:
+        yield Finding("privileges", "ok", "sudo" if ansible.needs_sudo() else "root")
+    except MissingError as error:
+        yield Finding("privileges", "missing", error.what, error.remedy)
 
 
 def _memory() -> Iterator[Finding]:

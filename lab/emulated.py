@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -75,7 +75,8 @@ class EmulatedHost(XenHost):
         super().__init__(name, Connections(self.folder / "ssh_config", sockets))
         self.settings = settings
         self.emulator = Emulator(self.folder, sockets)
-        self._images = images
+        # Once: telling artifacts by their contents takes longer than starting QEMU, and what is run is not to change within a campaign.
+        self._images = cache(images)
         self._tell = progress
         self._spec: Spec | None = None
         self._loaded: tuple[str, str] | None = None

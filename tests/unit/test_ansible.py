@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import BuildError
+from common.errors import BuildError, MissingError
 from lab import ansible, paths
 
 
@@ -105,3 +105,34 @@ def test_a_cancelled_run_ends_with_its_commands(tmp_path: Path) -> None:
     watcher.join()
     state = Path(f"/proc/{pid.read_text().strip()}/stat")
     assert not state.exists() or " Z " in state.read_text()
+
+
+def test_root_needs_no_sudo(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert ansible.needs_sudo() is False
+
+
+@pytest.mark.parametrize(("script", "told"), [(None, "there is no sudo"), ("exit 1", "asks for a password")])
+def test_who_cannot_become_root_is_told_before_anything_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str | None, told: str
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if script:
+        fake_sudo(tmp_path, script)
+    with pytest.raises(MissingError, match=told):
+        ansible.needs_sudo()
+
+
+def test_sudo_without_a_question_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    fake_sudo(tmp_path, '[ "$1 $2" = "-n true" ]')
+    assert ansible.needs_sudo() is True
+
+
+def fake_sudo(folder: Path, script: str) -> None:
+    path = folder / "sudo"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
