@@ -258,17 +258,15 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
     uint64_t start = tmem_start();
-    bool found = false;
+    bool found = false, done;
 
     for ( ; ; )
     {
         unsigned int budget = TMEM_BATCH;
         struct tmem_pool *pool;
         struct tmem_object *obj;
-        uint64_t step;
 
         spin_lock(&c->lock);
-        step = rdtsc();
         c->stats.ops += !found;
         pool = tmem_find_pool(c, op->pool_id);
         if ( !pool )
@@ -279,18 +277,25 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
         }
         obj = tmem_find_object(c, pool->id, oid,
                                tmem_hash_oid(c, pool->id, oid));
-        if ( !obj || tmem_drain_object(c, obj, &budget) )
+        done = true;
+        if ( obj )
+        {
+            uint64_t step = rdtsc();
+
+            found = true;
+            done = tmem_drain_object(c, obj, &budget);
+            tmem_time(c, TMEM_TIME_STEP, rdtsc() - step);
+        }
+        if ( done )
         {
             pool->stats.object_flushes_tried++;
-            pool->stats.object_flushes += obj || found;
+            pool->stats.object_flushes += found;
             tmem_account(c, TMEM_TIME_FLUSH_OBJECT, start);
-            spin_unlock(&c->lock);
-            return 1;
         }
-        found = true;
-        tmem_time(c, TMEM_TIME_STEP, rdtsc() - step);
         spin_unlock(&c->lock);
 
+        if ( done )
+            return 1;
         if ( hypercall_preempt_check() )
             return -ERESTART;
     }
