@@ -78,14 +78,14 @@ def test_sectors_are_counted_exactly_and_disks_are_as_slow_as_declared(host: Emu
 
 
 def test_an_observation_samples_on_its_beat_and_tells_its_cost(host: EmulatedHost, tmp_path: Path) -> None:
-    observation = host.observe(2.0)
+    observation = host.observe(1.5)
     observation.start()
-    time.sleep(11)
+    time.sleep(8)
     samples = observation.stop(tmp_path / "observation")
     counters = {"dom0": "vcpu_seconds", **dict.fromkeys(host.guests, "meminfo.MemFree")}
     for source, counter in counters.items():
         times = [sample.time for sample in samples if sample.source == source and sample.counter == counter]
-        assert 2 <= len(times) <= 7, f"{len(times)} readings of {source} in 11 s"
+        assert 2 <= len(times) <= 7, f"{len(times)} readings of {source} in 8 s"
         assert times == sorted(set(times))
         cost = observation.cost.get(source)
         assert cost is not None

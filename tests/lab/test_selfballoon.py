@@ -44,6 +44,12 @@ def balloon(lab: OpenLab) -> EmulatedHost:
     return host
 
 
+@pytest.fixture(autouse=True)
+def at_rest(balloon: EmulatedHost) -> None:
+    """No pattern of an earlier test: what it has committed is part of the balloon's goal."""
+    run(balloon, GUEST, "pkill -x pattern; rm -f /run/pattern; true")
+
+
 def read(host: EmulatedHost, name: str) -> int:
     return int(run(host, GUEST, f"cat {SETTINGS}/{name}"))
 

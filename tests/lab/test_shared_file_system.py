@@ -93,7 +93,9 @@ def test_what_one_guest_has_read_the_other_gets_from_xen(volume: tuple[EmulatedH
 
 def test_a_guest_that_was_not_let_in_reads_the_disk(volume: tuple[EmulatedHost, str]) -> None:
     host, uuid = volume
-    tmemctl(host, f"shared-auth {int(run(host, 'dom0', f'xl domid {SECOND}'))} {uuid} no")
+    first, second = (int(run(host, "dom0", f"xl domid {guest}")) for guest in (FIRST, SECOND))
+    for domid, leave in ((first, "yes"), (second, "yes"), (second, "no")):
+        tmemctl(host, f"shared-auth {domid} {uuid} {leave}")
     digest, _ = mount_and_read(host, FIRST)
     again, all_of_them = mount_and_read(host, SECOND)
     assert again == digest

@@ -32,9 +32,9 @@ TOLERANCE = 0.05
 """How far a share may be from its weight, of all ephemeral pages."""
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def small(host: EmulatedHost) -> EmulatedHost:
-    """The host with GIVEN_UP_MIB, and a little more, for tmem."""
+    """The host with GIVEN_UP_MIB, and a little more, for tmem; also when the test before has changed that."""
     give_up(host, GIVEN_UP_MIB)
     return host
 
@@ -261,7 +261,6 @@ def test_a_guest_that_balloons_up_gets_what_tmem_holds(guests: list[Served], sma
     script = f"xl mem-set {grower.name} {wanted}m; for i in $(seq 30); do {grown} && exit 0; sleep 1; done; exit 1"
     run(small, "dom0", script, timeout=60)
     assert before - held(keeper) >= (more - free - 2) * PAGES_PER_MIB
-    give_up(small, GIVEN_UP_MIB)
 
 
 def test_a_guest_starts_on_a_host_whose_memory_is_all_in_tmem(host: EmulatedHost) -> None:

@@ -69,13 +69,12 @@ _choose_after_reset()
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of the source. edits: (text that is there once, what takes its place); tests: ids below tests/lab."""
+    """One change of the source. edits: (file, text that is there once, what takes its place); tests: ids below tests/lab."""
 
     number: int
     name: str
     mechanism: str
-    file: str
-    edits: tuple[tuple[str, str], ...]
+    edits: tuple[tuple[str, str, str], ...]
     tests: tuple[str, ...]
 
 
@@ -83,9 +82,11 @@ def load(path: Path = MUTANTS) -> list[Mutant]:
     """The mutants, numbered from 1."""
     found = []
     for number, entry in enumerate(yaml.safe_load(path.read_text()), start=1):
-        edits = [(each["change"], each["to"]) for each in (entry, *entry.get("also", ()))]
+        edits = [
+            (each.get("file", entry["file"]), each["change"], each["to"]) for each in (entry, *entry.get("also", ()))
+        ]
         tests = tuple(f"tests/lab/{test}" for test in entry["tests"])
-        found.append(Mutant(number, entry["name"], entry["mechanism"], entry["file"], tuple(edits), tests))
+        found.append(Mutant(number, entry["name"], entry["mechanism"], tuple(edits), tests))
     return found
 
 
@@ -96,29 +97,29 @@ def choice(number: int, suffix: str) -> str:
     return f"(tmem_mutant == {number})"
 
 
-def change(text: str, edits: Iterable[tuple[str, str]], where: str) -> str:
-    """A source with texts replaced. InvalidFileError unless each of them is there exactly once."""
-    for old, new in edits:
-        if (times := text.count(old)) != 1:
-            raise InvalidFileError(
-                f"a text is {times} times in {where}, not once",
-                where=str(MUTANTS),
-                why=old,
-                remedy="The source has changed: bring the mutant in line with it.",
-            )
-        text = text.replace(old, new)
-    return text
+def change(text: str, old: str, new: str, where: str) -> str:
+    """A source with a text replaced. InvalidFileError unless it is there exactly once."""
+    if (times := text.count(old)) != 1:
+        raise InvalidFileError(
+            f"a text is {times} times in {where}, not once",
+            where=str(MUTANTS),
+            why=old,
+            remedy="The source has changed: bring the mutant in line with it.",
+        )
+    return text.replace(old, new)
 
 
 def mutate(tree: Path, mutants: Sequence[Mutant]) -> None:
     """Write all mutants, and what chooses one, into a copy of the checkout."""
-    for mutant in mutants:
-        path = tree / mutant.file
-        edits = [(old, new.replace("MUTANT", choice(mutant.number, path.suffix))) for old, new in mutant.edits]
-        path.write_text(change(path.read_text(), edits, mutant.file))
-    for name, (line, more) in SWITCHES.items():
+    changes = [
+        (name, old, new.replace("MUTANT", choice(mutant.number, Path(name).suffix)))
+        for mutant in mutants
+        for name, old, new in mutant.edits
+    ]
+    changes += [(name, line, line + more) for name, (line, more) in SWITCHES.items()]
+    for name, old, new in changes:
         path = tree / name
-        path.write_text(change(path.read_text(), [(line, line + more)], name))
+        path.write_text(change(path.read_text(), old, new, name))
     conftest = tree / "tests" / "lab" / "conftest.py"
     conftest.write_text(conftest.read_text() + CHOOSE)
     # A lab of its own: the usual one keeps its snapshots.
@@ -163,6 +164,16 @@ def run_tests(tree: Path, number: int, tests: Sequence[str]) -> dict[str, str]:
     return outcomes(report, tests) if report.exists() else dict.fromkeys(tests, "missing")
 
 
+def in_order(tests: Iterable[str]) -> list[str]:
+    """Tests as their files have them: some files end with a test that leaves nothing for others."""
+
+    def place(test: str) -> tuple[str, int, str]:
+        path, name = test.split("::")
+        return path, (ROOT / path).read_text().index(f"def {name.partition('[')[0]}("), name
+
+    return sorted(set(tests), key=place)
+
+
 def task(tree: Path, *arguments: str) -> None:
     subprocess.run([sys.executable, "invoke_tasks.py", *arguments], cwd=tree, check=True)
 
@@ -185,7 +196,7 @@ def prove(words: Sequence[str]) -> int:
         # What is missing is built, and the snapshot taken, with progress; the tests then find it.
         task(tree, "lab.up", *inventory)
         task(tree, "lab.down", *inventory)
-        everything = sorted({test for each in wanted for test in each.tests})
+        everything = in_order(test for each in wanted for test in each.tests)
         began = time.monotonic()
         broken = {test: got for test, got in run_tests(tree, 0, everything).items() if got != "passed"}
         print(f"no mutant: {len(everything) - len(broken)} of {len(everything)} tests passed", flush=True)

@@ -27,8 +27,10 @@ def test_every_mutant_still_fits_the_sources(tmp_path: Path) -> None:
     mutants = prove.load()
     prove.mutate(tree, mutants)
     for mutant in mutants:
-        assert prove.choice(mutant.number, Path(mutant.file).suffix) in (tree / mutant.file).read_text()
-        assert not re.search(r"\bMUTANT\b", (tree / mutant.file).read_text())
+        for name, _old, _new in mutant.edits:
+            text = (tree / name).read_text()
+            assert prove.choice(mutant.number, Path(name).suffix) in text
+            assert not re.search(r"\bMUTANT\b", text)
 
 
 def test_every_test_that_has_to_fail_exists() -> None:
@@ -41,9 +43,9 @@ def test_every_test_that_has_to_fail_exists() -> None:
 
 def test_a_text_that_is_gone_is_told() -> None:
     with pytest.raises(InvalidFileError, match="0 times in file"):
-        prove.change("text", [("other", "")], "file.c")
+        prove.change("text", "other", "", "file.c")
     with pytest.raises(InvalidFileError, match="2 times in file"):
-        prove.change("text", [("t", "")], "file.c")
+        prove.change("text", "t", "", "file.c")
 
 
 def test_outcomes_tell_failures_from_what_they_stand_on(tmp_path: Path) -> None:
@@ -64,3 +66,10 @@ def test_words_choose_mutants() -> None:
     assert prove.chosen(mutants, []) == mutants
     assert {each.mechanism for each in prove.chosen(mutants, ["weights", "wrong way"])} == {"weights"}
     assert len({each.name for each in mutants}) == len(mutants)
+
+
+def test_tests_run_in_the_order_of_their_files() -> None:
+    last = "tests/lab/test_tmem_shared.py::test_a_sharer_that_dies_leaves_the_pool_to_the_others"
+    first = "tests/lab/test_tmem_shared.py::test_what_one_puts_the_other_gets_again_and_again"
+    before = "tests/lab/test_conformance.py::test_tmem_keeps_its_abi[pool_limit]"
+    assert prove.in_order([last, before, first, last]) == [before, first, last]
