@@ -377,7 +377,7 @@ def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) 
     report.say(f"{ran} runs, no failure")
 
 
-@task(help={"only": "only mutants with this text in their mechanism or name"})
+@task(help={"only": "only mutants whose \"mechanism: name\" this regular expression matches, as in '^weights|^caps'"})
 def tmem_mutants(_c: Context, only: str | None = None) -> None:
     """Show that every mechanism of tmem has a lab test that fails without it. About an hour: one build, then some tests for each."""
     command = [sys.executable, "-m", "tests.mutants.prove", *([only] if only else [])]
