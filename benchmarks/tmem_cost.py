@@ -9,6 +9,7 @@ that look like source text, and without it while so many pages are held, reads i
 
 --held sizes the host: 10,000 pages are 40 MiB, a million are 4 GiB. The cycles are those that a guest reads: Xen emulates the counter for it, so on the emulated host they are
 nanoseconds of an emulated processor. Only ratios within a run mean anything, and those of the load only while nothing else runs on this machine: the load average is told with them.
+With --inventory inventory/instructions.yml they are instructions: the same in every run, but blind to caches; two guests at once are not measured, since the processors take turns.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ sys.path.insert(0, str(ROOT))
 from common.errors import LabError, UserError  # noqa: E402  (found by the line above)
 from lab import lifecycle  # noqa: E402
 from lab.api import Guest, GuestSizing, Host, HostSizing  # noqa: E402
+from lab.emulated import EmulatedHost  # noqa: E402
 
 RESULTS = "/sys/kernel/debug/tmem_test/results"
 GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=64)
@@ -199,10 +201,17 @@ def print_compressed(compressed: Bench) -> None:
     print()
 
 
+def unit_of(host: Host) -> str:
+    """What the guests' counter counts."""
+    return "instructions" if isinstance(host, EmulatedHost) and host.settings.count_instructions else "cycles"
+
+
 def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead, loads: Sequence[Load]) -> None:
     """Markdown."""
     emulated = "emulated" if host.kind == "emulated" else "a server's"
-    print(f"\nCycles as a guest reads them, {emulated} ({host.accelerator or 'no emulator'}), medians of one run\n")
+    print(
+        f"\n{unit_of(host).capitalize()} as a guest reads them, {emulated} ({host.accelerator or 'no emulator'}), medians of one run\n"
+    )
     for (kind, content, held), timings in bench.items():
         if held == 0 and content == NOISE:
             print(f"| {kind} | median | 10 % | 90 % |\n|---|---|---|---|")
@@ -248,6 +257,7 @@ def as_json(
         "schema": 1,
         "host_kind": host.kind,
         "accelerator": host.accelerator,
+        "unit": unit_of(host),
         "provenance": host.provenance(),
         "bench": [
             {
@@ -304,7 +314,7 @@ def main() -> None:
         compressed = parse_bench(run_module(guests[0], f"mode=bench samples={options.samples}"))
         host.dom0["tmemctl"]("set", domain, "--compress", "0")
         loads = []
-        if options.seconds:
+        if options.seconds and unit_of(host) == "cycles":
             for working in (guests[:1], guests):
                 tell(f"load of {len(working)}")
                 loads.append(measure_load(working, options.seconds))

@@ -292,6 +292,7 @@ class EmulatedHost(XenHost):
             guests=sizing.count,
             swap_mib=max(1, sizing.swap_mib),
             qemu=accel.qemu_version(),
+            count_instructions=self.settings.count_instructions,
         )
 
     # --- its life ------------------------------------------------------------------------------------------------------------------

@@ -48,7 +48,10 @@ class Images:
 
 @dataclass(frozen=True)
 class Spec:
-    """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its version."""
+    """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its version.
+
+    count_instructions: virtual time is instructions, one a nanosecond; under tcg only.
+    """
 
     images: Images
     accelerator: accel.Accelerator
@@ -59,6 +62,7 @@ class Spec:
     guests: int
     swap_mib: int
     qemu: str
+    count_instructions: bool = False
 
     def digest(self) -> str:
         """Identifies machines that are alike, to the point that one's snapshot is the other's."""
@@ -225,9 +229,11 @@ class Emulator:
     # --- its parts ---------------------------------------------------------------------------------------------------------------
 
     def _command(self, spec: Spec, port: int, snapshot: str | None) -> list[str]:
-        acceleration = "tcg,thread=multi,tb-size=512" if spec.accelerator == "tcg" else "kvm"
+        threads = "single" if spec.count_instructions else "multi"
+        acceleration = f"tcg,thread={threads},tb-size=512" if spec.accelerator == "tcg" else "kvm"
         command = [accel.QEMU, "-name", f"overcommit-{self.folder.name}", "-machine", "q35", "-accel", acceleration]
         command += ["-cpu", spec.cpu_model, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib), "-rtc", "base=utc"]
+        command += ["-icount", "shift=0,sleep=off"] if spec.count_instructions else []
         command += ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off", "-serial", "file:../serial.log"]
         # Names are relative to the folder of the drives (lab/drives.py), since QEMU gives commas and blanks in paths a meaning.

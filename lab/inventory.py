@@ -14,7 +14,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from common.errors import InvalidFileError
 from common.units import parse_size
@@ -56,16 +65,25 @@ class _Model(BaseModel):
 class Emulated(_Model):
     """An emulated host as declared. disk_iops: requests per second of each drive; disk_bandwidth: bytes per second; None is no limit.
 
-    hypervisor: which of recipes.HYPERVISORS it boots.
+    hypervisor: which of recipes.HYPERVISORS it boots. count_instructions: its clocks advance by a nanosecond for each instruction, whatever
+    that one costs; its processors take turns.
     """
 
     kind: Literal["emulated"]
     hypervisor: Annotated[str, AfterValidator(_hypervisor)] = "xen"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
+    count_instructions: bool = False
     cpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,=+-]+$")] | None = None
     disk_iops: Annotated[Annotated[int, Field(ge=10, le=1_000_000)] | None, BeforeValidator(_count)] = 200
     disk_bandwidth: Annotated[Annotated[int, Field(ge=65536)] | None, BeforeValidator(_bytes)] = 4 * 2**20
     ssh_port: Annotated[Annotated[int, Field(ge=1024, le=65535)] | None, BeforeValidator(_port)] = None
+
+    @field_validator("count_instructions")
+    @classmethod
+    def _only_emulated(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("accelerator") != "tcg":
+            raise ValueError("instructions are counted by software emulation only: say lab_accelerator: tcg, too")
+        return value
 
 
 class GuestDisks(_Model):

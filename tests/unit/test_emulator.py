@@ -78,15 +78,24 @@ def test_a_machine_is_known_by_what_it_is_made_of(spec: Spec) -> None:
         replace(spec, memory_mib=65),
         replace(spec, guests=1),
         replace(spec, qemu="another"),
+        replace(spec, count_instructions=True),
         replace(spec, images=replace(spec.images, keys={"xen": "2"})),
     ]
-    assert len({spec.digest(), *(each.digest() for each in others)}) == 5
+    assert len({spec.digest(), *(each.digest() for each in others)}) == 6
 
 
 def test_drives_are_in_the_order_of_dom0(spec: Spec) -> None:
     names = spec.drives()
     assert names == ["dom0", "guest1", "guest2", "swap1", "swap2"]
     assert [device(index) for index, _ in enumerate(names)] == [f"/dev/vd{letter}" for letter in "abcde"]
+
+
+@needs_qemu
+def test_instructions_are_counted_where_they_are_to_be(emulator: Emulator, spec: Spec, drives: Drives) -> None:
+    assert "-icount" not in emulator.start(spec, drives.folder, None, None).command
+    emulator.stop()
+    started = emulator.start(replace(spec, count_instructions=True), drives.folder, None, None)
+    assert {"-icount", "tcg,thread=single,tb-size=512"} <= set(started.command)
 
 
 @needs_qemu

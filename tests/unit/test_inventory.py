@@ -45,6 +45,11 @@ def test_labs_of_other_hypervisors_differ_in_nothing_else(file: str, hypervisor:
     assert entry.settings == Emulated(kind="emulated", hypervisor=hypervisor)
 
 
+def test_the_lab_of_instructions_is_emulated() -> None:
+    (entry,) = inventory.load(paths.INVENTORY / "instructions.yml").hosts
+    assert entry.settings == Emulated(kind="emulated", accelerator="tcg", count_instructions=True)
+
+
 def test_ansible_structure_below_all_is_understood(tmp_path: Path) -> None:
     text = """
 all:
@@ -76,6 +81,11 @@ all:
             host("lab_kind: emulated\nlab_disk_bandwidth: 4000000"),
             "xen1.lab_disk_bandwidth",
             "not a quantity with a unit",
+        ),
+        (
+            host("lab_kind: emulated\nlab_count_instructions: true"),
+            "xen1.lab_count_instructions",
+            "say lab_accelerator: tcg, too",
         ),
         (host("lab_kind: emulated\nlab_ssh_port: 22"), "xen1.lab_ssh_port", "1024"),
         (host("lab_kind: emulated\nlab_accelerator: hvf"), "xen1.lab_accelerator", "'kvm'"),
