@@ -68,7 +68,7 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
 
 @task(
     help={
-        "unit": "only lint, types and unit tests: three minutes, no lab",
+        "unit": "only lint, types and unit tests: two minutes, no lab",
         "select": "only tests whose names match (pytest -k)",
         "inventory": f"{INVENTORY_HELP}; inventory/xen-debug.yml is one whose hypervisor checks itself",
         "long": "also tests that take minutes each, and those that build hypervisors and kernels which no lab needs by itself: roughly an hour more",
