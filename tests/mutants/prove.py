@@ -35,6 +35,9 @@ SECONDS = 1500
 NUMBER = "OVERCOMMIT_MUTANT"
 """Environment variable: the number of the mutant that is chosen; 0 for none."""
 
+KINDS = {"failure": "failed", "error": "error", "skipped": "skipped"}
+"""Elements of a test case in pytest's JUnit report, the gravest first; error: what the test stands on failed."""
+
 SWITCHES = {
     "tmem/xen/files/common/tmem/private.h": ('#include "compat.h"\n', "\nextern unsigned int tmem_mutant;\n"),
     "tmem/xen/files/common/tmem/control.c": (
@@ -128,16 +131,16 @@ def mutate(tree: Path, mutants: Sequence[Mutant]) -> None:
 
 
 def outcomes(report: Path, tests: Iterable[str]) -> dict[str, str]:
-    """What became of each test by pytest's JUnit report: `failed` if one of its cases did, `error` if what it stands on did, else `passed`, or `missing`."""
+    """What became of each test by pytest's JUnit report: `failed` if one of its cases did, else as KINDS has it, `passed`, or `missing`."""
     cases: list[tuple[str, str]] = []
     for case in ElementTree.parse(report).iter("testcase"):
         name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
-        kinds = {child.tag for child in case}
-        cases.append((name, "failed" if "failure" in kinds else "error" if "error" in kinds else "passed"))
+        found_tags = {child.tag for child in case}
+        cases.append((name, next((KINDS[tag] for tag in KINDS if tag in found_tags), "passed")))
     found = {}
     for test in tests:
         of_test = [kind for name, kind in cases if name == test or name.startswith(f"{test}[")]
-        found[test] = next((kind for kind in ("failed", "error", "passed") if kind in of_test), "missing")
+        found[test] = next((kind for kind in (*KINDS.values(), "passed") if kind in of_test), "missing")
     return found
 
 

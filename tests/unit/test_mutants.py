@@ -17,6 +17,7 @@ REPORT = """\
 <testcase classname="tests.lab.test_a" name="test_one[y]"><failure message="no"/></testcase>
 <testcase classname="tests.lab.test_a" name="test_onerous"><error message="no lab"/></testcase>
 <testcase classname="tests.lab.test_a" name="test_two"/>
+<testcase classname="tests.lab.test_a" name="test_skipped"><skipped message="no lab"/></testcase>
 </testsuite></testsuites>
 """
 
@@ -56,6 +57,7 @@ def test_outcomes_tell_failures_from_what_they_stand_on(tmp_path: Path) -> None:
         "tests/lab/test_a.py::test_one[x]": "passed",
         "tests/lab/test_a.py::test_onerous": "error",
         "tests/lab/test_a.py::test_two": "passed",
+        "tests/lab/test_a.py::test_skipped": "skipped",
         "tests/lab/test_a.py::test_three": "missing",
     }
     assert prove.outcomes(report, wanted) == wanted
