@@ -242,7 +242,7 @@ def _fill_tmem(axes: Axes, parts: Sequence[tuple[np.ndarray, np.ndarray]], colou
     if together.max() <= 0:
         return
     axes.fill_between(grid, 0, together, color=colour, alpha=0.25, linewidth=0)
-    peak = int(together.argmax())
+    peak = int(np.argmax(together))
     axes.annotate(
         "in tmem", (float(grid[len(grid) // 2]), float(together[peak]) / 3), ha="center", fontsize=7, color=colour
     )
