@@ -9,7 +9,7 @@ that look like source text, and without it while so many pages are held, reads i
 
 --held sizes the host: 10,000 pages are 40 MiB, a million are 4 GiB. The cycles are those that a guest reads: Xen emulates the counter for it, so on the emulated host they are
 nanoseconds of an emulated processor. Only ratios within a run mean anything, and those of the load only while nothing else runs on this machine: the load average is told with them.
-With --inventory inventory/instructions.yml they are instructions: the same in every run, but blind to caches; two guests at once are not measured, since the processors take turns.
+With --inventory inventory/instructions.yml they are instructions, blind to caches; two guests at once are not measured, since the processors take turns.
 """
 
 from __future__ import annotations

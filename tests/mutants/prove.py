@@ -22,7 +22,7 @@ from xml.etree import ElementTree
 
 import yaml
 
-from common.errors import InvalidFileError
+from common.errors import InvalidFileError, LabError, UsageError, UserError
 from common.units import format_duration
 from lab import paths
 
@@ -179,11 +179,23 @@ def in_order(tests: Iterable[str]) -> list[str]:
 
 
 def task(tree: Path, *arguments: str) -> None:
-    subprocess.run([sys.executable, "invoke_tasks.py", *arguments], cwd=tree, check=True)
+    """Run a task in the copy. LabError when it fails; it has said why."""
+    if subprocess.run([sys.executable, "invoke_tasks.py", *arguments], cwd=tree, check=False).returncode:
+        raise LabError(f"{arguments[0]} failed in the copy that has the mutants; its message is above", where=str(tree))
 
 
 def chosen(mutants: Sequence[Mutant], pattern: str) -> list[Mutant]:
-    return [each for each in mutants if re.search(pattern, f"{each.mechanism}: {each.name}")]
+    """The mutants that a pattern matches. UsageError when there are none, since pytest without tests would run them all."""
+    try:
+        found = [each for each in mutants if re.search(pattern, f"{each.mechanism}: {each.name}")]
+    except re.error as error:
+        raise UsageError(f"{pattern!r} is no regular expression", why=str(error)) from None
+    if not found:
+        mechanisms = ", ".join(dict.fromkeys(each.mechanism for each in mutants))
+        raise UsageError(
+            f"no mutant matches {pattern!r}", remedy=f"Their names are in {MUTANTS}; mechanisms: {mechanisms}."
+        )
+    return found
 
 
 def prove(pattern: str) -> int:
@@ -224,4 +236,8 @@ def prove(pattern: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(1 if prove("".join(sys.argv[1:])) else 0)
+    try:
+        sys.exit(1 if prove("".join(sys.argv[1:])) else 0)
+    except UserError as error:
+        print(f"inv: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import InvalidFileError
+from common.errors import InvalidFileError, UsageError
 from tests.mutants import prove
 
 REPORT = """\
@@ -68,6 +68,10 @@ def test_a_pattern_chooses_mutants() -> None:
     assert prove.chosen(mutants, "") == mutants
     assert {each.mechanism for each in prove.chosen(mutants, "wrong way|^caps")} == {"weights", "caps"}
     assert len({each.name for each in mutants}) == len(mutants)
+    with pytest.raises(UsageError, match="no mutant matches"):
+        prove.chosen(mutants, "no such thing")
+    with pytest.raises(UsageError, match="no regular expression"):
+        prove.chosen(mutants, "(")
 
 
 def test_tests_run_in_the_order_of_their_files() -> None:
