@@ -31,6 +31,7 @@ class Recipe:
 
 
 _XEN = ("xen.elf32", "xen.gz", "xen.config")
+_TMEM = ("tmem/xen/files", "tmem/xen/patches")
 _HOST_IMAGE = ("host.qcow2", "vmlinuz", "initrd.img")
 
 _ALL = (
@@ -44,7 +45,7 @@ _ALL = (
         roles=("ext4_image",),
         lab_key=True,
     ),
-    Recipe("xen", _XEN, 90, ("xen", "linux"), ("toolchain",), ("tmem/xen",)),
+    Recipe("xen", _XEN, 90, ("xen", "linux"), ("toolchain",), _TMEM),
     Recipe("guest_root", ("root.tar",), 90, ("linux",), ("toolchain",)),
     Recipe("tmemctl", ("tmemctl",), 10, requires=("toolchain",), trees=("tmem/tmemctl", "tmem/xen/files/include")),
     Recipe(
@@ -71,7 +72,7 @@ _ALL = (
         ("tmem/linux",),
         roles=("linux",),
     ),
-    Recipe("xen_debug", _XEN, 100, ("xen", "linux"), ("toolchain",), ("tmem/xen",), roles=("xen",)),
+    Recipe("xen_debug", _XEN, 100, ("xen", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
     Recipe(
         "host_image_12",
         _HOST_IMAGE,
@@ -80,7 +81,7 @@ _ALL = (
         roles=("ext4_image", "host_image"),
         lab_key=True,
     ),
-    Recipe("xen_4_17", _XEN, 90, ("xen_4_17", "linux"), ("toolchain",), ("tmem/xen",), roles=("xen",)),
+    Recipe("xen_4_17", _XEN, 90, ("xen_4_17", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
 )
 
 RECIPES = {recipe.name: recipe for recipe in _ALL}

@@ -99,6 +99,8 @@ static unsigned long table_pages(const struct tmem_table *t)
     }
     CHECK(buckets >= t->buckets && buckets < t->buckets + FANOUT,
           "segments for %u buckets, of %u", buckets, t->buckets);
+    CHECK(t->buckets - 1 <= t->mask && t->buckets - 1 > t->mask >> 1 && !(t->mask & (t->mask + 1)),
+          "the numbers of %u buckets are masked with %#x", t->buckets, t->mask);
     CHECK(entries == t->entries, "%lu entries are in a table of %lu", entries, t->entries);
 
     return pages;

@@ -3,6 +3,8 @@
 
 #include <xen/hypercall.h>
 
+#include <asm/tmem.h>
+
 #include "world.h"
 
 void (*world_between)(const tmem_op_t *op);

@@ -17,7 +17,6 @@ static unsigned int level_most[TMEM_NR_LEVELS];
 static unsigned int contents_most;
 
 uint32_t __read_mostly tmem_clock;
-DEFINE_PER_CPU(unsigned int, tmem_untimed);
 
 /* What clients that are no more have counted. */
 static struct tmem_stats_global retired;
@@ -46,12 +45,13 @@ void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id)
  * Which operations are timed is left to chance, so that no guest's pattern of
  * operations stays out of step with it, but for one in TMEM_TIMED_EVERY.
  */
-uint64_t tmem_start_timed(void)
+uint64_t tmem_start_timed(struct tmem_client *c)
 {
     uint32_t now = NOW() >> 20;
     uint64_t start = rdtsc();
 
-    this_cpu(tmem_untimed) = (start ^ (start >> 8)) % (2 * TMEM_TIMED_EVERY - 1);
+    ACCESS_ONCE(c->untimed) = (start ^ (start >> 8)) %
+                              (2 * TMEM_TIMED_EVERY - 1);
     /* Processors may race: the clock is late by their next operation timed. */
     if ( tmem_older(ACCESS_ONCE(tmem_clock), now) )
         ACCESS_ONCE(tmem_clock) = now;

@@ -242,6 +242,8 @@ static void table_grow(struct tmem_client *c, struct tmem_table *t)
     *root = middle;
 
     t->buckets++;
+    if ( nr > t->mask )
+        t->mask += t->mask + 1;
     split_bucket(c, t, buddy_of(nr));
 }
 
@@ -261,6 +263,8 @@ static void merge_last_bucket(struct tmem_client *c, struct tmem_table *t)
     }
     *last = 0;
     t->buckets--;
+    if ( nr - 1 <= t->mask >> 1 )
+        t->mask >>= 1;
 
     if ( !(nr & (FANOUT - 1)) )
     {
@@ -326,6 +330,7 @@ static bool table_init(struct tmem_client *c, struct tmem_table *t)
         return false;
     t->root[0][0] = take_spare(c);
     t->buckets = FANOUT;
+    t->mask = FANOUT - 1;
 
     return t->root[0][0];
 }

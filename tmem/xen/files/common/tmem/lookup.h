@@ -47,11 +47,10 @@ static inline uint64_t *bucket_at(const struct tmem_table *t, unsigned int nr)
 /* The bucket of a hash: as many of its low bits as give an existing one. */
 static inline uint64_t *bucket_of(const struct tmem_table *t, uint32_t hash)
 {
-    unsigned int bits = fls(t->buckets - 1);
-    unsigned int nr = hash & ((1U << bits) - 1);
+    unsigned int nr = hash & t->mask;
 
     if ( nr >= t->buckets )
-        nr &= (1U << (bits - 1)) - 1;
+        nr &= t->mask >> 1;
 
     return bucket_at(t, nr);
 }
@@ -82,6 +81,7 @@ static inline uint32_t tmem_hash_oid(const struct tmem_client *c,
     uint64_t h = c->seed + pool_id;
     unsigned int i;
 
+#pragma GCC unroll 3
     for ( i = 0; i < ARRAY_SIZE(oid->oid); i++ )
     {
         h = (h ^ oid->oid[i]) * 0xff51afd7ed558ccdULL;
@@ -125,19 +125,21 @@ static inline struct tmem_page *tmem_find_page(
 
 /* A pool that can be used; _find_pool: whose pages are the client's own. */
 static inline struct tmem_pool *tmem_any_pool(const struct tmem_client *c,
-                                              int32_t id)
+                                              uint32_t id)
 {
     struct tmem_pool *pool;
 
-    if ( id < 0 || id >= TMEM_MAX_POOLS )
+    if ( id >= TMEM_MAX_POOLS )
         return NULL;
-    pool = c->pools[array_index_nospec(id, TMEM_MAX_POOLS)];
+    /* What array_index_nospec() is for, in one instruction. */
+    BUILD_BUG_ON(TMEM_MAX_POOLS & (TMEM_MAX_POOLS - 1));
+    pool = c->pools[id & (TMEM_MAX_POOLS - 1)];
 
     return pool && !pool->dying ? pool : NULL;
 }
 
 static inline struct tmem_pool *tmem_find_pool(const struct tmem_client *c,
-                                               int32_t id)
+                                               uint32_t id)
 {
     struct tmem_pool *pool = tmem_any_pool(c, id);
 

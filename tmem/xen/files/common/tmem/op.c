@@ -17,39 +17,47 @@
 
 #include <asm/p2m.h>
 #include <asm/paging.h>
+#include <asm/tmem.h>
 
 #include "lookup.h"
 
 /* How often a put looks for memory before it is refused. */
 #define MAX_TRIES   4
 
-static int frame_get(struct domain *d, xen_pfn_t cmfn, bool write,
-                     struct page_info **frame)
+/*
+ * What every operation does is inline in do_tmem_op(), with the constants of
+ * each: what calls and returns save and restore is a tenth of a get.
+ */
+
+/* NULL: the guest may not read, or write, that frame. */
+static always_inline struct page_info *frame_get(struct domain *d,
+                                                 xen_pfn_t cmfn, bool write)
 {
     p2m_type_t p2mt = p2m_ram_rw;
+    struct page_info *frame;
 
     if ( likely(!paging_mode_translate(d)) )
     {
         /* No types, nothing paged or shared: what the call below comes to. */
-        *frame = get_page_from_gfn(d, cmfn, NULL, P2M_ALLOC);
-        if ( !*frame )
-            return -EFAULT;
+        frame = get_page_from_gfn(d, cmfn, NULL, P2M_ALLOC);
+        if ( !frame )
+            return NULL;
     }
-    else if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, frame) )
-        return -EFAULT;
+    else if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, &frame) )
+        return NULL;
 
     if ( write && (p2m_is_readonly(p2mt) ||
-                   !get_page_type(*frame, PGT_writable_page)) )
+                   !get_page_type(frame, PGT_writable_page)) )
     {
-        put_page(*frame);
-        *frame = NULL;
-        return -EFAULT;
+        put_page(frame);
+        return NULL;
     }
 
-    return 0;
+    return frame;
 }
 
-static void frame_put(struct domain *d, struct page_info *frame, bool write)
+static always_inline void frame_put(struct domain *d, struct page_info *frame,
+                                    bool write)
 {
     if ( write )
     {
@@ -61,15 +69,17 @@ static void frame_put(struct domain *d, struct page_info *frame, bool write)
         put_page(frame);
 }
 
-static void copy_frame(struct tmem_client *c, struct page_info *to,
-                       struct page_info *from)
+static always_inline void copy_frame(struct tmem_client *c,
+                                     struct page_info *to,
+                                     struct page_info *from, bool timed)
 {
     void *dst = __map_domain_page(to);
     const void *src = __map_domain_page(from);
-    uint64_t start = c->timed ? rdtsc() : 0;
+    uint64_t start = unlikely(timed) ? rdtsc() : 0;
 
-    memcpy(dst, src, PAGE_SIZE);
-    if ( unlikely(start) )
+    memcpy(__builtin_assume_aligned(dst, PAGE_SIZE),
+           __builtin_assume_aligned(src, PAGE_SIZE), PAGE_SIZE);
+    if ( unlikely(timed) )
         tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
     unmap_domain_page(src);
     unmap_domain_page(dst);
@@ -83,8 +93,9 @@ static void touch(struct tmem_client *c, struct tmem_page *page)
 }
 
 /* What a put that found no frame to read, or no memory, leaves behind. */
-static long put_refused(struct tmem_client *c, struct tmem_pool *pool,
-                        struct tmem_page *old, long rc, uint64_t start)
+static noinline long put_refused(struct tmem_client *c, struct tmem_pool *pool,
+                                 struct tmem_page *old, long rc,
+                                 uint64_t start)
 {
     if ( old )
     {
@@ -107,10 +118,10 @@ static long put_refused(struct tmem_client *c, struct tmem_pool *pool,
     return rc;
 }
 
-static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
-                            const tmem_op_t *op, uint32_t hash,
-                            struct page_info *src, struct tmem_prepared *new,
-                            bool may_retry, uint64_t start)
+static always_inline long put_page_locked(
+    struct tmem_client *c, struct tmem_pool *pool, const tmem_op_t *op,
+    uint32_t hash, struct page_info *src, struct tmem_prepared *new,
+    bool may_retry, uint64_t start)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
     struct tmem_page *page = tmem_find_page(c, pool->id, oid, hash,
@@ -147,7 +158,7 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
 
     if ( page )
     {
-        copy_frame(c, page->frame, src);
+        copy_frame(c, page->frame, src, start);
         if ( !pool->persistent )
             touch(c, page);
         pool->stats.dup_replaced++;
@@ -162,7 +173,7 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
 
     frame = page_list_remove_head(&c->free);
     c->nr_free--;
-    copy_frame(c, frame, src);
+    copy_frame(c, frame, src, start);
     /* Can't fail: the index pages are at hand. */
     page = tmem_insert_page(c, pool, oid, hash, op->u.gen.index, frame);
     BUG_ON(!page);
@@ -178,34 +189,37 @@ static long put_page_locked(struct tmem_client *c, struct tmem_pool *pool,
     return 1;
 }
 
-static long tmem_put(struct domain *d, struct tmem_client *c,
-                     const tmem_op_t *op)
+static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
+                                   const tmem_op_t *op)
 {
-    uint64_t start = tmem_start();
+    uint64_t start = tmem_start(c);
     struct tmem_prepared new = { };
-    struct page_info *src = NULL;
+    struct page_info *src = frame_get(d, op->u.gen.cmfn, false);
     struct tmem_pool *pool;
     unsigned int tries = 0;
     uint32_t hash;
     long rc;
 
-    if ( frame_get(d, op->u.gen.cmfn, false, &src) )
-        src = NULL;
-    else if ( unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) )
+    if ( src && unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) )
         tmem_prepare(c, op->pool_id, src, &new);
 
     for ( ; ; )
     {
         spin_lock(&c->lock);
-        c->stats.ops += !tries;
+        c->stats.ops++;
         pool = tmem_find_pool(c, op->pool_id);
-        if ( pool )
+        if ( likely(pool) )
         {
-            pool->stats.puts_tried += !tries;
-            c->timed = start;
+            pool->stats.puts_tried++;
             hash = tmem_hash_oid(c, pool->id, &op->u.gen.oid);
             rc = put_page_locked(c, pool, op, hash, src, &new,
                                  tries < MAX_TRIES, start);
+            if ( unlikely(rc == -ERESTART) )
+            {
+                /* It is counted when it has been tried for good. */
+                c->stats.ops--;
+                pool->stats.puts_tried--;
+            }
         }
         else
         {
@@ -214,7 +228,7 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
         }
         spin_unlock(&c->lock);
 
-        if ( rc != -ERESTART )
+        if ( likely(rc != -ERESTART) )
             break;
         /* Other vCPUs of this guest may be quicker to use what we get. */
         tries = (ACCESS_ONCE(c->nr_free) || tmem_refill(c)) &&
@@ -227,39 +241,37 @@ static long tmem_put(struct domain *d, struct tmem_client *c,
     return rc;
 }
 
-static long tmem_get(struct domain *d, struct tmem_client *c,
-                     const tmem_op_t *op)
+static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
+                                   const tmem_op_t *op)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    uint64_t start = tmem_start();
+    uint64_t start = tmem_start(c);
     struct page_info *dst = NULL;
     struct tmem_pool *pool;
     struct tmem_page *page;
-    bool first = true;
-    long rc;
-
     /*
      * Only a hit needs the frame, and references to frames are not taken
      * under a client's lock. Hits follow hits, mostly, so a guess saves the
-     * second way through the loop. Whether the frame is good is for that way
-     * to tell, as a miss does not look at it.
+     * second way through the loop.
      */
-    if ( ACCESS_ONCE(c->hit) && frame_get(d, op->u.gen.cmfn, true, &dst) )
-        dst = NULL;
+    bool with_frame = ACCESS_ONCE(c->hit);
+    long rc;
 
     for ( ; ; )
     {
+        if ( with_frame )
+            dst = frame_get(d, op->u.gen.cmfn, true);
+
         spin_lock(&c->lock);
-        c->stats.ops += first;
-        c->timed = start;
+        c->stats.ops++;
         pool = tmem_find_pool(c, op->pool_id);
-        if ( !pool )
+        if ( unlikely(!pool) )
         {
             c->stats.errors++;
             rc = -ENODEV;
             break;
         }
-        pool->stats.gets_tried += first;
+        pool->stats.gets_tried++;
         page = tmem_find_page(c, pool->id, oid,
                               tmem_hash_oid(c, pool->id, oid),
                               op->u.gen.index);
@@ -270,47 +282,42 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
             tmem_account(c, TMEM_TIME_GET_MISS, start);
             break;
         }
-        if ( dst )
+        if ( unlikely(!with_frame) )
         {
-            if ( likely(!tmem_is_packed(page)) )
-                copy_frame(c, dst, page->frame);
-            else if ( !tmem_get_content(c, page, dst) )
-            {
-                c->stats.errors++;
-                c->failed_copies++;
-                tmem_account(c, TMEM_TIME_GET_MISS, start);
-                rc = -EFAULT;
-                break;
-            }
-            pool->stats.gets++;
-            if ( pool->persistent )
-                c->stats.persistent_gets++;
-            else
-            {
-                c->stats.ephemeral_gets++;
-                /* What is shared stays for the other sharers. */
-                if ( pool->stats.shared )
-                    touch(c, page);
-                else
-                    tmem_drop_page(c, page);
-            }
-            tmem_account(c, TMEM_TIME_GET_HIT, start);
-            rc = 1;
-            break;
+            /* It is counted when it is back, and the page may be gone then. */
+            c->stats.ops--;
+            pool->stats.gets_tried--;
+            spin_unlock(&c->lock);
+            with_frame = true;
+            continue;
         }
-
-        /* The page may be gone when we are back. */
-        spin_unlock(&c->lock);
-        if ( frame_get(d, op->u.gen.cmfn, true, &dst) )
+        if ( unlikely(!dst) || (unlikely(tmem_is_packed(page)) &&
+                                !tmem_get_content(c, page, dst)) )
         {
-            spin_lock(&c->lock);
             c->stats.errors++;
             c->failed_copies++;
             tmem_account(c, TMEM_TIME_GET_MISS, start);
             rc = -EFAULT;
             break;
         }
-        first = false;
+        if ( likely(!tmem_is_packed(page)) )
+            copy_frame(c, dst, page->frame, start);
+
+        pool->stats.gets++;
+        if ( pool->persistent )
+            c->stats.persistent_gets++;
+        else
+        {
+            c->stats.ephemeral_gets++;
+            /* What is shared stays for the other sharers. */
+            if ( pool->stats.shared )
+                touch(c, page);
+            else
+                tmem_drop_page(c, page);
+        }
+        tmem_account(c, TMEM_TIME_GET_HIT, start);
+        rc = 1;
+        break;
     }
     spin_unlock(&c->lock);
 
@@ -320,9 +327,10 @@ static long tmem_get(struct domain *d, struct tmem_client *c,
     return rc;
 }
 
-static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
+static always_inline long tmem_flush_page(struct tmem_client *c,
+                                          const tmem_op_t *op)
 {
-    uint64_t start = tmem_start();
+    uint64_t start = tmem_start(c);
     struct tmem_pool *pool;
     struct tmem_page *page;
     long rc = 1;
@@ -353,8 +361,8 @@ static long tmem_flush_page(struct tmem_client *c, const tmem_op_t *op)
     return rc;
 }
 
-static long page_op(struct domain *d, struct tmem_client *c,
-                    const tmem_op_t *op)
+static always_inline long page_op(struct domain *d, struct tmem_client *c,
+                                  const tmem_op_t *op)
 {
     switch ( op->cmd )
     {
@@ -373,60 +381,38 @@ static long page_op(struct domain *d, struct tmem_client *c,
 }
 
 /* As page_op(), for a pool that was a shared one a moment ago. */
-static long shared_op(struct domain *d, struct tmem_client *c, tmem_op_t *op)
+static noinline long shared_op(struct domain *d, struct tmem_client *c,
+                               tmem_op_t *op)
 {
     uint64_t start = rdtsc();
-    bool frozen, refused;
+    bool frozen = false, refused;
     struct tmem_client *shared = tmem_shared_enter(c, op->pool_id, &frozen);
     long rc;
 
-    if ( !shared )
-        return page_op(d, c, op);
-
-    op->pool_id = 0;
+    if ( shared )
+        op->pool_id = 0;
     /* The pool is not frozen, one of its users is: drop what it had put. */
-    refused = frozen && op->cmd == TMEM_PUT_PAGE;
+    refused = shared && frozen && op->cmd == TMEM_PUT_PAGE;
     if ( refused )
         op->cmd = TMEM_FLUSH_PAGE;
-    rc = page_op(d, shared, op);
-    tmem_shared_exit(c, rdtsc() - start, op->cmd == TMEM_GET_PAGE && rc == 1);
+    rc = page_op(d, shared ?: c, op);
+    if ( shared )
+        tmem_shared_exit(c, rdtsc() - start,
+                         op->cmd == TMEM_GET_PAGE && rc == 1);
 
     return refused && rc > 0 ? -EFROZEN : rc;
 }
 
-/*
- * One read of everything, as what a guest can write must not be read twice.
- * Word by word: for so little, a string copy is slow to start. The address is
- * checked, and guarded against speculation, once for all words.
- */
-static bool read_op(tmem_op_t *op, XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
+/* One read of everything: what a guest can write must not be read twice. */
+static always_inline bool read_op(tmem_op_t *op,
+                                  XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 {
-    const uint64_t *from = (const uint64_t *)uop.p;
-    uint64_t *to = (uint64_t *)op;
-    unsigned long scratch[2];
-    unsigned int i;
-    int rc = 0;
-
-    BUILD_BUG_ON(sizeof(*op) % sizeof(*to));
+    BUILD_BUG_ON(sizeof(*op) != TMEM_OP_WORDS * sizeof(uint64_t));
 
     if ( unlikely(is_hvm_vcpu(current)) )
         return !copy_from_guest(op, uop, 1);
 
-    if ( !access_ok(from, sizeof(*op)) )
-        return false;
-    asm volatile ( "guest_access_mask_ptr %0, %1, %2"
-                   : "+r" (from), "=&r" (scratch[0]), "=&r" (scratch[1]) );
-    stac();
-#pragma GCC unroll 8
-    for ( i = 0; i < sizeof(*op) / sizeof(*to); i++ )
-    {
-        unsigned long dummy_;
-
-        get_unsafe_asm(to[i], &from[i], UA_DROP, rc, "", "=r", -EFAULT);
-    }
-    clac();
-
-    return !rc;
+    return likely(tmem_fetch_op((uint64_t *)op, uop.p));
 }
 
 long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
@@ -442,34 +428,24 @@ long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
         return -EFAULT;
 
     c = ACCESS_ONCE(d->tmem);
-    switch ( op.cmd )
+    /* The commands on pages, which are by far most of all, first. */
+    if ( likely(op.cmd - TMEM_PUT_PAGE <= TMEM_FLUSH_OBJECT - TMEM_PUT_PAGE) )
     {
-    case TMEM_CONTROL:
-        rc = tmem_control(uop, &op);
-        break;
-
-    case TMEM_NEW_POOL:
-        return tmem_new_pool(d, &op);
-
-    case TMEM_DESTROY_POOL:
-        rc = c ? tmem_destroy_pool(c, op.pool_id) : 0;
-        break;
-
-    case TMEM_PUT_PAGE:
-    case TMEM_GET_PAGE:
-    case TMEM_FLUSH_PAGE:
-    case TMEM_FLUSH_OBJECT:
         if ( !c )
             return -ENODEV;
         if ( unlikely(tmem_maybe_shared(c, op.pool_id)) )
             rc = shared_op(d, c, &op);
         else
             rc = page_op(d, c, &op);
-        break;
-
-    default:
-        return -ENOSYS;
     }
+    else if ( op.cmd == TMEM_CONTROL )
+        rc = tmem_control(uop, &op);
+    else if ( op.cmd == TMEM_NEW_POOL )
+        return tmem_new_pool(d, &op);
+    else if ( op.cmd == TMEM_DESTROY_POOL )
+        rc = c ? tmem_destroy_pool(c, op.pool_id) : 0;
+    else
+        return -ENOSYS;
 
     if ( rc == -ERESTART )
         rc = hypercall_create_continuation(__HYPERVISOR_tmem_op, "h", uop);

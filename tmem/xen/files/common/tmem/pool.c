@@ -257,7 +257,7 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
 long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    uint64_t start = tmem_start();
+    uint64_t start = tmem_start(c);
     bool found = false, done;
 
     for ( ; ; )

@@ -83,6 +83,7 @@ struct tmem_table {
     uint64_t ***root;                   /* a bucket: see lookup.h */
     unsigned long entries;
     unsigned int buckets;
+    unsigned int mask;                  /* as many bits as the last one's number */
 };
 
 struct tmem_pool {
@@ -155,8 +156,8 @@ struct tmem_client {
     uint64_t cap;                       /* most ephemeral pages; 0: no limit */
     bool compress, dedup;               /* what puts try; read without the lock */
     uint16_t persistent_pools;          /* a bit for each; likewise */
-    bool timed;                         /* the operation under way */
     bool hit;                           /* the last get found its page */
+    unsigned int untimed;               /* operations until one is timed */
 
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
@@ -365,7 +366,7 @@ bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
 /* control.c */
 long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op);
 void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id);
-uint64_t tmem_start_timed(void);
+uint64_t tmem_start_timed(struct tmem_client *c);
 void tmem_retire_stats(struct tmem_client *c);
 
 static inline bool tmem_is_packed(const struct tmem_page *page)
@@ -400,22 +401,22 @@ static always_inline void tmem_level(struct tmem_client *c,
  * Reading the processor's counter can take longer than finding a page. So
  * only one operation in TMEM_TIMED_EVERY, on average, is timed and sets the
  * clock that pages are stamped by. That is fine enough for their ages: the
- * clock stands still only while fewer operations than that are made on each
- * processor, and never runs back.
+ * clock stands still only while every client makes fewer operations than that,
+ * and never runs back.
  */
 #define TMEM_TIMED_EVERY        16
 
-DECLARE_PER_CPU(unsigned int, tmem_untimed);
 extern uint32_t tmem_clock;
 
 /* When an operation began, in cycles; 0 when it is not timed. */
-static inline uint64_t tmem_start(void)
+static inline uint64_t tmem_start(struct tmem_client *c)
 {
-    unsigned int *left = &this_cpu(tmem_untimed);
+    /* Before the lock, so a guest's vCPUs may race: it is chance anyway. */
+    unsigned int left = ACCESS_ONCE(c->untimed);
 
-    if ( unlikely(!*left) )
-        return tmem_start_timed();
-    --*left;
+    if ( unlikely(!left) )
+        return tmem_start_timed(c);
+    ACCESS_ONCE(c->untimed) = left - 1;
 
     return 0;
 }

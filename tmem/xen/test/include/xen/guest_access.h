@@ -24,18 +24,6 @@ unsigned long shim_copy_to_guest(void *to, const void *from, size_t bytes);
 #define guest_handle_is_null(handle)        (!(handle).p)
 #define guest_handle_okay(handle, nr)       ((void)(nr), true)
 
-/*
- * Reading word by word, as entry points of PV guests do it: the range is
- * checked once, and every word may still fault.
- */
-#define access_ok(address, size)            ((unsigned long)(address) < (1UL << 47))
-#define stac()                              ((void)0)
-#define clac()                              ((void)0)
-bool shim_guest_word(const void *address, uint64_t *word);
-#define get_unsafe_asm(x, address, guard, error, suffix, constraint, value) \
-    ((void)(dummy_ = 0), (void)(shim_guest_word(address, &(x)) || ((error) = (value))))
-__asm__ ( ".macro guest_access_mask_ptr ptr, scratch1, scratch2\n.endm" );
-
 /* The hypercall is made again, as the guest's vCPU does after an interrupt. */
 long shim_continue(const void *argument);
 #define hypercall_create_continuation(op, format, handle) \

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Transcendent memory: fetching an operation.
+ *
+ * A string copy is slow to start for so little, and reading word by word with
+ * a check of each takes more instructions than finding a page.
+ */
+
+#ifndef __ASM_X86_TMEM_H__
+#define __ASM_X86_TMEM_H__
+
+#include <xen/errno.h>
+
+#include <asm/asm_defns.h>
+#include <asm/uaccess.h>
+
+#define TMEM_OP_WORDS   7
+
+/*
+ * Reads every word of a PV guest's operation once. The address is checked, and
+ * guarded against speculation, once for all of them. False: it can't be read.
+ */
+static always_inline bool tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
+                                        const void *from)
+{
+    unsigned long scratch[2];
+    int rc = 0;
+
+    if ( !access_ok(from, TMEM_OP_WORDS * sizeof(*to)) )
+        return false;
+
+    stac();
+    asm volatile (
+        "   guest_access_mask_ptr %[from], %[scratch0], %[scratch1]\n"
+        "1: mov   (%[from]), %[w0]\n"
+        "2: mov  8(%[from]), %[w1]\n"
+        "3: mov 16(%[from]), %[w2]\n"
+        "4: mov 24(%[from]), %[w3]\n"
+        "5: mov 32(%[from]), %[w4]\n"
+        "6: mov 40(%[from]), %[w5]\n"
+        "7: mov 48(%[from]), %[w6]\n"
+        "8:\n"
+        "   .section .fixup, \"ax\"\n"
+        "9: mov %[fault], %[rc]\n"
+        "   jmp 8b\n"
+        "   .previous\n"
+        _ASM_EXTABLE(1b, 9b)
+        _ASM_EXTABLE(2b, 9b)
+        _ASM_EXTABLE(3b, 9b)
+        _ASM_EXTABLE(4b, 9b)
+        _ASM_EXTABLE(5b, 9b)
+        _ASM_EXTABLE(6b, 9b)
+        _ASM_EXTABLE(7b, 9b)
+        : [from] "+&r" (from), [rc] "+&r" (rc),
+          [scratch0] "=&r" (scratch[0]), [scratch1] "=&r" (scratch[1]),
+          [w0] "=&r" (to[0]), [w1] "=&r" (to[1]), [w2] "=&r" (to[2]),
+          [w3] "=&r" (to[3]), [w4] "=&r" (to[4]), [w5] "=&r" (to[5]),
+          [w6] "=&r" (to[6])
+        : [fault] "i" (-EFAULT)
+        : "memory" );
+    clac();
+
+    return !rc;
+}
+
+#endif /* __ASM_X86_TMEM_H__ */
+
+/*
+ * Local variables:
+ * mode: C
+ * c-file-style: "BSD"
+ * c-basic-offset: 4
+ * tab-width: 4
+ * indent-tabs-mode: nil
+ * End:
+ */
