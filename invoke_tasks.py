@@ -138,11 +138,11 @@ def _check(report: Reporter, checks: dict[str, list[str]], environment: dict[str
 
 
 def _setup(report: Reporter) -> None:
-    from lab import doctor
+    from lab import packages
 
-    if doctor.missing():
+    if packages.missing():
         report.say("packages: installing what is missing")
-        report.say(f"packages: installed {', '.join(doctor.install_missing(report.step))}")
+        report.say(f"packages: installed {', '.join(packages.install_missing(report.step))}")
 
 
 def _build(report: Reporter, names: list[str] | None) -> dict[str, Any]:

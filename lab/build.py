@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from common.errors import BuildError, InvalidFileError, MissingError
 from common.units import format_duration
-from lab import artifacts, paths, sources
+from lab import artifacts, packages, paths, sources
 from lab.ansible import needs_sudo
 from lab.artifacts import Artifact, Input
 from lab.recipes import PUBLISHED, RECIPES, Recipe
@@ -340,33 +340,15 @@ def _collect(making: Plan, names: Iterable[str]) -> dict[str, Artifact]:
     return built
 
 
-PROGRAMS = {
-    "mmdebstrap": "mmdebstrap",
-    "qemu-img": "qemu-utils",
-    "mke2fs": "e2fsprogs",
-    "unshare": "util-linux",
-    "xz": "xz-utils",
-    "tar": "tar",
-    "ssh-keygen": "openssh-client",
-}
-"""Programs of the build and Debian's package of each."""
-
-
-def missing_programs() -> dict[str, str]:
-    """Programs of the build that this machine lacks, with Debian's package of each."""
-    search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return {program: package for program, package in PROGRAMS.items() if shutil.which(program, path=search) is None}
-
-
 def _with_needs(names: Iterable[str]) -> set[str]:
     """Artifacts and all that they are made from."""
     return {each for name in names for each in (name, *_with_needs(RECIPES[name].requires))}
 
 
 def _check_machine(missing: list[str]) -> None:
-    if lacking := missing_programs():
+    if lacking := packages.missing():
         raise MissingError(
-            f"programs of the build are missing: {', '.join(lacking)}",
+            f"programs are missing: {', '.join(lacking)}",
             remedy=f"Install the packages {', '.join(sorted(set(lacking.values())))} (Debian's names), or run ./inv setup as root.",
         )
     free = shutil.disk_usage(paths.cache()).free // 2**20

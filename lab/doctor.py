@@ -1,23 +1,17 @@
-"""What this machine can do, what is missing, and what to do about it; and the installation of missing system packages.
-
-The programs and their packages are those of playbooks/roles/controller_packages, which installs them on Debian and Ubuntu.
-"""
+"""What this machine can do, what is missing, and what to do about it."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from common.errors import MissingError, UserError
-from lab import accel, paths, sources
-
-PACKAGES = paths.PLAYBOOKS / "roles" / "controller_packages" / "defaults" / "main.yml"
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+from lab import accel, packages, paths, sources
 
 CACHE_MIB = 14 * 1024
 """Space of the cache: a full build with its leftovers, and an emulated host with its snapshots."""
@@ -37,55 +31,6 @@ class Finding:
     state: State
     found: str
     remedy: str = ""
-
-
-def needed() -> dict[str, str]:
-    """Program, or file by its path -> its package on Debian."""
-    import yaml
-
-    declared: dict[str, Any] = yaml.safe_load(PACKAGES.read_text())
-    return {each["program"]: each["package"] for each in declared["controller_packages_needed"]}
-
-
-def missing() -> dict[str, str]:
-    """What of needed() this machine lacks, and Debian's keys if they are not there."""
-    search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-
-    def there(program: str) -> bool:
-        return Path(program).exists() if program.startswith("/") else shutil.which(program, path=search) is not None
-
-    lacking = {program: package for program, package in needed().items() if not there(program)}
-    if not KEYRING.exists():
-        lacking[str(KEYRING)] = "debian-archive-keyring"
-    return lacking
-
-
-def install_missing(progress: Callable[[str], None] | None = None) -> list[str]:
-    """Install what is missing with the machine's package manager; the packages' names. MissingError when that is not possible here."""
-    lacking = missing()
-    if not lacking:
-        return []
-    packages = sorted(set(lacking.values()))
-    by_hand = f"Install the packages {', '.join(packages)} (Debian's names)"
-    if shutil.which("apt-get") is None:
-        raise MissingError(
-            f"programs are missing: {', '.join(lacking)}", remedy=f"{by_hand} with this system's package manager."
-        )
-
-    from lab import ansible
-
-    try:
-        sudo = ansible.needs_sudo()
-    except MissingError as error:
-        raise MissingError(
-            f"programs are missing: {', '.join(lacking)}", why=error.what, remedy=f"{by_hand} as root. {error.remedy}"
-        ) from None
-    ansible.run(
-        "controller.yml", extravars={"controller_become": sudo}, progress=progress, timeout=1800, error=MissingError
-    )
-    if still := missing():
-        raise MissingError(f"programs are missing after the installation: {', '.join(still)}", remedy=f"{by_hand}.")
-    return packages
 
 
 def examine() -> list[Finding]:
@@ -121,12 +66,12 @@ def _system() -> Iterator[Finding]:
 
 
 def _programs() -> Iterator[Finding]:
-    lacking = missing()
+    lacking = packages.missing()
     if lacking:
-        packages = ", ".join(sorted(set(lacking.values())))
-        yield Finding("programs", "missing", f"without {', '.join(lacking)}", f"./inv setup, or install {packages}")
+        names = ", ".join(sorted(set(lacking.values())))
+        yield Finding("programs", "missing", f"without {', '.join(lacking)}", f"./inv setup, or install {names}")
     else:
-        yield Finding("programs", "ok", f"all {len(needed())}")
+        yield Finding("programs", "ok", f"all {len(packages.needed())}")
 
 
 def _privileges() -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from common.errors import BuildError, InvalidFileError, MissingError
-from lab import ansible, artifacts, build, paths, recipes, sources
+from lab import ansible, artifacts, build, packages, paths, recipes, sources
 from lab.recipes import Recipe
 from lab.sources import Mirror, Resolved, Source
 
@@ -102,7 +102,7 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(paths, "BUILD_VARIABLES", fake.root / "inventory/group_vars/all.yml")
     monkeypatch.setattr(build, "RECIPES", RECIPES)
     monkeypatch.setattr(build, "PUBLISHED", ("hyper", "image"))
-    monkeypatch.setattr(build, "missing_programs", dict)
+    monkeypatch.setattr(packages, "missing", dict)
     monkeypatch.setattr(build, "SPACE_MIB", 1)
     monkeypatch.setattr(ansible, "run", fake.run)
     monkeypatch.setattr(sources, "mirror", lambda *_: Mirror("http://mirror.invalid/debian"))
@@ -269,7 +269,7 @@ def test_a_variant_asks_for_its_share_of_the_space(world: World, monkeypatch: py
 
 
 def test_missing_programs_are_told_with_their_packages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "missing_programs", lambda: {"qemu-img": "qemu-utils"})
+    monkeypatch.setattr(packages, "missing", lambda: {"qemu-img": "qemu-utils"})
     with pytest.raises(MissingError, match="qemu-img") as error:
         build.ensure()
     assert "qemu-utils" in error.value.remedy

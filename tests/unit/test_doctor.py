@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import MissingError
-from lab import accel, doctor, paths
+from lab import accel, doctor, packages, paths
 from lab.accel import Choice
 
 
@@ -30,7 +30,7 @@ def test_every_finding_that_is_not_ok_says_what_to_do() -> None:
 
 def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("shutil.which", lambda program, path=None: None)
-    assert doctor.missing()["mmdebstrap"] == "mmdebstrap"
+    assert packages.missing()["mmdebstrap"] == "mmdebstrap"
     found = finding("programs")
     assert found.state == "missing"
     assert "mmdebstrap" in found.remedy
@@ -39,13 +39,13 @@ def test_missing_programs_are_named_with_their_packages(monkeypatch: pytest.Monk
 def test_packages_cannot_be_installed_without_apt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda program, path=None: None)
     with pytest.raises(MissingError, match="programs are missing") as raised:
-        doctor.install_missing()
+        packages.install_missing()
     assert "mmdebstrap" in raised.value.remedy
 
 
 def test_nothing_is_installed_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "missing", dict)
-    assert doctor.install_missing() == []
+    monkeypatch.setattr(packages, "missing", dict)
+    assert packages.install_missing() == []
 
 
 def test_a_full_disk_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,7 +39,7 @@ static const char usage_text[] =
     "  tmemctl shared-auth DOMID UUID yes|no\n"
     "                                 let a guest join the shared pool of that name\n"
     "\n"
-    "`list` prints the format of `xl tmem-list`; see tmem/README.md for its tags.\n";
+    "`list` prints the format of `xl tmem-list`; see docs/tmem.md for its tags.\n";
 
 static xencall_handle *xcall;
 

@@ -45,7 +45,7 @@
 #define TMEM_CONTROL_FLUSH            7
 /* Set `nr`, one of TMEM_SET_*, of domain domid, or of all clients, to value. */
 #define TMEM_CONTROL_SET              8
-/* At most TMEM_MAX_WEIGHT; 0: no share, see tmem/README.md. */
+/* At most TMEM_MAX_WEIGHT; 0: no share, see docs/tmem.md. */
 #define TMEM_SET_WEIGHT               1
 /* Most ephemeral pages that the client holds; 0: no limit. */
 #define TMEM_SET_CAP                  2
