@@ -8,8 +8,6 @@
 #ifndef __TMEM_LOOKUP_H__
 #define __TMEM_LOOKUP_H__
 
-#include <xen/nospec.h>
-
 #include "private.h"
 
 #define FANOUT              (PAGE_SIZE / sizeof(void *))

@@ -13,7 +13,6 @@
 #include <xen/guest_access.h>
 #include <xen/hypercall.h>
 #include <xen/mm.h>
-#include <xen/nospec.h>
 
 #include <asm/p2m.h>
 #include <asm/paging.h>
