@@ -25,7 +25,7 @@
 
 /*
  * What every operation does is inline in do_tmem_op(), with the constants of
- * each: what calls and returns save and restore is a tenth of a get.
+ * each, which saves calls and what they keep in memory.
  */
 
 /* NULL: the guest may not read, or write, that frame. */
