@@ -6,7 +6,6 @@ Exit codes are those of common/errors.py. Imports of anything heavy are inside t
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,15 +14,16 @@ from typing import Any
 
 from invoke.collection import Collection
 from invoke.context import Context
-from invoke.exceptions import Exit, ParseError
-from invoke.program import Program
+from invoke.exceptions import Exit
 from invoke.tasks import task
 
 ROOT = Path(__file__).resolve().parent
 sys.path.insert(0, str(ROOT))
 
+from common.checks import check  # noqa: E402
 from common.console import Reporter, upright  # noqa: E402
-from common.errors import UsageError, UserError  # noqa: E402
+from common.errors import UsageError  # noqa: E402
+from common.program import run  # noqa: E402
 
 DEFAULT_INVENTORY = "inventory/emulated.yml"
 INVENTORY_HELP = f"the lab: an inventory file (default: {DEFAULT_INVENTORY})"
@@ -80,15 +80,11 @@ def test(
     """Lint, type checks, unit tests, and lab tests on the emulated host."""
     report = Reporter()
     lab = _inventory(inventory or os.environ.get("OVERCOMMIT_TEST_INVENTORY")).absolute()
-    python = [sys.executable, "-m"]
     checks = {
-        "ruff check": [*python, "ruff", "check", "."],
-        "ruff format": [*python, "ruff", "format", "--check", "."],
-        "mypy": [*python, "mypy"],
-        "ansible-lint": [
-            str(Path(sys.executable).parent / "ansible-lint"),
-            *("--profile", "production", "--offline", "playbooks"),
-        ],
+        "ruff check": "ruff check .",
+        "ruff format": "ruff format --check .",
+        "mypy": "mypy",
+        "ansible-lint": "ansible-lint --profile production --offline playbooks",
     }
     environment = {
         **os.environ,
@@ -96,11 +92,13 @@ def test(
         "OVERCOMMIT_TEST_INVENTORY": str(lab),
     }
     if not select:
-        _check(report, checks, environment)
+        report.say(", ".join(checks))
+        if failed := check({name: line.split() for name, line in checks.items()}, ROOT, environment, report.plain):
+            raise Exit(f"{' and '.join(failed)} failed; the messages are above", 1)
     _setup(report)
     if not unit:
         _build_for(report, str(lab))
-    command = [*python, "pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
+    command = ["pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
     command += ["--durations=20", "--durations-min=5", *([] if long else ["-m", "not long"])]
     # Two processes: the lab's tests stay together in one (tests/conftest.py), the others fill the second processor.
     command += [] if select else ["-n", "2", "--dist", "loadscope"]
@@ -108,30 +106,6 @@ def test(
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
     if code:
         raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
-
-
-def _check(report: Reporter, checks: dict[str, list[str]], environment: dict[str, str]) -> None:
-    """Run checkers at the same time, show what each has to say, and end with Exit when one of them failed."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    def run(command: list[str]) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            command, cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
-
-    report.say(", ".join(checks))
-    failed = []
-    with ThreadPoolExecutor() as threads:
-        for name, done in zip(checks, threads.map(run, checks.values()), strict=True):
-            text = done.stdout.decode(errors="replace").strip()
-            report.plain(
-                f"{name}: {text.splitlines()[-1] if text and not done.returncode else 'failed' if done.returncode else 'passed'}"
-            )
-            if done.returncode:
-                report.plain(text)
-                failed.append(name)
-    if failed:
-        raise Exit(f"{' and '.join(failed)} failed; the messages are above", 1)
 
 
 # --- what both stand on --------------------------------------------------------------------------------------------------------
@@ -170,23 +144,19 @@ def _campaign(
     campaign: str | None = None,
     cell: str | None = None,
 ) -> Path:
-    from campaigns import experiment, run, status
+    from campaigns import experiment, status
+    from campaigns import run as campaign_runner
     from campaigns.progress import Event
     from lab import lifecycle
 
     made = experiment.load(name)
 
     def show(event: Event) -> None:
-        where = f"cell {event.done + 1}/{event.total} {event.cell}"
-        if event.kind == "stage":
-            report.say(f"{where}: {event.stage}", event.left_s)
-        elif event.kind == "cell" and event.record is not None:
-            report.say(
-                f"cell {event.cell}: {event.record.status} {status.reason_of(event.record)}".rstrip(), event.left_s
-            )
+        if line := status.line_of(event):
+            report.say(line, event.left_s)
 
     with report.live(), lifecycle.open_lab(_inventory(inventory), progress=report.say) as lab:
-        outcome = run.run(
+        outcome = campaign_runner.run(
             made, lab.hosts[0], campaign=campaign, cell=cell, arguments=["./inv", *sys.argv[1:]], listen=show
         )
     outcome.check()
@@ -316,7 +286,8 @@ def lab_ssh(_c: Context, inventory: str | None = None, machine: str = "dom0", co
 
     configs = [row["ssh_config"] for row in lifecycle.status(_inventory(inventory)) if row["ssh_config"]]
     if not configs:
-        raise UsageError("no host of this lab is up", remedy="./inv lab.up")
+        same = f" --inventory {inventory}" if inventory else ""
+        raise UsageError("no host of this lab is up", remedy=f"./inv lab.up{same}")
     words = ["ssh", "-F", configs[0], machine, *([command] if command else [])]
     raise Exit(code=subprocess.run(words, check=False).returncode)
 
@@ -403,12 +374,8 @@ def workloads_list(_c: Context, json: bool = False) -> None:
         report.json([asdict(each) for each in described])
         return
     for each in described:
-        report.plain(f"{each.name}: {each.doc}")
-        for parameter in each.parameters:
-            unit = f" [{parameter.unit}]" if parameter.unit else ""
-            report.plain(f"    {parameter.name}{unit} (default {parameter.default}) {parameter.doc}")
-        for metric in each.metrics:
-            report.plain(f"    -> {metric.name} [{metric.unit}] {metric.doc}")
+        for line in each.lines():
+            report.plain(line)
 
 
 @task(
@@ -495,7 +462,7 @@ def results_verify(_c: Context, name: str) -> None:
     from campaigns import store, verify
 
     report = Reporter()
-    found = verify.verify(store.RESULTS / name)
+    found = verify.verify(store.directory(store.RESULTS, name))
     for line in found.lines():
         report.plain(line)
     found.check()
@@ -506,70 +473,28 @@ def figures(_c: Context, name: str) -> None:
     """Make tables, figures and the report of a campaign from its cells. Same results in, same bytes out."""
     from campaigns import store
 
-    _summarise(Reporter(), store.RESULTS / name)
+    _summarise(Reporter(), store.get(store.RESULTS, name).directory)
 
 
-def _collection(name: str, **tasks: Any) -> Collection:  # noqa: ANN401
-    collection = Collection(name)
-    for key, value in tasks.items():
-        collection.add_task(value, name=key, default=key == "all")
-    return collection
+def _group(*tasks: Any) -> Collection:  # noqa: ANN401
+    """Functions named lab_up, lab_down, ... as the tasks lab.up, lab.down, ...; one named ..._all is what the group's own name runs."""
+    names = [each.__name__.partition("_") for each in tasks]
+    group = Collection(names[0][0])
+    for each, (_, _, name) in zip(tasks, names, strict=True):
+        group.add_task(each, name=name, default=name == "all")
+    return group
 
 
-namespace = Collection(demo, test, setup, doctor, figures)
-namespace.add_collection(_collection("build", all=build_all, show=build_show))
-namespace.add_collection(
-    _collection(
-        "lab",
-        up=lab_up,
-        status=lab_status,
-        ssh=lab_ssh,
-        down=lab_down,
-        destroy=lab_destroy,
-        provision=lab_provision,
-        teardown=lab_teardown,
-    )
+namespace = Collection(
+    *(demo, test, setup, doctor, figures),
+    _group(build_all, build_show),
+    _group(lab_up, lab_status, lab_ssh, lab_down, lab_destroy, lab_provision, lab_teardown),
+    _group(tmem_soak, tmem_mutants),
+    _group(workloads_list),
+    _group(campaign_plan, campaign_run, campaign_status),
+    _group(results_verify),
 )
-namespace.add_collection(_collection("tmem", soak=tmem_soak, mutants=tmem_mutants))
-namespace.add_collection(_collection("workloads", list=workloads_list))
-namespace.add_collection(_collection("campaign", plan=campaign_plan, run=campaign_run, status=campaign_status))
-namespace.add_collection(_collection("results", verify=results_verify))
-
-
-class Testbed(Program):
-    """Invoke with the testbed's exit codes, and without a traceback for a user's mistake."""
-
-    def parse_tasks(self) -> None:
-        try:
-            super().parse_tasks()
-        except ParseError as error:
-            raise Exit(f"{error}\n  do:    ./inv --list, or ./inv TASK --help", UsageError.exit_code) from None
-
-    def execute(self) -> None:
-        try:
-            super().execute()
-        except UserError as error:
-            raise Exit(f"inv: {error}", error.exit_code) from None
-        except KeyboardInterrupt:
-            raise Exit(
-                "inv: interrupted. What is complete is kept; the same command goes on from there.", 130
-            ) from None
-
-
-def arguments(argv: list[str]) -> list[str]:
-    """Argument vector for Invoke. It takes `TASK --help` for the task's first positional, so that becomes `--help TASK`."""
-    if len(argv) > 2 and not argv[1].startswith("-") and {"-h", "--help"} & set(argv[2:]):
-        return [argv[0], "--help", argv[1]]
-    return argv
-
-
-def main() -> None:
-    """Run the tasks named on the command line. Being ended, or losing the terminal, is an interruption: things are put in order first."""
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
-            signal.signal(number, signal.default_int_handler)
-    Testbed(name="inv", binary="inv", namespace=namespace, version="0.1.0").run(arguments(sys.argv))
 
 
 if __name__ == "__main__":
-    main()
+    run(namespace)

@@ -8,6 +8,7 @@ from typing import Literal
 
 from campaigns.cell import rerun_command
 from campaigns.failures import CLASSES
+from campaigns.progress import Event
 from campaigns.records import CampaignRecord, CellRecord, GateResult, PlannedCell
 from campaigns.store import CampaignStore
 
@@ -76,6 +77,15 @@ def _cell(
     rerun = "" if state == "complete" else rerun_command(campaign, planned.cell)
     seconds = sum(last.timings.values()) if last else None
     return CellStatus(planned, state, len(attempts) + (record is not None), seconds, reason_of(last), rerun)
+
+
+def line_of(event: Event) -> str:
+    """What a running campaign tells people: a cell's stage, or what became of the cell. Empty for its begin and end."""
+    if event.kind == "stage":
+        return f"cell {event.done + 1}/{event.total} {event.cell}: {event.stage}"
+    if event.kind == "cell" and event.record is not None:
+        return f"cell {event.cell}: {event.record.status} {reason_of(event.record)}".rstrip()
+    return ""
 
 
 def reason_of(record: CellRecord | None) -> str:

@@ -208,9 +208,20 @@ def get(results: Path, campaign: str) -> CampaignStore:
     """The campaign of that name. UsageError, with a suggestion, when there is none."""
     if (found := find(results, campaign)) is not None:
         return found
+    raise _unknown(results, campaign)
+
+
+def directory(results: Path, campaign: str) -> Path:
+    """Where a campaign is, or what is left of one. UsageError, with a suggestion, when there is nothing of that name."""
+    if (results / campaign).is_dir():
+        return results / campaign
+    raise _unknown(results, campaign)
+
+
+def _unknown(results: Path, campaign: str) -> UsageError:
     known = names(results)
     remedy = suggestion(campaign, known) if known else "run one first: ./inv campaign.run demo"
-    raise UsageError(f"there is no campaign {campaign!r}", where=str(results), remedy=remedy)
+    return UsageError(f"there is no campaign {campaign!r}", where=str(results), remedy=remedy)
 
 
 def publish(source: Path, target: Path) -> None:

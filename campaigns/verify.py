@@ -82,7 +82,10 @@ def verify(directory: Path) -> Verification:
     """Check a campaign's directory. ResultsError only when there is no campaign at all; everything else is a finding."""
     if not (directory / records.CAMPAIGN_FILE).is_file():
         raise ResultsError(
-            "there is no campaign here", where=str(directory), remedy="./inv campaign.status lists the campaigns"
+            "there is no campaign here",
+            where=str(directory / records.CAMPAIGN_FILE),
+            why="the file is missing",
+            remedy="get the files again from where they came from",
         )
     verifier = _Verifier(directory)
     verifier.run()

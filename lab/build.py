@@ -19,7 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import BuildError, InvalidFileError, MissingError
+from common.errors import BuildError, InvalidFileError, MissingError, UsageError
 from common.units import format_duration
 from lab import artifacts, packages, paths, sources
 from lab.ansible import needs_sudo
@@ -230,7 +230,7 @@ def _known(names: Iterable[str] | None) -> list[str]:
     chosen = list(names) if names is not None else list(PUBLISHED)
     for name in chosen:
         if name not in RECIPES:
-            raise BuildError(f"there is no artifact {name!r}", remedy=f"Artifacts are: {', '.join(RECIPES)}.")
+            raise UsageError(f"there is no artifact {name!r}", remedy=f"Artifacts are: {', '.join(RECIPES)}.")
     return chosen
 
 

@@ -76,6 +76,15 @@ class Description:
     parameters: tuple[ParameterSpec, ...]
     metrics: tuple[MetricSpec, ...]
 
+    def lines(self) -> list[str]:
+        """What it is, its parameters with unit and default, and its metrics with unit."""
+        found = [f"{self.name}: {self.doc}"]
+        for each in self.parameters:
+            unit = f" [{each.unit}]" if each.unit else ""
+            found.append(f"    {each.name}{unit} (default {each.default}) {each.doc}")
+        found += [f"    -> {each.name} [{each.unit}] {each.doc}" for each in self.metrics]
+        return found
+
 
 @dataclass(frozen=True)
 class WorkloadResult:

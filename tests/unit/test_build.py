@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from common.errors import BuildError, InvalidFileError, MissingError
+from common.errors import BuildError, InvalidFileError, MissingError, UsageError
 from lab import ansible, artifacts, build, packages, paths, recipes, sources
 from lab.recipes import Recipe
 from lab.sources import Mirror, Resolved, Source
@@ -249,7 +249,7 @@ def test_an_artifact_that_is_not_built_is_an_error_with_the_remedy(world: World)
     with pytest.raises(BuildError, match="not built") as error:
         build.artifact("image")
     assert "./inv" in error.value.remedy
-    with pytest.raises(BuildError, match="no artifact 'imgae'") as error:
+    with pytest.raises(UsageError, match="no artifact 'imgae'") as error:
         build.ensure(["imgae"])
     assert "image" in error.value.remedy
 

@@ -5,22 +5,14 @@
  * For clients with compression: a page of zeros needs no frame; one whose
  * tail is zero, or that LZ4 makes smaller, becomes a chunk in a frame of such
  * chunks (chunks.c). For clients with deduplication, ephemeral pages share
- * frames (dedup.c). What is neither is stored plain, by op.c.
- *
- * Guests change their pages meanwhile: so a page is first copied to memory of
- * this processor, and only that is looked at, compressed and hashed. That is
- * done before the client's lock is taken.
+ * frames (dedup.c). What is neither is stored plain, by op.c. Which it is to
+ * be, prepare.c has decided when a put gets here.
  *
  * Persistent content is charged to its domain by the frames that it takes.
  */
 
-#include <xen/cpu.h>
 #include <xen/domain_page.h>
-#include <xen/init.h>
 #include <xen/mm.h>
-#include <xen/param.h>
-#include <xen/percpu.h>
-#include <xen/vmap.h>
 
 #include "private.h"
 
@@ -35,10 +27,6 @@
 #define FIELD(content, from, to) \
     (((content) >> (from)) & ((1UL << ((to) - (from))) - 1))
 
-/* Saving less than a quarter is not worth the cycles. */
-#define MAX_UNITS       48
-/* Compressing less is not worth it. */
-#define MIN_BYTES       256
 /* Records of pages of zeros are charged to the domain, too: a page's worth. */
 #define ZEROS_A_FRAME   64
 
@@ -50,68 +38,6 @@ struct piece {
     uint64_t next_mfn:50;
     uint8_t data[];
 };
-
-/* This processor's memory for preparing a put. */
-struct work {
-    uint8_t page[PAGE_SIZE];
-    uint8_t packed[PAGE_SIZE];
-    uint8_t lz4[TMEM_LZ4_STATE];
-};
-
-static DEFINE_PER_CPU(struct work *, work);
-
-bool __read_mostly opt_tmem_compress;
-boolean_param("tmem_compress", opt_tmem_compress);
-bool __read_mostly opt_tmem_dedup;
-boolean_param("tmem_dedup", opt_tmem_dedup);
-
-static int cf_check cpu_callback(struct notifier_block *nfb,
-                                 unsigned long action, void *hcpu)
-{
-    unsigned int cpu = (unsigned long)hcpu;
-    int rc = 0;
-
-    switch ( action )
-    {
-    case CPU_UP_PREPARE:
-        if ( !per_cpu(work, cpu) )
-        {
-            per_cpu(work, cpu) = vzalloc(sizeof(struct work));
-            if ( !per_cpu(work, cpu) )
-                rc = -ENOMEM;
-        }
-        break;
-
-    case CPU_UP_CANCELED:
-    case CPU_DEAD:
-        vfree(per_cpu(work, cpu));
-        per_cpu(work, cpu) = NULL;
-        break;
-    }
-
-    return rc ? notifier_from_errno(rc) : NOTIFY_DONE;
-}
-
-static struct notifier_block cpu_nfb = { .notifier_call = cpu_callback };
-
-static int __init cf_check content_init(void)
-{
-    unsigned int cpu;
-
-    if ( !opt_tmem )
-        return 0;
-
-    for_each_online_cpu ( cpu )
-        if ( cpu_callback(&cpu_nfb, CPU_UP_PREPARE, (void *)(long)cpu) !=
-             NOTIFY_DONE )
-            panic("tmem: no memory for processor %u\n", cpu);
-    register_cpu_notifier(&cpu_nfb);
-    if ( opt_tmem_dedup && tmem_dedup_enable() )
-        panic("tmem: no memory for the table of contents\n");
-
-    return 0;
-}
-__initcall(content_init);
 
 void tmem_content_init(struct tmem_client *c)
 {
@@ -152,85 +78,6 @@ static uint64_t packed_as(enum tmem_kind kind, const struct page_info *frame,
 static bool is_chunk(enum tmem_kind kind)
 {
     return kind == TMEM_SHORT || kind == TMEM_LZ4;
-}
-
-/* Bytes before the zeros that a page ends with, in whole words. */
-static unsigned int head_bytes(const void *data)
-{
-    const uint64_t *word = data;
-    unsigned int nr = PAGE_SIZE / sizeof(*word);
-
-    while ( nr && !word[nr - 1] )
-        nr--;
-
-    return nr * sizeof(*word);
-}
-
-static void prepare_compressed(struct work *w, unsigned int head,
-                               struct tmem_prepared *new)
-{
-    unsigned int bytes = 0;
-
-    if ( head > MIN_BYTES )
-    {
-        unsigned int room = tmem_piece_room(min(tmem_units(head) - 1,
-                                                MAX_UNITS + 0U));
-        uint64_t start = rdtsc();
-
-        bytes = tmem_lz4_compress(w->page, head, w->packed, room, w->lz4);
-        new->compress_cycles = rdtsc() - start;
-    }
-
-    if ( bytes )
-    {
-        new->kind = TMEM_LZ4;
-        new->data = w->packed;
-        new->bytes = bytes;
-    }
-    else if ( tmem_units(head) <= MAX_UNITS )
-    {
-        new->kind = TMEM_SHORT;
-        new->bytes = head;
-    }
-    else
-        new->incompressible = true;
-}
-
-/*
- * Decides what a page is going to be stored as. Needs no lock: if the pool or
- * the settings change meanwhile, the result is still a true copy.
- */
-void tmem_prepare(const struct tmem_client *c, unsigned int pool_id,
-                  struct page_info *src, struct tmem_prepared *new)
-{
-    bool compress = ACCESS_ONCE(c->compress);
-    bool share = ACCESS_ONCE(c->dedup) && pool_id < TMEM_MAX_POOLS &&
-                 !(ACCESS_ONCE(c->persistent_pools) & (1U << pool_id));
-    struct work *w = this_cpu(work);
-    const void *from;
-    unsigned int head;
-    uint64_t start;
-
-    if ( !compress && !share )
-        return;
-
-    from = __map_domain_page(src);
-    start = rdtsc();
-    memcpy(w->page, from, PAGE_SIZE);
-    new->copy_cycles = rdtsc() - start;
-    unmap_domain_page(from);
-
-    new->data = w->page;
-    head = head_bytes(w->page);
-    if ( !head )
-        new->kind = TMEM_ZERO;
-    else if ( share )
-    {
-        new->kind = TMEM_SHARED;
-        new->hash = tmem_dedup_hash(w->page);
-    }
-    else
-        prepare_compressed(w, head, new);
 }
 
 static void account_prepared(struct tmem_client *c, struct tmem_prepared *new)
@@ -424,7 +271,7 @@ static void put_chunk(struct tmem_client *c, struct tmem_page *page,
 static const void *join(const struct piece *first, unsigned int bytes)
 {
     unsigned int head = tmem_piece_room(first->units);
-    uint8_t *joined = this_cpu(work)->packed;
+    uint8_t *joined = tmem_scratch();
     const struct piece *rest =
         map_piece(mfn_to_page(_mfn(first->next_mfn)), first->next_unit);
 

@@ -276,14 +276,18 @@ void tmem_shared_pool_stats(struct tmem_shared *s,
                             struct tmem_stats_pool *record);
 bool tmem_shared_stats(unsigned int slot, struct tmem_stats_shared *record);
 
-/*
- * content.c: contents that have no frame of their own. Callers hold the
- * client's lock, but for tmem_prepare().
- */
+/* prepare.c: what a put stores. */
 extern bool opt_tmem_compress, opt_tmem_dedup;
-void tmem_content_init(struct tmem_client *c);
 void tmem_prepare(const struct tmem_client *c, unsigned int pool_id,
                   struct page_info *src, struct tmem_prepared *new);
+/* A page of this processor's memory. What tmem_prepare() made may be in it. */
+void *tmem_scratch(void);
+
+/*
+ * content.c: contents that have no frame of their own. Callers hold the
+ * client's lock.
+ */
+void tmem_content_init(struct tmem_client *c);
 /*
  * Puts what was prepared, over `page` if there is one. 1; -ERESTART when it
  * needs a frame or index pages, and has changed nothing; -ENOMEM, and `page`

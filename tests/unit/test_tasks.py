@@ -1,0 +1,63 @@
+"""The command line: complete help, exit codes, and one message without a traceback for each of a user's mistakes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from invoke.tasks import Task
+
+from common.program import arguments
+from invoke_tasks import namespace
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def tasks() -> Iterator[tuple[str, Task]]:  # type: ignore[type-arg]
+    for name in sorted(namespace.task_names):
+        yield name, namespace[name]
+
+
+def inv(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "invoke_tasks.py", *words], cwd=ROOT, check=False, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize("name", [name for name, _ in tasks()])
+def test_every_task_and_option_says_what_it_is(name: str) -> None:
+    found = namespace[name]
+    assert (found.__doc__ or "").strip()
+    for each in found.get_arguments():
+        assert (each.help or "").strip(), each.name
+
+
+def test_every_task_can_be_named_first_or_last_to_get_its_help() -> None:
+    assert arguments(["inv", "campaign.plan", "--help"]) == ["inv", "--help", "campaign.plan"]
+    assert arguments(["inv", "--help", "campaign.plan"]) == ["inv", "--help", "campaign.plan"]
+    assert arguments(["inv", "campaign.plan", "demo"]) == ["inv", "campaign.plan", "demo"]
+
+
+MISTAKES = [
+    ("demoo", 2, "./inv --list"),
+    ("campaign.run demo --sed 1", 2, "--help"),
+    ("campaign.plan", 2, "'name'"),
+    ("campaign.plan demoo", 4, "demo"),
+    ("campaign.plan demo --seed x", 2, "--seed takes a whole number"),
+    ("campaign.status referense", 2, "reference"),
+    ("results.verify referense", 2, "reference"),
+    ("figures referense", 2, "reference"),
+    ("lab.status --inventory emulated.yml", 4, "inventory/emulated.yml"),
+    ("build.all --names imgae", 2, "guest_image"),
+]
+
+
+@pytest.mark.parametrize(("line", "code", "said"), MISTAKES, ids=[line for line, _, _ in MISTAKES])
+def test_a_mistake_ends_with_its_exit_code_and_what_to_do(line: str, code: int, said: str) -> None:
+    done = inv(*line.split())
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
