@@ -22,10 +22,11 @@ from common.errors import LabError
 from lab import accel, clocks, guests, paths
 from lab.api import GuestSizing, HostSizing
 from lab.drives import Drives, no_space
-from lab.emulator import UNLIMITED, Emulator, Images, Spec, Throttle, check_controller, device
+from lab.emulator import UNLIMITED, Emulator, GoneError, Images, Spec, Throttle, check_controller, device
 from lab.host import XenHost
 from lab.inventory import Emulated
 from lab.machines import DOM0, Connections, Endpoint, UnreachableError, socket_folder
+from lab.qmp import MonitorError
 
 Progress = Callable[[str], None]
 
@@ -94,16 +95,18 @@ class EmulatedHost(XenHost):
     # --- the known state -----------------------------------------------------------------------------------------------------------
 
     def reset(self, host: HostSizing, guests: GuestSizing) -> None:
-        """Jump to the snapshot of this sizing, making it first if there is none. LabError when the host cannot be brought there."""
+        """Jump to the snapshot of this sizing, making it first if there is none. LabError when the host cannot be brought there.
+
+        A QEMU that is gone before all machines have answered is replaced, once: nothing has been measured yet. Its logs are kept.
+        """
         tag = guests_tag(guests)
+        lost = False
         while True:
             spec = self._make_spec(host, guests)
             drives = Drives(self.folder / f"machine-{spec.digest()}", spec)
             try:
                 notes = self._load(drives, tag, guests)
                 break
-            except UnreachableError as error:
-                raise self._explained(error) from error
             except NotBootedError as error:
                 if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
                     raise
@@ -114,6 +117,13 @@ class EmulatedHost(XenHost):
                 if error.errno != errno.ENOSPC:
                     raise
                 raise no_space(self.folder, str(error.strerror)) from error
+            except (UnreachableError, MonitorError, GoneError) as error:
+                explained = self._explained(error)
+                if lost or not isinstance(explained, GoneError):
+                    raise explained from error
+                lost = True
+                self.emulator.keep_logs()
+                self._tell(f"{explained.what}, so the host is started once more: {explained.why}")
         self._loaded = (drives.folder.name, tag)
         self._is_reset(host, guests, notes["log_lines"], notes["fixed"])
 

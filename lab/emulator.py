@@ -25,6 +25,7 @@ from common.errors import LabError, MissingError
 from lab import accel, qmp
 
 QUIT_SECONDS = 10.0
+LAST_LINES = 5
 DISK_GIB_MAX_GUESTS = 12
 """Guests of one emulated host at most: each has two drives, and PCI slots are 32."""
 
@@ -101,6 +102,10 @@ class Throttle:
     bytes_per_second: int | None
 
 
+class GoneError(LabError):
+    """QEMU has ended by itself, or was killed."""
+
+
 UNLIMITED = Throttle(None, None)
 """As fast as the emulation is: for set-up, and for tests of what Xen and the driver do, where waiting for a slow disk proves nothing."""
 
@@ -127,17 +132,24 @@ class Emulator:
         self.serial = folder / "serial.log"
         self.log = folder / "qemu.log"
         self._record = folder / "qemu.json"
+        self._child: subprocess.Popen[bytes] | None = None
 
     # --- the process -------------------------------------------------------------------------------------------------------------
 
-    def process(self) -> Process | None:
-        """The running QEMU of this host, or None. A record of one that is gone is removed."""
+    def recorded(self) -> Process | None:
+        """The running QEMU of this host, or None. Only looks, so whoever does not hold the host may ask."""
         recorded = self._read()
         if (
             recorded is not None
             and recorded.boot_id == accel.boot_id()
             and _start_time(recorded.pid) == recorded.start_time
         ):
+            return recorded
+        return None
+
+    def process(self) -> Process | None:
+        """As recorded(), for who holds the host: a record of one that is gone is removed, and one without a record is ended."""
+        if (recorded := self.recorded()) is not None:
             return recorded
         if (stray := self._find()) is not None:
             # Its controller was killed before it wrote the record: nothing says what it runs, so it cannot be used.
@@ -182,7 +194,7 @@ class Emulator:
 
     def condition(self) -> str:
         """`running`, `paused`, `gone`, or `no space` when a drive could not be written because the controller's disk is full."""
-        if self.process() is None:
+        if self.recorded() is None:
             return "gone"
         status = str(qmp.execute(self.monitor, "query-status")["status"])
         return {"io-error": "no space", "running": "running"}.get(status, "paused")
@@ -191,11 +203,10 @@ class Emulator:
         """LabError that says what became of QEMU, unless it runs."""
         condition = self.condition()
         if condition == "gone":
-            tail = self.log.read_text(errors="replace").splitlines()[-5:] if self.log.exists() else []
-            raise LabError(
+            raise GoneError(
                 "the emulated host's QEMU is gone",
                 where=str(self.log),
-                why="\n".join(tail) or "it was killed, or the machine ran out of memory",
+                why=self._last_words(),
                 remedy="Run the command again: the host is made anew from its snapshot.",
             )
         if condition == "no space":
@@ -204,6 +215,26 @@ class Emulator:
                 where=str(self.folder),
                 remedy="Free space, or set OVERCOMMIT_CACHE to a folder on a larger disk; then ./inv lab.down and run this again.",
             )
+
+    def keep_logs(self) -> None:
+        """Put what QEMU and Xen said aside, as *.lost, before the next start begins both anew."""
+        for path in (self.log, self.serial):
+            with contextlib.suppress(FileNotFoundError):
+                path.replace(path.with_suffix(".lost"))
+
+    def _last_words(self) -> str:
+        """How a QEMU that is gone ended, as far as it is known, and the end of its log and of Xen's console."""
+        lines = []
+        code = self._child.poll() if self._child is not None else None
+        if code is not None and code < 0:
+            lines.append(f"it was ended by {signal.Signals(-code).name}")
+        elif code == 0:
+            lines.append("it was told to end, or the host stopped or reset itself")
+        for what, path in (("QEMU", self.log), ("Xen's console", self.serial)):
+            if path.exists():
+                said = path.read_text(errors="replace").splitlines()[-LAST_LINES:]
+                lines += [f"{what}: {line}" for line in said if line.strip()]
+        return "\n".join(lines) or "it was killed, or the machine ran out of memory"
 
     def throttle(self, spec: Spec, limit: Throttle) -> None:
         """Limit every drive, or lift the limits."""
@@ -268,14 +299,14 @@ class Emulator:
         new = self._record.with_suffix(".new")
         new.write_text(json.dumps(asdict(process), indent=1))
         new.replace(self._record)
-        self._child = child  # reaped by process(): a zombie keeps its number
+        self._child = child
         return process
 
     def _wait_for_monitor(self, process: Process, seconds: float = 60.0) -> str | None:
         """None when the monitor answers and the machine runs, else what QEMU said."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if _start_time(process.pid) != process.start_time or self._child.poll() is not None:
+            if _start_time(process.pid) != process.start_time:
                 return self.log.read_text(errors="replace").strip() or "it ended without a word"
             if self.monitor.exists():
                 with contextlib.suppress(qmp.MonitorError):

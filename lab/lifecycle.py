@@ -208,7 +208,7 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
         row["used_by"] = _user(declared.name, entry.name)
         if isinstance(entry.settings, inventory.Emulated):
             emulator = Emulator(folder, socket_folder(folder))
-            process = emulator.process()
+            process = emulator.recorded()
             choice = accel.choose(entry.settings.accelerator)
             row |= {
                 "ssh_config": row["ssh_config"] if process else None,

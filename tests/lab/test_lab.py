@@ -17,7 +17,7 @@ from common.units import PAGE_BYTES, SECTOR_BYTES
 from lab import build, clocks, guests, policies
 from lab.api import Sample
 from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED
+from lab.emulator import UNLIMITED, GoneError
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 from lab.recipes import HYPERVISORS
 
@@ -145,6 +145,33 @@ def test_a_killed_qemu_is_noticed_and_replaced(host: EmulatedHost) -> None:
         host.kernel_log()
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
     assert host.run("guest1", "hostname").strip() == "guest1"
+
+
+def test_a_qemu_lost_during_a_reset_is_replaced_once(host: EmulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    resume = host.emulator.resume
+    to_lose, lost = 1, 0
+
+    def lose() -> None:
+        nonlocal lost
+        resume()
+        process = host.emulator.process()
+        assert process is not None
+        if lost < to_lose:
+            os.kill(process.pid, signal.SIGKILL)
+            lost += 1
+
+    monkeypatch.setattr(host.emulator, "resume", lose)
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    assert lost == 1
+    assert host.run("guest1", "hostname").strip() == "guest1"
+
+    to_lose, lost = 3, 0
+    with pytest.raises(GoneError, match="ended by SIGKILL"):
+        host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    assert lost == 2
+    assert host.emulator.serial.with_suffix(".lost").exists(), "what was said is kept"
+    monkeypatch.undo()
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
 
 
 def test_a_host_is_locked_while_it_is_used(lab: OpenLab, host: EmulatedHost, inventory_path: Path) -> None:

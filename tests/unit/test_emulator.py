@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ import pytest
 from common.errors import LabError, MissingError
 from lab import accel, qmp
 from lab.drives import Drives
-from lab.emulator import Emulator, Images, Spec, Throttle, device
+from lab.emulator import Emulator, GoneError, Images, Spec, Throttle, device
 from lab.machines import socket_folder
 
 needs_qemu = pytest.mark.skipif(
@@ -117,8 +119,25 @@ def test_qemu_is_found_again_by_another_controller(emulator: Emulator, spec: Spe
 def test_a_qemu_without_a_record_is_ended(emulator: Emulator, spec: Spec, drives: Drives) -> None:
     started = emulator.start(spec, drives.folder, None, None)
     (emulator.folder / "qemu.json").unlink()
+    assert emulator.recorded() is None
+    assert emulator.condition() == "gone"
+    assert runs(started.pid), "its controller may be about to write the record: who only looks ends nothing"
     assert emulator.process() is None
     assert not runs(started.pid)
+
+
+@needs_qemu
+def test_how_a_qemu_ended_is_told(emulator: Emulator, spec: Spec, drives: Drives) -> None:
+    started = emulator.start(spec, drives.folder, None, None)
+    emulator.serial.write_text("one\nPanic on CPU 0\n")
+    os.kill(started.pid, signal.SIGKILL)
+    while runs(started.pid):
+        time.sleep(0.01)
+    with pytest.raises(GoneError) as raised:
+        emulator.require_running()
+    assert raised.value.why == "it was ended by SIGKILL\nXen's console: one\nXen's console: Panic on CPU 0"
+    emulator.keep_logs()
+    assert emulator.serial.with_suffix(".lost").read_text() == "one\nPanic on CPU 0\n"
 
 
 def runs(pid: int) -> bool:
