@@ -25,6 +25,7 @@ from common.errors import LabError, MissingError
 from lab import accel, qmp
 
 QUIT_SECONDS = 10.0
+REAP_SECONDS = 2.0
 LAST_LINES = 5
 DISK_GIB_MAX_GUESTS = 12
 """Guests of one emulated host at most: each has two drives, and PCI slots are 32."""
@@ -225,7 +226,10 @@ class Emulator:
     def _last_words(self) -> str:
         """How a QEMU that is gone ended, as far as it is known, and the end of its log and of Xen's console."""
         lines = []
-        code = self._child.poll() if self._child is not None else None
+        code = None
+        if self._child is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):  # its threads may take a moment to end
+                code = self._child.wait(REAP_SECONDS)
         if code is not None and code < 0:
             lines.append(f"it was ended by {signal.Signals(-code).name}")
         elif code == 0:
