@@ -25,7 +25,7 @@ from common.errors import LabError, MissingError
 from lab import accel, qmp
 
 QUIT_SECONDS = 10.0
-REAP_SECONDS = 2.0
+ENDING_SECONDS = 5.0
 LAST_LINES = 5
 DISK_GIB_MAX_GUESTS = 12
 """Guests of one emulated host at most: each has two drives, and PCI slots are 32."""
@@ -195,9 +195,16 @@ class Emulator:
 
     def condition(self) -> str:
         """`running`, `paused`, `gone`, or `no space` when a drive could not be written because the controller's disk is full."""
-        if self.recorded() is None:
+        process = self.recorded()
+        if process is None:
             return "gone"
-        status = str(qmp.execute(self.monitor, "query-status")["status"])
+        try:
+            status = str(qmp.execute(self.monitor, "query-status")["status"])
+        except qmp.MonitorError:
+            # One that is ending hangs up before it is gone, and frees its memory in between.
+            if _wait_gone(process.pid, process.start_time, ENDING_SECONDS):
+                return "gone"
+            raise
         return {"io-error": "no space", "running": "running"}.get(status, "paused")
 
     def require_running(self) -> None:
@@ -226,10 +233,7 @@ class Emulator:
     def _last_words(self) -> str:
         """How a QEMU that is gone ended, as far as it is known, and the end of its log and of Xen's console."""
         lines = []
-        code = None
-        if self._child is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):  # its threads may take a moment to end
-                code = self._child.wait(REAP_SECONDS)
+        code = self._child.poll() if self._child is not None else None
         if code is not None and code < 0:
             lines.append(f"it was ended by {signal.Signals(-code).name}")
         elif code == 0:
@@ -371,20 +375,23 @@ def _available_mib() -> int:
 
 
 def _start_time(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat; None when there is no such process, or only its remains."""
+    """Field 22 of /proc/PID/stat; None when there is no such process, or only its remains.
+
+    A process whose first thread has ended is there until the others have, too: so long it keeps its files, their locks and its port.
+    """
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     fields = text.rpartition(")")[2].split()
-    return None if fields[0] in {"Z", "X"} else int(fields[19])
+    state, threads = fields[0], int(fields[17])
+    return None if state in {"Z", "X"} and threads <= 1 else int(fields[19])
 
 
 def _wait_gone(pid: int, start_time: int, seconds: float) -> bool:
+    """Does not ask a child how it ended, since that can be asked but once: see _last_words()."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, os.WNOHANG)
         if _start_time(pid) != start_time:
             return True
         time.sleep(0.05)

@@ -9,6 +9,7 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -138,6 +139,37 @@ def test_how_a_qemu_ended_is_told(emulator: Emulator, spec: Spec, drives: Drives
     assert raised.value.why == "it was ended by SIGKILL\nXen's console: one\nXen's console: Panic on CPU 0"
     emulator.keep_logs()
     assert emulator.serial.with_suffix(".lost").read_text() == "one\nPanic on CPU 0\n"
+
+
+@needs_qemu
+def test_a_qemu_that_hangs_up_is_gone_when_it_ends_soon(
+    emulator: Emulator, spec: Spec, drives: Drives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the signal and the end of the process its monitor hangs up: for a while it looks like one that runs and does not answer."""
+    started = emulator.start(spec, drives.folder, None, None)
+    ending = threading.Timer(0.3, os.kill, (started.pid, signal.SIGKILL))
+
+    def hang_up(*_: object, **__: object) -> None:
+        if not ending.is_alive():
+            ending.start()
+        raise qmp.MonitorError("QEMU's monitor refused")
+
+    monkeypatch.setattr(qmp, "execute", hang_up)
+    with pytest.raises(GoneError) as raised:
+        emulator.require_running()
+    assert raised.value.why == "it was ended by SIGKILL"
+
+
+@needs_qemu
+def test_a_qemu_that_lives_and_does_not_answer_is_not_gone(
+    emulator: Emulator, spec: Spec, drives: Drives, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    emulator.start(spec, drives.folder, None, None)
+    with monkeypatch.context() as patched:
+        patched.setattr("lab.emulator.ENDING_SECONDS", 0.1)
+        patched.setattr(emulator, "monitor", emulator.folder / "nowhere")
+        with pytest.raises(qmp.MonitorError):
+            emulator.condition()
 
 
 def runs(pid: int) -> bool:
