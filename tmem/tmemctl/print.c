@@ -203,7 +203,7 @@ static void json_client(const struct client *c)
            c->stats.ops, c->stats.errors, c->stats.evicted,
            c->stats.free_frames, c->stats.persistent.now,
            c->stats.persistent.most, c->stats.objects.now,
-           c->stats.nodes.now, c->stats.descriptors.now, c->stats.frames.now,
+           c->stats.nodes.now, c->stats.descriptors, c->stats.frames.now,
            c->stats.dedup, c->stats.deduplicated, c->stats.short_bytes,
            c->stats.lz4_bytes);
     for (unsigned int j = 0; j < c->nr_pools; j++) {

@@ -147,23 +147,23 @@ static void check_pool(struct tmem_client *c, const struct tmem_pool *pool,
 
     list_for_each_entry ( obj, &pool->objects, siblings )
     {
-        xen_tmem_oid_t oid;
-        uint32_t hash;
+        tmem_op_t op = { 0 };
+        struct tmem_spot spot;
 
-        memcpy(&oid, obj->oid, sizeof(oid));
-        hash = tmem_hash_oid(c, pool->id, &oid);
-        CHECK(obj->pool_id == pool->id && obj->hash == hash, "an object in another pool");
-        CHECK(tmem_find_object(c, pool->id, &oid, hash) == obj, "an object that is not found");
+        memcpy(&op.u.gen.oid, obj->oid, sizeof(op.u.gen.oid));
+        CHECK(obj->key == tmem_key(c, pool, &op.u.gen.oid) && pool_of_key(obj->key) == pool->id,
+              "an object in another pool");
+        CHECK(tmem_find_object(c, obj->key, &op.u.gen.oid) == obj, "an object that is not found");
         CHECK(!hlist_empty(&obj->pages), "an object without pages");
         see(seen, obj);
         nr_objects++;
         hlist_for_each_entry_shim ( page, struct tmem_page, &obj->pages, siblings )
         {
             CHECK(page->object == obj, "a page of another object");
-            CHECK(tmem_find_page(c, pool->id, &oid, hash, page->index) == page,
-                  "a page that is not found");
-            CHECK(list_empty(&page->lru) == pool->persistent,
-                  "an ephemeral page that cannot be evicted, or a persistent one that can");
+            op.u.gen.index = page->index;
+            CHECK(tmem_find_page(c, pool, &op, &spot) == page, "a page that is not found");
+            CHECK(pool->persistent || page->lru.next->prev == &page->lru,
+                  "an ephemeral page that cannot be evicted");
             check_content(page, pool->persistent, found);
             see(seen, page);
             nr_pages++;
@@ -217,7 +217,7 @@ static void check_client(struct tmem_client *c, unsigned long *charged, unsigned
             check_pool(c, c->pools[id], &seen, &objects, &pages, &found);
         }
     check_ages(c);
-    page_list_for_each ( frame, &c->free )
+    for ( frame = c->free; frame; frame = frame->next )
     {
         CHECK(frame->use == FRAME_DOMHEAP && !frame->owner, "a free frame is not tmem's");
         free++;
@@ -227,10 +227,9 @@ static void check_client(struct tmem_client *c, unsigned long *charged, unsigned
     CHECK(c->objects.entries == objects && c->stats.objects.now == objects,
           "%lu objects, %lu in the table, %lu counted", objects, c->objects.entries,
           (unsigned long)c->stats.objects.now);
-    CHECK(c->pages.entries == pages && c->stats.descriptors.now == pages &&
-          c->stats.ephemeral.now + c->stats.persistent.now == pages,
+    CHECK(c->pages.entries == pages && c->stats.ephemeral.now + c->stats.persistent.now == pages,
           "%lu pages, %lu in the table, %lu counted", pages, c->pages.entries,
-          (unsigned long)c->stats.descriptors.now);
+          (unsigned long)(c->stats.ephemeral.now + c->stats.persistent.now));
     CHECK(c->stats.nodes.now == nodes, "%lu index pages, %lu counted", nodes,
           (unsigned long)c->stats.nodes.now);
     CHECK(c->packed_pages == found.packed_ephemeral && c->persistent_zeros == found.zeros[true],

@@ -78,8 +78,9 @@ static void grows_and_is_evicted(uint64_t seed, unsigned int scale)
 static void insert_with(unsigned int spares, uint64_t object, uint32_t index)
 {
     struct tmem_client *c = d->tmem;
-    xen_tmem_oid_t oid = { { object, 0, 0 } };
+    tmem_op_t op = { .u.gen = { .oid = { { object, 0, 0 } }, .index = index } };
     struct page_info *frame;
+    struct tmem_spot spot;
     void *hidden[TMEM_SPARE_KEPT];
     unsigned int nr_hidden = 0;
 
@@ -87,9 +88,9 @@ static void insert_with(unsigned int spares, uint64_t object, uint32_t index)
     spin_lock(&c->lock);
     while ( c->nr_spare > spares )
         hidden[nr_hidden++] = c->spare[--c->nr_spare];
-    frame = page_list_remove_head(&c->free);
-    c->nr_free--;
-    if ( !tmem_insert_page(c, c->pools[0], &oid, tmem_hash_oid(c, 0, &oid), index, frame) )
+    frame = tmem_take_frame(c);
+    CHECK(!tmem_find_page(c, c->pools[0], &op, &spot), "it is there already");
+    if ( !tmem_insert_page(c, c->pools[0], &op, &spot, frame) )
         tmem_release_frame(c, frame);
     while ( nr_hidden && c->nr_spare < TMEM_SPARE_KEPT )
         c->spare[c->nr_spare++] = hidden[--nr_hidden];

@@ -77,8 +77,10 @@ static void drop(struct model_domain *m, struct model_pool *pool, struct model_p
 static bool is_there(const struct model_domain *m, unsigned int id, unsigned int object, unsigned int index)
 {
     const struct tmem_client *c = client_of(m);
+    const tmem_op_t op = { .u.gen = { .oid = object_ids[object], .index = index_of(index) } };
+    struct tmem_spot spot;
 
-    return tmem_find_page(c, id, &object_ids[object], tmem_hash_oid(c, id, &object_ids[object]), index_of(index));
+    return tmem_find_page(c, c->pools[id], &op, &spot);
 }
 
 struct ages {

@@ -73,3 +73,20 @@ void page_list_splice(struct page_list_head *from, struct page_list_head *head)
         page_list_add(page, head);
     }
 }
+
+void tmem_link_frame(struct page_info *frame, struct page_info *next)
+{
+    enlist(frame);
+    frame->next = next;
+}
+
+struct page_info *tmem_unlink_frame(struct page_info *frame)
+{
+    struct page_info *next = frame->next;
+
+    CHECK(frame->listed, "frame %lu is not at hand", mfn_x(page_to_mfn(frame)));
+    frame->listed = false;
+    frame->next = NULL;
+
+    return next;
+}

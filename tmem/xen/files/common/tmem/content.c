@@ -220,16 +220,6 @@ static void copy_in(struct tmem_client *c, struct page_info *frame,
     unmap_domain_page(to);
 }
 
-static struct page_info *take_frame(struct tmem_client *c)
-{
-    struct page_info *frame = page_list_remove_head(&c->free);
-
-    ASSERT(frame);
-    c->nr_free--;
-
-    return frame;
-}
-
 static void put_chunk(struct tmem_client *c, struct tmem_page *page,
                       bool persistent, struct page_info *fresh,
                       const struct tmem_prepared *new)
@@ -283,7 +273,7 @@ static const void *join(const struct piece *first, unsigned int bytes)
 }
 
 long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
-                      const tmem_op_t *op, uint32_t hash,
+                      const tmem_op_t *op, const struct tmem_spot *spot,
                       struct tmem_page *page, struct page_info *src,
                       struct tmem_prepared *new)
 {
@@ -325,13 +315,12 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
                              !tmem_charge(c->domain) )
         return -ENOMEM;
     if ( needs_frame )
-        frame = take_frame(c);
+        frame = tmem_take_frame(c);
 
     if ( !page )
     {
         /* Can't fail: the index pages are at hand. */
-        page = tmem_insert_page(c, pool, &op->u.gen.oid, hash,
-                                op->u.gen.index, NULL);
+        page = tmem_insert_page(c, pool, op, spot, NULL);
         BUG_ON(!page);
     }
 

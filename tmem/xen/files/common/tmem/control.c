@@ -14,7 +14,7 @@
 /* The whole system's levels, fed in steps by the clients. */
 static atomic_t level_now[TMEM_NR_LEVELS];
 static unsigned int level_most[TMEM_NR_LEVELS];
-static unsigned int contents_most;
+static unsigned int contents_most, descriptors_most;
 
 uint32_t __read_mostly tmem_clock;
 
@@ -38,6 +38,13 @@ void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id)
               atomic_read(&level_now[TMEM_LEVEL_DUPLICATES]);
         if ( (int)(now - ACCESS_ONCE(contents_most)) > 0 )
             ACCESS_ONCE(contents_most) = now;
+    }
+    if ( id == TMEM_LEVEL_EPHEMERAL || id == TMEM_LEVEL_PERSISTENT )
+    {
+        now = atomic_read(&level_now[TMEM_LEVEL_EPHEMERAL]) +
+              atomic_read(&level_now[TMEM_LEVEL_PERSISTENT]);
+        if ( now > ACCESS_ONCE(descriptors_most) )
+            ACCESS_ONCE(descriptors_most) = now;
     }
 }
 
@@ -87,7 +94,6 @@ static void add_client(struct tmem_stats_global *g,
     g->persistent.now += c->stats.persistent.now;
     g->objects.now += c->stats.objects.now;
     g->nodes.now += c->stats.nodes.now;
-    g->descriptors.now += c->stats.descriptors.now;
     g->frames.now += c->stats.frames.now;
     g->contents.now += c->stats.ephemeral.now - c->duplicates.now;
     g->deduplicated += c->stats.deduplicated;
@@ -160,7 +166,9 @@ static void gather_global(struct tmem_stats_global *g)
     most(&g->persistent, TMEM_LEVEL_PERSISTENT);
     most(&g->objects, TMEM_LEVEL_OBJECTS);
     most(&g->nodes, TMEM_LEVEL_NODES);
-    most(&g->descriptors, TMEM_LEVEL_DESCRIPTORS);
+    g->descriptors.now = g->ephemeral.now + g->persistent.now;
+    g->descriptors.most = max_t(uint64_t, g->descriptors.now,
+                                ACCESS_ONCE(descriptors_most));
     /* Frames of shared contents belong to no client. */
     g->frames.now += tmem_dedup_frames();
     most(&g->frames, TMEM_LEVEL_FRAMES);
@@ -209,6 +217,7 @@ static long get_clients(tmem_control_t *ctl)
         record.compress = c->compress;
         record.dedup = c->dedup;
         record.free_frames = c->nr_free + c->nr_spare;
+        record.descriptors = record.ephemeral.now + record.persistent.now;
         spin_unlock(&c->lock);
         if ( nr < ctl->nr )
             rc = copy_out(ctl, nr, &record, sizeof(record));

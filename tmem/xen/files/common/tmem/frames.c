@@ -14,7 +14,7 @@
 #include <xen/param.h>
 #include <xen/rcupdate.h>
 
-#include "private.h"
+#include "records.h"
 
 bool __read_mostly opt_tmem;
 boolean_param("tmem", opt_tmem);
@@ -180,11 +180,10 @@ static unsigned int drain_free_frames(unsigned int most)
         if ( !ACCESS_ONCE(c->nr_free) )
             continue;
         spin_lock(&c->lock);
-        while ( taken < most && (frame = page_list_remove_head(&c->free)) )
+        while ( taken < most && (frame = tmem_take_frame(c)) )
         {
             page_list_add_tail(frame, &frames);
             tmem_level(c, TMEM_LEVEL_FRAMES, -1);
-            c->nr_free--;
             taken++;
         }
         spin_unlock(&c->lock);
@@ -276,8 +275,7 @@ bool tmem_refill(struct tmem_client *c)
     while ( !c->dying && c->nr_free < TMEM_MAX_FREE &&
             (frame = page_list_remove_head(&frames)) )
     {
-        page_list_add_tail(frame, &c->free);
-        c->nr_free++;
+        tmem_keep_frame(c, frame);
         tmem_level(c, TMEM_LEVEL_FRAMES, 1);
     }
     spin_unlock(&c->lock);
@@ -310,14 +308,8 @@ void tmem_uncharge(struct domain *d)
         put_domain(d);
 }
 
-void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
+void tmem_give_back(struct tmem_client *c, struct page_info *frame)
 {
-    if ( c->nr_free < TMEM_MAX_FREE && !c->dying )
-    {
-        page_list_add(frame, &c->free);
-        c->nr_free++;
-        return;
-    }
     tmem_level(c, TMEM_LEVEL_FRAMES, -1);
     free_domheap_page(frame);
 }
@@ -325,7 +317,7 @@ void tmem_release_frame(struct tmem_client *c, struct page_info *frame)
 /* Forget a page: the record, the frame, and the domain's charge for it. */
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 {
-    bool persistent = c->pools[page->object->pool_id]->persistent;
+    bool persistent = c->pools[pool_of_key(page->object->key)]->persistent;
 
     if ( unlikely(tmem_is_packed(page)) )
     {
@@ -349,9 +341,8 @@ void tmem_drain_free(struct tmem_client *c)
 {
     struct page_info *frame;
 
-    while ( (frame = page_list_remove_head(&c->free)) )
+    while ( (frame = tmem_take_frame(c)) )
     {
-        c->nr_free--;
         tmem_level(c, TMEM_LEVEL_FRAMES, -1);
         free_domheap_page(frame);
     }

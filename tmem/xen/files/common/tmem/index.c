@@ -12,20 +12,11 @@
 #include <xen/mm.h>
 #include <xen/random.h>
 
-#include "lookup.h"
+#include "records.h"
 
-#define ENTRY_SIZE          64
-#define ENTRIES_PER_SLAB    (PAGE_SIZE / ENTRY_SIZE)
 /* How often room for an index page is made before its put is refused. */
 #define MAX_TRIES           4
 #define MAX_BUCKETS         (FANOUT * FANOUT * FANOUT)
-
-/* Takes the place of a slab's first entry. */
-struct slab {
-    struct list_head list;              /* in client->slabs unless full */
-    uint16_t first_free;                /* number of an entry; 0: none */
-    uint16_t used;
-};
 
 static void *index_page_alloc(unsigned int memflags)
 {
@@ -109,55 +100,34 @@ static void return_page(struct tmem_client *c, void *page)
 
 /* Slabs. */
 
-static void *entry_alloc(struct tmem_client *c)
+bool tmem_new_slab(struct tmem_client *c)
 {
-    struct slab *slab;
-    char *entry;
+    struct tmem_slab *slab = take_spare(c);
+    unsigned int offset;
 
-    BUILD_BUG_ON(sizeof(struct tmem_page) != ENTRY_SIZE);
-    BUILD_BUG_ON(sizeof(struct tmem_object) != ENTRY_SIZE);
-    BUILD_BUG_ON(sizeof(struct slab) > ENTRY_SIZE);
+    BUILD_BUG_ON(sizeof(struct tmem_page) != TMEM_ENTRY_SIZE);
+    BUILD_BUG_ON(sizeof(struct tmem_object) != TMEM_ENTRY_SIZE);
+    BUILD_BUG_ON(sizeof(struct tmem_slab) > TMEM_ENTRY_SIZE);
 
-    if ( list_empty(&c->slabs) )
-    {
-        unsigned int i;
+    if ( !slab )
+        return false;
 
-        slab = take_spare(c);
-        if ( !slab )
-            return NULL;
-        for ( i = 1; i < ENTRIES_PER_SLAB; i++ )
-            *(uint16_t *)((char *)slab + i * ENTRY_SIZE) =
-                (i + 1) % ENTRIES_PER_SLAB;
-        slab->first_free = 1;
-        slab->used = 0;
-        list_add(&slab->list, &c->slabs);
-    }
-    else
-        slab = list_entry(c->slabs.next, struct slab, list);
+    /* Each free entry tells where the next one is, the last one 0. */
+    for ( offset = TMEM_ENTRY_SIZE; offset < PAGE_SIZE;
+          offset += TMEM_ENTRY_SIZE )
+        *(uint16_t *)((void *)slab + offset) =
+            (offset + TMEM_ENTRY_SIZE) % PAGE_SIZE;
+    slab->first_free = TMEM_ENTRY_SIZE;
+    slab->used = 0;
+    list_add(&slab->list, &c->slabs);
 
-    entry = (char *)slab + slab->first_free * ENTRY_SIZE;
-    slab->first_free = *(uint16_t *)entry;
-    slab->used++;
-    if ( !slab->first_free )
-        list_del(&slab->list);
-
-    return entry;
+    return true;
 }
 
-static void entry_free(struct tmem_client *c, void *entry)
+void tmem_free_slab(struct tmem_client *c, struct tmem_slab *slab)
 {
-    struct slab *slab = (void *)((unsigned long)entry & PAGE_MASK);
-    unsigned int nr = ((unsigned long)entry & ~PAGE_MASK) / ENTRY_SIZE;
-
-    if ( !slab->first_free )
-        list_add(&slab->list, &c->slabs);
-    *(uint16_t *)entry = slab->first_free;
-    slab->first_free = nr;
-    if ( !--slab->used )
-    {
-        list_del(&slab->list);
-        return_page(c, slab);
-    }
+    list_del(&slab->list);
+    return_page(c, slab);
 }
 
 /* Tables. */
@@ -168,25 +138,9 @@ static uint32_t entry_hash(const struct tmem_client *c,
     const struct tmem_page *page = entry;
 
     if ( t == &c->objects )
-        return ((const struct tmem_object *)entry)->hash;
+        return object_hash(((const struct tmem_object *)entry)->key);
 
-    return page_hash(page->object->hash, page->index);
-}
-
-/* Replaces a chain, and adds to its filter. */
-static void set_chain(uint64_t *bucket, const void *entry, uint64_t bits)
-{
-    *bucket = entry ? (*bucket & FILTER_MASK) | bits |
-                      ((unsigned long)entry & ~FILTER_MASK)
-                    : 0;
-}
-
-static void push_entry(struct tmem_table *t, void *entry, uint32_t hash)
-{
-    uint64_t *bucket = bucket_of(t, hash);
-
-    *(void **)entry = chain_of(*bucket);
-    set_chain(bucket, entry, filter_bit(hash));
+    return page_hash(c, page->object->key, page->index);
 }
 
 /* Some entries of bucket `from` belong to a new one now. */
@@ -200,8 +154,9 @@ static void split_bucket(const struct tmem_client *c, struct tmem_table *t,
     while ( entry )
     {
         void *next = *(void **)entry;
+        uint32_t hash = entry_hash(c, t, entry);
 
-        push_entry(t, entry, entry_hash(c, t, entry));
+        tmem_push_entry(bucket_of(t, hash), entry, hash);
         entry = next;
     }
 }
@@ -211,13 +166,18 @@ static unsigned int buddy_of(unsigned int bucket)
     return bucket - (1U << (fls(bucket) - 1));
 }
 
-static void table_grow(struct tmem_client *c, struct tmem_table *t)
+static void set_buckets(struct tmem_table *t, unsigned int nr)
+{
+    t->buckets = nr;
+    t->grow_above = nr < MAX_BUCKETS ? nr + nr / 2 : ~0UL;
+    /* Half of that, so that they don't chase each other. */
+    t->shrink_below = nr > FANOUT ? nr / 2 + nr / 4 : 0;
+}
+
+void tmem_table_grow(struct tmem_client *c, struct tmem_table *t)
 {
     unsigned int nr = t->buckets;
     uint64_t ***root = &t->root[nr >> (2 * FANOUT_SHIFT)], **middle = *root;
-
-    if ( t->entries <= nr + nr / 2 || nr >= MAX_BUCKETS )
-        return;
 
     /* Without a page the chains grow longer, and the next insertion tries. */
     if ( !middle )
@@ -241,7 +201,7 @@ static void table_grow(struct tmem_client *c, struct tmem_table *t)
     }
     *root = middle;
 
-    t->buckets++;
+    set_buckets(t, nr + 1);
     if ( nr > t->mask )
         t->mask += t->mask + 1;
     split_bucket(c, t, buddy_of(nr));
@@ -259,10 +219,10 @@ static void merge_last_bucket(struct tmem_client *c, struct tmem_table *t)
         while ( *link )
             link = *link;
         *link = chain_of(*buddy);
-        set_chain(buddy, chain_of(*last), *last & FILTER_MASK);
+        *buddy = *last | (*buddy & FILTER_MASK);
     }
     *last = 0;
-    t->buckets--;
+    set_buckets(t, nr);
     if ( nr - 1 <= t->mask >> 1 )
         t->mask >>= 1;
 
@@ -280,43 +240,18 @@ static void merge_last_bucket(struct tmem_client *c, struct tmem_table *t)
     }
 }
 
-static inline void table_shrink(struct tmem_client *c, struct tmem_table *t)
+void tmem_table_shrink(struct tmem_client *c, struct tmem_table *t)
 {
     unsigned int i;
 
-    /*
-     * Half of what table_grow() asks for, so that they don't chase each
-     * other; two buckets for one entry, so that an emptied table is small.
-     */
-    for ( i = 0; i < 2; i++ )
-        if ( t->buckets > FANOUT &&
-             t->entries < t->buckets / 2 + t->buckets / 4 )
-            merge_last_bucket(c, t);
+    /* Two buckets for one entry, so that an emptied table is small. */
+    for ( i = 0; i < 2 && t->entries < t->shrink_below; i++ )
+        merge_last_bucket(c, t);
 }
 
-static void table_insert(struct tmem_client *c, struct tmem_table *t,
-                         void *entry, uint32_t hash)
+uint64_t tmem_random(void)
 {
-    push_entry(t, entry, hash);
-    t->entries++;
-    table_grow(c, t);
-}
-
-static void table_remove(struct tmem_client *c, struct tmem_table *t,
-                         void *entry, uint32_t hash)
-{
-    uint64_t *bucket = bucket_of(t, hash);
-    void **link = chain_of(*bucket);
-
-    if ( link == entry )
-        set_chain(bucket, *link, 0);
-    else
-    {
-        while ( *link != entry )
-            link = *link;
-        *link = *(void **)entry;
-    }
-    t->entries--;
+    return ((uint64_t)get_random() << 32) | get_random();
 }
 
 /* Takes its three pages from the spare ones. */
@@ -329,7 +264,7 @@ static bool table_init(struct tmem_client *c, struct tmem_table *t)
     if ( !t->root[0] )
         return false;
     t->root[0][0] = take_spare(c);
-    t->buckets = FANOUT;
+    set_buckets(t, FANOUT);
     t->mask = FANOUT - 1;
 
     return t->root[0][0];
@@ -337,8 +272,11 @@ static bool table_init(struct tmem_client *c, struct tmem_table *t)
 
 int tmem_index_init(struct tmem_client *c)
 {
+    unsigned int i;
+
     INIT_LIST_HEAD(&c->slabs);
-    c->seed = ((uint64_t)get_random() << 32) | get_random();
+    for ( i = 0; i < ARRAY_SIZE(c->secret); i++ )
+        c->secret[i] = tmem_random();
 
     /*
      * Nobody else knows this client yet. Its few pages may come from what is
@@ -383,97 +321,64 @@ void tmem_index_free(struct tmem_client *c)
     }
 }
 
-struct tmem_page *tmem_insert_page(struct tmem_client *c,
-                                   struct tmem_pool *pool,
-                                   const xen_tmem_oid_t *oid, uint32_t hash,
-                                   uint32_t index, struct page_info *frame)
+struct tmem_object *tmem_object_for(struct tmem_client *c,
+                                    struct tmem_pool *pool,
+                                    const xen_tmem_oid_t *oid, uint64_t key)
 {
-    struct tmem_object *obj = tmem_find_object(c, pool->id, oid, hash);
-    struct tmem_page *page = entry_alloc(c);
-
-    if ( !page )
-        return NULL;
+    struct tmem_object *obj = tmem_find_object(c, key, oid);
 
     if ( !obj )
     {
-        obj = entry_alloc(c);
+        obj = tmem_entry_alloc(c);
         if ( !obj )
-        {
-            entry_free(c, page);
             return NULL;
-        }
         memcpy(obj->oid, oid->oid, sizeof(obj->oid));
         INIT_HLIST_HEAD(&obj->pages);
-        obj->hash = hash;
-        obj->pool_id = pool->id;
+        obj->key = key;
         list_add_tail(&obj->siblings, &pool->objects);
-        table_insert(c, &c->objects, obj, hash);
+        tmem_push_entry(bucket_of(&c->objects, object_hash(key)), obj,
+                        object_hash(key));
+        if ( ++c->objects.entries > c->objects.grow_above )
+            tmem_table_grow(c, &c->objects);
         tmem_level(c, TMEM_LEVEL_OBJECTS, 1);
         if ( ++pool->stats.objects.now > pool->stats.objects.most )
             pool->stats.objects.most = pool->stats.objects.now;
     }
+    c->last = obj;
 
-    page->object = obj;
-    page->frame = frame;
-    page->index = index;
-    page->stamp = tmem_now();
-    hlist_add_head(&page->siblings, &obj->pages);
-    table_insert(c, &c->pages, page, page_hash(hash, index));
+    return obj;
+}
 
-    if ( pool->persistent )
-    {
-        INIT_LIST_HEAD(&page->lru);
-        tmem_level(c, TMEM_LEVEL_PERSISTENT, 1);
-    }
-    else
-    {
-        if ( list_empty(&c->lru) )
-            c->oldest = page->stamp;
-        list_add_tail(&page->lru, &c->lru);
-        tmem_level(c, TMEM_LEVEL_EPHEMERAL, 1);
-    }
-    tmem_level(c, TMEM_LEVEL_DESCRIPTORS, 1);
-    if ( ++pool->stats.pages.now > pool->stats.pages.most )
-        pool->stats.pages.most = pool->stats.pages.now;
-    pool->used = true;
+void tmem_drop_object(struct tmem_client *c, struct tmem_pool *pool,
+                      struct tmem_object *obj)
+{
+    if ( c->last == obj )
+        c->last = NULL;
+    tmem_pull_entry(bucket_of(&c->objects, object_hash(obj->key)), obj);
+    list_del(&obj->siblings);
+    tmem_level(c, TMEM_LEVEL_OBJECTS, -1);
+    pool->stats.objects.now--;
+    tmem_entry_free(c, obj);
+    if ( --c->objects.entries < c->objects.shrink_below )
+        tmem_table_shrink(c, &c->objects);
+}
 
-    return page;
+struct tmem_page *tmem_insert_page(struct tmem_client *c,
+                                   struct tmem_pool *pool, const tmem_op_t *op,
+                                   const struct tmem_spot *spot,
+                                   struct page_info *frame)
+{
+    return tmem_enter_page(c, pool, op, spot, frame);
 }
 
 struct page_info *tmem_remove_page(struct tmem_client *c,
                                    struct tmem_page *page)
 {
-    struct page_info *frame = page->frame;
-    struct tmem_object *obj = page->object;
-    struct tmem_pool *pool = c->pools[obj->pool_id];
+    uint64_t key = page->object->key;
 
-    table_remove(c, &c->pages, page, page_hash(obj->hash, page->index));
-    hlist_del(&page->siblings);
-    if ( pool->persistent )
-        tmem_level(c, TMEM_LEVEL_PERSISTENT, -1);
-    else
-    {
-        list_del(&page->lru);
-        if ( !list_empty(&c->lru) )
-            c->oldest = list_entry(c->lru.next, struct tmem_page, lru)->stamp;
-        tmem_level(c, TMEM_LEVEL_EPHEMERAL, -1);
-    }
-    tmem_level(c, TMEM_LEVEL_DESCRIPTORS, -1);
-    pool->stats.pages.now--;
-    entry_free(c, page);
-    table_shrink(c, &c->pages);
-
-    if ( hlist_empty(&obj->pages) )
-    {
-        table_remove(c, &c->objects, obj, obj->hash);
-        list_del(&obj->siblings);
-        tmem_level(c, TMEM_LEVEL_OBJECTS, -1);
-        pool->stats.objects.now--;
-        entry_free(c, obj);
-        table_shrink(c, &c->objects);
-    }
-
-    return frame;
+    return tmem_leave_page(c, c->pools[pool_of_key(key)], page,
+                           bucket_of(&c->pages,
+                                     page_hash(c, key, page->index)));
 }
 
 /*

@@ -54,84 +54,109 @@ static inline uint64_t *bucket_of(const struct tmem_table *t, uint32_t hash)
 }
 
 /* Where to begin to look for an entry of this hash. */
-static inline void *first_of(const struct tmem_table *t, uint32_t hash)
+static inline void *first_of(uint64_t bucket, uint32_t hash)
 {
-    uint64_t bucket = *bucket_of(t, hash);
-
     return bucket & filter_bit(hash) ? chain_of(bucket) : NULL;
 }
 
-static inline uint32_t page_hash(uint32_t object_hash, uint32_t index)
+/*
+ * What an object is known by: the sum of a hash, with the pool's number for its
+ * low bits. Guests choose what is hashed, so that it takes secrets: the upper
+ * half of such a sum is strongly universal (D. Lemire, O. Kaser, "Strongly
+ * universal string hashing is fast", 2014: Multilinear-HM), that is, whichever
+ * two objects or pages a guest chooses, they are in one bucket by chance alone.
+ */
+static always_inline uint64_t tmem_key(const struct tmem_client *c,
+                                       const struct tmem_pool *pool,
+                                       const xen_tmem_oid_t *oid)
 {
-    uint32_t h = object_hash + index * 0x9e3779b1U;
-
-    h ^= h >> 16;
-    h *= 0x85ebca6bU;
-    h ^= h >> 13;
-
-    return h;
-}
-
-static inline uint32_t tmem_hash_oid(const struct tmem_client *c,
-                                     unsigned int pool_id,
-                                     const xen_tmem_oid_t *oid)
-{
-    uint64_t h = c->seed + pool_id;
+    uint64_t sum = pool->secret;
     unsigned int i;
 
 #pragma GCC unroll 3
     for ( i = 0; i < ARRAY_SIZE(oid->oid); i++ )
-    {
-        h = (h ^ oid->oid[i]) * 0xff51afd7ed558ccdULL;
-        h ^= h >> 32;
-    }
+        sum += (c->secret[2 * i] + (uint32_t)oid->oid[i]) *
+               (c->secret[2 * i + 1] + (oid->oid[i] >> 32));
 
-    return h;
+    return (sum & ~(TMEM_MAX_POOLS - 1ULL)) | pool->id;
 }
 
-static inline bool object_is(const struct tmem_object *obj,
-                             unsigned int pool_id, const xen_tmem_oid_t *oid)
+static inline unsigned int pool_of_key(uint64_t key)
 {
-    return obj->pool_id == pool_id && obj->oid[0] == oid->oid[0] &&
+    return key & (TMEM_MAX_POOLS - 1);
+}
+
+static inline uint32_t object_hash(uint64_t key)
+{
+    return key >> 32;
+}
+
+/* One term more of the same sum. */
+static inline uint32_t page_hash(const struct tmem_client *c, uint64_t key,
+                                 uint32_t index)
+{
+    return (key + c->secret[6] * index) >> 32;
+}
+
+static inline bool object_is(const struct tmem_object *obj, uint64_t key,
+                             const xen_tmem_oid_t *oid)
+{
+    return obj->key == key && obj->oid[0] == oid->oid[0] &&
            obj->oid[1] == oid->oid[1] && obj->oid[2] == oid->oid[2];
 }
 
 static inline struct tmem_object *tmem_find_object(
-    const struct tmem_client *c, unsigned int pool_id,
-    const xen_tmem_oid_t *oid, uint32_t hash)
+    const struct tmem_client *c, uint64_t key, const xen_tmem_oid_t *oid)
 {
-    struct tmem_object *obj = first_of(&c->objects, hash);
+    uint32_t hash = object_hash(key);
+    struct tmem_object *obj = first_of(*bucket_of(&c->objects, hash), hash);
 
-    while ( obj && !object_is(obj, pool_id, oid) )
+    while ( obj && !object_is(obj, key, oid) )
         obj = obj->next;
 
     return obj;
 }
 
-static inline struct tmem_page *tmem_find_page(
-    const struct tmem_client *c, unsigned int pool_id,
-    const xen_tmem_oid_t *oid, uint32_t hash, uint32_t index)
+static always_inline struct tmem_page *tmem_find_page(
+    const struct tmem_client *c, const struct tmem_pool *pool,
+    const tmem_op_t *op, struct tmem_spot *spot)
 {
-    struct tmem_page *page = first_of(&c->pages, page_hash(hash, index));
+    const xen_tmem_oid_t *oid = &op->u.gen.oid;
+    uint32_t index = op->u.gen.index;
+    struct tmem_page *page;
 
+    spot->key = tmem_key(c, pool, oid);
+    spot->hash = page_hash(c, spot->key, index);
+    spot->bucket = bucket_of(&c->pages, spot->hash);
+
+    page = first_of(*spot->bucket, spot->hash);
     while ( page && !(page->index == index &&
-                      object_is(page->object, pool_id, oid)) )
+                      object_is(page->object, spot->key, oid)) )
         page = page->next;
 
     return page;
+}
+
+static inline struct tmem_pool *tmem_pool_at(const struct tmem_client *c,
+                                             uint32_t id)
+{
+    if ( id >= TMEM_MAX_POOLS )
+        return NULL;
+    /*
+     * What array_index_nospec() is for, in one instruction, which the compiler
+     * would leave out if it knew that it changes nothing.
+     */
+    BUILD_BUG_ON(TMEM_MAX_POOLS & (TMEM_MAX_POOLS - 1));
+    OPTIMIZER_HIDE_VAR(id);
+
+    return c->pools[id & (TMEM_MAX_POOLS - 1)];
 }
 
 /* A pool that can be used; _find_pool: whose pages are the client's own. */
 static inline struct tmem_pool *tmem_any_pool(const struct tmem_client *c,
                                               uint32_t id)
 {
-    struct tmem_pool *pool;
-
-    if ( id >= TMEM_MAX_POOLS )
-        return NULL;
-    /* What array_index_nospec() is for, in one instruction. */
-    BUILD_BUG_ON(TMEM_MAX_POOLS & (TMEM_MAX_POOLS - 1));
-    pool = c->pools[id & (TMEM_MAX_POOLS - 1)];
+    struct tmem_pool *pool = tmem_pool_at(c, id);
 
     return pool && !pool->dying ? pool : NULL;
 }
@@ -139,9 +164,9 @@ static inline struct tmem_pool *tmem_any_pool(const struct tmem_client *c,
 static inline struct tmem_pool *tmem_find_pool(const struct tmem_client *c,
                                                uint32_t id)
 {
-    struct tmem_pool *pool = tmem_any_pool(c, id);
+    struct tmem_pool *pool = tmem_pool_at(c, id);
 
-    return pool && !pool->shared ? pool : NULL;
+    return pool && pool->own ? pool : NULL;
 }
 
 #endif /* __TMEM_LOOKUP_H__ */

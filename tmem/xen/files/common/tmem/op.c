@@ -18,7 +18,7 @@
 #include <asm/paging.h>
 #include <asm/tmem.h>
 
-#include "lookup.h"
+#include "records.h"
 
 /* How often a put looks for memory before it is refused. */
 #define MAX_TRIES   4
@@ -72,16 +72,16 @@ static always_inline void copy_frame(struct tmem_client *c,
                                      struct page_info *to,
                                      struct page_info *from, bool timed)
 {
-    void *dst = __map_domain_page(to);
-    const void *src = __map_domain_page(from);
+    void *dst = tmem_map_frame(to);
+    const void *src = tmem_map_frame(from);
     uint64_t start = unlikely(timed) ? rdtsc() : 0;
 
     memcpy(__builtin_assume_aligned(dst, PAGE_SIZE),
            __builtin_assume_aligned(src, PAGE_SIZE), PAGE_SIZE);
     if ( unlikely(timed) )
         tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
-    unmap_domain_page(src);
-    unmap_domain_page(dst);
+    tmem_unmap_frame(src);
+    tmem_unmap_frame(dst);
 }
 
 static void touch(struct tmem_client *c, struct tmem_page *page)
@@ -119,12 +119,11 @@ static noinline long put_refused(struct tmem_client *c, struct tmem_pool *pool,
 
 static always_inline long put_page_locked(
     struct tmem_client *c, struct tmem_pool *pool, const tmem_op_t *op,
-    uint32_t hash, struct page_info *src, struct tmem_prepared *new,
-    bool may_retry, uint64_t start)
+    struct page_info *src, struct tmem_prepared *new, bool may_retry,
+    uint64_t start)
 {
-    const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    struct tmem_page *page = tmem_find_page(c, pool->id, oid, hash,
-                                            op->u.gen.index);
+    struct tmem_spot spot;
+    struct tmem_page *page = tmem_find_page(c, pool, op, &spot);
     struct page_info *frame;
     long rc;
 
@@ -134,11 +133,14 @@ static always_inline long put_page_locked(
         return put_refused(c, pool, page, -EFROZEN, start);
 
     if ( !page && !pool->persistent && unlikely(ACCESS_ONCE(c->cap)) )
+    {
         tmem_make_room(c);
+        spot.bucket = bucket_of(&c->pages, spot.hash);
+    }
 
     if ( unlikely(new->data) || (page && unlikely(tmem_is_packed(page))) )
     {
-        rc = tmem_put_content(c, pool, op, hash, page, src, new);
+        rc = tmem_put_content(c, pool, op, &spot, page, src, new);
         if ( rc == -ERESTART && may_retry )
             return rc;
         if ( rc != 1 )
@@ -170,11 +172,10 @@ static always_inline long put_page_locked(
     if ( pool->persistent && !tmem_charge(c->domain) )
         return put_refused(c, pool, NULL, -ENOMEM, start);
 
-    frame = page_list_remove_head(&c->free);
-    c->nr_free--;
+    frame = tmem_take_frame(c);
     copy_frame(c, frame, src, start);
     /* Can't fail: the index pages are at hand. */
-    page = tmem_insert_page(c, pool, oid, hash, op->u.gen.index, frame);
+    page = tmem_enter_page(c, pool, op, &spot, frame);
     BUG_ON(!page);
 
  done:
@@ -196,7 +197,6 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
     struct page_info *src = frame_get(d, op->u.gen.cmfn, false);
     struct tmem_pool *pool;
     unsigned int tries = 0;
-    uint32_t hash;
     long rc;
 
     if ( src && unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) )
@@ -210,8 +210,7 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
         if ( likely(pool) )
         {
             pool->stats.puts_tried++;
-            hash = tmem_hash_oid(c, pool->id, &op->u.gen.oid);
-            rc = put_page_locked(c, pool, op, hash, src, &new,
+            rc = put_page_locked(c, pool, op, src, &new,
                                  tries < MAX_TRIES, start);
             if ( unlikely(rc == -ERESTART) )
             {
@@ -243,9 +242,9 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
 static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
                                    const tmem_op_t *op)
 {
-    const xen_tmem_oid_t *oid = &op->u.gen.oid;
     uint64_t start = tmem_start(c);
     struct page_info *dst = NULL;
+    struct tmem_spot spot;
     struct tmem_pool *pool;
     struct tmem_page *page;
     /*
@@ -271,9 +270,7 @@ static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
             break;
         }
         pool->stats.gets_tried++;
-        page = tmem_find_page(c, pool->id, oid,
-                              tmem_hash_oid(c, pool->id, oid),
-                              op->u.gen.index);
+        page = tmem_find_page(c, pool, op, &spot);
         ACCESS_ONCE(c->hit) = page;
         if ( !page )
         {
@@ -309,10 +306,13 @@ static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
         {
             c->stats.ephemeral_gets++;
             /* What is shared stays for the other sharers. */
-            if ( pool->stats.shared )
+            if ( unlikely(pool->stats.shared) )
                 touch(c, page);
-            else
+            else if ( unlikely(tmem_is_packed(page)) )
                 tmem_drop_page(c, page);
+            else
+                tmem_release_frame(c, tmem_leave_page(c, pool, page,
+                                                      spot.bucket));
         }
         tmem_account(c, TMEM_TIME_GET_HIT, start);
         rc = 1;
@@ -330,6 +330,7 @@ static always_inline long tmem_flush_page(struct tmem_client *c,
                                           const tmem_op_t *op)
 {
     uint64_t start = tmem_start(c);
+    struct tmem_spot spot;
     struct tmem_pool *pool;
     struct tmem_page *page;
     long rc = 1;
@@ -340,9 +341,7 @@ static always_inline long tmem_flush_page(struct tmem_client *c,
     if ( pool )
     {
         pool->stats.flushes_tried++;
-        page = tmem_find_page(c, pool->id, &op->u.gen.oid,
-                              tmem_hash_oid(c, pool->id, &op->u.gen.oid),
-                              op->u.gen.index);
+        page = tmem_find_page(c, pool, op, &spot);
         if ( page )
         {
             tmem_drop_page(c, page);

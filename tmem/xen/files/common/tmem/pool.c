@@ -21,7 +21,6 @@ int tmem_client_init(struct tmem_client *c, struct domain *d)
     c->stats.domid = d ? d->domain_id : DOMID_INVALID;
     spin_lock_init(&c->lock);
     INIT_LIST_HEAD(&c->lru);
-    INIT_PAGE_LIST_HEAD(&c->free);
     tmem_content_init(c);
 
     return tmem_index_init(c);
@@ -91,6 +90,7 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     }
     pool->persistent = flags & TMEM_POOL_PERSIST;
     INIT_LIST_HEAD(&pool->objects);
+    pool->secret = tmem_random();
     pool->stats.persistent = pool->persistent;
     pool->stats.uuid[0] = op->u.creat.uuid[0];
     pool->stats.uuid[1] = op->u.creat.uuid[1];
@@ -116,6 +116,7 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     if ( !rc )
     {
         pool->id = id;
+        pool->own = !shared;
         pool->stats.id = id;
         c->pools[id] = pool;
         c->shared_pools |= shared << id;
@@ -225,6 +226,7 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
         if ( !pool )
             break;
         pool->dying = true;
+        pool->own = false;
         if ( pool->shared )
             gone = leave_pool(c, id);
         else if ( (gone = tmem_drain_pool(c, pool)) )
@@ -275,8 +277,7 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
             spin_unlock(&c->lock);
             return -ENODEV;
         }
-        obj = tmem_find_object(c, pool->id, oid,
-                               tmem_hash_oid(c, pool->id, oid));
+        obj = tmem_find_object(c, tmem_key(c, pool, oid), oid);
         done = true;
         if ( obj )
         {

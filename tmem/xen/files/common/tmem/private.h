@@ -22,6 +22,8 @@
 #include <xen/spinlock.h>
 #include <xen/tmem.h>
 
+#include <asm/tmem.h>
+
 #include <public/tmem.h>
 #include <public/tmem_control.h>
 
@@ -57,8 +59,7 @@ struct tmem_object {
     uint64_t oid[3];
     struct hlist_head pages;
     struct list_head siblings;          /* in pool->objects */
-    uint32_t hash;
-    uint32_t pool_id;
+    uint64_t key;                       /* hash and pool, see tmem_key() */
 };
 
 struct tmem_page {
@@ -82,15 +83,18 @@ struct tmem_page {
 struct tmem_table {
     uint64_t ***root;                   /* a bucket: see lookup.h */
     unsigned long entries;
+    unsigned long grow_above, shrink_below;     /* entries */
     unsigned int buckets;
     unsigned int mask;                  /* as many bits as the last one's number */
 };
 
 struct tmem_pool {
     unsigned int id;
+    uint64_t secret;                    /* with its client's */
     bool persistent;
     bool used;                          /* has held a page */
     bool dying;
+    bool own;                           /* its client's own, and not dying */
     struct list_head objects;
     struct tmem_stats_pool stats;
 
@@ -113,7 +117,6 @@ enum tmem_level_id {
     TMEM_LEVEL_PERSISTENT,
     TMEM_LEVEL_OBJECTS,
     TMEM_LEVEL_NODES,
-    TMEM_LEVEL_DESCRIPTORS,
     TMEM_LEVEL_FRAMES,
     TMEM_LEVEL_DUPLICATES,              /* pages that found their content there */
     TMEM_NR_LEVELS
@@ -162,12 +165,13 @@ struct tmem_client {
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
     struct tmem_table pages;
-    uint64_t seed;                      /* keeps guests from choosing buckets */
+    uint64_t secret[7];                 /* keeps guests from choosing buckets */
+    struct tmem_object *last;           /* that a page was put into */
 
     struct list_head lru;               /* ephemeral pages, oldest first */
     uint32_t oldest;                    /* stamp of the first of them */
 
-    struct page_list_head free;         /* frames at hand; hold no content */
+    struct page_info *free;             /* frames at hand; hold no content */
     unsigned int nr_free;
 
     struct list_head slabs;             /* with room for an entry */
@@ -191,17 +195,28 @@ struct tmem_client {
     unsigned int nr_authorised;
 };
 
+/*
+ * Where a page's record is, or would be; until another record enters or
+ * leaves, since the table may grow or shrink then.
+ */
+struct tmem_spot {
+    uint64_t key;                       /* of its object */
+    uint32_t hash;
+    uint64_t *bucket;                   /* see lookup.h */
+};
+
 /* index.c: records and their tables. Callers hold the client's lock. */
+uint64_t tmem_random(void);
 int tmem_index_init(struct tmem_client *c);
 void tmem_index_free(struct tmem_client *c);
 /* Without the lock: have TMEM_SPARE_NEEDED index pages at hand. */
 bool tmem_index_reserve(struct tmem_client *c);
-/* NULL only when the reserve was not made. */
+/* As tmem_enter_page() and tmem_leave_page() in records.h, not in line. */
 struct tmem_page *tmem_insert_page(struct tmem_client *c,
                                    struct tmem_pool *pool,
-                                   const xen_tmem_oid_t *oid, uint32_t hash,
-                                   uint32_t index, struct page_info *frame);
-/* Drops the record, and its object when it was the last; returns the frame. */
+                                   const tmem_op_t *op,
+                                   const struct tmem_spot *spot,
+                                   struct page_info *frame);
 struct page_info *tmem_remove_page(struct tmem_client *c,
                                    struct tmem_page *page);
 
@@ -209,7 +224,8 @@ struct page_info *tmem_remove_page(struct tmem_client *c,
 bool tmem_refill(struct tmem_client *c);
 bool tmem_charge(struct domain *d);
 void tmem_uncharge(struct domain *d);
-void tmem_release_frame(struct tmem_client *c, struct page_info *frame);
+/* To the heap. */
+void tmem_give_back(struct tmem_client *c, struct page_info *frame);
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
 void tmem_drop_oldest(struct tmem_client *c);
 void tmem_drain_free(struct tmem_client *c);
@@ -294,7 +310,7 @@ void tmem_content_init(struct tmem_client *c);
  * has lost its content.
  */
 long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
-                      const tmem_op_t *op, uint32_t hash,
+                      const tmem_op_t *op, const struct tmem_spot *spot,
                       struct tmem_page *page, struct page_info *src,
                       struct tmem_prepared *new);
 bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
@@ -373,6 +389,39 @@ void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id);
 uint64_t tmem_start_timed(struct tmem_client *c);
 void tmem_retire_stats(struct tmem_client *c);
 
+/* Frames at hand. */
+static always_inline void tmem_keep_frame(struct tmem_client *c,
+                                          struct page_info *frame)
+{
+    tmem_link_frame(frame, c->free);
+    c->free = frame;
+    c->nr_free++;
+}
+
+/* NULL: there is none. */
+static always_inline struct page_info *tmem_take_frame(struct tmem_client *c)
+{
+    struct page_info *frame = c->free;
+
+    if ( likely(frame) )
+    {
+        c->free = tmem_unlink_frame(frame);
+        c->nr_free--;
+    }
+
+    return frame;
+}
+
+/* A frame without content: to keep, or for the heap. */
+static always_inline void tmem_release_frame(struct tmem_client *c,
+                                             struct page_info *frame)
+{
+    if ( likely(c->nr_free < TMEM_MAX_FREE && !c->dying) )
+        tmem_keep_frame(c, frame);
+    else
+        tmem_give_back(c, frame);
+}
+
 static inline bool tmem_is_packed(const struct tmem_page *page)
 {
     return page->content & 1;
@@ -387,7 +436,6 @@ static always_inline void tmem_level(struct tmem_client *c,
         id == TMEM_LEVEL_PERSISTENT ? &c->stats.persistent :
         id == TMEM_LEVEL_OBJECTS ? &c->stats.objects :
         id == TMEM_LEVEL_NODES ? &c->stats.nodes :
-        id == TMEM_LEVEL_DESCRIPTORS ? &c->stats.descriptors :
         id == TMEM_LEVEL_DUPLICATES ? &c->duplicates :
                                        &c->stats.frames;
 

@@ -152,6 +152,8 @@ struct tmem_shared *tmem_shared_new(const uint64_t uuid[2])
     }
     INIT_LIST_HEAD(&s->members);
     INIT_LIST_HEAD(&s->pool.objects);
+    s->pool.own = true;
+    s->pool.secret = tmem_random();
     s->pool.stats.shared = 1;
     s->pool.stats.uuid[0] = uuid[0];
     s->pool.stats.uuid[1] = uuid[1];
@@ -228,6 +230,7 @@ bool tmem_shared_drain(struct tmem_shared *s)
     if ( !done )
     {
         s->pool.dying = true;
+        s->pool.own = false;
         done = tmem_drain_pool(c, &s->pool);
         if ( done )
         {

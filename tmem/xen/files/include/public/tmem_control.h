@@ -140,7 +140,8 @@ struct tmem_stats_client {
     uint64_aligned_t ops, errors, evicted;
     uint64_aligned_t free_frames;
     struct tmem_level ephemeral, persistent;
-    struct tmem_level objects, nodes, descriptors, frames;
+    struct tmem_level objects, nodes, frames;
+    uint64_aligned_t descriptors;                   /* now */
     uint64_aligned_t dedup;
     uint64_aligned_t compressed, compressed_bytes;  /* puts, and their bytes */
     uint64_aligned_t incompressible;                /* puts stored whole */

@@ -6,6 +6,7 @@
 #ifndef SHIM_ASM_TMEM_H
 #define SHIM_ASM_TMEM_H
 
+#include <xen/mm.h>
 #include <xen/types.h>
 
 #define TMEM_OP_WORDS   7
@@ -23,5 +24,19 @@ static inline bool tmem_fetch_op(uint64_t to[TMEM_OP_WORDS], const void *from)
 
     return read;
 }
+
+static inline void *tmem_map_frame(const struct page_info *frame)
+{
+    return __map_domain_page(frame);
+}
+
+static inline void tmem_unmap_frame(const void *address)
+{
+    unmap_domain_page(address);
+}
+
+/* Frames at hand: a list that has no head, so that frames on it count as listed. */
+void tmem_link_frame(struct page_info *frame, struct page_info *next);
+struct page_info *tmem_unlink_frame(struct page_info *frame);
 
 #endif

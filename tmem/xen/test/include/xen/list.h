@@ -57,6 +57,14 @@ static inline void list_del_init(struct list_head *entry)
     INIT_LIST_HEAD(entry);
 }
 
+static inline void __list_del(struct list_head *prev, struct list_head *next)
+{
+    if ( prev->next->prev != prev || next->prev->next != next )
+        shim_fail(__FILE__, __LINE__, "list entries %p and %p have no neighbour", (const void *)prev, (const void *)next);
+    prev->next = next;
+    next->prev = prev;
+}
+
 static inline void list_move(struct list_head *entry, struct list_head *head)
 {
     list_del(entry);
@@ -143,6 +151,11 @@ static inline void hlist_del(struct hlist_node *node)
         node->next->pprev = node->pprev;
     node->next = NULL;
     node->pprev = NULL;
+}
+
+static inline void __hlist_del(struct hlist_node *node)
+{
+    hlist_del(node);
 }
 
 static inline void hlist_del_init(struct hlist_node *node)

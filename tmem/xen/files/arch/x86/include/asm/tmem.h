@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * Transcendent memory: fetching an operation.
- *
- * A string copy is slow to start for so little, and reading word by word with
- * a check of each takes more instructions than finding a page.
+ * Transcendent memory: what every operation does with the guest's memory and
+ * with frames, in line.
  */
 
 #ifndef __ASM_X86_TMEM_H__
 #define __ASM_X86_TMEM_H__
 
+#include <xen/domain_page.h>
 #include <xen/errno.h>
+#include <xen/mm.h>
 
 #include <asm/asm_defns.h>
 #include <asm/uaccess.h>
@@ -19,6 +19,8 @@
 /*
  * Reads every word of a PV guest's operation once. The address is checked, and
  * guarded against speculation, once for all of them. False: it can't be read.
+ * A string copy is slow to start for so little, and reading word by word with
+ * a check of each takes more instructions than finding a page.
  */
 static always_inline bool tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
                                         const void *from)
@@ -61,6 +63,38 @@ static always_inline bool tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
     clac();
 
     return !rc;
+}
+
+/* As map_domain_page(), which has nothing to do for most frames. */
+static always_inline void *tmem_map_frame(const struct page_info *frame)
+{
+    mfn_t mfn = page_to_mfn(frame);
+
+#ifdef NDEBUG
+    if ( likely(mfn_x(mfn) <= PFN_DOWN(__pa(HYPERVISOR_VIRT_END - 1))) )
+        return mfn_to_virt(mfn_x(mfn));
+#endif
+
+    return map_domain_page(mfn);
+}
+
+static always_inline void tmem_unmap_frame(const void *address)
+{
+    if ( unlikely((unsigned long)address < DIRECTMAP_VIRT_START) )
+        unmap_domain_page(address);
+}
+
+/* A frame that is on no list may point to another. */
+static always_inline void tmem_link_frame(struct page_info *frame,
+                                          struct page_info *next)
+{
+    frame->up = (unsigned long)next;
+}
+
+static always_inline struct page_info *tmem_unlink_frame(
+    const struct page_info *frame)
+{
+    return (struct page_info *)frame->up;
 }
 
 #endif /* __ASM_X86_TMEM_H__ */
