@@ -16,7 +16,7 @@
 
 /* How the pages of a client are stored. */
 struct contents {
-    unsigned long plain[2], chunks, zeros[2], shared, packed_ephemeral;
+    unsigned long plain[2], packed[2], shared;
 };
 
 struct pages_seen {
@@ -112,15 +112,13 @@ static void check_content(const struct tmem_page *page, bool persistent, struct 
 
     if ( tmem_is_packed(page) )
     {
-        found->packed_ephemeral += !persistent;
+        found->packed[persistent]++;
         switch ( KIND_OF(page) )
         {
         case TMEM_ZERO:
-            found->zeros[persistent]++;
             return;
         case TMEM_SHORT:
         case TMEM_LZ4:
-            found->chunks++;
             break;
         case TMEM_SHARED:
             CHECK(!persistent, "a persistent page shares its content");
@@ -232,16 +230,16 @@ static void check_client(struct tmem_client *c, unsigned long *charged, unsigned
           (unsigned long)(c->stats.ephemeral.now + c->stats.persistent.now));
     CHECK(c->stats.nodes.now == nodes, "%lu index pages, %lu counted", nodes,
           (unsigned long)c->stats.nodes.now);
-    CHECK(c->packed_pages == found.packed_ephemeral && c->persistent_zeros == found.zeros[true],
-          "%lu packed pages and %lu zeros, %lu and %lu are counted", found.packed_ephemeral,
-          found.zeros[true], c->packed_pages, c->persistent_zeros);
+    CHECK(c->packed_pages == found.packed[false] && c->persistent_packed == found.packed[true],
+          "%lu packed pages and %lu persistent ones, %lu and %lu are counted", found.packed[false],
+          found.packed[true], c->packed_pages, c->persistent_packed);
     held = found.plain[0] + found.plain[1] + c->store[0].nr_frames + c->store[1].nr_frames;
     /* What domains share is nobody's. */
     CHECK(c->stats.frames.now == held + free + nodes + c->nr_spare,
           "%lu frames are counted: %lu contents, %lu free, %lu index, %u spare",
           (unsigned long)c->stats.frames.now, held, free, nodes, c->nr_spare);
     if ( c->domain )
-        *charged = found.plain[1] + c->store[1].nr_frames + DIV_ROUND_UP(found.zeros[1], 64);
+        *charged = found.plain[1] + c->store[1].nr_frames + DIV_ROUND_UP(found.packed[1], 24);
     *shared += found.shared;
     spin_unlock(&c->lock);
 }

@@ -153,6 +153,7 @@ static void equal_hashes_are_not_shared(uint64_t seed, unsigned int scale)
 static void off_is_off(uint64_t seed, unsigned int scale)
 {
     tmem_op_t op = { .cmd = TMEM_NEW_POOL, .u.creat.flags = EPHEMERAL_POOL };
+    unsigned int attempt = 0;
 
     random_seed(seed);
     model_start(&(struct model_options){ .frames = 500, .domains = 1, .max_pages = 100 });
@@ -161,7 +162,7 @@ static void off_is_off(uint64_t seed, unsigned int scale)
     world_guest_range(&op, sizeof(op));
     CHECK(world_op(&op) == -ENODEV, "a pool");
     CHECK(control(TMEM_CONTROL_GLOBAL, 0, NULL, NULL) == -ENODEV, "statistics");
-    CHECK(!tmem_freeable_pages() && !tmem_relinquish(0, 0), "pages");
+    CHECK(!tmem_freeable_pages() && !tmem_relinquish(0, 0, &attempt), "pages");
     opt_tmem = true;
     model_stop();
 }

@@ -84,7 +84,7 @@ static void insert_with(unsigned int spares, uint64_t object, uint32_t index)
     void *hidden[TMEM_SPARE_KEPT];
     unsigned int nr_hidden = 0;
 
-    CHECK(tmem_refill(c) && tmem_index_reserve(c), "no memory");
+    CHECK(tmem_refill(c, false) && tmem_index_reserve(c), "no memory");
     spin_lock(&c->lock);
     while ( c->nr_spare > spares )
         hidden[nr_hidden++] = c->spare[--c->nr_spare];
@@ -172,7 +172,7 @@ static void lack_index_pages(uint64_t seed, bool packs)
         {
             struct tmem_client *c = d->tmem;
 
-            CHECK(tmem_refill(c), "no frames");
+            CHECK(tmem_refill(c, false), "no frames");
             spin_lock(&c->lock);
             while ( c->nr_spare > left )
             {

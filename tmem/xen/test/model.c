@@ -406,7 +406,8 @@ long model_put(struct model_domain *m, int32_t pool, unsigned int object,
     {
         EXPECT(rc, -ENOMEM);
         CHECK(!replaces || m->packs, "no memory to replace a page");
-        CHECK((to->stats.persistent && !room) || model_memory_was_short(faults),
+        /* A packed page is charged for its record, too, if that is the first of a frame's worth. */
+        CHECK((to->stats.persistent && room < 1U + m->packs) || model_memory_was_short(faults),
               "a put was refused, although there was memory");
     }
 

@@ -353,7 +353,32 @@ static void sharers_at_once(uint64_t seed, unsigned int scale)
     world_stop();
 }
 
+/* A pool's slot is not to be had again and again by who does not go on with its destruction. */
+static void leaving_half_way(uint64_t seed, unsigned int scale)
+{
+    tmem_op_t op = { .cmd = TMEM_DESTROY_POOL };
+    XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop = { &op };
+    unsigned int i;
+
+    start(seed, 4000, 100, false);
+    world_enter(sharer[0]);
+    CHECK(join(SHARED_POOL, 1) == 0, "joining");
+    for ( i = 0; i < 3 * TMEM_BATCH; i++ )
+        CHECK(put(0, 1, i, seed_of(1, 1, i, 0), 0) == 1, "put");
+    world_guest_range(&op, sizeof(op));
+    /* One step, and no continuation. */
+    CHECK(do_tmem_op(uop) == -ERESTART, "the pool was destroyed in one step");
+    for ( i = 0; i < TMEM_MAX_SHARED; i++ )
+        CHECK(join(SHARED_POOL, 1) == -EPERM, "joined again although it is still leaving");
+    CHECK(join(SHARED_POOL, 2) == 1, "another pool");
+    world_guest_range(&op, sizeof(op));
+    CHECK(world_op(&op) == 1, "the rest of the destruction");
+    CHECK(join(SHARED_POOL, 1) == 0, "joining after that");
+    world_stop();
+}
+
 const struct test_case shared_cases[] = {
+    CASE(leaving_half_way),
     CASE(sharing),
     CASE(sixteen),
     CASE(joining_without_memory),

@@ -44,7 +44,8 @@ void world_enter(struct domain *d);
 void world_guest_range(void *p, size_t bytes);
 /* As that, and nothing else is. */
 void world_guest_range_only(void *p, size_t bytes);
-/* The hypercall with its continuations. */
+/* The hypercall, and with its continuations. */
+long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop);
 long world_op(tmem_op_t *op);
 /* Called between a preempted hypercall and its continuation. */
 extern void (*world_between)(const tmem_op_t *op);

@@ -9,7 +9,6 @@
 
 void (*world_between)(const tmem_op_t *op);
 
-long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop);
 
 unsigned int shim_preempt_percent;
 

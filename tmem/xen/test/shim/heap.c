@@ -137,13 +137,16 @@ static void __attribute__((no_sanitize("thread"))) check_untouched(struct page_i
             FAIL("frame %lu was written to after it was freed", mfn_x(page_to_mfn(page)));
 }
 
-static struct page_info *find_extent(unsigned int order)
+static struct page_info *find_extent(unsigned int order, unsigned int memflags)
 {
-    unsigned long i, run = 0;
+    unsigned int bits = memflags >> _MEMF_bits;
+    unsigned long i, run = 0, end = nr_frames;
 
-    if ( !order )
+    if ( bits )
+        end = min(end, 1UL << (bits - PAGE_SHIFT));
+    else if ( !order )
         return free_frames.next;
-    for ( i = 0; i < nr_frames; i++ )
+    for ( i = 0; i < end; i++ )
     {
         run = frames[i].use == FRAME_FREE ? run + 1 : 0;
         if ( run >= (1UL << order) && !((i + 1) & ((1UL << order) - 1)) )
@@ -157,6 +160,7 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
                                     unsigned int memflags, enum shim_use use)
 {
     unsigned long i, request = 1UL << order;
+    unsigned int attempt = 0;
     struct page_info *page;
 
     shim_no_locks("an allocation");
@@ -171,12 +175,13 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
             ? total_avail_pages < outstanding_claims + tmem_reserve_pages + request
             : d && !is_hardware_domain(d) && !(memflags & MEMF_no_refcount) &&
               total_avail_pages < tmem_reserve_pages + request)) &&
-         outstanding_claims + request <= total_avail_pages )
-        page = find_extent(order);
+         (outstanding_claims + request <= total_avail_pages ||
+          tmem_backs(outstanding_claims + request - total_avail_pages)) )
+        page = find_extent(order, memflags);
     if ( !page )
     {
         spin_unlock(&heap_lock);
-        if ( tmem_relinquish(order, memflags) )
+        if ( tmem_relinquish(order, memflags, &attempt) )
             goto again;
         return NULL;
     }
@@ -367,6 +372,14 @@ void heap_claim(unsigned long pages)
 {
     spin_lock(&heap_lock);
     outstanding_claims = pages;
+    spin_unlock(&heap_lock);
+}
+
+void get_outstanding_claims(uint64_t *free_pages, uint64_t *outstanding_pages)
+{
+    spin_lock(&heap_lock);
+    *free_pages = total_avail_pages;
+    *outstanding_pages = outstanding_claims;
     spin_unlock(&heap_lock);
 }
 

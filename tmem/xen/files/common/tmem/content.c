@@ -8,7 +8,8 @@
  * frames (dedup.c). What is neither is stored plain, by op.c. Which it is to
  * be, prepare.c has decided when a put gets here.
  *
- * Persistent content is charged to its domain by the frames that it takes.
+ * Persistent content is charged to its domain by the frames that it takes, and
+ * by its records.
  */
 
 #include <xen/domain_page.h>
@@ -27,8 +28,12 @@
 #define FIELD(content, from, to) \
     (((content) >> (from)) & ((1UL << ((to) - (from))) - 1))
 
-/* Records of pages of zeros are charged to the domain, too: a page's worth. */
-#define ZEROS_A_FRAME   64
+/*
+ * Contents that are small, or nothing, must not make records cheap: those of
+ * persistent pages that are packed are charged, too, a frame for so many with
+ * their objects and buckets.
+ */
+#define RECORDS_A_FRAME 24
 
 struct piece {
     struct tmem_page *page;             /* whose content it is */
@@ -92,22 +97,33 @@ static void account_prepared(struct tmem_client *c, struct tmem_prepared *new)
     new->incompressible = false;
 }
 
-/* The domain pays for its 1st, 65th, … persistent page of zeros. */
-static bool add_zero(struct tmem_client *c, bool persistent)
+/* The domain pays for its 1st, 25th, … persistent page that is packed. */
+static bool add_record(struct tmem_client *c)
 {
-    if ( !persistent )
-        return true;
-    if ( !(c->persistent_zeros % ZEROS_A_FRAME) && !tmem_charge(c->domain) )
+    if ( !(c->persistent_packed % RECORDS_A_FRAME) && !tmem_charge(c->domain) )
         return false;
-    c->persistent_zeros++;
+    c->persistent_packed++;
 
     return true;
 }
 
-static void remove_zero(struct tmem_client *c, bool persistent)
+static void remove_record(struct tmem_client *c)
 {
-    if ( persistent && !(--c->persistent_zeros % ZEROS_A_FRAME) )
+    if ( !(--c->persistent_packed % RECORDS_A_FRAME) )
         tmem_uncharge(c->domain);
+}
+
+/* Charges for what a put is going to take; false: it may not have that. */
+static bool charge(struct tmem_client *c, enum tmem_kind kind, bool frame)
+{
+    if ( kind != TMEM_PLAIN && !add_record(c) )
+        return false;
+    if ( !frame || tmem_charge(c->domain) )
+        return true;
+    if ( kind != TMEM_PLAIN )
+        remove_record(c);
+
+    return false;
 }
 
 /* A piece of a chunk, while its frame is mapped. */
@@ -153,7 +169,6 @@ static void unpack(struct tmem_client *c, struct tmem_page *page,
         return;
 
     case TMEM_ZERO:
-        remove_zero(c, persistent);
         break;
 
     case TMEM_SHORT:
@@ -180,7 +195,10 @@ static void unpack(struct tmem_client *c, struct tmem_page *page,
         break;
     }
 
-    c->packed_pages -= !persistent;
+    if ( persistent )
+        remove_record(c);
+    else
+        c->packed_pages--;
     page->content = packed_as(TMEM_NOTHING, NULL, 0, 0);
 }
 
@@ -310,9 +328,7 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
         if ( is_chunk(kind) )
             needs_frame = !tmem_chunk_fits(store, new->bytes);
     }
-    if ( kind == TMEM_ZERO ? !add_zero(c, persistent)
-                           : needs_frame && persistent &&
-                             !tmem_charge(c->domain) )
+    if ( persistent && !charge(c, kind, needs_frame) )
         return -ENOMEM;
     if ( needs_frame )
         frame = tmem_take_frame(c);

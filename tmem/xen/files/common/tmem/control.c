@@ -54,11 +54,12 @@ void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id)
  */
 uint64_t tmem_start_timed(struct tmem_client *c)
 {
-    uint32_t now = NOW() >> 20;
+    uint32_t now = NOW() >> 24;
     uint64_t start = rdtsc();
 
-    ACCESS_ONCE(c->untimed) = (start ^ (start >> 8)) %
-                              (2 * TMEM_TIMED_EVERY - 1);
+    ACCESS_ONCE(c->timed_from) = ACCESS_ONCE(c->stats.ops) + 1 +
+                                 (start ^ (start >> 8)) %
+                                 (2 * TMEM_TIMED_EVERY - 1);
     /* Processors may race: the clock is late by their next operation timed. */
     if ( tmem_older(ACCESS_ONCE(tmem_clock), now) )
         ACCESS_ONCE(tmem_clock) = now;

@@ -21,11 +21,21 @@ boolean_param("tmem", opt_tmem);
 
 unsigned long __read_mostly tmem_reserve_pages;
 
-/* Orders up to this are served by evicting until they fit. */
+/* Orders up to this are served by evicting, in the hope that they fit then. */
 #define MAX_SERVED_ORDER    3
 
-/* Pages that one eviction drops at most, beyond those that yield a frame each. */
-#define MOST_EVICTED        4096
+/*
+ * How often one allocation of Xen has pages evicted, twice as many each time up
+ * to the most. One that has to have memory of some kind, by its address or its
+ * node, need not be helped by whatever is the oldest.
+ */
+#define ATTEMPTS            16
+#define ATTEMPTS_AT_SOME    2
+#define MOST_RELINQUISHED   1024
+
+/* Pages dropped beyond those that yield a frame each: for a put, by control. */
+#define MORE_FOR_PUT        (4 * TMEM_BATCH)
+#define MORE_FLUSHED        4096
 
 static struct {
     spinlock_t lock;
@@ -93,16 +103,18 @@ struct eviction {
 /*
  * Drops the oldest pages of a client until they have yielded nr pages, or a
  * batch of them has gone: those that share their content, or are all zeros,
- * need not yield any.
+ * need not yield any. The last may have up to 63 others in its frame.
  */
 static void take_oldest(struct tmem_client *c, unsigned int nr,
                         struct eviction *e)
 {
-    unsigned int budget = TMEM_BATCH, taken = 0, pages = 0, index;
+    unsigned int taken = 0, pages = 0, index;
+    uint64_t start;
 
     spin_lock(&c->lock);
+    start = rdtsc();
     index = index_pages(c);
-    while ( taken + index - index_pages(c) < nr && budget-- &&
+    while ( taken + index - index_pages(c) < nr && pages < TMEM_BATCH &&
             !list_empty(&c->lru) )
     {
         struct tmem_page *page = list_entry(c->lru.next, struct tmem_page, lru);
@@ -119,6 +131,7 @@ static void take_oldest(struct tmem_client *c, unsigned int nr,
     }
     c->stats.evicted += pages;
     e->index += index - index_pages(c);
+    tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
     spin_unlock(&c->lock);
     e->taken += taken;
     e->dropped += pages;
@@ -126,16 +139,16 @@ static void take_oldest(struct tmem_client *c, unsigned int nr,
 
 /*
  * Takes up to nr frames from the oldest pages of one client, or of all. Bounded
- * also where pages share contents, and much has to go before a frame does.
- * Returns how many; if none, how many pages of the index came free instead.
+ * also where pages share contents, and much has to go before a frame does: by
+ * `more` pages, and those that go with the last.
  */
-static unsigned int evict(struct tmem_client *only, unsigned int nr,
-                          struct page_list_head *frames)
+static struct eviction evict(struct tmem_client *only, unsigned int nr,
+                             unsigned int more, struct page_list_head *frames)
 {
     struct eviction e = { .frames = frames };
 
     rcu_read_lock(&domlist_read_lock);
-    while ( e.taken + e.index < nr && e.dropped < nr + MOST_EVICTED )
+    while ( e.taken + e.index < nr && e.dropped < nr + more )
     {
         struct tmem_client *victim = only ?: tmem_victim();
         unsigned int before = e.dropped;
@@ -153,7 +166,7 @@ static unsigned int evict(struct tmem_client *only, unsigned int nr,
     totals.evicted += e.dropped;
     spin_unlock(&totals.lock);
 
-    return e.taken ?: e.index;
+    return e;
 }
 
 static void free_frames(struct page_list_head *frames)
@@ -198,7 +211,8 @@ unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
 {
     PAGE_LIST_HEAD(frames);
     unsigned int wanted = min(nr, 1UL << 10);
-    unsigned int taken = evict(only, wanted, &frames);
+    struct eviction e = evict(only, wanted, MORE_FLUSHED, &frames);
+    unsigned int taken = e.taken + e.index;
 
     free_frames(&frames);
     /* What tmem_freeable_pages() told includes these. */
@@ -208,13 +222,33 @@ unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
     return taken;
 }
 
-bool tmem_relinquish(unsigned int order, unsigned int memflags)
+bool tmem_make_index_room(void)
+{
+    PAGE_LIST_HEAD(frames);
+    struct eviction e = evict(NULL, TMEM_REFILL, MORE_FOR_PUT, &frames);
+
+    free_frames(&frames);
+
+    return e.taken + e.index;
+}
+
+bool tmem_backs(unsigned long pages)
+{
+    return opt_tmem && tmem_freeable_pages() >= pages;
+}
+
+bool tmem_relinquish(unsigned int order, unsigned int memflags,
+                     unsigned int *attempt)
 {
     unsigned long wanted = 1UL << order;
-    unsigned int freed;
+    bool at_some = (memflags & MEMF_exact_node) || memflags >> _MEMF_bits;
+    PAGE_LIST_HEAD(frames);
+    unsigned int freed, nr;
+    struct eviction e = { };
 
     if ( !opt_tmem || (memflags & MEMF_tmem) ||
-         system_state < SYS_STATE_active )
+         system_state < SYS_STATE_active ||
+         *attempt >= (at_some ? ATTEMPTS_AT_SOME : ATTEMPTS) )
         return false;
 
     /*
@@ -225,9 +259,15 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags)
     if ( order > MAX_SERVED_ORDER && avail_domheap_pages() >= wanted )
         return false;
 
-    freed = drain_free_frames(~0U);
-    if ( freed < wanted )
-        freed += tmem_flush(NULL, max(wanted - freed, TMEM_REFILL + 0UL));
+    nr = max(wanted, min(TMEM_REFILL << *attempt, MOST_RELINQUISHED) + 0UL);
+    ++*attempt;
+    freed = drain_free_frames(nr);
+    if ( freed < nr )
+    {
+        e = evict(NULL, nr - freed, MOST_RELINQUISHED, &frames);
+        free_frames(&frames);
+        freed += e.taken + e.index;
+    }
 
     spin_lock(&totals.lock);
     totals.low_memory++;
@@ -237,16 +277,19 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags)
         totals.relinquish_most = freed;
     spin_unlock(&totals.lock);
 
-    return freed;
+    /* Pages that went without a frame are worth another attempt, too. */
+    return freed || e.dropped;
 }
 
 static unsigned int take_from_heap(struct page_list_head *frames)
 {
+    /* Not those that devices may have to have. */
+    const unsigned int flags = MEMF_tmem | MEMF_no_scrub | MEMF_no_dma;
     struct page_info *frame;
     unsigned int nr = 0;
 
     while ( nr < TMEM_REFILL &&
-            (frame = alloc_domheap_pages(NULL, 0, MEMF_tmem | MEMF_no_scrub)) )
+            (frame = alloc_domheap_pages(NULL, 0, flags)) )
     {
         page_list_add_tail(frame, frames);
         nr++;
@@ -255,18 +298,33 @@ static unsigned int take_from_heap(struct page_list_head *frames)
     return nr;
 }
 
-/* Get frames for puts of this client. Called without its lock. */
-bool tmem_refill(struct tmem_client *c)
+/*
+ * Whether claims on memory are covered without a few ephemeral pages: what is
+ * persistent can't be given to whom the memory has been promised.
+ */
+static bool claims_can_spare(unsigned int nr)
+{
+    uint64_t available, claimed;
+
+    get_outstanding_claims(&available, &claimed);
+
+    return !claimed || available + tmem_freeable_pages() >=
+                       claimed + tmem_reserve_pages + nr;
+}
+
+bool tmem_refill(struct tmem_client *c, bool persistent)
 {
     PAGE_LIST_HEAD(frames);
     struct page_info *frame;
     unsigned int nr = take_from_heap(&frames);
 
-    if ( !nr )
+    if ( !nr && (!persistent || claims_can_spare(TMEM_REFILL)) )
     {
-        nr = evict(NULL, TMEM_REFILL, &frames);
+        struct eviction e = evict(NULL, TMEM_REFILL, MORE_FOR_PUT, &frames);
+
+        nr = e.taken;
         /* Only pages of the index may have come free. */
-        if ( nr && page_list_empty(&frames) )
+        if ( !nr && e.index )
             nr = take_from_heap(&frames);
     }
 

@@ -52,7 +52,7 @@ static bool reserve(struct tmem_client *c, unsigned int memflags)
              * Someone else's ephemeral page makes room for a record, too. But
              * others may be quicker to take it from the heap.
              */
-            if ( ++tries > MAX_TRIES || !tmem_flush(NULL, TMEM_REFILL) )
+            if ( ++tries > MAX_TRIES || !tmem_make_index_room() )
                 return false;
             continue;
         }
@@ -179,6 +179,7 @@ void tmem_table_grow(struct tmem_client *c, struct tmem_table *t)
     unsigned int nr = t->buckets;
     uint64_t ***root = &t->root[nr >> (2 * FANOUT_SHIFT)], **middle = *root;
 
+    ASSERT(nr < MAX_BUCKETS);
     /* Without a page the chains grow longer, and the next insertion tries. */
     if ( !middle )
     {
@@ -375,8 +376,9 @@ struct page_info *tmem_remove_page(struct tmem_client *c,
                                    struct tmem_page *page)
 {
     uint64_t key = page->object->key;
+    struct tmem_pool *pool = c->pools[pool_of_key(key)];
 
-    return tmem_leave_page(c, c->pools[pool_of_key(key)], page,
+    return tmem_leave_page(c, pool, pool->persistent, page,
                            bucket_of(&c->pages,
                                      page_hash(c, key, page->index)));
 }

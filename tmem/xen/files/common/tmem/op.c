@@ -32,7 +32,6 @@
 static always_inline struct page_info *frame_get(struct domain *d,
                                                  xen_pfn_t cmfn, bool write)
 {
-    p2m_type_t p2mt = p2m_ram_rw;
     struct page_info *frame;
 
     if ( likely(!paging_mode_translate(d)) )
@@ -42,11 +41,22 @@ static always_inline struct page_info *frame_get(struct domain *d,
         if ( !frame )
             return NULL;
     }
-    else if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, &frame) )
-        return NULL;
+    else
+    {
+        p2m_type_t p2mt;
 
-    if ( write && (p2m_is_readonly(p2mt) ||
-                   !get_page_type(frame, PGT_writable_page)) )
+        if ( check_get_page_from_gfn(d, _gfn(cmfn), !write, &p2mt, &frame) )
+            return NULL;
+        /* Another domain's that is mapped here is not this one's to log. */
+        if ( (write && p2m_is_discard_write(p2mt)) ||
+             page_get_owner(frame) != d )
+        {
+            put_page(frame);
+            return NULL;
+        }
+    }
+
+    if ( write && !get_page_type(frame, PGT_writable_page) )
     {
         put_page(frame);
         return NULL;
@@ -189,48 +199,55 @@ static always_inline long put_page_locked(
     return 1;
 }
 
+/*
+ * An operation on a pool that is not the client's own: there is none, or it is
+ * a shared one, which an operation on a page that is there finds out last.
+ */
+static noinline long other_pool_op(struct domain *d, struct tmem_client *c,
+                                   tmem_op_t *op);
+
 static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
-                                   const tmem_op_t *op)
+                                   tmem_op_t *op)
 {
     uint64_t start = tmem_start(c);
     struct tmem_prepared new = { };
     struct page_info *src = frame_get(d, op->u.gen.cmfn, false);
     struct tmem_pool *pool;
     unsigned int tries = 0;
+    bool found;
     long rc;
 
-    if ( src && unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) )
+    if ( src && unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) &&
+         !tmem_maybe_shared(c, op->pool_id) )
         tmem_prepare(c, op->pool_id, src, &new);
 
     for ( ; ; )
     {
         spin_lock(&c->lock);
-        c->stats.ops++;
         pool = tmem_find_pool(c, op->pool_id);
-        if ( likely(pool) )
+        if ( unlikely(!pool) )
         {
-            pool->stats.puts_tried++;
-            rc = put_page_locked(c, pool, op, src, &new,
-                                 tries < MAX_TRIES, start);
-            if ( unlikely(rc == -ERESTART) )
-            {
-                /* It is counted when it has been tried for good. */
-                c->stats.ops--;
-                pool->stats.puts_tried--;
-            }
+            spin_unlock(&c->lock);
+            rc = other_pool_op(d, c, op);
+            break;
         }
-        else
+        c->stats.ops++;
+        pool->stats.puts_tried++;
+        rc = put_page_locked(c, pool, op, src, &new, tries < MAX_TRIES, start);
+        if ( unlikely(rc == -ERESTART) )
         {
-            c->stats.errors++;
-            rc = -ENODEV;
+            /* It is counted when it has been tried for good. */
+            c->stats.ops--;
+            pool->stats.puts_tried--;
         }
         spin_unlock(&c->lock);
 
         if ( likely(rc != -ERESTART) )
             break;
         /* Other vCPUs of this guest may be quicker to use what we get. */
-        tries = (ACCESS_ONCE(c->nr_free) || tmem_refill(c)) &&
-                tmem_index_reserve(c) ? tries + 1 : MAX_TRIES;
+        found = ACCESS_ONCE(c->nr_free) ||
+                tmem_refill(c, tmem_is_persistent(c, op->pool_id));
+        tries = found && tmem_index_reserve(c) ? tries + 1 : MAX_TRIES;
     }
 
     if ( src )
@@ -239,8 +256,50 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
     return rc;
 }
 
+/* Of a page that is not stored plain. */
+static noinline bool get_packed(struct tmem_client *c, struct tmem_pool *pool,
+                                struct tmem_page *page, struct page_info *dst)
+{
+    if ( !tmem_get_content(c, page, dst) )
+        return false;
+
+    if ( pool->persistent )
+        c->stats.persistent_gets++;
+    else
+    {
+        c->stats.ephemeral_gets++;
+        if ( pool->stats.shared )
+            touch(c, page);
+        else
+            tmem_drop_page(c, page);
+    }
+
+    return true;
+}
+
+static always_inline void get_plain(struct tmem_client *c,
+                                    struct tmem_pool *pool,
+                                    struct tmem_page *page, uint64_t *bucket,
+                                    struct page_info *dst, bool timed)
+{
+    copy_frame(c, dst, page->frame, timed);
+
+    if ( pool->persistent )
+    {
+        c->stats.persistent_gets++;
+        return;
+    }
+
+    c->stats.ephemeral_gets++;
+    /* What is shared stays for the other sharers. */
+    if ( unlikely(pool->stats.shared) )
+        touch(c, page);
+    else
+        tmem_release_frame(c, tmem_leave_page(c, pool, false, page, bucket));
+}
+
 static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
-                                   const tmem_op_t *op)
+                                   tmem_op_t *op)
 {
     uint64_t start = tmem_start(c);
     struct page_info *dst = NULL;
@@ -261,34 +320,37 @@ static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
             dst = frame_get(d, op->u.gen.cmfn, true);
 
         spin_lock(&c->lock);
-        c->stats.ops++;
         pool = tmem_find_pool(c, op->pool_id);
         if ( unlikely(!pool) )
         {
-            c->stats.errors++;
-            rc = -ENODEV;
-            break;
+            spin_unlock(&c->lock);
+            if ( dst )
+                frame_put(d, dst, true);
+            return other_pool_op(d, c, op);
         }
-        pool->stats.gets_tried++;
         page = tmem_find_page(c, pool, op, &spot);
-        ACCESS_ONCE(c->hit) = page;
-        if ( !page )
+        if ( page && unlikely(!with_frame) )
         {
-            rc = pool->used ? 0 : -EEMPTY;
-            tmem_account(c, TMEM_TIME_GET_MISS, start);
-            break;
-        }
-        if ( unlikely(!with_frame) )
-        {
-            /* It is counted when it is back, and the page may be gone then. */
-            c->stats.ops--;
-            pool->stats.gets_tried--;
+            ACCESS_ONCE(c->hit) = true;
             spin_unlock(&c->lock);
             with_frame = true;
             continue;
         }
-        if ( unlikely(!dst) || (unlikely(tmem_is_packed(page)) &&
-                                !tmem_get_content(c, page, dst)) )
+
+        /* With the frame it may be gone after all. */
+        c->stats.ops++;
+        pool->stats.gets_tried++;
+        if ( !page )
+        {
+            if ( with_frame )
+                ACCESS_ONCE(c->hit) = false;
+            rc = pool->used ? 0 : -EEMPTY;
+            tmem_account(c, TMEM_TIME_GET_MISS, start);
+            break;
+        }
+        if ( likely(dst) && likely(!tmem_is_packed(page)) )
+            get_plain(c, pool, page, spot.bucket, dst, start);
+        else if ( !dst || !get_packed(c, pool, page, dst) )
         {
             c->stats.errors++;
             c->failed_copies++;
@@ -296,24 +358,7 @@ static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
             rc = -EFAULT;
             break;
         }
-        if ( likely(!tmem_is_packed(page)) )
-            copy_frame(c, dst, page->frame, start);
-
         pool->stats.gets++;
-        if ( pool->persistent )
-            c->stats.persistent_gets++;
-        else
-        {
-            c->stats.ephemeral_gets++;
-            /* What is shared stays for the other sharers. */
-            if ( unlikely(pool->stats.shared) )
-                touch(c, page);
-            else if ( unlikely(tmem_is_packed(page)) )
-                tmem_drop_page(c, page);
-            else
-                tmem_release_frame(c, tmem_leave_page(c, pool, page,
-                                                      spot.bucket));
-        }
         tmem_account(c, TMEM_TIME_GET_HIT, start);
         rc = 1;
         break;
@@ -326,41 +371,38 @@ static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
     return rc;
 }
 
-static always_inline long tmem_flush_page(struct tmem_client *c,
-                                          const tmem_op_t *op)
+static always_inline long tmem_flush_page(struct domain *d,
+                                          struct tmem_client *c,
+                                          tmem_op_t *op)
 {
     uint64_t start = tmem_start(c);
     struct tmem_spot spot;
     struct tmem_pool *pool;
     struct tmem_page *page;
-    long rc = 1;
 
     spin_lock(&c->lock);
-    c->stats.ops++;
     pool = tmem_find_pool(c, op->pool_id);
-    if ( pool )
+    if ( unlikely(!pool) )
     {
-        pool->stats.flushes_tried++;
-        page = tmem_find_page(c, pool, op, &spot);
-        if ( page )
-        {
-            tmem_drop_page(c, page);
-            pool->stats.flushes++;
-        }
-        tmem_account(c, TMEM_TIME_FLUSH, start);
+        spin_unlock(&c->lock);
+        return other_pool_op(d, c, op);
     }
-    else
+    c->stats.ops++;
+    pool->stats.flushes_tried++;
+    page = tmem_find_page(c, pool, op, &spot);
+    if ( page )
     {
-        c->stats.errors++;
-        rc = -ENODEV;
+        tmem_drop_page(c, page);
+        pool->stats.flushes++;
     }
+    tmem_account(c, TMEM_TIME_FLUSH, start);
     spin_unlock(&c->lock);
 
-    return rc;
+    return 1;
 }
 
-static always_inline long page_op(struct domain *d, struct tmem_client *c,
-                                  const tmem_op_t *op)
+static noinline long page_op(struct domain *d, struct tmem_client *c,
+                             tmem_op_t *op)
 {
     switch ( op->cmd )
     {
@@ -371,82 +413,108 @@ static always_inline long page_op(struct domain *d, struct tmem_client *c,
         return tmem_get(d, c, op);
 
     case TMEM_FLUSH_PAGE:
-        return tmem_flush_page(c, op);
+        return tmem_flush_page(d, c, op);
 
     default:
         return tmem_flush_object(c, op);
     }
 }
 
-/* As page_op(), for a pool that was a shared one a moment ago. */
-static noinline long shared_op(struct domain *d, struct tmem_client *c,
-                               tmem_op_t *op)
+static noinline long other_pool_op(struct domain *d, struct tmem_client *c,
+                                   tmem_op_t *op)
 {
     uint64_t start = rdtsc();
     bool frozen = false, refused;
-    struct tmem_client *shared = tmem_shared_enter(c, op->pool_id, &frozen);
+    struct tmem_client *shared = NULL;
     long rc;
 
-    if ( shared )
-        op->pool_id = 0;
+    if ( tmem_maybe_shared(c, op->pool_id) )
+        shared = tmem_shared_enter(c, op->pool_id, &frozen);
+    if ( !shared )
+    {
+        spin_lock(&c->lock);
+        c->stats.ops++;
+        c->stats.errors++;
+        spin_unlock(&c->lock);
+        return -ENODEV;
+    }
+
+    op->pool_id = 0;
     /* The pool is not frozen, one of its users is: drop what it had put. */
-    refused = shared && frozen && op->cmd == TMEM_PUT_PAGE;
+    refused = frozen && op->cmd == TMEM_PUT_PAGE;
     if ( refused )
         op->cmd = TMEM_FLUSH_PAGE;
-    rc = page_op(d, shared ?: c, op);
-    if ( shared )
-        tmem_shared_exit(c, rdtsc() - start,
-                         op->cmd == TMEM_GET_PAGE && rc == 1);
+    /* That client has no shared pools of its own, so this does not go on. */
+    rc = page_op(d, shared, op);
+    tmem_shared_exit(c, rdtsc() - start, op->cmd == TMEM_GET_PAGE && rc == 1);
 
     return refused && rc > 0 ? -EFROZEN : rc;
 }
 
 /* One read of everything: what a guest can write must not be read twice. */
-static always_inline bool read_op(tmem_op_t *op,
-                                  XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
+static always_inline int read_op(tmem_op_t *op,
+                                 XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 {
     BUILD_BUG_ON(sizeof(*op) != TMEM_OP_WORDS * sizeof(uint64_t));
 
     if ( unlikely(is_hvm_vcpu(current)) )
-        return !copy_from_guest(op, uop, 1);
+        return copy_from_guest(op, uop, 1) ? -EFAULT : 0;
 
-    return likely(tmem_fetch_op((uint64_t *)op, uop.p));
+    return tmem_fetch_op((uint64_t *)op, uop.p);
 }
 
 long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 {
     struct domain *d = current->domain;
-    struct tmem_client *c;
+    struct tmem_client *c = ACCESS_ONCE(d->tmem);
     tmem_op_t op;
     long rc;
 
-    if ( !opt_tmem )
+    /* Who has a client has it because tmem is on. */
+    if ( unlikely(!c) && !opt_tmem )
         return -ENODEV;
-    if ( !read_op(&op, uop) )
+    if ( unlikely(read_op(&op, uop)) )
         return -EFAULT;
 
-    c = ACCESS_ONCE(d->tmem);
-    /* The commands on pages, which are by far most of all, first. */
-    if ( likely(op.cmd - TMEM_PUT_PAGE <= TMEM_FLUSH_OBJECT - TMEM_PUT_PAGE) )
+    if ( unlikely(!c) && op.cmd >= TMEM_PUT_PAGE &&
+         op.cmd <= TMEM_FLUSH_OBJECT )
+        return -ENODEV;
+
+    switch ( op.cmd )
     {
-        if ( !c )
-            return -ENODEV;
-        if ( unlikely(tmem_maybe_shared(c, op.pool_id)) )
-            rc = shared_op(d, c, &op);
-        else
-            rc = page_op(d, c, &op);
-    }
-    else if ( op.cmd == TMEM_CONTROL )
+    /* These are by far most of all, and without a continuation. */
+    case TMEM_PUT_PAGE:
+        return tmem_put(d, c, &op);
+
+    case TMEM_GET_PAGE:
+        return tmem_get(d, c, &op);
+
+    case TMEM_FLUSH_PAGE:
+        return tmem_flush_page(d, c, &op);
+
+    case TMEM_FLUSH_OBJECT:
+        rc = tmem_maybe_shared(c, op.pool_id) ? other_pool_op(d, c, &op)
+                                              : tmem_flush_object(c, &op);
+        break;
+
+    case TMEM_CONTROL:
         rc = tmem_control(uop, &op);
-    else if ( op.cmd == TMEM_NEW_POOL )
+        break;
+
+    case TMEM_NEW_POOL:
         return tmem_new_pool(d, &op);
-    else if ( op.cmd == TMEM_DESTROY_POOL )
+
+    case TMEM_DESTROY_POOL:
         rc = c ? tmem_destroy_pool(c, op.pool_id) : 0;
-    else
+        break;
+
+    default:
         return -ENOSYS;
+    }
 
     if ( rc == -ERESTART )
         rc = hypercall_create_continuation(__HYPERVISOR_tmem_op, "h", uop);
 
     return rc;
 }
+

@@ -141,7 +141,7 @@ void tmem_prepare(const struct tmem_client *c, unsigned int pool_id,
 {
     bool compress = ACCESS_ONCE(c->compress);
     bool share = ACCESS_ONCE(c->dedup) && pool_id < TMEM_MAX_POOLS &&
-                 !(ACCESS_ONCE(c->persistent_pools) & (1U << pool_id));
+                 !tmem_is_persistent(c, pool_id);
     struct work *w = this_cpu(work);
     const void *from;
     unsigned int head;

@@ -160,7 +160,7 @@ struct tmem_client {
     bool compress, dedup;               /* what puts try; read without the lock */
     uint16_t persistent_pools;          /* a bit for each; likewise */
     bool hit;                           /* the last get found its page */
-    unsigned int untimed;               /* operations until one is timed */
+    uint64_t timed_from;                /* operations before the next timed one */
 
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
@@ -180,7 +180,7 @@ struct tmem_client {
 
     struct tmem_store store[2];         /* ephemeral, persistent */
     unsigned long packed_pages;         /* ephemeral ones that are not plain */
-    unsigned long persistent_zeros;
+    unsigned long persistent_packed;    /* likewise, persistent */
     struct tmem_level duplicates;       /* summed over clients it makes sense */
 
     int pending[TMEM_NR_LEVELS];                    /* level changes not passed on yet */
@@ -221,7 +221,13 @@ struct page_info *tmem_remove_page(struct tmem_client *c,
                                    struct tmem_page *page);
 
 /* frames.c: where frames come from and go to. */
-bool tmem_refill(struct tmem_client *c);
+/*
+ * Without the lock: frames for puts of this client, for pages that are
+ * persistent or not. False: there are none to be had.
+ */
+bool tmem_refill(struct tmem_client *c, bool persistent);
+/* Evicts so that the heap has pages for an index; false: nothing is left. */
+bool tmem_make_index_room(void);
 bool tmem_charge(struct domain *d);
 void tmem_uncharge(struct domain *d);
 /* To the heap. */
@@ -276,7 +282,7 @@ void tmem_shared_leave(struct tmem_pool *pool);
 bool tmem_shared_drain(struct tmem_shared *s);
 /* Once nobody points to it any more; frees it a grace period later. */
 void tmem_shared_free(struct tmem_shared *s);
-/* A guess, without a lock, that spares most operations what follows. */
+/* A guess, without a lock. */
 static inline bool tmem_maybe_shared(const struct tmem_client *c, uint32_t id)
 {
     return id < TMEM_MAX_POOLS && (ACCESS_ONCE(c->shared_pools) & (1U << id));
@@ -389,6 +395,13 @@ void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id);
 uint64_t tmem_start_timed(struct tmem_client *c);
 void tmem_retire_stats(struct tmem_client *c);
 
+/* Without the lock, so that the pool may be another by now. */
+static inline bool tmem_is_persistent(const struct tmem_client *c, uint32_t id)
+{
+    return id < TMEM_MAX_POOLS &&
+           (ACCESS_ONCE(c->persistent_pools) & (1U << id));
+}
+
 /* Frames at hand. */
 static always_inline void tmem_keep_frame(struct tmem_client *c,
                                           struct page_info *frame)
@@ -464,18 +477,15 @@ extern uint32_t tmem_clock;
 static inline uint64_t tmem_start(struct tmem_client *c)
 {
     /* Before the lock, so a guest's vCPUs may race: it is chance anyway. */
-    unsigned int left = ACCESS_ONCE(c->untimed);
-
-    if ( unlikely(!left) )
+    if ( unlikely(ACCESS_ONCE(c->stats.ops) >= ACCESS_ONCE(c->timed_from)) )
         return tmem_start_timed(c);
-    ACCESS_ONCE(c->untimed) = left - 1;
 
     return 0;
 }
 
 static inline uint32_t tmem_now(void)
 {
-    return ACCESS_ONCE(tmem_clock);     /* about a millisecond; wraps in 52 days */
+    return ACCESS_ONCE(tmem_clock);     /* 17 ms; 417 days until ages are wrong */
 }
 
 static inline bool tmem_older(uint32_t a, uint32_t b)

@@ -147,15 +147,15 @@ static always_inline struct tmem_page *tmem_enter_page(
  * bucket is that of the page's spot.
  */
 static always_inline struct page_info *tmem_leave_page(
-    struct tmem_client *c, struct tmem_pool *pool, struct tmem_page *page,
-    uint64_t *bucket)
+    struct tmem_client *c, struct tmem_pool *pool, bool persistent,
+    struct tmem_page *page, uint64_t *bucket)
 {
     struct page_info *frame = page->frame;
     struct tmem_object *obj = page->object;
 
     tmem_pull_entry(bucket, page);
     __hlist_del(&page->siblings);
-    if ( pool->persistent )
+    if ( persistent )
         tmem_level(c, TMEM_LEVEL_PERSISTENT, -1);
     else
     {

@@ -170,11 +170,33 @@ void tmem_shared_discard(struct tmem_shared *s)
     xfree(s);
 }
 
+/*
+ * A guest that does not go on with the destruction of its pool has the pool's
+ * slot for so long. One for each name, or few guests could take all.
+ */
+static bool is_leaving(const struct tmem_client *c, const uint64_t uuid[2])
+{
+    unsigned int i;
+
+    for ( i = 0; i < TMEM_MAX_POOLS; i++ )
+    {
+        const struct tmem_pool *pool = c->pools[i];
+
+        if ( pool && pool->shared && pool->dying && is_named(pool, uuid) )
+            return true;
+    }
+
+    return false;
+}
+
 int tmem_shared_join(struct tmem_pool *pool, struct tmem_client *owner,
                      struct tmem_shared **fresh)
 {
     unsigned int i, slot = TMEM_MAX_SHARED;
     struct tmem_shared *s = NULL;
+
+    if ( is_leaving(owner, pool->stats.uuid) )
+        return -EPERM;
 
     spin_lock(&shared_lock);
     for ( i = 0; i < TMEM_MAX_SHARED && !s; i++ )

@@ -27,13 +27,18 @@ extern unsigned long tmem_reserve_pages;
  */
 unsigned long tmem_freeable_pages(void);
 
+/* Whether it would give back at least so many. Takes no lock either. */
+bool tmem_backs(unsigned long pages);
+
 /*
  * Give pages back to the heap because an allocation of this order is about to
- * fail. Returns false when there was nothing to give, and for an allocation
+ * fail. Returns false when there was nothing to give, or it did not help often
+ * enough (*attempt counts, from 0 for each allocation), and for an allocation
  * that must not wait for tmem. The caller holds neither the heap lock nor a
  * page_alloc_lock.
  */
-bool tmem_relinquish(unsigned int order, unsigned int memflags);
+bool tmem_relinquish(unsigned int order, unsigned int memflags,
+                     unsigned int *attempt);
 
 /*
  * Give back all that a dying domain, whose vCPUs are paused, holds.
@@ -53,7 +58,13 @@ static inline unsigned long tmem_freeable_pages(void)
     return 0;
 }
 
-static inline bool tmem_relinquish(unsigned int order, unsigned int memflags)
+static inline bool tmem_backs(unsigned long pages)
+{
+    return false;
+}
+
+static inline bool tmem_relinquish(unsigned int order, unsigned int memflags,
+                                   unsigned int *attempt)
 {
     return false;
 }

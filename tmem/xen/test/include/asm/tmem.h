@@ -6,6 +6,7 @@
 #ifndef SHIM_ASM_TMEM_H
 #define SHIM_ASM_TMEM_H
 
+#include <xen/errno.h>
 #include <xen/mm.h>
 #include <xen/types.h>
 
@@ -13,7 +14,7 @@
 
 bool shim_guest_word(const void *address, uint64_t *word);
 
-static inline bool tmem_fetch_op(uint64_t to[TMEM_OP_WORDS], const void *from)
+static inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS], const void *from)
 {
     const uint64_t *word = from;
     unsigned int i;
@@ -22,7 +23,7 @@ static inline bool tmem_fetch_op(uint64_t to[TMEM_OP_WORDS], const void *from)
     for ( i = 0; i < TMEM_OP_WORDS && read; i++ )
         read = shim_guest_word(&word[i], &to[i]);
 
-    return read;
+    return read ? 0 : -EFAULT;
 }
 
 static inline void *tmem_map_frame(const struct page_info *frame)

@@ -72,6 +72,10 @@ void page_list_splice(struct page_list_head *from, struct page_list_head *head);
 #define MEMF_no_owner               (1U << 5)
 #define MEMF_no_scrub               (1U << 8)
 #define MEMF_tmem                   (1U << 9)
+#define MEMF_no_dma                 (1U << 3)
+#define MEMF_exact_node             (1U << 4)
+#define _MEMF_bits                  24      /* addresses of so many bits at most */
+#define MEMF_bits(n)                ((unsigned int)(n) << _MEMF_bits)
 
 struct page_info *alloc_domheap_pages(struct domain *d, unsigned int order,
                                       unsigned int memflags);
@@ -83,6 +87,7 @@ void free_xenheap_pages(void *address, unsigned int order);
 #define alloc_xenheap_page()            alloc_xenheap_pages(0, 0)
 #define free_xenheap_page(address)      free_xenheap_pages(address, 0)
 unsigned long avail_domheap_pages(void);
+void get_outstanding_claims(uint64_t *free_pages, uint64_t *outstanding_pages);
 
 void *shim_zalloc(size_t size);
 void xfree(void *p);
@@ -141,6 +146,7 @@ typedef enum {
     p2m_invalid, p2m_ram_rw, p2m_ram_ro, p2m_mmio_direct, p2m_ram_paged
 } p2m_type_t;
 #define p2m_is_readonly(type)           ((type) == p2m_ram_ro)
+#define p2m_is_discard_write(type)      ((type) == p2m_ram_ro)
 #define p2m_is_ram(type)                ((type) == p2m_ram_rw || (type) == p2m_ram_ro)
 int check_get_page_from_gfn(struct domain *d, gfn_t gfn, bool readonly,
                             p2m_type_t *type, struct page_info **page);

@@ -18,18 +18,18 @@
 
 /*
  * Reads every word of a PV guest's operation once. The address is checked, and
- * guarded against speculation, once for all of them. False: it can't be read.
+ * guarded against speculation, once for all of them. 0, or -EFAULT.
  * A string copy is slow to start for so little, and reading word by word with
  * a check of each takes more instructions than finding a page.
  */
-static always_inline bool tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
-                                        const void *from)
+static always_inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
+                                       const void *from)
 {
     unsigned long scratch[2];
     int rc = 0;
 
     if ( !access_ok(from, TMEM_OP_WORDS * sizeof(*to)) )
-        return false;
+        return -EFAULT;
 
     stac();
     asm volatile (
@@ -62,7 +62,7 @@ static always_inline bool tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
         : "memory" );
     clac();
 
-    return !rc;
+    return rc;
 }
 
 /* As map_domain_page(), which has nothing to do for most frames. */
