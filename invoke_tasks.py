@@ -116,7 +116,9 @@ def _setup(report: Reporter) -> None:
 
     if packages.missing():
         report.say("packages: installing what is missing")
-        report.say(f"packages: installed {', '.join(packages.install_missing(report.step))}")
+        with report.live():
+            installed = packages.install_missing(report.step)
+        report.say(f"packages: installed {', '.join(installed)}")
 
 
 def _build(report: Reporter, names: list[str] | None) -> dict[str, Any]:
