@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import MissingError
-from lab import accel, doctor, packages, paths
+from lab import accel, ansible, doctor, packages, paths
 from lab.accel import Choice
 
 
@@ -41,6 +41,21 @@ def test_packages_cannot_be_installed_without_apt(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(MissingError, match="programs are missing") as raised:
         packages.install_missing()
     assert "mmdebstrap" in raised.value.remedy
+
+
+def test_a_failed_installation_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failed(*_: object, **__: object) -> None:
+        raise MissingError("playbook controller.yml: a task failed", why="Could not resolve", remedy="The log is X.")
+
+    monkeypatch.setattr(packages, "missing", lambda: {"qemu-img": "qemu-utils"})
+    monkeypatch.setattr("shutil.which", lambda program, path=None: program)
+    monkeypatch.setattr(ansible, "needs_sudo", lambda: False)
+    monkeypatch.setattr(ansible, "run", failed)
+    with pytest.raises(MissingError, match="playbook controller") as raised:
+        packages.install_missing()
+    assert raised.value.why == "Could not resolve"
+    for said in ("network", "qemu-utils", "The log is X."):
+        assert said in raised.value.remedy
 
 
 def test_nothing_is_installed_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
