@@ -268,10 +268,10 @@ def lab_status(_c: Context, inventory: str | None = None, json: bool = False) ->
         for key in ("accelerator", "accelerator_why", "pid", "ssh_port", "ssh_config", "stays_up", "used_by"):
             if row.get(key) is not None:
                 report.plain(f"    {key.replace('_', ' ')}: {row[key]}")
-        for machine in row.get("machines", ()):
-            snapshots = ", ".join(machine["snapshots"]) or "none"
+        for drives in row.get("drives", ()):
+            snapshots = ", ".join(drives["snapshots"]) or "none"
             report.plain(
-                f"    drives for {machine['memory_mib']} MiB: {machine['disk_bytes'] >> 20} MiB; snapshots: {snapshots}"
+                f"    drives for {drives['memory_mib']} MiB: {drives['disk_bytes'] >> 20} MiB; snapshots: {snapshots}"
             )
 
 

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from common.errors import LabError, UsageError
+from common.errors import LabError, MissingError, UsageError
 from lab import accel, build, inventory, paths
 from lab.api import GuestSizing, HostSizing
 from lab.emulated import EmulatedHost
@@ -36,6 +36,8 @@ DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
 DEFAULT_GUESTS = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=256)
 """What lab.up starts when nothing else is asked for: the demo's sizing, 1.6 times overcommitted."""
+
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 PROVISIONED = ("xen", "tmemctl", "guest_kernel", "guest_image")
 """Artifacts that provision() puts on a physical server."""
@@ -128,15 +130,16 @@ def _emulated(
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
+    """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTIONS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _close(host: XenHost) -> None:
@@ -209,17 +212,17 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
         if isinstance(entry.settings, inventory.Emulated):
             emulator = Emulator(folder, socket_folder(folder))
             process = emulator.recorded()
-            choice = accel.choose(entry.settings.accelerator)
+            accelerator, accelerator_why = _accelerator(entry.settings)
             row |= {
                 "ssh_config": row["ssh_config"] if process else None,
                 "state": emulator.condition() if process else "down",
-                "accelerator": choice.accelerator,
-                "accelerator_why": choice.why,
+                "accelerator": accelerator,
+                "accelerator_why": accelerator_why,
                 "pid": process.pid if process else None,
                 "ssh_port": process.port if process else None,
                 "up_since": process.started_at if process else None,
                 "stays_up": _up_marker(folder).exists(),
-                "machines": _machines(folder),
+                "drives": _drives(folder),
             }
         found.append(row)
     return found
@@ -265,7 +268,16 @@ def _require_physical(path: Path) -> None:
         )
 
 
-def _machines(folder: Path) -> list[dict[str, Any]]:
+def _accelerator(settings: inventory.Emulated) -> tuple[str | None, str]:
+    """The accelerator of a host, or None where the one that its inventory demands does not work, and why."""
+    try:
+        choice = accel.choose(settings.accelerator)
+    except MissingError as error:
+        return None, f"{error.what}: {error.why}" if error.why else error.what
+    return choice.accelerator, choice.why
+
+
+def _drives(folder: Path) -> list[dict[str, Any]]:
     """Drives and snapshots that are kept, with the space they really take."""
     rows = []
     for each in sorted(folder.glob("machine-*")):
@@ -276,7 +288,7 @@ def _machines(folder: Path) -> list[dict[str, Any]]:
         used = sum(path.lstat().st_blocks * 512 for path in each.iterdir())
         rows.append(
             {
-                "machine": each.name,
+                "folder": each.name,
                 "memory_mib": data["spec"]["memory_mib"],
                 "disk_bytes": used,
                 "snapshots": data["snapshots"],

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from common.errors import InvalidFileError, LabError
-from lab import lifecycle, paths, provenance, recipes
+from lab import accel, lifecycle, paths, provenance, recipes
 from lab.artifacts import Artifact
 from lab.emulator import Images
 from lab.inventory import Emulated
@@ -83,6 +86,43 @@ def test_a_host_boots_the_hypervisor_of_its_inventory(
     assert images.host_disk == tmp_path / "host_image_12" / "host.qcow2"
     assert images.keys["xen_4_17"] == "key of xen_4_17"
     assert "xen" not in images.keys
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "why"),
+    [
+        ({"guests": replace(lifecycle.DEFAULT_GUESTS, count=13)}, "guests.count", "at most 12"),
+        ({"host": replace(lifecycle.DEFAULT_HOST, vcpus=1024)}, "host.vcpus", "at most 255"),
+        ({"host": replace(lifecycle.DEFAULT_HOST, dom0_memory_mib=8)}, "host.dom0_memory", "at least 192 MiB"),
+    ],
+)
+def test_what_no_emulated_host_can_be_is_refused_with_its_key(
+    inventory_path: Path, change: dict[str, Any], where: str, why: str
+) -> None:
+    with pytest.raises(InvalidFileError) as raised:
+        lifecycle.up(inventory_path, images=no_images, **change)
+    assert where in raised.value.where
+    assert why in raised.value.why
+
+
+def test_signals_wait_until_a_lab_is_closed() -> None:
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(each) for each in signals]
+    with lifecycle._deaf():
+        assert [signal.getsignal(each) for each in signals] == [signal.SIG_IGN] * 3
+    assert [signal.getsignal(each) for each in signals] == before
+
+
+@pytest.mark.parametrize("where", ["kvm", "auto"])
+def test_status_tells_what_is_known_where_kvm_is_wanted_and_does_not_work(
+    inventory_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(accel, "_kept", lambda: accel.Choice("tcg", "there is no /dev/kvm"))
+    inventory_path.write_text(TEXT.replace("lab_accelerator: tcg", f"lab_accelerator: {where}"))
+    (row,) = lifecycle.status(inventory_path)
+    assert row["accelerator"] == {"kvm": None, "auto": "tcg"}[where]
+    assert "there is no /dev/kvm" in row["accelerator_why"]
+    assert (row["state"], row["drives"]) == ("down", [])
 
 
 def test_a_wrong_inventory_is_refused_before_anything_else(tmp_path: Path) -> None:
