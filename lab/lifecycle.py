@@ -26,7 +26,7 @@ from lab.api import GuestSizing, HostSizing
 from lab.emulated import EmulatedHost
 from lab.emulator import Emulator, Images
 from lab.host import XenHost
-from lab.machines import socket_folder
+from lab.machines import configured, socket_folder
 from lab.physical import PhysicalHost
 from lab.recipes import HYPERVISORS, RECIPES
 
@@ -226,6 +226,48 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
             }
         found.append(row)
     return found
+
+
+def lines_of(row: dict[str, Any]) -> Iterator[str]:
+    """A row of status() for people."""
+    yield f"{row['host']} ({row['kind']}): {row.get('state', 'physical')}"
+    for key in ("accelerator", "accelerator_why", "pid", "ssh_port", "ssh_config", "stays_up", "used_by"):
+        if row.get(key) is not None:
+            yield f"    {key.replace('_', ' ')}: {row[key]}"
+    for drives in row.get("drives", ()):
+        snapshots = ", ".join(drives["snapshots"]) or "none"
+        yield f"    drives for {drives['memory_mib']} MiB: {drives['disk_bytes'] >> 20} MiB; snapshots: {snapshots}"
+
+
+def require_one_host(path: Path) -> None:
+    """UsageError for a lab of several hosts: a campaign runs on one, and which is not ours to choose."""
+    names = [entry.name for entry in inventory.load(path).hosts]
+    if len(names) > 1:
+        raise UsageError(
+            f"a campaign runs on one host, and this lab has {len(names)}: {', '.join(names)}",
+            where=str(path),
+            remedy="Give each host an inventory of its own, and name one with --inventory.",
+        )
+
+
+def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
+    """The ssh command that reaches a machine of a lab. host: which, where several are up. UsageError for what is not there, or not up."""
+    configs = {row["host"]: row["ssh_config"] for row in status(path)}
+    if host is not None and host not in configs:
+        raise UsageError(f"the lab has no host {host!r}", remedy=f"Hosts are: {', '.join(configs)}.")
+    up = [name for name, config in configs.items() if config and host in (None, name)]
+    if not up:
+        same = "" if path == DEFAULT_INVENTORY else f" --inventory {path}"
+        raise UsageError(
+            "no host of this lab is up" if host is None else f"{host} is not up", remedy=f"./inv lab.up{same}"
+        )
+    if len(up) > 1:
+        raise UsageError("several hosts of this lab are up", remedy=f"Name one with --host: {', '.join(up)}.")
+    config = Path(configs[up[0]])
+    if machine not in (known := configured(config)):
+        # ssh would look for a machine of that name elsewhere.
+        raise UsageError(f"{up[0]} has no machine {machine!r}", remedy=f"Machines are: {', '.join(known)}.")
+    return ["ssh", "-F", str(config), machine]
 
 
 def provision(path: Path, progress: Progress | None = None) -> None:
