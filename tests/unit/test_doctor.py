@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,20 @@ def test_a_full_disk_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.state == "missing"
     assert "OVERCOMMIT_CACHE" in found.remedy
     assert str(paths.cache()) in found.found
+
+
+def test_what_the_cache_holds_already_needs_no_more_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole cache: after a demo most of it is labs, not artifacts. A drive counts as what it takes."""
+    free = shutil.disk_usage(paths.cache()).free // 2**20
+    (paths.host_dir("emulated", "xen1") / "dom0.qcow2").write_bytes(b"x" * 2**22)
+    with (paths.host_dir("emulated", "xen1") / "swap1.qcow2").open("wb") as stream:
+        stream.truncate(2**40)
+    assert 4 <= doctor._used_mib(paths.cache()) < 8
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(0, 0, free * 2**20))
+    monkeypatch.setattr(doctor, "CACHE_MIB", free + 4)
+    assert finding("space for cache").state == "ok"
+    monkeypatch.setattr(doctor, "CACHE_MIB", free + 8)
+    assert finding("space for cache").state == "missing"
 
 
 def test_another_processor_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
