@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from common.errors import InvalidFileError
 from lab import inventory, paths
@@ -35,6 +36,12 @@ def test_the_example_of_a_physical_lab_is_valid() -> None:
     assert isinstance(entry.settings, Physical)
     assert entry.settings.dom0_memory == 2**30
     assert entry.connection == {"ansible_user": "root", "ansible_host": "server1.example.org"}
+
+
+def test_the_example_asks_for_disks_that_hold_a_guests_file_system() -> None:
+    role = yaml.safe_load((paths.PLAYBOOKS / "roles" / "guest_image" / "defaults" / "main.yml").read_text())
+    size = str(role["guest_image_size"]).replace("G", " GiB")
+    assert f"root (at least {size})" in (paths.INVENTORY / "physical.example.yml").read_text()
 
 
 @pytest.mark.parametrize(
