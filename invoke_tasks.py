@@ -60,6 +60,7 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
         f"{made.title}: {len(cells)} cells, one for each policy and repetition, on an emulated host. What is missing is installed and\n"
         "built first: about 20 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be the emulated machine's."
     )
+    _require_one_host(inventory)
     _setup(report)
     _build_for(report, inventory)
     directory = _campaign(report, "demo", inventory, campaign=campaign)
@@ -116,7 +117,9 @@ def _setup(report: Reporter) -> None:
 
     if packages.missing():
         report.say("packages: installing what is missing")
-        report.say(f"packages: installed {', '.join(packages.install_missing(report.step))}")
+        with report.live():
+            installed = packages.install_missing(report.step)
+        report.say(f"packages: installed {', '.join(installed)}")
 
 
 def _build(report: Reporter, names: list[str] | None) -> dict[str, Any]:
@@ -134,6 +137,12 @@ def _build_for(report: Reporter, inventory: str | None) -> None:
     from lab import lifecycle
 
     _build(report, lifecycle.artifacts_for(_inventory(inventory)))
+
+
+def _require_one_host(inventory: str | None) -> None:
+    from lab import lifecycle
+
+    lifecycle.require_one_host(_inventory(inventory))
 
 
 def _campaign(
@@ -261,34 +270,29 @@ def lab_status(_c: Context, inventory: str | None = None, json: bool = False) ->
     if json:
         report.json(rows)
         return
-    for row in rows:
-        report.plain(f"{row['host']} ({row['kind']}): {row.get('state', 'physical')}")
-        for key in ("accelerator", "accelerator_why", "pid", "ssh_port", "ssh_config", "stays_up", "used_by"):
-            if row.get(key) is not None:
-                report.plain(f"    {key.replace('_', ' ')}: {row[key]}")
-        for machine in row.get("machines", ()):
-            snapshots = ", ".join(machine["snapshots"]) or "none"
-            report.plain(
-                f"    drives for {machine['memory_mib']} MiB: {machine['disk_bytes'] >> 20} MiB; snapshots: {snapshots}"
-            )
+    for line in (line for row in rows for line in lifecycle.lines_of(row)):
+        report.plain(line)
 
 
 @task(
     help={
         "inventory": INVENTORY_HELP,
         "machine": "dom0, or a guest's name (default: dom0)",
+        "host": "the host's name, where several are up",
         "command": "run this instead of a shell",
     }
 )
-def lab_ssh(_c: Context, inventory: str | None = None, machine: str = "dom0", command: str | None = None) -> None:
+def lab_ssh(
+    _c: Context,
+    inventory: str | None = None,
+    machine: str = "dom0",
+    host: str | None = None,
+    command: str | None = None,
+) -> None:
     """Open a shell on a machine of a lab that is up, or run a command there."""
     from lab import lifecycle
 
-    configs = [row["ssh_config"] for row in lifecycle.status(_inventory(inventory)) if row["ssh_config"]]
-    if not configs:
-        same = f" --inventory {inventory}" if inventory else ""
-        raise UsageError("no host of this lab is up", remedy=f"./inv lab.up{same}")
-    words = ["ssh", "-F", configs[0], machine, *([command] if command else [])]
+    words = [*lifecycle.ssh_command(_inventory(inventory), machine, host), *([command] if command else [])]
     raise Exit(code=subprocess.run(words, check=False).returncode)
 
 
@@ -423,6 +427,7 @@ def campaign_run(
 ) -> None:
     """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
     report = Reporter()
+    _require_one_host(inventory)
     _build_for(report, inventory)
     directory = _campaign(report, name, inventory, campaign=campaign, cell=cell)
     if cell is not None:

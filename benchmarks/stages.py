@@ -3,9 +3,9 @@
 
     ./benchmarks/stages.py [--cold] [--keep]
 
---cold begins with an empty cache in a temporary folder, so that everything is fetched, built and booted; without it the present cache is
-used. Campaigns are written under names of their own, results/stages-*, and removed at the end unless --keep is given. Prints Markdown. Seconds
-depend on the machine and what else it does; quote the shares.
+--cold begins with an empty cache beside the present one (a folder for temporary files may be in memory), so that everything is fetched, built
+and booted; without it the present cache is used. Campaigns are written under names of their own, results/stages-*, and removed at the end
+unless --keep is given. Prints Markdown. Seconds depend on the machine and what else it does; quote the shares.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from common.errors import UserError  # noqa: E402
+from lab import artifacts, paths  # noqa: E402  the standard library is all that these need
 
 STAGES = (
     ("packages", r"^(install|packages|all programs)"),
@@ -68,13 +72,21 @@ def run(label: str, cache: str | None) -> dict[str, float]:
     return {**shares(lines, total), "total": total}
 
 
+def remove(cache: Path) -> None:
+    """Some of it is root's. That it stays is no reason to lose what was measured."""
+    try:
+        artifacts.remove_tree(cache)
+    except UserError as error:
+        print(error, file=sys.stderr)
+
+
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cold", action="store_true", help="begin with an empty cache")
     parser.add_argument("--keep", action="store_true", help="keep the campaigns and the temporary cache")
     options = parser.parse_args()
-    cache = tempfile.mkdtemp(prefix="overcommit-cold-") if options.cold else None
+    cache = tempfile.mkdtemp(prefix="overcommit-cold-", dir=paths.cache().parent) if options.cold else None
     try:
         runs = {"cold": run("cold", cache)} if cache else {}
         runs["warm"] = run("warm", cache)
@@ -83,7 +95,7 @@ def main() -> None:
             for path in (ROOT / "results").glob(f"stages-*-{os.getpid()}"):
                 shutil.rmtree(path)
             if cache:
-                shutil.rmtree(cache, ignore_errors=True)
+                remove(Path(cache))
     stages = list(dict.fromkeys(stage for each in runs.values() for stage in each if stage != "total"))
     print("| stage | " + " | ".join(f"{label}, s | share" for label in runs) + " |")
     print("|---" * (1 + 2 * len(runs)) + "|")

@@ -20,15 +20,18 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import IO, Any, ClassVar
 
 from common.errors import MissingError, UserError
 from common.units import format_duration
 from lab import paths
-from lab.orphans import end_users
+from lab.orphans import end_users, wait_for_packages
 
 TAIL_LINES = 25
 """Lines of a failed command's output that an error shows."""
+
+PATIENT = "patient"
+"""File in a run's folder: whoever ends the run waits for packages that are being installed."""
 
 
 class PlaybookError(UserError):
@@ -91,23 +94,26 @@ def run(
     progress: Progress | None = None,
     timeout: float | None = None,
     cancel: threading.Event | None = None,
+    patient: bool = False,
     error: type[UserError] = PlaybookError,
 ) -> RunResult:
     """Run a playbook, named by its path or by its file name below playbooks/.
 
     inventory: a path; without it, the controller itself (local connection). progress gets one line per task. timeout in seconds.
-    cancel: setting it ends the run. KeyboardInterrupt does too, and is raised again.
+    cancel: setting it ends the run. KeyboardInterrupt does too, and is raised again. patient: an installation of packages on this machine
+    that has begun is not ended but waited for, however the run ends.
     Raises `error` (a UserError class) with the task's file:line, host, command and the tail of its output.
     """
     import ansible_runner
 
     book = Path(playbook) if Path(playbook).is_absolute() else paths.PLAYBOOKS / playbook
     ident = f"{time.strftime('%Y%m%dT%H%M%S')}-{book.stem}-{uuid.uuid4().hex[:8]}"
-    _remove_stale()
+    _remove_stale(progress)
     private = paths.tmp() / "ansible" / ident
     private.mkdir(parents=True, mode=0o700)
-    lock = (private / "lock").open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    if patient:
+        (private / PATIENT).touch()
+    lock = _take_lock(private)
     recorder = _Recorder(progress)
     stop = cancel or threading.Event()
     began = time.monotonic()
@@ -143,18 +149,41 @@ def run(
             )
         return RunResult(book.name, recorder.ok, recorder.changed, duration)
     finally:
-        end_users(private)
+        _end(private, patient, progress)
         lock.close()
         if not kept:
             shutil.rmtree(private, ignore_errors=True)
 
 
-def _remove_stale() -> None:
+def _take_lock(private: Path) -> IO[str]:
+    """Locked before it has its name: by that it is found, and whoever finds it free removes the folder."""
+    new = private / "lock.new"
+    lock = new.open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    new.rename(private / "lock")
+    return lock
+
+
+def _end(private: Path, patient: bool, progress: Progress | None) -> None:
+    """End what the run left working. Who waits for longer than a moment is told why."""
+    if patient:
+        told = threading.Timer(
+            1.0, progress or (lambda _text: None), ["finishing the installation of packages that has begun"]
+        )
+        told.start()
+        try:
+            wait_for_packages(private)
+        finally:
+            told.cancel()
+    end_users(private)
+
+
+def _remove_stale(progress: Progress | None = None) -> None:
     """End and remove runs whose owner was killed. A folder too young to have its lock yet is left alone."""
     for lock_path in (paths.tmp() / "ansible").glob("*/lock"):
         with contextlib.suppress(OSError), lock_path.open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            end_users(lock_path.parent)
+            _end(lock_path.parent, (lock_path.parent / PATIENT).exists(), progress)
             shutil.rmtree(lock_path.parent, ignore_errors=True)
 
 

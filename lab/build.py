@@ -311,6 +311,9 @@ def ensure(names: Iterable[str] | None = None, progress: Progress | None = None)
     chosen = _known(names)
     tell = progress or (lambda _event: None)
     making = Plan()
+    for source in _indexed_sources(_with_needs(chosen)):
+        if sources.NOT_ASKED in (found := making.source(source)).note:
+            tell(Event("note", "", f"the mirror does not answer; using {source} {found.version}"))
     if not making.missing(chosen):
         return _collect(making, chosen)
     with artifacts.build_lock():
@@ -318,10 +321,9 @@ def ensure(names: Iterable[str] | None = None, progress: Progress | None = None)
             tell(Event("note", "", f"removed what a killed build left: {name}"))
         making = Plan()
         missing = making.missing(chosen)
-        for source in INDEXED:
-            if any(source in RECIPES[name].sources for name in missing):
-                making.fetch(source)
-                missing = making.missing(chosen)
+        for source in _indexed_sources(missing):
+            making.fetch(source)
+            missing = making.missing(chosen)
         if missing:
             _check_machine(missing)
             sudo = needs_sudo()
@@ -343,6 +345,12 @@ def _collect(making: Plan, names: Iterable[str]) -> dict[str, Artifact]:
 def _with_needs(names: Iterable[str]) -> set[str]:
     """Artifacts and all that they are made from."""
     return {each for name in names for each in (name, *_with_needs(RECIPES[name].requires))}
+
+
+def _indexed_sources(names: Iterable[str]) -> list[str]:
+    """Those of INDEXED that these artifacts are made from."""
+    used = {source for name in names for source in RECIPES[name].sources}
+    return [source for source in INDEXED if source in used]
 
 
 def _check_machine(missing: list[str]) -> None:

@@ -18,11 +18,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from common.errors import LabError
+from common.errors import InvalidFileError, LabError
 from lab import accel, clocks, guests, paths
 from lab.api import GuestSizing, HostSizing
 from lab.drives import Drives, no_space
-from lab.emulator import UNLIMITED, Emulator, GoneError, Images, Spec, Throttle, check_controller, device
+from lab.emulator import MOST_GUESTS, UNLIMITED, Emulator, GoneError, Images, Spec, Throttle, check_controller, device
 from lab.host import XenHost
 from lab.inventory import Emulated
 from lab.machines import DOM0, Connections, Endpoint, UnreachableError, socket_folder
@@ -49,6 +49,12 @@ reset() compares the result with what Xen says is free."""
 
 MEMORY_TOLERANCE_MIB = 16
 
+MOST_VCPUS = 255
+"""What QEMU and Xen number without x2APIC."""
+
+LEAST_DOM0_MIB = 192
+"""Of 384 MiB Debian's kernel keeps 107 for itself; of less than this it would leave dom0 too little to start guests."""
+
 DEFAULT_CPU = {"kvm": "host", "tcg": "qemu64"}
 """Under tcg, `max` has features on which dom0 dies, and named models are slower."""
 
@@ -57,6 +63,27 @@ def memory_mib(host: HostSizing, guests_count: int) -> int:
     """QEMU's RAM such that the host has host.guest_memory_mib for guests, in MiB."""
     wanted = host.dom0_memory_mib + host.guest_memory_mib + XEN_FIXED_MIB + XEN_GUEST_MIB * guests_count
     return round(wanted / (1 - XEN_SHARE))
+
+
+def check_sizing(host: HostSizing, sizing: GuestSizing) -> None:
+    """InvalidFileError, with the experiment's key, for what no emulated host can be."""
+    for key, asked, fits, limit in (
+        ("guests.count", f"{sizing.count}", sizing.count <= MOST_GUESTS, f"at most {MOST_GUESTS}"),
+        ("host.vcpus", f"{host.vcpus}", host.vcpus <= MOST_VCPUS, f"at most {MOST_VCPUS}"),
+        (
+            "host.dom0_memory",
+            f"{host.dom0_memory_mib} MiB",
+            host.dom0_memory_mib >= LEAST_DOM0_MIB,
+            f"at least {LEAST_DOM0_MIB} MiB",
+        ),
+    ):
+        if not fits:
+            raise InvalidFileError(
+                "the experiment does not fit an emulated host",
+                where=f"{key} of the experiment",
+                why=f"it is {asked}, and has to be {limit}",
+                remedy="Change it, or run the experiment on a physical host.",
+            )
 
 
 class NotBootedError(LabError):
@@ -291,6 +318,7 @@ class EmulatedHost(XenHost):
         self.connections.wait(machine, seconds, alive=self.emulator.require_running)
 
     def _make_spec(self, host: HostSizing, sizing: GuestSizing) -> Spec:
+        check_sizing(host, sizing)
         accelerator = self._accelerator().accelerator
         return Spec(
             images=self._images(),

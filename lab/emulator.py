@@ -27,7 +27,7 @@ from lab import accel, qmp
 QUIT_SECONDS = 10.0
 ENDING_SECONDS = 5.0
 LAST_LINES = 5
-DISK_GIB_MAX_GUESTS = 12
+MOST_GUESTS = 12
 """Guests of one emulated host at most: each has two drives, and PCI slots are 32."""
 
 BLACKLIST = "ahci,libata,iTCO_wdt,i2c_i801,lpc_ich,pcspkr,vga16fb,vsock,vsock_loopback,evdev,button,serio_raw"
@@ -356,6 +356,7 @@ def check_controller(memory_mib: int, folder: Path, accelerator: Literal["kvm", 
     if available < wanted:
         raise MissingError(
             f"the emulated host needs {wanted} MiB of memory, and {available} MiB are available",
+            where="host.guest_memory and host.dom0_memory of the experiment",
             remedy="Stop other programs, or ask for less in the experiment's host sizing.",
         )
     free = shutil.disk_usage(folder).free // 2**20

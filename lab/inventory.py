@@ -30,6 +30,7 @@ from common.units import parse_size
 from lab.recipes import HYPERVISORS
 
 GROUP = "xen_hosts"
+EXAMPLE = "inventory/emulated.yml and inventory/physical.example.yml show how"
 AnsibleValue = Any
 
 _ANSIBLE = re.compile(r"(ansible|xen_host|build)_\w+")
@@ -84,6 +85,19 @@ class Emulated(_Model):
         if value and info.data.get("accelerator") != "tcg":
             raise ValueError("instructions are counted by software emulation only: say lab_accelerator: tcg, too")
         return value
+
+
+EXAMPLES = {
+    "hypervisor": "xen",
+    "accelerator": "auto",
+    "count_instructions": "true",
+    "cpu_model": "qemu64",
+    "disk_iops": "200` or `lab_disk_iops: none",
+    "disk_bandwidth": "4 MiB` or `lab_disk_bandwidth: none",
+    "ssh_port": "2222` or `lab_ssh_port: auto",
+    "dom0_memory": "1 GiB",
+}
+"""Key of a host, without `lab_` -> values that it can have."""
 
 
 class GuestDisks(_Model):
@@ -166,14 +180,23 @@ def _hosts(path: Path, data: object) -> dict[str, dict[str, AnsibleValue]]:
     shared.update(_mapping(path, f"{GROUP}.vars", group.get("vars")))
     hosts = _mapping(path, f"{GROUP}.hosts", group.get("hosts"))
     if not hosts:
-        raise InvalidFileError(f"the group {GROUP} has no hosts", where=f"{path}, key {GROUP}.hosts")
+        raise InvalidFileError(
+            f"the group {GROUP} has no hosts",
+            where=f"{path}, key {GROUP}.hosts",
+            remedy=f"List them there, as `xen1: {{lab_kind: emulated}}`; {EXAMPLE}.",
+        )
     return {name: shared | _mapping(path, f"{GROUP}.hosts.{name}", variables) for name, variables in hosts.items()}
 
 
-def _entry(path: Path, name: str, variables: Mapping[str, AnsibleValue]) -> HostEntry:
+def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> HostEntry:
     where = f"{path}, key {GROUP}.hosts.{name}"
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
-        raise InvalidFileError("a host's name must be small letters, digits and hyphens", where=where)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
+        raise InvalidFileError(
+            "a host's name must be small letters, digits and hyphens",
+            where=where,
+            why=f"it is {name!r}",
+            remedy="Name it as xen1; one of digits alone needs quotes.",
+        )
     kind = variables.get("lab_kind")
     models: dict[object, type[Emulated | Physical]] = {"emulated": Emulated, "physical": Physical}
     model = models.get(kind) if isinstance(kind, str) else None
@@ -205,6 +228,9 @@ def _entry(path: Path, name: str, variables: Mapping[str, AnsibleValue]) -> Host
             f"lab_{location} has no usable value",
             where=f"{where}.lab_{location}",
             why=f"{first['msg']}; it is {first.get('input')!r}",
+            remedy=f"For example `lab_{location}: {example}`."
+            if (example := EXAMPLES.get(location))
+            else f"{EXAMPLE}.",
         ) from None
     connection = {key: value for key, value in variables.items() if str(key).startswith("ansible_")}
     return HostEntry(name, settings, connection)

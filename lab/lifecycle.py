@@ -20,13 +20,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from common.errors import LabError, UsageError
+from common.errors import LabError, MissingError, UsageError
 from lab import accel, build, inventory, paths
 from lab.api import GuestSizing, HostSizing
 from lab.emulated import EmulatedHost
 from lab.emulator import Emulator, Images
 from lab.host import XenHost
-from lab.machines import socket_folder
+from lab.machines import configured, socket_folder
 from lab.physical import PhysicalHost
 from lab.recipes import HYPERVISORS, RECIPES
 
@@ -36,6 +36,8 @@ DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
 DEFAULT_GUESTS = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=256)
 """What lab.up starts when nothing else is asked for: the demo's sizing, 1.6 times overcommitted."""
+
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 PROVISIONED = ("xen", "tmemctl", "guest_kernel", "guest_image")
 """Artifacts that provision() puts on a physical server."""
@@ -128,15 +130,16 @@ def _emulated(
 
 @contextlib.contextmanager
 def _deaf() -> Iterator[None]:
-    """Ignore Ctrl-C for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
+    """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in INTERRUPTIONS}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _close(host: XenHost) -> None:
@@ -209,20 +212,62 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
         if isinstance(entry.settings, inventory.Emulated):
             emulator = Emulator(folder, socket_folder(folder))
             process = emulator.recorded()
-            choice = accel.choose(entry.settings.accelerator)
+            accelerator, accelerator_why = _accelerator(entry.settings)
             row |= {
                 "ssh_config": row["ssh_config"] if process else None,
                 "state": emulator.condition() if process else "down",
-                "accelerator": choice.accelerator,
-                "accelerator_why": choice.why,
+                "accelerator": accelerator,
+                "accelerator_why": accelerator_why,
                 "pid": process.pid if process else None,
                 "ssh_port": process.port if process else None,
                 "up_since": process.started_at if process else None,
                 "stays_up": _up_marker(folder).exists(),
-                "machines": _machines(folder),
+                "drives": _drives(folder),
             }
         found.append(row)
     return found
+
+
+def lines_of(row: dict[str, Any]) -> Iterator[str]:
+    """A row of status() for people."""
+    yield f"{row['host']} ({row['kind']}): {row.get('state', 'physical')}"
+    for key in ("accelerator", "accelerator_why", "pid", "ssh_port", "ssh_config", "stays_up", "used_by"):
+        if row.get(key) is not None:
+            yield f"    {key.replace('_', ' ')}: {row[key]}"
+    for drives in row.get("drives", ()):
+        snapshots = ", ".join(drives["snapshots"]) or "none"
+        yield f"    drives for {drives['memory_mib']} MiB: {drives['disk_bytes'] >> 20} MiB; snapshots: {snapshots}"
+
+
+def require_one_host(path: Path) -> None:
+    """UsageError for a lab of several hosts: a campaign runs on one, and which is not ours to choose."""
+    names = [entry.name for entry in inventory.load(path).hosts]
+    if len(names) > 1:
+        raise UsageError(
+            f"a campaign runs on one host, and this lab has {len(names)}: {', '.join(names)}",
+            where=str(path),
+            remedy="Give each host an inventory of its own, and name one with --inventory.",
+        )
+
+
+def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
+    """The ssh command that reaches a machine of a lab. host: which, where several are up. UsageError for what is not there, or not up."""
+    configs = {row["host"]: row["ssh_config"] for row in status(path)}
+    if host is not None and host not in configs:
+        raise UsageError(f"the lab has no host {host!r}", remedy=f"Hosts are: {', '.join(configs)}.")
+    up = [name for name, config in configs.items() if config and host in (None, name)]
+    if not up:
+        same = "" if path == DEFAULT_INVENTORY else f" --inventory {path}"
+        raise UsageError(
+            "no host of this lab is up" if host is None else f"{host} is not up", remedy=f"./inv lab.up{same}"
+        )
+    if len(up) > 1:
+        raise UsageError("several hosts of this lab are up", remedy=f"Name one with --host: {', '.join(up)}.")
+    config = Path(configs[up[0]])
+    if machine not in (known := configured(config)):
+        # ssh would look for a machine of that name elsewhere.
+        raise UsageError(f"{up[0]} has no machine {machine!r}", remedy=f"Machines are: {', '.join(known)}.")
+    return ["ssh", "-F", str(config), machine]
 
 
 def provision(path: Path, progress: Progress | None = None) -> None:
@@ -265,7 +310,16 @@ def _require_physical(path: Path) -> None:
         )
 
 
-def _machines(folder: Path) -> list[dict[str, Any]]:
+def _accelerator(settings: inventory.Emulated) -> tuple[str | None, str]:
+    """The accelerator of a host, or None where the one that its inventory demands does not work, and why."""
+    try:
+        choice = accel.choose(settings.accelerator)
+    except MissingError as error:
+        return None, f"{error.what}: {error.why}" if error.why else error.what
+    return choice.accelerator, choice.why
+
+
+def _drives(folder: Path) -> list[dict[str, Any]]:
     """Drives and snapshots that are kept, with the space they really take."""
     rows = []
     for each in sorted(folder.glob("machine-*")):
@@ -276,7 +330,7 @@ def _machines(folder: Path) -> list[dict[str, Any]]:
         used = sum(path.lstat().st_blocks * 512 for path in each.iterdir())
         rows.append(
             {
-                "machine": each.name,
+                "folder": each.name,
                 "memory_mib": data["spec"]["memory_mib"],
                 "disk_bytes": used,
                 "snapshots": data["snapshots"],

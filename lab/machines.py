@@ -113,6 +113,11 @@ def ssh_config(endpoints: Iterable[Endpoint], sockets: Path) -> str:
     return "\n".join(blocks)
 
 
+def configured(config: Path) -> list[str]:
+    """Names of the machines in an ssh_config of ours."""
+    return re.findall(r"^Host ([^\s*]+)$", config.read_text(), re.MULTILINE)
+
+
 class Connections:
     """The machines of one host. `sockets` holds the control sockets, `config` is the ssh_config."""
 

@@ -56,9 +56,22 @@ def install_missing(progress: Callable[[str], None] | None = None) -> list[str]:
         raise MissingError(
             f"programs are missing: {', '.join(lacking)}", why=error.what, remedy=f"{by_hand} as root. {error.remedy}"
         ) from None
-    ansible.run(
-        "controller.yml", extravars={"controller_become": sudo}, progress=progress, timeout=1800, error=MissingError
-    )
+    try:
+        ansible.run(
+            "controller.yml",
+            extravars={"controller_become": sudo},
+            progress=progress,
+            timeout=1800,
+            patient=True,
+            error=MissingError,
+        )
+    except MissingError as error:
+        raise MissingError(
+            error.what,
+            where=error.where,
+            why=error.why,
+            remedy=f"Check the network and the machine's apt sources, then run this again. Or: {by_hand} as root.\n{error.remedy}",
+        ) from None
     if still := missing():
         raise MissingError(f"programs are missing after the installation: {', '.join(still)}", remedy=f"{by_hand}.")
     return names

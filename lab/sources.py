@@ -28,6 +28,12 @@ APT_HELPER = "/usr/lib/apt/apt-helper"
 RESOLVE_EVERY = 24 * 3600.0
 """Seconds for which a resolved version is used without asking the mirror again."""
 
+ASK_AGAIN_AFTER = 600.0
+"""Seconds for which a mirror that did not answer is left alone: a single command asks several times, and each takes as long as the mirror is silent."""
+
+NOT_ASKED = "the mirror could not be asked"
+"""Begins the note, or ends it, of a version that was chosen without an answer."""
+
 
 @dataclass(frozen=True)
 class Mirror:
@@ -55,13 +61,17 @@ class Source:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the suite named at `at` (epoch seconds): candidates, newest first. lacking: versions that the pool turned out not to hold."""
+    """What the suite named at `at` (epoch seconds): candidates, newest first. lacking: versions that the pool turned out not to hold.
+
+    unanswered: when the mirror was last asked in vain; 0 when it was not, since `at`.
+    """
 
     at: float
     suite: str
     mirror: str
     candidates: tuple[Source, ...] = field(default_factory=tuple)
     lacking: tuple[str, ...] = ()
+    unanswered: float = 0.0
 
     def choice(self) -> Source:
         """The newest candidate that the pool is not known to lack."""
@@ -159,25 +169,34 @@ def resolve(name: str, suite: str, at: Mirror, *, fallback: Source | None = None
 
     fallback: a pinned version, the last candidate. With no network the last answer stands, however old, or the fallback alone.
     """
-    last = _load(_record(name, suite))
-    if last and not force and last.mirror == at.main and 0 <= time.time() - last.at < RESOLVE_EVERY:
-        return _with_fallback(last, fallback)
+    last, now = _load(_record(name, suite)), time.time()
+    if last and not force and last.mirror == at.main:
+        if 0 <= now - last.at < RESOLVE_EVERY:
+            return _with_fallback(last, fallback)
+        if 0 <= now - last.unanswered < ASK_AGAIN_AFTER and (last.candidates or fallback):
+            return _unasked(last, fallback)
     try:
-        resolved = Resolved(time.time(), suite, at.main, _ask(name, suite, at))
+        resolved = Resolved(now, suite, at.main, _ask(name, suite, at))
     except BuildError:
-        if last is not None:
-            age = (time.time() - last.at) / 86400
-            note = f"the mirror could not be asked; this is what it named {age:.1f} days ago"
-            resolved = replace(last, candidates=tuple(replace(each, note=note) for each in last.candidates))
-        elif fallback is not None:
-            return Resolved(
-                0.0, suite, at.main, (replace(fallback, note=f"{fallback.note}; the mirror could not be asked"),)
-            )
-        else:
+        last = replace(last if last and last.candidates else Resolved(0.0, suite, at.main), unanswered=now)
+        if not last.candidates and fallback is None:
             raise
-    else:
-        _save(resolved)
+        _save(name, last)
+        return _unasked(last, fallback)
+    _save(name, resolved)
     return _with_fallback(resolved, fallback)
+
+
+def _unasked(last: Resolved, fallback: Source | None) -> Resolved:
+    """The last answer, however old; where there is none the fallback alone."""
+    if not last.candidates:
+        return replace(
+            last, candidates=tuple(replace(each, note=f"{each.note}; {NOT_ASKED}") for each in (fallback,) if each)
+        )
+    age = (time.time() - last.at) / 86400
+    note = f"{NOT_ASKED}; this is what it named {age:.1f} days ago"
+    noted = replace(last, candidates=tuple(replace(each, note=note) for each in last.candidates))
+    return _with_fallback(noted, fallback)
 
 
 def _with_fallback(resolved: Resolved, fallback: Source | None) -> Resolved:
@@ -190,9 +209,9 @@ def _record(name: str, suite: str) -> Path:
     return paths.sources() / f"{name}-{suite}.json"
 
 
-def _save(resolved: Resolved) -> None:
+def _save(name: str, resolved: Resolved) -> None:
     """Remember what the index named. A pinned version is the checkout's to name, so it is left out."""
-    record = _record(resolved.candidates[0].name, resolved.suite)
+    record = _record(name, resolved.suite)
     resolved = replace(resolved, candidates=tuple(each for each in resolved.candidates if not each.pinned))
     temporary = record.with_suffix(".new")
     temporary.write_text(json.dumps(asdict(resolved), indent=1) + "\n")
@@ -256,6 +275,8 @@ def _private_apt(state: Path) -> list[str]:
         "Dir::Cache": state / "cache",
         "Acquire::Languages": "none",
         "Acquire::Retries": "2",
+        "Acquire::http::Timeout": "10",
+        "Acquire::https::Timeout": "10",
         "APT::Sandbox::User": "root",
     }
     return [word for name, value in settings.items() for word in ("-o", f"{name}={value}")]
@@ -318,4 +339,4 @@ def fetch_newest(resolved: Resolved) -> tuple[Resolved, Path]:
                 raise
             resolved = replace(resolved, lacking=lacking)
             if resolved.at:
-                _save(resolved)
+                _save(source.name, resolved)

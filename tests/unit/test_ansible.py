@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 
 from common.errors import BuildError, MissingError
-from lab import ansible, paths
+from lab import ansible, orphans, paths
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +109,91 @@ def test_a_cancelled_run_ends_with_its_commands(tmp_path: Path) -> None:
         ansible.run(book, cancel=cancel, timeout=60)
     watcher.join()
     state = Path(f"/proc/{pid.read_text().strip()}/stat")
+    assert not state.exists() or " Z " in state.read_text()
+
+
+DPKG = """\
+#!/bin/sh
+touch "$0.began"
+sleep 1
+touch "$0.done"
+"""
+
+
+@pytest.fixture
+def dpkg(tmp_path: Path) -> Path:
+    """A program of that name that takes a second; it leaves dpkg.began, then dpkg.done."""
+    path = tmp_path / "dpkg"
+    path.write_text(DPKG)
+    path.chmod(0o755)
+    return path
+
+
+def wait_for(path: Path) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def test_packages_that_are_being_installed_are_waited_for(tmp_path: Path, dpkg: Path) -> None:
+    """A dpkg that is killed leaves a machine on which apt refuses to do anything."""
+    book = playbook(tmp_path, f"    - name: Install\n      ansible.builtin.command: {dpkg}\n")
+
+    def interrupt_once_it_runs() -> None:
+        wait_for(dpkg.with_suffix(".began"))
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    watcher = threading.Thread(target=interrupt_once_it_runs)
+    watcher.start()
+    with pytest.raises(KeyboardInterrupt):
+        ansible.run(book, patient=True)
+    watcher.join()
+    assert dpkg.with_suffix(".done").exists()
+
+
+def test_packages_that_a_killed_run_installs_are_waited_for(tmp_path: Path, dpkg: Path) -> None:
+    private = paths.tmp() / "ansible" / "killed"
+    private.mkdir(parents=True)
+    for name in ("lock", ansible.PATIENT):
+        (private / name).touch()
+    with subprocess.Popen([dpkg], env={**os.environ, "ANSIBLE_CONFIG": f"{private}/ansible.cfg"}):
+        wait_for(dpkg.with_suffix(".began"))
+        ansible._remove_stale()
+    assert dpkg.with_suffix(".done").exists()
+    assert not private.exists()
+
+
+def test_a_run_that_begins_is_not_taken_for_one_whose_owner_was_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another thread may look for those at any moment, the one before this run has its lock above all."""
+    flock = fcntl.flock
+
+    def late(lock: IO[str], how: int) -> None:
+        if how == fcntl.LOCK_EX:
+            ansible._remove_stale()
+        flock(lock, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    book = playbook(tmp_path, "    - name: Nothing\n      ansible.builtin.command: 'true'\n")
+    assert ansible.run(book).ok == 1
+
+
+def test_what_sudo_started_is_ended_through_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user may neither end root's processes nor see their environment. What they started does not always name the folder."""
+    fake_sudo(tmp_path, 'shift; exec "$@"')
+    folder = tmp_path / "run-0123abcd"
+    child = tmp_path / "child"
+    command = f"env -i sleep 60 & echo $! > {child}.new; mv {child}.new {child}; wait"
+    with subprocess.Popen(["sh", "-c", command], env={**os.environ, "CHROOT_BINDS": f"{folder}/work:mnt"}) as process:
+        wait_for(child)
+        with monkeypatch.context() as patched:
+            patched.setattr("os.geteuid", lambda: 1000)
+            patched.setattr("os.kill", lambda *_: (_ for _ in ()).throw(PermissionError()))
+            patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+            orphans.end_users(folder)
+        assert process.wait(timeout=5) == -9
+    state = Path(f"/proc/{child.read_text().strip()}/stat")
     assert not state.exists() or " Z " in state.read_text()
 
 

@@ -211,6 +211,18 @@ def test_the_older_xen_is_its_releases_own(world: World) -> None:
     assert newer["older"] == older
 
 
+def test_a_mirror_that_does_not_answer_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def silent(*_: object) -> tuple[Source, ...]:
+        raise BuildError("no answer")
+
+    monkeypatch.setattr(sources, "_ask", silent)
+    told: list[str] = []
+    for _ in ("built", "there"):
+        build.ensure(["hyper"], lambda event: told.append(str(event)))
+    version = build.read_variables().xen_version
+    assert told.count(f"the mirror does not answer; using xen {version}") == 2
+
+
 def test_nothing_asks_for_a_release_that_is_not_built(world: World) -> None:
     build.ensure()
     assert set(world.asked) == {"trixie"}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from pathlib import Path
 
 import pytest
 
 from common.errors import MissingError
-from lab import accel, doctor, packages, paths
+from lab import accel, ansible, doctor, packages, paths
 from lab.accel import Choice
 
 
@@ -43,6 +44,21 @@ def test_packages_cannot_be_installed_without_apt(monkeypatch: pytest.MonkeyPatc
     assert "mmdebstrap" in raised.value.remedy
 
 
+def test_a_failed_installation_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failed(*_: object, **__: object) -> None:
+        raise MissingError("playbook controller.yml: a task failed", why="Could not resolve", remedy="The log is X.")
+
+    monkeypatch.setattr(packages, "missing", lambda: {"qemu-img": "qemu-utils"})
+    monkeypatch.setattr("shutil.which", lambda program, path=None: program)
+    monkeypatch.setattr(ansible, "needs_sudo", lambda: False)
+    monkeypatch.setattr(ansible, "run", failed)
+    with pytest.raises(MissingError, match="playbook controller") as raised:
+        packages.install_missing()
+    assert raised.value.why == "Could not resolve"
+    for said in ("network", "qemu-utils", "The log is X."):
+        assert said in raised.value.remedy
+
+
 def test_nothing_is_installed_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "missing", dict)
     assert packages.install_missing() == []
@@ -54,6 +70,20 @@ def test_a_full_disk_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.state == "missing"
     assert "OVERCOMMIT_CACHE" in found.remedy
     assert str(paths.cache()) in found.found
+
+
+def test_what_the_cache_holds_already_needs_no_more_space(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole cache: after a demo most of it is labs, not artifacts. A drive counts as what it takes."""
+    free = shutil.disk_usage(paths.cache()).free // 2**20
+    (paths.host_dir("emulated", "xen1") / "dom0.qcow2").write_bytes(b"x" * 2**22)
+    with (paths.host_dir("emulated", "xen1") / "swap1.qcow2").open("wb") as stream:
+        stream.truncate(2**40)
+    assert 4 <= doctor._used_mib(paths.cache()) < 8
+    monkeypatch.setattr(shutil, "disk_usage", lambda _folder: shutil._ntuple_diskusage(0, 0, free * 2**20))
+    monkeypatch.setattr(doctor, "CACHE_MIB", free + 4)
+    assert finding("space for cache").state == "ok"
+    monkeypatch.setattr(doctor, "CACHE_MIB", free + 8)
+    assert finding("space for cache").state == "missing"
 
 
 def test_another_processor_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

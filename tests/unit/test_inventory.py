@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from common.errors import InvalidFileError
 from lab import inventory, paths
@@ -35,6 +36,12 @@ def test_the_example_of_a_physical_lab_is_valid() -> None:
     assert isinstance(entry.settings, Physical)
     assert entry.settings.dom0_memory == 2**30
     assert entry.connection == {"ansible_user": "root", "ansible_host": "server1.example.org"}
+
+
+def test_the_example_asks_for_disks_that_hold_a_guests_file_system() -> None:
+    role = yaml.safe_load((paths.PLAYBOOKS / "roles" / "guest_image" / "defaults" / "main.yml").read_text())
+    size = str(role["guest_image_size"]).replace("G", " GiB")
+    assert f"root (at least {size})" in (paths.INVENTORY / "physical.example.yml").read_text()
 
 
 @pytest.mark.parametrize(
@@ -101,6 +108,15 @@ all:
         (host("lab_kind: emulated\ncolour: red"), "xen1.colour", "unknown key"),
         ("xen_host:\n  hosts: {}\n", "xen_host", "Did you mean xen_hosts?"),
         ("xen_hosts:\n  hosts:\n", "xen_hosts.hosts", "no hosts"),
+        ("xen_hosts:\n  hosts:\n", "xen_hosts.hosts", "xen1: {lab_kind: emulated}"),
+        ("xen_hosts:\n  hosts:\n    1: {lab_kind: emulated}\n", "xen_hosts.hosts.1", "needs quotes"),
+        ("xen_hosts:\n  hosts:\n    Xen_1: {lab_kind: emulated}\n", "xen_hosts.hosts.Xen_1", "it is 'Xen_1'"),
+        (
+            host("lab_kind: emulated\nlab_disk_bandwidth: 4 MB"),
+            "xen1.lab_disk_bandwidth",
+            "4 MiB` or `lab_disk_bandwidth: none`",
+        ),
+        (host("lab_kind: physical\nlab_dom0_memory: 1 GiB"), "xen1.lab_guest_disks", "physical.example.yml"),
         ("xen_hosts:\n  hosts: [a]\n", "xen_hosts.hosts", "no mapping"),
         ("- a\n", "mine.yml", "not a mapping of groups"),
         ("a: [\n", "mine.yml", "cannot be read"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from common.errors import InvalidFileError, LabError
-from lab import lifecycle, paths, provenance, recipes
+import invoke_tasks
+from common.errors import InvalidFileError, LabError, UsageError
+from lab import accel, lifecycle, machines, paths, provenance, recipes
 from lab.artifacts import Artifact
 from lab.emulator import Images
 from lab.inventory import Emulated
@@ -83,6 +88,86 @@ def test_a_host_boots_the_hypervisor_of_its_inventory(
     assert images.host_disk == tmp_path / "host_image_12" / "host.qcow2"
     assert images.keys["xen_4_17"] == "key of xen_4_17"
     assert "xen" not in images.keys
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "why"),
+    [
+        ({"guests": replace(lifecycle.DEFAULT_GUESTS, count=13)}, "guests.count", "at most 12"),
+        ({"host": replace(lifecycle.DEFAULT_HOST, vcpus=1024)}, "host.vcpus", "at most 255"),
+        ({"host": replace(lifecycle.DEFAULT_HOST, dom0_memory_mib=8)}, "host.dom0_memory", "at least 192 MiB"),
+    ],
+)
+def test_what_no_emulated_host_can_be_is_refused_with_its_key(
+    inventory_path: Path, change: dict[str, Any], where: str, why: str
+) -> None:
+    with pytest.raises(InvalidFileError) as raised:
+        lifecycle.up(inventory_path, images=no_images, **change)
+    assert where in raised.value.where
+    assert why in raised.value.why
+
+
+def test_a_campaign_has_one_host(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lifecycle.require_one_host(inventory_path)
+    inventory_path.write_text(TEXT + "    xen2: {lab_kind: emulated}\n")
+    monkeypatch.setattr(invoke_tasks, "_build_for", lambda *_: pytest.fail("built before the lab was looked at"))
+    monkeypatch.setattr(invoke_tasks, "_setup", lambda *_: pytest.fail("installed before the lab was looked at"))
+    for task in (partial(invoke_tasks.campaign_run.body, name="demo"), invoke_tasks.demo.body):
+        with pytest.raises(UsageError, match="this lab has 2: xen1, xen2"):
+            task(None, inventory=str(inventory_path))
+
+
+def test_only_machines_of_the_lab_are_reached(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    configs: dict[str, str | None] = dict.fromkeys(("xen1", "xen2", "xen3"))
+    monkeypatch.setattr(
+        lifecycle, "status", lambda _path: [{"host": host, "ssh_config": config} for host, config in configs.items()]
+    )
+
+    def come_up(host: str, guests: int) -> None:
+        config = inventory_path.with_name(f"ssh_config.{host}")
+        names = ["dom0", *(f"guest{number + 1}" for number in range(guests))]
+        config.write_text(machines.ssh_config([machines.Endpoint(name, "127.0.0.1") for name in names], Path("/run")))
+        configs[host] = str(config)
+
+    def refused(machine: str, host: str | None = None) -> str:
+        with pytest.raises(UsageError) as raised:
+            lifecycle.ssh_command(inventory_path, machine, host)
+        return str(raised.value)
+
+    assert f"./inv lab.up --inventory {inventory_path}" in refused("dom0")
+    come_up("xen1", 1)
+    assert lifecycle.ssh_command(inventory_path, "guest1") == ["ssh", "-F", configs["xen1"], "guest1"]
+    assert "Machines are: dom0, guest1." in refused("guest9")
+    assert "no machine '*'" in refused("*")
+    come_up("xen2", 3)
+    assert "--host: xen1, xen2." in refused("dom0")
+    assert lifecycle.ssh_command(inventory_path, "guest3", "xen2") == ["ssh", "-F", configs["xen2"], "guest3"]
+    assert "xen3 is not up" in refused("dom0", "xen3")
+    assert "Hosts are: xen1, xen2, xen3." in refused("dom0", "xen4")
+
+
+def test_signals_wait_until_a_lab_is_closed() -> None:
+    signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(each) for each in signals]
+    with lifecycle._deaf():
+        assert [signal.getsignal(each) for each in signals] == [signal.SIG_IGN] * 3
+    assert [signal.getsignal(each) for each in signals] == before
+
+
+@pytest.mark.parametrize("where", ["kvm", "auto"])
+def test_status_tells_what_is_known_where_kvm_is_wanted_and_does_not_work(
+    inventory_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(accel, "_kept", lambda: accel.Choice("tcg", "there is no /dev/kvm"))
+    inventory_path.write_text(TEXT.replace("lab_accelerator: tcg", f"lab_accelerator: {where}"))
+    (row,) = lifecycle.status(inventory_path)
+    assert row["accelerator"] == {"kvm": None, "auto": "tcg"}[where]
+    assert "there is no /dev/kvm" in row["accelerator_why"]
+    assert (row["state"], row["drives"]) == ("down", [])
+    row["drives"] = [{"folder": "machine-0", "memory_mib": 900, "disk_bytes": 2**28, "snapshots": {"booted": {}}}]
+    first, *_, last = lifecycle.lines_of(row)
+    assert first == "xen1 (emulated): down"
+    assert last.endswith("drives for 900 MiB: 256 MiB; snapshots: booted")
 
 
 def test_a_wrong_inventory_is_refused_before_anything_else(tmp_path: Path) -> None:

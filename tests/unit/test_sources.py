@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,27 @@ def test_without_a_network_or_an_earlier_answer_the_pinned_version_is_all_there_
     with pytest.raises(sources.NotFetchedError, match="could not be fetched") as error:
         sources.fetch_newest(resolved)
     assert not error.value.gone
+
+
+def test_a_mirror_that_does_not_answer_is_left_alone_for_some_minutes(
+    apt: Apt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With an earlier answer and without; another mirror is asked at once."""
+    apt.online = False
+    for later in (0.0, 3 * 86400.0):
+        now = time.time() + later
+        monkeypatch.setattr(sources.time, "time", lambda now=now: now)
+        first = sources.resolve("xen", "trixie", AT, fallback=FALLBACK)
+        assert sources.NOT_ASKED in first.choice().note
+        asked = len(apt.commands)
+        assert sources.resolve("xen", "trixie", AT, fallback=FALLBACK) == first
+        assert len(apt.commands) == asked
+        sources.resolve("xen", "trixie", replace(AT, main="http://other.invalid/debian"), fallback=FALLBACK)
+        assert len(apt.commands) > asked
+        monkeypatch.setattr(sources.time, "time", lambda now=now: now + sources.ASK_AGAIN_AFTER + 1)
+        apt.online = True
+        assert sources.resolve("xen", "trixie", AT, fallback=FALLBACK).choice().version == NEW
+        apt.online = False
 
 
 def test_a_mirror_without_security_or_updates_still_serves(apt: Apt) -> None:

@@ -1,0 +1,82 @@
+"""The launcher before it has an environment: what stops it is told in a line, and an environment that does not fit is made anew."""
+
+from __future__ import annotations
+
+import importlib.machinery
+import importlib.util
+import shutil
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(folder: Path) -> ModuleType:
+    """The launcher of a checkout in this folder, which has no more than it and a lock file."""
+    folder.mkdir()
+    shutil.copy(ROOT / "inv", folder)
+    (folder / "requirements.lock").touch()
+    loader = importlib.machinery.SourceFileLoader("inv", str(folder / "inv"))
+    spec = importlib.util.spec_from_loader("inv", loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    loader.exec_module(module)
+    return module
+
+
+def fails(module: ModuleType, capsys: pytest.CaptureFixture[str]) -> tuple[object, str]:
+    with pytest.raises(SystemExit) as raised:
+        module.main()
+    return raised.value.code, capsys.readouterr().err
+
+
+def test_ctrl_c_during_the_set_up_is_an_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inv = load(tmp_path / "checkout")
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inv, "make_environment", interrupted)
+    code, said = fails(inv, capsys)
+    assert code == 130
+    assert said.count("\n") == 1
+
+
+def test_a_checkout_that_cannot_be_written_to_is_something_the_machine_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inv = load(tmp_path / "checkout")
+    (tmp_path / "checkout" / ".venv.lock").mkdir()
+    code, said = fails(inv, capsys)
+    assert code == 3
+    assert str(tmp_path / "checkout") in said
+    assert "Traceback" not in said
+
+
+def test_a_python_without_wheels_is_told_which_ones_have_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inv = load(tmp_path / "checkout")
+    monkeypatch.setattr(
+        subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 1 if "pip" in words else 0)
+    )
+    code, said = fails(inv, capsys)
+    assert code == 3
+    assert "3.11 to 3.13" in said
+
+
+def test_an_environment_that_was_made_elsewhere_is_made_anew(tmp_path: Path) -> None:
+    """Its programs name their interpreter by its path."""
+    inv = load(tmp_path / "before")
+    inv.VENV.mkdir()
+    inv.STAMP.write_text(inv.wanted_stamp())
+    assert inv.current()
+    shutil.copytree(tmp_path / "before" / ".venv", tmp_path / ".venv")
+    moved = load(tmp_path / "after")
+    shutil.copytree(tmp_path / ".venv", moved.VENV)
+    assert not moved.current()
