@@ -174,10 +174,13 @@ class FakeHost:
                 values |= {
                     "tmem.ephemeral.puts": ("count", 5_000 * done),
                     "tmem.ephemeral.gets": ("count", 1_250 * done),
+                    "tmem.persistent.puts": ("count", 0),
                 }
             samples += [Sample(now, name, counter, unit, value) for counter, (unit, value) in values.items()]
         free = self.host.guest_memory_mib * PAGES - held * len(self.guests)
         samples.append(Sample(now, "hypervisor", "free_memory", "pages", free))
+        pages = ("tmem.ephemeral_pages", "tmem.free_pages")
+        samples += [Sample(now, "hypervisor", counter, "pages", 0) for counter in pages]
         samples.append(Sample(now, "dom0", "vcpu_seconds", "s", 100.0 + 3 * done))
         return self.alter(self.readings, samples)
 
