@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -24,6 +24,9 @@ from common.checks import check  # noqa: E402
 from common.console import Reporter, upright  # noqa: E402
 from common.errors import UsageError  # noqa: E402
 from common.program import run  # noqa: E402
+
+if TYPE_CHECKING:
+    from campaigns.launch import Request
 
 DEFAULT_INVENTORY = "inventory/emulated.yml"
 INVENTORY_HELP = f"the lab: an inventory file (default: {DEFAULT_INVENTORY})"
@@ -51,19 +54,18 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
 
     Goes on from what is complete, so it may be interrupted and called again. See README.md for how long it takes.
     """
-    from campaigns import experiment, plan
+    from campaigns import launch, plan
 
     report = Reporter()
-    made = experiment.load("demo")
-    cells = plan.plan(made)
-    report.plain(
-        f"{made.title}: {len(cells)} cells, one for each policy and repetition, on an emulated host. What is missing is installed and\n"
-        "built first: about 20 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be the emulated machine's."
-    )
-    _setup(report)
-    _build_for(report, inventory)
-    directory = _campaign(report, "demo", inventory, campaign=campaign)
-    _summarise(report, directory)
+    request = launch.ask("demo", _inventory(inventory), campaign)
+    if request.ended is None:
+        report.plain(
+            f"{request.experiment.title}: {len(plan.plan(request.experiment))} cells, one for each policy and repetition, on an emulated host. What is\n"
+            "missing is installed and built first: about 20 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be\n"
+            "the emulated machine's."
+        )
+        _setup(report)
+    _summarise(report, _campaign(report, request, "./inv demo"))
 
 
 @task(
@@ -136,30 +138,22 @@ def _build_for(report: Reporter, inventory: str | None) -> None:
     _build(report, lifecycle.artifacts_for(_inventory(inventory)))
 
 
-def _campaign(
-    report: Reporter,
-    name: str,
-    inventory: str | None,
-    *,
-    campaign: str | None = None,
-    cell: str | None = None,
-) -> Path:
-    from campaigns import experiment, status
-    from campaigns import run as campaign_runner
+def _campaign(report: Reporter, request: Request, again: str) -> Path:
+    """Run what is left of a campaign, or say that nothing is; its directory. again: the command that runs it anew."""
+    from campaigns import launch, status
     from campaigns.progress import Event
-    from lab import lifecycle
-
-    made = experiment.load(name)
 
     def show(event: Event) -> None:
         if line := status.line_of(event):
             report.say(line, event.left_s)
 
-    with report.live(), lifecycle.open_lab(_inventory(inventory), progress=report.say) as lab:
-        outcome = campaign_runner.run(
-            made, lab.hosts[0], campaign=campaign, cell=cell, arguments=["./inv", *sys.argv[1:]], listen=show
-        )
+    if (outcome := request.ended) is None:
+        _build_for(report, str(request.inventory))
+        with report.live():
+            outcome = launch.execute(request, ["./inv", *sys.argv[1:]], tell=report.say, listen=show)
     outcome.check()
+    if request.ended is not None:
+        report.plain(outcome.line(again))
     return outcome.directory
 
 
@@ -315,6 +309,7 @@ def lab_provision(_c: Context, inventory: str | None = None) -> None:
     from lab import lifecycle
 
     report = Reporter()
+    lifecycle.require_physical(_inventory(inventory))
     _build_for(report, inventory)
     with report.live():
         lifecycle.provision(_inventory(inventory), progress=report.step)
@@ -422,9 +417,11 @@ def campaign_run(
     _c: Context, name: str, inventory: str | None = None, campaign: str | None = None, cell: str | None = None
 ) -> None:
     """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
+    from campaigns import launch
+
     report = Reporter()
-    _build_for(report, inventory)
-    directory = _campaign(report, name, inventory, campaign=campaign, cell=cell)
+    request = launch.ask(name, _inventory(inventory), campaign, cell)
+    directory = _campaign(report, request, f"./inv campaign.run {name}")
     if cell is not None:
         report.say(
             f"complete: {cell} of {directory}; the others: ./inv campaign.run {name} --campaign {directory.name}"

@@ -131,6 +131,7 @@ class FakeHost:
     guests: Mapping[str, Guest] = field(default_factory=dict)
     policy: Policy | None = None
     tuning: Tuning = UNTUNED
+    told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
     readings: int = 0
     resets: int = 0
 
@@ -189,7 +190,7 @@ class FakeHost:
 
     def provenance(self) -> dict[str, object]:
         self.hook("provenance")
-        return {"xen": "4.20", "kernel": "6.12"}
+        return dict(self.told)
 
     def kernel_log(self) -> dict[str, str]:
         self.hook("kernel_log")

@@ -47,6 +47,14 @@ MISTAKES = [
     ("campaign.plan", 2, "'name'"),
     ("campaign.plan demoo", 4, "demo"),
     ("campaign.plan demo --seed x", 2, "--seed takes a whole number"),
+    ("campaign.run demoo", 4, "demo"),
+    ("campaign.run demo --campaign a/b", 2, "cannot be a campaign's name"),
+    ("campaign.run demo --cell x", 2, "static.r1"),
+    ("campaign.run demo --inventory nosuch.yml", 4, "inventory/emulated.yml"),
+    ("campaign.run demo --campaign reference --cell static.r1", 2, "is complete"),
+    ("demo --campaign a/b", 2, "cannot be a campaign's name"),
+    ("demo --inventory nosuch.yml", 4, "inventory/emulated.yml"),
+    ("lab.provision", 2, "inventory/physical.example.yml"),
     ("campaign.status referense", 2, "reference"),
     ("results.verify referense", 2, "reference"),
     ("figures referense", 2, "reference"),
@@ -61,3 +69,4 @@ def test_a_mistake_ends_with_its_exit_code_and_what_to_do(line: str, code: int, 
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+    assert done.stdout == ""  # nothing was announced, installed or built for it
