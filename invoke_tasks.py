@@ -167,6 +167,7 @@ def _summarise(report: Reporter, directory: Path) -> None:
         report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
     report.plain()
     report.plain(summary.paragraph)
+    summary.check()
 
 
 @task

@@ -14,6 +14,7 @@ from analysis import accounting, claims, figures, outputs, panels, rates, statis
 from analysis.accounting import Account
 from analysis.claims import Verdict
 from analysis.load import Results, experiment_text, load
+from common.errors import CampaignError
 from common.units import parse_size
 
 REPORT_FILE = "report.md"
@@ -23,6 +24,7 @@ REPORT_FILE = "report.md"
 class Summary:
     """What a task prints. columns and rows: a table of texts, a row per policy (and factor levels); "–" is a missing value.
 
+    differing: names of outputs that are not the same in every guest and under every policy.
     figures, tables: paths of what was written; figures is empty when no cell is complete. report: path of report.md.
     """
 
@@ -32,9 +34,20 @@ class Summary:
     rows: tuple[tuple[str, ...], ...]
     paragraph: str
     verdicts: tuple[Verdict, ...]
+    differing: tuple[str, ...]
     figures: tuple[Path, ...]
     tables: tuple[Path, ...]
     report: Path
+
+    def check(self) -> None:
+        """CampaignError when outputs differ: no figure of such a campaign is to be trusted."""
+        if self.differing:
+            raise CampaignError(
+                f"what the guests of campaign {self.campaign!r} made is not the same everywhere: {', '.join(self.differing)}",
+                where=f"{self.report}, Outputs",
+                why="either the workload is not reproducible, or data was corrupted",
+                remedy="compare the outputs of the cells named there; use none of the figures until it is explained",
+            )
 
 
 MISSING = "–"
@@ -65,6 +78,7 @@ def summarise(campaign_dir: Path | str) -> Summary:
         rows=rows,
         paragraph=paragraph(results),
         verdicts=verdicts,
+        differing=outputs.all_differing(results),
         figures=tuple(drawn),
         tables=tuple(written),
         report=report,
@@ -130,6 +144,7 @@ def paragraph(results: Results) -> str:
         if said and levels:
             said[0] = f"At {levels}: {said[0]}"
         sentences += said
+    sentences += outputs.compare(results)
     if claims.emulated(results):
         accelerators = sorted(
             {cell.accelerator or "unknown" for cell in results.records if cell.host_kind == "emulated"}
@@ -229,7 +244,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         "## Where the reads went",
         *_accounts(results),
         "## Outputs",
-        *(f"{line}" for line in outputs.compare(results)),
+        *(f"**{line}**" if line.startswith(outputs.SHOUT) else line for line in outputs.compare(results)),
         "## Cells that do not count",
         _left_out(results),
         "## How it was computed",

@@ -8,8 +8,9 @@ from pathlib import Path
 import analysis_campaign as made_up
 import pytest
 
-from analysis import accounting, claims, load, outputs, rates, report, totals
+from analysis import accounting, claims, figures, load, outputs, rates, report, totals
 from campaigns.records import CellRecord, Claim, Comparison, Expectation
+from common.errors import CampaignError
 from common.metrics import Metric
 
 
@@ -211,14 +212,50 @@ def test_a_differing_output_is_shouted(tmp_path: Path) -> None:
     assert outputs.compare(same) == ["1 output identical in every guest of 3 complete cells, under every policy."]
     differs = load.load(made_up.write_campaign(tmp_path, repetitions=1, name="differs", change=corrupt))
     (line,) = outputs.compare(differs)
-    assert line.startswith("**DIFFERENT: vmlinux.o**")
+    assert line.startswith("DIFFERENT: vmlinux.o")
     assert "selfballoon+tmem.r1/guest2" in line
+    assert line in report.paragraph(differs)
+    assert f"**{line}**" in report.markdown(differs, (), ())
+    assert outputs.compare(same)[0] in report.paragraph(same)
     nothing = load.load(
         made_up.write_campaign(
             tmp_path, repetitions=1, name="none", change=lambda c: dataclasses.replace(c, checksums={})
         )
     )
     assert "nothing is known about corruption" in outputs.compare(nothing)[0]
+
+
+@pytest.mark.parametrize("checksums", [{"guest2": {"vmlinux.o": "b" * 64}}, {"guest2": {}}])
+def test_outputs_that_differ_end_in_an_error_after_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checksums: dict[str, dict[str, str]]
+) -> None:
+    """The same wrong output in every guest of a cell passes that cell's own gate."""
+    monkeypatch.setattr(figures, "draw_all", lambda _results: [])
+
+    def spoil(record: CellRecord) -> CellRecord:
+        if record.cell != "selfballoon+tmem.r1":
+            return record
+        return dataclasses.replace(record, checksums={**record.checksums, **checksums})
+
+    summary = report.summarise(made_up.write_campaign(tmp_path, repetitions=1, change=spoil))
+    assert summary.report.is_file()
+    with pytest.raises(CampaignError, match=r"vmlinux\.o"):
+        summary.check()
+    report.summarise(made_up.write_campaign(tmp_path, repetitions=1, name="same")).check()
+
+
+def test_an_output_that_one_cell_lacks_is_a_difference(tmp_path: Path) -> None:
+    def add(record: CellRecord) -> CellRecord:
+        if record.cell == "static.r1":
+            return record
+        return dataclasses.replace(
+            record, checksums={name: {**each, "a.o": "c" * 64} for name, each in record.checksums.items()}
+        )
+
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, change=add))
+    assert outputs.all_differing(results) == ("a.o",)
+    (line,) = outputs.compare(results)
+    assert "nothing in static.r1/guest1, static.r1/guest2, static.r1/guest3" in line
 
 
 def test_every_policy_is_compared_with_its_base_and_with_the_first(tmp_path: Path) -> None:
