@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import accounting, claims, figures, outputs, panels, rates, statistics, style, tables, totals
+from analysis import accounting, claims, drift, figures, outputs, panels, rates, statistics, style, tables, totals
 from analysis.accounting import Account
 from analysis.claims import Verdict
 from analysis.load import Results, experiment_text, load
@@ -145,6 +145,8 @@ def paragraph(results: Results) -> str:
             said[0] = f"At {levels}: {said[0]}"
         sentences += said
     sentences += outputs.compare(results)
+    if drifted := list(dict.fromkeys(each.what for each in drift.differences(results))):
+        sentences.append(f"What the cells ran on was not the same for all: {', '.join(drifted)} (see the report).")
     if claims.emulated(results):
         accelerators = sorted(
             {cell.accelerator or "unknown" for cell in results.records if cell.host_kind == "emulated"}
@@ -245,6 +247,8 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         *_accounts(results),
         "## Outputs",
         *(f"**{line}**" if line.startswith(outputs.SHOUT) else line for line in outputs.compare(results)),
+        "## What differed between cells",
+        *_drift(results),
         "## Cells that do not count",
         _left_out(results),
         "## How it was computed",
@@ -311,6 +315,21 @@ def _account_row(item: Account) -> tuple[str, ...]:
     shown = (MISSING if value is None else f"{value:,.0f}" for value in figures_)
     agreement = MISSING if item.agreement is None else style.percent(item.agreement)
     return (f"{item.policy} ÷ {item.control}", item.guest or "all", *shown, agreement)
+
+
+def _drift(results: Results) -> list[str]:
+    """What the complete cells ran on, as far as it was not the same for all."""
+    untold = drift.untold(results)
+    if not results.records or len(untold) == len(results.records):
+        return ["Nothing is recorded of what the cells ran on."]
+    parts = [f"Nothing is recorded of what {', '.join(untold)} ran on."] if untold else []
+    if found := drift.differences(results):
+        return [*parts, _table(("what", "was"), drift.rows(found))]
+    same = (
+        "Nothing that is recorded of testbed, host, hypervisor, kernels and settings differed between complete cells, but what the policies "
+        "and factors set, and clocks, load and free memory."
+    )
+    return [*parts, same]
 
 
 def _left_out(results: Results) -> str:
