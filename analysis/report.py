@@ -14,6 +14,7 @@ from analysis import accounting, claims, drift, figures, outputs, panels, rates,
 from analysis.accounting import Account
 from analysis.claims import Verdict
 from analysis.load import Results, experiment_text, load
+from campaigns.records import aggregate
 from common.errors import CampaignError
 from common.units import parse_size
 
@@ -86,7 +87,7 @@ def summarise(campaign_dir: Path | str) -> Summary:
 
 
 def summary_table(results: Results) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Columns and rows of the summary: per policy the mean over its complete cells, and the ratio to the control."""
+    """Columns and rows of the summary: per policy the mean over its complete cells (statistics.Centre), and the ratio to the control."""
     control = totals.control_of(results)
     factors = len(results.levels) > 1 or bool(results.levels and results.levels[0])
     columns = ("policy", *(("levels",) if factors else ()), "cells", *_SHOWN.values(), "tmem hit rate")
@@ -117,12 +118,17 @@ def _value(results: Results, name: str, policy: str, control: str, levels: str) 
 
 
 def _hit_rate(results: Results, policy: str, levels: str) -> str:
-    found = [r for r in rates.hit_rates(results) if (r.policy, r.levels) == (policy, levels) and r.rate is not None]
+    """Of all guests and cells together. A rate over fewer guests is another figure: one whose counters are missing makes it missing."""
+    found = [r for r in rates.hit_rates(results) if (r.policy, r.levels) == (policy, levels)]
     texts = []
     for kind in accounting.KINDS:
         mine = [r for r in found if r.kind == kind]
-        gets, tried = sum(r.gets or 0 for r in mine), sum(r.gets_tried or 0 for r in mine)
-        if tried:
+        if all(r.gets is None and r.gets_tried is None for r in mine):
+            continue
+        gets, tried = (aggregate((getattr(r, name) for r in mine), "sum") for name in ("gets", "gets_tried"))
+        if gets is None or tried is None:
+            texts.append(f"{MISSING} {kind}")
+        elif tried:
             texts.append(f"{style.percent(gets / tried)} {kind}")
     return ", ".join(texts) or MISSING
 
@@ -237,8 +243,9 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         "## By policy",
         _table(columns, rows),
         (
-            f"Means over complete cells; × is the ratio to {control}. Sectors, vCPU seconds (guests and dom0) and faults are "
-            "summed over the guests; wall time is until the last guest finished. A dash is a value that was not measured."
+            f"Geometric means over complete cells (arithmetic ones where a value is 0); × is the ratio to {control}. Sectors, vCPU seconds "
+            "(guests and dom0) and faults are summed over the guests; wall time is until the last guest finished. A dash is a value that was "
+            'not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
         *(f"![{path.stem}]({path.as_posix()})" for path in drawn if path.suffix == ".png"),
         "## Claims",
@@ -255,7 +262,8 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         (
             f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by block where the "
             "plan has blocks, else Welch's. They are not corrected for many comparisons; the verdicts are, by Holm's method over "
-            f"all claims, at {100 * claims.ALPHA:.0f} %. Only complete cells enter. The same figures are in `tables/`, as Parquet and CSV."
+            f"all claims, at {100 * claims.ALPHA:.0f} %. Only complete cells enter. {_sampling(results)} The same figures are in `tables/`, "
+            "as Parquet and CSV."
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -330,6 +338,14 @@ def _drift(results: Results) -> list[str]:
         "and factors set, and clocks, load and free memory."
     )
     return [*parts, same]
+
+
+def _sampling(results: Results) -> str:
+    """What reading the counters cost, at most, in any complete cell."""
+    cost = aggregate((cell.value("sampling_cost", "max") for cell in results.records), "max")
+    if cost is None:
+        return "What sampling took was not measured in every cell."
+    return f"Sampling took at most {style.percent(cost)} of one processor at any source."
 
 
 def _left_out(results: Results) -> str:

@@ -9,6 +9,7 @@ import analysis_campaign as made_up
 import pytest
 
 from analysis import accounting, claims, figures, load, outputs, rates, report, totals
+from campaigns import records
 from campaigns.records import CellRecord, Claim, Comparison, Expectation
 from common.errors import CampaignError
 from common.metrics import Metric
@@ -194,6 +195,31 @@ def test_hit_rates_are_of_the_run_alone_and_missing_without_gets(tmp_path: Path)
     assert found["selfballoon+tmem", "guest2", "persistent"].rate == 1
     assert found["static", "guest1", "ephemeral"].rate is None
     assert dataclasses.replace(one, gets=0.0, gets_tried=0.0).rate is None
+
+
+@pytest.mark.parametrize("counter", ["gets", "gets_tried"])
+def test_a_guest_whose_counters_are_missing_is_not_left_out_of_a_hit_rate(tmp_path: Path, counter: str) -> None:
+    directory = made_up.write_campaign(tmp_path, repetitions=1)
+    assert report.summary_table(load.load(directory))[1][2][-1] == "47 % ephemeral, 100 % persistent"
+    samples = directory / records.CELLS_DIR / "selfballoon+tmem.r1" / records.SAMPLES_FILE
+    lines = samples.read_text().splitlines()
+    gone = f"guest2,tmem.ephemeral.{counter},"
+    samples.write_text("\n".join(line for line in lines if gone not in line) + "\n")
+    rows = report.summary_table(load.load(directory))[1]
+    assert [row[-1] for row in rows] == ["–", "–", "– ephemeral, 100 % persistent"]
+
+
+def test_the_report_says_which_means_it_has_and_what_sampling_took(tmp_path: Path) -> None:
+    text = report.markdown(load.load(made_up.write_campaign(tmp_path, repetitions=3, samples=False)), (), ())
+    assert "Geometric means over complete cells" in text
+    assert "arithmetic means, since sectors add up" in text
+    assert "Sampling took at most 3 % of one processor at any source." in text
+
+    def lose(record: CellRecord) -> CellRecord:
+        return made_up.without_value(record, "sampling_cost", None) if record.cell == "static.r1" else record
+
+    lost = made_up.write_campaign(tmp_path, repetitions=1, samples=False, change=lose, name="lost")
+    assert "What sampling took was not measured in every cell." in report.markdown(load.load(lost), (), ())
 
 
 def test_guests_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
