@@ -32,13 +32,10 @@ DEFAULT_INVENTORY = "inventory/emulated.yml"
 INVENTORY_HELP = f"the lab: an inventory file (default: {DEFAULT_INVENTORY})"
 
 
-def _number(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"--{option} takes a whole number, not {text!r}") from None
+def _number(option: str, text: str, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise UsageError(f"--{option} takes a whole number, at least {least}, not {text!r}")
+    return int(text)
 
 
 def _inventory(path: str | None) -> Path:
@@ -337,8 +334,8 @@ def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) 
     with report.live():
         ran = harness.soak(
             paths.cache() / "tmp" / "tmem-harness",
-            _number("minutes", minutes) or 10,
-            _number("seed", seed) or 1,
+            _number("minutes", minutes or "10", 1),
+            _number("seed", seed or "1", 1),
             report.step,
         )
     report.say(f"{ran} runs, no failure")
@@ -391,8 +388,8 @@ def campaign_plan(_c: Context, name: str, seed: str | None = None, json: bool = 
 
     report = Reporter()
     made = experiment.load(name)
-    if (number := _number("seed", seed)) is not None:
-        made = made.with_seed(number)
+    if seed is not None:
+        made = made.with_seed(_number("seed", seed, 0))
     cells = plan.plan(made)
     if json:
         report.json([asdict(cell) for cell in cells])
@@ -403,6 +400,8 @@ def campaign_plan(_c: Context, name: str, seed: str | None = None, json: bool = 
     ]
     report.table(("order", "cell", "policy", "repetition", "expected"), rows, title=f"{made.title} (seed {made.seed})")
     report.plain(f"about {format_duration(sum(cell.expected_seconds for cell in cells))} without KVM")
+    if seed is not None:
+        report.plain(f"to run the cells in this order, write it into the experiment: seed: {made.seed}")
 
 
 @task(

@@ -41,12 +41,19 @@ def test_every_task_can_be_named_first_or_last_to_get_its_help() -> None:
     assert arguments(["inv", "campaign.plan", "demo"]) == ["inv", "campaign.plan", "demo"]
 
 
+def test_a_plan_with_another_seed_says_how_to_run_it() -> None:
+    assert "seed: 7" in inv("campaign.plan", "demo", "--seed", "7").stdout
+    assert "write it into the experiment" not in inv("campaign.plan", "demo").stdout
+
+
 MISTAKES = [
     ("demoo", 2, "./inv --list"),
     ("campaign.run demo --sed 1", 2, "--help"),
     ("campaign.plan", 2, "'name'"),
     ("campaign.plan demoo", 4, "demo"),
     ("campaign.plan demo --seed x", 2, "--seed takes a whole number"),
+    ("campaign.plan demo --seed=-1", 2, "--seed takes a whole number, at least 0"),
+    ("tmem.soak --minutes 0", 2, "--minutes takes a whole number, at least 1"),
     ("campaign.run demoo", 4, "demo"),
     ("campaign.run demo --campaign a/b", 2, "cannot be a campaign's name"),
     ("campaign.run demo --cell x", 2, "static.r1"),
