@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 from invoke.context import Context
@@ -25,17 +25,17 @@ from common.console import Reporter, upright  # noqa: E402
 from common.errors import UsageError  # noqa: E402
 from common.program import run  # noqa: E402
 
+if TYPE_CHECKING:
+    from campaigns.launch import Request
+
 DEFAULT_INVENTORY = "inventory/emulated.yml"
 INVENTORY_HELP = f"the lab: an inventory file (default: {DEFAULT_INVENTORY})"
 
 
-def _number(option: str, text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return int(text)
-    except ValueError:
-        raise UsageError(f"--{option} takes a whole number, not {text!r}") from None
+def _number(option: str, text: str, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise UsageError(f"--{option} takes a whole number, at least {least}, not {text!r}")
+    return int(text)
 
 
 def _inventory(path: str | None) -> Path:
@@ -51,20 +51,18 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
 
     Goes on from what is complete, so it may be interrupted and called again. See README.md for how long it takes.
     """
-    from campaigns import experiment, plan
+    from campaigns import launch, plan
 
     report = Reporter()
-    made = experiment.load("demo")
-    cells = plan.plan(made)
-    report.plain(
-        f"{made.title}: {len(cells)} cells, one for each policy and repetition, on an emulated host. What is missing is installed and\n"
-        "built first: about 20 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be the emulated machine's."
-    )
-    _require_one_host(inventory)
-    _setup(report)
-    _build_for(report, inventory)
-    directory = _campaign(report, "demo", inventory, campaign=campaign)
-    _summarise(report, directory)
+    request = launch.ask("demo", _inventory(inventory), campaign)
+    if request.ended is None:
+        report.plain(
+            f"{request.experiment.title}: {len(plan.plan(request.experiment))} cells, one for each policy and repetition, on an emulated host. What is\n"
+            "missing is installed and built first: about 20 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be\n"
+            "the emulated machine's."
+        )
+        _setup(report)
+    _summarise(report, _campaign(report, request, "./inv demo"))
 
 
 @task(
@@ -139,36 +137,22 @@ def _build_for(report: Reporter, inventory: str | None) -> None:
     _build(report, lifecycle.artifacts_for(_inventory(inventory)))
 
 
-def _require_one_host(inventory: str | None) -> None:
-    from lab import lifecycle
-
-    lifecycle.require_one_host(_inventory(inventory))
-
-
-def _campaign(
-    report: Reporter,
-    name: str,
-    inventory: str | None,
-    *,
-    campaign: str | None = None,
-    cell: str | None = None,
-) -> Path:
-    from campaigns import experiment, status
-    from campaigns import run as campaign_runner
+def _campaign(report: Reporter, request: Request, again: str) -> Path:
+    """Run what is left of a campaign, or say that nothing is; its directory. again: the command that runs it anew."""
+    from campaigns import launch, status
     from campaigns.progress import Event
-    from lab import lifecycle
-
-    made = experiment.load(name)
 
     def show(event: Event) -> None:
         if line := status.line_of(event):
             report.say(line, event.left_s)
 
-    with report.live(), lifecycle.open_lab(_inventory(inventory), progress=report.say) as lab:
-        outcome = campaign_runner.run(
-            made, lab.hosts[0], campaign=campaign, cell=cell, arguments=["./inv", *sys.argv[1:]], listen=show
-        )
+    if (outcome := request.ended) is None:
+        _build_for(report, str(request.inventory))
+        with report.live():
+            outcome = launch.execute(request, ["./inv", *sys.argv[1:]], tell=report.say, listen=show)
     outcome.check()
+    if request.ended is not None:
+        report.plain(outcome.line(again))
     return outcome.directory
 
 
@@ -182,6 +166,7 @@ def _summarise(report: Reporter, directory: Path) -> None:
         report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
     report.plain()
     report.plain(summary.paragraph)
+    summary.check()
 
 
 @task
@@ -319,6 +304,7 @@ def lab_provision(_c: Context, inventory: str | None = None) -> None:
     from lab import lifecycle
 
     report = Reporter()
+    lifecycle.require_physical(_inventory(inventory))
     _build_for(report, inventory)
     with report.live():
         lifecycle.provision(_inventory(inventory), progress=report.step)
@@ -345,8 +331,8 @@ def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) 
     with report.live():
         ran = harness.soak(
             paths.cache() / "tmp" / "tmem-harness",
-            _number("minutes", minutes) or 10,
-            _number("seed", seed) or 1,
+            _number("minutes", minutes or "10", 1),
+            _number("seed", seed or "1", 1),
             report.step,
         )
     report.say(f"{ran} runs, no failure")
@@ -399,8 +385,8 @@ def campaign_plan(_c: Context, name: str, seed: str | None = None, json: bool = 
 
     report = Reporter()
     made = experiment.load(name)
-    if (number := _number("seed", seed)) is not None:
-        made = made.with_seed(number)
+    if seed is not None:
+        made = made.with_seed(_number("seed", seed, 0))
     cells = plan.plan(made)
     if json:
         report.json([asdict(cell) for cell in cells])
@@ -411,6 +397,8 @@ def campaign_plan(_c: Context, name: str, seed: str | None = None, json: bool = 
     ]
     report.table(("order", "cell", "policy", "repetition", "expected"), rows, title=f"{made.title} (seed {made.seed})")
     report.plain(f"about {format_duration(sum(cell.expected_seconds for cell in cells))} without KVM")
+    if seed is not None:
+        report.plain(f"to run the cells in this order, write it into the experiment: seed: {made.seed}")
 
 
 @task(
@@ -426,10 +414,11 @@ def campaign_run(
     _c: Context, name: str, inventory: str | None = None, campaign: str | None = None, cell: str | None = None
 ) -> None:
     """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
+    from campaigns import launch
+
     report = Reporter()
-    _require_one_host(inventory)
-    _build_for(report, inventory)
-    directory = _campaign(report, name, inventory, campaign=campaign, cell=cell)
+    request = launch.ask(name, _inventory(inventory), campaign, cell)
+    directory = _campaign(report, request, f"./inv campaign.run {name}")
     if cell is not None:
         report.say(
             f"complete: {cell} of {directory}; the others: ./inv campaign.run {name} --campaign {directory.name}"

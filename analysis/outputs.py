@@ -5,7 +5,18 @@ A page that tmem corrupted would show here: the same build must give the same ob
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from analysis.load import Results, levels_text
+from campaigns.records import CellRecord
+
+LACKING = "nothing"
+"""Stands for the digest of an output that a guest lacks and others have."""
+
+SHOUT = "DIFFERENT"
+"""What a sentence on outputs that are not the same begins with."""
+
+MOST_PLACES = 6
 
 
 def compare(results: Results) -> list[str]:
@@ -13,20 +24,38 @@ def compare(results: Results) -> list[str]:
     return [line for levels in results.levels for line in _at(results, levels)]
 
 
+def all_differing(results: Results) -> tuple[str, ...]:
+    """The outputs that are not the same everywhere, at any factor levels."""
+    return tuple(dict.fromkeys(name for levels in results.levels for name in differing(results, levels)))
+
+
 def differing(results: Results, levels: str) -> dict[str, dict[str, list[str]]]:
-    """Output name -> digest -> `cell/guest` that have it, of the outputs that are not the same everywhere."""
-    found: dict[str, dict[str, list[str]]] = {}
-    for cell in results.records:
-        if levels_text(cell.levels) == levels:
-            for guest, digests in cell.checksums.items():
-                for name, digest in digests.items():
-                    found.setdefault(name, {}).setdefault(digest, []).append(f"{cell.cell}/{guest}")
-    return {name: digests for name, digests in sorted(found.items()) if len(digests) > 1}
+    """Output name -> digest -> `cell/guest` that have it, of the outputs that are not the same everywhere.
+
+    A guest that lacks an output which others have differs from them. Cells without any checksum say nothing.
+    """
+    cells = [cell for cell in _cells(results, levels) if any(cell.checksums.values())]
+    guests = sorted({guest for cell in cells for guest in cell.checksums})
+    found: dict[str, dict[str, list[str]]] = {name: {} for name in _names(cells)}
+    for cell in cells:
+        for guest in guests:
+            digests = cell.checksums.get(guest, {})
+            for name, places in found.items():
+                places.setdefault(digests.get(name, LACKING), []).append(f"{cell.cell}/{guest}")
+    return {name: digests for name, digests in found.items() if len(digests) > 1}
+
+
+def _cells(results: Results, levels: str) -> list[CellRecord]:
+    return [cell for cell in results.records if levels_text(cell.levels) == levels]
+
+
+def _names(cells: Sequence[CellRecord]) -> list[str]:
+    return sorted({name for cell in cells for digests in cell.checksums.values() for name in digests})
 
 
 def _at(results: Results, levels: str) -> list[str]:
     where = f" at {levels}" if levels else ""
-    cells = [cell for cell in results.records if levels_text(cell.levels) == levels]
+    cells = _cells(results, levels)
     if not cells:
         return []
     without = [cell.cell for cell in cells if not any(cell.checksums.values())]
@@ -35,14 +64,19 @@ def _at(results: Results, levels: str) -> list[str]:
     lines = [f"No checksums were recorded in {', '.join(without)}."] if without else []
     if differences := differing(results, levels):
         for name, digests in differences.items():
-            groups = "; ".join(f"{digest[:12]} in {', '.join(places)}" for digest, places in sorted(digests.items()))
+            groups = "; ".join(f"{digest[:12]} in {_few(places)}" for digest, places in sorted(digests.items()))
             lines.append(
-                f"**DIFFERENT{where}: {name}** ({groups}). Either the workload is not reproducible or data was corrupted."
+                f"{SHOUT}{where}: {name} ({groups}). Either the workload is not reproducible or data was corrupted."
             )
         return lines
-    outputs = {name for cell in cells for digests in cell.checksums.values() for name in digests}
-    counted = f"{len(outputs)} output" + ("" if len(outputs) == 1 else "s")
+    names = _names(cells)
+    counted = f"{len(names)} output" + ("" if len(names) == 1 else "s")
     lines.append(
         f"{counted} identical in every guest of {len(cells) - len(without)} complete cells{where}, under every policy."
     )
     return lines
+
+
+def _few(places: Sequence[str]) -> str:
+    rest = len(places) - MOST_PLACES
+    return ", ".join(places[:MOST_PLACES]) + (f" and {rest} more" if rest > 0 else "")

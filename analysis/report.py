@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from analysis import accounting, claims, figures, outputs, panels, rates, statistics, style, tables, totals
+from analysis import accounting, claims, drift, figures, outputs, panels, rates, statistics, style, tables, totals
 from analysis.accounting import Account
 from analysis.claims import Verdict
 from analysis.load import Results, experiment_text, load
+from campaigns.records import aggregate
+from common.errors import CampaignError
 from common.units import parse_size
 
 REPORT_FILE = "report.md"
@@ -23,6 +25,7 @@ REPORT_FILE = "report.md"
 class Summary:
     """What a task prints. columns and rows: a table of texts, a row per policy (and factor levels); "–" is a missing value.
 
+    differing: names of outputs that are not the same in every guest and under every policy.
     figures, tables: paths of what was written; figures is empty when no cell is complete. report: path of report.md.
     """
 
@@ -32,9 +35,20 @@ class Summary:
     rows: tuple[tuple[str, ...], ...]
     paragraph: str
     verdicts: tuple[Verdict, ...]
+    differing: tuple[str, ...]
     figures: tuple[Path, ...]
     tables: tuple[Path, ...]
     report: Path
+
+    def check(self) -> None:
+        """CampaignError when outputs differ: no figure of such a campaign is to be trusted."""
+        if self.differing:
+            raise CampaignError(
+                f"what the guests of campaign {self.campaign!r} made is not the same everywhere: {', '.join(self.differing)}",
+                where=f"{self.report}, Outputs",
+                why="either the workload is not reproducible, or data was corrupted",
+                remedy="compare the outputs of the cells named there; use none of the figures until it is explained",
+            )
 
 
 MISSING = "–"
@@ -65,6 +79,7 @@ def summarise(campaign_dir: Path | str) -> Summary:
         rows=rows,
         paragraph=paragraph(results),
         verdicts=verdicts,
+        differing=outputs.all_differing(results),
         figures=tuple(drawn),
         tables=tuple(written),
         report=report,
@@ -72,7 +87,7 @@ def summarise(campaign_dir: Path | str) -> Summary:
 
 
 def summary_table(results: Results) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Columns and rows of the summary: per policy the mean over its complete cells, and the ratio to the control."""
+    """Columns and rows of the summary: per policy the mean over its complete cells (statistics.Centre), and the ratio to the control."""
     control = totals.control_of(results)
     factors = len(results.levels) > 1 or bool(results.levels and results.levels[0])
     columns = ("policy", *(("levels",) if factors else ()), "cells", *_SHOWN.values(), "tmem hit rate")
@@ -103,12 +118,17 @@ def _value(results: Results, name: str, policy: str, control: str, levels: str) 
 
 
 def _hit_rate(results: Results, policy: str, levels: str) -> str:
-    found = [r for r in rates.hit_rates(results) if (r.policy, r.levels) == (policy, levels) and r.rate is not None]
+    """Of all guests and cells together. A rate over fewer guests is another figure: one whose counters are missing makes it missing."""
+    found = [r for r in rates.hit_rates(results) if (r.policy, r.levels) == (policy, levels)]
     texts = []
     for kind in accounting.KINDS:
         mine = [r for r in found if r.kind == kind]
-        gets, tried = sum(r.gets or 0 for r in mine), sum(r.gets_tried or 0 for r in mine)
-        if tried:
+        if all(r.gets is None and r.gets_tried is None for r in mine):
+            continue
+        gets, tried = (aggregate((getattr(r, name) for r in mine), "sum") for name in ("gets", "gets_tried"))
+        if gets is None or tried is None:
+            texts.append(f"{MISSING} {kind}")
+        elif tried:
             texts.append(f"{style.percent(gets / tried)} {kind}")
     return ", ".join(texts) or MISSING
 
@@ -130,6 +150,9 @@ def paragraph(results: Results) -> str:
         if said and levels:
             said[0] = f"At {levels}: {said[0]}"
         sentences += said
+    sentences += outputs.compare(results)
+    if drifted := list(dict.fromkeys(each.what for each in drift.differences(results))):
+        sentences.append(f"What the cells ran on was not the same for all: {', '.join(drifted)} (see the report).")
     if claims.emulated(results):
         accelerators = sorted(
             {cell.accelerator or "unknown" for cell in results.records if cell.host_kind == "emulated"}
@@ -220,8 +243,9 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         "## By policy",
         _table(columns, rows),
         (
-            f"Means over complete cells; × is the ratio to {control}. Sectors, vCPU seconds (guests and dom0) and faults are "
-            "summed over the guests; wall time is until the last guest finished. A dash is a value that was not measured."
+            f"Geometric means over complete cells (arithmetic ones where a value is 0); × is the ratio to {control}. Sectors, vCPU seconds "
+            "(guests and dom0) and faults are summed over the guests; wall time is until the last guest finished. A dash is a value that was "
+            'not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
         *(f"![{path.stem}]({path.as_posix()})" for path in drawn if path.suffix == ".png"),
         "## Claims",
@@ -229,14 +253,17 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         "## Where the reads went",
         *_accounts(results),
         "## Outputs",
-        *(f"{line}" for line in outputs.compare(results)),
+        *(f"**{line}**" if line.startswith(outputs.SHOUT) else line for line in outputs.compare(results)),
+        "## What differed between cells",
+        *_drift(results),
         "## Cells that do not count",
         _left_out(results),
         "## How it was computed",
         (
             f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by block where the "
             "plan has blocks, else Welch's. They are not corrected for many comparisons; the verdicts are, by Holm's method over "
-            f"all claims, at {100 * claims.ALPHA:.0f} %. Only complete cells enter. The same figures are in `tables/`, as Parquet and CSV."
+            f"all claims, at {100 * claims.ALPHA:.0f} %. Only complete cells enter. {_sampling(results)} The same figures are in `tables/`, "
+            "as Parquet and CSV."
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -296,6 +323,29 @@ def _account_row(item: Account) -> tuple[str, ...]:
     shown = (MISSING if value is None else f"{value:,.0f}" for value in figures_)
     agreement = MISSING if item.agreement is None else style.percent(item.agreement)
     return (f"{item.policy} ÷ {item.control}", item.guest or "all", *shown, agreement)
+
+
+def _drift(results: Results) -> list[str]:
+    """What the complete cells ran on, as far as it was not the same for all."""
+    untold = drift.untold(results)
+    if not results.records or len(untold) == len(results.records):
+        return ["Nothing is recorded of what the cells ran on."]
+    parts = [f"Nothing is recorded of what {', '.join(untold)} ran on."] if untold else []
+    if found := drift.differences(results):
+        return [*parts, _table(("what", "was"), drift.rows(found))]
+    same = (
+        "Nothing that is recorded of testbed, host, hypervisor, kernels and settings differed between complete cells, but what the policies "
+        "and factors set, and clocks, load and free memory."
+    )
+    return [*parts, same]
+
+
+def _sampling(results: Results) -> str:
+    """What reading the counters cost, at most, in any complete cell."""
+    cost = aggregate((cell.value("sampling_cost", "max") for cell in results.records), "max")
+    if cost is None:
+        return "What sampling took was not measured in every cell."
+    return f"Sampling took at most {style.percent(cost)} of one processor at any source."
 
 
 def _left_out(results: Results) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from campaigns import barrier, gates, metrics, provenance
@@ -270,9 +271,12 @@ def kind_of(error: Exception, stage: str) -> str | None:
 
 
 def rerun_command(campaign: CampaignRecord, cell: str) -> str:
-    """The command that runs just this cell again."""
+    """The command that runs just this cell again, on the lab that the campaign was begun on."""
     other = "" if campaign.campaign == campaign.name else f" --campaign {campaign.campaign}"
-    return f"./inv campaign.run {campaign.name}{other} --cell {cell}"
+    words = [Path(word.rpartition("=")[2]) for word in campaign.arguments]
+    inventories = [word for word in words if word.stem == campaign.lab and word.suffix in (".yml", ".yaml")]
+    lab = f" --inventory {inventories[0]}" if inventories else ""
+    return f"./inv campaign.run {campaign.name}{other}{lab} --cell {cell}"
 
 
 def _now() -> str:

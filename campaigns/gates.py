@@ -84,7 +84,7 @@ def _memory_pressure(evidence: Evidence) -> Iterable[GateResult]:
     declared = evidence.conditions.overcommit_ratio
     if evidence.policy.selfballooning and declared > 1:
         wanted = len(evidence.guests) * evidence.conditions.guests.memory_max_mib * PAGES_PER_MIB
-        pages = None if held is None or free is None else held + free + _tmem_pages(evidence.before)
+        pages = aggregate([held, free, _tmem_pages(evidence)], "sum")
         required = evidence.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
         reason = "the guests' maximum memory ÷ what guests and nobody hold; with more memory on the host, nobody would have to give any"
         yield _at_least("overcommitted", wanted / pages if pages else None, required, "ratio", reason)
@@ -94,9 +94,20 @@ def _memory_pressure(evidence: Evidence) -> Iterable[GateResult]:
         yield _at_most("fits", held / share if held is not None else None, SHARE_SLACK, "ratio", reason)
 
 
-def _tmem_pages(readings: Readings) -> float:
-    """Pages that tmem holds in nobody's name: ephemeral ones and its own free list. Not counted where Xen has no tmem."""
-    return sum(readings.get((HYPERVISOR, counter)) or 0 for counter in ("tmem.ephemeral_pages", "tmem.free_pages"))
+def _tmem_pages(evidence: Evidence) -> float | None:
+    """Pages that tmem holds in nobody's name: ephemeral ones and its own free list.
+
+    Xen may have no tmem, and then there is nothing to read; under a policy that uses tmem, what cannot be read is not known.
+    """
+    counters = ("tmem.ephemeral_pages", "tmem.free_pages")
+    pages = [evidence.before.get((HYPERVISOR, counter)) for counter in counters]
+    return aggregate(pages if _pools(evidence.policy) else [each or 0 for each in pages], "sum")
+
+
+def _pools(policy: Policy) -> list[str]:
+    """The kinds of tmem's pools that guests under a policy use."""
+    kinds = (("ephemeral", policy.cleancache), ("persistent", policy.frontswap))
+    return [pool for pool, used in kinds if used and policy.driver]
 
 
 def _memory_given(evidence: Evidence) -> Iterable[GateResult]:
@@ -115,27 +126,19 @@ def _memory_given(evidence: Evidence) -> Iterable[GateResult]:
 
 
 def _tmem_used(evidence: Evidence) -> Iterable[GateResult]:
-    """Pages really went to tmem. A guest without such a pool has no counter for it; some guest has to have one."""
-    pools = [
-        pool
-        for pool, used in (("ephemeral", evidence.policy.cleancache), ("persistent", evidence.policy.frontswap))
-        if used
-    ]
-    if not evidence.policy.driver or not pools:
+    """Pages really went to tmem. One counter that cannot be read fails the gate: the sum of the others is another figure."""
+    counters = [(guest, f"tmem.{pool}.puts") for guest in evidence.guests for pool in _pools(evidence.policy)]
+    if not counters:
         return
-    counters = [(guest, f"tmem.{pool}.puts") for guest in evidence.guests for pool in pools]
-    puts = [_growth(evidence, guest, counter) for guest, counter in counters]
-    known = [value for value in puts if value is not None]
+    puts = aggregate([_growth(evidence, guest, counter) for guest, counter in counters], "sum")
     reason = "successful puts of all guests; without any, the policy was never in force"
-    yield _at_least("tmem_puts", sum(known) if known else None, evidence.conditions.gates.tmem_puts, "pages", reason)
+    yield _at_least("tmem_puts", puts, evidence.conditions.gates.tmem_puts, "pages", reason)
 
 
 def _growth(evidence: Evidence, source: str, counter: str) -> float | None:
-    """A counter's growth; from 0 when it came into being during the run, as a pool's does with the first swap."""
-    first, last = evidence.before.get((source, counter)), evidence.after.get((source, counter))
-    if first is None and last is not None:
-        return last
-    return difference(evidence.before, evidence.after, source, counter)
+    """A counter's growth; None when it went backwards, or could not be read at both ends. A guest without a pool has 0 (lab/counters.py)."""
+    grown = difference(evidence.before, evidence.after, source, counter)
+    return None if grown is None or grown < 0 else grown
 
 
 def _reads_happened(evidence: Evidence) -> Iterable[GateResult]:

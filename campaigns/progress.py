@@ -15,7 +15,8 @@ class Event:
     """kind `start`: the campaign begins; `stage`: a cell enters a stage; `cell`: an attempt has ended and is stored; `end`: all is done.
 
     done, total: cells of the campaign that ran to their end, and all. left_s: seconds that the rest should take. stage_s: that the stage should.
-    record: of the attempt that has ended. attempt: from 1, within this run. retry: another attempt follows.
+    order: the cell's position in the plan, from 0. record: of the attempt that has ended. attempt: from 1, within this run. retry: another
+    attempt follows.
     """
 
     kind: Literal["start", "stage", "cell", "end"]
@@ -24,6 +25,7 @@ class Event:
     left_s: float
     cell: str = ""
     policy: str = ""
+    order: int = 0
     stage: str = ""
     stage_s: float = 0.0
     attempt: int = 1

@@ -20,7 +20,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from campaigns import codec
 from common.errors import ResultsError
@@ -109,7 +109,7 @@ class CampaignRecord:
     experiment: the resolved experiment, every default filled in. experiment_sha256: of its canonical JSON; a resume compares it.
     cells: the plan, in order. metrics: what cells yield, with units and meaning. versions: of the testbed, Python and libraries.
     commit: of the testbed, None outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
-    arguments: the command that created the campaign.
+    arguments: the command that created the campaign. lab: the name of the lab it was begun on; None in campaigns from before it was recorded.
     """
 
     schema: int
@@ -127,6 +127,7 @@ class CampaignRecord:
     lock_sha256: str | None
     arguments: tuple[str, ...]
     created_at: str
+    lab: str | None = None
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""
@@ -264,6 +265,22 @@ def read_cells(directory: Path) -> list[CellRecord]:
 def read_attempts(directory: Path) -> list[CellRecord]:
     """Every attempt that does not count: failed, or superseded by a rerun."""
     return [read_cell(path) for path in attempt_directories(directory)]
+
+
+def read_env(directory: Path) -> Mapping[str, Any] | None:
+    """env.json of a cell; None when it is not there. ResultsError when it is damaged."""
+    path = directory / ENV_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise ResultsError(
+            "a file of the results cannot be read", where=str(path), why=str(error), remedy="./inv results.verify"
+        ) from None
+    if not isinstance(document, dict):
+        raise ResultsError("a record does not have the form of its schema", where=str(path), why="it is no object")
+    return document
 
 
 def read_record(kind: type[T], path: Path) -> T:

@@ -6,58 +6,105 @@ cells whose attempts failed are.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from campaigns import plan, provenance, store
+from campaigns import plan, provenance, resume, store
 from campaigns.cell import Attempt
-from campaigns.experiment import Experiment, changed_keys, from_document
+from campaigns.experiment import Experiment, from_document
 from campaigns.failures import CLASSES
 from campaigns.progress import Estimate, Event, Listener, silent
 from campaigns.records import SCHEMA, CampaignRecord, CellRecord, PlannedCell
-from campaigns.schema import IDENTIFIER
+from campaigns.resume import Basis
+from campaigns.status import CampaignStatus, State, status
 from campaigns.store import CampaignStore
-from common.errors import CampaignError, LabError, UsageError
+from common.errors import CampaignError, LabError
 from lab.api import Host
 
 RESETS_BEFORE_STOP = 2
 """Cells in a row whose host could not be reset after which a campaign stops: the next cell would not fare better."""
 
 
+MOST_REASONS = 5
+"""Cells without usable figures that an error explains; campaign.status has them all."""
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has come to. counts: cells of the whole campaign by status, `missing` included. records: the attempts of this run. cell: the only one
-    that was to be run, if so.
-    """
+    """What a campaign has come to. status: of all its cells. records: the attempts of this run. cell: the only one that was to be run, if so."""
 
-    campaign: str
     directory: Path
-    counts: dict[str, int]
+    status: CampaignStatus
     records: tuple[CellRecord, ...] = field(default=())
     cell: str | None = None
+
+    @property
+    def campaign(self) -> str:
+        return self.directory.name
+
+    @property
+    def counts(self) -> dict[State, int]:
+        """Cells of the whole campaign by state."""
+        return self.status.counts
 
     def check(self) -> None:
         """CampaignError when cells of the campaign failed, were invalid or are missing; not if just one was to be run, and is complete."""
         if self.cell is not None and all(record.status == "complete" for record in self.records[-1:]):
             return
-        bad = {status: number for status, number in self.counts.items() if number and status != "complete"}
+        bad = {state: number for state, number in self.counts.items() if number and state != "complete"}
         if bad:
-            what = ", ".join(f"{number} {status}" for status, number in bad.items())
+            explained = [cell for cell in self.status.cells if cell.reason]
+            shown = explained[:MOST_REASONS]
+            rest = [f"{len(explained) - len(shown)} more"] if len(explained) > len(shown) else []
             raise CampaignError(
-                f"campaign {self.campaign!r} has cells without usable figures: {what}",
+                f"campaign {self.campaign!r} has cells without usable figures: "
+                + ", ".join(f"{number} {state}" for state, number in bad.items()),
                 where=str(self.directory),
-                remedy=f"./inv campaign.status {self.campaign} says why, and how to run single cells again",
+                why="\n".join([*(f"{cell.planned.cell} is {cell.state}: {cell.reason}" for cell in shown), *rest]),
+                remedy="\n".join(
+                    [
+                        "mend the cause; the same command then runs failed and missing cells again, and these run one cell, invalid or not:",
+                        *(cell.rerun for cell in shown),
+                        f"./inv campaign.status {self.campaign} lists all cells",
+                    ]
+                ),
             )
+
+    def line(self, again: str) -> str:
+        """That nothing is left to run, for people. again: the command that runs the experiment."""
+        ended = max(cell.finished_at or "" for cell in self.status.cells)
+        commit = f", begun with commit {head[:10]}" if (head := self.status.campaign.commit) else ""
+        return (
+            f"campaign {self.campaign} is complete since {ended[:16].replace('T', ' ')} UTC{commit}: nothing was run.\n"
+            f"To run all of it anew: {again} --campaign NAME"
+        )
+
+
+def ended(
+    experiment: Experiment,
+    lab: str | None,
+    *,
+    results: Path = store.RESULTS,
+    campaign: str | None = None,
+    cell: str | None = None,
+) -> Outcome | None:
+    """What a campaign has come to when nothing of it is left to run, else None. UsageError as `run` raises it, without a lab."""
+    found = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
+    if found is None or cell is not None:
+        return None
+    outcome = Outcome(found.directory, status(found))
+    return None if outcome.counts["failed"] or outcome.counts["missing"] else outcome
 
 
 def run(
     experiment: Experiment,
     host: Host,
     *,
+    lab: str | None = None,
+    basis: Basis | None = None,
     results: Path = store.RESULTS,
     campaign: str | None = None,
     cell: str | None = None,
@@ -66,37 +113,29 @@ def run(
 ) -> Outcome:
     """Run a campaign, or what is left of it, or one cell of it.
 
-    campaign: its name, by default the experiment's. cell: run just this one; an invalid one is then run again, and its old record kept.
-    UsageError: another experiment has this campaign's name, another runner is at work, or the cell cannot be run. Errors of the lab and the load
-    end in the cells' records. KeyboardInterrupt passes through, and leaves nothing half-written.
+    lab: the host's. basis: what the host is made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid one
+    is then run again, and its old record kept.
+    UsageError: another experiment has this campaign's name, it was begun on another lab or host, another runner is at work, or the cell cannot
+    be run. Errors of the lab and the load end in the cells' records. KeyboardInterrupt passes through, and leaves nothing half-written.
     """
-    stored = open_campaign(experiment, host.accelerator, results=results, campaign=campaign, arguments=arguments)
+    stored = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
+    if stored is None:
+        stored = store.create(results, _record(experiment, host.accelerator, campaign, lab, arguments))
     with stored.lock():
+        resume.check(
+            experiment, lab, results=results, campaign=campaign, cell=cell
+        )  # another runner may have ended since
+        resume.refuse_another_host(stored, basis or {})
         return _Runner(stored, host, listen).run(cell)
 
 
-def open_campaign(
-    experiment: Experiment,
-    accelerator: str | None,
-    *,
-    results: Path = store.RESULTS,
-    campaign: str | None = None,
-    arguments: Sequence[str] = (),
-) -> CampaignStore:
-    """The campaign of that name, created when there is none. UsageError when it was made from an experiment that has changed since."""
-    name = campaign or experiment.name
-    if not re.fullmatch(IDENTIFIER, name):
-        raise UsageError(
-            f"{name!r} cannot be a campaign's name",
-            remedy="use letters, digits, _ . and -, beginning with a letter or digit",
-        )
-    if (found := store.find(results, name)) is not None:
-        _refuse_changes(found.record(), experiment, found.directory)
-        return found
+def _record(
+    experiment: Experiment, accelerator: str | None, campaign: str | None, lab: str | None, arguments: Sequence[str]
+) -> CampaignRecord:
     head, dirty = provenance.commit()
-    record = CampaignRecord(
+    return CampaignRecord(
         schema=SCHEMA,
-        campaign=name,
+        campaign=campaign or experiment.name,
         name=experiment.name,
         experiment=experiment.document,
         experiment_sha256=experiment.sha256,
@@ -110,19 +149,7 @@ def open_campaign(
         lock_sha256=provenance.lock_sha256(),
         arguments=tuple(arguments),
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
-    )
-    return store.create(results, record)
-
-
-def _refuse_changes(record: CampaignRecord, experiment: Experiment, directory: Path) -> None:
-    if record.experiment_sha256 == experiment.sha256 and record.name == experiment.name:
-        return
-    changed = changed_keys(record.experiment, experiment.document) or ["its name"]
-    raise UsageError(
-        f"campaign {record.campaign!r} was begun with another experiment: {', '.join(changed)} changed",
-        where=str(directory),
-        why="cells of two experiments cannot be compared, so they are never mixed",
-        remedy="give the new campaign a name of its own with --campaign NAME, or undo the change",
+        lab=lab,
     )
 
 
@@ -139,16 +166,15 @@ class _Runner:
         )
         self.policies = {policy.name: policy for policy in self.experiment.policies}
         self.finished = stored.cells()
-        self.failed = set(stored.attempts()) - set(self.finished)
         self.estimate = Estimate(self.record.cells, self.finished.values())
         self.made: list[CellRecord] = []
 
     def run(self, only: str | None) -> Outcome:
-        todo = (
-            [cell for cell in self.record.cells if cell.cell not in self.finished]
-            if only is None
-            else [self._chosen(only)]
-        )
+        todo = [
+            cell
+            for cell in self.record.cells
+            if (cell.cell not in self.finished if only is None else cell.cell == only)
+        ]
         remaining = [cell.cell for cell in todo]
         self._tell("start", remaining)
         broken_resets = 0
@@ -164,7 +190,7 @@ class _Runner:
                     remedy="mend the lab (./inv lab.status, ./inv doctor) and run the same command again",
                 )
         self._tell("end", [])
-        return Outcome(self.store.name, self.store.directory, self._counts(), tuple(self.made), only)
+        return Outcome(self.store.directory, status(self.store), tuple(self.made), only)
 
     def _run_cell(self, planned: PlannedCell, remaining: list[str]) -> CellRecord:
         """Attempts at one cell until one is no failure, or its class allows no more; the last record."""
@@ -176,10 +202,8 @@ class _Runner:
             self.made.append(record)
             if record.failure is None:
                 self.finished[planned.cell] = record
-                self.failed.discard(planned.cell)
                 self.estimate.finish(planned.cell, record.timings)
             else:
-                self.failed.add(planned.cell)
                 failures[record.failure.kind] += 1
             retry = record.failure is not None and failures[record.failure.kind] <= CLASSES[record.failure.kind].retries
             left = remaining if retry else [cell for cell in remaining if cell != planned.cell]
@@ -194,26 +218,6 @@ class _Runner:
         conditions = self.experiment.at(planned.levels)
         policy = self.policies[planned.policy]
         return Attempt(self.store, self.record, planned, policy, conditions, self.host, on_stage).run()
-
-    def _chosen(self, cell: str) -> PlannedCell:
-        planned = next((planned for planned in self.record.cells if planned.cell == cell), None)
-        if planned is None:
-            known = ", ".join(planned.cell for planned in self.record.cells)
-            raise UsageError(f"campaign {self.store.name!r} has no cell {cell!r}", why=f"its cells are {known}")
-        if cell in self.finished and self.finished[cell].status == "complete":
-            raise UsageError(
-                f"cell {cell!r} is complete, and results are never overwritten",
-                where=str(self.store.directory / "cells" / cell),
-                remedy="run the experiment again under another name with --campaign NAME",
-            )
-        return planned
-
-    def _counts(self) -> dict[str, int]:
-        counts = Counter(record.status for record in self.finished.values())
-        planned = {cell.cell for cell in self.record.cells}
-        failed = len(self.failed & planned)
-        missing = len(planned - set(self.finished) - self.failed)
-        return {"complete": counts["complete"], "invalid": counts["invalid"], "failed": failed, "missing": missing}
 
     def _tell(
         self,
@@ -235,6 +239,7 @@ class _Runner:
                 left_s=self.estimate.left(remaining),
                 cell=planned.cell if planned else "",
                 policy=planned.policy if planned else "",
+                order=planned.order if planned else 0,
                 stage=stage,
                 stage_s=stage_s,
                 attempt=attempt,

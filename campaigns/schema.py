@@ -100,7 +100,7 @@ class SelfballoonSection(Section):
 
 
 class WorkloadSection(Section):
-    """Which workload, and its parameters: `./inv workloads.list --name NAME` explains them."""
+    """Which workload, and its parameters: `./inv workloads.list` explains them."""
 
     name: Text
     parameters: dict[str, Any] = Field(default_factory=dict)

@@ -18,7 +18,10 @@ STATES: tuple[State, ...] = ("complete", "invalid", "failed", "missing")
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A planned cell. seconds: what its last attempt took. reason: why it has no usable figures. rerun: the command that runs just it."""
+    """A planned cell. seconds: what its last attempt took. reason: why it has no usable figures. rerun: the command that runs just it.
+
+    finished_at: when its last attempt ended.
+    """
 
     planned: PlannedCell
     state: State
@@ -26,6 +29,7 @@ class CellStatus:
     seconds: float | None
     reason: str
     rerun: str
+    finished_at: str | None
 
 
 @dataclass(frozen=True)
@@ -76,13 +80,14 @@ def _cell(
     state: State = record.status if record is not None else "failed" if attempts else "missing"
     rerun = "" if state == "complete" else rerun_command(campaign, planned.cell)
     seconds = sum(last.timings.values()) if last else None
-    return CellStatus(planned, state, len(attempts) + (record is not None), seconds, reason_of(last), rerun)
+    tried = len(attempts) + (record is not None)
+    return CellStatus(planned, state, tried, seconds, reason_of(last), rerun, last.finished_at if last else None)
 
 
 def line_of(event: Event) -> str:
     """What a running campaign tells people: a cell's stage, or what became of the cell. Empty for its begin and end."""
     if event.kind == "stage":
-        return f"cell {event.done + 1}/{event.total} {event.cell}: {event.stage}"
+        return f"cell {event.order + 1}/{event.total} {event.cell}: {event.stage}"
     if event.kind == "cell" and event.record is not None:
         return f"cell {event.cell}: {event.record.status} {reason_of(event.record)}".rstrip()
     return ""

@@ -1,8 +1,8 @@
 """Errors that a user can act on, and the exit codes of every task.
 
 Exit codes: 0 success; 1 a defect of the testbed (a traceback is shown); 2 wrong usage; 3 something this machine lacks; 4 an invalid
-file (inventory, experiment); 5 a build failed; 6 a lab, host, guest or workload failed; 7 cells failed or were invalid; 8 stored results are
-damaged or incomplete; 130 interrupted.
+file (inventory, experiment); 5 a build failed; 6 a lab, host, guest or workload failed; 7 cells failed or were invalid, or their
+outputs differ; 8 stored results are damaged or incomplete; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class WorkloadError(LabError):
 
 
 class CampaignError(UserError):
-    """Cells failed or were invalid; what was complete is kept."""
+    """Cells failed or were invalid, or outputs differ between guests or policies; what was complete is kept."""
 
     exit_code = 7
 

@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,10 +45,22 @@ PROVISIONED = ("xen", "tmemctl", "guest_kernel", "guest_image")
 
 @dataclass(frozen=True)
 class OpenLab:
-    """A lab whose hosts are ours until it is closed."""
+    """A lab whose hosts are ours until it is closed. images: what an emulated host is made from; asked once, as its host does."""
 
     name: str
     hosts: list[XenHost]
+    images: Callable[[inventory.Emulated], Images]
+
+    def basis(self, host: XenHost) -> dict[str, object]:
+        """What of a host may not change within a campaign, by its path in what the host's provenance() tells. Starts nothing."""
+        found: dict[str, object] = {"name": host.name, "kind": host.kind, "accelerator": host.accelerator}
+        if isinstance(host, EmulatedHost):
+            found |= {
+                "artifacts": dict(self.images(host.settings).keys),
+                "emulator.disk_iops": host.settings.disk_iops,
+                "emulator.disk_bytes_per_second": host.settings.disk_bandwidth,
+            }
+        return found
 
 
 def artifacts_for(path: Path = DEFAULT_INVENTORY) -> list[str]:
@@ -97,6 +109,7 @@ def open_lab(
     """
     declared = inventory.load(path)
     tell = progress or (lambda _text: None)
+    images = cache(images)
     with contextlib.ExitStack() as stack:
         hosts: list[XenHost] = []
         for entry in declared.hosts:
@@ -104,7 +117,7 @@ def open_lab(
             host = _make(declared, entry, images, tell)
             stack.callback(_close, host)
             hosts.append(host)
-        yield OpenLab(declared.name, hosts)
+        yield OpenLab(declared.name, hosts, images)
 
 
 def _make(
@@ -274,7 +287,7 @@ def provision(path: Path, progress: Progress | None = None) -> None:
     """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server boots the testbed's hypervisor at its next boot."""
     from lab import ansible
 
-    _require_physical(path)
+    require_physical(path)
     images = {name: build.artifact(name).outputs for name in PROVISIONED}
     ansible.run(
         "provision.yml",
@@ -296,11 +309,12 @@ def teardown(path: Path, progress: Progress | None = None) -> None:
     """Take the testbed off the physical servers of a lab."""
     from lab import ansible
 
-    _require_physical(path)
+    require_physical(path)
     ansible.run("teardown.yml", inventory=path, progress=progress, timeout=1800, error=LabError)
 
 
-def _require_physical(path: Path) -> None:
+def require_physical(path: Path) -> None:
+    """UsageError when a lab has no server that could be provisioned; InvalidFileError for the inventory."""
     if not any(isinstance(entry.settings, inventory.Physical) for entry in inventory.load(path).hosts):
         raise UsageError(
             "this lab has no physical hosts",

@@ -78,6 +78,7 @@ _SPECS = (
     ("frontswap_loads", "pages", "neither"),
     ("tmem_ephemeral_hits", "pages", "neither"),
     ("tmem_persistent_hits", "pages", "neither"),
+    ("sampling_cost", "fraction", "lower"),
 )
 METRICS = tuple(MetricSpec(name, unit, better, name) for name, unit, better in _SPECS)  # type: ignore[arg-type]
 
@@ -171,6 +172,7 @@ def cell_record(
         ):
             metrics.append(Metric(metric, unit, value, guest))
     metrics.append(Metric("dom0_vcpu_seconds", "s", 17.0 * effort, None))
+    metrics.append(Metric("sampling_cost", "fraction", 0.01 * planned.repetition, None))
     return CellRecord(
         schema=records.SCHEMA,
         campaign=campaign,

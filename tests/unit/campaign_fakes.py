@@ -131,6 +131,7 @@ class FakeHost:
     guests: Mapping[str, Guest] = field(default_factory=dict)
     policy: Policy | None = None
     tuning: Tuning = UNTUNED
+    told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
     readings: int = 0
     resets: int = 0
 
@@ -174,10 +175,13 @@ class FakeHost:
                 values |= {
                     "tmem.ephemeral.puts": ("count", 5_000 * done),
                     "tmem.ephemeral.gets": ("count", 1_250 * done),
+                    "tmem.persistent.puts": ("count", 0),
                 }
             samples += [Sample(now, name, counter, unit, value) for counter, (unit, value) in values.items()]
         free = self.host.guest_memory_mib * PAGES - held * len(self.guests)
         samples.append(Sample(now, "hypervisor", "free_memory", "pages", free))
+        pages = ("tmem.ephemeral_pages", "tmem.free_pages")
+        samples += [Sample(now, "hypervisor", counter, "pages", 0) for counter in pages]
         samples.append(Sample(now, "dom0", "vcpu_seconds", "s", 100.0 + 3 * done))
         return self.alter(self.readings, samples)
 
@@ -186,7 +190,7 @@ class FakeHost:
 
     def provenance(self) -> dict[str, object]:
         self.hook("provenance")
-        return {"xen": "4.20", "kernel": "6.12"}
+        return dict(self.told)
 
     def kernel_log(self) -> dict[str, str]:
         self.hook("kernel_log")

@@ -8,8 +8,10 @@ from pathlib import Path
 import analysis_campaign as made_up
 import pytest
 
-from analysis import accounting, claims, load, outputs, rates, report, totals
+from analysis import accounting, claims, figures, load, outputs, rates, report, totals
+from campaigns import records
 from campaigns.records import CellRecord, Claim, Comparison, Expectation
+from common.errors import CampaignError
 from common.metrics import Metric
 
 
@@ -195,6 +197,31 @@ def test_hit_rates_are_of_the_run_alone_and_missing_without_gets(tmp_path: Path)
     assert dataclasses.replace(one, gets=0.0, gets_tried=0.0).rate is None
 
 
+@pytest.mark.parametrize("counter", ["gets", "gets_tried"])
+def test_a_guest_whose_counters_are_missing_is_not_left_out_of_a_hit_rate(tmp_path: Path, counter: str) -> None:
+    directory = made_up.write_campaign(tmp_path, repetitions=1)
+    assert report.summary_table(load.load(directory))[1][2][-1] == "47 % ephemeral, 100 % persistent"
+    samples = directory / records.CELLS_DIR / "selfballoon+tmem.r1" / records.SAMPLES_FILE
+    lines = samples.read_text().splitlines()
+    gone = f"guest2,tmem.ephemeral.{counter},"
+    samples.write_text("\n".join(line for line in lines if gone not in line) + "\n")
+    rows = report.summary_table(load.load(directory))[1]
+    assert [row[-1] for row in rows] == ["–", "–", "– ephemeral, 100 % persistent"]
+
+
+def test_the_report_says_which_means_it_has_and_what_sampling_took(tmp_path: Path) -> None:
+    text = report.markdown(load.load(made_up.write_campaign(tmp_path, repetitions=3, samples=False)), (), ())
+    assert "Geometric means over complete cells" in text
+    assert "arithmetic means, since sectors add up" in text
+    assert "Sampling took at most 3 % of one processor at any source." in text
+
+    def lose(record: CellRecord) -> CellRecord:
+        return made_up.without_value(record, "sampling_cost", None) if record.cell == "static.r1" else record
+
+    lost = made_up.write_campaign(tmp_path, repetitions=1, samples=False, change=lose, name="lost")
+    assert "What sampling took was not measured in every cell." in report.markdown(load.load(lost), (), ())
+
+
 def test_guests_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     names = [f"guest{number}" for number in range(1, 12)]
     results = load.load(made_up.write_campaign(tmp_path, repetitions=1, guests=names, samples=False))
@@ -211,14 +238,50 @@ def test_a_differing_output_is_shouted(tmp_path: Path) -> None:
     assert outputs.compare(same) == ["1 output identical in every guest of 3 complete cells, under every policy."]
     differs = load.load(made_up.write_campaign(tmp_path, repetitions=1, name="differs", change=corrupt))
     (line,) = outputs.compare(differs)
-    assert line.startswith("**DIFFERENT: vmlinux.o**")
+    assert line.startswith("DIFFERENT: vmlinux.o")
     assert "selfballoon+tmem.r1/guest2" in line
+    assert line in report.paragraph(differs)
+    assert f"**{line}**" in report.markdown(differs, (), ())
+    assert outputs.compare(same)[0] in report.paragraph(same)
     nothing = load.load(
         made_up.write_campaign(
             tmp_path, repetitions=1, name="none", change=lambda c: dataclasses.replace(c, checksums={})
         )
     )
     assert "nothing is known about corruption" in outputs.compare(nothing)[0]
+
+
+@pytest.mark.parametrize("checksums", [{"guest2": {"vmlinux.o": "b" * 64}}, {"guest2": {}}])
+def test_outputs_that_differ_end_in_an_error_after_all_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checksums: dict[str, dict[str, str]]
+) -> None:
+    """The same wrong output in every guest of a cell passes that cell's own gate."""
+    monkeypatch.setattr(figures, "draw_all", lambda _results: [])
+
+    def spoil(record: CellRecord) -> CellRecord:
+        if record.cell != "selfballoon+tmem.r1":
+            return record
+        return dataclasses.replace(record, checksums={**record.checksums, **checksums})
+
+    summary = report.summarise(made_up.write_campaign(tmp_path, repetitions=1, change=spoil))
+    assert summary.report.is_file()
+    with pytest.raises(CampaignError, match=r"vmlinux\.o"):
+        summary.check()
+    report.summarise(made_up.write_campaign(tmp_path, repetitions=1, name="same")).check()
+
+
+def test_an_output_that_one_cell_lacks_is_a_difference(tmp_path: Path) -> None:
+    def add(record: CellRecord) -> CellRecord:
+        if record.cell == "static.r1":
+            return record
+        return dataclasses.replace(
+            record, checksums={name: {**each, "a.o": "c" * 64} for name, each in record.checksums.items()}
+        )
+
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, change=add))
+    assert outputs.all_differing(results) == ("a.o",)
+    (line,) = outputs.compare(results)
+    assert "nothing in static.r1/guest1, static.r1/guest2, static.r1/guest3" in line
 
 
 def test_every_policy_is_compared_with_its_base_and_with_the_first(tmp_path: Path) -> None:

@@ -26,11 +26,17 @@ HOST = 480 * 256
 def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evidence:
     monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
     found = write_experiment(tmp_path)
-    before: dict[tuple[str, str], float | int | None] = {("hypervisor", "free_memory"): HOST - 3 * 30_000}
+    before: dict[tuple[str, str], float | int | None] = {
+        ("hypervisor", "free_memory"): HOST - 3 * 30_000,
+        ("hypervisor", "tmem.ephemeral_pages"): 0,
+        ("hypervisor", "tmem.free_pages"): 0,
+    }
     after = dict(before)
     for guest in GUESTS:
         before |= {(guest, "memory"): 30_000, (guest, "vcpu_seconds"): 1.0}
-        after |= {(guest, "memory"): 20_000, (guest, "vcpu_seconds"): 9.0, (guest, "tmem.ephemeral.puts"): 500}
+        before |= {(guest, "tmem.ephemeral.puts"): 0, (guest, "tmem.persistent.puts"): 0}
+        after |= {(guest, "memory"): 20_000, (guest, "vcpu_seconds"): 9.0}
+        after |= {(guest, "tmem.ephemeral.puts"): 500, (guest, "tmem.persistent.puts"): 0}
     return Evidence(
         policy=policies.parse("selfballoon+tmem"),
         conditions=found.at({}),
@@ -73,6 +79,12 @@ def test_a_good_run_passes_every_gate(evidence: Evidence) -> None:
         (lambda e: _with(_with(e, "before", {("guest3", "memory"): START}), "after", {("guest3", "memory"): START}), "memory_given"),
         (lambda e: _with(e, "after", {(guest, "tmem.ephemeral.puts"): 0 for guest in GUESTS}), "tmem_puts"),
         (lambda e: _with(e, "after", {(guest, "tmem.ephemeral.puts"): None for guest in GUESTS}), "tmem_puts"),
+        (lambda e: _with(e, "after", {("guest1", "tmem.ephemeral.puts"): None}), "tmem_puts"),
+        (lambda e: _with(e, "before", {("guest1", "tmem.ephemeral.puts"): None}), "tmem_puts"),
+        (lambda e: _with(e, "before", {("guest2", "tmem.persistent.puts"): None}), "tmem_puts"),
+        (lambda e: _with(e, "before", {("guest1", "tmem.ephemeral.puts"): 501}), "tmem_puts"),
+        (lambda e: _with(e, "before", {("hypervisor", "tmem.ephemeral_pages"): None}), "overcommitted"),
+        (lambda e: _with(e, "before", {("hypervisor", "tmem.free_pages"): None}), "overcommitted"),
         (lambda e: replace(e, metrics=[Metric("sectors_read", "sectors", 10, guest) for guest in GUESTS]), "reads_happened"),
         (lambda e: replace(e, checksums={**e.checksums, "guest2": {"vmscan.o": "abd"}}), "same_output"),
         (lambda e: replace(e, checksums={"guest1": {"vmscan.o": "abc"}}), "same_output"),
@@ -111,6 +123,12 @@ def test_static_guests_have_to_fit_and_owe_no_ballooning_and_no_puts(evidence: E
 def test_tmem_under_static_memory_is_checked_too(evidence: Evidence) -> None:
     cached = replace(evidence, policy=policies.parse("static+cleancache"))
     assert _failed(_with(cached, "after", {(guest, "tmem.ephemeral.puts"): None for guest in GUESTS})) == {"tmem_puts"}
+
+
+def test_a_xen_without_tmem_has_no_pages_in_it(evidence: Evidence) -> None:
+    without = {("hypervisor", f"tmem.{counter}"): None for counter in ("ephemeral_pages", "free_pages")}
+    ballooning = replace(_with(evidence, "before", without), policy=policies.parse("selfballoon"))
+    assert "overcommitted" not in _failed(ballooning)
 
 
 def test_memory_that_tmem_holds_counts_as_the_hosts(evidence: Evidence) -> None:

@@ -46,6 +46,28 @@ def test_a_lab_is_opened_without_starting_anything(inventory_path: Path) -> None
     assert row["used_by"] is None
 
 
+def test_what_a_host_is_made_from_is_known_before_it_starts(inventory_path: Path, tmp_path: Path) -> None:
+    asked: list[Emulated] = []
+
+    def images(settings: Emulated) -> Images:
+        asked.append(settings)
+        return Images(*[tmp_path] * 6, tmemctl=None, keys={"xen": "a key"})
+
+    inventory_path.write_text(TEXT.replace("tcg}", "tcg, lab_disk_iops: 100, lab_disk_bandwidth: none}"))
+    with lifecycle.open_lab(inventory_path, images=images) as lab:
+        (host,) = lab.hosts
+        for _ in range(2):
+            assert lab.basis(host) == {
+                "name": "xen1",
+                "kind": "emulated",
+                "accelerator": "tcg",
+                "artifacts": {"xen": "a key"},
+                "emulator.disk_iops": 100,
+                "emulator.disk_bytes_per_second": None,
+            }
+    assert len(asked) == 1
+
+
 def test_a_lab_has_one_user_at_a_time(inventory_path: Path) -> None:
     with (
         lifecycle.open_lab(inventory_path, images=no_images),

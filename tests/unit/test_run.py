@@ -17,13 +17,13 @@ from pathlib import Path
 import pytest
 from campaign_fakes import EXPERIMENT, FakeHost, FakeLoad, find, leftovers, write_experiment
 
-from campaigns import cell, plan, records, store
+from campaigns import cell, launch, plan, records, store
 from campaigns.experiment import Experiment
 from campaigns.progress import Event
-from campaigns.run import Outcome, run
-from campaigns.status import status
+from campaigns.run import Outcome, ended, run
+from campaigns.status import line_of, status
 from campaigns.verify import verify
-from common.errors import CampaignError, LabError, MissingError, UsageError, WorkloadError
+from common.errors import CampaignError, InvalidFileError, LabError, MissingError, UsageError, WorkloadError
 from lab.api import Sample
 from workloads import registry
 
@@ -164,6 +164,7 @@ def test_progress_tells_stages_cells_and_the_time_left(wanted: Experiment, host:
     # How much depends on what the cells before took, and so on how busy this machine is.
     assert min(left[:2]) > 0 == left[2]
     assert (events[-1].done, events[-1].total) == (3, 3)
+    assert line_of(events[-3]) == f"cell 3/3 {events[-3].cell}: store"
 
 
 # --- stopped anywhere, and gone on with
@@ -316,6 +317,99 @@ def test_a_campaign_keeps_the_experiment_that_it_began_with(
     assert find(results).cells().keys() == {"static.r1"}
 
 
+def test_a_campaign_keeps_the_lab_that_it_was_begun_on(wanted: Experiment, host: FakeHost, results: Path) -> None:
+    run(wanted, host, results=results, lab="mine", cell="static.r1")
+    assert find(results).record().lab == "mine"
+    for other in (ended, lambda experiment, lab, **names: run(experiment, host, lab=lab, **names)):
+        with pytest.raises(UsageError, match="begun on the lab mine, not on other") as caught:
+            other(wanted, "other", results=results)
+        assert "--campaign NAME" in caught.value.remedy
+    assert find(results).cells().keys() == {"static.r1"}
+    assert run(wanted, host, results=results, lab="mine").counts["complete"] == 3
+
+
+def test_a_campaign_without_a_lab_was_stored_by_an_older_testbed_and_goes_on(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    run(wanted, host, results=results, cell="static.r1")
+    file = find(results).directory / records.CAMPAIGN_FILE
+    document = json.loads(file.read_text())
+    del document["lab"]
+    file.write_text(json.dumps(document))
+    assert find(results).record().lab is None
+    assert run(wanted, host, results=results, lab="mine").counts["complete"] == 3
+
+
+BASIS = {
+    "kind": "emulated",
+    "accelerator": "tcg",
+    "artifacts": {"xen": "a" * 64, "tmemctl": "b" * 64},
+    "emulator.disk_iops": 200,
+    "emulator.disk_bytes_per_second": None,
+}
+TOLD = {
+    "kind": "emulated",
+    "accelerator": "tcg",
+    "artifacts": BASIS["artifacts"],
+    "emulator": {"disk_iops": 200, "disk_bytes_per_second": None},
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"kind": "physical"}, "kind was emulated, is physical"),
+        ({"accelerator": "kvm"}, "accelerator was tcg, is kvm"),
+        ({"artifacts": {"xen": "c" * 64, "tmemctl": "b" * 64}}, "artifacts.xen was aaaaaaaaaaaa…, is cccccccccccc…"),
+        ({"artifacts": {"xen_debug": "a" * 64, "tmemctl": "b" * 64}}, "artifacts.xen_debug was none, is aaaaaaaaaaaa…"),
+        ({"emulator.disk_iops": None}, "emulator.disk_iops was 200, is none"),
+        ({"emulator.disk_bytes_per_second": 4194304}, "emulator.disk_bytes_per_second was none, is 4194304"),
+    ],
+)
+def test_a_campaign_does_not_go_on_on_a_host_made_from_something_else(
+    wanted: Experiment, host: FakeHost, results: Path, change: dict[str, object], said: str
+) -> None:
+    host.told = TOLD
+    run(wanted, host, results=results, basis=BASIS, cell="static.r1")
+    with pytest.raises(UsageError, match="begun on a host that differs") as caught:
+        run(wanted, host, results=results, basis={**BASIS, **change})
+    assert said in caught.value.why
+    assert "tmemctl" not in caught.value.why
+    assert host.resets == 1
+    assert run(wanted, host, results=results, basis=BASIS).counts["complete"] == 3
+
+
+def test_what_a_cell_does_not_tell_of_its_host_is_not_compared(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    run(wanted, host, results=results, cell="static.r1")
+    assert run(wanted, host, results=results, basis=BASIS).counts["complete"] == 3
+
+
+def test_names_are_looked_at_before_the_lab_is(
+    wanted: Experiment, host: FakeHost, results: Path, tmp_path: Path
+) -> None:
+    inventory = tmp_path / "mine.yml"
+    inventory.write_text("xen_hosts:\n  hosts:\n    xen1: {lab_kind: emulated}\n")
+    experiment = str(tmp_path / "test.yml")
+    assert launch.ask(experiment, inventory, cell="static.r1", results=results).ended is None
+    for names in ({"cell": "x"}, {"campaign": "a/b"}):
+        with pytest.raises(UsageError):
+            launch.ask(experiment, inventory, **names, results=results)
+    with pytest.raises(InvalidFileError):
+        launch.ask(experiment, tmp_path / "nosuch.yml", results=results)
+    run(wanted, host, lab="mine", results=results, cell="static.r1")
+    assert launch.ask(experiment, inventory, results=results).ended is None
+    with pytest.raises(UsageError, match="is complete"):
+        launch.ask(experiment, inventory, cell="static.r1", results=results)
+    run(wanted, host, lab="mine", results=results)
+    found = launch.ask(experiment, inventory, results=results).ended
+    assert found is not None
+    found.check()
+    assert "campaign test is complete since 20" in found.line("./inv demo")
+    assert "./inv demo --campaign NAME" in found.line("./inv demo")
+
+
 @pytest.mark.parametrize("name", ["../x", "", " ", "-x", ".hidden", "a/b"])
 def test_a_campaigns_name_is_a_directorys(wanted: Experiment, host: FakeHost, results: Path, name: str) -> None:
     if name:
@@ -333,6 +427,12 @@ def _failing(step: str, errors: list[Exception]) -> Callable[[str], None]:
             raise errors.pop(0)
 
     return hook
+
+
+def _ended(wanted: Experiment, results: Path) -> Outcome:
+    found = ended(wanted, None, results=results)
+    assert found is not None
+    return found
 
 
 def _run(wanted: Experiment, host: FakeHost, results: Path) -> Outcome:
@@ -468,8 +568,17 @@ def test_a_cell_whose_gates_fail_is_invalid_keeps_its_figures_and_is_not_retried
     assert any("Out of memory: Killed process 77" in note for note in record.notes)
     assert run(wanted, host, results=results).counts["invalid"] == 3
     assert host.resets == 3  # the invalid cell was not run again
+    with pytest.raises(CampaignError, match="3 invalid") as caught:
+        _ended(wanted, results).check()
+    for named in POLICIES:
+        assert f"{named}.r1 is invalid: gate kernel_logs: 1 instead of 0 lines" in caught.value.why
+        assert f"./inv campaign.run test --cell {named}.r1" in caught.value.remedy
     host.log = "fine"
-    assert _run(wanted, host, results).counts == {"complete": 1, "invalid": 2, "failed": 0, "missing": 0}
+    events: list[Event] = []
+    again = run(wanted, host, results=results, cell="selfballoon.r1", listen=events.append)
+    assert again.counts == {"complete": 1, "invalid": 2, "failed": 0, "missing": 0}
+    order = next(each.order for each in find(results).record().cells if each.cell == "selfballoon.r1")
+    assert line_of(events[1]) == f"cell {order + 1}/3 selfballoon.r1: reset"  # not 4/3
     assert [attempt.status for attempt in find(results).attempts()["selfballoon.r1"]] == ["invalid"]
 
 
@@ -483,6 +592,16 @@ def test_a_complete_cell_and_an_unknown_one_are_refused(wanted: Experiment, host
 
 
 # --- status
+
+
+def test_a_cell_is_run_again_on_the_lab_that_its_campaign_was_begun_on(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    for number, word in enumerate(("inventory/xen-debug.yml", "--inventory=inventory/xen-debug.yml")):
+        name, arguments = f"debug{number}", ["./inv", "campaign.run", "test", "--inventory", word]
+        run(wanted, host, results=results, campaign=name, lab="xen-debug", cell="static.r1", arguments=arguments)
+        rerun = "./inv campaign.run test --campaign {} --inventory inventory/xen-debug.yml --cell selfballoon.r1"
+        assert rerun.format(name) in [each.rerun for each in status(find(results, name)).cells]
 
 
 def test_status_tells_what_became_of_each_cell_and_how_to_rerun_it(

@@ -41,12 +41,27 @@ def test_every_task_can_be_named_first_or_last_to_get_its_help() -> None:
     assert arguments(["inv", "campaign.plan", "demo"]) == ["inv", "campaign.plan", "demo"]
 
 
+def test_a_plan_with_another_seed_says_how_to_run_it() -> None:
+    assert "seed: 7" in inv("campaign.plan", "demo", "--seed", "7").stdout
+    assert "write it into the experiment" not in inv("campaign.plan", "demo").stdout
+
+
 MISTAKES = [
     ("demoo", 2, "./inv --list"),
     ("campaign.run demo --sed 1", 2, "--help"),
     ("campaign.plan", 2, "'name'"),
     ("campaign.plan demoo", 4, "demo"),
     ("campaign.plan demo --seed x", 2, "--seed takes a whole number"),
+    ("campaign.plan demo --seed=-1", 2, "--seed takes a whole number, at least 0"),
+    ("tmem.soak --minutes 0", 2, "--minutes takes a whole number, at least 1"),
+    ("campaign.run demoo", 4, "demo"),
+    ("campaign.run demo --campaign a/b", 2, "cannot be a campaign's name"),
+    ("campaign.run demo --cell x", 2, "static.r1"),
+    ("campaign.run demo --inventory nosuch.yml", 4, "inventory/emulated.yml"),
+    ("campaign.run demo --campaign reference --cell static.r1", 2, "is complete"),
+    ("demo --campaign a/b", 2, "cannot be a campaign's name"),
+    ("demo --inventory nosuch.yml", 4, "inventory/emulated.yml"),
+    ("lab.provision", 2, "inventory/physical.example.yml"),
     ("campaign.status referense", 2, "reference"),
     ("results.verify referense", 2, "reference"),
     ("figures referense", 2, "reference"),
@@ -61,3 +76,4 @@ def test_a_mistake_ends_with_its_exit_code_and_what_to_do(line: str, code: int, 
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
+    assert done.stdout == ""  # nothing was announced, installed or built for it

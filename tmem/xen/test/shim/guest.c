@@ -9,7 +9,6 @@
 
 void (*world_between)(const tmem_op_t *op);
 
-
 unsigned int shim_preempt_percent;
 
 static _Thread_local struct vcpu vcpu;

@@ -1,0 +1,105 @@
+"""What differed between the cells of a campaign that should not: testbed, host, hypervisor, kernels, settings, as each cell's env.json tells.
+
+Everything that is recorded is compared but what changes by itself (clocks, load, free memory) and what was asked for (policy, sizing): a cause
+that nobody thought of is to be seen, too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from analysis.load import Results, levels_text
+from campaigns import records
+from campaigns.records import CellRecord
+
+_CHANGES_BY_ITSELF = re.compile(
+    r"conditions|testbed\.arguments|host\.(policy|sizing|controller\.load|emulator\.command)"
+    r"|host\.xen\.(log_head|info\.(cpu_mhz|free_memory))|host\.(dom0|guests\.[^.]+)\.(clock_offset_s|domains|swaps)"
+)
+"""Not compared. The emulator's command names a port that is free; the log's head and the megahertz hold times of a boot."""
+
+_OF_POLICY = re.compile(r"host\.guests\.[^.]+\.(driver|selfballoon)")
+"""Compared between cells of one policy and the same factor levels."""
+
+_OF_LEVELS = re.compile(
+    r"workload_facts|host\.guests|host\.dom0\.(memory|disks|sysctl)|host\.emulator\.(memory_mib|snapshot)"
+    r"|host\.xen\.info\.(nr_cpus|cores_per_socket|total_memory|xen_commandline)"
+)
+"""Compared between cells of the same factor levels: a factor may be a size."""
+
+NOT_TOLD = "nothing"
+MOST_CELLS = 4
+LONGEST = 80
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that differed. what: its path in env.json, `*` for any guest. values: what it was -> the cells, in the order of the plan."""
+
+    what: str
+    values: Mapping[str, tuple[str, ...]]
+
+
+def differences(results: Results) -> list[Difference]:
+    """Between the complete cells. Cells without env.json are left out (see `untold`). ResultsError when one is damaged."""
+    told = [(cell, dict(_flat(env))) for cell, env in _environments(results) if env is not None]
+    found: dict[tuple[str, str], Difference] = {}
+    for path in dict.fromkeys(path for _, values in told for path in values):
+        groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
+        for cell, values in told:
+            by_value = groups.setdefault(_group(path, cell), {})
+            by_value.setdefault(values.get(path, NOT_TOLD), []).append(cell.cell)
+        for by_value in groups.values():
+            if len(by_value) > 1:
+                what = re.sub(r"^(host\.guests|workload_facts)\.[^.]+", r"\1.*", path)
+                difference = Difference(what, {value: tuple(cells) for value, cells in by_value.items()})
+                found.setdefault((what, str(difference.values)), difference)
+    return list(found.values())
+
+
+def untold(results: Results) -> list[str]:
+    """The complete cells of which it is not recorded what they ran on."""
+    return [cell.cell for cell, env in _environments(results) if env is None]
+
+
+def rows(found: list[Difference]) -> list[tuple[str, str]]:
+    """Differences as rows of texts: what, and each value with its cells."""
+    return [
+        (each.what, "; ".join(f"{_short(value)} in {_few(cells)}" for value, cells in each.values.items()))
+        for each in found
+    ]
+
+
+def _environments(results: Results) -> list[tuple[CellRecord, Mapping[str, object] | None]]:
+    cells = results.directory / records.CELLS_DIR
+    return [(cell, records.read_env(cells / cell.cell)) for cell in results.records]
+
+
+def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+    """(path, value as text) of everything that is compared. Lists are values."""
+    if _CHANGES_BY_ITSELF.fullmatch(path):
+        return
+    if isinstance(value, Mapping) and value:
+        for key, each in value.items():
+            yield from _flat(each, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _group(path: str, cell: CellRecord) -> tuple[str, ...]:
+    """The cells that have to agree with this one."""
+    if _OF_POLICY.match(path):
+        return (cell.policy, levels_text(cell.levels))
+    return (levels_text(cell.levels),) if _OF_LEVELS.match(path) else ()
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
+
+
+def _few(cells: tuple[str, ...]) -> str:
+    rest = len(cells) - MOST_CELLS
+    return ", ".join(cells[:MOST_CELLS]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,63 @@
+"""A campaign by the names that a person gives: experiment, inventory, campaign, cell. What the tasks call.
+
+Every name is looked at before anything is installed, built or started: a mistake ends in seconds, and so does a campaign that has nothing left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from campaigns import experiment, run, store
+from campaigns.experiment import Experiment
+from campaigns.progress import Listener, silent
+from campaigns.run import Outcome
+from lab import inventory as inventories
+from lab import lifecycle
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be run, and where. ended: what the campaign has come to when nothing of it is left to run, else None."""
+
+    experiment: Experiment
+    inventory: Path
+    campaign: str | None
+    cell: str | None
+    ended: Outcome | None
+
+
+def ask(
+    name: str, inventory: Path, campaign: str | None = None, cell: str | None = None, *, results: Path = store.RESULTS
+) -> Request:
+    """A request whose names are all good. InvalidFileError for experiment and inventory, UsageError for campaign, cell, and a lab of several hosts."""
+    made = experiment.load(name)
+    lifecycle.require_one_host(inventory)
+    lab = inventories.load(inventory).name
+    ended = run.ended(made, lab, results=results, campaign=campaign, cell=cell)
+    return Request(made, inventory, campaign, cell, ended)
+
+
+def execute(
+    request: Request,
+    arguments: Sequence[str],
+    *,
+    results: Path = store.RESULTS,
+    tell: Callable[[str], None] | None = None,
+    listen: Listener = silent,
+) -> Outcome:
+    """Open the lab and run what is left on its first host. The lab's artifacts have to be built. arguments: the command, for the record."""
+    with lifecycle.open_lab(request.inventory, progress=tell) as lab:
+        host = lab.hosts[0]
+        return run.run(
+            request.experiment,
+            host,
+            lab=lab.name,
+            basis=lab.basis(host),
+            results=results,
+            campaign=request.campaign,
+            cell=request.cell,
+            arguments=arguments,
+            listen=listen,
+        )

@@ -1,0 +1,140 @@
+"""Whether a campaign may go on, and with which cell: under one name there is one experiment, one lab, and one kind of host.
+
+Cells of two experiments, or of two hosts, cannot be compared, so they are never mixed. What can be known without a lab is asked before
+anything is built (`check`); what the host is made from, before its first cell of a run (`refuse_another_host`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from campaigns import plan, records, store
+from campaigns.experiment import Experiment, changed_keys
+from campaigns.records import CampaignRecord, PlannedCell
+from campaigns.schema import IDENTIFIER
+from campaigns.store import CampaignStore
+from common.errors import UsageError
+
+Basis = Mapping[str, object]
+"""What of a host may not change within a campaign (lab.lifecycle.OpenLab.basis): path in env.json's `host` -> value."""
+
+_UNTOLD = object()
+_NEVER_MIXED = "cells of two {} cannot be compared, so they are never mixed"
+
+
+def check(
+    experiment: Experiment,
+    lab: str | None,
+    *,
+    results: Path = store.RESULTS,
+    campaign: str | None = None,
+    cell: str | None = None,
+) -> CampaignStore | None:
+    """The campaign of that name, None when there is none yet. Touches no lab.
+
+    UsageError when the name cannot be one, when the campaign was begun with another experiment or on another lab, and when the cell is none
+    of its cells or is complete.
+    """
+    name = campaign or experiment.name
+    if not re.fullmatch(IDENTIFIER, name):
+        raise UsageError(
+            f"{name!r} cannot be a campaign's name",
+            remedy="use letters, digits, _ . and -, beginning with a letter or digit",
+        )
+    found = store.find(results, name)
+    if found is not None:
+        record = found.record()
+        _refuse_another_experiment(record, experiment, found.directory)
+        _refuse_another_lab(record, lab, found.directory)
+    if cell is not None:
+        planned = _planned(name, plan.plan(experiment) if found is None else found.record().cells, cell)
+        if found is not None:
+            _refuse_complete(found, planned)
+    return found
+
+
+def refuse_another_host(stored: CampaignStore, basis: Basis) -> None:
+    """UsageError when the cells that are there ran on a host that was made from something else. What a cell does not tell is not compared."""
+    ended = sorted(stored.cells().values(), key=lambda cell: cell.finished_at)
+    if not ended:
+        return
+    directory = stored.directory / records.CELLS_DIR / ended[0].cell
+    told = (records.read_env(directory) or {}).get("host")
+    differences = [
+        line for path, value in basis.items() for line in _differences(path, _at(told, path.split(".")), value)
+    ]
+    if differences:
+        raise UsageError(
+            f"campaign {stored.name!r} was begun on a host that differs from this one",
+            where=str(directory / records.ENV_FILE),
+            why="\n".join([*differences, _NEVER_MIXED.format("hosts")]),
+            remedy="give the new campaign a name of its own with --campaign NAME, or undo the change",
+        )
+
+
+def _differences(path: str, then: object, now: object) -> list[str]:
+    if then is _UNTOLD or then == now:
+        return []
+    if isinstance(then, Mapping) and isinstance(now, Mapping):
+        names = sorted({*then, *now})
+        return [
+            f"{path}.{name} was {_shown(then.get(name))}, is {_shown(now.get(name))}"
+            for name in names
+            if then.get(name) != now.get(name)
+        ]
+    return [f"{path} was {_shown(then)}, is {_shown(now)}"]
+
+
+def _shown(value: object) -> str:
+    """A value, digests cut short."""
+    return "none" if value is None else re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1…", str(value))
+
+
+def _at(value: object, path: list[str]) -> object:
+    for key in path:
+        value = value.get(key, _UNTOLD) if isinstance(value, Mapping) else _UNTOLD
+    return value
+
+
+def _refuse_another_experiment(record: CampaignRecord, experiment: Experiment, directory: Path) -> None:
+    if record.experiment_sha256 == experiment.sha256 and record.name == experiment.name:
+        return
+    changed = changed_keys(record.experiment, experiment.document) or ["its name"]
+    raise UsageError(
+        f"campaign {record.campaign!r} was begun with another experiment: {', '.join(changed)} changed",
+        where=str(directory),
+        why=_NEVER_MIXED.format("experiments"),
+        remedy="give the new campaign a name of its own with --campaign NAME, or undo the change",
+    )
+
+
+def _refuse_another_lab(record: CampaignRecord, lab: str | None, directory: Path) -> None:
+    """Campaigns of older checkouts do not tell their lab; their cells tell the host."""
+    if lab is None or record.lab is None or record.lab == lab:
+        return
+    raise UsageError(
+        f"campaign {record.campaign!r} was begun on the lab {record.lab}, not on {lab}",
+        where=str(directory),
+        why=_NEVER_MIXED.format("labs"),
+        remedy=f"give the new campaign a name of its own with --campaign NAME, or name the inventory of {record.lab} with --inventory",
+    )
+
+
+def _planned(campaign: str, cells: tuple[PlannedCell, ...], cell: str) -> PlannedCell:
+    for planned in cells:
+        if planned.cell == cell:
+            return planned
+    known = ", ".join(planned.cell for planned in cells)
+    raise UsageError(f"campaign {campaign!r} has no cell {cell!r}", why=f"its cells are {known}")
+
+
+def _refuse_complete(stored: CampaignStore, planned: PlannedCell) -> None:
+    found = stored.cells().get(planned.cell)
+    if found is not None and found.status == "complete":
+        raise UsageError(
+            f"cell {planned.cell!r} is complete, and results are never overwritten",
+            where=str(stored.directory / records.CELLS_DIR / planned.cell),
+            remedy="run the experiment again under another name with --campaign NAME",
+        )
