@@ -298,77 +298,94 @@ static always_inline void get_plain(struct tmem_client *c,
         tmem_release_frame(c, tmem_leave_page(c, pool, false, page, bucket));
 }
 
-static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
-                                   tmem_op_t *op)
+/*
+ * -ERESTART, and nothing has been counted: it is a hit, and there is no frame
+ * to copy to.
+ */
+static always_inline long get_once(struct domain *d, struct tmem_client *c,
+                                   tmem_op_t *op, bool with_frame)
 {
     uint64_t start = tmem_start(c);
     struct page_info *dst = NULL;
     struct tmem_spot spot;
     struct tmem_pool *pool;
     struct tmem_page *page;
-    /*
-     * Only a hit needs the frame, and references to frames are not taken
-     * under a client's lock. Hits follow hits, mostly, so a guess saves the
-     * second way through the loop.
-     */
-    bool with_frame = ACCESS_ONCE(c->hit);
-    long rc;
+    long rc = 1;
 
-    for ( ; ; )
+    if ( with_frame )
+        dst = frame_get(d, op->u.gen.cmfn, true);
+
+    spin_lock(&c->lock);
+    pool = tmem_find_pool(c, op->pool_id);
+    if ( unlikely(!pool) )
+    {
+        spin_unlock(&c->lock);
+        rc = other_pool_op(d, c, op);
+        goto out;
+    }
+    page = tmem_find_page(c, pool, op, &spot);
+    if ( page && !with_frame )
+    {
+        ACCESS_ONCE(c->hit) = true;
+        spin_unlock(&c->lock);
+        return -ERESTART;
+    }
+
+    c->stats.ops++;
+    pool->stats.gets_tried++;
+    if ( !page )
     {
         if ( with_frame )
-            dst = frame_get(d, op->u.gen.cmfn, true);
-
-        spin_lock(&c->lock);
-        pool = tmem_find_pool(c, op->pool_id);
-        if ( unlikely(!pool) )
-        {
-            spin_unlock(&c->lock);
-            if ( dst )
-                frame_put(d, dst, true);
-            return other_pool_op(d, c, op);
-        }
-        page = tmem_find_page(c, pool, op, &spot);
-        if ( page && unlikely(!with_frame) )
-        {
-            ACCESS_ONCE(c->hit) = true;
-            spin_unlock(&c->lock);
-            with_frame = true;
-            continue;
-        }
-
-        /* With the frame it may be gone after all. */
-        c->stats.ops++;
-        pool->stats.gets_tried++;
-        if ( !page )
-        {
-            if ( with_frame )
-                ACCESS_ONCE(c->hit) = false;
-            rc = pool->used ? 0 : -EEMPTY;
-            tmem_account(c, TMEM_TIME_GET_MISS, start);
-            break;
-        }
+            ACCESS_ONCE(c->hit) = false;
+        rc = pool->used ? 0 : -EEMPTY;
+        tmem_account(c, TMEM_TIME_GET_MISS, start);
+    }
+    else
+    {
         if ( likely(dst) && likely(!tmem_is_packed(page)) )
             get_plain(c, pool, page, spot.bucket, dst, start);
         else if ( !dst || !get_packed(c, pool, page, dst) )
+            rc = -EFAULT;
+
+        if ( likely(rc == 1) )
+        {
+            pool->stats.gets++;
+            tmem_account(c, TMEM_TIME_GET_HIT, start);
+        }
+        else
         {
             c->stats.errors++;
             c->failed_copies++;
             tmem_account(c, TMEM_TIME_GET_MISS, start);
-            rc = -EFAULT;
-            break;
         }
-        pool->stats.gets++;
-        tmem_account(c, TMEM_TIME_GET_HIT, start);
-        rc = 1;
-        break;
     }
     spin_unlock(&c->lock);
 
+ out:
     if ( dst )
         frame_put(d, dst, true);
 
     return rc;
+}
+
+static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
+                                   tmem_op_t *op)
+{
+    long rc;
+
+    /*
+     * Only a hit needs the frame, and references to frames are not taken
+     * under a client's lock. Hits follow hits, mostly, so a guess saves the
+     * second look.
+     */
+    if ( !ACCESS_ONCE(c->hit) )
+    {
+        rc = get_once(d, c, op, false);
+        if ( likely(rc != -ERESTART) )
+            return rc;
+    }
+
+    return get_once(d, c, op, true);
 }
 
 static always_inline long tmem_flush_page(struct domain *d,
@@ -452,64 +469,46 @@ static noinline long other_pool_op(struct domain *d, struct tmem_client *c,
 }
 
 /* One read of everything: what a guest can write must not be read twice. */
-static always_inline int read_op(tmem_op_t *op,
+static always_inline int read_op(const struct domain *d, tmem_op_t *op,
                                  XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 {
     BUILD_BUG_ON(sizeof(*op) != TMEM_OP_WORDS * sizeof(uint64_t));
 
-    if ( unlikely(is_hvm_vcpu(current)) )
+    if ( unlikely(is_hvm_domain(d)) )
         return copy_from_guest(op, uop, 1) ? -EFAULT : 0;
 
     return tmem_fetch_op((uint64_t *)op, uop.p);
 }
 
-long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
+/* All but the operations on single pages. */
+static noinline long rare_op(struct domain *d, struct tmem_client *c,
+                             tmem_op_t *op,
+                             XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
 {
-    struct domain *d = current->domain;
-    struct tmem_client *c = ACCESS_ONCE(d->tmem);
-    tmem_op_t op;
     long rc;
 
-    /* Who has a client has it because tmem is on. */
-    if ( unlikely(!c) && !opt_tmem )
-        return -ENODEV;
-    if ( unlikely(read_op(&op, uop)) )
-        return -EFAULT;
-
-    if ( unlikely(!c) && op.cmd >= TMEM_PUT_PAGE &&
-         op.cmd <= TMEM_FLUSH_OBJECT )
-        return -ENODEV;
-
-    switch ( op.cmd )
+    switch ( op->cmd )
     {
-    /* These are by far most of all, and without a continuation. */
-    case TMEM_PUT_PAGE:
-        return tmem_put(d, c, &op);
-
-    case TMEM_GET_PAGE:
-        return tmem_get(d, c, &op);
-
-    case TMEM_FLUSH_PAGE:
-        return tmem_flush_page(d, c, &op);
-
     case TMEM_FLUSH_OBJECT:
-        rc = tmem_maybe_shared(c, op.pool_id) ? other_pool_op(d, c, &op)
-                                              : tmem_flush_object(c, &op);
+        rc = tmem_maybe_shared(c, op->pool_id) ? other_pool_op(d, c, op)
+                                               : tmem_flush_object(c, op);
         break;
 
     case TMEM_CONTROL:
-        rc = tmem_control(uop, &op);
+        rc = tmem_control(uop, op);
         break;
 
     case TMEM_NEW_POOL:
-        return tmem_new_pool(d, &op);
+        rc = tmem_new_pool(d, op);
+        break;
 
     case TMEM_DESTROY_POOL:
-        rc = c ? tmem_destroy_pool(c, op.pool_id) : 0;
+        rc = c ? tmem_destroy_pool(c, op->pool_id) : 0;
         break;
 
     default:
-        return -ENOSYS;
+        rc = -ENOSYS;
+        break;
     }
 
     if ( rc == -ERESTART )
@@ -518,3 +517,39 @@ long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
     return rc;
 }
 
+/* Of a domain that has not made a pool yet. */
+static noinline long first_op(struct domain *d,
+                              XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
+{
+    tmem_op_t op;
+
+    if ( !opt_tmem )
+        return -ENODEV;
+    if ( read_op(d, &op, uop) )
+        return -EFAULT;
+    if ( op.cmd >= TMEM_PUT_PAGE && op.cmd <= TMEM_FLUSH_OBJECT )
+        return -ENODEV;
+
+    return rare_op(d, NULL, &op, uop);
+}
+
+long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
+{
+    struct domain *d = current->domain;
+    struct tmem_client *c = ACCESS_ONCE(d->tmem);
+    tmem_op_t op;
+
+    if ( unlikely(!c) )
+        return first_op(d, uop);
+    if ( unlikely(read_op(d, &op, uop)) )
+        return -EFAULT;
+
+    if ( op.cmd == TMEM_GET_PAGE )
+        return tmem_get(d, c, &op);
+    if ( op.cmd == TMEM_PUT_PAGE )
+        return tmem_put(d, c, &op);
+    if ( op.cmd == TMEM_FLUSH_PAGE )
+        return tmem_flush_page(d, c, &op);
+
+    return rare_op(d, c, &op, uop);
+}

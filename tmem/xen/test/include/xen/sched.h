@@ -42,7 +42,7 @@ struct vcpu *shim_current(void);
 #define is_control_domain(d)        ((d)->control)
 #define is_hardware_domain(d)       ((d)->control)
 #define smp_processor_id()          shim_cpu()
-#define is_hvm_vcpu(v)              ((v)->domain->translated)
+#define is_hvm_domain(d)            ((d)->translated)
 
 /* Domains whose last reference goes are freed after a grace period. */
 void get_knownalive_domain(struct domain *d);
