@@ -168,6 +168,8 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
         return NULL;
 
  again:
+    /* tmem_backs() enters it; here RCU is a lock, which has its place before others. */
+    shim_rcu_read_lock();
     spin_lock(&heap_lock);
     page = NULL;
     if ( !(tmem_reserve_pages &&
@@ -181,6 +183,7 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
     if ( !page )
     {
         spin_unlock(&heap_lock);
+        shim_rcu_read_unlock();
         if ( tmem_relinquish(order, memflags, &attempt) )
             goto again;
         return NULL;
@@ -195,6 +198,7 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
     if ( !d )
         of_tmem += request;
     spin_unlock(&heap_lock);
+    shim_rcu_read_unlock();
 
     if ( shim_no_contents )
         return page;

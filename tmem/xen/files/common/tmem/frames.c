@@ -212,7 +212,8 @@ unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
     PAGE_LIST_HEAD(frames);
     unsigned int wanted = min(nr, 1UL << 10);
     struct eviction e = evict(only, wanted, MORE_FLUSHED, &frames);
-    unsigned int taken = e.taken + e.index;
+    /* As many of tmem's pages as frames are asked for; the index's come with it. */
+    unsigned int taken = e.taken ?: e.index;
 
     free_frames(&frames);
     /* What tmem_freeable_pages() told includes these. */
