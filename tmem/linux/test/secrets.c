@@ -23,9 +23,12 @@
 
 static int secret_pools[2] = { 0, 1 };
 
+/* Ephemeral ones, which are odd, have their content in common with another: it may be shared. */
 static u64 secret_word(unsigned int nr, unsigned int position)
 {
-	return (u64)~MARK << 32 | nr << 9 | position;
+	unsigned int content = nr % 2 ? nr & ~2u : nr;
+
+	return (u64)~MARK << 32 | content << 9 | position;
 }
 
 static struct handle secret_handle(unsigned int nr)
