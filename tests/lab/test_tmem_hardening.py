@@ -1,4 +1,4 @@
-"""What a guest cannot make of tmem: Xen never works on its pages for long in one go, and nothing of it outlives it.
+"""What a guest cannot make of tmem: its frames are nobody's to map, Xen never works on its pages for long in one go, and nothing of it outlives it.
 
 How long is not measured here, where times are those of an emulated machine (benchmarks/tmem_holds.py does that), but counted: steps under a lock
 (tag S of `T=`), and how often the guest's only processor could do something else during one operation.
@@ -6,12 +6,15 @@ How long is not measured here, where times are those of an emulated machine (ben
 
 from __future__ import annotations
 
+import json
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
-from accounts import accounts, client, complaints, destroy, run_module, settle, tmem
+from accounts import accounts, client, complaints, destroy, pages, run_module, settle, tmem
 from served import FOLDER, OK, Served, give_up, listing, tmemctl
 from shells import run
 
@@ -39,6 +42,16 @@ RINGS, TRIES = 3, 6
 """How often the guest's timer rings during an operation of which many steps can be interrupted, in one of some tries: where another program keeps
 QEMU from its timers, it may not ring. When all is done in one go, it rings once, afterwards."""
 
+SECRET = "e45938a1"
+"""The mark of a secret, as it is in memory (tmem/linux/test/secrets.c)."""
+RECORD = (0x0B1EC75EC4E75A1E).to_bytes(8, "little").hex()
+"""The mark of the objects that they are in: Xen's records have it, and the guest's stack."""
+LURE = "1f3b5d79"
+"""A mark in memory that is the guest's own."""
+DOMID_IO, DOMID_XEN = 0x7FF1, 0x7FF2
+SHARED_BY_XEN = 64
+"""Frames of Xen that a guest has beside its memory, at most: of the grant table, and one of general information."""
+
 
 @pytest.fixture(scope="module")
 def roomy(host: EmulatedHost) -> EmulatedHost:
@@ -46,6 +59,55 @@ def roomy(host: EmulatedHost) -> EmulatedHost:
     host.limit_disks(UNLIMITED)
     give_up(host, ROOM_MIB)
     return host
+
+
+# --- frames ----------------------------------------------------------------------------------------------------------------------
+
+
+def test_nobody_maps_a_frame_of_tmem(roomy: EmulatedHost) -> None:
+    """Neither a guest, which tries all frames of the machine, its own pages' among them, nor dom0, which may map those of all domains."""
+    host = roomy
+    run_module(host, HOSTILE, "only=ephemeral_get_is_exclusive")
+    run_module(host, VICTIM, "mode=secrets")
+    settle(host, HOSTILE)
+    before = accounts(host)
+    held = client(host, VICTIM)
+    assert held["persistent"] > 0
+    assert held["Ec"] > 0
+    frames = []
+    for guest in (HOSTILE, VICTIM):
+        found = re.search(r"map tried=(\d+) ours=(\d+) shared=(\d+)", run_module(host, guest, "mode=map"))
+        assert found is not None
+        tried, ours, shared = (int(number) for number in found.groups())
+        frames.append(tried + ours)
+        # All but its own, and so those of tmem, Xen's and the other guests'.
+        assert tried - shared >= before.tmem + before.free + before.charged - before.persistent - ours
+        assert 0 < shared <= SHARED_BY_XEN
+
+    settle(host, VICTIM)
+    host.run(VICTIM, f"printf '%.0s{_escaped(LURE)}' $(seq 2000) > /run/lure")
+    held = client(host, VICTIM)
+    own = pages(host)[VICTIM] - held["persistent"]
+    script = (Path(__file__).parent / "foreign.py").read_bytes()
+    arguments = f"256 {frames[0] - 1} {DOMID_IO},{DOMID_XEN},{held['CI']} {SECRET},{RECORD},{LURE}"
+    looked = json.loads(host.run("dom0", f"python3 - {arguments}", stdin=script, timeout=300))
+    for domain, counts in looked.items():
+        found_marks = (counts[SECRET], int(domain) >= DOMID_IO and counts[RECORD])
+        assert found_marks == (0, 0), f"dom0 can map secrets or records as pages of domain {domain}: {looked}"
+    # It would have found them: it sees all of the guest's memory.
+    seen = looked[str(held["CI"])]
+    assert seen[LURE] > 0
+    assert 0 <= seen["mapped"] - own <= SHARED_BY_XEN
+
+    run_module(host, VICTIM, "mode=verify")
+    tmemctl(host, "flush all 100000")
+    assert accounts(host).total == before.total
+    run_module(host, VICTIM, "mode=forget")
+    assert complaints(host) == []
+
+
+def _escaped(mark: str) -> str:
+    return "".join(f"\\{byte:03o}" for byte in bytes.fromhex(mark))
 
 
 # --- bounded steps ---------------------------------------------------------------------------------------------------------------
