@@ -338,6 +338,29 @@ def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) 
     report.say(f"{ran} runs, no failure")
 
 
+@task(
+    help={
+        "operations": "how many hostile operations, half of them with compression and deduplication (default: 2000000)",
+        "seed": "of the random operations (default: 2009)",
+        "inventory": INVENTORY_HELP,
+    }
+)
+def tmem_fuzz(
+    _c: Context, operations: str | None = None, seed: str | None = None, inventory: str | None = None
+) -> None:
+    """Let a hostile guest of the lab make any number of wrong operations, and see that nobody is harmed. About ten minutes for two million."""
+    from tests.lab import fuzz
+
+    report = Reporter()
+    wanted = _number("operations", operations or str(fuzz.OPERATIONS), 1)
+    chosen = _number("seed", seed or "2009", 0)
+    _build_for(report, inventory)
+    found = fuzz.fuzz(wanted, chosen, _inventory(inventory))
+    for each in found:
+        report.say(f"{each.setting}: {each.hypercalls} hypercalls, and the accounts are equal: {each.accounts}")
+    report.say(f"{sum(each.hypercalls for each in found)} hypercalls in all, no failure")
+
+
 @task(help={"only": "only mutants whose \"mechanism: name\" this regular expression matches, as in '^weights|^caps'"})
 def tmem_mutants(_c: Context, only: str | None = None) -> None:
     """Show that every mechanism of tmem has a lab test that fails without it. About forty minutes: one build, then some tests for each."""
@@ -483,7 +506,7 @@ namespace = Collection(
     *(demo, test, setup, doctor, figures),
     _group(build_all, build_show),
     _group(lab_up, lab_status, lab_ssh, lab_down, lab_destroy, lab_provision, lab_teardown),
-    _group(tmem_soak, tmem_mutants),
+    _group(tmem_soak, tmem_fuzz, tmem_mutants),
     _group(workloads_list),
     _group(campaign_plan, campaign_run, campaign_status),
     _group(results_verify),

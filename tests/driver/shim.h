@@ -45,6 +45,7 @@ typedef struct { u8 b[16]; } uuid_t;
 #define READ_ONCE(x) (x)
 #define WRITE_ONCE(x, value) ((x) = (value))
 #define smp_rmb() do { } while (0)
+#define smp_mb() do { } while (0)
 #define rcu_read_lock() do { } while (0)
 #define rcu_read_unlock() do { } while (0)
 #define synchronize_rcu() do { } while (0)

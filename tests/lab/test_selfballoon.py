@@ -117,6 +117,53 @@ def test_zero_is_refused(balloon: EmulatedHost, name: str) -> None:
     assert read(balloon, name) == before + 1
 
 
+MOST = {
+    "selfballoon_interval": 24 * 3600,
+    "selfballoon_downhysteresis": 10**6,
+    "selfballoon_uphysteresis": 10**6,
+    "selfballoon_min_usable_mb": 2**24,
+    "selfballoon_reserved_mb": 2**24,
+    "frontswap_hysteresis": 10**6,
+    "frontswap_inertia": 10**6,
+}
+"""The most that can be set (tmem/linux/README.md)."""
+
+
+@pytest.mark.parametrize("name", list(MOST))
+def test_more_than_the_most_is_refused(balloon: EmulatedHost, name: str) -> None:
+    """2147483648 seconds were no time at all once: they wrapped as they became ticks, and steps followed each other without a pause."""
+    before = read(balloon, name)
+    for value in (MOST[name] + 1, 2**31, 2**32 - 1, 2**32):
+        with pytest.raises(LabError, match="failed"):
+            run(balloon, GUEST, f"echo {value} > {SETTINGS}/{name}")
+    assert read(balloon, name) == before
+    run(balloon, GUEST, f"echo {MOST[name]} > {SETTINGS}/{name}")
+    assert read(balloon, name) == MOST[name]
+
+
+def test_the_largest_settings_mean_what_they_say(balloon: EmulatedHost) -> None:
+    start_from(balloon, START_MIB)
+    run(
+        balloon,
+        GUEST,
+        f"cd {SETTINGS}; echo {MOST['selfballoon_interval']} > selfballoon_interval; echo 1 > selfballooning",
+    )
+    assert stays(balloon), "the next step is a day away"
+    # As much memory as nobody has is as much as there is.
+    start_from(balloon, START_MIB)
+    assert step(balloon, selfballoon_reserved_mb=MOST["selfballoon_reserved_mb"]) > 0
+    start_from(balloon, START_MIB)
+    assert step(balloon, selfballoon_min_usable_mb=MOST["selfballoon_min_usable_mb"]) > 0
+    # A millionth of a difference of some MiB is nothing.
+    start_from(balloon, START_MIB)
+    run(
+        balloon,
+        GUEST,
+        f"cd {SETTINGS}; echo {MOST['selfballoon_downhysteresis']} > selfballoon_downhysteresis; echo 1 > selfballooning; echo 1 > selfballoon_interval",
+    )
+    assert stays(balloon)
+
+
 def test_selfballooning_is_switched_off_and_on(balloon: EmulatedHost) -> None:
     start_from(balloon, START_MIB)
     run(balloon, GUEST, f"echo 1 > {SETTINGS}/selfballoon_interval")

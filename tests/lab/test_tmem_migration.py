@@ -50,6 +50,10 @@ class Suspendable:
                 found[pool["PT"]] = found.get(pool["PT"], 0) + pool["Pc"]
         return found
 
+    def loads(self) -> int:
+        """Pages that came back from frontswap so far."""
+        return int(self.host.run(GUEST, "cat /sys/kernel/debug/frontswap/loads"))
+
     def wait_for_persistent(self, least: int) -> None:
         deadline = time.monotonic() + SECONDS
         while self.pools().get("PP", 0) < least:
@@ -149,10 +153,17 @@ def test_save_and_restore_lose_no_page(guest_with_pages: Suspendable) -> None:
 
 
 def test_a_local_migration_loses_no_page(guest_with_pages: Suspendable) -> None:
+    """Nor does a page stay behind that came from Xen while the guest's memory was copied: Xen writes it, and the guest's page tables don't tell."""
     guest, host = guest_with_pages, guest_with_pages.host
     before, domain = guest.pools()["PP"], host.run("dom0", f"xl domid {GUEST}")
+    loads = guest.loads()
+    reading = "while [ -e /run/reading ] && pkill -USR1 -x pattern; do sleep 1; done"
+    host.run(GUEST, f"touch /run/reading; (setsid sh -c '{reading}' < /dev/null > /dev/null 2>&1 &)")
     host.run("dom0", f"xl migrate -s '' {GUEST} 'xl migrate-receive'", timeout=SECONDS)
     assert host.run("dom0", f"xl domid {GUEST}") != domain
+    guest.reconnect()
+    host.run(GUEST, "rm /run/reading")
+    assert guest.loads() - loads > before // 2, "too little was read from Xen meanwhile"
     goes_on_whole(guest, before)
 
 

@@ -24,7 +24,9 @@ MISTAKES = {
     "leaves pages nobody wants in Xen": ("frontswap.c", "\t\ttmem_flush_page(TMEM_PERSISTENT, &key);\n\t}\n\ttmem_stash_tidy();", "\t}\n\ttmem_stash_tidy();"),
     "keeps its memory": ("stash.c", "shmem_truncate_range(", "(void)("),
     "skips a slot": ("slots.c", "find_next_bit(chunk, CHUNK_SLOTS, start)", "find_next_bit(chunk, CHUNK_SLOTS, start + 1)"),
-    "loses pages when refusing": ("frontswap.c", "\tif (rc) {\n\t\t*pages", "\tif (0) {\n\t\t*pages"),
+    "loses pages when refusing": ("frontswap.c", "\tif (rc < 0) {\n\t\t*pages", "\tif (0) {\n\t\t*pages"),
+    "takes an invalidated page for a lost one": ("frontswap.c", "\tif (unlikely(!tmem_slots_has(&held, slot))) {", "\tif (0) {"),
+    "keeps a copy of an invalidated page": ("frontswap.c", "\t\ttmem_stash_forget(slot);\n\t\treturn 0;", "\t\treturn 0;"),
 }  # fmt: skip
 
 

@@ -177,8 +177,11 @@ static void fs_invalidate_page(unsigned int type, pgoff_t offset)
 	tmem_stash_forget(slot);
 	slot_key(&key, slot);
 	/* With the pool set aside the slot stays in `held': what it has there is flushed later. */
-	if (likely(key.pool >= 0) && tmem_slots_remove(&held, slot))
+	if (likely(key.pool >= 0) && tmem_slots_remove(&held, slot)) {
 		tmem_flush_page(TMEM_PERSISTENT, &key);
+		/* Draining may have put a copy into the stash before it could see that. */
+		tmem_stash_forget(slot);
+	}
 	rcu_read_unlock();
 }
 
@@ -262,6 +265,27 @@ static void forget_copies(void)
 	tmem_stash_tidy();
 }
 
+/*
+ * Copy one page into the stash. Invalidations go on meanwhile. Of this one and an invalidation of
+ * the slot each first says what it has done and then looks what the other did, so that no copy
+ * stays of what nobody wants; nor is a page that was flushed one that Xen has lost.
+ * Return: 1, 0 when it was invalidated, or an error.
+ */
+static int drain_page(tmem_slot_t slot)
+{
+	struct tmem_key key;
+	int rc;
+
+	slot_key(&key, slot);
+	rc = tmem_stash_fill(slot, fetch, &key);
+	smp_mb();
+	if (unlikely(!tmem_slots_has(&held, slot))) {
+		tmem_stash_forget(slot);
+		return 0;
+	}
+	return rc ? rc : 1;
+}
+
 /**
  * tmem_frontswap_drain() - Copy into the stash what Xen holds; leave the pool alone from now on.
  * @seconds: for how long at most
@@ -276,7 +300,6 @@ int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages)
 {
 	unsigned long end = jiffies + seconds * HZ;
 	tmem_slot_t slot;
-	struct tmem_key key;
 	int rc = 0;
 
 	*pages = 0;
@@ -286,13 +309,12 @@ int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages)
 	WRITE_ONCE(accepting, false);
 	/* Stores that began before that are done, and their slots in `held'. */
 	synchronize_rcu();
-	for (slot = 0; !rc && tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++) {
-		slot_key(&key, slot);
-		rc = time_after(jiffies, end) ? -ETIME : tmem_stash_fill(slot, fetch, &key);
-		*pages += !rc;
+	for (slot = 0; rc >= 0 && tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++) {
+		rc = time_after(jiffies, end) ? -ETIME : drain_page(slot);
+		*pages += rc > 0;
 		cond_resched();
 	}
-	if (rc) {
+	if (rc < 0) {
 		*pages = tmem_slots_count(&held);
 		/* Everything is in the pool still: a get leaves a persistent page there. */
 		for (slot = 0; tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++)
@@ -306,7 +328,7 @@ int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages)
 		synchronize_rcu();
 	}
 	mutex_unlock(&pool_lock);
-	return rc;
+	return rc < 0 ? rc : 0;
 }
 
 /* Bring pages of the stash back to Xen, a batch of them. Return: whether it took them all. */

@@ -43,6 +43,11 @@
 #define MB_TO_PAGES(mb)	((unsigned long)(mb) << (20 - PAGE_SHIFT))
 #define PAGES_TO_MB(pages)	((pages) >> (20 - PAGE_SHIFT))
 
+/* The most that can be set: far beyond what makes sense, and nothing computed from it wraps. */
+#define MOST_SECONDS	(24 * 3600)
+#define MOST_PARTS	1000000		/* of a difference, and intervals */
+#define MOST_MB		(1u << 24)	/* 16 TiB */
+
 /* The settings, by their names in sysfs; written under settings_lock, read at any time. */
 static unsigned int selfballooning;
 static unsigned int frontswap_selfshrinking;
@@ -168,9 +173,14 @@ static void shrink_tick(bool restart)
 	last_pages = tmem_frontswap_pages();
 }
 
+static unsigned long interval(void)
+{
+	return (unsigned long)READ_ONCE(selfballoon_interval) * HZ;
+}
+
 static void schedule_tick(void)
 {
-	queue_delayed_work(queue, &ticker, READ_ONCE(selfballoon_interval) * HZ);
+	queue_delayed_work(queue, &ticker, interval());
 }
 
 static void selfballoon_tick(struct work_struct *work)
@@ -189,11 +199,11 @@ static void selfballoon_tick(struct work_struct *work)
 		schedule_tick();
 }
 
-/* One setting: where it is kept and what is refused. */
+/* One setting: where it is kept and what is refused. Of a switch, every number but 0 is on. */
 struct setting {
 	struct device_attribute attribute;
 	unsigned int *value;
-	unsigned int least;
+	unsigned int least, most;
 	bool is_switch;
 	bool of_frontswap;
 };
@@ -220,14 +230,14 @@ static ssize_t setting_store(struct device *dev, struct device_attribute *attrib
 	rc = kstrtouint(buf, 0, &value);
 	if (rc)
 		return rc;
-	if (value < setting->least)
+	if (!setting->is_switch && (value < setting->least || value > setting->most))
 		return -EINVAL;
 
 	mutex_lock(&settings_lock);
 	WRITE_ONCE(*setting->value, setting->is_switch ? !!value : value);
 	/* Once more from now: a tick that waits was timed by the interval of old, or none waits. */
 	if (setting->is_switch || setting->value == &selfballoon_interval)
-		mod_delayed_work(queue, &ticker, selfballoon_interval * HZ);
+		mod_delayed_work(queue, &ticker, interval());
 	mutex_unlock(&settings_lock);
 	return size;
 }
@@ -240,14 +250,14 @@ static ssize_t setting_store(struct device *dev, struct device_attribute *attrib
 	}
 
 SETTING(selfballooning, .is_switch = true);
-SETTING(selfballoon_interval, .least = 1);
-SETTING(selfballoon_downhysteresis, .least = 1);
-SETTING(selfballoon_uphysteresis, .least = 1);
-SETTING(selfballoon_min_usable_mb);
-SETTING(selfballoon_reserved_mb);
+SETTING(selfballoon_interval, .least = 1, .most = MOST_SECONDS);
+SETTING(selfballoon_downhysteresis, .least = 1, .most = MOST_PARTS);
+SETTING(selfballoon_uphysteresis, .least = 1, .most = MOST_PARTS);
+SETTING(selfballoon_min_usable_mb, .most = MOST_MB);
+SETTING(selfballoon_reserved_mb, .most = MOST_MB);
 SETTING(frontswap_selfshrinking, .is_switch = true, .of_frontswap = true);
-SETTING(frontswap_hysteresis, .least = 1, .of_frontswap = true);
-SETTING(frontswap_inertia, .least = 1, .of_frontswap = true);
+SETTING(frontswap_hysteresis, .least = 1, .most = MOST_PARTS, .of_frontswap = true);
+SETTING(frontswap_inertia, .least = 1, .most = MOST_PARTS, .of_frontswap = true);
 
 static struct attribute *settings[] = {
 	&setting_selfballooning.attribute.attr,

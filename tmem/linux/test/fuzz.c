@@ -46,6 +46,7 @@ struct fuzzer {
 	struct page *page[OWN_PAGES];
 	u64 random, version[OWN_INDEXES];	/* 0: not there */
 	unsigned int number, operations;
+	unsigned long calls;
 	unsigned long outcomes[ARRAY_SIZE(command_names)][3];	/* done, nothing, refused */
 };
 
@@ -212,6 +213,7 @@ static void hostile_request(struct fuzzer *f)
 	else
 		memcpy(op, &made, sizeof(made));
 	rc = raw_call(op);
+	f->calls++;
 	f->outcomes[min_t(u32, made.command, ARRAY_SIZE(command_names) - 1)]
 		   [rc < 0 ? 2 : rc == 0 && made.command != TMEM_NEW_POOL]++;
 	if (!can_answer(made.command, rc))
@@ -242,6 +244,7 @@ static void hostile_pointer(struct fuzzer *f)
 	unsigned long address = addresses[below(f, ARRAY_SIZE(addresses))];
 	int rc = raw_call((void *)address);
 
+	f->calls++;
 	f->outcomes[ARRAY_SIZE(command_names) - 1][2]++;
 	if (rc != -EFAULT)
 		note_failure(__LINE__, "an operation at %#lx: %d", address, rc);
@@ -260,6 +263,22 @@ static struct handle own_handle(const struct fuzzer *f, unsigned int index)
 	};
 }
 
+/* Of all sorts, for every way in which Xen stores pages. */
+static void fill_own(const struct fuzzer *f, unsigned int index, struct page *page)
+{
+	u64 seed = own_seed(f, index);
+
+	fill_content(page, seed % NR_CONTENTS, seed);
+}
+
+/* Uses @other for the comparison. */
+static bool is_own(const struct fuzzer *f, unsigned int index, struct page *page,
+		   struct page *other)
+{
+	fill_own(f, index, other);
+	return !memcmp(page_address(page), page_address(other), PAGE_SIZE);
+}
+
 /* The thread's own pages are there, right, until it drops them. */
 static void own_page(struct fuzzer *f)
 {
@@ -268,10 +287,11 @@ static void own_page(struct fuzzer *f)
 	struct handle handle = own_handle(f, index);
 	int rc;
 
+	f->calls++;
 	switch (below(f, 3)) {
 	case 0:
 		f->version[index] = 1 + below(f, 1 << 20);
-		fill(page, own_seed(f, index));
+		fill_own(f, index, page);
 		rc = put_page_from(&handle, page);
 		if (rc != 1)
 			f->version[index] = 0;
@@ -283,7 +303,7 @@ static void own_page(struct fuzzer *f)
 		if (rc != !!f->version[index] && !(rc == -TMEM_EEMPTY && !f->version[index]))
 			note_failure(__LINE__, "thread %u: get of a page that is%s there: %d",
 				     f->number, f->version[index] ? "" : " not", rc);
-		else if (rc == 1 && !holds(page, own_seed(f, index)))
+		else if (rc == 1 && !is_own(f, index, page, f->page[2]))
 			note_failure(__LINE__, "thread %u: not the page that was put", f->number);
 		break;
 	default:
@@ -374,7 +394,7 @@ static int racing_thread(void *data)
 		if (is_away(i))
 			bring_back(i);
 		else if (!xen_pv_domain() || below(f, 4))
-			fill(fuzz.page[i], (u64)RACING_OBJECT << 32 | below(f, 16));
+			fill_content(fuzz.page[i], below(f, NR_CONTENTS), below(f, 4));
 		else
 			take_away(i, below(f, 2));
 		cond_resched();
@@ -460,7 +480,7 @@ static void check_own_pages(struct fuzzer *f)
 
 		if (rc != !!f->version[index] && rc != -TMEM_EEMPTY)
 			note_failure(__LINE__, "thread %u: page %u at the end: %d", f->number, index, rc);
-		else if (rc == 1 && !holds(target, own_seed(f, index)))
+		else if (rc == 1 && !is_own(f, index, target, source))
 			note_failure(__LINE__, "thread %u: page %u is another one", f->number, index);
 	}
 }
@@ -469,6 +489,7 @@ void run_fuzz(void)
 {
 	struct fuzzer *fuzzers = kcalloc(THREADS + 1, sizeof(*fuzzers), GFP_KERNEL);
 	bool started[THREADS + 1] = { };
+	unsigned long calls = 0;
 	unsigned int i, j;
 
 	memset(&fuzz, 0, sizeof(fuzz));
@@ -497,8 +518,10 @@ void run_fuzz(void)
 		comment("%s: %lu done, %lu nothing there, %lu refused", command_names[i], sum[0],
 			sum[1], sum[2]);
 	}
-	comment("seed %u, %u operations on %u processors, frames changed %d times", fuzz_seed,
-		fuzz_operations, num_online_cpus(), atomic_read(&fuzz.changes));
+	for (i = 0; fuzzers && i < THREADS; i++)
+		calls += fuzzers[i].calls;
+	comment("seed %u, %lu hypercalls on %u processors, frames changed %d times", fuzz_seed,
+		calls, num_online_cpus(), atomic_read(&fuzz.changes));
 	if (fuzzers)
 		tidy(fuzzers);
 	kfree(fuzzers);

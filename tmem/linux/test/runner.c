@@ -37,7 +37,7 @@
 
 static char *mode = "conformance";
 module_param(mode, charp, 0444);
-MODULE_PARM_DESC(mode, "conformance (default), bench, hold, load, serve, fuzz, secrets, verify, hunt or forget");
+MODULE_PARM_DESC(mode, "conformance (default), bench, hold, load, serve, fuzz, secrets, verify, hunt, forget or map");
 
 char *content = "noise";
 module_param(content, charp, 0444);
@@ -385,6 +385,7 @@ static const struct test_case single_cases[] = {
 	{ .name = "verify", .run = verify_secrets },
 	{ .name = "hunt", .run = hunt_secrets },
 	{ .name = "forget", .run = forget_secrets },
+	{ .name = "map", .run = map_frames },
 	END_OF_CASES
 };
 
@@ -414,6 +415,7 @@ static const struct mode {
 	{ "verify", run_single },
 	{ "hunt", run_single },
 	{ "forget", run_single },
+	{ "map", run_single },
 };
 
 static const struct mode *find_mode(void)

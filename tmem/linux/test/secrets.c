@@ -4,7 +4,8 @@
  * has them (mode=verify), or destroys its pools (mode=forget); another looks for the mark (mode=hunt) under every pool and object
  * number, and in the frames that Xen gives it when its balloon goes up.
  *
- * A word of a secret page is the mark in its upper half; the hunter never makes such a word.
+ * A word of a secret page is the mark in its upper half; the hunter never makes such a word. The
+ * objects have a mark of their own, which so is in Xen's records of them.
  */
 #include <linux/errno.h>
 #include <linux/kernel.h>
@@ -16,6 +17,7 @@
 #include "tmem_test.h"
 
 #define MARK		(~0x5ec7a61bu)	/* inverted, so that this module's text does not have it */
+#define OBJECT_MARK	0x0b1ec75ec4e75a1eull
 #define SECRETS		512		/* in each of the two pools */
 #define OBJECTS		8
 #define FRESH		2048		/* frames exchanged with Xen, per hunt */
@@ -23,14 +25,20 @@
 
 static int secret_pools[2] = { 0, 1 };
 
+/* Ephemeral ones, which are odd, have their content in common with another: it may be shared. */
 static u64 secret_word(unsigned int nr, unsigned int position)
 {
-	return (u64)~MARK << 32 | nr << 9 | position;
+	unsigned int content = nr % 2 ? nr & ~2u : nr;
+
+	return (u64)~MARK << 32 | content << 9 | position;
 }
 
 static struct handle secret_handle(unsigned int nr)
 {
-	return HANDLE(secret_pools[nr % 2], nr / 2 % OBJECTS, nr / 2);
+	struct handle handle = HANDLE(secret_pools[nr % 2], nr / 2 % OBJECTS, nr / 2);
+
+	handle.object.word[1] = OBJECT_MARK;
+	return handle;
 }
 
 static void make_secret(struct page *page, unsigned int nr)

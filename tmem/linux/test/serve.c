@@ -14,11 +14,16 @@
  *   flush POOL OBJECT FIRST COUNT
  *   flush_object POOL OBJECT
  *
+ * tmem_test/rings tells how often a timer rang, every RING_US as far as Xen let it, while the
+ * last destroy or flush_object went on. In an operation that Xen does in one go it rings once, late.
+ *
  * Pools are destroyed when the module is removed.
  */
 #include <linux/debugfs.h>
 #include <linux/errno.h>
+#include <linux/hrtimer.h>
 #include <linux/kernel.h>
+#include <linux/ktime.h>
 #include <linux/mutex.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -29,6 +34,7 @@
 #include "tmem_test.h"
 
 #define LINE_BYTES	128
+#define RING_US		200
 #define ANSWERS		8	/* different numbers that are told apart */
 
 static DEFINE_MUTEX(busy);	/* the answers, and the two pages */
@@ -37,6 +43,7 @@ static struct answer {
 	unsigned int count;
 } answers[ANSWERS];
 static unsigned int nr_answers;
+static unsigned int rings;
 
 static void note_answer(int rc)
 {
@@ -79,6 +86,32 @@ static int many(enum verb verb, int pool, u64 object, u32 first, u32 count, u64 
 	return 0;
 }
 
+static enum hrtimer_restart ring(struct hrtimer *timer)
+{
+	WRITE_ONCE(rings, rings + 1);
+	hrtimer_forward_now(timer, ns_to_ktime(RING_US * NSEC_PER_USEC));
+	return HRTIMER_RESTART;
+}
+
+/* Do what may take long, on this processor. */
+static void note_long(int (*call)(const struct handle *handle), const struct handle *handle)
+{
+	struct hrtimer timer;
+
+	hrtimer_init_on_stack(&timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_PINNED);
+	timer.function = ring;
+	rings = 0;
+	hrtimer_start(&timer, ns_to_ktime(RING_US * NSEC_PER_USEC), HRTIMER_MODE_REL_PINNED);
+	note_answer(call(handle));
+	hrtimer_cancel(&timer);
+	destroy_hrtimer_on_stack(&timer);
+}
+
+static int destroy(const struct handle *handle)
+{
+	return destroy_pool(handle->pool);
+}
+
 static int obey(const char *line)
 {
 	u64 object, seed, uuid0, uuid1;
@@ -91,7 +124,7 @@ static int obey(const char *line)
 		return 0;
 	}
 	if (sscanf(line, "destroy %d", &pool) == 1) {
-		note_answer(destroy_pool(pool));
+		note_long(destroy, &HANDLE(pool, 0, 0));
 		return 0;
 	}
 	if (sscanf(line, "put %d %llu %u %u %llu", &pool, &object, &first, &count, &seed) == 5)
@@ -101,7 +134,7 @@ static int obey(const char *line)
 	if (sscanf(line, "flush %d %llu %u %u", &pool, &object, &first, &count) == 4)
 		return many(FLUSH, pool, object, first, count, 0);
 	if (sscanf(line, "flush_object %d %llu", &pool, &object) == 2) {
-		note_answer(flush_object(&HANDLE(pool, object, 0)));
+		note_long(flush_object, &HANDLE(pool, object, 0));
 		return 0;
 	}
 	return -EINVAL;
@@ -143,8 +176,16 @@ static int answer_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(answer);
 
+static int rings_show(struct seq_file *file, void *unused)
+{
+	seq_printf(file, "%u\n", READ_ONCE(rings));
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(rings);
+
 void serve(struct dentry *dir)
 {
 	debugfs_create_file("command", 0200, dir, NULL, &command_fops);
 	debugfs_create_file("answer", 0400, dir, NULL, &answer_fops);
+	debugfs_create_file("rings", 0400, dir, NULL, &rings_fops);
 }

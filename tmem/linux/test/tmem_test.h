@@ -129,5 +129,7 @@ void put_secrets(void);
 void verify_secrets(void);
 void hunt_secrets(void);
 void forget_secrets(void);
+/* map.c */
+void map_frames(void);
 
 #endif /* TMEM_TEST_H */
