@@ -42,6 +42,10 @@ RINGS, TRIES = 3, 6
 """How often the guest's timer rings during an operation of which many steps can be interrupted, in one of some tries: where another program keeps
 QEMU from its timers, it may not ring. When all is done in one go, it rings once, afterwards."""
 
+ASKED = 10
+DROPPED = 48
+"""Pages that an allocation at an address drops at most: 16, then 32 (tmem/README.md)."""
+
 SECRET = "e45938a1"
 """The mark of a secret, as it is in memory (tmem/linux/test/secrets.c)."""
 RECORD = (0x0B1EC75EC4E75A1E).to_bytes(8, "little").hex()
@@ -151,6 +155,17 @@ def test_a_cap_is_lowered_in_small_steps(roomy: EmulatedHost) -> None:
     assert guest.client()["Ec"] == 1
     assert steps(roomy) - before >= PAGES // BATCH
     tmemctl(roomy, f"set {guest.domid} --cap 0")
+
+
+def test_memory_at_an_address_costs_few_pages(roomy: EmulatedHost) -> None:
+    """The lowest frames are Xen's. A guest that asks for one of them, where the rest is tmem's, drives out a few pages each time, not all."""
+    guest, _ = full(roomy, VICTIM)
+    assert guest.put(0, 4 * PAGES, first=PAGES) == {OK: 4 * PAGES}
+    before = int(tmem(roomy)["global"]["Et"])
+    for _ in range(ASKED):
+        assert guest.ask("reserve 13") == {0: 1}
+    assert int(tmem(roomy)["global"]["Et"]) - before <= ASKED * DROPPED
+    assert guest.client()["Ec"] > PAGES // 2
 
 
 # --- guests that die --------------------------------------------------------------------------------------------------------------

@@ -13,6 +13,8 @@
  *   get POOL OBJECT FIRST COUNT SEED
  *   flush POOL OBJECT FIRST COUNT
  *   flush_object POOL OBJECT
+ *   reserve BITS                        ask Xen for a frame whose address has so many bits at
+ *                                       most; answers how many there were, and gives it back
  *
  * tmem_test/rings tells how often a timer rang, every RING_US as far as Xen let it, while the
  * last destroy or flush_object went on. In an operation that Xen does in one go it rings once, late.
@@ -30,6 +32,9 @@
 #include <linux/seq_file.h>
 #include <linux/string.h>
 #include <linux/uaccess.h>
+
+#include <asm/xen/hypercall.h>
+#include <xen/interface/memory.h>
 
 #include "tmem_test.h"
 
@@ -112,10 +117,27 @@ static int destroy(const struct handle *handle)
 	return destroy_pool(handle->pool);
 }
 
+static int reserve(unsigned int bits)
+{
+	xen_pfn_t frame = 0;
+	struct xen_memory_reservation reservation = {
+		.nr_extents = 1,
+		.address_bits = bits,
+		.domid = DOMID_SELF,
+	};
+	int got;
+
+	set_xen_guest_handle(reservation.extent_start, &frame);
+	got = HYPERVISOR_memory_op(XENMEM_increase_reservation, &reservation);
+	if (got == 1)
+		HYPERVISOR_memory_op(XENMEM_decrease_reservation, &reservation);
+	return got;
+}
+
 static int obey(const char *line)
 {
 	u64 object, seed, uuid0, uuid1;
-	u32 first, count, flags;
+	u32 first, count, flags, bits;
 	int pool;
 
 	if (sscanf(line, "pool %x %llx %llx", &flags, &uuid0, &uuid1) == 3) {
@@ -133,6 +155,10 @@ static int obey(const char *line)
 		return many(GET, pool, object, first, count, seed);
 	if (sscanf(line, "flush %d %llu %u %u", &pool, &object, &first, &count) == 4)
 		return many(FLUSH, pool, object, first, count, 0);
+	if (sscanf(line, "reserve %u", &bits) == 1) {
+		note_answer(reserve(bits));
+		return 0;
+	}
 	if (sscanf(line, "flush_object %d %llu", &pool, &object) == 2) {
 		note_long(flush_object, &HANDLE(pool, object, 0));
 		return 0;
