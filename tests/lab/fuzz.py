@@ -43,8 +43,8 @@ def fuzz(operations: int, seed: int, inventory: Path) -> list[Run]:
         raise UsageError(f"the seed {seed} is none", remedy="It has 32 bits.")
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        # As tests are called by a person, so that pytest finds what stands beside them.
         command = [sys.executable, "-m", "pytest", "-q", "-x", f"--junitxml={report}", FUZZES, LOG]
+        command += ["-o", "junit_family=xunit1"]  # which knows properties of single tests
         environment = {
             **os.environ,
             "OVERCOMMIT_FUZZ_OPERATIONS": str(operations // RUNS),

@@ -136,6 +136,10 @@ def test_nobody_gets_another_guests_pages(attacked: Attacked) -> None:
     host = attacked.host
     run_module(host, HOSTILE, "mode=hunt")
     assert attacked.uses_what_is_set(VICTIM)
+    # The victim has its own pages, and nobody else's. That takes the ephemeral ones from Xen.
+    run_module(host, VICTIM, "mode=verify")
+    run_module(host, VICTIM, "mode=forget")
+    run_module(host, VICTIM, "mode=secrets")
     # Evicted, the frames go back to Xen; the victim's persistent pages stay.
     host.run("dom0", "tmemctl flush all 100000 > /dev/null")
     run_module(host, HOSTILE, "mode=hunt")
