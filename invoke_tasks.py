@@ -357,7 +357,7 @@ def tmem_fuzz(
     _build_for(report, inventory)
     found = fuzz.fuzz(wanted, chosen, _inventory(inventory))
     for each in found:
-        report.say(f"{each.setting}: {each.hypercalls} hypercalls, and the accounts are equal: {each.accounts}")
+        report.say(f"{each.setting}: {each.hypercalls} hypercalls, and the accounts agree: {each.accounts}")
     report.say(f"{sum(each.hypercalls for each in found)} hypercalls in all, no failure")
 
 

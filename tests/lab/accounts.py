@@ -20,6 +20,11 @@ TROUBLE = re.compile(
 )
 
 
+IN_PARTS = 4
+"""Pages that Xen's own small allocations may have taken or given back between two accounts, at most: it gives pages out in parts, to several users, so that
+one stays as long as the last of them. Seen: one, in either direction, while a guest made and destroyed pools and dom0 evicted. tmem's own frames add up exactly."""
+
+
 @dataclass(frozen=True)
 class Accounts:
     """Where the host's pages are. free: Xen's heap; tmem: held by tmem; charged: to domains, with their persistent pages, which are tmem's too."""
@@ -59,6 +64,12 @@ def pages(host: EmulatedHost) -> dict[str, int]:
     found = {each.source: each.value for each in samples if each.counter in ("memory", "free_memory")}
     assert found["hypervisor"] is not None, "Xen's free memory could not be read"
     return {name: int(found.get(name) or 0) for name in ("hypervisor", *host.guests)}
+
+
+def adds_up(host: EmulatedHost) -> bool:
+    """Whether what tmem holds of Xen's heap is what its pages, its index and its frames at hand take. Where no pages are packed."""
+    held = tmem(host)["global"]
+    return bool(held["Fc"] == held["Ec"] + held["persistent"] + held["Nc"] + held["Ta"])
 
 
 def domain(host: EmulatedHost, guest: str) -> int:

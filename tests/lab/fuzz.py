@@ -28,7 +28,7 @@ RUNS = 2
 
 @dataclass(frozen=True)
 class Run:
-    """One fuzz that passed. accounts: where the host's pages were before and after; they are equal in sum, or the test had failed."""
+    """One fuzz that passed. accounts: where the host's pages were before and after; they agree in sum (accounts.IN_PARTS), or the test had failed."""
 
     setting: str
     hypercalls: int
