@@ -112,6 +112,12 @@ def main() -> None:
         default=262144,
         help="pages of 4 KiB in the pool, the object, the guest (default: a gigabyte)",
     )
+    parser.add_argument(
+        "--vcpus",
+        type=int,
+        default=2,
+        help="processors of the host (default: 2). With one, and --inventory inventory/instructions.yml, nothing else is in a step's time: the processors of that lab take turns",
+    )
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
     began = time.monotonic()
@@ -122,7 +128,7 @@ def main() -> None:
     memory = round(GUESTS.count * GUESTS.memory_start_mib + options.pages * 4096 * 1.03 / 2**20 + 128)
     with lifecycle.open_lab(options.inventory, progress=tell) as lab:
         host = lab.hosts[0]
-        host.reset(HostSizing(guest_memory_mib=memory, dom0_memory_mib=384, vcpus=2), GUESTS)
+        host.reset(HostSizing(guest_memory_mib=memory, dom0_memory_mib=384, vcpus=options.vcpus), GUESTS)
         guest = host.guests["guest1"]
         guest.machine["modprobe"]("tmem_test", "mode=serve")
         meter = Meter(host)
