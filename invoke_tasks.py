@@ -348,7 +348,7 @@ def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) 
 def tmem_fuzz(
     _c: Context, operations: str | None = None, seed: str | None = None, inventory: str | None = None
 ) -> None:
-    """Let a hostile guest of the lab make any number of wrong operations, and see that nobody is harmed. About ten minutes for two million."""
+    """Let a hostile guest of the lab make any number of wrong operations, and see that nobody is harmed. Half a minute for two million when all is built."""
     from tests.lab import fuzz
 
     report = Reporter()

@@ -21,8 +21,8 @@ TROUBLE = re.compile(
 
 
 IN_PARTS = 4
-"""Pages that Xen's own small allocations may have taken or given back between two accounts, at most: it gives pages out in parts, to several users, so that
-one stays as long as the last of them. Seen: one, in either direction, while a guest made and destroyed pools and dom0 evicted. tmem's own frames add up exactly."""
+"""Pages that may be Xen's own in one account and not in the other, at most. Seen: one, in either direction, while a guest made and destroyed pools and
+dom0 evicted; tmem's frames added up exactly then (adds_up), so it was not tmem's. Most likely Xen's small allocations, which share pages; who held it was not traced."""
 
 
 @dataclass(frozen=True)
