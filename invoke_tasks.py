@@ -111,7 +111,7 @@ def test(
 
 
 def _setup(report: Reporter) -> None:
-    from lab import packages
+    from lab.build import packages
 
     if packages.missing():
         report.say("packages: installing what is missing")
@@ -121,14 +121,14 @@ def _setup(report: Reporter) -> None:
 
 
 def _build(report: Reporter, names: list[str] | None) -> dict[str, Any]:
-    from lab import build
+    from lab.build import builder
 
-    def show(event: build.Event) -> None:
+    def show(event: builder.Event) -> None:
         show_line = report.step if event.kind == "step" else report.say
         show_line(f"build: {event.artifact + ': ' if event.artifact else ''}{event.text}", event.remaining)
 
     with report.live():
-        return dict(build.ensure(names, show))
+        return dict(builder.ensure(names, show))
 
 
 def _build_for(report: Reporter, inventory: str | None) -> None:
@@ -214,10 +214,10 @@ def build_all(_c: Context, names: str | None = None) -> None:
 @task(help={"json": "machine-readable"})
 def build_show(_c: Context, json: bool = False) -> None:
     """List the artifacts with their paths, versions and hashes."""
-    from lab import build
+    from lab.build import builder
 
     report = Reporter()
-    rows = build.show()
+    rows = builder.show()
     if json:
         report.json(rows)
         return
@@ -325,7 +325,8 @@ def lab_teardown(_c: Context, inventory: str | None = None) -> None:
 @task(help={"minutes": "how long, at least (default: 10)", "seed": "the first seed (default: 1)"})
 def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) -> None:
     """Run tmem's hypervisor side as a program, with sanitizers, against its model and racing itself, with ever new seeds."""
-    from lab import harness, paths
+    from lab import paths
+    from lab.build import harness
 
     report = Reporter()
     with report.live():
