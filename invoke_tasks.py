@@ -24,6 +24,7 @@ from common.checks import check  # noqa: E402
 from common.console import Reporter, upright  # noqa: E402
 from common.errors import UsageError  # noqa: E402
 from common.program import run  # noqa: E402
+from tasks import policies  # noqa: E402
 
 if TYPE_CHECKING:
     from campaigns.launch import Request
@@ -508,6 +509,7 @@ namespace = Collection(
     _group(build_all, build_show),
     _group(lab_up, lab_status, lab_ssh, lab_down, lab_destroy, lab_provision, lab_teardown),
     _group(tmem_soak, tmem_fuzz, tmem_mutants),
+    Collection.from_module(policies, "policies"),
     _group(workloads_list),
     _group(campaign_plan, campaign_run, campaign_status),
     _group(results_verify),
