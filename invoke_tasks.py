@@ -24,6 +24,7 @@ from common.checks import check  # noqa: E402
 from common.console import Reporter, upright  # noqa: E402
 from common.errors import UsageError  # noqa: E402
 from common.program import run  # noqa: E402
+from tasks import policies  # noqa: E402
 
 if TYPE_CHECKING:
     from campaigns.launch import Request
@@ -111,7 +112,7 @@ def test(
 
 
 def _setup(report: Reporter) -> None:
-    from lab import packages
+    from lab.build import packages
 
     if packages.missing():
         report.say("packages: installing what is missing")
@@ -121,14 +122,14 @@ def _setup(report: Reporter) -> None:
 
 
 def _build(report: Reporter, names: list[str] | None) -> dict[str, Any]:
-    from lab import build
+    from lab.build import builder
 
-    def show(event: build.Event) -> None:
+    def show(event: builder.Event) -> None:
         show_line = report.step if event.kind == "step" else report.say
         show_line(f"build: {event.artifact + ': ' if event.artifact else ''}{event.text}", event.remaining)
 
     with report.live():
-        return dict(build.ensure(names, show))
+        return dict(builder.ensure(names, show))
 
 
 def _build_for(report: Reporter, inventory: str | None) -> None:
@@ -214,10 +215,10 @@ def build_all(_c: Context, names: str | None = None) -> None:
 @task(help={"json": "machine-readable"})
 def build_show(_c: Context, json: bool = False) -> None:
     """List the artifacts with their paths, versions and hashes."""
-    from lab import build
+    from lab.build import builder
 
     report = Reporter()
-    rows = build.show()
+    rows = builder.show()
     if json:
         report.json(rows)
         return
@@ -325,7 +326,8 @@ def lab_teardown(_c: Context, inventory: str | None = None) -> None:
 @task(help={"minutes": "how long, at least (default: 10)", "seed": "the first seed (default: 1)"})
 def tmem_soak(_c: Context, minutes: str | None = None, seed: str | None = None) -> None:
     """Run tmem's hypervisor side as a program, with sanitizers, against its model and racing itself, with ever new seeds."""
-    from lab import harness, paths
+    from lab import paths
+    from lab.build import harness
 
     report = Reporter()
     with report.live():
@@ -507,6 +509,7 @@ namespace = Collection(
     _group(build_all, build_show),
     _group(lab_up, lab_status, lab_ssh, lab_down, lab_destroy, lab_provision, lab_teardown),
     _group(tmem_soak, tmem_fuzz, tmem_mutants),
+    Collection.from_module(policies, "policies"),
     _group(workloads_list),
     _group(campaign_plan, campaign_run, campaign_status),
     _group(results_verify),
