@@ -73,12 +73,12 @@ class Expectation:
 
     @property
     def best(self) -> float | None:
-        """The best case. A range that is open towards no effect is one: that is how older experiments wrote "up to"."""
+        """The best case. A range that reaches to no effect is one, too: that is how older experiments wrote "up to"."""
         if self.ratio_best is not None:
             return self.ratio_best
-        if self.direction == "decrease" and self.ratio_high is None:
+        if self.direction == "decrease" and self.ratio_high in (None, 1):
             return self.ratio_low
-        return self.ratio_high if self.direction == "increase" and self.ratio_low is None else None
+        return self.ratio_high if self.direction == "increase" and self.ratio_low in (None, 1) else None
 
 
 @dataclass(frozen=True)
