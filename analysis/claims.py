@@ -67,7 +67,9 @@ def judge(results: Results) -> list[Verdict]:
     adjusted = statistics.holm([verdict.p for verdict in judged])
     judged = [dataclasses.replace(verdict, p_adjusted=p) for verdict, p in zip(judged, adjusted, strict=True)]
     sizes = magnitude.judge([(each.claim, each.levels, each.ratio, each.testable) for each in judged], ALPHA)
-    return [_decide(results, dataclasses.replace(each, magnitude=size)) for each, size in zip(judged, sizes, strict=True)]
+    return [
+        _decide(results, dataclasses.replace(each, magnitude=size)) for each, size in zip(judged, sizes, strict=True)
+    ]
 
 
 def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
@@ -115,7 +117,7 @@ def _decide(results: Results, verdict: Verdict) -> Verdict:
 def _reason(results: Results, verdict: Verdict) -> str:
     claim, ratio = verdict.claim, verdict.ratio
     if verdict.felt is not None and not verdict.felt.enough:
-        return f"{verdict.felt.control} felt too little that could be relieved ({verdict.felt.text})"
+        return f"{verdict.felt.control} felt too little that could be relieved ({verdict.felt.text}; {verdict.felt.demanded} would do)"
     if ratio.estimate is None and ratio.p is None:
         lacking = [
             policy

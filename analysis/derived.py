@@ -87,11 +87,10 @@ def _counted(cell: CellRecord, grown: Mapping[tuple[str, str, str], float | None
 
 def _sampling(directory: Path, cell: CellRecord) -> list[Metric]:
     raw = directory / records.CELLS_DIR / cell.cell / records.RAW_DIR
-    found = [Metric(DOM0_SAMPLING, "s", spent)] if (spent := _spent(raw / "dom0.samples.jsonl")) is not None else []
-    for guest in dict.fromkeys(metric.guest for metric in cell.metrics if metric.guest is not None):
-        if (spent := _spent(raw / f"{guest}.samples.txt")) is not None:
-            found.append(Metric(GUEST_SAMPLING, "s", spent, guest))
-    return found
+    guests = dict.fromkeys(metric.guest for metric in cell.metrics if metric.guest is not None)
+    told: list[tuple[str, float | None, str | None]] = [(DOM0_SAMPLING, _spent(raw / "dom0.samples.jsonl"), None)]
+    told += [(GUEST_SAMPLING, _spent(raw / f"{guest}.samples.txt"), guest) for guest in guests]
+    return [Metric(name, "s", spent, guest) for name, spent, guest in told if spent is not None]
 
 
 def _spent(path: Path) -> float | None:

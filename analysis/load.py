@@ -27,7 +27,7 @@ KNOWN_POLICIES = ("static", "selfballoon", "selfballoon+tmem")
 """Order of the rows of tables and figures when the experiment declares none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """A campaign as read. Tables are sorted by the order of the plan.
 

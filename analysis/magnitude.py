@@ -52,7 +52,7 @@ def judge(judged: Sequence[Judged], alpha: float) -> list[Magnitude | None]:
     found = [_lean(judged, index) for index in range(len(judged))]
     adjusted = statistics.holm([each.p if each else None for each in found])
     return [
-        None if each is None else _decide(judged[index][0], judged[index][2], each, p, alpha)
+        None if each is None else _decide(judged[index][0], each, p, alpha)
         for index, (each, p) in enumerate(zip(found, adjusted, strict=True))
     ]
 
@@ -64,17 +64,24 @@ def _lean(judged: Sequence[Judged], index: int) -> Magnitude | None:
     if not testable:
         return Magnitude("not testable here", None, None, None, "what is to be relieved was not felt")
     if claim.evidence == "recalled":
-        return Magnitude("leaves open", None, None, None, "the published figure is recalled, its text could not be read")
+        why = "the published figure is recalled, its text could not be read"
+        return Magnitude("leaves open", None, None, None, why)
     leaning, p = _test(claim, ratio)
-    if p is None:
-        return Magnitude("leaves open", leaning, None, None, ratio.note or "not tested")
-    if claim.expectation.best is None:
-        return Magnitude("leaves open", leaning, p, None, "")
-    rivals = [(other, there) for at, there, other, able in judged if at is claim and able and other.estimate is not None]
-    best = min(rivals, key=lambda each: _size(claim, each[0]))
-    if best[1] != levels:
-        return Magnitude("leaves open", leaning, None, None, f"a best case is judged at the best level, {best[1]}")
-    return Magnitude("leaves open", leaning, min(1.0, p * len(rivals)), None, "")
+    choice, best = _choice(judged, claim) if claim.expectation.best is not None else (1, levels)
+    if p is not None and best != levels:
+        return Magnitude("leaves open", leaning, None, None, f"a best case is judged at the best level, {best}")
+    why = "" if p is not None else ratio.note or "not tested"
+    return Magnitude("leaves open", leaning, None if p is None else min(1.0, p * choice), None, why)
+
+
+def _choice(judged: Sequence[Judged], claim: Claim) -> tuple[int, str]:
+    """From how many factor levels a claim's best case is picked, and at which it lies."""
+    rivals = [
+        (other, levels) for at, levels, other, able in judged if at is claim and able and other.estimate is not None
+    ]
+    if not rivals:
+        return 1, ""
+    return len(rivals), min(rivals, key=lambda each: _size(claim, each[0]))[1]
 
 
 def _size(claim: Claim, ratio: statistics.Ratio) -> float:
@@ -121,9 +128,7 @@ def _doubled(p: float | None) -> float | None:
     return None if p is None else min(1.0, 2 * p)
 
 
-def _decide(
-    claim: Claim, ratio: statistics.Ratio, each: Magnitude, p_adjusted: float | None, alpha: float
-) -> Magnitude:
+def _decide(claim: Claim, each: Magnitude, p_adjusted: float | None, alpha: float) -> Magnitude:
     if p_adjusted is None or each.leaning is None:
         return each
     figure = "best case" if claim.expectation.best is not None else "figure"

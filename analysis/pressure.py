@@ -34,11 +34,15 @@ class Felt:
 
     @property
     def text(self) -> str:
-        """`0 pages reclaimed, 0 refaults, 0 % of the time waiting for memory, in the least of 5 cells; required are …`."""
+        """`0 pages reclaimed, 0 refaults, 0 % of the time waiting for memory, in the least of 5 cells`."""
         shown = _figures(self.pages_reclaimed, self.refaults, self.memory_stall, "not measured")
-        wanted = _figures(self.required.pages_reclaimed, self.required.refaults, self.required.memory_stall, None)
-        where = "in its one cell" if self.cells == 1 else f"in the least of {self.cells} cells"
-        return f"{', '.join(shown)}, {where}; {' or '.join(wanted)} would do"
+        return f"{', '.join(shown)}, in {'its one cell' if self.cells == 1 else f'the least of {self.cells} cells'}"
+
+    @property
+    def demanded(self) -> str:
+        """What any one of would have been enough: `1,024 pages reclaimed or 256 refaults`."""
+        wanted = self.required
+        return " or ".join(_figures(wanted.pages_reclaimed, wanted.refaults, wanted.memory_stall, None))
 
 
 def _figures(reclaimed: float | None, refaults: float | None, stall: float | None, missing: str | None) -> list[str]:
@@ -48,7 +52,9 @@ def _figures(reclaimed: float | None, refaults: float | None, stall: float | Non
         None if stall is None else f"{100 * stall:.2g} % of the time waiting for memory",
     ]
     names = ("pages reclaimed", "refaults", "time waiting for memory")
-    filled = [f"{name} {missing}" if text is None and missing else text for text, name in zip(texts, names, strict=True)]
+    filled = [
+        f"{name} {missing}" if text is None and missing else text for text, name in zip(texts, names, strict=True)
+    ]
     return [text for text in filled if text is not None]
 
 

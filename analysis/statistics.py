@@ -20,7 +20,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from scipy import stats
 
@@ -29,6 +29,7 @@ LEVEL = 0.95
 
 Method = Literal["paired t", "Welch t", "paired Fieller", "Welch Fieller", "none"]
 Block: TypeAlias = Hashable
+K = TypeVar("K", bound=Hashable)
 """What names a cell of one policy, and the same for its pair under another."""
 Repeated = Literal["run", "boot"]
 """The level of repetition that an interval covers."""
@@ -183,18 +184,18 @@ def _relative_rounding(values: Sequence[float]) -> list[float]:
 
 
 def centre(
-    values: Mapping[Block, float | None] | Iterable[float | None],
+    values: Mapping[Any, float | None] | Iterable[float | None],
     level: float = LEVEL,
     *,
-    boots: Mapping[Block, int] | None = None,
+    boots: Mapping[Any, int] | None = None,
 ) -> Centre:
     """Mean and interval of one group of cells. boots: key of a value -> the boot it was measured in."""
-    given = dict(values) if isinstance(values, Mapping) else dict(enumerate(values))
+    given: dict[Hashable, float | None] = dict(values) if isinstance(values, Mapping) else dict(enumerate(values))
     there = {key: value[0] for key, each in given.items() if (value := present([each]))}
     positive = bool(there) and min(there.values()) > 0
-    boots = boots or {}
-    repeated: Repeated = "boot" if _count(there, boots) > 1 else "run"
-    found = _each_boot(there, boots, positive) if repeated == "boot" else list(there.values())
+    of: dict[Hashable, int] = dict(boots or {})
+    repeated: Repeated = "boot" if _count(there, of) > 1 else "run"
+    found = _each_boot(there, of, positive=positive) if repeated == "boot" else list(there.values())
     scale: Literal["log", "linear"] = "log" if positive else "linear"
     if not found:
         return Centre(0, None, None, None, scale, "no value")
@@ -210,12 +211,12 @@ def centre(
     return Centre(len(found), back(middle), back(middle - half), back(middle + half), scale, "", repeated)
 
 
-def _count(keys: Iterable[Block], boots: Mapping[Block, int]) -> int:
+def _count(keys: Iterable[K], boots: Mapping[K, int]) -> int:
     """How many boots these cells ran in; a record that names none is of the one boot that there was."""
     return len({boots.get(key, 1) for key in keys})
 
 
-def _each_boot(values: Mapping[Block, float], boots: Mapping[Block, int], positive: bool) -> list[float]:
+def _each_boot(values: Mapping[K, float], boots: Mapping[K, int], *, positive: bool) -> list[float]:
     """One value per boot: the mean of its runs, a geometric one where every value is positive."""
     groups: dict[int, list[float]] = {}
     for key, value in values.items():
@@ -258,9 +259,7 @@ def _from_means(linear: Linear, *, alike: bool, n: int, method: Method, level: f
         notes = ["the control is 0 in every cell: nothing to divide by"]
     elif high is None:
         notes.append("the control cannot be told from 0, so the ratio has no upper end")
-    return Ratio(
-        n, estimate, None if estimate is None else low, high, p, method, "; ".join(notes), None, None, linear
-    )
+    return Ratio(n, estimate, None if estimate is None else low, high, p, method, "; ".join(notes), None, None, linear)
 
 
 def _fieller(linear: Linear, t: float) -> tuple[float, float | None]:
@@ -299,17 +298,47 @@ def _paired(treatment: Sequence[float], baseline: Sequence[float], n: int, level
     if n == 1:
         return _untested(treatment, baseline, "one repetition: no interval")
     if min(*treatment, *baseline) <= 0:
-        rounding = math.fsum(_rounding(treatment)) / n**2, math.fsum(_rounding(baseline)) / n**2
-        variances = _variance(treatment) / n, _variance(baseline) / n
-        alike = variances[0] <= rounding[0] and variances[1] <= rounding[1]
-        parts = max(variances[0], rounding[0]), max(variances[1], rounding[1])
-        shared = _covariance(treatment, baseline) / n
-        linear = Linear(mean(treatment), mean(baseline), *parts, shared, n - 1)
-        return _from_means(linear, alike=alike, n=n, method="paired Fieller", level=level)
+        return _paired_linear(treatment, baseline, n, level)
     logs = [math.log(above / below) for above, below in zip(treatment, baseline, strict=True)]
     least = math.sqrt(math.fsum([*_relative_rounding(treatment), *_relative_rounding(baseline)])) / n
     error = math.sqrt(_variance(logs) / n)
     return _from_logs(mean(logs), error, least, n - 1, n=n, method="paired t", level=level)
+
+
+def _paired_linear(treatment: Sequence[float], baseline: Sequence[float], n: int, level: float) -> Ratio:
+    rounding = math.fsum(_rounding(treatment)) / n**2, math.fsum(_rounding(baseline)) / n**2
+    variances = _variance(treatment) / n, _variance(baseline) / n
+    alike = variances[0] <= rounding[0] and variances[1] <= rounding[1]
+    parts = max(variances[0], rounding[0]), max(variances[1], rounding[1])
+    shared = _covariance(treatment, baseline) / n
+    linear = Linear(mean(treatment), mean(baseline), *parts, shared, n - 1)
+    return _from_means(linear, alike=alike, n=n, method="paired Fieller", level=level)
+
+
+def ratio_of_sums(pairs: Mapping[K, tuple[float, float]], *, boots: Mapping[K, int], level: float = LEVEL) -> Ratio:
+    """Ratio of the sums of two figures that add up and were measured together, with Fieller's interval.
+
+    None of the interval when there is one pair, or when the second figure is not above 0 on average.
+    """
+    if not pairs:
+        return Ratio(0, None, None, None, None, "none", "no pair of complete cells")
+    several = _count(pairs, boots)
+    above, below = ({key: pair[side] for key, pair in pairs.items()} for side in (0, 1))
+    sides = [_each_boot(side, boots, positive=False) if several > 1 else list(side.values()) for side in (above, below)]
+    n = len(sides[0])
+    if n == 1 or mean(sides[1]) <= 0:
+        made = _untested(sides[0], sides[1], "one repetition: no interval" if n == 1 else "nothing to divide by")
+    else:
+        made = _paired_linear(sides[0], sides[1], n, level)
+        made = replace(made, note=made.note.replace("a value is 0: a", "a"))
+    return replace(
+        made,
+        treatment=mean(sides[0]),
+        control=mean(sides[1]),
+        repeated="boot" if several > 1 else "run",
+        boots=several,
+        runs=len(pairs),
+    )
 
 
 def welch_ratio(treatment: Sequence[float], baseline: Sequence[float], level: float = LEVEL) -> Ratio:
@@ -337,7 +366,7 @@ def _welch(treatment: Sequence[float], baseline: Sequence[float], positive: bool
     parts = [max(pair) for pair in zip(seen, rounding, strict=True)]
     alike = all(variance <= least for variance, least in zip(seen, rounding, strict=True))
     if not positive:
-        linear = Linear(mean(treatment), mean(baseline), *parts, 0.0, n - 1)
+        linear = Linear(mean(treatment), mean(baseline), parts[0], parts[1], 0.0, n - 1)
         return _from_means(linear, alike=alike, n=n, method="Welch Fieller", level=level)
     error = math.sqrt(math.fsum(parts))
     shares = [part**2 / (len(side) - 1) for part, side in zip(parts, sides, strict=True)]
@@ -347,11 +376,11 @@ def _welch(treatment: Sequence[float], baseline: Sequence[float], positive: bool
 
 
 def ratio(
-    treatment: Mapping[Block, float | None],
-    baseline: Mapping[Block, float | None],
+    treatment: Mapping[K, float | None],
+    baseline: Mapping[K, float | None],
     *,
     blocked: bool,
-    boots: Mapping[Block, int] | None = None,
+    boots: Mapping[K, int] | None = None,
     level: float = LEVEL,
 ) -> Ratio:
     """Treatment ÷ baseline from values by block (or cell).
@@ -369,7 +398,9 @@ def ratio(
     positive = bool(found) and min(found) > 0
     boots = boots or {}
     several = _count((key for side in sides for key in side), boots)
-    above, below = (_each_boot(side, boots, positive) if several > 1 else list(side.values()) for side in sides)
+    above, below = (
+        _each_boot(side, boots, positive=positive) if several > 1 else list(side.values()) for side in sides
+    )
     made = (paired_ratio if blocked else welch_ratio)(above, below, level)
     return replace(
         made,

@@ -214,9 +214,7 @@ def test_coverage_with_boots_is_what_it_promises_and_without_them_is_not() -> No
     for _ in range(runs):
         shift = random.normal(0, 0.1, 3)
         below = {key: float(np.exp(8 + random.normal(0, 0.02))) for key in boots}
-        above = {
-            key: truth * float(np.exp(8 + shift[boot] + random.normal(0, 0.02))) for key, boot in boots.items()
-        }
+        above = {key: truth * float(np.exp(8 + shift[boot] + random.normal(0, 0.02))) for key, boot in boots.items()}
         for each, counted in ((boots, True), (None, False)):
             got = statistics.ratio(above, below, blocked=True, boots=each)
             assert got.low is not None

@@ -71,7 +71,9 @@ def test_what_the_control_never_felt_cannot_be_relieved(tmp_path: Path) -> None:
         assert got.magnitude.word == "not testable here"
         assert (got.p, got.p_adjusted, got.testable) == (None, None, False)
         assert got.wording.startswith("Not testable here: selfballoon felt too little")
-        assert "0 pages reclaimed, 0 refaults, 0 % of the time waiting for memory, in the least of 5 cells" in got.wording
+        assert (
+            "0 pages reclaimed, 0 refaults, 0 % of the time waiting for memory, in the least of 5 cells" in got.wording
+        )
         assert got.ratio.estimate == pytest.approx(factor, rel=0.02), "the figure is told all the same"
 
 
@@ -148,9 +150,7 @@ def test_a_claim_that_is_not_testable_leaves_the_others_their_family(tmp_path: P
 def test_every_verdict_says_whose_choice_the_control_is(tmp_path: Path) -> None:
     (ours,) = _judge(tmp_path / "a", _claim(), lambda r: _spread(r, 0.6))
     assert "Control: selfballoon; the source names none, it is our choice." in ours.wording
-    (theirs,) = _judge(
-        tmp_path / "b", dataclasses.replace(_claim(), control_from="source"), lambda r: _spread(r, 0.6)
-    )
+    (theirs,) = _judge(tmp_path / "b", dataclasses.replace(_claim(), control_from="source"), lambda r: _spread(r, 0.6))
     assert "Control: selfballoon; the source names it." in theirs.wording
 
 
