@@ -105,17 +105,6 @@ def find(name: str, key: str) -> Artifact | None:
         return None
 
 
-def newest(name: str) -> Artifact | None:
-    """The artifact of this name that was built last, whatever its key; None when there is none."""
-    built: list[tuple[str, Artifact]] = []
-    for folder in paths.artifacts().glob(f"{name}-*"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            artifact = _load(folder)
-            if artifact.name == name:
-                built.append((str(artifact.details()["built_at"]), artifact))
-    return max(built, key=lambda pair: pair[0])[1] if built else None
-
-
 def _load(folder: Path) -> Artifact:
     manifest = folder / MANIFEST
     data = json.loads(manifest.read_text())

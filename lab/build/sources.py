@@ -164,13 +164,13 @@ def pinned(name: str, version: str, sha256: str, at: Mirror, note: str = "") -> 
     return Source(name, version, file, tuple(uris), sha256, note, pinned=True)
 
 
-def resolve(name: str, suite: str, at: Mirror, *, fallback: Source | None = None, force: bool = False) -> Resolved:
+def resolve(name: str, suite: str, at: Mirror, *, fallback: Source | None = None) -> Resolved:
     """The versions of a source package in the suite and its updates, newest first; asked of the mirror at most once a day.
 
     fallback: a pinned version, the last candidate. With no network the last answer stands, however old, or the fallback alone.
     """
     last, now = _load(_record(name, suite)), time.time()
-    if last and not force and last.mirror == at.main:
+    if last and last.mirror == at.main:
         if 0 <= now - last.at < RESOLVE_EVERY:
             return _with_fallback(last, fallback)
         if 0 <= now - last.unanswered < ASK_AGAIN_AFTER and (last.candidates or fallback):
