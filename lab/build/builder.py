@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from common import files
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
 from common.units import format_duration
 from lab import paths
@@ -182,7 +183,7 @@ class Plan:
             "inside": list(recipe.inside),
         }
         if recipe.lab_key:
-            made["lab_key"] = artifacts.file_digest(paths.lab_key().with_suffix(".pub"))
+            made["lab_key"] = files.digest(paths.lab_key().with_suffix(".pub"))
         return made
 
     def key(self, name: str) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
+from common import files
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
 from lab import paths
-from lab.build import ansible, artifacts, builder, packages, recipes, sources
+from lab.build import ansible, builder, packages, recipes, sources
 from lab.build.recipes import Recipe
 from lab.build.sources import Mirror, Resolved, Source
 
@@ -252,7 +253,7 @@ def test_show_says_what_is_built_and_what_is_not(world: World) -> None:
     rows = {row["name"]: row for row in builder.show()}
     assert rows["hyper"]["built"] is True
     output = rows["hyper"]["outputs"]["hyper.elf"]
-    assert output["sha256"] == artifacts.file_digest(Path(output["path"]))
+    assert output["sha256"] == files.digest(Path(output["path"]))
     assert (rows["image"]["built"], rows["image"]["path"], rows["image"]["outputs"]) == (False, None, None)
     assert rows["image"]["duration_seconds"] is None
 
