@@ -6,8 +6,7 @@ Errors: every method raises common.errors.LabError when the host or a guest does
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -132,16 +131,3 @@ class Host(Protocol):
 
     def kernel_log(self) -> dict[str, str]:
         """Source -> kernel messages since the last reset."""
-
-
-class Lab(Protocol):
-    """What an inventory describes."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def hosts(self) -> Sequence[Host]: ...
-
-
-OpenLab = AbstractContextManager[Lab]
-"""What lab.open_lab(inventory) gives."""
