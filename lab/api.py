@@ -6,7 +6,7 @@ Errors: every method raises common.errors.LabError when the host or a guest does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
