@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from campaigns import codec, records
+from campaigns import records
 from campaigns.document import suggestion
 from campaigns.records import CampaignRecord, CellRecord
 from common.errors import MissingError, ResultsError, UsageError
@@ -68,7 +68,7 @@ class CellWriter:
         """A JSON file of the cell."""
         path = self.directory / name
         with storing(path):
-            path.write_text(codec.dumps(value), encoding="utf-8")
+            path.write_text(records.dumps(value), encoding="utf-8")
 
 
 class CampaignStore:
@@ -183,7 +183,7 @@ def create(results: Path, record: CampaignRecord) -> CampaignStore:
             temporary.mkdir()
             for name in (records.CELLS_DIR, records.ATTEMPTS_DIR):
                 (temporary / name).mkdir()
-            (temporary / records.CAMPAIGN_FILE).write_text(codec.dumps(record), encoding="utf-8")
+            (temporary / records.CAMPAIGN_FILE).write_text(records.dumps(record), encoding="utf-8")
             write_sums(temporary)
             sync_tree(temporary)
             publish(temporary, target)
