@@ -114,8 +114,8 @@ class Host(Protocol):
     def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
         """Give the guests their memory targets, driver and settings."""
 
-    def read_counters(self) -> list[Sample]:
-        """One reading of everything."""
+    def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
+        """One reading of everything; what was read, unparsed, below raw_dir where one is given."""
 
     def observe(self, interval_s: float) -> Observation:
         """An observation that samples every interval_s seconds once started."""

@@ -35,15 +35,8 @@ class HostObservation:
         """Stop sampling, keep what the agents wrote below raw_dir, and return the readings in the order of time."""
         answers = self._agents.ask(dict.fromkeys([DOM0, *self._guests], "stop"))
         raw_dir.mkdir(parents=True, exist_ok=True)
-        for name, lines in answers.items():
-            suffix = "jsonl" if name == DOM0 else "txt"
-            (raw_dir / f"{name}.samples.{suffix}").write_text("".join(f"{line}\n" for line in lines))
-        samples, spent = counters.parse_host(answers.pop(DOM0), self._guests)
-        costs = {DOM0: spent}
-        for name, lines in answers.items():
-            found, costs[name] = counters.parse_guest(name, lines)
-            samples += found
-        self._cost = {name: cost for name, cost in costs.items() if cost is not None}
+        keep(answers, raw_dir, SAMPLES)
+        samples, self._cost = _parsed(answers, self._guests)
         return sorted(samples, key=lambda sample: sample.time)
 
     @property
@@ -52,11 +45,43 @@ class HostObservation:
         return dict(self._cost)
 
 
-def read_once(agents: Agents, guests: Sequence[str]) -> list[Sample]:
-    """One reading of everything."""
+def read_once(agents: Agents, guests: Sequence[str], raw_dir: Path | None = None) -> list[Sample]:
+    """One reading of everything. raw_dir: where to keep what the agents said, unparsed."""
     agents.start(guests)
     answers = agents.ask(dict.fromkeys([DOM0, *guests], "once"))
-    samples, _ = counters.parse_host(answers.pop(DOM0), guests)
+    if raw_dir is not None:
+        keep(answers, raw_dir, READING)
+    return _parsed(answers, guests)[0]
+
+
+SAMPLES, READING = ".samples", ""
+"""What stands between a source's name and the suffix of a file of many readings, and of one of a single reading."""
+
+
+def keep(answers: Mapping[str, Sequence[str]], raw_dir: Path, kind: str) -> None:
+    """Write what agents said: one file for each, `dom0` as JSON Lines, guests as text."""
+    raw_dir.mkdir(parents=True, exist_ok=True)
     for name, lines in answers.items():
-        samples += counters.parse_guest(name, lines)[0]
-    return samples
+        _kept(raw_dir, name, kind).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def read_kept(raw_dir: Path, guests: Sequence[str], kind: str) -> tuple[list[Sample], dict[str, float]]:
+    """The samples, and the cost, of what `keep` wrote. FileNotFoundError names a file that is not there; LabError when it cannot be understood."""
+    answers = {name: _kept(raw_dir, name, kind).read_text(encoding="utf-8").splitlines() for name in (DOM0, *guests)}
+    samples, cost = _parsed(answers, guests)
+    return (samples if kind == READING else sorted(samples, key=lambda sample: sample.time)), cost
+
+
+def _kept(raw_dir: Path, name: str, kind: str) -> Path:
+    return raw_dir / f"{name}{kind}.{'jsonl' if name == DOM0 else 'txt'}"
+
+
+def _parsed(answers: Mapping[str, Sequence[str]], guests: Sequence[str]) -> tuple[list[Sample], dict[str, float]]:
+    """Samples, and source -> fraction of a CPU that sampling took, where that was said."""
+    samples, spent = counters.parse_host(answers[DOM0], guests)
+    costs = {DOM0: spent}
+    for name, lines in answers.items():
+        if name != DOM0:
+            found, costs[name] = counters.parse_guest(name, lines)
+            samples += found
+    return samples, {name: cost for name, cost in costs.items() if cost is not None}
