@@ -197,3 +197,8 @@ GATES: tuple[Gate, ...] = (
     _claims_have_figures,
 )
 """All of them, in the order of a cell's record."""
+
+
+def names() -> tuple[str, ...]:
+    """The gates of this testbed, for a campaign's record: verification demands that cells have what was in force."""
+    return tuple(gate.__name__.lstrip("_") for gate in GATES)

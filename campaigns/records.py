@@ -1,7 +1,7 @@
 """The records of a campaign, as results/ holds them, and how they are read. Schema version 1.
 
     results/<campaign>/campaign.json              CampaignRecord, written once, when the campaign is created
-    results/<campaign>/SHA256SUMS                 of campaign.json
+    results/<campaign>/SHA256SUMS                 of campaign.json and of the SHA256SUMS of every cell and attempt
     results/<campaign>/cells/<cell>/cell.json     CellRecord of a cell that ran to its end: `complete`, or `invalid` (a gate failed)
                                     env.json      provenance: JSON object
                                     samples/samples.csv   SAMPLE_COLUMNS; time_s is relative to the barrier's release (the first reading is before it)
@@ -29,6 +29,9 @@ from common.errors import ResultsError
 from common.metrics import STRICT, Metric, MetricSpec
 
 SCHEMA = 1
+
+LAYOUT = 2
+"""What new campaigns hold. 1: the root's sums know campaign.json only, and raw/ lacks the readings before and after. 2: both are there."""
 
 CAMPAIGN_FILE = "campaign.json"
 CELLS_DIR = "cells"
@@ -118,6 +121,7 @@ class CampaignRecord(Record):
     cells: the plan, in order. metrics: what cells yield, with units and meaning. versions: of the testbed, Python and libraries.
     commit: of the testbed, None outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
     arguments: the command that created the campaign. lab: the name of the lab it was begun on; None in campaigns from before it was recorded.
+    layout: LAYOUT of the testbed that created it. gates: those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1.
     """
 
     schema: int
@@ -136,6 +140,8 @@ class CampaignRecord(Record):
     arguments: tuple[str, ...]
     created_at: str
     lab: str | None = None
+    layout: int = 1
+    gates: tuple[str, ...] = ()
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""

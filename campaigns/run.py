@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from campaigns import plan, provenance, resume, store
+from campaigns import gates, plan, provenance, resume, store
 from campaigns.cell import Attempt
 from campaigns.experiment import Experiment, from_document
 from campaigns.failures import CLASSES
 from campaigns.progress import Estimate, Event, Listener, silent
-from campaigns.records import SCHEMA, CampaignRecord, CellRecord, PlannedCell
+from campaigns.records import LAYOUT, SCHEMA, CampaignRecord, CellRecord, PlannedCell
 from campaigns.resume import Basis
 from campaigns.status import CampaignStatus, State, status
 from campaigns.store import CampaignStore
@@ -150,6 +150,8 @@ def _record(
         arguments=tuple(arguments),
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         lab=lab,
+        layout=LAYOUT,
+        gates=gates.names(),
     )
 
 

@@ -106,6 +106,36 @@ def test_sha256sum_accepts_the_sums(tmp_path: Path) -> None:
     ]
 
 
+def test_the_campaigns_sums_know_every_cell_and_attempt(tmp_path: Path) -> None:
+    """One file tells of all: sha256sum(1) finds any change below it, and a paper can quote its own sum."""
+    stored = store.create(tmp_path, CAMPAIGN)
+    _write(stored, FAILED)
+    _write(stored, replace(CELL, status="invalid"))
+    _write(stored)
+    listed = store.read_sums(stored.directory / "SHA256SUMS")
+    names = ["attempts/static.r1.1", "attempts/static.r1.2", "cells/static.r1"]
+    assert list(listed) == [*(f"{name}/SHA256SUMS" for name in names[:2]), "campaign.json", f"{names[2]}/SHA256SUMS"]
+    assert all(store.digest(stored.directory / name) == value for name, value in listed.items())
+
+
+def test_who_dies_before_a_cell_has_its_name_leaves_an_entry_that_the_next_runner_removes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = store.create(tmp_path, CAMPAIGN)
+
+    def die(source: Path, target: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "publish", die)
+        with pytest.raises(KeyboardInterrupt):
+            _write(stored)
+    sums = stored.directory / "SHA256SUMS"
+    assert "cells/static.r1/SHA256SUMS" in store.read_sums(sums)
+    with stored.lock():
+        assert list(store.read_sums(sums)) == ["campaign.json"]
+
+
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     store.create(tmp_path, CAMPAIGN)
     with pytest.raises(ResultsError, match="never overwritten"):
@@ -182,10 +212,13 @@ def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -
     reused = stored.directory / f".tmp-{os.getppid()}-1-static.r1"  # the number lives, the process that had it does not
     for path in (gone, reused):
         (path / "raw").mkdir(parents=True)
+    file = stored.directory / f".tmp-{dead.pid}-12345-SHA256SUMS"
+    file.touch()
     living = stored.begin("static.r1").directory
     with stored.lock():
         assert not gone.exists()
         assert not reused.exists()
+        assert not file.exists()
         assert living.exists()
 
 
