@@ -17,8 +17,8 @@ from campaigns import barrier, gates, metrics
 from campaigns.experiment import Conditions
 from campaigns.records import BarrierRecord, Claim, GateResult
 from common.metrics import Metric
-from lab import observe
 from lab.api import Policy, Sample
+from lab.counters import kept
 from workloads.base import WorkloadResult
 
 BEFORE, AFTER = "before", "after"
@@ -93,10 +93,10 @@ def from_raw(raw: Path, conditions: Conditions) -> Run:
     """The run whose outputs these are. Needs no lab. FileNotFoundError, ValueError, KeyError or a UserError say what of raw/ cannot be read."""
     released = barrier.read_log((raw / BARRIER_LOG).read_text(encoding="utf-8").splitlines())
     guests = list(released.starts)
-    samples, cost = observe.read_kept(raw, guests, observe.SAMPLES)
+    samples, cost = kept.many_readings(kept.read(raw, guests, kept.SAMPLES), guests)
     return Run(
-        before=observe.read_kept(raw / BEFORE, guests, observe.READING)[0],
-        after=observe.read_kept(raw / AFTER, guests, observe.READING)[0],
+        before=kept.one_reading(kept.read(raw / BEFORE, guests, kept.READING), guests),
+        after=kept.one_reading(kept.read(raw / AFTER, guests, kept.READING), guests),
         samples=samples,
         cost=cost,
         released=released,

@@ -14,8 +14,8 @@ from plumbum import local
 from campaigns import barrier, experiment, store
 from common.errors import WorkloadError
 from common.metrics import MetricSpec
-from lab import observe
 from lab.api import UNTUNED, Guest, GuestSizing, HostSizing, Machine, Observation, Policy, Sample, Tuning
+from lab.counters import kept
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 EXPERIMENT = """\
@@ -159,8 +159,8 @@ class FakeHost:
         self.readings += 1
         answers = self.answers(done=self.readings > 1)
         if raw_dir is not None:
-            observe.keep(answers, raw_dir, observe.READING)
-        return self.alter(self.readings, observe._parsed(answers, list(self.guests))[0])
+            kept.keep(answers, raw_dir, kept.READING)
+        return self.alter(self.readings, kept.one_reading(answers, list(self.guests)))
 
     def answers(self, *, done: bool) -> dict[str, list[str]]:
         """What agents in dom0 and the guests would say before the run, or after it."""
@@ -217,8 +217,8 @@ class FakeObservation:
         answers = self.host.answers(done=False)
         answers["dom0"].append(json.dumps({"cost": {"cpu_seconds": 0.02, "wall_seconds": 2.0}}))
         answers["guest1"].append("cost 0.04 2.0 1")
-        observe.keep(answers, raw_dir, observe.SAMPLES)
-        samples, self.cost = observe.read_kept(raw_dir, list(self.host.guests), observe.SAMPLES)
+        kept.keep(answers, raw_dir, kept.SAMPLES)
+        samples, self.cost = kept.many_readings(answers, list(self.host.guests))
         return samples
 
 
