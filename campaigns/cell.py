@@ -54,6 +54,7 @@ class Attempt:
     conditions: Conditions
     host: Host
     on_stage: StageListener
+    alone: bool = False
     out: _Outcome = field(default_factory=_Outcome)
 
     def __post_init__(self) -> None:
@@ -74,7 +75,9 @@ class Attempt:
                 self._save_what_there_is(writer)
             with self._stage("store"):
                 record = self._record(failure, started)
-                env = provenance.environment(self.policy, self.conditions, self.out.host, self.campaign.arguments)
+                env = provenance.environment(
+                    self.policy, self.conditions, self.out.host, self.campaign, self.planned.cell, alone=self.alone
+                )
                 self.store.commit(writer, record, {**env, "workload_facts": self.out.facts})
         except BaseException:
             self.store.abandon(writer)

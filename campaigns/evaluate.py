@@ -100,6 +100,16 @@ def from_raw(raw: Path, conditions: Conditions) -> Run:
         samples=samples,
         cost=cost,
         released=released,
-        results={name: conditions.workload.read(conditions.parameters, raw / name) for name in guests},
-        logs={path.stem: path.read_text(encoding="utf-8") for path in sorted((raw / KERNEL_LOG).glob("*.txt"))},
+        results=results(raw, guests, conditions),
+        logs=logs(raw),
     )
+
+
+def results(raw: Path, guests: Sequence[str], conditions: Conditions) -> dict[str, WorkloadResult]:
+    """Guest -> what its workload's raw outputs say."""
+    return {name: conditions.workload.read(conditions.parameters, raw / name) for name in guests}
+
+
+def logs(raw: Path) -> dict[str, str]:
+    """Source -> its kernel log."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((raw / KERNEL_LOG).glob("*.txt"))}

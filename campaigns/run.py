@@ -170,8 +170,10 @@ class _Runner:
         self.finished = stored.cells()
         self.estimate = Estimate(self.record.cells, self.finished.values())
         self.made: list[CellRecord] = []
+        self.alone = False
 
     def run(self, only: str | None) -> Outcome:
+        self.alone = only is not None
         todo = [
             cell
             for cell in self.record.cells
@@ -219,7 +221,7 @@ class _Runner:
 
         conditions = self.experiment.at(planned.levels)
         policy = self.policies[planned.policy]
-        return Attempt(self.store, self.record, planned, policy, conditions, self.host, on_stage).run()
+        return Attempt(self.store, self.record, planned, policy, conditions, self.host, on_stage, self.alone).run()
 
     def _tell(
         self,

@@ -12,6 +12,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -57,18 +58,26 @@ class CellWriter:
         """samples/samples.csv, times in seconds relative to the barrier's release."""
         path = self.directory / records.SAMPLES_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        with storing(path), path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(records.SAMPLE_COLUMNS)
-            for s in samples:
-                value = "" if s.value is None else s.value
-                writer.writerow((f"{s.time - released_at:.3f}", s.source, s.counter, s.unit, value))
+        with storing(path):
+            path.write_text(samples_text(samples, released_at), encoding="utf-8")
 
     def write_json(self, name: str, value: object) -> None:
         """A JSON file of the cell."""
         path = self.directory / name
         with storing(path):
             path.write_text(records.dumps(value), encoding="utf-8")
+
+
+def samples_text(samples: Iterable[SampleLike], released_at: float) -> str:
+    """samples.csv of readings, times in seconds relative to the barrier's release."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(records.SAMPLE_COLUMNS)
+    writer.writerows(
+        (f"{s.time - released_at:.3f}", s.source, s.counter, s.unit, "" if s.value is None else s.value)
+        for s in samples
+    )
+    return file.getvalue()
 
 
 class CampaignStore:
