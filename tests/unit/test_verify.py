@@ -161,9 +161,8 @@ class Grumbling(FakeHost):
 
     def kernel_log(self) -> dict[str, str]:
         assert self.policy
-        return (
-            super().kernel_log() | {"dom0": "Out of memory: Killed process 7\n"} if self.policy.name == "static" else {}
-        )
+        log = super().kernel_log()
+        return {**log, "dom0": "Out of memory: Killed process 7\n"} if self.policy.name == "static" else log
 
 
 def test_cells_without_usable_figures_make_a_campaign_incomplete_and_not_damaged(tmp_path: Path) -> None:
