@@ -118,6 +118,10 @@ class Workload(ABC, Generic[P]):
         """Copy the raw outputs into raw_dir, which exists, and read them. After a script that failed: the WorkloadError that says why."""
 
     @abstractmethod
+    def read(self, params: P, raw_dir: Path) -> WorkloadResult:
+        """What raw outputs say that `collect` has copied: needs no machine. WorkloadError for what cannot be read or says that the run failed."""
+
+    @abstractmethod
     def expected_seconds(self, params: P, slowdown: float) -> float:
         """Rough seconds of the script on one CPU that is `slowdown` times slower than a current server's (1.0). For progress and time limits."""
 
