@@ -1,4 +1,6 @@
-"""./inv policies.decide: recorded states in, decisions out; a message that names state and key for everything else."""
+"""./inv policies.decide: recorded states in, decisions out; a message that names state and key for
+everything else.
+"""
 
 from __future__ import annotations
 

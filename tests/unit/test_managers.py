@@ -1,4 +1,6 @@
-"""What managers decide: as the originals did, within bounds whatever guests report, and by the rules that were published."""
+"""What managers decide: as the originals did, within bounds whatever guests report, and by the
+rules that were published.
+"""
 
 from __future__ import annotations
 
