@@ -120,7 +120,7 @@ def run(
     """
     stored = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
-        stored = store.create(results, _record(experiment, host.accelerator, campaign, lab, arguments))
+        stored = store.create(results, campaign_record(experiment, host.accelerator, campaign, lab, arguments))
     with stored.lock():
         resume.check(
             experiment, lab, results=results, campaign=campaign, cell=cell
@@ -129,9 +129,10 @@ def run(
         return _Runner(stored, host, listen).run(cell)
 
 
-def _record(
+def campaign_record(
     experiment: Experiment, accelerator: str | None, campaign: str | None, lab: str | None, arguments: Sequence[str]
 ) -> CampaignRecord:
+    """What fixes a new campaign: plan, claims, metrics and gates of its experiment, and what the testbed is."""
     head, dirty = provenance.commit()
     return CampaignRecord(
         schema=SCHEMA,

@@ -50,6 +50,9 @@ class Finding:
     message: str
 
 
+MOST_SHOWN = 5
+"""Findings that an error quotes."""
+
 SEAL = (
     "not seen without a signature: raw outputs forged together with all that follows from them. "
     "Compare the sum of SHA256SUMS with one published elsewhere"
@@ -84,6 +87,20 @@ class Verification:
         verdict = "damaged" if self.damaged else "sound, but incomplete" if self.incomplete else "sound and complete"
         ended = f"{self.campaign}: {verdict} ({self.cells} of {self.planned} cells, {self.files} files)"
         return [*shown, *([f"{SEAL}: {self.seal}"] if self.seal else []), ended]
+
+    def refuse(self, *, allowed: bool) -> bool:
+        """Whether anything is damaged. ResultsError (exit code 8) then, unless that is allowed: nothing may be drawn of it unmarked."""
+        if self.damaged and not allowed:
+            shown = [f"{each.path}: {each.message}" for each in self.findings if each.level == "damage"]
+            rest = [f"{len(shown) - MOST_SHOWN} more"] if len(shown) > MOST_SHOWN else []
+            raise ResultsError(
+                f"the results of campaign {self.campaign!r} are damaged or were changed, so nothing is drawn of them",
+                where=str(self.directory),
+                why="\n".join([*shown[:MOST_SHOWN], *rest]),
+                remedy="get the files again from where they came from; ./inv results.verify shows all, "
+                "and --unverified draws them with a mark on every figure",
+            )
+        return self.damaged
 
     def check(self) -> None:
         """ResultsError (exit code 8) when anything is damaged or incomplete."""
