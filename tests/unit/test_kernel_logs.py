@@ -70,4 +70,4 @@ def test_no_new_line_of_a_ring_is_ever_missed(lines: list[str], read: int, ring:
     before = "".join(numbered[:read])[-ring:]
     after = "".join(numbered)[-ring:]
     found = new_since(before, after)
-    assert found.text == (after if found.lost else "".join(numbered[read:]))
+    assert found.text == (after.lstrip("\n") if found.lost else "".join(numbered[read:]))

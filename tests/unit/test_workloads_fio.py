@@ -15,7 +15,7 @@ from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a 
 from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
 from workloads import registry
 from workloads.base import ParameterError
-from workloads.fio import read_document, read_job
+from workloads.fio_output import read_document, read_job
 from workloads.run import run
 
 FIO = DATA / "fio"

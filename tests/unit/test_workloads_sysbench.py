@@ -14,7 +14,8 @@ from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
 from workloads import registry
 from workloads.base import ParameterError
 from workloads.run import run
-from workloads.sysbench import SysbenchCpu, SysbenchFileio, SysbenchMemory, read_report
+from workloads.sysbench import SysbenchCpu, SysbenchFileio, SysbenchMemory
+from workloads.sysbench_output import read_report
 
 SYSBENCH = DATA / "sysbench"
 RELEASES = ("debian11", "debian12", "debian13")
