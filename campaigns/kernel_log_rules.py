@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from lab.kernel_logs import LOST
+from lab.hosts.kernel_logs import LOST
 
 KINDS = ("cpu", "kernel", "memory", "swap", "file system", "disk", "hang", "process", "hypervisor", "guest", "lost")
 """What a line can say broke. guest: Xen's words about a guest. lost: the log itself has a gap, which may hide anything."""

@@ -39,7 +39,7 @@ KINDS = {"failure": "failed", "error": "error", "skipped": "skipped"}
 """Elements of a test case in pytest's JUnit report, the gravest first; error: what the test stands on failed."""
 
 SWITCHES = {
-    "tmem/xen/files/common/tmem/private.h": ('#include "compat.h"\n', "\nextern unsigned int tmem_mutant;\n"),
+    "tmem/xen/files/common/tmem/types.h": ('#include "compat.h"\n', "\nextern unsigned int tmem_mutant;\n"),
     "tmem/xen/files/common/tmem/control.c": (
         '#include "private.h"\n',
         '\n#include <xen/param.h>\n\nunsigned int tmem_mutant;\ninteger_runtime_param("tmem_mutant", tmem_mutant);\n',

@@ -6,7 +6,7 @@ import pytest
 
 from campaigns import kernel_log
 from campaigns.kernel_log_rules import ALLOWED, FORBIDDEN, FORBIDDEN_PROGRAM, FORBIDDEN_XEN, KINDS
-from lab.kernel_logs import LOST, new_since
+from lab.hosts.kernel_logs import LOST, new_since
 from tests.unit.workloads_local import DATA
 
 FOLDER = DATA / "kernel_log"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.kernel_logs import LOST, new_since
+from lab.hosts.kernel_logs import LOST, new_since
 from tests.unit.workloads_local import DATA
 
 

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Transcendent memory: where frames come from and go to, and who gives way.
+ */
+
+#ifndef __TMEM_FRAMES_H__
+#define __TMEM_FRAMES_H__
+
+#include "account.h"
+
+/* frames.c */
+/*
+ * Without the lock: frames for puts of this client, for pages that are
+ * persistent or not. False: there are none to be had.
+ */
+bool tmem_refill(struct tmem_client *c, bool persistent);
+/* Evicts so that the heap has pages for an index; false: nothing is left. */
+bool tmem_make_index_room(void);
+bool tmem_charge(struct domain *d);
+void tmem_uncharge(struct domain *d);
+/* To the heap. */
+void tmem_give_back(struct tmem_client *c, struct page_info *frame);
+void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
+void tmem_drop_oldest(struct tmem_client *c);
+void tmem_drain_free(struct tmem_client *c);
+/*
+ * Of one client, or where it is NULL of all, as their weights tell: gives up to
+ * nr pages to the heap, and returns how many. *dropped: how many of tmem's
+ * pages that took.
+ */
+unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
+                               unsigned long *dropped);
+void tmem_frames_stats(struct tmem_stats_global *g);
+
+/* policy.c: who gives way. */
+extern bool tmem_frozen;
+/* Every client, shared pools included. In an RCU critical section. */
+struct tmem_walk {
+    const struct domain *domain;
+    bool domains_done;
+    unsigned int slot;
+};
+struct tmem_client *tmem_next_client(struct tmem_walk *w);
+#define for_each_client(w, c) \
+    for ( (w) = (struct tmem_walk){}; ((c) = tmem_next_client(&(w))); )
+/* Whose oldest page gives way; NULL: nobody has any. In an RCU section. */
+struct tmem_client *tmem_victim(void);
+/*
+ * Before a new ephemeral page: at its cap a client makes its own room, and over
+ * it a page more. Lock held.
+ */
+void tmem_make_room(struct tmem_client *c);
+long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value);
+long tmem_set_all(unsigned int setting, uint64_t value);
+void tmem_freeze_all(bool frozen);
+
+/* Frames at hand. */
+static always_inline void tmem_keep_frame(struct tmem_client *c,
+                                          struct page_info *frame)
+{
+    tmem_link_frame(frame, c->free);
+    c->free = frame;
+    c->nr_free++;
+}
+
+/* NULL: there is none. */
+static always_inline struct page_info *tmem_take_frame(struct tmem_client *c)
+{
+    struct page_info *frame = c->free;
+
+    if ( likely(frame) )
+    {
+        c->free = tmem_unlink_frame(frame);
+        c->nr_free--;
+    }
+
+    return frame;
+}
+
+/* A frame without content: to keep, or for the heap. */
+static always_inline void tmem_release_frame(struct tmem_client *c,
+                                             struct page_info *frame)
+{
+    if ( likely(c->nr_free < TMEM_MAX_FREE && !c->dying) )
+        tmem_keep_frame(c, frame);
+    else
+        tmem_give_back(c, frame);
+}
+
+#endif /* __TMEM_FRAMES_H__ */
+
+/*
+ * Local variables:
+ * mode: C
+ * c-file-style: "BSD"
+ * c-basic-offset: 4
+ * tab-width: 4
+ * indent-tabs-mode: nil
+ * End:
+ */
