@@ -27,7 +27,7 @@ LEAST_OF_TIME = 0.9
 
 _NOTES = re.compile(r"fio: (?:this platform does not support process shared mutexes|.*\bnote: )")
 _SAYS = re.compile(r"^(?:fio: |fio\[\d+\]: |verify: |.*\bverify failed|.*: you need to specify )")
-_UNITS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {
     "us": 1e-6,
     "usec": 1e-6,
@@ -205,21 +205,27 @@ def _cut_short(moved: float, runtime: float | None, options: Mapping[str, str]) 
         or any(key.startswith(("steadystate", "ss", "zone")) for key in options)
     ):
         return ""
-    size, block = (
-        _least_bytes(options.get("size", "")),
-        _least_bytes(options.get("bs", options.get("blocksize", "4096"))),
-    )
-    if size is None or block is None or moved + block >= size:
+    size, block = _bytes(options.get("size", "")), _bytes(options.get("bs", options.get("blocksize", "4096")))
+    if size is None or block is None:
         return ""
-    return f"after {moved:.0f} of {size} bytes"
+    if moved + block[1] < size[0]:
+        return f"after {moved:.0f} of {size[1]} bytes"
+    # a fio before 3.36 does not repeat `time_based`, but only such a job goes on beyond its size
+    beyond = moved > size[1] + block[1] and "verify" not in options
+    return (
+        f"after {runtime / 1000:g} of {limit / 1000:g} s"
+        if beyond and limit is not None and runtime is not None
+        else ""
+    )
 
 
-def _least_bytes(text: str) -> int | None:
-    """The fewest bytes that a size of fio's can mean: with `kb_base=1000` a k is 1000."""
+def _bytes(text: str) -> tuple[int, int] | None:
+    """The fewest and the most bytes that a size of fio's can mean: with `kb_base=1000` a k is 1000. None for what is no plain size, such as a percentage."""
     match = re.fullmatch(r"(\d+)([kmgt]?)(?:i?b)?", text.strip().lower())
     if match is None:
         return None
-    return int(match[1]) * 1000 ** _UNITS[match[2]]
+    power = _POWERS[match[2]]
+    return int(match[1]) * 1000**power, int(match[1]) * 1024**power
 
 
 def _milliseconds(text: str) -> float | None:
