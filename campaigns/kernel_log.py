@@ -1,7 +1,8 @@
-"""Whether a kernel's or Xen's log says that something broke, line by line. What is searched for is data: campaigns.kernel_log_rules.
+"""Whether a kernel's or Xen's log says that something broke, line by line. What is searched for is data, in
+campaigns.kernel_log_rules.
 
-Each line decides alone. It may come from dmesg, from `xl dmesg`, from a journal or a syslog file, with their times and prefixes or without, and from any kernel of
-Linux 3.x to 7.x or Xen 4.x: what stands before the message is taken off first.
+Each line decides alone. It may come from dmesg, from `xl dmesg`, from a journal or a syslog file, with their times and
+prefixes or without: what stands before the message is taken off first.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def classify(line: str) -> Pattern | None:
     for window in _windows(message.text):
         for expression, pattern in _searched(message):
             match = expression.search(window)
-            if match is not None and not _harmless(window, match):
+            if match is not None and (message.program or not _harmless(window, match)):
                 return pattern
     return None
 
