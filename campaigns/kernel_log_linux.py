@@ -1,13 +1,16 @@
-"""What Linux 3.x to 7.x says when something broke. Data for campaigns.kernel_log_rules; what looks like it but is harmless is there.
+"""What Linux 3.x to 7.x says when something broke. Data for campaigns.kernel_log_rules; what looks
+like it but is harmless is there.
 
 Sources: the kernel's own format strings (arch/x86/kernel/traps.c, kernel/, mm/, fs/, block/, lib/,
-drivers/block/xen-blk*) as they stand in 3.2, 5.10 and 6.x, and reports by users for what has changed since.
+drivers/block/xen-blk*) as they stand in 3.2, 5.10 and 6.x, and reports by users for what has
+changed since.
 """
 
 from __future__ import annotations
 
 KINDS = ("cpu", "kernel", "memory", "swap", "file system", "disk", "hang", "process", "hypervisor", "guest", "lost")
-"""What a line can say broke. guest: Xen's words about a guest. lost: the log itself has a gap, which may hide anything."""
+"""What a line can say broke. guest: Xen's words about a guest. lost: the log itself has a gap,
+which may hide anything."""
 
 CPU, KERNEL, MEMORY, SWAP, FILE_SYSTEM, DISK, HANG, PROCESS, HYPERVISOR, GUEST, LOST = KINDS
 

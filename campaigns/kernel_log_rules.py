@@ -1,9 +1,10 @@
-"""What looks like breakage but is harmless, what Xen 4.x says when something broke, and all patterns together. Data for
-campaigns.kernel_log; what Linux says is in campaigns.kernel_log_linux.
+"""What looks like breakage but is harmless, what Xen 4.x says when something broke, and all
+patterns together. Data for campaigns.kernel_log; what Linux says is in campaigns.kernel_log_linux.
 
-An expression is searched in a line without its time and prefix, with regard to case. `(?P<device>...)` names the device
-that a line is about: a complaint about one that no experiment uses is harmless. Sources: the format strings of Xen 4.20
-(xen/common, xen/arch/x86), and reports by users for what other versions say.
+An expression is searched in a line without its time and prefix, with regard to case.
+`(?P<device>...)` names the device that a line is about: a complaint about one that no experiment
+uses is harmless. Sources: the format strings of Xen 4.20 (xen/common, xen/arch/x86), and reports by
+users for what other versions say.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from lab.hosts import kernel_logs
 
 @dataclass(frozen=True)
 class Pattern:
-    """A regular expression, what it says broke (one of KINDS; empty: nothing), and why it matters or does not."""
+    """A regular expression, what it says broke (one of KINDS; empty: nothing), and why it matters
+    or does not.
+    """
 
     expression: str
     reason: str
@@ -117,7 +120,8 @@ FORBIDDEN_PROGRAM: tuple[Pattern, ...] = (
     Pattern(r"UNEXPECTED INCONSISTENCY", "a file system is damaged", FILE_SYSTEM),
     Pattern(r"Missed \d+ kernel messages", "nobody knows what the missing messages said", LOST),
 )
-"""Searched in lines of other programs (`systemd[1]: ...`), instead of FORBIDDEN: their words are not the kernel's."""
+"""Searched in lines of other programs (`systemd[1]: ...`), instead of FORBIDDEN: their words are
+not the kernel's."""
 
 ALLOWED: tuple[Pattern, ...] = (
     Pattern(

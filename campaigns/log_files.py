@@ -1,4 +1,6 @@
-"""Logs in files, of this testbed or of any other machine, read as a cell's logs are: which lines say that something broke."""
+"""Logs in files, of this testbed or of any other machine, read as a cell's logs are: which lines
+say that something broke.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ _MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2
 
 @dataclass(frozen=True)
 class Checked:
-    """One log. lines: how many were looked at; lost: whether messages may be missing before them; findings: with their line numbers in the file."""
+    """One log. lines: how many were looked at; lost: whether messages may be missing before them;
+    findings: with their line numbers in the file.
+    """
 
     file: str
     lines: int
@@ -59,13 +63,17 @@ class Checked:
 
 
 def check(files: Sequence[str], before: str | None = None) -> list[Checked]:
-    """Look at logs; with `before`, an earlier reading of the same log, only at what is new since. InvalidFileError for a file that cannot be read as text."""
+    """Look at logs; with `before`, an earlier reading of the same log, only at what is new since.
+    InvalidFileError for a file that cannot be read as text.
+    """
     known = None if before is None else read(before)
     return [_check(file, read(file), known) for file in files]
 
 
 def read(file: str) -> str:
-    """A log as text, whatever its encoding; `-` is standard input. InvalidFileError when it cannot be read, or is no text."""
+    """A log as text, whatever its encoding; `-` is standard input. InvalidFileError when it cannot
+    be read, or is no text.
+    """
     try:
         content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
     except OSError as error:

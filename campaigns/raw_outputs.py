@@ -1,4 +1,6 @@
-"""Raw outputs of a workload, of a cell or of any other machine, read again by the workload's own reader."""
+"""Raw outputs of a workload, of a cell or of any other machine, read again by the workload's own
+reader.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ MARKS = ("timings", "*.out", "*.err")
 
 @dataclass(frozen=True)
 class Read:
-    """What one machine's outputs say. machine: the guest's name, or None for a folder that is no cell's; error: why there are no metrics."""
+    """What one machine's outputs say. machine: the guest's name, or None for a folder that is no
+    cell's; error: why there are no metrics.
+    """
 
     machine: str | None
     parameters: Mapping[str, Any]
@@ -50,15 +54,18 @@ class Read:
 def read(name: str, raw: Path, given: Mapping[str, object]) -> list[Read]:
     """Read a folder of raw outputs, or those of every guest below raw/ of a cell.
 
-    Parameters: the given ones, else those of the cell's campaign, else what the outputs tell, else the defaults. What cannot be read is in Read.error; InvalidFileError when
-    there are no outputs at all, ParameterError (one too) for parameters that the workload does not take.
+    Parameters: the given ones, else those of the cell's campaign, else what the outputs tell, else
+    the defaults. What cannot be read is in Read.error; InvalidFileError when there are no outputs
+    at all, ParameterError (one too) for parameters that the workload does not take.
     """
     workload = workloads.get(name)
     return [_read(workload, machine, folder, given) for machine, folder in _folders(raw)]
 
 
 def require_good(found: Sequence[Read]) -> None:
-    """CampaignError (7) when outputs say that a run failed or lost a part of it, InvalidFileError (4) when they cannot be read. All of them are shown."""
+    """CampaignError (7) when outputs say that a run failed or lost a part of it, InvalidFileError
+    (4) when they cannot be read. All of them are shown.
+    """
     errors = [each.error for each in found if each.error is not None]
     if not errors:
         return
@@ -70,7 +77,9 @@ def require_good(found: Sequence[Read]) -> None:
 
 
 def parameters(file: str | None, assignments: Sequence[str]) -> dict[str, object]:
-    """Parameters from a YAML file and from `key=value`, the latter winning; values are YAML. UsageError, InvalidFileError."""
+    """Parameters from a YAML file and from `key=value`, the latter winning; values are YAML.
+    UsageError, InvalidFileError.
+    """
     found: dict[str, object] = dict(document.read(Path(file)).content) if file else {}
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
@@ -117,7 +126,9 @@ def _read(workload: Workload[Any], machine: str | None, folder: Path, given: Map
 
 
 def _of_campaign(name: str, folder: Path) -> dict[str, object]:
-    """The workload's parameters of the cell that a folder is in; empty when it is in none, or when the cell ran another workload."""
+    """The workload's parameters of the cell that a folder is in; empty when it is in none, or when
+    the cell ran another workload.
+    """
     for cell in folder.resolve().parents:
         campaign = cell.parent.parent / "campaign.json"
         if (cell / "cell.json").is_file() and campaign.is_file():

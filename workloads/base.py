@@ -118,8 +118,11 @@ class Workload(ABC, Generic[P]):
         """Copy the raw outputs into raw_dir, which exists, and read them. After a script that failed: the WorkloadError that says why."""
 
     def read(self, raw_dir: Path, params: P) -> WorkloadResult:
-        """Read raw outputs that collect has copied, whenever and wherever that was. WorkloadError when they say that the run failed, or lost a part of it;
-        OutputsError, which is one, when they are not all there or not what the workload writes. A figure that they do not have is None.
+        """Read raw outputs that collect has copied, whenever and wherever that was.
+
+        WorkloadError when they say that the run failed, or lost a part of it; OutputsError, which is
+        one, when they are not all there or not what the workload writes. A figure that they do not
+        have is None.
         """
         raise NotImplementedError(f"{self.name} cannot read its outputs again")
 

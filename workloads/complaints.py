@@ -1,6 +1,8 @@
-"""What tools, shells and the C library say when a process of theirs died or could not work, beside figures that look like any others.
+"""What tools, shells and the C library say when a process of theirs died or could not work, beside
+figures that look like any others.
 
-A tool may lose a worker, exit with 0 and print a whole report. So what it and its parts say is read too, whatever the figures are.
+A tool may lose a worker, exit with 0 and print a whole report. So what it and its parts say is read
+too, whatever the figures are.
 """
 
 from __future__ import annotations
@@ -16,17 +18,44 @@ _DEATHS = (
     (r"terminating on signal (?P<signal>\d+)", "the tool was ended by a signal"),
     (r"[Tt]erminated (?:by|with) signal (?P<signal>\d+)", "a process was ended by a signal"),
     (r"[Kk]illed by signal (?P<signal>\d+)", "a process was ended by a signal"),
-    (r"(?:^|[\s:\]])(?P<name>Killed)(?: signal terminated program \S+| \(program \S+\)|$|\s*\(core dumped\)|\s{2,})", "a process was killed"),
-    (r"(?P<name>Segmentation fault|Bus error|Illegal instruction|Floating point exception|Aborted|Terminated)(?: signal terminated program \S+| \(program \S+\)|\s*\(core dumped\)|$|\s{2,})", "a process died"),
+    (
+        (
+            r"(?:^|[\s:\]])(?P<name>Killed)(?: signal terminated program \S+| \(program \S+\)|$|"
+            r"\s*\(core dumped\)|\s{2,})"
+        ),
+        "a process was killed",
+    ),
+    (
+        (
+            r"(?P<name>Segmentation fault|Bus error|Illegal instruction|Floating point exception|Aborted|"
+            r"Terminated)(?: signal terminated program \S+| \(program \S+\)|\s*\(core dumped\)|$|\s{2,})"
+        ),
+        "a process died",
+    ),
     (r"\*\*\* .*\] Error (?P<status>1(?:2[89]|[3-9]\d)|2\d\d)\b", "a program that make started was ended by a signal"),
     (r"internal compiler error", "the compiler broke"),
     (r"fatal error: \S+ signal terminated program \S+", "the compiler lost a part of it"),
-    (r"double free or corruption|\*\*\* stack smashing detected|malloc(?:_consolidate)?\(\): |free\(\): invalid|corrupted (?:size|double-linked)|terminate called|stack smashing", "a process found its memory damaged"),
+    (
+        (
+            r"double free or corruption|\*\*\* stack smashing detected|malloc(?:_consolidate)?\(\): |"
+            r"free\(\): invalid|corrupted (?:size|double-linked)|terminate called|stack smashing"
+        ),
+        "a process found its memory damaged",
+    ),
     (r"\bAssertion `.*' failed|: Assertion .* failed\.", "a program's own check failed"),
-    (r"(?i:virtual memory exhausted|\bout of memory\b|cannot allocate memory|memory exhausted)", "there was no memory left"),
-    (r"No space left on device|Input/output error|Structure needs cleaning|Stale file handle|Read-only file system|Remote I/O error", "a file could not be read or written"),
+    (
+        r"(?i:virtual memory exhausted|\bout of memory\b|cannot allocate memory|memory exhausted)",
+        "there was no memory left",
+    ),
+    (
+        (
+            r"No space left on device|Input/output error|Structure needs cleaning|Stale file handle|"
+            r"Read-only file system|Remote I/O error"
+        ),
+        "a file could not be read or written",
+    ),
     (r"error while loading shared libraries|Exec format error|cannot execute", "a program could not be started"),
-)  # fmt: skip
+)
 
 _COMPILED = tuple((re.compile(expression), meaning) for expression, meaning in _DEATHS)
 
@@ -40,7 +69,9 @@ def signal_name(number: int) -> str:
 
 
 def status_meaning(status: int) -> str:
-    """What an exit status of a shell means beyond its number: a signal, or a program that could not be started. Empty for an ordinary one."""
+    """What an exit status of a shell means beyond its number: a signal, or a program that could not
+    be started. Empty for an ordinary one.
+    """
     if status in (126, 127):
         return "the program could not be started"
     return f"killed by {signal_name(status - 128)}" if 128 < status <= 128 + 64 else ""
@@ -58,7 +89,9 @@ def deaths(text: str) -> list[tuple[str, str]]:
 
 
 def require_none(path: Path, what: str) -> None:
-    """Read one output for deaths; a file that is not there says nothing. WorkloadError that names the first, with its signal if it had one."""
+    """Read one output for deaths; a file that is not there says nothing. WorkloadError that names
+    the first, with its signal if it had one.
+    """
     if not path.is_file():
         return
     found = deaths(path.read_text(encoding="utf-8", errors="replace"))

@@ -1,7 +1,9 @@
 """What fio writes: its JSON, and what it says beside it. Versions 2.1 to 3.42.
 
-fio writes notes before its document. When it loses a job's process it says so on standard error alone, exits with 0 (before 3.43), and its document has error 0 and zeros, or what
-the process had counted so far. So a document counts only if nothing beside it speaks of a failure, and if it shows that the job did what it was asked for.
+fio writes notes before its document. When it loses a job's process it says so on standard error
+alone, exits with 0 (before 3.43), and its document has error 0 and zeros, or what the process had
+counted so far. So a document counts only if nothing beside it speaks of a failure, and if it shows
+that the job did what it was asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ DIRECTIONS = {"read": ("read", "randread"), "write": ("write", "randwrite")}
 """Direction -> patterns that have no other."""
 
 LEAST_OF_TIME = 0.9
-"""Share of its time that a time-bound job has to have run: fio's own clock and the last request make it differ a little."""
+"""Share of its time that a time-bound job has to have run: fio's own clock and the last request
+make it differ a little."""
 
 _NOTES = re.compile(r"fio: (?:this platform does not support process shared mutexes|.*\bnote: )")
 _SAYS = re.compile(r"^(?:fio: |fio\[\d+\]: |verify: |.*\bverify failed|.*: you need to specify )")
@@ -55,7 +58,9 @@ Figures = dict[str, float | int | None]
 
 
 def require_no_complaints(path: Path) -> None:
-    """Read what fio wrote to standard error. WorkloadError when it speaks of a failure. A file that is not there says nothing."""
+    """Read what fio wrote to standard error. WorkloadError when it speaks of a failure. A file that
+    is not there says nothing.
+    """
     if path.is_file():
         _require_no_complaints(path.read_text(encoding="utf-8", errors="replace"), path)
 
@@ -79,7 +84,8 @@ def _require_no_complaints(text: str, where: Path) -> None:
 def read_document(text: str, where: Path) -> dict[str, Any]:
     """The JSON document, from the first line that begins with `{`.
 
-    WorkloadError for a complaint before it and for a run that a signal ended; OutputsError for what follows it, for repeated keys, and for figures that are no numbers.
+    WorkloadError for a complaint before it and for a run that a signal ended; OutputsError for what
+    follows it, for repeated keys, and for figures that are no numbers.
     """
     match = re.search(r"^\s*\{", text, re.MULTILINE)
     before = text if match is None else text[: match.start()]
@@ -118,8 +124,10 @@ def _no_number(word: str) -> float:
 def read_job(text: str, where: Path) -> Figures:
     """Metrics of the one job.
 
-    WorkloadError when a job had an error, made no request, or did less than its document says was asked; OutputsError when there is another number of jobs, or when a figure is
-    missing that this version of fio writes. A direction that the pattern does not have yields None, and so does what an old fio does not write.
+    WorkloadError when a job had an error, made no request, or did less than its document says was
+    asked; OutputsError when there is another number of jobs, or when a figure is missing that this
+    version of fio writes. A direction that the pattern does not have yields None, and so does what
+    an old fio does not write.
     """
     document = read_document(text, where)
     version = str(document.get("fio version"))
@@ -168,7 +176,9 @@ def _options(document: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, s
 
 
 def _require_work(job: Mapping[str, Any], options: Mapping[str, str], where: Path) -> None:
-    """A job whose process died has error 0 all the same, and as many requests as it had counted by then: perhaps none."""
+    """A job whose process died has error 0 all the same, and as many requests as it had counted by
+    then: perhaps none.
+    """
     requests = {word: _number(job[word], "total_ios") for word in DIRECTIONS}
     runtime = _number(job, "job_runtime") if "job_runtime" in job else None
     pattern = options.get("rw", options.get("readwrite", "")).partition(":")[0]
@@ -194,7 +204,9 @@ def _require_work(job: Mapping[str, Any], options: Mapping[str, str], where: Pat
 
 
 def _cut_short(moved: float, runtime: float | None, options: Mapping[str, str]) -> str:
-    """In what a job fell short of its size, or of its time; empty when it did not, or when that cannot be told."""
+    """In what a job fell short of its size, or of its time; empty when it did not, or when that
+    cannot be told.
+    """
     limit = _milliseconds(options.get("runtime", options.get("timeout", "")))
     in_time = limit is not None and runtime is not None and runtime >= LEAST_OF_TIME * limit
     if "time_based" in options:
@@ -220,7 +232,9 @@ def _cut_short(moved: float, runtime: float | None, options: Mapping[str, str]) 
 
 
 def _bytes(text: str) -> tuple[int, int] | None:
-    """The fewest and the most bytes that a size of fio's can mean: with `kb_base=1000` a k is 1000. None for what is no plain size, such as a percentage."""
+    """The fewest and the most bytes that a size of fio's can mean: with `kb_base=1000` a k is 1000.
+    None for what is no plain size, such as a percentage.
+    """
     match = re.fullmatch(r"(\d+)([kmgt]?)(?:i?b)?", text.strip().lower())
     if match is None:
         return None
@@ -257,7 +271,8 @@ def _direction_values(word: str, found: Mapping[str, Any], version: str) -> Figu
     if not _number(found, "total_ios"):
         return {f"{word}_{name}": None for name in names}
     if _is_old(version):
-        # bw is in KiB/s there, completion latencies in µs; io_bytes was in KiB in some versions and in bytes in others, so it is not used
+        # bw is in KiB/s there, completion latencies in µs; io_bytes was in KiB in some versions and
+        # in bytes in others, so it is not used
         bandwidth: float | int | None = _number(found, "bw") * 1024
         moved, latency, unit = None, found["clat"], 1000
     else:
@@ -267,7 +282,9 @@ def _direction_values(word: str, found: Mapping[str, Any], version: str) -> Figu
 
 
 def _latencies(latency: Mapping[str, Any], unit: int) -> Iterable[float | int | None]:
-    """Mean, percentiles and maximum in ns; None for percentiles that were not asked for, and all None when no request was timed."""
+    """Mean, percentiles and maximum in ns; None for percentiles that were not asked for, and all
+    None when no request was timed.
+    """
     if latency.get("N") == 0:
         return [None] * (len(PERCENTILES) + 2)
     histogram = latency.get("percentile", {})

@@ -1,6 +1,8 @@
-"""What sysbench writes: text only, in three forms (0.4 and 0.5; 1.0; 1.1), so every figure is read by its label and none is taken for granted.
+"""What sysbench writes: text only, in three forms (0.4 and 0.5; 1.0; 1.1), so every figure is read
+by its label and none is taken for granted.
 
-1.0 writes every figure, so one that is missing makes the report unreadable. The others lack some, which then are None.
+1.0 writes every figure, so one that is missing makes the report unreadable. The others lack some,
+which then are None.
 """
 
 from __future__ import annotations
@@ -17,13 +19,16 @@ _FIGURE = r"\d+(?:\.\d+)?"
 _NUMBER = f"({_FIGURE})"
 
 MOST_SPREAD = 0.25
-"""Standard deviation of the threads' execution times, as a share of their mean, above which some ended long before the others. A thread of 2 to 16 that
-ended at once gives 0.26 or more; threads that share events end within one event of each other."""
+"""Standard deviation of the threads' execution times, as a share of their mean, above which some
+ended long before the others. A thread of 2 to 16 that ended at once gives 0.26 or more; threads
+that share events end within one event of each other."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """How the report of one test is read. marks: what only this test's report says. figures: metric -> regular expressions of its line in the forms that have it, each with one group."""
+    """How the report of one test is read. marks: what only this test's report says. figures: metric
+    -> regular expressions of its line in the forms that have it, each with one group.
+    """
 
     marks: str
     figures: Mapping[str, tuple[str, ...]]
@@ -72,7 +77,9 @@ _NO_NUMBER = re.compile(r"^.*[:=( ]-?(?:nan|inf)(?:ms|s|\b).*$", re.MULTILINE | 
 
 
 def require_no_complaints(path: Path) -> None:
-    """Read what sysbench wrote to standard error. WorkloadError when it speaks of a failure. A file that is not there says nothing."""
+    """Read what sysbench wrote to standard error. WorkloadError when it speaks of a failure. A file
+    that is not there says nothing.
+    """
     if path.is_file():
         _require_no_complaints(path.read_text(encoding="utf-8", errors="replace"), path)
 
@@ -98,8 +105,9 @@ def _require_no_complaints(text: str, where: Path) -> None:
 def read_report(text: str, labels: Labels, where: Path) -> dict[str, float | int | None]:
     """The labelled figures.
 
-    WorkloadError when sysbench complained, made no event, counted errors, or lost threads; OutputsError when the report is another test's, or when a figure is there twice, is no
-    number, or is missing though this version writes it.
+    WorkloadError when sysbench complained, made no event, counted errors, or lost threads;
+    OutputsError when the report is another test's, or when a figure is there twice, is no number,
+    or is missing though this version writes it.
     """
     text = text.replace("\r\n", "\n")
     _require_no_complaints(text, where)

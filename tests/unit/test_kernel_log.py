@@ -1,4 +1,6 @@
-"""Whether a line of a kernel's log says that something broke: by itself, whatever stands before it, in both directions."""
+"""Whether a line of a kernel's log says that something broke: by itself, whatever stands before it,
+in both directions.
+"""
 
 from __future__ import annotations
 
