@@ -7,7 +7,6 @@ would otherwise silently be none.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pydantic import (
 )
 
 from common.errors import InvalidFileError
+from common.text import suggestion
 from common.units import parse_size
 from lab.build.recipes import HYPERVISORS
 
@@ -251,11 +251,11 @@ def _known(path: Path, key: str, data: Mapping[str, object], known: set[str]) ->
 
 
 def _unknown(path: Path, key: str, name: str, known: set[str], of: str) -> InvalidFileError:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+    near = suggestion(name, known)
     return InvalidFileError(
         f"unknown key {name}",
         where=f"{path}, key {f'{key}.{name}' if key else name}",
-        remedy=(f"Did you mean {near[0]}? " if near else "") + f"Keys known here ({of}): {', '.join(sorted(known))}.",
+        remedy=(f"Did you mean {near}? " if near else "") + f"Keys known here ({of}): {', '.join(sorted(known))}.",
     )
 
 

@@ -17,9 +17,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from common.errors import InvalidFileError, UsageError
+from common.text import hint
 from policies import managers
 from policies.managers.base import MOST, Decision
-from workloads.base import suggestion
 
 STANDARD_INPUT = "-"
 _DECIDED = tuple(each.name for each in dataclasses.fields(Decision))
@@ -33,7 +33,7 @@ def decisions(name: str, source: str) -> list[dict[str, Any]]:
     UsageError: there is no such manager. InvalidFileError: the file cannot be read, or a state of it is none of this manager's.
     """
     if name not in managers.names():
-        raise UsageError(f"there is no manager {name!r}", remedy=suggestion(name, managers.names()))
+        raise UsageError(f"there is no manager {name!r}", remedy=hint(name, managers.names()))
     manager = managers.get(name)
     states = [_state(manager.FORMS, item, (name, source, index)) for index, item in enumerate(_items(source))]
     return [_written(manager.decide(state)) for state in states]
@@ -150,7 +150,7 @@ def _said(form: type, detail: Mapping[str, Any]) -> tuple[str, str]:
         known = {each.name: get_type_hints(form)[each.name] for each in dataclasses.fields(form)}
         if len(detail["loc"]) > 1:
             known = get_type_hints(get_args(known[detail["loc"][0]])[0])
-        return key, f"there is no such key; {suggestion(str(detail['loc'][-1]), known)}"
+        return key, f"there is no such key; {hint(str(detail['loc'][-1]), known)}"
     return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {_short(detail['input'])}"
 
 
