@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from common.console import Tell
+
 
 def check(
-    commands: Mapping[str, Sequence[str]], directory: Path, environment: Mapping[str, str], tell: Callable[[str], None]
+    commands: Mapping[str, Sequence[str]], directory: Path, environment: Mapping[str, str], tell: Tell
 ) -> list[str]:
     """Run commands by name, and tell the last line of each that passed and all that a failed one printed.
 

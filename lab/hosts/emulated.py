@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
@@ -39,8 +40,6 @@ from lab.hosts import clocks, guests
 from lab.hosts.host import XenHost
 from lab.inventory import Emulated
 from lab.remote.ssh import DOM0, Connections, Endpoint, UnreachableError, socket_folder
-
-Progress = Callable[[str], None]
 
 BOOTED = "booted"
 BOOT_SECONDS = {"kvm": 180.0, "tcg": 600.0}
@@ -107,9 +106,7 @@ class EmulatedHost(XenHost):
 
     kind: Literal["emulated", "physical"] = "emulated"
 
-    def __init__(
-        self, lab: str, name: str, settings: Emulated, images: Callable[[], Images], progress: Progress
-    ) -> None:
+    def __init__(self, lab: str, name: str, settings: Emulated, images: Callable[[], Images], progress: Tell) -> None:
         self.folder = paths.host_dir(lab, name)
         sockets = socket_folder(self.folder)
         super().__init__(name, Connections(self.folder / "ssh_config", sockets))
@@ -342,7 +339,7 @@ class EmulatedHost(XenHost):
             guests=sizing.count,
             swap_mib=max(1, sizing.swap_mib),
             qemu=qemu_version(),
-            count_instructions=self.settings.count_instructions,
+            icount=self.settings.icount,
         )
 
     # --- its life ------------------------------------------------------------------------------------------------------------------

@@ -7,10 +7,10 @@ started afresh. Memory is what the server has: a host sizing that it does not ha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
@@ -18,8 +18,6 @@ from lab.hosts import guests as recipes
 from lab.hosts.host import XenHost
 from lab.inventory import HostEntry, Physical
 from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
-
-Progress = Callable[[str], None]
 
 GUEST_BOOT_SECONDS = 180.0
 IMAGE_SECONDS = 900.0
@@ -31,7 +29,7 @@ class PhysicalHost(XenHost):
 
     kind: Literal["emulated", "physical"] = "physical"
 
-    def __init__(self, lab: str, entry: HostEntry, progress: Progress) -> None:
+    def __init__(self, lab: str, entry: HostEntry, progress: Tell) -> None:
         folder = paths.host_dir(lab, entry.name)
         super().__init__(entry.name, Connections(folder / "ssh_config", socket_folder(folder)))
         assert isinstance(entry.settings, Physical)
