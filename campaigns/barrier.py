@@ -1,7 +1,7 @@
 """Start one script in several guests at the same moment, and know when it started and ended in each.
 
-The script is uploaded. Then, per guest, a shell prints `READY <ns>`, waits for a line on its input, prints `GO <ns>`, runs the script under a time limit and
-prints `DONE <ns> <exit status>`. Times are the guest's clock in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait
+The script is uploaded. Then a shell in each guest (lab/remote/barrier.sh) says that it is ready, waits for a line on its input, and runs the
+script under a time limit. Times are the guest's clock in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait
 in read(2), so releasing them costs one line each; the skew is what is left.
 """
 
@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from campaigns.records import BarrierRecord
 from common.errors import LabError, UserError, WorkloadError
 from lab.api import Machine
+from lab.remote import scripts
 
 T = TypeVar("T")
 
@@ -33,16 +34,6 @@ _SH = "/bin/sh"
 _KILL_AFTER_S = 10
 _GRACE_S = 30.0
 _TAIL_LINES = 20
-
-_SHELL = """\
-echo "READY $(date +%s%N)"
-read -r line || exit 97
-echo "GO $(date +%s%N)"
-timeout -k {kill_after} {limit} sh {directory}/script.sh </dev/null >{directory}/script.out 2>&1
-status=$?
-echo "DONE $(date +%s%N) $status"
-[ "$status" -eq 0 ] || tail -n {lines} {directory}/script.out | sed 's/^/SAID /'
-"""
 
 
 class GuestLostError(LabError):
@@ -90,9 +81,8 @@ def run(
     ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called when all are ready and wait.
     GuestLostError, NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as after an interruption.
     """
-    shell = _SHELL.format(
-        directory=DIRECTORY, kill_after=_KILL_AFTER_S, limit=max(1, math.ceil(run_s)), lines=_TAIL_LINES
-    )
+    limit = max(1, math.ceil(run_s))
+    shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, _TAIL_LINES)
     in_parallel(machines, lambda _name, machine: _upload(machine, script), limit_s=ready_s)
     said: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     members: dict[str, _Member] = {}
@@ -182,8 +172,8 @@ def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseExcep
 
 
 def _upload(machine: Machine, script: str) -> None:
-    """Write the script into DIRECTORY through a shell's input, which has no limit of size and needs no quoting."""
-    command = machine[_SH]["-c", f"mkdir -p {DIRECTORY}/raw && cat > {DIRECTORY}/script.sh"]
+    """Write the script into DIRECTORY through a shell's input."""
+    command = machine[_SH]["-c", scripts.command("barrier-upload.sh", DIRECTORY)]
     try:
         (command << script)()
     except command_errors() as error:

@@ -17,6 +17,7 @@ from lab.api import GuestSizing, HostSizing
 from lab.hosts import guests as recipes
 from lab.hosts.host import XenHost
 from lab.inventory import HostEntry, Physical
+from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
 
 GUEST_BOOT_SECONDS = 180.0
@@ -101,11 +102,5 @@ class PhysicalHost(XenHost):
 
 def disk_script(disks: list[recipes.Disks]) -> str:
     """Sh for dom0: write each guest's root disk from the image that provisioning left there, and blank its swap."""
-    lines = ["set -e", f"image={recipes.STATE}/guest.qcow2"]
-    for each in disks:
-        lines.append(
-            f'[ -b {each.root} ] && [ -b {each.swap} ] || {{ echo "{each.root} or {each.swap} is no block device" >&2; exit 1; }}'
-        )
-        lines.append(f"qemu-img convert -n -W -m 8 -O raw $image {each.root}")
-        lines.append(f"dd if=/dev/zero of={each.swap} bs=64k count=1 conv=fsync status=none")
-    return "\n".join(lines)
+    words = [word for each in disks for word in (each.root, each.swap)]
+    return scripts.command("write-disks.sh", f"{recipes.STATE}/guest.qcow2", *words)

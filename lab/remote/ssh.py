@@ -151,7 +151,7 @@ class Connections:
         if code == 0:
             return out
         said = err.decode(errors="replace").strip()
-        brief = script.strip().splitlines()[0][:200] if script.strip() else ""
+        brief = script.strip().splitlines()[0].removeprefix("# ")[:200] if script.strip() else ""
         if code is None or (code == 255):
             raise UnreachableError(
                 f"{machine} cannot be reached by SSH",
