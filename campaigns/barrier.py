@@ -16,11 +16,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from campaigns.records import BarrierRecord
 from common.errors import LabError, UserError, WorkloadError
-from lab.api import Machine
+from common.machines import TAIL_LINES, Machine, Process, command_errors, explain
 from lab.remote import scripts
 
 T = TypeVar("T")
@@ -33,7 +33,6 @@ _SH = "/bin/sh"
 
 _KILL_AFTER_S = 10
 _GRACE_S = 30.0
-_TAIL_LINES = 20
 
 
 class GuestLostError(LabError):
@@ -61,11 +60,11 @@ class _Member:
     """A guest at the barrier: its process, and what it has said so far (mark -> epoch ns)."""
 
     name: str
-    process: Any
+    process: Process
     marks: dict[str, int] = field(default_factory=dict)
     status: int | None = None
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
-    complaints: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    complaints: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
 
 def run(
@@ -82,7 +81,7 @@ def run(
     GuestLostError, NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as after an interruption.
     """
     limit = max(1, math.ceil(run_s))
-    shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, _TAIL_LINES)
+    shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, TAIL_LINES)
     in_parallel(machines, lambda _name, machine: _upload(machine, script), limit_s=ready_s)
     said: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     members: dict[str, _Member] = {}
@@ -143,28 +142,6 @@ def in_parallel(machines: Mapping[str, Machine], work: Callable[[str, Machine], 
         if name in errors:
             raise errors[name]
     return results
-
-
-def command_errors() -> tuple[type[Exception], ...]:
-    """The ways in which plumbum and a broken pipe say that a command or a connection failed; two are no ProcessExecutionError."""
-    from plumbum.commands.processes import CommandNotFound, ProcessExecutionError, ProcessTimedOut
-    from plumbum.machines.session import SSHCommsError
-
-    return (
-        ProcessExecutionError,
-        ProcessTimedOut,
-        CommandNotFound,
-        SSHCommsError,
-        EOFError,
-        ConnectionError,
-        TimeoutError,
-    )
-
-
-def explain(error: BaseException) -> str:
-    """What a failed command said, short: plumbum's errors carry it in fields."""
-    text = getattr(error, "stderr", "") or getattr(error, "stdout", "") or str(error)
-    return "\n".join(str(text).strip().splitlines()[-_TAIL_LINES:])
 
 
 def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseException]) -> str:
@@ -287,7 +264,7 @@ def _release(member: _Member) -> None:
         raise GuestLostError(f"{member.name} was lost at the barrier", where=member.name, why=explain(error)) from None
 
 
-def _stop(process: Any) -> None:  # noqa: ANN401
+def _stop(process: Process) -> None:
     """End a process that may still run; the guest's own time limit ends what is left there."""
     if process.poll() is None:
         process.terminate()

@@ -16,8 +16,9 @@ from campaigns.plan import expected_stages
 from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, GateResult, PlannedCell
 from campaigns.store import CampaignStore, CellWriter, storing
 from common.errors import LabError, WorkloadError
+from common.machines import Machine, command_errors, explain
 from common.metrics import Metric
-from lab.api import Host, Machine, Observation, Policy, Sample
+from lab.api import Host, Observation, Policy, Sample
 from workloads.base import WorkloadResult
 
 LEAST_RUN_S = 600.0
@@ -239,9 +240,7 @@ class Attempt:
         if kind is None:
             return None
         message = (
-            str(error)
-            if isinstance(error, LabError | WorkloadError)
-            else f"{type(error).__name__}: {barrier.explain(error)}"
+            str(error) if isinstance(error, LabError | WorkloadError) else f"{type(error).__name__}: {explain(error)}"
         )
         return Failure(kind, self.out.stage, message, rerun_command(self.campaign, self.planned.cell))
 
@@ -265,7 +264,7 @@ def kind_of(error: Exception, stage: str) -> str | None:
         (barrier.ScriptError, "workload"),
         (WorkloadError, "workload"),
         (LabError, "lab"),
-        (barrier.command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
+        (command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
     )
     return next((kind for types, kind in kinds if isinstance(error, types)), None)
 

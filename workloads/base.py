@@ -16,12 +16,10 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 from pydantic.fields import FieldInfo
 
 from common.errors import InvalidFileError
+from common.machines import Machine
 from common.metrics import Metric, MetricSpec
 from common.text import hint
 from common.units import format_size, parse_duration, parse_size
-
-Machine = Any
-"""A plumbum machine, local or remote. Importing plumbum here would slow every task down."""
 
 Facts = Mapping[str, str]
 """What `prepare` found, for the provenance of a cell: versions, digests, what had to be done."""

@@ -11,9 +11,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from common.errors import WorkloadError
+from common.machines import Machine, tail
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Duration, Machine, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
 
 JOB = "overcommit"
 """Name of the job, and so of its file: DIRECTORY/overcommit.0.0."""
@@ -157,13 +158,13 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
     if "terminating on signal" in before:
         raise WorkloadError("fio was interrupted", where=str(where), why=before.strip())
     if start < 0:
-        raise WorkloadError("fio wrote no JSON", where=str(where), why=machines.tail(text))
+        raise WorkloadError("fio wrote no JSON", where=str(where), why=tail(text))
     try:
         document, end = json.JSONDecoder(object_pairs_hook=_no_repeated_keys).raw_decode(text, start)
     except ValueError as error:
         raise WorkloadError("fio's JSON cannot be read", where=str(where), why=str(error)) from None
     if rest := text[end:].strip():
-        raise WorkloadError("there is more after fio's JSON", where=str(where), why=machines.tail(rest))
+        raise WorkloadError("there is more after fio's JSON", where=str(where), why=tail(rest))
     if not isinstance(document, dict):
         raise WorkloadError("fio's JSON cannot be read", where=str(where), why="it is no object")
     return document

@@ -11,9 +11,10 @@ from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from common.errors import WorkloadError
+from common.machines import Machine, tail
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Duration, Machine, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
 
 _FIGURE = r"\d+(?:\.\d+)?"
 _NUMBER = f"({_FIGURE})"
@@ -44,7 +45,7 @@ _COMMON_LABELS: _Labels = {
 def read_report(text: str, labels: _Labels, where: Path) -> dict[str, float | int | None]:
     """The labelled figures. WorkloadError when one is missing or there twice, or when sysbench complained."""
     if complaints := [line for line in text.splitlines() if line.startswith("FATAL:")]:
-        raise WorkloadError("sysbench failed", where=str(where), why=machines.tail("\n".join(complaints)))
+        raise WorkloadError("sysbench failed", where=str(where), why=tail("\n".join(complaints)))
     values: dict[str, float | int | None] = {}
     for name, pattern in {**_COMMON_LABELS, **labels}.items():
         found = re.findall(pattern, text, re.MULTILINE)
