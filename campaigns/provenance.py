@@ -12,7 +12,7 @@ from pathlib import Path
 from campaigns.experiment import Conditions
 from campaigns.records import SCHEMA
 from common import files
-from lab.api import Policy
+from policies.base import Policy
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 

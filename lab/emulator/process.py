@@ -73,7 +73,7 @@ class Spec:
         """Identifies machines that are alike, to the point that one's snapshot is the other's."""
         fields = {key: value for key, value in asdict(self).items() if key != "images"}
         # tmemctl and the guest kernel are copied into dom0 before the first snapshot, so their keys count as the images' do.
-        fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 2}
+        fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 3}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def xen_options(self) -> str:
@@ -81,6 +81,8 @@ class Spec:
         return (
             # Guests' own mistakes are logged at a limited rate, with assertions as without: a guest that probes foreign frames would fill Xen's log.
             f"console=com1 com1=115200 dom0_mem={memory},max:{memory} dom0_max_vcpus={self.vcpus} tmem loglvl=info"
+            # Xen keeps 16 KiB of its messages on two processors, and a booted host has written 10 of them.
+            f" conring_size={CONSOLE_RING}"
             " guest_loglvl=none/warning"
         )
 
@@ -90,7 +92,12 @@ class Spec:
         return ["dom0", *(f"guest{i}" for i in numbers), *(f"swap{i}" for i in numbers)]
 
 
-DOM0_OPTIONS = f"root=/dev/vda ro console=hvc0 net.ifnames=0 systemd.show_status=1 module_blacklist={BLACKLIST}"
+CONSOLE_RING = "256k"
+"""What Xen keeps of its messages: more than a run writes, so that what a run wrote is all there."""
+
+DOM0_OPTIONS = (
+    f"root=/dev/vda ro console=hvc0 net.ifnames=0 systemd.show_status=1 log_buf_len=512K module_blacklist={BLACKLIST}"
+)
 
 
 def device(index: int) -> str:

@@ -34,7 +34,7 @@ EXCEPTIONS = {
 """(module, package) -> why this import may run against the direction."""
 
 ONE_PLACE = {
-    "difflib": {"common/text.py", "lab/policies.py"},
+    "difflib": {"common/text.py"},
     "fcntl": {"common/files.py", "campaigns/store.py"},
 }
 """Modules of Python's that few files of ours wrap -> those files. (The launcher stands on the standard library alone.)"""
