@@ -203,7 +203,7 @@ def print_compressed(compressed: Bench) -> None:
 
 def unit_of(host: Host) -> str:
     """What the guests' counter counts."""
-    return "instructions" if isinstance(host, EmulatedHost) and host.settings.count_instructions else "cycles"
+    return "instructions" if isinstance(host, EmulatedHost) and host.settings.icount else "cycles"
 
 
 def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead, loads: Sequence[Load]) -> None:

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Duration, Machine, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
 from workloads.fio_output import PERCENTILES, read_job, require_no_complaints
 
 JOB = "overcommit"

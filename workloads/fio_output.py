@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import OutputsError, WorkloadError
-from workloads import complaints, machines
+from common.machines import tail
+from workloads import complaints
 
 PERCENTILES = (50, 95, 99)
 
@@ -72,13 +73,13 @@ def _require_no_complaints(text: str, where: Path) -> None:
         raise WorkloadError(
             f"fio was interrupted: {meaning}" if meaning else "fio was interrupted",
             where=str(where),
-            why=machines.tail(text),
+            why=tail(text),
         )
     if meaning:
-        raise WorkloadError(f"fio failed: {meaning}", where=str(where), why=machines.tail(text))
+        raise WorkloadError(f"fio failed: {meaning}", where=str(where), why=tail(text))
     said = [line for line in text.splitlines() if _SAYS.match(line) and not _NOTES.match(line)]
     if said:
-        raise WorkloadError("fio complained", where=str(where), why=machines.tail("\n".join(said)))
+        raise WorkloadError("fio complained", where=str(where), why=tail("\n".join(said)))
 
 
 def read_document(text: str, where: Path) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
     if match is not None or "terminating on signal" in before:
         _require_no_complaints(before, where)
     if match is None:
-        raise OutputsError("fio wrote no JSON", where=str(where), why=machines.tail(text))
+        raise OutputsError("fio wrote no JSON", where=str(where), why=tail(text))
     start = match.end() - 1
     try:
         document, end = json.JSONDecoder(object_pairs_hook=_no_repeated_keys, parse_constant=_no_number).raw_decode(
@@ -103,7 +104,7 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
     except ValueError as error:
         raise OutputsError("fio's JSON cannot be read", where=str(where), why=str(error)) from None
     if rest := text[end:].strip():
-        raise OutputsError("there is more after fio's JSON", where=str(where), why=machines.tail(rest))
+        raise OutputsError("there is more after fio's JSON", where=str(where), why=tail(rest))
     assert isinstance(document, dict)
     return document
 

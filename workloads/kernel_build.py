@@ -22,9 +22,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from common.errors import OutputsError, WorkloadError
+from common.machines import Machine, tail
 from common.metrics import MetricSpec
 from workloads import complaints, machines, scripts
-from workloads.base import Machine, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 STAMP = ".prepared-config"
 """In the build folder: the configuration it was prepared for. Whoever prepares a tree (the guest image does) writes it last."""
@@ -257,7 +258,7 @@ def _require_no_complaints(path: Path) -> None:
             for line in text.splitlines()
             if re.match(r"(?:g?make(?:\[\d+\])?|ninja): (?:\*\*\*|.* not remade because)", line)
         ]:
-            raise WorkloadError(f"{WHAT} failed", where=str(path), why=machines.tail("\n".join(said)))
+            raise WorkloadError(f"{WHAT} failed", where=str(path), why=tail("\n".join(said)))
 
 
 def _times(timings: Iterable[scripts.Timing], rounds: int, raw_dir: Path) -> dict[str, float | int | None]:

@@ -9,9 +9,10 @@ from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Duration, Machine, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
 from workloads.sysbench_output import CPU, FILEIO, MEMORY, Labels, read_report, require_no_complaints
 
 _COMMON_METRICS = (

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OutputsError, WorkloadError
-from workloads import complaints, machines
+from common.machines import tail
+from workloads import complaints
 
 _FIGURE = r"\d+(?:\.\d+)?"
 _NUMBER = f"({_FIGURE})"
@@ -98,7 +99,7 @@ def _require_no_complaints(text: str, where: Path) -> None:
         raise WorkloadError(
             f"sysbench failed{meaning}",
             where=str(where),
-            why=machines.tail("\n".join([*said, *(line for line, _ in died)])),
+            why=tail("\n".join([*said, *(line for line, _ in died)])),
         )
 
 

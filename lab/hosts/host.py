@@ -9,9 +9,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from common.errors import LabError
+from common.machines import Machine
 from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
 from lab.hosts import guests as recipes
@@ -30,7 +31,7 @@ class XenGuest:
     connections: Connections
 
     @property
-    def machine(self) -> Any:  # noqa: ANN401
+    def machine(self) -> Machine:
         return self.connections.machine(self.name)
 
 
@@ -54,7 +55,7 @@ class XenHost(ABC):
         return None
 
     @property
-    def dom0(self) -> Any:  # noqa: ANN401
+    def dom0(self) -> Machine:
         return self.connections.machine(DOM0)
 
     @property
