@@ -71,6 +71,20 @@ class Target:
     upstream: str
 
 
+@dataclass(frozen=True)
+class Each:
+    """Cycles of puts of new pages, each timed by itself, into a pool that grows."""
+
+    median: int
+    p90: int
+    p99: int
+    most: int
+    samples: int
+
+
+EACH = 3.0
+"""The 99th percentile of a put of a new page, by the median, at most."""
+
 COPY, EMPTY = "copy_4096", "empty_hypercall"
 TARGETS = (
     Target("put_new", (COPY, EMPTY), 1.5, "2.2–2.5"),
@@ -109,6 +123,12 @@ def parse_bench(text: str) -> Bench:
     if not found:
         raise LabError("the benchmark reported nothing", where=RESULTS, why=text[-500:])
     return found
+
+
+def parse_each(text: str) -> dict[str, Each]:
+    """What mode=bench reports of puts timed one by one: kind of pool -> cycles; empty when pages were held."""
+    line = r"^# each name=put_new kind=(\w+) median=(\d+) p90=(\d+) p99=(\d+) most=(\d+) samples=(\d+) unit=cycles$"
+    return {kind: Each(*map(int, numbers)) for kind, *numbers in re.findall(line, text, re.MULTILINE)}
 
 
 def parse_load(text: str) -> float:
@@ -186,6 +206,17 @@ def say(reached: bool) -> str:
     return "yes" if reached else "no"
 
 
+def print_each(each: Mapping[str, Each]) -> None:
+    """Puts of new pages one by one."""
+    for kind, put in each.items():
+        worst = put.p99 / put.median
+        print(
+            f"A put of a new page, each of {put.samples} by itself, {kind} pool: median {put.median}, 90 % {put.p90}, 99 % {put.p99}, longest {put.most}; "
+            f"99 % by the median {worst:.2f}, target {EACH:g}: {say(worst <= EACH)}"
+        )
+    print()
+
+
 def print_compressed(compressed: Bench) -> None:
     """The operations with compression: of pages that are compressed, and of those with which it is tried in vain."""
     for (kind, content, _held), timings in compressed.items():
@@ -206,7 +237,14 @@ def unit_of(host: Host) -> str:
     return "instructions" if isinstance(host, EmulatedHost) and host.settings.count_instructions else "cycles"
 
 
-def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead, loads: Sequence[Load]) -> None:
+def print_report(
+    host: Host,
+    bench: Bench,
+    each: Mapping[str, Each],
+    compressed: Bench,
+    overhead: Overhead,
+    loads: Sequence[Load],
+) -> None:
     """Markdown."""
     emulated = "emulated" if host.kind == "emulated" else "a server's"
     print(
@@ -225,6 +263,7 @@ def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead
                     f"| {target.name} | {' + '.join(target.of)} | {value:.2f} | {target.factor} | {target.upstream} | {within} |"
                 )
             print()
+    print_each(each)
     print_compressed(compressed)
     by_pages = sorted(
         (held, timings) for (kind, _content, held), timings in bench.items() if kind == "ephemeral" and held
@@ -250,7 +289,12 @@ def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead
 
 
 def as_json(
-    host: Host, bench: Bench, compressed: Bench, overhead: Overhead, loads: Sequence[Load]
+    host: Host,
+    bench: Bench,
+    each: Mapping[str, Each],
+    compressed: Bench,
+    overhead: Overhead,
+    loads: Sequence[Load],
 ) -> dict[str, object]:
     """What --json writes; a figure that was not measured is null."""
     return {
@@ -271,6 +315,7 @@ def as_json(
             for found in (bench, compressed)
             for (kind, content, held), timings in found.items()
         ],
+        "each": {kind: asdict(put) for kind, put in each.items()},
         "overhead": {"pages": overhead.pages, "share": overhead.share},
         "load": [asdict(load) for load in loads],
     }
@@ -300,12 +345,15 @@ def main() -> None:
         host.reset(host_sizing(max(held, default=0)), GUESTS)
         guests = list(host.guests.values())
         bench: dict[tuple[str, str, int], Timings] = {}
+        each: dict[str, Each] = {}
         overhead = Overhead(host)
         with overhead:
             for pages in [0, *held]:
                 tell(f"operations, {pages} pages held")
-                found = parse_bench(run_module(guests[0], f"mode=bench samples={options.samples} held={pages}"))
+                text = run_module(guests[0], f"mode=bench samples={options.samples} held={pages}")
+                found = parse_bench(text)
                 bench |= found
+                each |= parse_each(text)
                 if ("ephemeral", NOISE, pages) not in found:
                     raise LabError(f"the host has no room for {pages} pages", where="--held", remedy="Hold fewer.")
         tell("operations, with compression")
@@ -318,9 +366,9 @@ def main() -> None:
             for working in (guests[:1], guests):
                 tell(f"load of {len(working)}")
                 loads.append(measure_load(working, options.seconds))
-        print_report(host, bench, compressed, overhead, loads)
+        print_report(host, bench, each, compressed, overhead, loads)
         if options.json:
-            options.json.write_text(json.dumps(as_json(host, bench, compressed, overhead, loads), indent=1) + "\n")
+            options.json.write_text(json.dumps(as_json(host, bench, each, compressed, overhead, loads), indent=1) + "\n")
 
 
 if __name__ == "__main__":
