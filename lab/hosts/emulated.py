@@ -164,7 +164,7 @@ class EmulatedHost(XenHost):
                 self.emulator.keep_logs()
                 self._tell(f"{explained.what}, so the host is started once more: {explained.why}")
         self._loaded = (drives.folder.name, tag)
-        self._is_reset(host, guests, notes["log_lines"], notes["fixed"])
+        self._is_reset(host, guests, notes["logs"], notes["fixed"])
 
     def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
         # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
@@ -202,7 +202,7 @@ class EmulatedHost(XenHost):
         fixed = self._ask_fixed(names)
         left = clocks.synchronise(self.connections, names)
         self.connections.run_all(dict.fromkeys([DOM0, *names], "sync"), timeout=120)
-        log_lines = self._count_log_lines(names)
+        logs = self._read_logs(names)
         self.disconnect()
         time.sleep(SETTLE_SECONDS)
         self.emulator.require_running()
@@ -213,7 +213,7 @@ class EmulatedHost(XenHost):
                 "clock_offsets_s": left,
                 "fixed": fixed,
                 "guests": asdict(sizing),
-                "log_lines": log_lines,
+                "logs": logs,
                 "made_at": time.time(),
             },
         )

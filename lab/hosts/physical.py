@@ -55,7 +55,7 @@ class PhysicalHost(XenHost):
         disks = [recipes.Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS)
-        before = self._count_log_lines([])
+        before = self._read_logs([])
         self.run(DOM0, recipes.create_script(guests, disks), timeout=recipes.START_SECONDS)
         names = recipes.names(guests.count)
         for name in names:
