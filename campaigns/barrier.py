@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from campaigns.records import BarrierRecord
 from common.errors import LabError, UserError, WorkloadError
-from lab.api import Machine
+from common.machines import TAIL_LINES, Machine, command_errors, explain
 
 T = TypeVar("T")
 
@@ -32,7 +32,6 @@ _SH = "/bin/sh"
 
 _KILL_AFTER_S = 10
 _GRACE_S = 30.0
-_TAIL_LINES = 20
 
 _SHELL = """\
 echo "READY $(date +%s%N)"
@@ -70,11 +69,11 @@ class _Member:
     """A guest at the barrier: its process, and what it has said so far (mark -> epoch ns)."""
 
     name: str
-    process: Any
+    process: subprocess.Popen[bytes]
     marks: dict[str, int] = field(default_factory=dict)
     status: int | None = None
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
-    complaints: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    complaints: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
 
 def run(
@@ -91,7 +90,7 @@ def run(
     GuestLostError, NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as after an interruption.
     """
     shell = _SHELL.format(
-        directory=DIRECTORY, kill_after=_KILL_AFTER_S, limit=max(1, math.ceil(run_s)), lines=_TAIL_LINES
+        directory=DIRECTORY, kill_after=_KILL_AFTER_S, limit=max(1, math.ceil(run_s)), lines=TAIL_LINES
     )
     in_parallel(machines, lambda _name, machine: _upload(machine, script), limit_s=ready_s)
     said: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
@@ -155,28 +154,6 @@ def in_parallel(machines: Mapping[str, Machine], work: Callable[[str, Machine], 
     return results
 
 
-def command_errors() -> tuple[type[Exception], ...]:
-    """The ways in which plumbum and a broken pipe say that a command or a connection failed; two are no ProcessExecutionError."""
-    from plumbum.commands.processes import CommandNotFound, ProcessExecutionError, ProcessTimedOut
-    from plumbum.machines.session import SSHCommsError
-
-    return (
-        ProcessExecutionError,
-        ProcessTimedOut,
-        CommandNotFound,
-        SSHCommsError,
-        EOFError,
-        ConnectionError,
-        TimeoutError,
-    )
-
-
-def explain(error: BaseException) -> str:
-    """What a failed command said, short: plumbum's errors carry it in fields."""
-    text = getattr(error, "stderr", "") or getattr(error, "stdout", "") or str(error)
-    return "\n".join(str(text).strip().splitlines()[-_TAIL_LINES:])
-
-
 def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseException]) -> str:
     return next((f"{name}: {explain(errors[name])}" for name in machines if name in errors), "")
 
@@ -186,14 +163,14 @@ def _upload(machine: Machine, script: str) -> None:
     command = machine[_SH]["-c", f"mkdir -p {DIRECTORY}/raw && cat > {DIRECTORY}/script.sh"]
     try:
         (command << script)()
-    except command_errors() as error:
+    except tuple(command_errors()) as error:
         raise GuestLostError("a guest could not be given its script", where=str(machine), why=explain(error)) from None
 
 
 def _spawn(name: str, machine: Machine, shell: str, said: queue.SimpleQueue[tuple[str, str | None]]) -> _Member:
     try:
         process = machine[_SH]["-c", shell].popen(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    except command_errors() as error:
+    except tuple(command_errors()) as error:
         raise GuestLostError(f"{name} could not be reached", where=name, why=explain(error)) from None
     member = _Member(name, process)
 
@@ -297,7 +274,7 @@ def _release(member: _Member) -> None:
         raise GuestLostError(f"{member.name} was lost at the barrier", where=member.name, why=explain(error)) from None
 
 
-def _stop(process: Any) -> None:  # noqa: ANN401
+def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a process that may still run; the guest's own time limit ends what is left there."""
     if process.poll() is None:
         process.terminate()

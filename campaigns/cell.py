@@ -16,8 +16,9 @@ from campaigns.plan import expected_stages
 from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, GateResult, PlannedCell
 from campaigns.store import CampaignStore, CellWriter, storing
 from common.errors import LabError, WorkloadError
+from common.machines import Machine, command_errors, explain
 from common.metrics import Metric
-from lab.api import Host, Machine, Observation, Sample
+from lab.api import Host, Observation, Sample
 from policies import apply
 from policies.base import Policy
 from workloads.base import WorkloadResult
@@ -243,7 +244,7 @@ class Attempt:
         message = (
             str(error)
             if isinstance(error, LabError | WorkloadError)
-            else f"{type(error).__name__}: {barrier.explain(error)}"
+            else f"{type(error).__name__}: {explain(error)}"
         )
         return Failure(kind, self.out.stage, message, rerun_command(self.campaign, self.planned.cell))
 
@@ -267,7 +268,7 @@ def kind_of(error: Exception, stage: str) -> str | None:
         (barrier.ScriptError, "workload"),
         (WorkloadError, "workload"),
         (LabError, "lab"),
-        (barrier.command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
+        (tuple(command_errors()), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
     )
     return next((kind for types, kind in kinds if isinstance(error, types)), None)
 

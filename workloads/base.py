@@ -18,10 +18,8 @@ from pydantic.fields import FieldInfo
 
 from common import fields
 from common.errors import InvalidFileError
+from common.machines import Machine
 from common.metrics import Metric, MetricSpec
-
-Machine = Any
-"""A plumbum machine, local or remote. Importing plumbum here would slow every task down."""
 
 Facts = Mapping[str, str]
 """What `prepare` found, for the provenance of a cell: versions, digests, what had to be done."""

@@ -22,9 +22,10 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from common.errors import WorkloadError
+from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Machine, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 STAMP = ".prepared-config"
 """In the build folder: the configuration it was prepared for. Whoever prepares a tree (the guest image does) writes it last."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from common.errors import LabError
+from common.machines import Machine
 from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
 from lab.hosts import guests as recipes
@@ -29,7 +30,7 @@ class XenGuest:
     connections: Connections
 
     @property
-    def machine(self) -> Any:  # noqa: ANN401
+    def machine(self) -> Machine:
         return self.connections.machine(self.name)
 
 
@@ -53,7 +54,7 @@ class XenHost(ABC):
         return None
 
     @property
-    def dom0(self) -> Any:  # noqa: ANN401
+    def dom0(self) -> Machine:
         return self.connections.machine(DOM0)
 
     @property

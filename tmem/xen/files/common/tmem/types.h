@@ -26,8 +26,14 @@
 
 /* Frames that a client keeps to save a way through the heap. */
 #define TMEM_MAX_FREE           256
-/* Frames taken from the heap, or from the oldest pages, in one go. */
+/* Frames taken from the oldest pages in one go, by one walk over the clients. */
 #define TMEM_REFILL             16
+/*
+ * The same for a put that has none at hand, also from the heap: not so many that
+ * one put pays for all that others will use. A put that refills is to take less
+ * than three times as long as one that does not.
+ */
+#define TMEM_PUT_REFILL         4
 /* Index pages that one insertion can need: a slab, a segment, a middle. */
 #define TMEM_SPARE_NEEDED       4
 #define TMEM_SPARE_KEPT         8
