@@ -368,7 +368,9 @@ def main() -> None:
                 loads.append(measure_load(working, options.seconds))
         print_report(host, bench, each, compressed, overhead, loads)
         if options.json:
-            options.json.write_text(json.dumps(as_json(host, bench, each, compressed, overhead, loads), indent=1) + "\n")
+            options.json.write_text(
+                json.dumps(as_json(host, bench, each, compressed, overhead, loads), indent=1) + "\n"
+            )
 
 
 if __name__ == "__main__":

@@ -72,8 +72,6 @@ def test_every_option_is_documented() -> None:
     assert options == documented
 
 
-@pytest.mark.parametrize(
-    "module", sorted(TMEM.rglob("*.[ch]")), ids=lambda module: str(module.relative_to(TMEM))
-)
+@pytest.mark.parametrize("module", sorted(TMEM.rglob("*.[ch]")), ids=lambda module: str(module.relative_to(TMEM)))
 def test_a_module_is_of_a_size_to_read(module: Path) -> None:
     assert len(module.read_text().splitlines()) <= MOST_LINES
