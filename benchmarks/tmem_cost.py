@@ -232,25 +232,30 @@ def print_compressed(compressed: Bench) -> None:
     print()
 
 
+@dataclass(frozen=True)
+class Measured:
+    """All of one run. pages, share: the most pages that were held, and what the index took of their memory; None: none were."""
+
+    bench: Bench
+    each: Mapping[str, Each]
+    compressed: Bench
+    pages: int
+    share: float | None
+    loads: Sequence[Load]
+
+
 def unit_of(host: Host) -> str:
     """What the guests' counter counts."""
     return "instructions" if isinstance(host, EmulatedHost) and host.settings.count_instructions else "cycles"
 
 
-def print_report(
-    host: Host,
-    bench: Bench,
-    each: Mapping[str, Each],
-    compressed: Bench,
-    overhead: Overhead,
-    loads: Sequence[Load],
-) -> None:
+def print_report(host: Host, found: Measured) -> None:
     """Markdown."""
     emulated = "emulated" if host.kind == "emulated" else "a server's"
     print(
         f"\n{unit_of(host).capitalize()} as a guest reads them, {emulated} ({host.accelerator or 'no emulator'}), medians of one run\n"
     )
-    for (kind, content, held), timings in bench.items():
+    for (kind, content, held), timings in found.bench.items():
         if held == 0 and content == NOISE:
             print(f"| {kind} | median | 10 % | 90 % |\n|---|---|---|---|")
             for name, timing in timings.items():
@@ -263,10 +268,10 @@ def print_report(
                     f"| {target.name} | {' + '.join(target.of)} | {value:.2f} | {target.factor} | {target.upstream} | {within} |"
                 )
             print()
-    print_each(each)
-    print_compressed(compressed)
+    print_each(found.each)
+    print_compressed(found.compressed)
     by_pages = sorted(
-        (held, timings) for (kind, _content, held), timings in bench.items() if kind == "ephemeral" and held
+        (held, timings) for (kind, _content, held), timings in found.bench.items() if kind == "ephemeral" and held
     )
     if len(by_pages) > 1:
         print("| pages held | " + " | ".join(t.name for t in TARGETS) + " |\n" + "|---" * (1 + len(TARGETS)) + "|")
@@ -275,12 +280,12 @@ def print_report(
         growth = [ratio(by_pages[-1][1], target) / ratio(by_pages[0][1], target) for target in TARGETS]
         print("| growth | " + " | ".join(f"{value:.2f}" for value in growth) + " |")
         print(f"\nFlat within {FLAT}: {say(max(growth) <= FLAT)}")
-    if overhead.share is not None:
+    if found.share is not None:
         print(
-            f"Records of {overhead.pages} pages: {100 * overhead.share:.2f} % of their memory, target {100 * OVERHEAD:.0f} %: {say(overhead.share <= OVERHEAD)}"
+            f"Records of {found.pages} pages: {100 * found.share:.2f} % of their memory, target {100 * OVERHEAD:.0f} %: {say(found.share <= OVERHEAD)}"
         )
-    if loads:
-        alone, together = loads
+    if found.loads:
+        alone, together = found.loads
         print(
             f"Two guests on two processors: {together.total / alone.total:.2f} times the operations of one "
             f"({alone.total:.0f}/s, {together.total:.0f}/s; load average {together.load_average:.1f} before), target {SCALING}: "
@@ -288,14 +293,7 @@ def print_report(
         )
 
 
-def as_json(
-    host: Host,
-    bench: Bench,
-    each: Mapping[str, Each],
-    compressed: Bench,
-    overhead: Overhead,
-    loads: Sequence[Load],
-) -> dict[str, object]:
+def as_json(host: Host, found: Measured) -> dict[str, object]:
     """What --json writes; a figure that was not measured is null."""
     return {
         "schema": 1,
@@ -307,17 +305,17 @@ def as_json(
             {
                 "kind": kind,
                 "content": content,
-                "compression": found is compressed,
+                "compression": operations is found.compressed,
                 "held": held,
                 "cycles": {name: asdict(timing) for name, timing in timings.items()},
                 "ratios": {target.name: round(ratio(timings, target), 3) for target in TARGETS},
             }
-            for found in (bench, compressed)
-            for (kind, content, held), timings in found.items()
+            for operations in (found.bench, found.compressed)
+            for (kind, content, held), timings in operations.items()
         ],
-        "each": {kind: asdict(put) for kind, put in each.items()},
-        "overhead": {"pages": overhead.pages, "share": overhead.share},
-        "load": [asdict(load) for load in loads],
+        "each": {kind: asdict(put) for kind, put in found.each.items()},
+        "overhead": {"pages": found.pages, "share": found.share},
+        "load": [asdict(load) for load in found.loads],
     }
 
 
@@ -366,11 +364,10 @@ def main() -> None:
             for working in (guests[:1], guests):
                 tell(f"load of {len(working)}")
                 loads.append(measure_load(working, options.seconds))
-        print_report(host, bench, each, compressed, overhead, loads)
+        measured = Measured(bench, each, compressed, overhead.pages, overhead.share, loads)
+        print_report(host, measured)
         if options.json:
-            options.json.write_text(
-                json.dumps(as_json(host, bench, each, compressed, overhead, loads), indent=1) + "\n"
-            )
+            options.json.write_text(json.dumps(as_json(host, measured), indent=1) + "\n")
 
 
 if __name__ == "__main__":
