@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from common.machines import Machine
+Machine = Any
+"""A plumbum machine; plumbum is untyped, and importing it here would slow every task down."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,8 @@ class Host(Protocol):
     def stop_manager(self) -> Sequence[Mapping[str, object]]:
         """Stop the manager, if one runs; what it saw and decided, a record for each decision."""
 
-    def read_counters(self) -> list[Sample]:
-        """One reading of everything."""
+    def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
+        """One reading of everything; what was read, unparsed, below raw_dir where one is given."""
 
     def observe(self, interval_s: float) -> Observation:
         """An observation that samples every interval_s seconds once started."""

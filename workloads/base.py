@@ -18,8 +18,10 @@ from pydantic.fields import FieldInfo
 
 from common import fields
 from common.errors import InvalidFileError
-from common.machines import Machine
 from common.metrics import Metric, MetricSpec
+
+Machine = Any
+"""A plumbum machine, local or remote. Importing plumbum here would slow every task down."""
 
 Facts = Mapping[str, str]
 """What `prepare` found, for the provenance of a cell: versions, digests, what had to be done."""
@@ -114,6 +116,10 @@ class Workload(ABC, Generic[P]):
     @abstractmethod
     def collect(self, machine: Machine, params: P, raw_dir: Path) -> WorkloadResult:
         """Copy the raw outputs into raw_dir, which exists, and read them. After a script that failed: the WorkloadError that says why."""
+
+    @abstractmethod
+    def read(self, params: P, raw_dir: Path) -> WorkloadResult:
+        """What raw outputs say that `collect` has copied: needs no machine. WorkloadError for what cannot be read or says that the run failed."""
 
     @abstractmethod
     def expected_seconds(self, params: P, slowdown: float) -> float:

@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from common.errors import WorkloadError
-from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Duration, Machine, Size, Workload, WorkloadParameters, WorkloadResult, parameter
 
 JOB = "overcommit"
 """Name of the job, and so of its file: DIRECTORY/overcommit.0.0."""
@@ -113,6 +112,10 @@ class Fio(Workload[FioParameters]):
         machines.check_script(
             machine, f"rm -f {shlex.quote(params.directory)}/{JOB}.*", what="remove fio's file", timeout_s=300
         )
+        return self.read(params, raw_dir)
+
+    def read(self, params: FioParameters, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002
+        """The timing and the job's report."""
         (timing,) = scripts.read_timings(raw_dir, "fio")
         values: dict[str, float | int | None] = {
             "wall_seconds": timing.wall_seconds,

@@ -22,10 +22,9 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from common.errors import WorkloadError
-from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Machine, Workload, WorkloadParameters, WorkloadResult, parameter
 
 STAMP = ".prepared-config"
 """In the build folder: the configuration it was prepared for. Whoever prepares a tree (the guest image does) writes it last."""
@@ -176,9 +175,15 @@ class KernelBuild(Workload[KernelBuildParameters]):
     def collect(self, machine: Machine, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
         """Times of the rounds, and size and SHA-256 of every object that the last round left."""
         machines.fetch_raw(machine, raw_dir)
-        values = _times(scripts.read_timings(raw_dir, "the kernel build"), params.rounds, raw_dir)
+        _times(scripts.read_timings(raw_dir, "the kernel build"), params.rounds, raw_dir)  # what failed has no objects
         listing = machines.check_script(machine, _digest_script(params), what="read the objects", timeout_s=1800)
         (raw_dir / "objects").write_text(listing, encoding="utf-8")
+        return self.read(params, raw_dir)
+
+    def read(self, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
+        """The timings, and the listing of the objects."""
+        values = _times(scripts.read_timings(raw_dir, "the kernel build"), params.rounds, raw_dir)
+        listing = machines.raw_text(raw_dir, "objects")
         sizes, checksums = read_objects(listing, params, raw_dir / "objects")
         values["objects"] = len(sizes)
         values["object_bytes"] = sum(sizes)

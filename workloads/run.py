@@ -6,9 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import WorkloadError
-from common.machines import Machine
 from workloads import machines
-from workloads.base import P, Workload, WorkloadResult
+from workloads.base import Machine, P, Workload, WorkloadResult
 
 
 def run(

@@ -11,10 +11,9 @@ from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 from pydantic import Field, model_validator
 
 from common.errors import WorkloadError
-from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Duration, Machine, Size, Workload, WorkloadParameters, WorkloadResult, parameter
 
 _FIGURE = r"\d+(?:\.\d+)?"
 _NUMBER = f"({_FIGURE})"
@@ -98,9 +97,13 @@ class _Sysbench(Workload[S], Generic[S]):
             self.change_directory(params) + scripts.command("sysbench", ["sysbench", *self.arguments(params), "run"])
         )
 
-    def collect(self, machine: Machine, params: S, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002
+    def collect(self, machine: Machine, params: S, raw_dir: Path) -> WorkloadResult:
         """The report's figures; a test leaves no outputs that could be compared."""
         machines.fetch_raw(machine, raw_dir)
+        return self.read(params, raw_dir)
+
+    def read(self, params: S, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002
+        """The timing and the test's report."""
         (timing,) = scripts.read_timings(raw_dir, self.name)
         values: dict[str, float | int | None] = {
             "wall_seconds": timing.wall_seconds,
