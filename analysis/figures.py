@@ -13,7 +13,7 @@ title. Only complete cells are drawn; every cell is a point; intervals are Stude
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -59,6 +59,11 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
                         style.stamp(figure, "UNVERIFIED")
                     paths += style.save(figure, out_dir / (name + suffix(levels)))
     return paths
+
+
+def shown(drawn: Sequence[Path]) -> list[str]:
+    """The figures as Markdown."""
+    return [f"![{path.stem}]({path.as_posix()})" for path in drawn if path.suffix == ".png"]
 
 
 def suffix(levels: str) -> str:
