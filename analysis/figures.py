@@ -57,6 +57,8 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
             for name, make in FIGURES.items():
                 for layout in style.LAYOUTS:
                     if (figure := make(results, levels, layout)) is not None:
+                        if results.unverified:
+                            style.stamp(figure, "UNVERIFIED")
                         stem = out_dir / f"{name}{suffix(levels)}{layout.suffix}"
                         paths += style.save(figure, stem, caption(results, name, levels, layout))
     return paths
@@ -116,6 +118,8 @@ def caption(results: Results, name: str, levels: str, layout: Layout) -> list[st
     title = _TITLES[name].format(experiment=results.record.experiment.get("title") or results.record.name)
     lines = [f"{title.removesuffix('.')}, at {levels}." if levels else title]
     lines.append(f"Campaign {results.record.campaign}, {host_line(results)}.")
+    if results.unverified:
+        lines.append("UNVERIFIED: the results are damaged or were changed.")
     ran = _ran(results, levels)
     if name in _WITH_RATIOS:
         lines.append(f"Points: complete cells, and in ratios pairs of one block; bars: geometric means. {ran}")

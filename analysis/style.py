@@ -204,6 +204,14 @@ def percent(fraction: float) -> str:
     return f"{whole} %"
 
 
+def stamp(figure: Figure, text: str) -> None:
+    """Large letters across everything: nobody can take the figure for another one, nor cut them off."""
+    stamped = figure.text(
+        0.5, 0.5, text, ha="center", va="center", rotation=20, fontsize=36, fontweight="bold", color="red", alpha=0.35
+    )
+    stamped.set_in_layout(False)
+
+
 def save(figure: Figure, stem: Path, caption: Sequence[str]) -> list[Path]:
     """The figure as PNG, PDF and SVG beside each other, and its caption as text, a paragraph a line; the paths.
 

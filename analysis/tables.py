@@ -6,9 +6,7 @@ Everything here is derived and may be deleted and rebuilt.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 
 from analysis import accounting, claims, cost, fates, rates, totals
 from analysis.load import Results, load
+from common import files
 from common.errors import MissingError
 
 TABLES_DIR = "tables"
@@ -48,9 +47,9 @@ def write(campaign_dir: Path | str) -> list[Path]:
     return write_all(load(campaign_dir))
 
 
-def write_all(results: Results) -> list[Path]:
-    """As `write`, for results that are already loaded."""
-    directory = results.directory / TABLES_DIR
+def write_all(results: Results, into: Path | None = None) -> list[Path]:
+    """As `write`, for results that are already loaded. into: the directory below which they go, by default the campaign's."""
+    directory = (into or results.directory) / TABLES_DIR
     paths = []
     for name, frame in build(results).items():
         parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"
@@ -71,14 +70,10 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
 
 def replace(path: Path, content: bytes) -> None:
     """Write a derived file, whole or not at all. MissingError when there is no space or no permission."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        files.replace(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise MissingError(
             "a derived file cannot be written",
             where=str(path),

@@ -6,7 +6,7 @@ Every complete cell is drawn: the first repetition in full, the others as thin l
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -108,7 +108,7 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
     axes.set_xlim(0, last)
     axes.set_xlabel("time since the release [s]")
     axes.set_ylabel("all guests [MiB]")
-    _name_lines(axes, last, ends, {name: look.colour for name, look in looks.items()} | {_HOST: style.MUTED})
+    _name_lines(axes, last, ends)
 
 
 def _fill_tmem(axes: Axes, parts: Sequence[Line], colour: str) -> None:
@@ -127,7 +127,7 @@ def _fill_tmem(axes: Axes, parts: Sequence[Line], colour: str) -> None:
     )
 
 
-def _name_lines(axes: Axes, x: float, ends: Sequence[tuple[float, float, str]], colours: Mapping[str, str]) -> None:
+def _name_lines(axes: Axes, x: float, ends: Sequence[tuple[float, float, str]]) -> None:
     """Names right of the axes at the ends of lines, moved apart where they would overlap."""
     top = axes.get_ylim()[1]
     step = top * 0.115
@@ -146,7 +146,7 @@ def _name_lines(axes: Axes, x: float, ends: Sequence[tuple[float, float, str]], 
             textcoords="offset points",
             va="center",
             fontsize=style.SMALL,
-            color=colours[policy],
+            color=style.MUTED if policy == _HOST else style.INK,
             annotation_clip=False,
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -11,8 +11,9 @@ from importlib import metadata
 from pathlib import Path
 
 from campaigns.experiment import Conditions
-from campaigns.records import SCHEMA
-from lab.api import Policy
+from campaigns.records import SCHEMA, CampaignRecord
+from common import files
+from policies.base import Policy
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -43,32 +44,53 @@ def commit(checkout: Path = CHECKOUT) -> tuple[str | None, bool | None]:
 def lock_sha256(checkout: Path = CHECKOUT) -> str | None:
     """SHA-256 of requirements.lock; None when it is not there."""
     lock = checkout / "requirements.lock"
-    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None
+    return files.digest(lock) if lock.is_file() else None
 
 
 def environment(
-    policy: Policy, conditions: Conditions, host: Mapping[str, object] | None, arguments: tuple[str, ...]
+    policy: Policy,
+    conditions: Conditions,
+    host: Mapping[str, object] | None,
+    campaign: CampaignRecord,
+    cell: str,
+    *,
+    alone: bool = False,
 ) -> dict[str, object]:
-    """env.json: how the testbed was called, what the cell was given, and what the host says it is (lab.api.Host.provenance)."""
+    """env.json: how the testbed was called, what the cell was given, and what the host says it is (lab.api.Host.provenance).
+
+    alone: whether just this cell was asked for, so that it may be out of the plan's order.
+    """
     head, dirty = commit()
     return {
         "schema": SCHEMA,
+        "identity": {
+            "campaign": campaign.campaign,
+            "cell": cell,
+            "experiment_sha256": campaign.experiment_sha256,
+            "alone": alone,
+        },
         "testbed": {
             "versions": versions(),
             "commit": head,
             "dirty": dirty,
             "lock_sha256": lock_sha256(),
-            "arguments": arguments,
+            "arguments": campaign.arguments,
         },
-        "conditions": {
-            "policy": asdict(policy),
-            "host": asdict(conditions.host),
-            "guests": asdict(conditions.guests),
-            "workload": conditions.workload.name,
-            "overcommit_ratio": conditions.overcommit_ratio,
-            "sampling_interval_s": conditions.interval_s,
-        },
+        "conditions": given(policy, conditions),
         "host": host,
+    }
+
+
+def given(policy: Policy, conditions: Conditions) -> dict[str, object]:
+    """What a cell was given, as JSON: verification works it out again from the experiment."""
+    given: dict[str, object] = json.loads(
+        json.dumps({"policy": asdict(policy), "host": asdict(conditions.host), "guests": asdict(conditions.guests)})
+    )
+    return given | {
+        "workload": conditions.workload.name,
+        "parameters": conditions.parameters.model_dump(mode="json"),
+        "overcommit_ratio": conditions.overcommit_ratio,
+        "sampling_interval_s": conditions.interval_s,
     }
 
 

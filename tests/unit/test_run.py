@@ -74,14 +74,14 @@ def test_a_campaign_stores_every_cell_with_figures_provenance_and_raw_files(
     assert done.value("sectors_read") == 20_000
     assert done.checksums == {"guest1": {"output": "made"}, "guest2": {"output": "made"}}
     assert [gate.name for gate in done.gates] == [
-        "guests_alive", "overcommitted", "memory_given", "tmem_puts", "reads_happened", "same_output", "barrier_skew", "kernel_logs",
-        "has_sectors_read",
+        "guests_alive", "equal_start", "reads_happened", "same_output", "barrier_skew", "kernel_logs", "has_sectors_read",
+        "overcommitted", "memory_moved", "tmem_puts",
     ]  # fmt: skip
     assert list(done.timings) == list(plan.STAGES[:-1])
     path = stored.directory / records.CELLS_DIR / done.cell
     assert (path / "raw/guest1/output").read_text() == "made\n"
     assert (path / "raw/kernel_log/dom0.txt").read_text() == host.log
-    assert (path / "raw/sampler.txt").is_file()
+    assert (path / "raw/dom0.samples.jsonl").is_file()
     env = json.loads((path / "env.json").read_text())
     assert env["host"] == {"xen": "4.20", "kernel": "6.12"}
     assert env["testbed"]["arguments"] == ["inv", "campaign.run", "test"]
