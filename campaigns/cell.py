@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,10 @@ from campaigns.plan import expected_stages
 from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, PlannedCell
 from campaigns.store import CampaignStore, CellWriter, storing
 from common.errors import LabError, WorkloadError
-from lab.api import Host, Machine, Observation, Policy, Sample
+from common.machines import Machine, command_errors, explain
+from lab.api import Host, Observation, Sample
+from policies import apply
+from policies.base import Policy
 from workloads.base import WorkloadResult
 
 LEAST_RUN_S = 600.0
@@ -87,7 +90,7 @@ class Attempt:
     def _work(self, writer: CellWriter) -> None:
         conditions, out = self.conditions, self.out
         with self._stage("reset"):
-            self.host.reset(conditions.host, conditions.guests)
+            self.host.reset(conditions.host, replace(conditions.guests, kernel=self.policy.kernel))
         machines = {name: guest.machine for name, guest in self.host.guests.items()}
         if len(machines) != conditions.guests.count:
             raise LabError(f"{len(machines)} guests are up instead of {conditions.guests.count}", where=self.host.name)
@@ -99,7 +102,7 @@ class Attempt:
             )
         with self._stage("policy"):
             # only now: preparing drops the guests' caches, and with cleancache on, what is dropped would go to tmem and be read from there
-            self.host.apply_policy(self.policy, self.conditions.tuning)
+            apply.prepare(self.policy, conditions.tuning, self.host, conditions.host, conditions.guests)
         with self._stage("settle"):
             time.sleep(conditions.settle_s)
         with self._stage("run"):
@@ -123,7 +126,7 @@ class Attempt:
         try:
             out.released = barrier.run(
                 machines,
-                conditions.workload.script(conditions.parameters),
+                apply.release_script(self.policy) + conditions.workload.script(conditions.parameters),
                 ready_s=conditions.timeouts.ready,
                 run_s=conditions.timeouts.run or max(LEAST_RUN_S, RUN_FACTOR * self.expected["run"]),
                 before_release=watch,
@@ -224,9 +227,7 @@ class Attempt:
         if kind is None:
             return None
         message = (
-            str(error)
-            if isinstance(error, LabError | WorkloadError)
-            else f"{type(error).__name__}: {barrier.explain(error)}"
+            str(error) if isinstance(error, LabError | WorkloadError) else f"{type(error).__name__}: {explain(error)}"
         )
         return Failure(kind, self.out.stage, message, rerun_command(self.campaign, self.planned.cell))
 
@@ -250,7 +251,7 @@ def kind_of(error: Exception, stage: str) -> str | None:
         (barrier.ScriptError, "workload"),
         (WorkloadError, "workload"),
         (LabError, "lab"),
-        (barrier.command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
+        (command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
     )
     return next((kind for types, kind in kinds if isinstance(error, types)), None)
 

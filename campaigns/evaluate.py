@@ -17,8 +17,9 @@ from campaigns import barrier, gates, metrics
 from campaigns.experiment import Conditions
 from campaigns.records import BarrierRecord, Claim, GateResult
 from common.metrics import Metric
-from lab.api import Policy, Sample
+from lab.api import Sample
 from lab.counters import kept
+from policies.base import Policy
 from workloads.base import WorkloadResult
 
 BEFORE, AFTER = "before", "after"
@@ -107,7 +108,7 @@ def from_raw(raw: Path, conditions: Conditions) -> Run:
 
 def results(raw: Path, guests: Sequence[str], conditions: Conditions) -> dict[str, WorkloadResult]:
     """Guest -> what its workload's raw outputs say."""
-    return {name: conditions.workload.read(conditions.parameters, raw / name) for name in guests}
+    return {name: conditions.workload.read(raw / name, conditions.parameters) for name in guests}
 
 
 def logs(raw: Path) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -12,7 +12,8 @@ from pathlib import Path
 
 from campaigns.experiment import Conditions
 from campaigns.records import SCHEMA, CampaignRecord
-from lab.api import Policy
+from common import files
+from policies.base import Policy
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -43,7 +44,7 @@ def commit(checkout: Path = CHECKOUT) -> tuple[str | None, bool | None]:
 def lock_sha256(checkout: Path = CHECKOUT) -> str | None:
     """SHA-256 of requirements.lock; None when it is not there."""
     lock = checkout / "requirements.lock"
-    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None
+    return files.digest(lock) if lock.is_file() else None
 
 
 def environment(
@@ -82,10 +83,10 @@ def environment(
 
 def given(policy: Policy, conditions: Conditions) -> dict[str, object]:
     """What a cell was given, as JSON: verification works it out again from the experiment."""
-    return {
-        "policy": asdict(policy),
-        "host": asdict(conditions.host),
-        "guests": asdict(conditions.guests),
+    given: dict[str, object] = json.loads(
+        json.dumps({"policy": asdict(policy), "host": asdict(conditions.host), "guests": asdict(conditions.guests)})
+    )
+    return given | {
         "workload": conditions.workload.name,
         "parameters": conditions.parameters.model_dump(mode="json"),
         "overcommit_ratio": conditions.overcommit_ratio,

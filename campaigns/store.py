@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Protocol
 
 from campaigns import records
-from campaigns.document import suggestion
 from campaigns.records import CampaignRecord, CellRecord
 from common.errors import MissingError, ResultsError, UsageError
+from common.text import hint
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -246,7 +246,7 @@ def directory(results: Path, campaign: str) -> Path:
 
 def _unknown(results: Path, campaign: str) -> UsageError:
     known = names(results)
-    remedy = suggestion(campaign, known) if known else "run one first: ./inv campaign.run demo"
+    remedy = hint(campaign, known) if known else "run one first: ./inv campaign.run demo"
     return UsageError(f"there is no campaign {campaign!r}", where=str(results), remedy=remedy)
 
 

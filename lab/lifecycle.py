@@ -8,9 +8,7 @@ again, and then belongs to whoever opens the lab next.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import signal
 import threading
 import time
@@ -18,8 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from common import files
+from common.console import Tell
 from common.errors import LabError, MissingError, UsageError
 from lab import inventory, paths
 from lab.api import GuestSizing, HostSizing
@@ -31,8 +31,6 @@ from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
 from lab.remote.ssh import configured, socket_folder
-
-Progress = Callable[[str], None]
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
@@ -102,7 +100,7 @@ def artifact_images(settings: inventory.Emulated) -> Images:
 def open_lab(
     path: Path = DEFAULT_INVENTORY,
     *,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> Iterator[OpenLab]:
     """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless lab.up had brought it up before.
@@ -126,7 +124,7 @@ def _make(
     declared: inventory.Inventory,
     entry: inventory.HostEntry,
     images: Callable[[inventory.Emulated], Images],
-    tell: Progress,
+    tell: Tell,
 ) -> XenHost:
     if isinstance(entry.settings, inventory.Emulated):
         return _emulated(declared, entry.name, entry.settings, images, tell)
@@ -138,13 +136,13 @@ def _emulated(
     name: str,
     settings: inventory.Emulated,
     images: Callable[[inventory.Emulated], Images],
-    tell: Progress,
+    tell: Tell,
 ) -> EmulatedHost:
     return EmulatedHost(declared.name, name, settings, partial(images, settings), tell)
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def _uninterrupted() -> Iterator[None]:
     """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -158,7 +156,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _close(host: XenHost) -> None:
-    with _deaf():
+    with _uninterrupted():
         _end(host)
 
 
@@ -174,7 +172,7 @@ def up(
     *,
     host: HostSizing = DEFAULT_HOST,
     guests: GuestSizing = DEFAULT_GUESTS,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> list[dict[str, Any]]:
     """Bring every host of a lab to its known state and leave it running. Returns what status() does."""
@@ -223,7 +221,7 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
         folder = paths.host_dir(declared.name, entry.name)
         config = folder / "ssh_config"
         row["ssh_config"] = str(config) if config.exists() else None
-        row["used_by"] = _user(declared.name, entry.name)
+        row["used_by"] = files.lock_holder(_lock_path(declared.name, entry.name))
         if isinstance(entry.settings, inventory.Emulated):
             emulator = Emulator(folder, socket_folder(folder))
             process = emulator.recorded()
@@ -285,7 +283,7 @@ def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
     return ["ssh", "-F", str(config), machine]
 
 
-def provision(path: Path, progress: Progress | None = None) -> None:
+def provision(path: Path, progress: Tell | None = None) -> None:
     """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server boots the testbed's hypervisor at its next boot."""
     from lab.build import ansible
 
@@ -307,7 +305,7 @@ def provision(path: Path, progress: Progress | None = None) -> None:
     )
 
 
-def teardown(path: Path, progress: Progress | None = None) -> None:
+def teardown(path: Path, progress: Tell | None = None) -> None:
     """Take the testbed off the physical servers of a lab."""
     from lab.build import ansible
 
@@ -366,38 +364,14 @@ def _lock_path(lab: str, host: str) -> Path:
 @contextlib.contextmanager
 def _locked(lab: str, host: str) -> Iterator[None]:
     path = _lock_path(lab, host)
-    with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LabError(
-                f"the host {host} of lab {lab} is in use",
-                where=str(path),
-                why=f"process {_holder(stream)} has it",
-                remedy="Wait until it has ended, or end it.",
-            ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        try:
-            yield
-        finally:
-            stream.truncate(0)
-
-
-def _user(lab: str, host: str) -> int | None:
-    """Number of the process that uses a host now."""
     try:
-        with _lock_path(lab, host).open("r") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return int(_holder(stream)) if _holder(stream).isdigit() else -1
-    except OSError:
-        pass
-    return None
-
-
-def _holder(stream: IO[str]) -> str:
-    stream.seek(0)
-    return stream.read().strip() or "unknown"
+        lock = files.lock(path, wait=False)
+    except files.LockedError as error:
+        raise LabError(
+            f"the host {host} of lab {lab} is in use",
+            where=str(path),
+            why=f"process {error.holder or 'unknown'} has it",
+            remedy="Wait until it has ended, or end it.",
+        ) from None
+    with lock:
+        yield

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from common import files
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
 from common.units import format_duration
 from lab import paths
@@ -41,30 +42,16 @@ SPACE_MIB = 12 * 1024
 
 
 @dataclass(frozen=True)
-class Event:
-    """Progress: something began, moved on or ended. remaining: seconds that all outstanding work should still take."""
+class BuildEvent:
+    """Something began, moved on or ended. remaining: seconds that all outstanding work should still take."""
 
     kind: Literal["plan", "fetch", "start", "step", "done", "note"]
     artifact: str
     text: str
     remaining: float | None = None
 
-    def __str__(self) -> str:
-        left = f" (about {format_duration(self.remaining)} left)" if self.remaining else ""
-        return f"{self.artifact}: {self.text}{left}" if self.artifact else f"{self.text}{left}"
 
-
-Progress = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of a plan. artifact is None when it has to be built, which takes about `seconds`."""
-
-    name: str
-    key: str
-    artifact: Artifact | None
-    seconds: float
+Listener = Callable[[BuildEvent], None]
 
 
 @dataclass(frozen=True)
@@ -196,7 +183,7 @@ class Plan:
             "inside": list(recipe.inside),
         }
         if recipe.lab_key:
-            made["lab_key"] = artifacts.file_digest(paths.lab_key().with_suffix(".pub"))
+            made["lab_key"] = files.digest(paths.lab_key().with_suffix(".pub"))
         return made
 
     def key(self, name: str) -> str:
@@ -233,24 +220,6 @@ def _known(names: Iterable[str] | None) -> list[str]:
         if name not in RECIPES:
             raise UsageError(f"there is no artifact {name!r}", remedy=f"Artifacts are: {', '.join(RECIPES)}.")
     return chosen
-
-
-def plan(names: Iterable[str] | None = None) -> list[Step]:
-    """Every artifact that `names` (all published ones by default) need, with its key, and how long the missing ones take."""
-    making = Plan()
-    chosen = _known(names)
-    missing = set(making.missing(chosen))
-    steps = []
-    for name in RECIPES:
-        if name in chosen or name in missing:
-            found = None if name in missing else making.find(name)
-            steps.append(Step(name, making.key(name), found, RECIPES[name].seconds if name in missing else 0.0))
-    return steps
-
-
-def estimate(steps: Iterable[Step]) -> float:
-    """Seconds that a plan's missing artifacts should take together."""
-    return _estimate(step.name for step in steps if step.artifact is None)
 
 
 def _estimate(names: Iterable[str]) -> float:
@@ -304,7 +273,7 @@ def show() -> list[dict[str, Any]]:
     return rows
 
 
-def ensure(names: Iterable[str] | None = None, progress: Progress | None = None) -> dict[str, Artifact]:
+def ensure(names: Iterable[str] | None = None, progress: Listener | None = None) -> dict[str, Artifact]:
     """Build what is missing of `names` (all published artifacts by default) and return them.
 
     Only one process builds at a time; a second one waits and then finds everything built. BuildError says which task failed.
@@ -314,12 +283,12 @@ def ensure(names: Iterable[str] | None = None, progress: Progress | None = None)
     making = Plan()
     for source in _indexed_sources(_with_needs(chosen)):
         if sources.NOT_ASKED in (found := making.source(source)).note:
-            tell(Event("note", "", f"the mirror does not answer; using {source} {found.version}"))
+            tell(BuildEvent("note", "", f"the mirror does not answer; using {source} {found.version}"))
     if not making.missing(chosen):
         return _collect(making, chosen)
     with artifacts.build_lock():
         for name in artifacts.remove_stale():
-            tell(Event("note", "", f"removed what a killed build left: {name}"))
+            tell(BuildEvent("note", "", f"removed what a killed build left: {name}"))
         making = Plan()
         missing = making.missing(chosen)
         for source in _indexed_sources(missing):
@@ -328,7 +297,7 @@ def ensure(names: Iterable[str] | None = None, progress: Progress | None = None)
         if missing:
             _check_machine(missing)
             sudo = needs_sudo()
-            tell(Event("plan", "", f"to build: {', '.join(missing)}", _estimate(missing)))
+            tell(BuildEvent("plan", "", f"to build: {', '.join(missing)}", _estimate(missing)))
             _Builder(making, missing, tell, sudo).run()
     return _collect(making, chosen)
 
@@ -374,7 +343,7 @@ def _check_machine(missing: list[str]) -> None:
 class _Builder:
     """Builds a list of missing artifacts, up to WORKERS at once, each as soon as what it needs is there."""
 
-    def __init__(self, making: Plan, missing: list[str], tell: Progress, sudo: bool) -> None:
+    def __init__(self, making: Plan, missing: list[str], tell: Listener, sudo: bool) -> None:
         self._making = making
         self._missing = missing
         self._tell_now = tell
@@ -425,7 +394,7 @@ class _Builder:
 
     def _tell(self, kind: Literal["fetch", "start", "step", "done", "note"], name: str, text: str) -> None:
         with self._telling:
-            self._tell_now(Event(kind, name, text, self._remaining()))
+            self._tell_now(BuildEvent(kind, name, text, self._remaining()))
 
     def _remaining(self) -> float:
         left = _estimate(name for name in self._missing if name not in self._done)

@@ -21,7 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from common import files
 from common.errors import LabError, MissingError
+from common.processes import start_time as start_time_of
 from lab.emulator import monitor
 from lab.emulator.accelerator import QEMU, Accelerator, boot_id
 
@@ -53,7 +55,7 @@ class Images:
 class Spec:
     """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its version.
 
-    count_instructions: virtual time is instructions, one a nanosecond; under tcg only.
+    icount: virtual time is instructions, one a nanosecond; under tcg only.
     """
 
     images: Images
@@ -65,13 +67,13 @@ class Spec:
     guests: int
     swap_mib: int
     qemu: str
-    count_instructions: bool = False
+    icount: bool = False
 
     def digest(self) -> str:
         """Identifies machines that are alike, to the point that one's snapshot is the other's."""
         fields = {key: value for key, value in asdict(self).items() if key != "images"}
         # tmemctl and the guest kernel are copied into dom0 before the first snapshot, so their keys count as the images' do.
-        fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 2}
+        fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 3}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def xen_options(self) -> str:
@@ -79,6 +81,8 @@ class Spec:
         return (
             # Guests' own mistakes are logged at a limited rate, with assertions as without: a guest that probes foreign frames would fill Xen's log.
             f"console=com1 com1=115200 dom0_mem={memory},max:{memory} dom0_max_vcpus={self.vcpus} tmem loglvl=info"
+            # Xen keeps 16 KiB of its messages on two processors, and a booted host has written 10 of them.
+            f" conring_size={CONSOLE_RING}"
             " guest_loglvl=none/warning"
         )
 
@@ -88,7 +92,12 @@ class Spec:
         return ["dom0", *(f"guest{i}" for i in numbers), *(f"swap{i}" for i in numbers)]
 
 
-DOM0_OPTIONS = f"root=/dev/vda ro console=hvc0 net.ifnames=0 systemd.show_status=1 module_blacklist={BLACKLIST}"
+CONSOLE_RING = "256k"
+"""What Xen keeps of its messages: more than a run writes, so that what a run wrote is all there."""
+
+DOM0_OPTIONS = (
+    f"root=/dev/vda ro console=hvc0 net.ifnames=0 systemd.show_status=1 log_buf_len=512K module_blacklist={BLACKLIST}"
+)
 
 
 def device(index: int) -> str:
@@ -141,7 +150,11 @@ class Emulator:
     def recorded(self) -> Process | None:
         """The running QEMU of this host, or None. Only looks, so whoever does not hold the host may ask."""
         recorded = self._read()
-        if recorded is not None and recorded.boot_id == boot_id() and _start_time(recorded.pid) == recorded.start_time:
+        if (
+            recorded is not None
+            and recorded.boot_id == boot_id()
+            and start_time_of(recorded.pid) == recorded.start_time
+        ):
             return recorded
         return None
 
@@ -265,7 +278,7 @@ class Emulator:
     # --- its parts ---------------------------------------------------------------------------------------------------------------
 
     def _command(self, spec: Spec, port: int, snapshot: str | None) -> list[str]:
-        threads = "single" if spec.count_instructions else "multi"
+        threads = "single" if spec.icount else "multi"
         acceleration = f"tcg,thread={threads},tb-size=512" if spec.accelerator == "tcg" else "kvm"
         command = [
             QEMU,
@@ -277,7 +290,7 @@ class Emulator:
             acceleration,
         ]
         command += ["-cpu", spec.cpu_model, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib), "-rtc", "base=utc"]
-        command += ["-icount", "shift=0,sleep=off"] if spec.count_instructions else []
+        command += ["-icount", "shift=0,sleep=off"] if spec.icount else []
         command += ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off", "-serial", "file:../serial.log"]
         # Names are relative to the folder of the drives (lab/emulator/drives.py), since QEMU gives commas and blanks in paths a meaning.
@@ -307,11 +320,9 @@ class Emulator:
                     f"{QEMU} is missing",
                     remedy="Install the package qemu-system-x86 (Debian's name), or run ./inv setup.",
                 ) from None
-        start_time = _start_time(child.pid)
+        start_time = start_time_of(child.pid)
         process = Process(child.pid, start_time or 0, boot_id(), port, spec.digest(), command, time.time())
-        new = self._record.with_suffix(".new")
-        new.write_text(json.dumps(asdict(process), indent=1))
-        new.replace(self._record)
+        files.replace(self._record, json.dumps(asdict(process), indent=1))
         self._child = child
         return process
 
@@ -319,7 +330,7 @@ class Emulator:
         """None when the monitor answers and the machine runs, else what QEMU said."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if _start_time(process.pid) != process.start_time:
+            if start_time_of(process.pid) != process.start_time:
                 return self.log.read_text(errors="replace").strip() or "it ended without a word"
             if self.monitor.exists():
                 with contextlib.suppress(monitor.MonitorError):
@@ -380,32 +391,18 @@ def _available_mib() -> int:
     return 0
 
 
-def _start_time(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat; None when there is no such process, or only its remains.
-
-    A process whose first thread has ended is there until the others have, too: so long it keeps its files, their locks and its port.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    state, threads = fields[0], int(fields[17])
-    return None if state in {"Z", "X"} and threads <= 1 else int(fields[19])
-
-
 def _wait_gone(pid: int, start_time: int, seconds: float) -> bool:
     """Does not ask a child how it ended, since that can be asked but once: see _last_words()."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if _start_time(pid) != start_time:
+        if start_time_of(pid) != start_time:
             return True
         time.sleep(0.05)
     return False
 
 
 def _kill(pid: int) -> None:
-    start_time = _start_time(pid)
+    start_time = start_time_of(pid)
     if start_time is None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):

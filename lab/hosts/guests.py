@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.api import GuestSizing, HostSizing, Policy
+from lab.api import GuestSizing, TmemSettings
+from lab.remote import scripts
 
 NETWORK = "10.77.0"
 GATEWAY = f"{NETWORK}.1"
@@ -27,6 +28,9 @@ START_SECONDS = 300
 
 ROOM_MIB = 8
 """What Xen needs for a guest beside the guest's memory, generously: page tables, frames of grant tables, vCPUs."""
+
+GONE_SECONDS = 60
+"""Time that guests which were ended get to give back their last page."""
 
 BALLOON_SECONDS = 120
 """Time that a guest gets to reach its memory target."""
@@ -64,6 +68,7 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
         f"hostname={name}",
         # Statistics of memory pressure, where the kernel has them.
         "psi=1",
+        *sizing.kernel,
     ]
     swap = f', "phy:{disks.swap},xvdb,w,script=block-overcommit"' if sizing.swap_mib else ""
     lines = [
@@ -85,100 +90,68 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
     return "\n".join(lines) + "\n"
 
 
-_ROOM = f"""\
-room_for() {{
-    [ -n "$tmem" ] || return 0
-    # The reserve is what Xen keeps back from guests, see tmem/README.md.
-    eval "$(xl info | awk '
-        $1 == "free_memory" {{ print "free=" $3 }}
-        $1 == "total_memory" {{ kept = $3 / 256; print "reserve=" int(kept < 64 ? kept + 1 : 64) }}')"
-    freeable=$(tmemctl freeable)
-    missing=$(($2 + {ROOM_MIB} + reserve - free))
-    [ $missing -gt 0 ] || return 0
-    if [ $((free + freeable)) -lt $2 ]; then
-        echo "there is no room for $1: it needs $2 MiB, $free MiB are free, and tmem would give back $freeable MiB" >&2
-        return 1
-    fi
-    tmemctl flush all $((missing * 256)) > /dev/null
-}}"""
-"""Gives back what a guest (its name and MiB are the arguments) lacks: not before it is known that this is enough."""
-
-_FREEZE = """\
-tmem=on
-tmemctl freeable > /dev/null 2>&1 || case $? in
-    3 | 127) tmem= ;; # no tmem, or no tmemctl, so nothing to give back
-    *) tmemctl freeable; exit 1 ;;
-esac
-if [ -n "$tmem" ]; then
-    trap 'tmemctl thaw all' EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    tmemctl freeze all
-fi"""
-"""Until the script ends, however it ends, nobody takes what tmem gives back. (A script that is killed outright leaves the host frozen, and the
-next one thaws it.)"""
-
-
 def create_script(
     sizing: GuestSizing, disks: Sequence[Disks], *, native_tsc: bool = False, only: Collection[int] | None = None
 ) -> str:
-    """Sh for dom0: write the configurations and create the guests, one after the other (xl locks around it anyway).
+    """Sh for dom0: write the configurations and create the guests. Tmem gives back what they lack, if it holds so much.
 
-    Where tmem holds the host's memory it is frozen, asked what it could give back, and made to give back what a guest lacks; thawed at the end.
     only: the numbers of the guests to create, counted from 1; all of them by default.
     """
-    parts = ["set -e", f"mkdir -p {STATE}/guests", _ROOM, _FREEZE]
+    words: list[str | int] = []
     for number, each in enumerate(disks[: sizing.count], start=1):
-        if only is not None and number not in only:
-            continue
-        path = f"{STATE}/guests/guest{number}.cfg"
-        parts.append(
-            f"cat > {path} << 'END-OF-CONFIGURATION'\n{configuration(number, sizing, each, native_tsc=native_tsc)}END-OF-CONFIGURATION"
-        )
-        parts.append(f"room_for guest{number} {sizing.memory_start_mib}")
-        parts.append(f"xl create -q {path}")
-    return "\n".join(parts)
+        if only is None or number in only:
+            text = configuration(number, sizing, each, native_tsc=native_tsc)
+            words += [f"guest{number}", sizing.memory_start_mib, text]
+    return scripts.command("create-guests.sh", f"{STATE}/guests", ROOM_MIB, *words)
 
 
 def destroy_script() -> str:
     """Sh for dom0: end every guest whose name is one of ours."""
-    return (
-        "for name in $(xl list | awk '$1 ~ /^guest[0-9]+$/ { print $1 }'); do xl destroy $name || exit; done\n"
-        # A domain is gone when its last page is: wait for that, since memory is what is measured.
-        "for i in $(seq 60); do xl list | awk '$1 ~ /^guest[0-9]+$|^\\(null\\)$/ { found = 1 } END { exit !found }' || exit 0; sleep 1; done\n"
-        "echo 'guests are still there after 60 s' >&2; exit 1"
-    )
+    return scripts.command("destroy-guests.sh", GONE_SECONDS)
 
 
-def even_share_mib(host: HostSizing, guests: GuestSizing) -> int:
-    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's memory, or its maximum if that is less."""
-    return min(host.guest_memory_mib // guests.count, guests.memory_max_mib)
-
-
-def memory_script(policy: Policy, host: HostSizing, guests: GuestSizing) -> str:
-    """Sh for dom0: give every guest its even share and wait until it has it; where it will balloon by itself, then let it have its maximum.
+def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> str:
+    """Sh for dom0: give guests these targets and wait until they have them; then let each hold up to its limit.
 
     A guest may miss its target by 1 MiB: libxl leaves that much to a domain.
     """
-    share = even_share_mib(host, guests)
-    everyone = " ".join(names(guests.count))
+    wanted = " ".join(f"{name}={mib}" for name, mib in targets_mib.items())
     parts = [
         "set -e",
-        f"for name in {everyone}; do xl mem-set $name {share}m; done",
+        *(f"xl mem-set {name} {mib}m" for name, mib in targets_mib.items()),
         f"deadline=$(( $(date +%s) + {BALLOON_SECONDS} ))",
         "while :; do",
-        f"  late=$(xl list | awk '$1 ~ /^guest[0-9]+$/ && ($3 - {share} > 1 || {share} - $3 > 1) {{ print $1, $3 }}')",
+        f"  late=$(xl list | awk -v wanted='{wanted}' '",
+        '    BEGIN { count = split(wanted, pairs, " "); for (i = 1; i <= count; i++) { split(pairs[i], pair, "="); target[pair[1]] = pair[2] } }',
+        "    $1 in target && ($3 - target[$1] > 1 || target[$1] - $3 > 1) { print $1, $3 }')",
         '  [ -z "$late" ] && break',
         '  if [ "$(date +%s)" -gt $deadline ]; then',
-        f'    echo "guests did not reach {share} MiB within {BALLOON_SECONDS} s: $late (MiB)" >&2; exit 1',
+        f'    echo "guests did not reach their memory within {BALLOON_SECONDS} s: $late (MiB)" >&2; exit 1',
         "  fi",
         "  sleep 1",
         "done",
     ]
-    if policy.selfballooning:
-        parts.append(f"for name in {everyone}; do xl mem-max $name {guests.memory_max_mib}m; done")
+    parts += [f"xl mem-max {name} {mib}m" for name, mib in limits_mib.items() if mib > targets_mib[name]]
     return "\n".join(parts)
+
+
+def tmem_script(settings: TmemSettings, guests: Collection[str]) -> str:
+    """Sh for dom0: tell tmem how it keeps these guests' pages; empty where there is nothing to tell."""
+    switches = [
+        f"--{name} {int(value)}"
+        for name, value in (("compress", settings.compress), ("dedup", settings.dedup))
+        if value is not None
+    ]
+    lines = []
+    for guest in guests:
+        options = [
+            *switches,
+            *([f"--weight {settings.weights[guest]}"] if guest in settings.weights else []),
+            *([f"--cap {settings.caps[guest]}"] if guest in settings.caps else []),
+        ]
+        if options:
+            lines.append(f'tmemctl set "$(xl domid {guest})" {" ".join(options)}')
+    return "\n".join(["set -e", *lines]) if lines else ""
 
 
 def sysctl_script(settings: Mapping[str, int]) -> str:
@@ -194,15 +167,14 @@ def _settings_script(values: Mapping[str, int]) -> str:
     )
 
 
-def driver_script(parameters: Sequence[str], settings: Mapping[str, int] | None = None) -> str:
+def driver_script(parameters: Mapping[str, bool], settings: Mapping[str, int] | None = None) -> str:
     """Sh for a guest: load the driver, check that it took the parameters, and give it its settings in sysfs."""
     checks = []
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        wanted = "Y" if value == "1" else "N"
+    for name, on in parameters.items():
         path = f"/sys/module/tmem/parameters/{name}"
         checks.append(
-            f'[ ! -r {path} ] || [ "$(cat {path})" = {wanted} ] || {{ echo "{name} is not {wanted}" >&2; exit 1; }}'
+            f'[ ! -r {path} ] || [ "$(cat {path})" = {"Y" if on else "N"} ] || {{ echo "{name} is not {"Y" if on else "N"}" >&2; exit 1; }}'
         )
     written = _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})
-    return "\n".join([f"modprobe tmem {' '.join(parameters)} || exit", *checks, *([written] if written else [])])
+    words = " ".join(f"{name}={int(on)}" for name, on in parameters.items())
+    return "\n".join([f"modprobe tmem {words} || exit", *checks, *([written] if written else [])])

@@ -9,14 +9,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from common.errors import LabError
-from lab import policies
-from lab.api import UNTUNED, GuestSizing, HostSizing, Policy, Sample, Tuning
+from common.machines import Machine
+from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
 from lab.hosts import guests as recipes
-from lab.hosts import provenance
+from lab.hosts import kernel_logs, provenance
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
 
@@ -31,7 +31,7 @@ class XenGuest:
     connections: Connections
 
     @property
-    def machine(self) -> Any:  # noqa: ANN401
+    def machine(self) -> Machine:
         return self.connections.machine(self.name)
 
 
@@ -46,8 +46,8 @@ class XenHost(ABC):
         self.agents = Agents(connections)
         self._guests: dict[str, XenGuest] = {}
         self._sizing: tuple[HostSizing, GuestSizing] | None = None
-        self._policy: Policy | None = None
-        self._log_lines: dict[str, int] = {}
+        self._driver: Mapping[str, bool] | None = None
+        self._logs_before: dict[str, str] = {}
         self._fixed: dict[str, Mapping[str, object]] = {}
 
     @property
@@ -55,7 +55,7 @@ class XenHost(ABC):
         return None
 
     @property
-    def dom0(self) -> Any:  # noqa: ANN401
+    def dom0(self) -> Machine:
         return self.connections.machine(DOM0)
 
     @property
@@ -70,18 +70,18 @@ class XenHost(ABC):
         self,
         host: HostSizing,
         guests: GuestSizing,
-        log_lines: Mapping[str, int],
+        logs_before: Mapping[str, str],
         fixed: Mapping[str, Mapping[str, object]],
     ) -> None:
         """Remember what the known state is.
 
-        log_lines: source -> lines of its kernel log that belong to the time before. fixed: machine -> what of its provenance cannot change
+        logs_before: source -> its kernel log as it was then, which belongs to the time before. fixed: machine -> what of its provenance cannot change
         until the next reset.
         """
         self._sizing = (host, guests)
         self._guests = {name: XenGuest(name, self.connections) for name in recipes.names(guests.count)}
-        self._policy = None
-        self._log_lines = dict(log_lines)
+        self._driver = None
+        self._logs_before = dict(logs_before)
         self._fixed = dict(fixed)
 
     def _require_sizing(self) -> tuple[HostSizing, GuestSizing]:
@@ -89,23 +89,48 @@ class XenHost(ABC):
             raise LabError("the host has no guests yet", where=self.name, remedy="Reset it to a sizing first.")
         return self._sizing
 
-    def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
-        """Give every guest its even share of memory, its settings, and its driver if the policy has one. Once per reset."""
-        host, guests = self._require_sizing()
-        if self._policy is not None:
+    def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
+        """Give guests memory, and let them hold more up to their limits."""
+        self._require_sizing()
+        self.run(DOM0, recipes.memory_script(targets_mib, limits_mib), timeout=recipes.BALLOON_SECONDS + 60)
+
+    def set_sysctls(self, settings: Mapping[str, int]) -> None:
+        """Write settings of every guest's kernel."""
+        self._require_sizing()
+        if settings:
+            self._all(dict.fromkeys(self._guests, recipes.sysctl_script(settings)))
+
+    def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
+        """Load the driver in every guest, once per reset."""
+        self._require_sizing()
+        if self._driver is not None:
             raise LabError(
-                f"the policy {self._policy.name} is already applied",
+                f"the driver is loaded already ({_words(self._driver)})",
                 where=self.name,
                 why="neither back end of the driver can be taken away again",
                 remedy="Reset the host first.",
             )
-        self.run(DOM0, recipes.memory_script(policy, host, guests), timeout=recipes.BALLOON_SECONDS + 60)
-        if tuning.sysctl:
-            self._all(dict.fromkeys(self._guests, recipes.sysctl_script(tuning.sysctl)))
-        if policy.driver:
-            script = recipes.driver_script(policies.module_parameters(policy), tuning.selfballoon)
-            self._all(dict.fromkeys(self._guests, script))
-        self._policy = policy
+        self._all(dict.fromkeys(self._guests, recipes.driver_script(parameters, settings)))
+        self._driver = dict(parameters)
+
+    def set_tmem(self, settings: TmemSettings) -> None:
+        """Tell Xen how tmem keeps the guests' pages."""
+        self._require_sizing()
+        if script := recipes.tmem_script(settings, list(self._guests)):
+            self.run(DOM0, script)
+
+    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
+        """Start a manager in dom0."""
+        raise LabError(
+            f"there is no manager {manager!r} in dom0",
+            where=self.name,
+            why=f"its parameters are {dict(parameters)}",
+            remedy="Choose a policy without a manager.",
+        )
+
+    def stop_manager(self) -> Sequence[Mapping[str, object]]:
+        """Stop the manager, if one runs."""
+        return ()
 
     def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
         """One reading of everything. raw_dir: where to keep what was read, unparsed."""
@@ -119,15 +144,19 @@ class XenHost(ABC):
         return observe.HostObservation(self.agents, list(self._guests), interval_s)
 
     def kernel_log(self) -> dict[str, str]:
-        """Source -> kernel messages since the last reset."""
-        return self._logs_of(list(self._guests), self._log_lines)
+        """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where some may be missing."""
+        logs = self._read_logs(list(self._guests))
+        return {
+            source: kernel_logs.new_since(self._logs_before.get(source, ""), text).marked()
+            for source, text in logs.items()
+        }
 
     def provenance(self) -> dict[str, object]:
         """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
         found: dict[str, object] = {"name": self.name, "kind": self.kind, "accelerator": self.accelerator}
         if self._sizing is not None:
             found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}
-        found["policy"] = asdict(self._policy) if self._policy else None
+        found["driver"] = dict(self._driver) if self._driver is not None else None
         scripts = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
         machines = {
             name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)}
@@ -163,18 +192,13 @@ class XenHost(ABC):
         """A better error than `error`, if the host knows one."""
         return error
 
-    def _logs_of(self, guests: Sequence[str], skip: Mapping[str, int]) -> dict[str, str]:
-        """Source -> its kernel log without the first lines that `skip` counts, or whole where it has wrapped since."""
+    def _read_logs(self, guests: Sequence[str]) -> dict[str, str]:
+        """Source -> all that its kernel log holds by now."""
         separator = "== end of a log =="
         both = f"; echo '{separator}'; ".join(_LOG_COMMANDS.values())
         texts = self._all({DOM0: both, **dict.fromkeys(guests, "dmesg")})
         hypervisor, _, dom0 = texts.pop(DOM0).partition(f"{separator}\n")
-        logs = {"hypervisor": hypervisor, DOM0: dom0, **texts}
-        return {source: _without(text, skip.get(source, 0)) for source, text in logs.items()}
-
-    def _count_log_lines(self, guests: Sequence[str]) -> dict[str, int]:
-        """Source -> lines of its kernel log by now."""
-        return {source: len(text.splitlines()) for source, text in self._logs_of(guests, {}).items()}
+        return {"hypervisor": hypervisor, DOM0: dom0, **texts}
 
     def _ask_fixed(self, guests: Sequence[str]) -> dict[str, dict[str, object]]:
         """Machine -> what of its provenance cannot change until the next reset."""
@@ -184,6 +208,5 @@ class XenHost(ABC):
         return found | {name: provenance.parse_guest_fixed(text) for name, text in texts.items()}
 
 
-def _without(text: str, count: int) -> str:
-    lines = text.splitlines(keepends=True)
-    return "".join(lines[count:]) if len(lines) >= count else text
+def _words(parameters: Mapping[str, bool]) -> str:
+    return " ".join(f"{name}={int(on)}" for name, on in parameters.items())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -14,8 +14,9 @@ from plumbum import local
 from campaigns import barrier, experiment, store
 from common.errors import WorkloadError
 from common.metrics import MetricSpec
-from lab.api import UNTUNED, Guest, GuestSizing, HostSizing, Machine, Observation, Policy, Sample, Tuning
+from lab.api import Guest, GuestSizing, HostSizing, Machine, Observation, Sample, TmemSettings
 from lab.counters import kept
+from policies import apply
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 EXPERIMENT = """\
@@ -77,9 +78,9 @@ class FakeLoad(Workload[FakeParameters]):
         if not output.is_file():
             raise WorkloadError("the load made no file", where=str(raw_dir))
         (raw_dir / "output").write_text(output.read_text())
-        return self.read(params, raw_dir)
+        return self.read(raw_dir, params)
 
-    def read(self, params: FakeParameters, raw_dir: Path) -> WorkloadResult:
+    def read(self, raw_dir: Path, params: FakeParameters) -> WorkloadResult:
         text = (raw_dir / "output").read_text()
         return WorkloadResult(self.measured({"files": 1, "files.round1": 1}), {"output": text.strip()})
 
@@ -135,8 +136,12 @@ class FakeHost:
     accelerator: str | None = "tcg"
     dom0: Any = None
     guests: Mapping[str, Guest] = field(default_factory=dict)
-    policy: Policy | None = None
-    tuning: Tuning = UNTUNED
+    driver: Mapping[str, bool] = field(default_factory=dict)
+    settings: Mapping[str, int] = field(default_factory=dict)
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    tmem: TmemSettings = field(default_factory=TmemSettings)
+    targets: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
     readings: int = 0
     resets: int = 0
@@ -144,15 +149,33 @@ class FakeHost:
     def reset(self, host: HostSizing, guests: GuestSizing) -> None:
         self.hook("reset")
         self.resets += 1
-        self.host, self.sizing, self.readings, self.policy = host, guests, 0, None
+        self.host, self.sizing, self.readings, self.driver = host, guests, 0, {}
         names = [f"guest{i + 1}" for i in range(guests.count)]
         self.guests = {name: FakeGuest(name, FakeMachine(self.root / name)) for name in names}
         for name in names:
             (self.root / name / "raw" / "output").unlink(missing_ok=True)
 
-    def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
+    def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
         self.hook("policy")
-        self.policy, self.tuning = policy, tuning
+        self.targets, self.limits = targets_mib, limits_mib
+
+    def set_sysctls(self, settings: Mapping[str, int]) -> None:
+        self.sysctls = settings
+
+    def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
+        self.driver, self.settings = parameters, settings
+        # Guests that are made up run their scripts here, so the release has to find the driver's settings here, too.
+        apply.SETTINGS = str(self.root / "selfballoon")
+        Path(apply.SETTINGS).mkdir(parents=True, exist_ok=True)
+
+    def set_tmem(self, settings: TmemSettings) -> None:
+        self.tmem = settings
+
+    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
+        raise NotImplementedError(manager)
+
+    def stop_manager(self) -> Sequence[Mapping[str, object]]:
+        return ()
 
     def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
         self.hook("counters")
@@ -164,12 +187,11 @@ class FakeHost:
 
     def answers(self, *, done: bool) -> dict[str, list[str]]:
         """What agents in dom0 and the guests would say before the run, or after it."""
-        assert self.policy
-        tmem = self.policy.cleancache
+        ballooning, tmem = self.driver.get("selfballooning"), self.driver.get("cleancache")
         held = self.sizing.memory_start_mib * PAGES
-        if self.policy.selfballooning:
-            held = held * (3 if done else 4) // 5
-        read = 10_000 if tmem else 20_000 if self.policy.selfballooning else 15_000
+        if ballooning:
+            held = held * (3 if done else 5) // 5
+        read = 10_000 if tmem else 20_000 if ballooning else 15_000
         domains = [{"id": 0, "name": "Domain-0", "cpu_ns": round(1e9 * (100 + 3 * done)), "pages": 98_304}]
         vbd, clients = {}, []
         for number, name in enumerate(self.guests, 1):

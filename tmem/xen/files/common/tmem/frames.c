@@ -207,7 +207,8 @@ static unsigned int drain_free_frames(unsigned int most)
     return taken;
 }
 
-unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
+unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
+                               unsigned long *dropped)
 {
     PAGE_LIST_HEAD(frames);
     unsigned int wanted = min(nr, 1UL << 10);
@@ -215,6 +216,7 @@ unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
     /* As many of tmem's pages as frames are asked for; the index's come with it. */
     unsigned int taken = e.taken ?: e.index;
 
+    *dropped = e.dropped;
     free_frames(&frames);
     /* What tmem_freeable_pages() told includes these. */
     if ( !only && taken < wanted )
@@ -289,7 +291,7 @@ static unsigned int take_from_heap(struct page_list_head *frames)
     struct page_info *frame;
     unsigned int nr = 0;
 
-    while ( nr < TMEM_REFILL &&
+    while ( nr < TMEM_PUT_REFILL &&
             (frame = alloc_domheap_pages(NULL, 0, flags)) )
     {
         page_list_add_tail(frame, frames);
@@ -319,9 +321,9 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     struct page_info *frame;
     unsigned int nr = take_from_heap(&frames);
 
-    if ( !nr && (!persistent || claims_can_spare(TMEM_REFILL)) )
+    if ( !nr && (!persistent || claims_can_spare(TMEM_PUT_REFILL)) )
     {
-        struct eviction e = evict(NULL, TMEM_REFILL, MORE_FOR_PUT, &frames);
+        struct eviction e = evict(NULL, TMEM_PUT_REFILL, MORE_FOR_PUT, &frames);
 
         nr = e.taken;
         /* Only pages of the index may have come free. */

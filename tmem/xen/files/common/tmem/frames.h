@@ -23,8 +23,13 @@ void tmem_give_back(struct tmem_client *c, struct page_info *frame);
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
 void tmem_drop_oldest(struct tmem_client *c);
 void tmem_drain_free(struct tmem_client *c);
-/* Of one client, or where it is NULL of all, as their weights tell. */
-unsigned long tmem_flush(struct tmem_client *only, unsigned long nr);
+/*
+ * Of one client, or where it is NULL of all, as their weights tell: gives up to
+ * nr pages to the heap, and returns how many. *dropped: how many of tmem's
+ * pages that took.
+ */
+unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
+                               unsigned long *dropped);
 void tmem_frames_stats(struct tmem_stats_global *g);
 
 /* policy.c: who gives way. */
@@ -55,7 +60,7 @@ static always_inline void tmem_keep_frame(struct tmem_client *c,
 {
     tmem_link_frame(frame, c->free);
     c->free = frame;
-    c->nr_free++;
+    add_sized(&c->nr_free, 1);
 }
 
 /* NULL: there is none. */
@@ -66,7 +71,7 @@ static always_inline struct page_info *tmem_take_frame(struct tmem_client *c)
     if ( likely(frame) )
     {
         c->free = tmem_unlink_frame(frame);
-        c->nr_free--;
+        add_sized(&c->nr_free, -1);
     }
 
     return frame;
