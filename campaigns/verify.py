@@ -389,12 +389,15 @@ def _against_experiment(campaign: CampaignRecord, experiment: Experiment) -> Ite
     for spec in campaign.metrics:
         if specs.get(spec.name, (spec.unit, spec.better)) != (spec.unit, spec.better):
             yield f"metric {spec.name} is not declared as the testbed has it"
-    wanted = {cell.cell: cell for cell in plan.plan(experiment)}
-    if {cell.cell for cell in campaign.cells} != set(wanted):
+    wanted, planned = ([cell.cell for cell in cells] for cells in (plan.plan(experiment), campaign.cells))
+    if set(planned) != set(wanted):
         yield "the plan's cells are not those of the experiment"
+    elif campaign.layout >= 2:
+        if planned != wanted:
+            yield f"the order of the plan is not the one that seed {campaign.seed} gives"
     for block, members in itertools.groupby(campaign.cells, key=lambda cell: cell.block):
         named = [cell.cell for cell in members]
-        if named != block_order(campaign.seed, block, named):
+        if campaign.layout < 2 and named != block_order(campaign.seed, block, named):
             yield f"the order of block {block} is not the one that seed {campaign.seed} gives"
 
 
