@@ -132,6 +132,10 @@ class Workload(ABC, Generic[P]):
     def expected_seconds(self, params: P, slowdown: float) -> float:
         """Rough seconds of the script on one CPU that is `slowdown` times slower than a current server's (1.0). For progress and time limits."""
 
+    def disk_bytes(self, params: P) -> int:  # noqa: ARG002 - a load that fills no disk has no use for it
+        """Bytes of the root disk that a run fills because its parameters say so; 0 for a load whose files are small."""
+        return 0
+
     def parse(self, values: Mapping[str, object]) -> P:
         """Parameters as an experiment writes them. ParameterError, with every mistake and a suggestion for unknown keys."""
         try:

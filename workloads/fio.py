@@ -123,6 +123,10 @@ class Fio(Workload[FioParameters]):
         values |= read_job(machines.raw_text(raw_dir, "fio.out"), raw_dir / "fio.out")
         return WorkloadResult(self.measured(values), {})
 
+    def disk_bytes(self, params: FioParameters) -> int:
+        """The size of its files, unless they are in memory."""
+        return 0 if params.directory.startswith("/dev/shm") else params.size
+
     def expected_seconds(self, params: FioParameters, slowdown: float) -> float:
         """Time-bound jobs take their time; the others are taken to move 100 MB/s natively, and at most 5000 requests a second."""
         if params.runtime is not None:

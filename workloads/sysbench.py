@@ -267,6 +267,10 @@ class SysbenchFileio(_Sysbench[SysbenchFileioParameters]):
         machines.check_script(machine, f"rm -f {folder}/test_file.*", what="remove sysbench's files", timeout_s=300)
         return super().collect(machine, params, raw_dir)
 
+    def disk_bytes(self, params: SysbenchFileioParameters) -> int:
+        """The size of its files, unless they are in memory."""
+        return 0 if params.directory.startswith("/dev/shm") else params.total_size
+
     def expected_seconds(self, params: SysbenchFileioParameters, slowdown: float) -> float:
         """About 5000 requests a second natively, when their number bounds the test."""
         by_events = float("inf") if params.events is None else params.events / 5000 * slowdown
