@@ -213,3 +213,11 @@ POLICY_GATES: Mapping[str, Gate] = {
     "tmem_used": _tmem_used,
 }
 """Those that a policy asks for by name (policies/base.py)."""
+
+FORMER = ("memory_given",)
+"""Names in cells that were made before a gate was another: memory_given counted what guests gave, and not what they took."""
+
+
+def names() -> tuple[str, ...]:
+    """The gates of this testbed, for a campaign's record: verification demands that cells have what was in force."""
+    return (*(gate.__name__.lstrip("_") for gate in GATES), *POLICY_GATES)

@@ -181,9 +181,9 @@ class KernelBuild(Workload[KernelBuildParameters]):
         _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)  # a build that failed leaves no objects
         listing = machines.check_script(machine, _digest_script(params), what="read the objects", timeout_s=1800)
         (raw_dir / "objects").write_text(listing, encoding="utf-8")
-        return self.read(raw_dir, params)
+        return self.read(params, raw_dir)
 
-    def read(self, raw_dir: Path, params: KernelBuildParameters) -> WorkloadResult:
+    def read(self, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
         """The same from what was copied: `timings`, the log of each round, and `objects`, the sizes and digests."""
         values = _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)
         for label in (*(f"round{number}" for number in range(1, params.rounds + 1)), "sync"):

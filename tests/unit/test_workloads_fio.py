@@ -203,7 +203,7 @@ def lay_out(folder: Path, text: str, complaint: str = "", status: int = 0) -> Pa
 
 def values_of(folder: Path) -> dict[str, float | int | None]:
     workload = registry.get("fio")
-    return {metric.name: metric.value for metric in workload.read(folder, workload.parse({})).metrics}
+    return {metric.name: metric.value for metric in workload.read(workload.parse({}), folder).metrics}
 
 
 def changed(**figures: Any) -> str:
@@ -222,7 +222,7 @@ def test_a_job_that_was_killed_at_once_is_an_error_that_names_the_signal() -> No
     """Named after a run whose zeros became figures: fio exits with 0, and says error 0."""
     workload = registry.get("fio")
     with pytest.raises(WorkloadError, match=r"SIGKILL \(9\)") as caught:
-        workload.read(DATA / "fio-job-killed-at-once", workload.parse({}))
+        workload.read(workload.parse({}), DATA / "fio-job-killed-at-once")
     assert caught.value.where.endswith("fio.err")
     assert "got signal=9" in caught.value.why
 
