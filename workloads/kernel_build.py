@@ -226,7 +226,7 @@ def read_objects(listing: str, params: KernelBuildParameters, where: Path) -> tu
     sizes: dict[str, int] = {}
     checksums: dict[str, str] = {}
     for line in filter(str.strip, listing.splitlines()):
-        match = re.fullmatch(r"(?:(?P<digest>[0-9a-f]{64})  |(?P<size>\d+) )(?P<path>\S+)", line)
+        match = re.fullmatch(r"(?:(?P<digest>[0-9a-f]{64})  |(?P<size>\d{1,18}) )(?P<path>\S+)", line)
         if match is None or match["path"] in (sizes if match["size"] else checksums):
             why = f"{'cut short' if match is None else 'there twice'}: {line[:200]}"
             raise OutputsError("a line of the list of objects cannot be understood", where=str(where), why=why)

@@ -254,7 +254,7 @@ def test_a_job_without_requests_is_an_error_even_without_a_word_beside_it(tmp_pa
 def test_what_fio_says_beside_good_figures_counts(complaint: str, words: str, tmp_path: Path) -> None:
     good = text_of("3.39-randrw-psync.json")
     assert values_of(lay_out(tmp_path, good))["read_iops"]
-    for text, said in ((good, complaint), (complaint + good, "")):
+    for text, said in ((good, complaint), (complaint + good, ""), (f"{good}\n{complaint}", "")):
         with pytest.raises(WorkloadError, match=words):
             values_of(lay_out(tmp_path, text, said))
 

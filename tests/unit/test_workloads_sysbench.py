@@ -240,6 +240,7 @@ def test_a_warning_about_options_and_a_normal_end_are_no_complaints(said: str) -
     ("old", "new", "words"),
     [
         (r"total number of events: +\d+", "total number of events:              0", "made no event"),
+        (r"total number of events: +\d+", f"total number of events:              {'9' * 5000}", "another form"),
         (r"avg: +[\d.]+", "avg:                                    -nan", "no number"),
         (r"max: +[\d.]+", "max:                                    inf", "no number"),
         (r"execution time \(avg/stddev\): .*", "execution time (avg/stddev):   7.5000/4.33", "ended long before"),
