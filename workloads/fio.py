@@ -109,9 +109,9 @@ class Fio(Workload[FioParameters]):
         machines.check_script(
             machine, f"rm -f {shlex.quote(params.directory)}/{JOB}.*", what="remove fio's file", timeout_s=300
         )
-        return self.read(raw_dir, params)
+        return self.read(params, raw_dir)
 
-    def read(self, raw_dir: Path, params: FioParameters) -> WorkloadResult:  # noqa: ARG002  (the document tells what was asked)
+    def read(self, params: FioParameters, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002  (the document tells what was asked)
         """The job's figures, if fio lost no process and did all that its document says was asked."""
         timing = scripts.read_timing(raw_dir, "fio", "fio")
         require_no_complaints(raw_dir / "fio.err")
