@@ -17,23 +17,23 @@ class SelfballoonParameters(Section):
     """The driver's settings, named as in sysfs without the prefix `selfballoon_`. None: what the driver has by itself."""
 
     interval: Annotated[Seconds, Field(ge=1)] | None = Field(
-        None, description="whole seconds between two steps; 5 s by itself"
+        default=None, description="whole seconds between two steps; 5 s by itself"
     )
     downhysteresis: Annotated[Count, Field(ge=1)] | None = Field(
-        None, description="a step down is this part of the way to the goal; 8 by itself"
+        default=None, description="a step down is this part of the way to the goal; 8 by itself"
     )
     uphysteresis: Annotated[Count, Field(ge=1)] | None = Field(
         default=None, description="a step up, likewise; 1 by itself"
     )
     min_usable: Mebibytes | None = Field(
-        None, description="least memory left to the page allocator; 0: by the guest's size"
+        default=None, description="least memory left to the page allocator; 0: by the guest's size"
     )
     reserved: Mebibytes | None = Field(default=None, description="added to the goal; 10 % of the RAM by itself")
     frontswap_hysteresis: Annotated[Count, Field(ge=1)] | None = Field(
-        None, description="a step of self-shrinking is this part of what frontswap holds; 20 by itself"
+        default=None, description="a step of self-shrinking is this part of what frontswap holds; 20 by itself"
     )
     frontswap_inertia: Annotated[Count, Field(ge=1)] | None = Field(
-        None, description="intervals that frontswap has to be at rest before it is shrunk; 3 by itself"
+        default=None, description="intervals that frontswap has to be at rest before it is shrunk; 3 by itself"
     )
 
     @field_validator("interval")
