@@ -16,7 +16,7 @@ import yaml
 import workloads
 from campaigns import document
 from common.errors import CampaignError, InvalidFileError, OutputsError, UsageError, WorkloadError
-from common.machines import Machine
+from common.machines import Machine, this_machine
 from common.metrics import Metric
 from workloads import run as running
 from workloads.base import Workload
@@ -151,11 +151,9 @@ def run(workload: Workload[Any], params: Any, machine: Machine | None, raw: Path
 
     raw: where its outputs stay; UsageError when that is there already, so that none are lost.
     """
-    from plumbum import local
-
     if raw is not None and raw.exists():
         raise UsageError("raw outputs are never overwritten", where=str(raw), remedy="Name a folder that is not there.")
     with tempfile.TemporaryDirectory() as folder:
         into = raw or Path(folder)
-        result = running.run(machine or local, workload, params, into)
+        result = running.run(machine or this_machine(), workload, params, into)
     return Read(None, params.model_dump(mode="json"), result.metrics, result.checksums, None)
