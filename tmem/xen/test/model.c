@@ -184,6 +184,26 @@ static void compare_pools(const struct model_domain *m)
     }
 }
 
+/*
+ * A plain persistent page costs a frame, with its record as long as these are not strewn over many slabs.
+ * A packed one is at most a chunk in two frames of its own. check.c tells all of it exactly.
+ */
+static void model_compare_charge(const struct model_domain *m)
+{
+    const struct tmem_client *c = client_of(m);
+    unsigned long slabs = c->slabs[TMEM_SLAB_PERSISTENT].nr, index = slabs + slabs / 6;
+    unsigned int own = 10 + m->balloon, least = m->packs ? 0 : m->persistent, most = m->persistent;
+
+    if ( m->packs )
+        most = 2 * most + index;
+    else if ( index > DIV_ROUND_UP(most, 16U) )
+        least = most += index - DIV_ROUND_UP(most, 16U);
+    CHECK(m->d->tot_pages >= own + least && m->d->tot_pages <= own + most,
+          "domain %u is charged %u pages for %u of its own and %u persistent ones in %lu slabs",
+          m->d->domain_id, m->d->tot_pages, own, m->persistent, slabs);
+    CHECK(m->persistent || m->d->tot_pages == own, "domain %u is charged for nothing", m->d->domain_id);
+}
+
 void model_compare(void)
 {
     unsigned long frames = 0;
@@ -202,14 +222,7 @@ void model_compare(void)
               "domain %u has %lu ephemeral and %lu persistent pages, should have %u and %u", i + 1,
               (unsigned long)c->stats.ephemeral.now, (unsigned long)c->stats.persistent.now,
               m->ephemeral, m->persistent);
-        /*
-         * Exactly, when they are not packed; check.c does the rest. What is left
-         * of a chunk's neighbours may be two frames for a page.
-         */
-        CHECK(m->packs ? m->d->tot_pages <= 10 + m->balloon + 2 * m->persistent
-                       : m->d->tot_pages == 10 + m->balloon + m->persistent,
-              "domain %u is charged %u pages for %u",
-              i + 1, m->d->tot_pages, 10 + m->balloon + m->persistent);
+        model_compare_charge(m);
     }
     frames += tmem_dedup_frames();
     CHECK(heap_frames_of_tmem() == frames, "the heap lent %lu frames, tmem counts %lu",
@@ -406,8 +419,8 @@ long model_put(struct model_domain *m, int32_t pool, unsigned int object,
     {
         EXPECT(rc, -ENOMEM);
         CHECK(!replaces || m->packs, "no memory to replace a page");
-        /* A packed page is charged for its record, too, if that is the first of a frame's worth. */
-        CHECK((to->stats.persistent && room < 1U + m->packs) || model_memory_was_short(faults),
+        /* A frame, and a slab for its record, with which a page of buckets may be due. */
+        CHECK((to->stats.persistent && room < 3) || model_memory_was_short(faults),
               "a put was refused, although there was memory");
     }
 

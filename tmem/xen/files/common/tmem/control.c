@@ -306,7 +306,7 @@ static long control_all(tmem_control_t *ctl)
         return 0;
 
     case TMEM_CONTROL_FLUSH:
-        ctl->value = tmem_flush(NULL, ctl->value);
+        ctl->value = tmem_flush_frames(NULL, ctl->value, &ctl->nr);
         return 0;
 
     case TMEM_CONTROL_SET:
@@ -351,7 +351,7 @@ static long control_one(tmem_control_t *ctl, struct domain *d)
         return 0;
 
     case TMEM_CONTROL_FLUSH:
-        ctl->value = tmem_flush(c, ctl->value);
+        ctl->value = tmem_flush_frames(c, ctl->value, &ctl->nr);
         return 0;
     }
 

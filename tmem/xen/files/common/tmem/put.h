@@ -97,7 +97,8 @@ static always_inline long put_page_locked(
     if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )
         return may_retry ? -ERESTART
                          : put_refused(c, pool, NULL, -ENOMEM, start);
-    if ( pool->persistent && !tmem_charge(c->domain) )
+    if ( pool->persistent &&
+         !tmem_charge(c, 1, tmem_needs_slab(c, op, &spot)) )
         return put_refused(c, pool, NULL, -ENOMEM, start);
 
     frame = tmem_take_frame(c);
