@@ -8,9 +8,7 @@ again, and then belongs to whoever opens the lab next.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import signal
 import threading
 import time
@@ -18,17 +16,20 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from common import files
 from common.errors import LabError, MissingError, UsageError
-from lab import accel, build, inventory, paths
+from lab import inventory, paths
 from lab.api import GuestSizing, HostSizing
-from lab.emulated import EmulatedHost
-from lab.emulator import Emulator, Images
-from lab.host import XenHost
-from lab.machines import configured, socket_folder
-from lab.physical import PhysicalHost
-from lab.recipes import HYPERVISORS, RECIPES
+from lab.build import builder
+from lab.build.recipes import HYPERVISORS, RECIPES
+from lab.emulator import accelerator
+from lab.emulator.process import Emulator, Images
+from lab.hosts.emulated import EmulatedHost
+from lab.hosts.host import XenHost
+from lab.hosts.physical import PhysicalHost
+from lab.remote.ssh import configured, socket_folder
 
 Progress = Callable[[str], None]
 
@@ -81,7 +82,7 @@ def _artifacts_of(settings: inventory.Emulated) -> list[str]:
 
 def artifact_images(settings: inventory.Emulated) -> Images:
     """What an emulated host is made from: the built artifacts. BuildError names the one that is missing."""
-    built = {name: build.artifact(name) for name in _artifacts_of(settings)}
+    built = {name: builder.artifact(name) for name in _artifacts_of(settings)}
     chosen = HYPERVISORS[settings.hypervisor]
     host_image = built[chosen.host_image].outputs
     return Images(
@@ -221,7 +222,7 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
         folder = paths.host_dir(declared.name, entry.name)
         config = folder / "ssh_config"
         row["ssh_config"] = str(config) if config.exists() else None
-        row["used_by"] = _user(declared.name, entry.name)
+        row["used_by"] = files.lock_holder(_lock_path(declared.name, entry.name))
         if isinstance(entry.settings, inventory.Emulated):
             emulator = Emulator(folder, socket_folder(folder))
             process = emulator.recorded()
@@ -285,10 +286,10 @@ def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
 
 def provision(path: Path, progress: Progress | None = None) -> None:
     """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server boots the testbed's hypervisor at its next boot."""
-    from lab import ansible
+    from lab.build import ansible
 
     require_physical(path)
-    images = {name: build.artifact(name).outputs for name in PROVISIONED}
+    images = {name: builder.artifact(name).outputs for name in PROVISIONED}
     ansible.run(
         "provision.yml",
         inventory=path,
@@ -307,7 +308,7 @@ def provision(path: Path, progress: Progress | None = None) -> None:
 
 def teardown(path: Path, progress: Progress | None = None) -> None:
     """Take the testbed off the physical servers of a lab."""
-    from lab import ansible
+    from lab.build import ansible
 
     require_physical(path)
     ansible.run("teardown.yml", inventory=path, progress=progress, timeout=1800, error=LabError)
@@ -327,7 +328,7 @@ def require_physical(path: Path) -> None:
 def _accelerator(settings: inventory.Emulated) -> tuple[str | None, str]:
     """The accelerator of a host, or None where the one that its inventory demands does not work, and why."""
     try:
-        choice = accel.choose(settings.accelerator)
+        choice = accelerator.choose(settings.accelerator)
     except MissingError as error:
         return None, f"{error.what}: {error.why}" if error.why else error.what
     return choice.accelerator, choice.why
@@ -364,38 +365,14 @@ def _lock_path(lab: str, host: str) -> Path:
 @contextlib.contextmanager
 def _locked(lab: str, host: str) -> Iterator[None]:
     path = _lock_path(lab, host)
-    with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LabError(
-                f"the host {host} of lab {lab} is in use",
-                where=str(path),
-                why=f"process {_holder(stream)} has it",
-                remedy="Wait until it has ended, or end it.",
-            ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        try:
-            yield
-        finally:
-            stream.truncate(0)
-
-
-def _user(lab: str, host: str) -> int | None:
-    """Number of the process that uses a host now."""
     try:
-        with _lock_path(lab, host).open("r") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return int(_holder(stream)) if _holder(stream).isdigit() else -1
-    except OSError:
-        pass
-    return None
-
-
-def _holder(stream: IO[str]) -> str:
-    stream.seek(0)
-    return stream.read().strip() or "unknown"
+        lock = files.lock(path, wait=False)
+    except files.LockedError as error:
+        raise LabError(
+            f"the host {host} of lab {lab} is in use",
+            where=str(path),
+            why=f"process {error.holder or 'unknown'} has it",
+            remedy="Wait until it has ended, or end it.",
+        ) from None
+    with lock:
+        yield

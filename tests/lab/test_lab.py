@@ -14,12 +14,16 @@ import pytest
 
 from common.errors import LabError
 from common.units import PAGE_BYTES, SECTOR_BYTES
-from lab import build, clocks, guests, policies
 from lab.api import Sample
-from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED, GoneError
+from lab.build import builder
+from lab.build.recipes import HYPERVISORS
+from lab.emulator.process import UNLIMITED, GoneError
+from lab.hosts import clocks, guests
+from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
-from lab.recipes import HYPERVISORS
+from policies import apply
+from policies import registry as policies
+from policies.base import UNTUNED
 
 pytestmark = pytest.mark.lab
 
@@ -119,7 +123,7 @@ def test_provenance_tells_what_ran(host: EmulatedHost) -> None:
 
 
 def test_the_host_runs_the_hypervisor_that_its_inventory_names(host: EmulatedHost) -> None:
-    built = build.artifact(host.settings.hypervisor)
+    built = builder.artifact(host.settings.hypervisor)
     info = host.provenance()["xen"]["info"]  # type: ignore[index]
     assert built.versions["xen"].startswith(f"{info['xen_major']}.{info['xen_minor']}.")
     # The hypervisor carries the configuration that it was built with, so a variant cannot be taken for another.
@@ -199,15 +203,33 @@ def test_the_host_of_a_killed_controller_is_found_again(host: EmulatedHost) -> N
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
 
 
+def prepare(host: EmulatedHost, policy: str) -> None:
+    apply.prepare(policies.parse(policy), UNTUNED, host, DEFAULT_HOST, DEFAULT_GUESTS)
+
+
 def test_static_keeps_even_shares_and_loads_no_driver(host: EmulatedHost) -> None:
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
-    host.apply_policy(policies.parse("static"))
+    prepare(host, "static")
     samples = host.read_counters()
     for name in host.guests:
         assert value(samples, name, "memory") / PAGES_PER_MIB == pytest.approx(SHARE_MIB, abs=1.5)
         assert "tmem" not in host.run(name, "cat /proc/modules")
-    with pytest.raises(LabError, match="already applied"):
-        host.apply_policy(policies.parse("selfballoon"))
+
+
+def test_the_driver_is_loaded_once(host: EmulatedHost) -> None:
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    prepare(host, "static+tmem")
+    with pytest.raises(LabError, match="loaded already"):
+        prepare(host, "static+tmem")
+
+
+def test_a_policy_leaves_the_guests_alone_until_their_release(host: EmulatedHost) -> None:
+    """Self-ballooning ticks every 5 s: loaded and not released, it must not have begun after three ticks."""
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    prepare(host, "selfballoon")
+    time.sleep(15)
+    for name in host.guests:
+        assert value(host.read_counters(), name, "memory") / PAGES_PER_MIB == pytest.approx(SHARE_MIB, abs=1.5)
 
 
 def test_tmem_takes_what_guests_give_up_and_gives_it_back(host: EmulatedHost) -> None:
@@ -216,7 +238,9 @@ def test_tmem_takes_what_guests_give_up_and_gives_it_back(host: EmulatedHost) ->
     host.limit_disks(UNLIMITED)
     free_before = value(host.read_counters(), "hypervisor", "free_memory")
     held_before = sum(value(host.read_counters(), name, "memory") for name in host.guests)
-    host.apply_policy(policies.parse("selfballoon+tmem"))
+    prepare(host, "selfballoon+tmem")
+    for name in host.guests:
+        host.run(name, apply.release_script(policies.parse("selfballoon+tmem")))
     parameters = host.run("guest1", "cd /sys/module/tmem/parameters; grep . *")
     assert parameters.split() == [
         f"{name}:Y" for name in ("cleancache", "frontswap", "selfballooning", "selfshrinking")

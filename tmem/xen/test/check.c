@@ -132,7 +132,7 @@ static void check_content(const struct tmem_page *page, bool persistent, struct 
             FAIL("a page without content");
         }
         frame = frame_of(page);
-        CHECK(frame->u.inuse.type_info, "a content in a frame that has none");
+        CHECK(frame->u.tmem.units, "a content in a frame that has none");
     }
     else
         found->plain[persistent]++;

@@ -86,14 +86,6 @@ static inline struct tmem_client *client_of(const struct model_domain *m)
     return m->d->tmem;
 }
 
-/* Frames given back to the heap, by control's way; 0: there is nothing to be had. */
-static inline unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
-{
-    unsigned int dropped;
-
-    return tmem_flush_frames(only, nr, &dropped);
-}
-
 extern struct model_options model_now;
 void model_make_domain(unsigned int nr);
 long model_call(const struct model_domain *m, tmem_op_t *op);

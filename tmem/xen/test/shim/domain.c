@@ -268,6 +268,7 @@ void world_start(const struct world_options *options)
     opt_tmem_compress = opt_tmem_dedup = options->packs;
     shim_preempt_percent = options->preempt_percent;
     world_between = NULL;
+    world_denied = NULL;
     world_before_rcu = NULL;
     fault_none();
     shim_heap_start(options->frames);

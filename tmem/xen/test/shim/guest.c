@@ -5,9 +5,13 @@
 
 #include <asm/tmem.h>
 
+#include <xsm/xsm.h>
+
 #include "world.h"
 
 void (*world_between)(const tmem_op_t *op);
+
+const struct domain *world_denied;
 
 unsigned int shim_preempt_percent;
 
@@ -39,6 +43,11 @@ struct vcpu *shim_current(void)
 void world_enter(struct domain *d)
 {
     vcpu.domain = d;
+}
+
+int xsm_tmem_use(int action)
+{
+    return current->domain == world_denied ? -EACCES : 0;
 }
 
 bool hypercall_preempt_check(void)
@@ -119,7 +128,7 @@ long world_op(tmem_op_t *op)
     for ( ; ; )
     {
         continuation = NULL;
-        rc = do_tmem_op(uop);
+        rc = op->cmd == TMEM_CONTROL ? shim_sysctl((tmem_control_t *)op) : do_tmem_op(uop);
         CHECK(!shim_locks_held(), "the hypercall returned with a lock held");
         CHECK(!shim_mappings(), "the hypercall returned with a frame mapped");
         CHECK(!shim_rcu_depth(), "the hypercall returned inside an RCU critical section");

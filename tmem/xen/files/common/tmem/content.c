@@ -246,7 +246,6 @@ bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
     return got >= 0;
 }
 
-
 /*
  * Local variables:
  * mode: C

@@ -152,7 +152,7 @@ static void evict_page(struct tmem_client *c, struct tmem_page *page,
 static void evict_frame(struct tmem_client *c, struct page_info *frame,
                         struct tmem_eviction *e)
 {
-    unsigned long used = frame->u.inuse.type_info;
+    unsigned long used = frame->u.tmem.units;
     const void *pieces = __map_domain_page(frame);
     unsigned int unit = 0;
 

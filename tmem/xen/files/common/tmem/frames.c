@@ -219,8 +219,8 @@ static unsigned int drain_free_frames(struct tmem_client *only,
     return taken;
 }
 
-unsigned long tmem_flush_frames(struct tmem_client *only, unsigned long nr,
-                                unsigned int *dropped)
+unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
+                               unsigned long *dropped)
 {
     unsigned int wanted = min(nr, 1UL << 10), gained = 0;
     bool more;

@@ -24,10 +24,11 @@ void tmem_give_back(struct tmem_client *c, struct page_info *frame);
 void tmem_drain_free(struct tmem_client *c);
 /*
  * Gives up to nr frames back, of one client, or where it is NULL of all, as
- * their weights tell; *dropped pages went for them. Both 0: nothing is left.
+ * their weights tell; *dropped of tmem's pages went for them. Both 0: nothing
+ * is left.
  */
-unsigned long tmem_flush_frames(struct tmem_client *only, unsigned long nr,
-                                unsigned int *dropped);
+unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
+                               unsigned long *dropped);
 void tmem_frames_stats(struct tmem_stats_global *g);
 
 /* charge.c: what a domain pays for. Callers hold the client's lock. */

@@ -1,0 +1,112 @@
+"""What each artifact is made of, declared: adding an artifact is adding a Recipe here and a role playbooks/roles/NAME.
+
+playbooks/build.yml runs the role's tasks/main.yml on the controller, then the roles of `inside` in the image tree that it left in
+build_root (through a chroot connection), then its tasks/pack.yml if it has one. The role writes its outputs to build_out; what it
+leaves there beside them (a tree, packages.tsv) is kept too.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One artifact. Everything named here goes into its key, so that a change of any of it builds it anew.
+
+    name: also its role's. outputs: files of build_out. seconds: a cold build on two idle cores, for plans and remaining time.
+    sources: archives ("xen", "xen_4_17", "linux", "linux_6_1"). requires: artifacts. trees: folders and files of the checkout. inside: roles, or role:tasks, applied in the image.
+    roles: other roles that its own includes. lab_key: the image is opened by the lab's key pair.
+    """
+
+    name: str
+    outputs: tuple[str, ...]
+    seconds: float
+    sources: tuple[str, ...] = ()
+    requires: tuple[str, ...] = ()
+    trees: tuple[str, ...] = ()
+    inside: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    lab_key: bool = False
+
+
+_XEN = ("xen.elf32", "xen.gz", "xen.config")
+_TMEM = ("tmem/xen/files", "tmem/xen/patches")
+_HOST_IMAGE = ("host.qcow2", "vmlinuz", "initrd.img")
+
+_ALL = (
+    Recipe("toolchain", ("root.tar",), 60),
+    Recipe("linux", ("vmlinuz", "config", "System.map", "modules.tar", "headers.tar"), 250, ("linux",), ("toolchain",)),
+    Recipe(
+        "host_image",
+        _HOST_IMAGE,
+        120,
+        inside=("xen_host", "host_image:configure"),
+        roles=("ext4_image",),
+        lab_key=True,
+    ),
+    Recipe("xen", _XEN, 90, ("xen", "linux"), ("toolchain",), _TMEM),
+    Recipe("guest_root", ("root.tar",), 90, ("linux",), ("toolchain",)),
+    Recipe("tmemctl", ("tmemctl",), 10, requires=("toolchain",), trees=("tmem/tmemctl", "tmem/xen/files/include")),
+    Recipe(
+        "guest_kernel",
+        ("vmlinuz", "config", "System.map", "modules.tar"),
+        20,
+        requires=("toolchain", "linux"),
+        trees=("tmem/linux",),
+    ),
+    Recipe(
+        "guest_image",
+        ("guest.qcow2",),
+        45,
+        requires=("guest_root", "guest_kernel"),
+        roles=("ext4_image",),
+        lab_key=True,
+    ),
+    Recipe(
+        "guest_kernel_6_1",
+        ("vmlinuz", "config", "System.map", "modules.tar"),
+        320,
+        ("linux_6_1",),
+        ("toolchain",),
+        ("tmem/linux",),
+        roles=("linux",),
+    ),
+    Recipe("xen_debug", _XEN, 100, ("xen", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
+    Recipe(
+        "host_image_12",
+        _HOST_IMAGE,
+        120,
+        inside=("xen_host", "host_image:configure"),
+        roles=("ext4_image", "host_image"),
+        lab_key=True,
+    ),
+    Recipe("xen_4_17", _XEN, 90, ("xen_4_17", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
+)
+
+RECIPES = {recipe.name: recipe for recipe in _ALL}
+"""By name, in the order in which they are started when nothing else decides."""
+
+PUBLISHED = ("xen", "guest_kernel", "tmemctl", "guest_image", "host_image")
+"""What a lab needs; the others are steps on the way, or variants for a lab that asks for one."""
+
+
+@dataclass(frozen=True)
+class Hypervisor:
+    """What `lab_hypervisor` of an inventory can name: a hypervisor and the dom0 that goes with it, as artifacts."""
+
+    artifact: str
+    host_image: str
+
+
+HYPERVISORS = {
+    each.artifact: each
+    for each in (
+        # Debian 13's Xen: what is measured
+        Hypervisor("xen", "host_image"),
+        # the same with assertions and lock checks: slower, and it stops at the first mistake
+        Hypervisor("xen_debug", "host_image"),
+        # Debian 12's Xen with Debian 12's dom0: whether tmem works on both
+        Hypervisor("xen_4_17", "host_image_12"),
+    )
+}

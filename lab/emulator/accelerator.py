@@ -1,0 +1,166 @@
+"""Which accelerator QEMU gets: KVM where it really runs something, else software emulation (tcg).
+
+/dev/kvm may exist, open and create a machine, and still run nothing: nested set-ups hang or abort on the first instructions. So a boot sector
+of a few bytes is run under KVM, below a firmware, with a time limit; it has to end QEMU with a code of its own. The answer is kept for
+as long as the machine stays up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from common import files
+from common.errors import MissingError
+from lab import paths
+
+Accelerator = Literal["kvm", "tcg"]
+
+QEMU = "qemu-system-x86_64"
+PROBE_SECONDS = 15.0
+
+_VALUE = 0x2A
+_EXIT_PORT = 0xF4
+_EXIT_CODE = (_VALUE << 1) | 1
+"""What QEMU's isa-debug-exit turns the value into."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The accelerator chosen, and why, in a clause."""
+
+    accelerator: Accelerator
+    why: str
+
+
+def boot_sector() -> bytes:
+    """512 bytes that switch to protected mode and back to prove more than a firmware does, then write to the exit port.
+
+    16-bit code at 0x7c00: cli; xor ax,ax; mov ds,ax; lgdt; set CR0.PE; clear CR0.PE; mov al,VALUE; out PORT,al; hlt.
+    """
+    gdt_pointer = 0x7C00 + 0x40
+    code = bytes([0xFA, 0x31, 0xC0, 0x8E, 0xD8])
+    code += bytes([0x0F, 0x01, 0x16]) + gdt_pointer.to_bytes(2, "little")  # lgdt [gdt_pointer]
+    code += bytes([0x0F, 0x20, 0xC0, 0x66, 0x83, 0xC8, 0x01, 0x0F, 0x22, 0xC0])  # mov eax,cr0; or eax,1; mov cr0,eax
+    code += bytes([0x66, 0x83, 0xE0, 0xFE, 0x0F, 0x22, 0xC0])  # and eax,~1; mov cr0,eax
+    code += bytes([0xB0, _VALUE, 0xE6, _EXIT_PORT, 0xF4])  # mov al,VALUE; out PORT,al; hlt
+    code = code.ljust(0x40, b"\x90")
+    code += (7).to_bytes(2, "little") + (0x7C50).to_bytes(4, "little")  # GDT of a null entry, at 0x7c50
+    return code.ljust(510, b"\x00") + b"\x55\xaa"
+
+
+def runs(accelerator: Accelerator, seconds: float = PROBE_SECONDS) -> tuple[bool, str]:
+    """Whether QEMU runs the boot sector with this accelerator within the time, and what was seen."""
+    cpu = "host" if accelerator == "kvm" else "qemu64"
+    with tempfile.TemporaryDirectory(dir=paths.tmp()) as folder:
+        image = Path(folder) / "boot.img"
+        image.write_bytes(boot_sector())
+        command = [
+            QEMU,
+            "-accel",
+            accelerator,
+            "-cpu",
+            cpu,
+            "-m",
+            "16",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+        ]
+        command += ["-drive", f"file={image},format=raw,if=ide", "-boot", "c"]
+        command += ["-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=0x1"]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL)
+        except subprocess.TimeoutExpired:
+            return False, f"a tiny payload did not end within {seconds:.0f} s"
+        except FileNotFoundError:
+            raise MissingError(
+                f"{QEMU} is missing", remedy="Install the package qemu-system-x86 (Debian's name), or run ./inv setup."
+            ) from None
+    if done.returncode == _EXIT_CODE:
+        return True, "a tiny payload ran"
+    said = done.stderr.decode(errors="replace").strip().splitlines()
+    return False, f"a tiny payload did not run: {said[-1] if said else f'QEMU ended with {done.returncode}'}"
+
+
+def choose(wanted: Literal["auto", "kvm", "tcg"] = "auto") -> Choice:
+    """The accelerator to use. MissingError when KVM is demanded and does not work."""
+    if wanted == "tcg":
+        return Choice("tcg", "the inventory says so")
+    choice = _kept() or _probe()
+    if wanted == "kvm" and choice.accelerator != "kvm":
+        raise MissingError(
+            "KVM does not work on this machine",
+            where="lab_accelerator: kvm",
+            why=choice.why,
+            remedy="Say lab_accelerator: auto in the inventory, or use a machine with KVM.",
+        )
+    return choice
+
+
+def distrust_kvm(why: str) -> None:
+    """Remember, until the next boot, that KVM ran the payload but not a host."""
+    _keep(Choice("tcg", why))
+
+
+def qemu_version() -> str:
+    """The first line of `qemu-system-x86_64 --version`."""
+    try:
+        done = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        raise MissingError(
+            f"{QEMU} is missing", remedy="Install the package qemu-system-x86 (Debian's name), or run ./inv setup."
+        ) from None
+    return done.stdout.splitlines()[0]
+
+
+def boot_id() -> str:
+    """Identifies this boot of the controller."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+
+
+def _kvm_problem() -> str | None:
+    """Why KVM is out of the question without trying; None when it is worth a try."""
+    device = Path("/dev/kvm")
+    if not device.exists():
+        return "there is no /dev/kvm"
+    if not os.access(device, os.R_OK | os.W_OK):
+        return "/dev/kvm may not be opened by this user"
+    return None
+
+
+def _probe() -> Choice:
+    if (problem := _kvm_problem()) is not None:
+        choice = Choice("tcg", problem)
+    else:
+        works, seen = runs("kvm")
+        choice = Choice("kvm" if works else "tcg", f"under KVM, {seen}")
+    _keep(choice)
+    return choice
+
+
+def _state() -> Path:
+    return paths.cache() / "accelerator.json"
+
+
+def _identity() -> dict[str, str]:
+    return {"boot_id": boot_id(), "qemu": shutil.which(QEMU) or "", "user": str(os.geteuid())}
+
+
+def _kept() -> Choice | None:
+    try:
+        data = json.loads(_state().read_text())
+        return Choice(**data["choice"]) if data["identity"] == _identity() else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(choice: Choice) -> None:
+    files.replace(_state(), json.dumps({"identity": _identity(), "choice": asdict(choice)}))

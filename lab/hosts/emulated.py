@@ -1,0 +1,391 @@
+"""The emulated host: a QEMU on this machine that boots Xen, and jumps back to a snapshot before every cell.
+
+There are two kinds of snapshots. `booted` has dom0 alone, with the guests' kernel and tmemctl in place; `guests-HASH` has the guests of one
+sizing up and idle, without the driver. Each is made when it is first needed and kept, so a host is in its known state within seconds.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Callable, Collection
+from dataclasses import asdict, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import InvalidFileError, LabError
+from lab import paths
+from lab.api import GuestSizing, HostSizing
+from lab.emulator.accelerator import Choice, choose, distrust_kvm, qemu_version
+from lab.emulator.drives import Drives, no_space
+from lab.emulator.monitor import MonitorError
+from lab.emulator.process import (
+    MOST_GUESTS,
+    UNLIMITED,
+    Emulator,
+    GoneError,
+    Images,
+    Spec,
+    Throttle,
+    check_controller,
+    device,
+)
+from lab.hosts import clocks, guests
+from lab.hosts.host import XenHost
+from lab.inventory import Emulated
+from lab.remote.ssh import DOM0, Connections, Endpoint, UnreachableError, socket_folder
+
+Progress = Callable[[str], None]
+
+BOOTED = "booted"
+BOOT_SECONDS = {"kvm": 180.0, "tcg": 600.0}
+"""Bounds for a boot to SSH. A two-core machine needs a minute under tcg; a loaded one several."""
+
+GUEST_BOOT_SECONDS = 600.0
+ANSWER_SECONDS = 180.0
+"""Bound for a machine of a restored host to let us in: a second or two, but other programs may keep this machine's processors busy."""
+
+SETTLE_SECONDS = 5.0
+"""Between the last session and a snapshot: a guest still writes what its boot left dirty, and sshd still ends its children."""
+
+XEN_FIXED_MIB = 6
+XEN_SHARE = 1 / 96
+XEN_GUEST_MIB = 1
+"""What Xen keeps for itself: MiB at least, a share of the RAM (frame table 1/128, machine-to-physical table 1/512), MiB per guest. Measured;
+reset() compares the result with what Xen says is free."""
+
+MEMORY_TOLERANCE_MIB = 16
+
+MOST_VCPUS = 255
+"""What QEMU and Xen number without x2APIC."""
+
+LEAST_DOM0_MIB = 192
+"""Of 384 MiB Debian's kernel keeps 107 for itself; of less than this it would leave dom0 too little to start guests."""
+
+DEFAULT_CPU = {"kvm": "host", "tcg": "qemu64"}
+"""Under tcg, `max` has features on which dom0 dies, and named models are slower."""
+
+
+def memory_mib(host: HostSizing, guests_count: int) -> int:
+    """QEMU's RAM such that the host has host.guest_memory_mib for guests, in MiB."""
+    wanted = host.dom0_memory_mib + host.guest_memory_mib + XEN_FIXED_MIB + XEN_GUEST_MIB * guests_count
+    return round(wanted / (1 - XEN_SHARE))
+
+
+def check_sizing(host: HostSizing, sizing: GuestSizing) -> None:
+    """InvalidFileError, with the experiment's key, for what no emulated host can be."""
+    for key, asked, fits, limit in (
+        ("guests.count", f"{sizing.count}", sizing.count <= MOST_GUESTS, f"at most {MOST_GUESTS}"),
+        ("host.vcpus", f"{host.vcpus}", host.vcpus <= MOST_VCPUS, f"at most {MOST_VCPUS}"),
+        (
+            "host.dom0_memory",
+            f"{host.dom0_memory_mib} MiB",
+            host.dom0_memory_mib >= LEAST_DOM0_MIB,
+            f"at least {LEAST_DOM0_MIB} MiB",
+        ),
+    ):
+        if not fits:
+            raise InvalidFileError(
+                "the experiment does not fit an emulated host",
+                where=f"{key} of the experiment",
+                why=f"it is {asked}, and has to be {limit}",
+                remedy="Change it, or run the experiment on a physical host.",
+            )
+
+
+class NotBootedError(LabError):
+    """Xen or dom0 did not come up."""
+
+
+class EmulatedHost(XenHost):
+    """One emulated host of a lab. images: what it is made from, asked for when it is first started."""
+
+    kind: Literal["emulated", "physical"] = "emulated"
+
+    def __init__(
+        self, lab: str, name: str, settings: Emulated, images: Callable[[], Images], progress: Progress
+    ) -> None:
+        self.folder = paths.host_dir(lab, name)
+        sockets = socket_folder(self.folder)
+        super().__init__(name, Connections(self.folder / "ssh_config", sockets))
+        self.settings = settings
+        self.emulator = Emulator(self.folder, sockets)
+        # Once: telling artifacts by their contents takes longer than starting QEMU, and what is run is not to change within a campaign.
+        self._images = cache(images)
+        self._tell = progress
+        self._spec: Spec | None = None
+        self._loaded: tuple[str, str] | None = None
+        self._choice: Choice | None = None
+
+    @property
+    def accelerator(self) -> str | None:
+        return self._accelerator().accelerator
+
+    def _accelerator(self) -> Choice:
+        if self._choice is None:
+            self._choice = choose(self.settings.accelerator)
+        return self._choice
+
+    # --- the known state -----------------------------------------------------------------------------------------------------------
+
+    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+        """Jump to the snapshot of this sizing, making it first if there is none. LabError when the host cannot be brought there.
+
+        A QEMU that is gone before all machines have answered is replaced, once: nothing has been measured yet. Its logs are kept.
+        """
+        tag = guests_tag(guests)
+        lost = False
+        while True:
+            spec = self._make_spec(host, guests)
+            drives = Drives(self.folder / f"machine-{spec.digest()}", spec)
+            try:
+                notes = self._load(drives, tag, guests)
+                break
+            except NotBootedError as error:
+                if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+                    raise
+                self.stop()
+                distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
+                self._choice = None
+            except OSError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+                raise no_space(self.folder, str(error.strerror)) from error
+            except (UnreachableError, MonitorError, GoneError) as error:
+                explained = self._explained(error)
+                if lost or not isinstance(explained, GoneError):
+                    raise explained from error
+                lost = True
+                self.emulator.keep_logs()
+                self._tell(f"{explained.what}, so the host is started once more: {explained.why}")
+        self._loaded = (drives.folder.name, tag)
+        self._is_reset(host, guests, notes["logs"], notes["fixed"])
+
+    def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
+        # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
+        # every other clock of the machine, and Xen would stand still until they have caught up.
+        self.stop()
+        if tag not in drives.snapshots():
+            self._make(drives, tag, sizing)
+            self.stop()  # the first cell begins like every other
+        self._start(drives, tag)
+        self._spec = drives.spec
+        self.limit_disks(Throttle(self.settings.disk_iops, self.settings.disk_bandwidth))
+        self._check_machines(sizing)
+        return drives.snapshots()[tag]
+
+    def limit_disks(self, limit: Throttle) -> None:
+        """Let each drive do so much per second until the next reset, instead of what the inventory declares."""
+        if self._spec is None:
+            raise LabError("the host has not been started", where=self.name, remedy="Reset it first.")
+        self.emulator.throttle(self._spec, limit)
+
+    def _make(self, drives: Drives, tag: str, sizing: GuestSizing) -> None:
+        """Make the snapshot of a sizing, and the one of the booted host before it if there is none."""
+        if BOOTED not in drives.snapshots():
+            drives.remove()
+            self._boot(drives)
+        else:
+            self._start(drives, BOOTED)
+        self.emulator.throttle(drives.spec, UNLIMITED)
+        self._tell(f"starting {sizing.count} guests for a snapshot")
+        names = guests.names(sizing.count)
+        self.create(sizing)
+        self._guests = {}
+        for name in names:
+            self._wait(name, GUEST_BOOT_SECONDS)
+        fixed = self._ask_fixed(names)
+        left = clocks.synchronise(self.connections, names)
+        self.connections.run_all(dict.fromkeys([DOM0, *names], "sync"), timeout=120)
+        logs = self._read_logs(names)
+        self.disconnect()
+        time.sleep(SETTLE_SECONDS)
+        self.emulator.require_running()
+        took = drives.save(
+            self.emulator,
+            tag,
+            {
+                "clock_offsets_s": left,
+                "fixed": fixed,
+                "guests": asdict(sizing),
+                "logs": logs,
+                "made_at": time.time(),
+            },
+        )
+        self._tell(f"snapshot {tag} taken in {took:.1f} s")
+
+    def create(self, sizing: GuestSizing, only: Collection[int] | None = None) -> None:
+        """Create the guests of a sizing, or those with these numbers. Returns before they have booted."""
+        count = sizing.count
+        disks = [guests.Disks(device(1 + i), device(1 + count + i)) for i in range(count)]
+        script = guests.create_script(sizing, disks, native_tsc=True, only=only)
+        self.run(DOM0, script, timeout=guests.START_SECONDS)
+
+    def _boot(self, drives: Drives) -> None:
+        """Boot Xen and dom0 from nothing, put the files of the guests in place, and take the snapshot `booted`."""
+        spec = drives.spec
+        began = time.monotonic()
+        self._tell(f"booting Xen under {spec.accelerator} ({self._accelerator().why})")
+        self._start(drives, None)
+        self._wait_for_dom0(began)
+        booted = time.monotonic() - began
+        self.run(
+            DOM0,
+            f"mkdir -p {guests.STATE} && cat > {guests.STATE}/vmlinuz",
+            stdin=spec.images.guest_kernel.read_bytes(),
+        )
+        if spec.images.tmemctl is not None:
+            command = "cat > /usr/local/sbin/tmemctl && chmod 755 /usr/local/sbin/tmemctl"
+            self.run(DOM0, command, stdin=spec.images.tmemctl.read_bytes())
+        free = self._free_mib()
+        expected = int(self._expected_free(spec))
+        if abs(free - expected) > MEMORY_TOLERANCE_MIB:
+            raise LabError(
+                f"Xen has {free} MiB free instead of {expected} MiB for guests",
+                where=f"xl info on {self.name}",
+                why=f"of {spec.memory_mib} MiB, dom0 has {spec.dom0_memory_mib} MiB",
+                remedy="The figures XEN_* in lab/hosts/emulated.py no longer fit this Xen: measure them again.",
+            )
+        self.run(DOM0, "sync")
+        self.disconnect()
+        time.sleep(1.0)
+        took = drives.save(
+            self.emulator, BOOTED, {"free_mib": free, "boot_seconds": round(booted, 1), "made_at": time.time()}
+        )
+        self._tell(f"booted in {booted:.0f} s; snapshot taken in {took:.1f} s; {free} MiB free for guests")
+
+    def _expected_free(self, spec: Spec) -> float:
+        return spec.memory_mib * (1 - XEN_SHARE) - spec.dom0_memory_mib - XEN_FIXED_MIB
+
+    def _free_mib(self) -> int:
+        found = re.search(r"^free_memory\s*:\s*(\d+)", self.run(DOM0, "xl info"), re.MULTILINE)
+        if found is None:
+            raise LabError("xl info does not tell the free memory", where=self.name)
+        return int(found[1])
+
+    def _wait_for_dom0(self, began: float) -> None:
+        """Until dom0 lets us in and its Xen daemons run. The console tells when it is worth asking: every question costs the booting CPU."""
+        limit = BOOT_SECONDS[self._accelerator().accelerator]
+        deadline = began + limit
+        while time.monotonic() < deadline:
+            # One that was killed says nothing; one that cannot run what it boots does.
+            if self.emulator.condition() == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
+                raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
+            self.emulator.require_running()
+            console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""
+            if re.search(r"Reached target.*multi-user\.target|login:", console):
+                break
+            if fatal := re.search(r"^.*(Panic on CPU|Kernel panic|Domain 0 crashed).*$", console, re.MULTILINE):
+                raise NotBootedError(
+                    "Xen or dom0 died while booting", where=str(self.emulator.serial), why=fatal[0].strip()
+                )
+            time.sleep(0.5)
+        else:
+            raise NotBootedError(
+                f"dom0 was not up within {limit:.0f} s",
+                where=str(self.emulator.serial),
+                why="\n".join(console.splitlines()[-5:]),
+                remedy="The console's whole output is in that file.",
+            )
+        self._wait(DOM0, max(ANSWER_SECONDS, deadline - time.monotonic()))
+        self.run(
+            DOM0,
+            "until xenstore-exists /local/domain/0/name 2> /dev/null && xl list > /dev/null 2>&1; do sleep 0.5; done",
+        )
+
+    def _start(self, drives: Drives, snapshot: str | None) -> None:
+        check_controller(drives.spec.memory_mib, self.folder, drives.spec.accelerator)
+        drives.ensure()
+        if snapshot is not None and snapshot not in drives.snapshots():
+            raise LabError("the host's drives were damaged and have been made anew", where=str(drives.folder))
+        process = self.emulator.start(drives.spec, drives.folder, self.settings.ssh_port, snapshot)
+        if snapshot is not None:
+            self.emulator.resume()
+        self.disconnect()
+        self.connections.configure(self._endpoints(process.port, drives.spec.guests))
+
+    def _endpoints(self, port: int, count: int) -> list[Endpoint]:
+        key = paths.lab_key()
+        beyond = [
+            Endpoint(name, guests.address(i), key=key, jump=True) for i, name in enumerate(guests.names(count), 1)
+        ]
+        return [Endpoint(DOM0, "127.0.0.1", port=port, key=key), *beyond]
+
+    def _check_machines(self, sizing: GuestSizing) -> None:
+        """Every machine lets us in; guests have their plumbum machine, all at once because each takes a second or two to make."""
+        self._wait(DOM0, ANSWER_SECONDS)
+
+        def greet(name: str) -> None:
+            self._wait(name, ANSWER_SECONDS)
+            self.connections.machine(name)
+
+        self.connections.in_parallel({name: partial(greet, name) for name in guests.names(sizing.count)})
+
+    def _wait(self, machine: str, seconds: float) -> None:
+        self.connections.wait(machine, seconds, alive=self.emulator.require_running)
+
+    def _make_spec(self, host: HostSizing, sizing: GuestSizing) -> Spec:
+        check_sizing(host, sizing)
+        accelerator = self._accelerator().accelerator
+        return Spec(
+            images=self._images(),
+            accelerator=accelerator,
+            cpu_model=self.settings.cpu_model or DEFAULT_CPU[accelerator],
+            vcpus=host.vcpus,
+            memory_mib=memory_mib(host, sizing.count),
+            dom0_memory_mib=host.dom0_memory_mib,
+            guests=sizing.count,
+            swap_mib=max(1, sizing.swap_mib),
+            qemu=qemu_version(),
+            count_instructions=self.settings.count_instructions,
+        )
+
+    # --- its life ------------------------------------------------------------------------------------------------------------------
+
+    def stop(self) -> None:
+        """End QEMU and every connection. Drives and snapshots stay."""
+        self.disconnect()
+        self.emulator.stop()
+        self._guests = {}
+
+    def destroy(self) -> None:
+        """End QEMU and remove everything of this host."""
+        self.stop()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _explained(self, error: LabError) -> LabError:
+        try:
+            self.emulator.require_running()
+        except LabError as better:
+            return better
+        return error
+
+    def provenance(self) -> dict[str, object]:
+        found = super().provenance()
+        process = self.emulator.process()
+        if self._spec is None or process is None or self._loaded is None:
+            return found
+        images = self._spec.images
+        found["emulator"] = {
+            "qemu": self._spec.qemu,
+            "command": [each.replace(str(Path.home()), "~") for each in process.command],
+            "cpu_model": self._spec.cpu_model,
+            "memory_mib": self._spec.memory_mib,
+            "accelerator_why": self._accelerator().why,
+            "snapshot": self._loaded[1],
+            "disk_iops": self.settings.disk_iops,
+            "disk_bytes_per_second": self.settings.disk_bandwidth,
+        }
+        found["artifacts"] = dict(images.keys)
+        return found
+
+
+def guests_tag(sizing: GuestSizing) -> str:
+    """Name of the snapshot of a sizing."""
+    text = json.dumps(asdict(replace(sizing)), sort_keys=True)
+    return f"guests-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -1,0 +1,210 @@
+"""What emulated and physical hosts have in common: guests, memory policies, counters, kernel logs, provenance.
+
+How a host comes to its known state is what they differ in: lab/hosts/emulated.py and lab/hosts/physical.py.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from common.errors import LabError
+from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
+from lab.counters import observe
+from lab.hosts import guests as recipes
+from lab.hosts import kernel_logs, provenance
+from lab.remote.agents import Agents
+from lab.remote.ssh import DOM0, Connections, UnreachableError
+
+_LOG_COMMANDS = {"hypervisor": "xl dmesg", DOM0: "dmesg"}
+
+
+@dataclass(frozen=True)
+class XenGuest:
+    """A guest that is up. Its plumbum machine is made at first use."""
+
+    name: str
+    connections: Connections
+
+    @property
+    def machine(self) -> Any:  # noqa: ANN401
+        return self.connections.machine(self.name)
+
+
+class XenHost(ABC):
+    """A Xen server that can be reached. See lab.api.Host for what each method promises."""
+
+    kind: Literal["emulated", "physical"]
+
+    def __init__(self, name: str, connections: Connections) -> None:
+        self.name = name
+        self.connections = connections
+        self.agents = Agents(connections)
+        self._guests: dict[str, XenGuest] = {}
+        self._sizing: tuple[HostSizing, GuestSizing] | None = None
+        self._driver: Mapping[str, bool] | None = None
+        self._logs_before: dict[str, str] = {}
+        self._fixed: dict[str, Mapping[str, object]] = {}
+
+    @property
+    def accelerator(self) -> str | None:
+        return None
+
+    @property
+    def dom0(self) -> Any:  # noqa: ANN401
+        return self.connections.machine(DOM0)
+
+    @property
+    def guests(self) -> Mapping[str, XenGuest]:
+        return dict(self._guests)
+
+    @abstractmethod
+    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+        """Bring the host to its known state: these guests booted, idle, and no policy applied."""
+
+    def _is_reset(
+        self,
+        host: HostSizing,
+        guests: GuestSizing,
+        logs_before: Mapping[str, str],
+        fixed: Mapping[str, Mapping[str, object]],
+    ) -> None:
+        """Remember what the known state is.
+
+        logs_before: source -> its kernel log as it was then, which belongs to the time before. fixed: machine -> what of its provenance cannot change
+        until the next reset.
+        """
+        self._sizing = (host, guests)
+        self._guests = {name: XenGuest(name, self.connections) for name in recipes.names(guests.count)}
+        self._driver = None
+        self._logs_before = dict(logs_before)
+        self._fixed = dict(fixed)
+
+    def _require_sizing(self) -> tuple[HostSizing, GuestSizing]:
+        if self._sizing is None:
+            raise LabError("the host has no guests yet", where=self.name, remedy="Reset it to a sizing first.")
+        return self._sizing
+
+    def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
+        """Give guests memory, and let them hold more up to their limits."""
+        self._require_sizing()
+        self.run(DOM0, recipes.memory_script(targets_mib, limits_mib), timeout=recipes.BALLOON_SECONDS + 60)
+
+    def set_sysctls(self, settings: Mapping[str, int]) -> None:
+        """Write settings of every guest's kernel."""
+        self._require_sizing()
+        if settings:
+            self._all(dict.fromkeys(self._guests, recipes.sysctl_script(settings)))
+
+    def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
+        """Load the driver in every guest, once per reset."""
+        self._require_sizing()
+        if self._driver is not None:
+            raise LabError(
+                f"the driver is loaded already ({_words(self._driver)})",
+                where=self.name,
+                why="neither back end of the driver can be taken away again",
+                remedy="Reset the host first.",
+            )
+        self._all(dict.fromkeys(self._guests, recipes.driver_script(parameters, settings)))
+        self._driver = dict(parameters)
+
+    def set_tmem(self, settings: TmemSettings) -> None:
+        """Tell Xen how tmem keeps the guests' pages."""
+        self._require_sizing()
+        if script := recipes.tmem_script(settings, list(self._guests)):
+            self.run(DOM0, script)
+
+    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
+        """Start a manager in dom0."""
+        raise LabError(
+            f"there is no manager {manager!r} in dom0",
+            where=self.name,
+            why=f"its parameters are {dict(parameters)}",
+            remedy="Choose a policy without a manager.",
+        )
+
+    def stop_manager(self) -> Sequence[Mapping[str, object]]:
+        """Stop the manager, if one runs."""
+        return ()
+
+    def read_counters(self) -> list[Sample]:
+        """One reading of everything."""
+        try:
+            return observe.read_once(self.agents, list(self._guests))
+        except UnreachableError as error:
+            raise self._explained(error) from error
+
+    def observe(self, interval_s: float) -> observe.HostObservation:
+        """An observation that samples every interval_s seconds once started."""
+        return observe.HostObservation(self.agents, list(self._guests), interval_s)
+
+    def kernel_log(self) -> dict[str, str]:
+        """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where some may be missing."""
+        logs = self._read_logs(list(self._guests))
+        return {
+            source: kernel_logs.new_since(self._logs_before.get(source, ""), text).marked()
+            for source, text in logs.items()
+        }
+
+    def provenance(self) -> dict[str, object]:
+        """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
+        found: dict[str, object] = {"name": self.name, "kind": self.kind, "accelerator": self.accelerator}
+        if self._sizing is not None:
+            found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}
+        found["driver"] = dict(self._driver) if self._driver is not None else None
+        scripts = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
+        machines = {
+            name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)}
+            for name, text in self._all(scripts).items()
+        }
+        found["xen"] = machines[DOM0].pop("xen", None)
+        found["dom0"] = machines.pop(DOM0)
+        found["guests"] = machines
+        found["controller"] = provenance.controller()
+        return found
+
+    # --- for the kinds of hosts --------------------------------------------------------------------------------------------------
+
+    def disconnect(self) -> None:
+        """End every session with the host's machines."""
+        self.agents.close()
+        self.connections.drop()
+
+    def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
+        """Run sh on a machine, with an error that says what became of the host when it cannot be reached."""
+        try:
+            return self.connections.run(machine, script, timeout=timeout, stdin=stdin)
+        except UnreachableError as error:
+            raise self._explained(error) from error
+
+    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+        try:
+            return self.connections.run_all(scripts, timeout=timeout)
+        except UnreachableError as error:
+            raise self._explained(error) from error
+
+    def _explained(self, error: LabError) -> LabError:
+        """A better error than `error`, if the host knows one."""
+        return error
+
+    def _read_logs(self, guests: Sequence[str]) -> dict[str, str]:
+        """Source -> all that its kernel log holds by now."""
+        separator = "== end of a log =="
+        both = f"; echo '{separator}'; ".join(_LOG_COMMANDS.values())
+        texts = self._all({DOM0: both, **dict.fromkeys(guests, "dmesg")})
+        hypervisor, _, dom0 = texts.pop(DOM0).partition(f"{separator}\n")
+        return {"hypervisor": hypervisor, DOM0: dom0, **texts}
+
+    def _ask_fixed(self, guests: Sequence[str]) -> dict[str, dict[str, object]]:
+        """Machine -> what of its provenance cannot change until the next reset."""
+        scripts = {DOM0: provenance.DOM0_FIXED, **dict.fromkeys(guests, provenance.GUEST_FIXED)}
+        texts = self._all(scripts, timeout=120)
+        found = {DOM0: provenance.parse_dom0_fixed(texts.pop(DOM0))}
+        return found | {name: provenance.parse_guest_fixed(text) for name, text in texts.items()}
+
+
+def _words(parameters: Mapping[str, bool]) -> str:
+    return " ".join(f"{name}={int(on)}" for name, on in parameters.items())

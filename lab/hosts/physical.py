@@ -1,0 +1,113 @@
+"""A physical Xen server, reached over SSH and configured by playbooks/provision.yml.
+
+Its known state: the testbed's hypervisor runs, no guest is there, the guests' disks are written anew from the image, and the guests are
+started afresh. Memory is what the server has: a host sizing that it does not have is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from common.errors import InvalidFileError, LabError
+from lab import paths
+from lab.api import GuestSizing, HostSizing
+from lab.hosts import guests as recipes
+from lab.hosts.host import XenHost
+from lab.inventory import HostEntry, Physical
+from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
+
+Progress = Callable[[str], None]
+
+GUEST_BOOT_SECONDS = 180.0
+IMAGE_SECONDS = 900.0
+"""Bound for writing all guests' disks."""
+
+
+class PhysicalHost(XenHost):
+    """One server of a lab."""
+
+    kind: Literal["emulated", "physical"] = "physical"
+
+    def __init__(self, lab: str, entry: HostEntry, progress: Progress) -> None:
+        folder = paths.host_dir(lab, entry.name)
+        super().__init__(entry.name, Connections(folder / "ssh_config", socket_folder(folder)))
+        assert isinstance(entry.settings, Physical)
+        self.settings = entry.settings
+        self._connection = entry.connection
+        self._tell = progress
+        self._known_hosts = folder / "known_hosts"
+
+    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+        """End all guests, write their disks anew, start them. LabError when the server is not what the sizing asks for."""
+        if guests.count > len(self.settings.guest_disks):
+            raise InvalidFileError(
+                f"{guests.count} guests need as many pairs of disks, and {self.name} has {len(self.settings.guest_disks)}",
+                where=f"lab_guest_disks of {self.name} in the inventory",
+            )
+        self.disconnect()
+        self.connections.configure(self._endpoints(guests.count))
+        self.connections.wait(DOM0, 60)
+        self._check(host)
+        self.run(DOM0, recipes.destroy_script(), timeout=180)
+        disks = [recipes.Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
+        self._tell(f"writing the disks of {guests.count} guests on {self.name}")
+        self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS)
+        before = self._read_logs([])
+        self.run(DOM0, recipes.create_script(guests, disks), timeout=recipes.START_SECONDS)
+        names = recipes.names(guests.count)
+        for name in names:
+            self.connections.wait(name, GUEST_BOOT_SECONDS)
+        self._is_reset(host, guests, before, self._ask_fixed(names))
+
+    def _check(self, host: HostSizing) -> None:
+        info = dict(re.findall(r"^(\w+)\s*: (.*)$", self.run(DOM0, "xl info"), re.MULTILINE))
+        if not re.search(r"(^|\s)tmem(=1|=on|=yes|=true)?(\s|$)", info.get("xen_commandline", "")):
+            raise LabError(
+                f"{self.name} does not run the testbed's hypervisor with tmem",
+                where="xl info, xen_commandline",
+                why=f"it says: {info.get('xen_commandline', '')}",
+                remedy="Run ./inv lab.provision, then reboot the server.",
+            )
+        total, wanted = int(info["total_memory"]), host.guest_memory_mib + host.dom0_memory_mib
+        if total < wanted:
+            raise LabError(
+                f"{self.name} has {total} MiB, and the experiment's host sizing adds up to {wanted} MiB",
+                where="host of the experiment",
+            )
+
+    def _endpoints(self, count: int) -> list[Endpoint]:
+        options: dict[str, Any] = dict(self._connection)
+        own_key = options.get("ansible_ssh_private_key_file")
+        known: tuple[tuple[str, str], ...] = (
+            ("StrictHostKeyChecking", "accept-new"),
+            ("UserKnownHostsFile", f'"{self._known_hosts}" ~/.ssh/known_hosts'),
+        )
+        dom0 = Endpoint(
+            DOM0,
+            str(options.get("ansible_host", self.name)),
+            port=int(options.get("ansible_port", 22)),
+            user=str(options.get("ansible_user", "root")),
+            key=Path(own_key).expanduser() if own_key else None,
+            check_host_key=True,
+            options=known,
+        )
+        beyond = [
+            Endpoint(name, recipes.address(number), key=paths.lab_key(), jump=True)
+            for number, name in enumerate(recipes.names(count), start=1)
+        ]
+        return [dom0, *beyond]
+
+
+def disk_script(disks: list[recipes.Disks]) -> str:
+    """Sh for dom0: write each guest's root disk from the image that provisioning left there, and blank its swap."""
+    lines = ["set -e", f"image={recipes.STATE}/guest.qcow2"]
+    for each in disks:
+        lines.append(
+            f'[ -b {each.root} ] && [ -b {each.swap} ] || {{ echo "{each.root} or {each.swap} is no block device" >&2; exit 1; }}'
+        )
+        lines.append(f"qemu-img convert -n -W -m 8 -O raw $image {each.root}")
+        lines.append(f"dd if=/dev/zero of={each.swap} bs=64k count=1 conv=fsync status=none")
+    return "\n".join(lines)

@@ -1,0 +1,340 @@
+"""Reaching dom0 and the guests: one SSH configuration per host, connections that are shared, and commands that end.
+
+Each host has a folder with an `ssh_config` in which `dom0` and every guest have a name; guests are reached through dom0. A handshake costs
+seconds of an emulated CPU, so all sessions with a machine share one connection (ControlMaster). When a host jumps back in time, its
+connections are dead and have to be dropped. Anyone can use the same file: `ssh -F ssh_config guest1`.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import contextlib
+import hashlib
+import os
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+from common import files
+from common.errors import LabError, MissingError
+
+T = TypeVar("T")
+
+SOCKET_PATH_LIMIT = 108
+"""Bytes of a Unix socket's path on Linux, its terminating zero included."""
+
+LONGEST_SOCKET_NAME = 48
+"""ssh appends a dot and 16 characters to a control path while it makes it; names of machines are short."""
+
+CONNECT_SECONDS = 30
+KILL_AFTER_SECONDS = 5
+DOM0 = "dom0"
+
+
+class UnreachableError(LabError):
+    """A machine did not let us in, or the connection broke."""
+
+
+class CommandError(LabError):
+    """A command on a machine failed or did not end in time."""
+
+
+def socket_folder(folder: Path) -> Path:
+    """Where sockets of a host go: its own folder, or a short private one in its place when the path is too long for a
+    socket, or has characters to which ssh or QEMU give a meaning.
+    """
+    plain = re.fullmatch(r"[A-Za-z0-9_./+-]+", str(folder)) is not None
+    if plain and len(os.fsencode(folder)) + LONGEST_SOCKET_NAME < SOCKET_PATH_LIMIT:
+        short = folder / "run"
+    else:
+        digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
+        short = Path(f"/tmp/overcommit-{os.geteuid()}") / digest
+    short.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for each in (short, short.parent) if short.name != "run" else (short,):
+        status = each.stat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+            raise MissingError(
+                "a folder for sockets is not ours alone", where=str(each), remedy="Remove it, then run this again."
+            )
+    return short
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """How a machine is reached: address, port, user, private key (None: the user's own), and whether it is beyond dom0."""
+
+    name: str
+    address: str
+    port: int = 22
+    user: str = "root"
+    key: Path | None = None
+    jump: bool = False
+    check_host_key: bool = False
+    options: tuple[tuple[str, str], ...] = ()
+
+
+def ssh_config(endpoints: Iterable[Endpoint], sockets: Path) -> str:
+    """Text of an ssh_config for these machines. Host keys of emulated machines are not checked: we started them on 127.0.0.1 ourselves."""
+    blocks = ["# Written by the testbed at every start of the host; use it with: ssh -F THIS_FILE MACHINE\n"]
+    for each in endpoints:
+        lines = [f"HostName {each.address}", f"Port {each.port}", f"User {each.user}", f"HostKeyAlias {each.name}"]
+        if each.key is not None:
+            lines += [f'IdentityFile "{each.key}"', "IdentitiesOnly yes"]
+        if each.jump:
+            lines.append(f"ProxyJump {DOM0}")
+        if not each.check_host_key:
+            lines += ["StrictHostKeyChecking no", "UserKnownHostsFile /dev/null"]
+        lines += [f"{key} {value}" for key, value in each.options]
+        blocks.append(f"Host {each.name}\n" + "".join(f"    {line}\n" for line in lines))
+    shared = [
+        "BatchMode yes",
+        "ControlMaster auto",
+        f'ControlPath "{sockets}/%n"',
+        "ControlPersist 600",
+        f"ConnectTimeout {CONNECT_SECONDS}",
+        "ServerAliveInterval 20",
+        "ServerAliveCountMax 6",
+        "LogLevel ERROR",
+        "ForwardAgent no",
+        "ForwardX11 no",
+        "GSSAPIAuthentication no",
+    ]
+    blocks.append("Host *\n" + "".join(f"    {line}\n" for line in shared))
+    return "\n".join(blocks)
+
+
+def configured(config: Path) -> list[str]:
+    """Names of the machines in an ssh_config of ours."""
+    return re.findall(r"^Host ([^\s*]+)$", config.read_text(), re.MULTILINE)
+
+
+class Connections:
+    """The machines of one host. `sockets` holds the control sockets, `config` is the ssh_config."""
+
+    def __init__(self, config: Path, sockets: Path) -> None:
+        self.config = config
+        self.sockets = sockets
+        self._machines: dict[str, Any] = {}
+        self._opening: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._interrupted = False
+
+    def configure(self, endpoints: Iterable[Endpoint]) -> None:
+        """Write the ssh_config anew."""
+        files.replace(self.config, ssh_config(endpoints, self.sockets))
+
+    def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
+        """Run a POSIX sh script on a machine and return what it printed.
+
+        timeout: seconds, enforced on the machine itself with its whole process group. CommandError with the command's own words
+        when it fails; UnreachableError when the machine cannot be reached.
+        """
+        return self.run_bytes(machine, script, timeout=timeout, stdin=stdin).decode(errors="replace")
+
+    def run_bytes(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> bytes:
+        self.open(machine)
+        remote = f"timeout -k {KILL_AFTER_SECONDS} {timeout:g} sh -c {shlex.quote(script)}"
+        command = ["ssh", "-F", str(self.config), machine, remote]
+        limit = timeout + KILL_AFTER_SECONDS + 2 * CONNECT_SECONDS
+        code, out, err = self._communicate(command, stdin, limit)
+        if code == 0:
+            return out
+        said = err.decode(errors="replace").strip()
+        brief = script.strip().splitlines()[0][:200] if script.strip() else ""
+        if code is None or (code == 255):
+            raise UnreachableError(
+                f"{machine} cannot be reached by SSH",
+                where=f"ssh -F {self.config} {machine}",
+                why=said or f"no answer within {limit:.0f} s",
+            )
+        if code in {124, 137}:
+            raise CommandError(
+                f"a command on {machine} did not end within {timeout:g} s", where=f"{machine}: {brief}", why=said
+            )
+        tail = "\n".join((said or out.decode(errors="replace").strip()).splitlines()[-15:])
+        raise CommandError(f"a command on {machine} failed with code {code}", where=f"{machine}: {brief}", why=tail)
+
+    def open(self, machine: str) -> None:
+        """Make the shared connection of a machine, and of dom0 on the way to a guest, if there is none.
+
+        Done apart from commands, because the process that holds the connection keeps its standard error: a command that made the
+        connection in passing would not end for whoever reads it.
+        """
+        if machine != DOM0:
+            self.open(DOM0)
+        with self._opening[machine]:
+            if not (self.sockets / machine).exists():
+                self._connect(machine)
+
+    def _connect(self, machine: str) -> None:
+        with tempfile.TemporaryFile() as said:
+            command = ["ssh", "-F", str(self.config), "-f", "-N", "-o", "ControlMaster=yes", machine]
+            code = _wait(command, said, 3 * CONNECT_SECONDS)
+            said.seek(0)
+            text = said.read().decode(errors="replace").strip()
+        if code != 0 and not (self.sockets / machine).exists():
+            raise UnreachableError(
+                f"{machine} cannot be reached by SSH",
+                where=f"ssh -F {self.config} {machine}",
+                why=text or ("no answer in time" if code is None else f"ssh ended with {code}"),
+            )
+
+    def run_all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+        """Run one script on each machine at the same time; the first error is raised when all have ended."""
+        return self.in_parallel(
+            {name: partial(self.run, name, text, timeout=timeout) for name, text in scripts.items()}
+        )
+
+    def in_parallel(self, tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
+        """Do these at the same time, in threads; the first error is raised when all have ended.
+
+        Ctrl-C ends the commands that run on the machines first: threads cannot be interrupted, and the interpreter waits for them.
+        """
+        with ThreadPoolExecutor(max(1, len(tasks))) as pool:
+            futures = {name: pool.submit(task) for name, task in tasks.items()}
+            try:
+                concurrent.futures.wait(futures.values())
+            except BaseException:
+                self.interrupt()
+                raise
+        return {name: future.result() for name, future in futures.items()}
+
+    def interrupt(self) -> None:
+        """End every command that runs on a machine now; waiting for machines ends, too. disconnecting makes this a thing of the past."""
+        self._interrupted = True
+        for process in list(self._running):
+            kill_group(process)
+
+    def started(self, process: subprocess.Popen[bytes]) -> None:
+        """Have interrupt() and drop() end this process as well."""
+        self._running.add(process)
+
+    def wait(
+        self, machine: str, seconds: float, *, pause: float = 1.0, alive: Callable[[], None] = lambda: None
+    ) -> None:
+        """Wait until a machine lets us in. UnreachableError when it has not within `seconds`.
+
+        alive: called between attempts; whatever it raises ends the wait, since nobody will answer any more.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.run(machine, "true", timeout=20)
+            except (UnreachableError, CommandError):
+                if self._interrupted:
+                    raise
+                self.drop([machine])
+                alive()
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(pause)
+            else:
+                return
+
+    def machine(self, name: str) -> Any:  # noqa: ANN401
+        """A plumbum machine; made at first use, then kept until drop()."""
+        if name not in self._machines:
+            from plumbum import SshMachine
+            from plumbum.machines.session import SSHCommsError
+
+            self.open(name)
+            try:
+                self._machines[name] = SshMachine(
+                    name, ssh_opts=("-F", str(self.config)), connect_timeout=CONNECT_SECONDS
+                )
+            except (SSHCommsError, EOFError, OSError) as error:
+                raise UnreachableError(
+                    f"{name} cannot be reached by SSH", where=f"ssh -F {self.config} {name}", why=str(error)
+                ) from error
+        return self._machines[name]
+
+    def drop(self, machines: Sequence[str] | None = None) -> None:
+        """End the shared connections of these machines (of all by default) and forget their plumbum machines."""
+        if machines is None:
+            for process in list(self._running):
+                kill_group(process)
+                process.wait()
+            self._running.clear()
+            self._interrupted = False
+        chosen = list(machines) if machines is not None else [each.name for each in self._sockets()]
+        # Beyond dom0 first: their connections run through dom0's.
+        for name in sorted(chosen, key=lambda each: each == DOM0):
+            if (self.sockets / name).exists():
+                self._communicate(["ssh", "-F", str(self.config), "-O", "exit", name], None, 10.0)
+            (self.sockets / name).unlink(missing_ok=True)
+        for name in list(self._machines) if machines is None else chosen:
+            if (machine := self._machines.pop(name, None)) is not None:
+                with contextlib.suppress(Exception):  # a dead connection has many ways to complain, and none matters
+                    machine.close()
+
+    def _communicate(self, command: list[str], stdin: bytes | None, limit: float) -> tuple[int | None, bytes, bytes]:
+        """Exit code (None: killed after `limit` seconds), standard output and error of a local command."""
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C on the terminal is for the controller, which ends things in order
+            )
+        except FileNotFoundError:
+            raise MissingError("ssh is missing", remedy="Install openssh-client, or run ./inv setup.") from None
+        self._running.add(process)
+        try:
+            out, err = process.communicate(stdin, timeout=limit)
+        except subprocess.TimeoutExpired:
+            abandon(process)
+            return None, b"", b""
+        except BaseException:
+            kill_group(process)
+            process.wait()
+            raise
+        finally:
+            self._running.discard(process)
+        return process.returncode, out, err
+
+    def _sockets(self) -> list[Path]:
+        return [each for each in self.sockets.iterdir() if each.is_socket() and each.suffix != ".qmp"]
+
+
+def kill_group(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that leads a session of its own, with all that it has started: a child that lives on would hold its pipes."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def abandon(process: subprocess.Popen[bytes]) -> None:
+    """Kill a command on a machine and forget what it might still say. Its pipes are not read to their end: the shared connection has them, too,
+    and to a dead guest it holds on for minutes.
+    """
+    kill_group(process)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+    process.wait()
+
+
+def _wait(command: list[str], said: IO[bytes], limit: float) -> int | None:
+    """Exit code (None: killed after `limit` seconds) of a local command whose words go to a file."""
+    try:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
+    except FileNotFoundError:
+        raise MissingError("ssh is missing", remedy="Install openssh-client, or run ./inv setup.") from None
+    try:
+        return process.wait(limit)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return None
