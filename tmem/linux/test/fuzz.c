@@ -7,10 +7,8 @@
  * frames that are not this guest's to use are refused, and that what nobody else touches is there:
  * every thread has pages of its own in a pool that no other operation names, and gets them back.
  */
-#include <linux/atomic.h>
 #include <linux/completion.h>
 #include <linux/cpumask.h>
-#include <linux/delay.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/kthread.h>
@@ -20,9 +18,7 @@
 #include <linux/vmalloc.h>
 
 #include <asm/pgtable.h>
-#include <asm/xen/hypercall.h>
 #include <asm/xen/page.h>
-#include <xen/mem-reservation.h>
 #include <xen/xen.h>
 
 #include "tmem_test.h"
@@ -30,7 +26,6 @@
 #define THREADS		3
 #define OWN_PAGES	4	/* frames that only their thread writes to, and gets into */
 #define OWN_INDEXES	64
-#define RACING		8	/* frames that come and go */
 #define RACING_OBJECT	77
 #define LEDGER_MARK	0x1ed6e21ed6e2ull
 
@@ -53,10 +48,7 @@ struct fuzzer {
 static struct {
 	int ledger;			/* the pool that nothing hostile names */
 	bool stop;
-	atomic_t changes;		/* of which frames are the guest's */
-	struct page *page[RACING];
 	u64 top_table;			/* of the process that loads the module, and waits */
-	unsigned long frame[RACING];	/* the last one known; may be gone */
 	char *fence;			/* a page with nothing mapped behind it */
 } fuzz;
 
@@ -97,7 +89,7 @@ static u64 some_frame(struct fuzzer *f, enum frame_kind *kind)
 	case FRAME_OWN:
 		return frame_of(f->page[below(f, OWN_PAGES)]);
 	case FRAME_RACING:
-		return READ_ONCE(fuzz.frame[below(f, RACING)]);
+		return racing_frame(below(f, RACING));
 	case FRAME_TABLE:
 		return table_frame(f);
 	case FRAME_DEVICE:
@@ -201,7 +193,7 @@ static void hostile_request(struct fuzzer *f)
 	/* One operation in four lies across a page's end, and at an odd address. */
 	char *place = (char *)page_address(f->page[0]) + (below(f, 4) ? 64 : PAGE_SIZE - below(f, 56));
 	struct tmem_request *op = (struct tmem_request *)place, made;
-	int changes = atomic_read(&fuzz.changes), rc;
+	int changes = frame_changes(), rc;
 	enum frame_kind kind;
 
 	make_request(f, &made, &kind);
@@ -221,7 +213,7 @@ static void hostile_request(struct fuzzer *f)
 	/* What a page table holds its guest may read, and only that. */
 	if (kind == FRAME_DEVICE || kind == FRAME_BEYOND ||
 	    (kind == FRAME_TABLE && made.command == TMEM_GET_PAGE) ||
-	    (kind == FRAME_FOREIGN && changes == atomic_read(&fuzz.changes)))
+	    (kind == FRAME_FOREIGN && changes == frame_changes()))
 		note_failure(__LINE__, "command %u took frame %#llx, of kind %u", made.command,
 			     made.page.frame, kind);
 }
@@ -333,68 +325,12 @@ static int fuzz_thread(void *data)
 	return 0;
 }
 
-/* Flushed on all vCPUs: nobody goes on writing to, or reading from, a frame that is gone. */
-bool unmap_everywhere(struct page *page)
-{
-	return !HYPERVISOR_update_va_mapping((unsigned long)page_address(page), __pte_ma(0),
-					     UVMF_INVLPG | UVMF_ALL);
-}
-
-/* Take the page from the guest's address space, and its frame from the guest when @give_up. */
-static void take_away(unsigned int i, bool give_up)
-{
-	unsigned long address = (unsigned long)page_address(fuzz.page[i]);
-	xen_pfn_t frame = frame_of(fuzz.page[i]);
-
-	if (!unmap_everywhere(fuzz.page[i])) {
-		note_failure(__LINE__, "a page can't be unmapped");
-		return;
-	}
-	if (!give_up) {
-		usleep_range(10, 50);
-		if (HYPERVISOR_update_va_mapping(address, mfn_pte(frame, PAGE_KERNEL), UVMF_INVLPG))
-			note_failure(__LINE__, "a page can't be mapped again");
-		return;
-	}
-	atomic_inc(&fuzz.changes);
-	xenmem_reservation_va_mapping_reset(1, &fuzz.page[i]);
-	if (xenmem_reservation_decrease(1, &frame) != 1) {
-		note_failure(__LINE__, "a frame can't be given up");
-		return;
-	}
-	usleep_range(10, 100);
-}
-
-static bool bring_back(unsigned int i)
-{
-	xen_pfn_t frame = page_to_xen_pfn(fuzz.page[i]);
-
-	if (xenmem_reservation_increase(1, &frame) != 1)
-		return false;
-	xenmem_reservation_va_mapping_update(1, &fuzz.page[i], &frame);
-	WRITE_ONCE(fuzz.frame[i], frame);
-	atomic_inc(&fuzz.changes);
-	return true;
-}
-
-static bool is_away(unsigned int i)
-{
-	return get_phys_to_machine(page_to_pfn(fuzz.page[i])) == INVALID_P2M_ENTRY;
-}
-
 static int racing_thread(void *data)
 {
 	struct fuzzer *f = data;
 
 	while (!READ_ONCE(fuzz.stop)) {
-		unsigned int i = below(f, RACING);
-
-		if (is_away(i))
-			bring_back(i);
-		else if (!xen_pv_domain() || below(f, 4))
-			fill_content(fuzz.page[i], below(f, NR_CONTENTS), below(f, 4));
-		else
-			take_away(i, below(f, 2));
+		race_frame(next_random(f));
 		cond_resched();
 	}
 	complete(&f->done);
@@ -429,12 +365,8 @@ static bool prepare(struct fuzzer *fuzzers)
 				return false;
 		}
 	}
-	for (i = 0; i < RACING; i++) {
-		fuzz.page[i] = alloc_page(GFP_KERNEL);
-		if (!fuzz.page[i])
-			return false;
-		fuzz.frame[i] = frame_of(fuzz.page[i]);
-	}
+	if (!prepare_races())
+		return false;
 	fuzz.fence = vmalloc(PAGE_SIZE);
 	if (!fuzz.fence)
 		return false;
@@ -446,21 +378,12 @@ static bool prepare(struct fuzzer *fuzzers)
 
 static void tidy(struct fuzzer *fuzzers)
 {
-	unsigned int i, j, tries;
+	unsigned int i, j;
 
 	/* First, as persistent pages may have all of the guest's allowance. */
 	for (i = 0; i < TMEM_MAX_POOLS; i++)
 		destroy_pool(i);
-	for (i = 0; i < RACING; i++) {
-		for (tries = 0; fuzz.page[i] && is_away(i) && tries < 600 && !bring_back(i); tries++)
-			msleep(100);
-		if (!fuzz.page[i])
-			continue;
-		if (is_away(i))
-			note_failure(__LINE__, "a frame did not come back");
-		else
-			__free_page(fuzz.page[i]);
-	}
+	end_races();
 	for (i = 0; i <= THREADS; i++)
 		for (j = 0; j < OWN_PAGES; j += 2)
 			if (fuzzers[i].page[j])
@@ -519,7 +442,7 @@ void run_fuzz(void)
 	for (i = 0; fuzzers && i < THREADS; i++)
 		calls += fuzzers[i].calls;
 	comment("seed %u, %lu hypercalls on %u processors, frames changed %d times", fuzz_seed,
-		calls, num_online_cpus(), atomic_read(&fuzz.changes));
+		calls, num_online_cpus(), frame_changes());
 	if (fuzzers)
 		tidy(fuzzers);
 	kfree(fuzzers);
