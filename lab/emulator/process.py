@@ -55,7 +55,7 @@ class Images:
 class Spec:
     """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its version.
 
-    count_instructions: virtual time is instructions, one a nanosecond; under tcg only.
+    icount: virtual time is instructions, one a nanosecond; under tcg only.
     """
 
     images: Images
@@ -67,7 +67,7 @@ class Spec:
     guests: int
     swap_mib: int
     qemu: str
-    count_instructions: bool = False
+    icount: bool = False
 
     def digest(self) -> str:
         """Identifies machines that are alike, to the point that one's snapshot is the other's."""
@@ -278,7 +278,7 @@ class Emulator:
     # --- its parts ---------------------------------------------------------------------------------------------------------------
 
     def _command(self, spec: Spec, port: int, snapshot: str | None) -> list[str]:
-        threads = "single" if spec.count_instructions else "multi"
+        threads = "single" if spec.icount else "multi"
         acceleration = f"tcg,thread={threads},tb-size=512" if spec.accelerator == "tcg" else "kvm"
         command = [
             QEMU,
@@ -290,7 +290,7 @@ class Emulator:
             acceleration,
         ]
         command += ["-cpu", spec.cpu_model, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib), "-rtc", "base=utc"]
-        command += ["-icount", "shift=0,sleep=off"] if spec.count_instructions else []
+        command += ["-icount", "shift=0,sleep=off"] if spec.icount else []
         command += ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off", "-serial", "file:../serial.log"]
         # Names are relative to the folder of the drives (lab/emulator/drives.py), since QEMU gives commas and blanks in paths a meaning.

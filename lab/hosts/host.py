@@ -8,9 +8,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 from common.errors import LabError
+from common.machines import Machine
 from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
 from lab.hosts import guests as recipes
@@ -29,7 +31,7 @@ class XenGuest:
     connections: Connections
 
     @property
-    def machine(self) -> Any:  # noqa: ANN401
+    def machine(self) -> Machine:
         return self.connections.machine(self.name)
 
 
@@ -53,7 +55,7 @@ class XenHost(ABC):
         return None
 
     @property
-    def dom0(self) -> Any:  # noqa: ANN401
+    def dom0(self) -> Machine:
         return self.connections.machine(DOM0)
 
     @property
@@ -130,10 +132,10 @@ class XenHost(ABC):
         """Stop the manager, if one runs."""
         return ()
 
-    def read_counters(self) -> list[Sample]:
-        """One reading of everything."""
+    def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
+        """One reading of everything. raw_dir: where to keep what was read, unparsed."""
         try:
-            return observe.read_once(self.agents, list(self._guests))
+            return observe.read_once(self.agents, list(self._guests), raw_dir)
         except UnreachableError as error:
             raise self._explained(error) from error
 

@@ -7,8 +7,10 @@
  * frames that are not this guest's to use are refused, and that what nobody else touches is there:
  * every thread has pages of its own in a pool that no other operation names, and gets them back.
  */
+#include <linux/atomic.h>
 #include <linux/completion.h>
 #include <linux/cpumask.h>
+#include <linux/delay.h>
 #include <linux/errno.h>
 #include <linux/kernel.h>
 #include <linux/kthread.h>
@@ -18,16 +20,15 @@
 #include <linux/vmalloc.h>
 
 #include <asm/pgtable.h>
+#include <asm/xen/hypercall.h>
 #include <asm/xen/page.h>
+#include <xen/mem-reservation.h>
 #include <xen/xen.h>
 
-#include "tmem_test.h"
+#include "fuzz.h"
 
 #define THREADS		3
-#define OWN_PAGES	4	/* frames that only their thread writes to, and gets into */
-#define OWN_INDEXES	64
 #define RACING_OBJECT	77
-#define LEDGER_MARK	0x1ed6e21ed6e2ull
 
 enum frame_kind { FRAME_OWN, FRAME_RACING, FRAME_TABLE, FRAME_FOREIGN, FRAME_BEYOND, FRAME_DEVICE,
 	FRAME_KINDS };
@@ -35,36 +36,9 @@ enum frame_kind { FRAME_OWN, FRAME_RACING, FRAME_TABLE, FRAME_FOREIGN, FRAME_BEY
 static const char * const command_names[] = {
 	"control", "new_pool", "destroy", "3", "put", "get", "flush_page", "flush_object", "other",
 };
+static_assert(ARRAY_SIZE(command_names) == FUZZ_COMMANDS);
 
-struct fuzzer {
-	struct completion done;
-	struct page *page[OWN_PAGES];
-	u64 random, version[OWN_INDEXES];	/* 0: not there */
-	unsigned int number, operations;
-	unsigned long calls;
-	unsigned long outcomes[ARRAY_SIZE(command_names)][3];	/* done, nothing, refused */
-};
-
-static struct {
-	int ledger;			/* the pool that nothing hostile names */
-	bool stop;
-	u64 top_table;			/* of the process that loads the module, and waits */
-	char *fence;			/* a page with nothing mapped behind it */
-} fuzz;
-
-static u64 next_random(struct fuzzer *f)
-{
-	u64 x = f->random += 0x9e3779b97f4a7c15ull;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
-
-static u32 below(struct fuzzer *f, u32 limit)
-{
-	return (next_random(f) >> 32) * limit >> 32;
-}
+struct fuzz_state fuzz;
 
 /* The frame of a page table: of the lowest level, or of the highest. */
 static u64 table_frame(struct fuzzer *f)
@@ -89,7 +63,7 @@ static u64 some_frame(struct fuzzer *f, enum frame_kind *kind)
 	case FRAME_OWN:
 		return frame_of(f->page[below(f, OWN_PAGES)]);
 	case FRAME_RACING:
-		return racing_frame(below(f, RACING));
+		return READ_ONCE(fuzz.frame[below(f, RACING)]);
 	case FRAME_TABLE:
 		return table_frame(f);
 	case FRAME_DEVICE:
@@ -193,7 +167,7 @@ static void hostile_request(struct fuzzer *f)
 	/* One operation in four lies across a page's end, and at an odd address. */
 	char *place = (char *)page_address(f->page[0]) + (below(f, 4) ? 64 : PAGE_SIZE - below(f, 56));
 	struct tmem_request *op = (struct tmem_request *)place, made;
-	int changes = frame_changes(), rc;
+	int changes = atomic_read(&fuzz.changes), rc;
 	enum frame_kind kind;
 
 	make_request(f, &made, &kind);
@@ -213,7 +187,7 @@ static void hostile_request(struct fuzzer *f)
 	/* What a page table holds its guest may read, and only that. */
 	if (kind == FRAME_DEVICE || kind == FRAME_BEYOND ||
 	    (kind == FRAME_TABLE && made.command == TMEM_GET_PAGE) ||
-	    (kind == FRAME_FOREIGN && changes == frame_changes()))
+	    (kind == FRAME_FOREIGN && changes == atomic_read(&fuzz.changes)))
 		note_failure(__LINE__, "command %u took frame %#llx, of kind %u", made.command,
 			     made.page.frame, kind);
 }
@@ -240,70 +214,6 @@ static void hostile_pointer(struct fuzzer *f)
 		note_failure(__LINE__, "an operation at %#lx: %d", address, rc);
 }
 
-static u64 own_seed(const struct fuzzer *f, unsigned int index)
-{
-	return (u64)f->number << 40 | (u64)index << 24 | f->version[index];
-}
-
-static struct handle own_handle(const struct fuzzer *f, unsigned int index)
-{
-	return (struct handle){
-		.pool = fuzz.ledger, .index = index,
-		.object.word = { f->number, 0, LEDGER_MARK },
-	};
-}
-
-/* Of all sorts, for every way in which Xen stores pages. */
-static void fill_own(const struct fuzzer *f, unsigned int index, struct page *page)
-{
-	u64 seed = own_seed(f, index);
-
-	fill_content(page, seed % NR_CONTENTS, seed);
-}
-
-/* Uses @other for the comparison. */
-static bool is_own(const struct fuzzer *f, unsigned int index, struct page *page,
-		   struct page *other)
-{
-	fill_own(f, index, other);
-	return !memcmp(page_address(page), page_address(other), PAGE_SIZE);
-}
-
-/* The thread's own pages are there, right, until it drops them. */
-static void own_page(struct fuzzer *f)
-{
-	unsigned int index = below(f, OWN_INDEXES);
-	struct page *page = f->page[1];
-	struct handle handle = own_handle(f, index);
-	int rc;
-
-	f->calls++;
-	switch (below(f, 3)) {
-	case 0:
-		f->version[index] = 1 + below(f, 1 << 20);
-		fill_own(f, index, page);
-		rc = put_page_from(&handle, page);
-		if (rc != 1)
-			f->version[index] = 0;
-		if (rc != 1 && rc != -ENOMEM && rc != -TMEM_EFROZEN)
-			note_failure(__LINE__, "thread %u: put: %d", f->number, rc);
-		break;
-	case 1:
-		rc = get_page_into(&handle, page);
-		if (rc != !!f->version[index] && !(rc == -TMEM_EEMPTY && !f->version[index]))
-			note_failure(__LINE__, "thread %u: get of a page that is%s there: %d",
-				     f->number, f->version[index] ? "" : " not", rc);
-		else if (rc == 1 && !is_own(f, index, page, f->page[2]))
-			note_failure(__LINE__, "thread %u: not the page that was put", f->number);
-		break;
-	default:
-		f->version[index] = 0;
-		rc = flush_page(&handle);
-		if (rc != 1)
-			note_failure(__LINE__, "thread %u: flush: %d", f->number, rc);
-	}
-}
-
 static int fuzz_thread(void *data)
 {
 	struct fuzzer *f = data;
@@ -325,12 +235,68 @@ static int fuzz_thread(void *data)
 	return 0;
 }
 
+/* Flushed on all vCPUs: nobody goes on writing to, or reading from, a frame that is gone. */
+bool unmap_everywhere(struct page *page)
+{
+	return !HYPERVISOR_update_va_mapping((unsigned long)page_address(page), __pte_ma(0),
+					     UVMF_INVLPG | UVMF_ALL);
+}
+
+/* Take the page from the guest's address space, and its frame from the guest when @give_up. */
+static void take_away(unsigned int i, bool give_up)
+{
+	unsigned long address = (unsigned long)page_address(fuzz.page[i]);
+	xen_pfn_t frame = frame_of(fuzz.page[i]);
+
+	if (!unmap_everywhere(fuzz.page[i])) {
+		note_failure(__LINE__, "a page can't be unmapped");
+		return;
+	}
+	if (!give_up) {
+		usleep_range(10, 50);
+		if (HYPERVISOR_update_va_mapping(address, mfn_pte(frame, PAGE_KERNEL), UVMF_INVLPG))
+			note_failure(__LINE__, "a page can't be mapped again");
+		return;
+	}
+	atomic_inc(&fuzz.changes);
+	xenmem_reservation_va_mapping_reset(1, &fuzz.page[i]);
+	if (xenmem_reservation_decrease(1, &frame) != 1) {
+		note_failure(__LINE__, "a frame can't be given up");
+		return;
+	}
+	usleep_range(10, 100);
+}
+
+static bool bring_back(unsigned int i)
+{
+	xen_pfn_t frame = page_to_xen_pfn(fuzz.page[i]);
+
+	if (xenmem_reservation_increase(1, &frame) != 1)
+		return false;
+	xenmem_reservation_va_mapping_update(1, &fuzz.page[i], &frame);
+	WRITE_ONCE(fuzz.frame[i], frame);
+	atomic_inc(&fuzz.changes);
+	return true;
+}
+
+static bool is_away(unsigned int i)
+{
+	return get_phys_to_machine(page_to_pfn(fuzz.page[i])) == INVALID_P2M_ENTRY;
+}
+
 static int racing_thread(void *data)
 {
 	struct fuzzer *f = data;
 
 	while (!READ_ONCE(fuzz.stop)) {
-		race_frame(next_random(f));
+		unsigned int i = below(f, RACING);
+
+		if (is_away(i))
+			bring_back(i);
+		else if (!xen_pv_domain() || below(f, 4))
+			fill_content(fuzz.page[i], below(f, NR_CONTENTS), below(f, 4));
+		else
+			take_away(i, below(f, 2));
 		cond_resched();
 	}
 	complete(&f->done);
@@ -365,8 +331,12 @@ static bool prepare(struct fuzzer *fuzzers)
 				return false;
 		}
 	}
-	if (!prepare_races())
-		return false;
+	for (i = 0; i < RACING; i++) {
+		fuzz.page[i] = alloc_page(GFP_KERNEL);
+		if (!fuzz.page[i])
+			return false;
+		fuzz.frame[i] = frame_of(fuzz.page[i]);
+	}
 	fuzz.fence = vmalloc(PAGE_SIZE);
 	if (!fuzz.fence)
 		return false;
@@ -378,32 +348,26 @@ static bool prepare(struct fuzzer *fuzzers)
 
 static void tidy(struct fuzzer *fuzzers)
 {
-	unsigned int i, j;
+	unsigned int i, j, tries;
 
 	/* First, as persistent pages may have all of the guest's allowance. */
 	for (i = 0; i < TMEM_MAX_POOLS; i++)
 		destroy_pool(i);
-	end_races();
+	for (i = 0; i < RACING; i++) {
+		for (tries = 0; fuzz.page[i] && is_away(i) && tries < 600 && !bring_back(i); tries++)
+			msleep(100);
+		if (!fuzz.page[i])
+			continue;
+		if (is_away(i))
+			note_failure(__LINE__, "a frame did not come back");
+		else
+			__free_page(fuzz.page[i]);
+	}
 	for (i = 0; i <= THREADS; i++)
 		for (j = 0; j < OWN_PAGES; j += 2)
 			if (fuzzers[i].page[j])
 				__free_pages(fuzzers[i].page[j], 1);
 	vfree(fuzz.fence);
-}
-
-static void check_own_pages(struct fuzzer *f)
-{
-	unsigned int index;
-
-	for (index = 0; index < OWN_INDEXES; index++) {
-		struct handle handle = own_handle(f, index);
-		int rc = get_page_into(&handle, target);
-
-		if (rc != !!f->version[index] && rc != -TMEM_EEMPTY)
-			note_failure(__LINE__, "thread %u: page %u at the end: %d", f->number, index, rc);
-		else if (rc == 1 && !is_own(f, index, target, source))
-			note_failure(__LINE__, "thread %u: page %u is another one", f->number, index);
-	}
 }
 
 void run_fuzz(void)
@@ -442,7 +406,7 @@ void run_fuzz(void)
 	for (i = 0; fuzzers && i < THREADS; i++)
 		calls += fuzzers[i].calls;
 	comment("seed %u, %lu hypercalls on %u processors, frames changed %d times", fuzz_seed,
-		calls, num_online_cpus(), frame_changes());
+		calls, num_online_cpus(), atomic_read(&fuzz.changes));
 	if (fuzzers)
 		tidy(fuzzers);
 	kfree(fuzzers);

@@ -123,16 +123,8 @@ void run_load(void);
 struct dentry;
 /* serve.c: do what is written to files in @dir. */
 void serve(struct dentry *dir);
-/* racing.c: of a PV guest; false: Xen refused. */
+/* fuzz.c: of a PV guest; false: Xen refused. */
 bool unmap_everywhere(struct page *page);
-/* racing.c: frames that come and go. */
-#define RACING		8
-bool prepare_races(void);		/* end_races() also after it has failed */
-void end_races(void);
-void race_frame(u64 random);
-unsigned long racing_frame(unsigned int i);	/* may not be the guest's any more */
-int frame_changes(void);		/* how often frames have come or gone */
-/* fuzz.c */
 void run_fuzz(void);
 void put_secrets(void);
 void verify_secrets(void);

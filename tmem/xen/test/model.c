@@ -68,6 +68,7 @@ void model_stop(void)
 
 long model_call(const struct model_domain *m, tmem_op_t *op)
 {
+    model_before();
     world_enter(m->d);
     world_guest_range(op, sizeof(*op));
     return world_op(op);

@@ -98,6 +98,8 @@ long model_call(const struct model_domain *m, tmem_op_t *op);
  * NULL if none; true when it was evicted before it was put again, or refused.
  */
 bool model_follow_evictions(const struct model_page *put);
+/* Notes how things stand before an operation. */
+void model_before(void);
 void model_compare(void);
 /* May an allocation have failed? */
 bool model_memory_was_short(unsigned long faults);

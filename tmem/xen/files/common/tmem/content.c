@@ -102,6 +102,27 @@ static const void *join(const struct piece *first, unsigned int bytes)
     return joined;
 }
 
+/* Gives back what a put has taken that can't go on. */
+static noinline long not_put(struct tmem_client *c, bool persistent,
+                             struct page_info *frame, struct page_info *shared)
+{
+    if ( shared && tmem_dedup_put(shared) )
+    {
+        /* Who else had that content has dropped it meanwhile. */
+        c->stats.frames.now++;
+        tmem_release_frame(c, shared);
+    }
+    if ( frame )
+    {
+        tmem_release_frame(c, frame);
+        c->contents -= persistent;
+    }
+    if ( persistent )
+        tmem_settle(c);
+
+    return -ENOMEM;
+}
+
 long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
                       const tmem_op_t *op, const struct tmem_spot *spot,
                       struct tmem_page *page, struct page_info *src,
@@ -149,9 +170,13 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
 
     if ( !page )
     {
-        /* Can't fail: the index pages are at hand. */
         page = tmem_insert_page(c, pool, op, spot, NULL);
-        BUG_ON(!page);
+        /* The index pages are at hand, or it would not have got here. */
+        if ( unlikely(!page) )
+        {
+            tmem_broken_bound(c);
+            return not_put(c, persistent, frame, shared);
+        }
     }
 
     switch ( kind )

@@ -327,7 +327,7 @@ static unsigned int take_from_heap(struct page_list_head *frames)
     struct page_info *frame;
     unsigned int nr = 0;
 
-    while ( nr < TMEM_REFILL &&
+    while ( nr < TMEM_PUT_REFILL &&
             (frame = alloc_domheap_pages(NULL, 0, flags)) )
     {
         page_list_add_tail(frame, frames);
@@ -356,11 +356,11 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     PAGE_LIST_HEAD(frames);
     unsigned int nr = take_from_heap(&frames);
 
-    if ( !nr && (!persistent || claims_can_spare(TMEM_REFILL)) )
+    if ( !nr && (!persistent || claims_can_spare(TMEM_PUT_REFILL)) )
     {
         struct tmem_eviction e = { .frames = &frames };
 
-        evict(NULL, TMEM_REFILL, 1, &e);
+        evict(NULL, TMEM_PUT_REFILL, 1, &e);
         nr = e.taken;
         free_index_pages(&e);
         /* Only pages of the index may have come free. */
