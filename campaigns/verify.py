@@ -392,9 +392,8 @@ def _against_experiment(campaign: CampaignRecord, experiment: Experiment) -> Ite
     wanted, planned = ([cell.cell for cell in cells] for cells in (plan.plan(experiment), campaign.cells))
     if set(planned) != set(wanted):
         yield "the plan's cells are not those of the experiment"
-    elif campaign.layout >= 2:
-        if planned != wanted:
-            yield f"the order of the plan is not the one that seed {campaign.seed} gives"
+    elif campaign.layout >= 2 and planned != wanted:
+        yield f"the order of the plan is not the one that seed {campaign.seed} gives"
     for block, members in itertools.groupby(campaign.cells, key=lambda cell: cell.block):
         named = [cell.cell for cell in members]
         if campaign.layout < 2 and named != block_order(campaign.seed, block, named):
