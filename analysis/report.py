@@ -283,7 +283,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
             "measured, from the release to the end of the last guest's script; that is more than the build or the tool in it took. A dash is "
             'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
-        *figures.shown(drawn),
+        *figures.shown(results.directory, drawn),
         "## Compared",
         sections.repetition(results),
         *sections.compared(results),

@@ -94,13 +94,16 @@ class Estimate:
 
     def left(self, remaining: Iterable[str]) -> float:
         """Seconds that the remaining cells, the current one included, should take from now on."""
-        remaining = [cell for cell in remaining if cell in self.expected]
+        plain, first = self._resets()
+        factors = self._factors()
         known = {self.expected[cell].state for cell in self._taken}
-        costs = {}
-        for cell in remaining:
-            state = self.expected[cell].state
-            costs[cell] = self._work(cell) + self._reset(cell, first=state not in known)
-            known.add(state)
+        costs: dict[str, float] = {}
+        for cell in (cell for cell in remaining if cell in self.expected):
+            expected = self.expected[cell]
+            usual = expected.reset if plain is None else plain
+            reset = usual if expected.state in known or first is None else max(usual, first)
+            costs[cell] = reset + expected.work * factors.get(self.policies.get(cell, ""), factors[""])
+            known.add(expected.state)
         spent = time.monotonic() - self._since if self._current else 0.0
         if self._current not in costs:
             return math.fsum(costs.values())
@@ -112,22 +115,23 @@ class Estimate:
             own = spent * LATE
         return own - spent + rest
 
-    def _work(self, cell: str) -> float:
-        policy = self.policies.get(cell)
-        own = [each for each in self._taken if self.policies.get(each) == policy]
-        taken = own or list(self._taken)
-        expected = math.fsum(self.expected[each].work for each in taken)
-        factor = math.fsum(self._taken[each][1] for each in taken) / expected if expected > 0 else 1.0
-        return self.expected[cell].work * factor
+    def _factors(self) -> dict[str, float]:
+        """Policy -> how many times longer its cells' work took than was expected; under "" that of all cells."""
+        sums: dict[str, tuple[float, float]] = {}
+        for cell, (_, work) in self._taken.items():
+            for key in (self.policies.get(cell, ""), ""):
+                taken, expected = sums.get(key, (0.0, 0.0))
+                sums[key] = (taken + work, expected + self.expected[cell].work)
+        return {"": 1.0} | {key: taken / expected for key, (taken, expected) in sums.items() if expected > 0}
 
-    def _reset(self, cell: str, *, first: bool) -> float:
+    def _resets(self) -> tuple[float | None, float | None]:
+        """Seconds of a reset to a known state that is there, and of the first one to a state; None where there was none."""
         seen: set[str] = set()
         firsts, others = [], []
-        for each, (reset, _) in self._taken.items():
-            (others if self.expected[each].state in seen else firsts).append(reset)
-            seen.add(self.expected[each].state)
-        plain = statistics.median(others) if others else min([self.expected[cell].reset, *firsts])
-        return max(plain, statistics.median(firsts)) if first and firsts else plain
+        for cell, (reset, _) in self._taken.items():
+            (others if self.expected[cell].state in seen else firsts).append(reset)
+            seen.add(self.expected[cell].state)
+        return (statistics.median(others) if others else None, statistics.median(firsts) if firsts else None)
 
 
 LATE = 1.25

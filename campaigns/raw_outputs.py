@@ -115,7 +115,7 @@ def _read(workload: Workload[Any], machine: str | None, folder: Path, given: Map
     params = workload.parse({**known, **given})
     written = params.model_dump(mode="json")
     try:
-        result = workload.read(folder, params)
+        result = workload.read(params, folder)
     except WorkloadError as error:
         return Read(machine, written, (), {}, error)
     except OSError as error:
