@@ -55,6 +55,8 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
         for levels in results.levels:
             for name, make in figures.items():
                 if (figure := make(results, levels)) is not None:
+                    if results.unverified:
+                        style.stamp(figure, "UNVERIFIED")
                     paths += style.save(figure, out_dir / (name + suffix(levels)))
     return paths
 

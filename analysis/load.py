@@ -31,6 +31,7 @@ class Results:
     """A campaign as read. Tables are sorted by the order of the plan.
 
     records: the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
+    unverified: whether everything that is made of them has to say that they did not pass verification.
 
     cells: cell, policy, levels, level.<factor>..., repetition, block, order, status, attempts [count], host, host_kind,
         accelerator, skew_s [s], reason, rerun, notes, started_at, finished_at.
@@ -50,6 +51,7 @@ class Results:
     samples: pd.DataFrame
     gates: pd.DataFrame
     timings: pd.DataFrame
+    unverified: bool = False
 
     def at(self, policy: str, levels: str) -> list[CellRecord]:
         """The complete cells of a policy at factor levels, by repetition."""

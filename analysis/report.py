@@ -7,7 +7,7 @@ holds no time of its own making: the same results give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from analysis import accounting, claims, drift, figures, outputs, panels, rates, statistics, style, tables, totals
@@ -53,6 +53,8 @@ class Summary:
 
 MISSING = "–"
 
+UNVERIFIED = "Unverified: these results are damaged or were changed, and ./inv results.verify does not accept them."
+
 _SHOWN: Mapping[str, str] = {
     "sectors_read": "sectors read",
     "sectors_written": "sectors written",
@@ -62,22 +64,28 @@ _SHOWN: Mapping[str, str] = {
 }
 
 
-def summarise(campaign_dir: Path | str) -> Summary:
-    """Write tables, figures and report.md of a campaign, and return what to print. ResultsError when it cannot be read."""
+def summarise(campaign_dir: Path | str, *, into: Path | None = None, unverified: bool = False) -> Summary:
+    """Write tables, figures and report.md of a campaign, and return what to print. ResultsError when it cannot be read.
+
+    into: where to write them, by default the campaign's directory. unverified: say on each that the results were not verified, or did not pass.
+    """
     results = load(campaign_dir)
+    if unverified:
+        results = replace(results, unverified=True)
+    into = into or results.directory
     verdicts = tuple(claims.judge(results))
     columns, rows = summary_table(results)
-    written = tables.write_all(results)
-    drawn = figures.draw_all(results) if results.records else []
-    report = results.directory / REPORT_FILE
-    text = markdown(results, verdicts, [path.relative_to(results.directory) for path in drawn])
+    written = tables.write_all(results, into)
+    drawn = figures.draw_all(results, into / figures.FIGURES_DIR) if results.records else []
+    report = into / REPORT_FILE
+    text = markdown(results, verdicts, [path.relative_to(into) for path in drawn])
     tables.replace(report, text.encode())
     return Summary(
         campaign=results.record.campaign,
         host=figures.host_line(results),
         columns=columns,
         rows=rows,
-        paragraph=paragraph(results),
+        paragraph=f"{UNVERIFIED} {paragraph(results)}" if results.unverified else paragraph(results),
         verdicts=verdicts,
         differing=outputs.all_differing(results),
         figures=tuple(drawn),
@@ -238,6 +246,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
     control = totals.control_of(results)
     parts = [
         f"# {results.record.campaign}",
+        f"**{UNVERIFIED}**" if results.unverified else "",
         f"Host: {figures.host_line(results)}.",
         paragraph(results),
         "## By policy",

@@ -45,9 +45,9 @@ def write(campaign_dir: Path | str) -> list[Path]:
     return write_all(load(campaign_dir))
 
 
-def write_all(results: Results) -> list[Path]:
-    """As `write`, for results that are already loaded."""
-    directory = results.directory / TABLES_DIR
+def write_all(results: Results, into: Path | None = None) -> list[Path]:
+    """As `write`, for results that are already loaded. into: the directory below which they go, by default the campaign's."""
+    directory = (into or results.directory) / TABLES_DIR
     paths = []
     for name, frame in build(results).items():
         parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"

@@ -13,9 +13,10 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from campaigns.records import BarrierRecord
@@ -74,8 +75,11 @@ def run(
     ready_s: float,
     run_s: float,
     before_release: Callable[[], None] = lambda: None,
+    log: Path | None = None,
 ) -> BarrierRecord:
     """Run the script in all guests at once and wait for all of them.
+
+    log: a file for what the guests said, one line each (`read_log`).
 
     ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called when all are ready and wait.
     GuestLostError, NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as after an interruption.
@@ -99,12 +103,24 @@ def run(
     finally:
         for member in members.values():
             _stop(member.process)
-    released = min(member.marks["GO"] for member in members.values())
+    lines = [f"{name} {mark} {time}\n" for name, member in members.items() for mark, time in member.marks.items()]
+    if log is not None:
+        log.write_text("".join(lines), encoding="utf-8")
+    return read_log(lines)
+
+
+def read_log(lines: Iterable[str]) -> BarrierRecord:
+    """The record from lines `guest mark nanoseconds`. ValueError when one is none, KeyError when a guest lacks a mark."""
+    marks: dict[str, dict[str, int]] = {}
+    for line in lines:
+        name, mark, time_ns = line.split()
+        marks.setdefault(name, {})[mark] = int(time_ns)
+    released = min(each["GO"] for each in marks.values())
     return BarrierRecord(
-        skew_seconds=(max(member.marks["GO"] for member in members.values()) - released) / 1e9,
+        skew_seconds=(max(each["GO"] for each in marks.values()) - released) / 1e9,
         released_at=released / 1e9,
-        starts={name: (member.marks["GO"] - released) / 1e9 for name, member in members.items()},
-        ends={name: (member.marks["DONE"] - released) / 1e9 for name, member in members.items()},
+        starts={name: (each["GO"] - released) / 1e9 for name, each in marks.items()},
+        ends={name: (each["DONE"] - released) / 1e9 for name, each in marks.items()},
     )
 
 

@@ -362,7 +362,7 @@ def _conditions(file: ExperimentFile, source: Document | None = None, levels: Le
     sizing = GuestSizing(guests.count, guests.vcpus, guests.memory_max, start, swap)
     problems.extend(_sizing_problems(host, sizing, share))
     tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings(), file.tmem.settings())
-    if tuning.selfballoon and not any(policies.parse(policy).driver for policy in file.policies):
+    if tuning.selfballoon and not any(policies.parse(policy).module for policy in file.policies):
         problems.append(
             Problem(
                 ("selfballoon",), "no policy loads the guest driver, so its settings mean nothing", "leave them out"

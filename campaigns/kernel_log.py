@@ -1,7 +1,8 @@
-"""Whether a kernel's or Xen's log says that something broke, line by line. What is searched for is data: campaigns.kernel_log_rules.
+"""Whether a kernel's or Xen's log says that something broke, line by line. What is searched for is
+data, in campaigns.kernel_log_rules.
 
-Each line decides alone. It may come from dmesg, from `xl dmesg`, from a journal or a syslog file, with their times and prefixes or without, and from any kernel of
-Linux 3.x to 7.x or Xen 4.x: what stands before the message is taken off first.
+Each line decides alone. It may come from dmesg, from `xl dmesg`, from a journal or a syslog file,
+with their times and prefixes or without: what stands before the message is taken off first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from campaigns.kernel_log_rules import (
 )
 
 LONGEST = 4096
-"""Characters of a message that are searched at a time: kernels write less than 1024 in a line, and a file may be one line of megabytes."""
+"""Characters of a message that are searched at a time: kernels write less than 1024 in a line, and
+a file may be one line of megabytes."""
 
 _OVERLAP = 256
 """Characters that two such windows share, so that what lies on their border is seen."""
@@ -62,7 +64,9 @@ _ANSI_END = re.compile(r"\x1b\[[0-9;]*m")
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of a log that a run that counts may not have. line: without spaces around it. number: of the line in its log, from 1. kind: see KINDS."""
+    """A line of a log that a run that counts may not have. line: without spaces around it. number:
+    of the line in its log, from 1. kind: see KINDS.
+    """
 
     source: str
     line: str
@@ -84,12 +88,14 @@ def findings(logs: Mapping[str, str]) -> list[Finding]:
 
 
 def classify(line: str) -> Pattern | None:
-    """What a line says broke; None when it says nothing of the kind, or says it of what no experiment uses."""
+    """What a line says broke; None when it says nothing of the kind, or says it of what no
+    experiment uses.
+    """
     message = _message(line)
     for window in _windows(message.text):
         for expression, pattern in _searched(message):
             match = expression.search(window)
-            if match is not None and not _harmless(window, match):
+            if match is not None and (message.program or not _harmless(window, match)):
                 return pattern
     return None
 
@@ -178,7 +184,9 @@ def _numbered(expression: str) -> str:
 
 
 def _harmless(text: str, match: re.Match[str]) -> bool:
-    """Whether a forbidden line is about a device that no experiment uses, or is an announcement after all."""
+    """Whether a forbidden line is about a device that no experiment uses, or is an announcement
+    after all.
+    """
     devices = [device for device in match.groupdict().values() if device]
     if not devices:
         devices = [found["device"] for found in _DEVICE.finditer(text)]

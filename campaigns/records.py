@@ -1,7 +1,7 @@
 """The records of a campaign, as results/ holds them, and how they are read. Schema version 1.
 
     results/<campaign>/campaign.json              CampaignRecord, written once, when the campaign is created
-    results/<campaign>/SHA256SUMS                 of campaign.json
+    results/<campaign>/SHA256SUMS                 of campaign.json and of the SHA256SUMS of every cell and attempt
     results/<campaign>/cells/<cell>/cell.json     CellRecord of a cell that ran to its end: `complete`, or `invalid` (a gate failed)
                                     env.json      provenance: JSON object
                                     samples/samples.csv   SAMPLE_COLUMNS; time_s is relative to the barrier's release (the first reading is before it)
@@ -17,16 +17,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from campaigns import codec
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
 from common.errors import ResultsError
-from common.metrics import Metric, MetricSpec
+from common.metrics import STRICT, Metric, MetricSpec
 
 SCHEMA = 1
+
+LAYOUT = 2
+"""What new campaigns hold. 1: the root's sums know campaign.json only, and raw/ lacks the readings before and after. 2: both are there."""
 
 CAMPAIGN_FILE = "campaign.json"
 CELLS_DIR = "cells"
@@ -46,8 +51,14 @@ Aggregate = Literal["sum", "mean", "min", "max"]
 T = TypeVar("T")
 
 
+class Record:
+    """What every record is: read strictly. An unknown, missing or ill-typed key is an error that names it."""
+
+    __pydantic_config__ = STRICT
+
+
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Record):
     """Which policy is compared with which: the ratio is treatment ÷ control."""
 
     treatment: str
@@ -55,7 +66,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Expectation:
+class Expectation(Record):
     """What the literature lets one expect of the ratio treatment ÷ control.
 
     ratio_low, ratio_high: the published range of the ratio (52 % fewer is 0.48); either may be None when not published.
@@ -69,7 +80,7 @@ class Expectation:
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claim(Record):
     """A statement of the literature in a form that a campaign can support, contradict or leave open.
 
     metric: a name of CampaignRecord.metrics. aggregate: how the guests' values become the cell's one value.
@@ -86,7 +97,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class PlannedCell:
+class PlannedCell(Record):
     """A point of the plan. order: position in the campaign, from 0. block: the repetition block within which the order is random.
 
     levels: factor path -> level, as the experiment file writes it; empty without factors. repetition counts from 1.
@@ -103,13 +114,15 @@ class PlannedCell:
 
 
 @dataclass(frozen=True)
-class CampaignRecord:
+class CampaignRecord(Record):
     """What was asked: everything that fixes a campaign before its first cell.
 
     experiment: the resolved experiment, every default filled in. experiment_sha256: of its canonical JSON; a resume compares it.
     cells: the plan, in order. metrics: what cells yield, with units and meaning. versions: of the testbed, Python and libraries.
     commit: of the testbed, None outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
     arguments: the command that created the campaign. lab: the name of the lab it was begun on; None in campaigns from before it was recorded.
+    layout: LAYOUT of the testbed that created it. gates: those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1.
+    inventory: the lab's file, as it was named; None for the default lab, and in campaigns from before it was recorded.
     """
 
     schema: int
@@ -128,6 +141,9 @@ class CampaignRecord:
     arguments: tuple[str, ...]
     created_at: str
     lab: str | None = None
+    layout: int = 1
+    gates: tuple[str, ...] = ()
+    inventory: str | None = None
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""
@@ -143,7 +159,7 @@ def find_spec(specs: Iterable[MetricSpec], metric: str) -> MetricSpec | None:
 
 
 @dataclass(frozen=True)
-class GateResult:
+class GateResult(Record):
     """The verdict of a validity gate. observed and required are in `unit`; observed None when it could not be read (the gate then fails).
 
     reason: in words what the gate demands and why a run without it says nothing.
@@ -158,7 +174,7 @@ class GateResult:
 
 
 @dataclass(frozen=True)
-class BarrierRecord:
+class BarrierRecord(Record):
     """The moment the guests were released. skew_seconds: latest minus earliest start; released_at: host epoch seconds of the earliest.
 
     starts, ends: guest -> seconds from the release to the start and the end of its workload.
@@ -171,7 +187,7 @@ class BarrierRecord:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Record):
     """Why an attempt failed. kind: a class of campaigns.failures; stage: where; rerun: the command that reruns just this cell."""
 
     kind: str
@@ -181,7 +197,7 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class CellRecord:
+class CellRecord(Record):
     """What happened. A `failed` record has a failure and no metrics; an `invalid` one has its metrics, but no analysis may use them.
 
     timings: stage -> seconds. checksums: guest -> name -> digest of the workload's output, identical between guests and policies.
@@ -283,15 +299,25 @@ def read_env(directory: Path) -> Mapping[str, Any] | None:
     return document
 
 
+def dumps(record: object) -> str:
+    """The JSON text of a record or JSON value, as every file of results/ holds it: indented, keys in declared order, newline at the end.
+
+    ValueError for NaN and infinities: JSON has none, and a figure that could not be read is null.
+    """
+    value = to_jsonable_python(record, inf_nan_mode="constants")
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def read_record(kind: type[T], path: Path) -> T:
     """A record from a JSON file. ResultsError, with file and key, when it cannot be."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text)
     except FileNotFoundError:
         raise ResultsError(
             "a file is missing from the results", where=str(path), remedy="./inv results.verify"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(
             "a file of the results cannot be read", where=str(path), why=str(error), remedy="./inv results.verify"
         ) from None
@@ -301,9 +327,46 @@ def read_record(kind: type[T], path: Path) -> T:
             f"schema version {found!r} is not known", where=str(path), why=f"this testbed reads version {SCHEMA}"
         )
     try:
-        return codec.decode(kind, document)
-    except codec.CodecError as error:
-        raise ResultsError("a record does not have the form of its schema", where=f"{path}, key {error}") from None
+        record = _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise ResultsError(
+            "a record does not have the form of its schema", where=f"{path}, key {_misfit(document, error)}"
+        ) from None
+    return record
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Made when it is first wanted: what only plans a campaign reads none."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def _misfit(document: object, error: ValidationError) -> str:
+    """The first key that does not fit, as people write it, and why."""
+    detail = error.errors(include_url=False)[0]
+    if detail["type"] == "unexpected_keyword_argument":
+        why = "unknown key"
+    elif detail["type"] in ("missing", "missing_argument"):
+        why = "missing key"
+    else:
+        why = f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {json.dumps(detail['input'])[:80]}"
+    return f"{_key_of(document, detail['loc'], missing=why == 'missing key')}: {why}"
+
+
+def _key_of(value: Any, path: Sequence[str | int], *, missing: bool) -> str:  # noqa: ANN401
+    """The path of an error without the names of types, which pydantic puts behind the key of a value of several."""
+    text = ""
+    for part in path:
+        here = isinstance(value, list) if isinstance(part, int) else isinstance(value, dict) and part in value
+        if not here and not (missing and part == path[-1]):
+            break
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        value = value[part] if here else None
+    return text
 
 
 def _directories(parent: Path) -> Iterator[Path]:

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from campaigns import plan, provenance, resume, store
+from campaigns import gates, plan, provenance, resume, store
 from campaigns.cell import Attempt
 from campaigns.experiment import Experiment, from_document
 from campaigns.failures import CLASSES
 from campaigns.progress import Estimate, Event, Listener, silent
-from campaigns.records import SCHEMA, CampaignRecord, CellRecord, PlannedCell
+from campaigns.records import LAYOUT, SCHEMA, CampaignRecord, CellRecord, PlannedCell
 from campaigns.resume import Basis
 from campaigns.status import CampaignStatus, State, status
 from campaigns.store import CampaignStore
@@ -109,18 +109,21 @@ def run(
     campaign: str | None = None,
     cell: str | None = None,
     arguments: Sequence[str] = (),
+    inventory: str | None = None,
     listen: Listener = silent,
 ) -> Outcome:
     """Run a campaign, or what is left of it, or one cell of it.
 
-    lab: the host's. basis: what the host is made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid one
+    lab: the host's. inventory: its file, if it is not the default lab's. basis: what the host is made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid one
     is then run again, and its old record kept.
     UsageError: another experiment has this campaign's name, it was begun on another lab or host, another runner is at work, or the cell cannot
     be run. Errors of the lab and the load end in the cells' records. KeyboardInterrupt passes through, and leaves nothing half-written.
     """
     stored = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
-        stored = store.create(results, _record(experiment, host.accelerator, campaign, lab, arguments))
+        stored = store.create(
+            results, campaign_record(experiment, host.accelerator, campaign, lab, arguments, inventory=inventory)
+        )
     with stored.lock():
         resume.check(
             experiment, lab, results=results, campaign=campaign, cell=cell
@@ -129,9 +132,16 @@ def run(
         return _Runner(stored, host, listen).run(cell)
 
 
-def _record(
-    experiment: Experiment, accelerator: str | None, campaign: str | None, lab: str | None, arguments: Sequence[str]
+def campaign_record(
+    experiment: Experiment,
+    accelerator: str | None,
+    campaign: str | None,
+    lab: str | None,
+    arguments: Sequence[str],
+    *,
+    inventory: str | None = None,
 ) -> CampaignRecord:
+    """What fixes a new campaign: plan, claims, metrics and gates of its experiment, and what the testbed is."""
     head, dirty = provenance.commit()
     return CampaignRecord(
         schema=SCHEMA,
@@ -150,6 +160,9 @@ def _record(
         arguments=tuple(arguments),
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         lab=lab,
+        inventory=inventory,
+        layout=LAYOUT,
+        gates=gates.names(),
     )
 
 
@@ -168,8 +181,10 @@ class _Runner:
         self.finished = stored.cells()
         self.estimate = Estimate(self.record.cells, self.finished.values())
         self.made: list[CellRecord] = []
+        self.alone = False
 
     def run(self, only: str | None) -> Outcome:
+        self.alone = only is not None
         todo = [
             cell
             for cell in self.record.cells
@@ -217,7 +232,7 @@ class _Runner:
 
         conditions = self.experiment.at(planned.levels)
         policy = self.policies[planned.policy]
-        return Attempt(self.store, self.record, planned, policy, conditions, self.host, on_stage).run()
+        return Attempt(self.store, self.record, planned, policy, conditions, self.host, on_stage, self.alone).run()
 
     def _tell(
         self,

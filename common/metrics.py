@@ -5,12 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+"""pydantic's configuration of the records that results/ holds: refused, never converted."""
+
 Better = Literal["lower", "higher", "neither"]
 
 
 @dataclass(frozen=True)
 class MetricSpec:
     """A metric as it is declared: its name, its unit, which direction is better, and what it means."""
+
+    __pydantic_config__ = STRICT
 
     name: str
     unit: str
@@ -24,6 +29,8 @@ class Metric:
 
     guest: the guest it belongs to; None for a metric of the host.
     """
+
+    __pydantic_config__ = STRICT
 
     name: str
     unit: str

@@ -119,8 +119,8 @@ class Host(Protocol):
     def stop_manager(self) -> Sequence[Mapping[str, object]]:
         """Stop the manager, if one runs; what it saw and decided, a record for each decision."""
 
-    def read_counters(self) -> list[Sample]:
-        """One reading of everything."""
+    def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
+        """One reading of everything; what was read, unparsed, below raw_dir where one is given."""
 
     def observe(self, interval_s: float) -> Observation:
         """An observation that samples every interval_s seconds once started."""

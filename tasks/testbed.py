@@ -105,9 +105,18 @@ def doctor(_c: Context, json: bool = False) -> None:
         raise Exit(code=3)
 
 
-@task(positional=["name"], help={"name": "campaign: results/NAME"})
-def figures(_c: Context, name: str) -> None:
-    """Make tables, figures and the report of a campaign from its cells. Same results in, same bytes out."""
+@task(
+    positional=["name"],
+    help={
+        "name": "campaign: results/NAME",
+        "unverified": "also of results that are damaged or were changed; every figure then says so",
+    },
+)
+def figures(_c: Context, name: str, unverified: bool = False) -> None:
+    """Make tables, figures and the report of a campaign from its cells. Same results in, same bytes out.
+
+    Exit code 8 when the results are damaged or were changed.
+    """
     from campaigns import store
 
-    summarise(Reporter(), store.get(store.RESULTS, name).directory)
+    summarise(Reporter(), store.get(store.RESULTS, name).directory, unverified=unverified)

@@ -116,6 +116,19 @@ class Workload(ABC, Generic[P]):
         """Copy the raw outputs into raw_dir, which exists, and read them. After a script that failed: the WorkloadError that says why."""
 
     @abstractmethod
+    def read(self, raw_dir: Path, params: P) -> WorkloadResult:
+        """Read raw outputs that collect has copied, whenever and wherever that was.
+
+        WorkloadError when they say that the run failed, or lost a part of it; OutputsError, which is
+        one, when they are not all there or not what the workload writes. A figure that they do not
+        have is None.
+        """
+
+    def told(self, raw_dir: Path) -> dict[str, object]:  # noqa: ARG002
+        """Parameters, as an experiment writes them, that raw outputs tell by themselves: for reading those of an unknown run."""
+        return {}
+
+    @abstractmethod
     def expected_seconds(self, params: P, slowdown: float) -> float:
         """Rough seconds of the script on one CPU that is `slowdown` times slower than a current server's (1.0). For progress and time limits."""
 

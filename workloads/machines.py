@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import WorkloadError
+from common.errors import OutputsError, WorkloadError
 from common.machines import Machine, command_errors, explain, tail, trouble
 from workloads import scripts
 
@@ -101,9 +101,11 @@ def raw_text(raw_dir: Path, name: str) -> str:
     try:
         return (raw_dir / name).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        raise WorkloadError(
+        raise OutputsError(
             f"the workload did not write {name}", where=str(raw_dir), why="it did not start, or was ended early"
         ) from None
+    except OSError as error:
+        raise OutputsError(f"{name} cannot be read", where=str(raw_dir), why=str(error.strerror)) from None
 
 
 def key_values(text: str) -> dict[str, str]:

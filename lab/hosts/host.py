@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 from common.errors import LabError
@@ -131,10 +132,10 @@ class XenHost(ABC):
         """Stop the manager, if one runs."""
         return ()
 
-    def read_counters(self) -> list[Sample]:
-        """One reading of everything."""
+    def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
+        """One reading of everything. raw_dir: where to keep what was read, unparsed."""
         try:
-            return observe.read_once(self.agents, list(self._guests))
+            return observe.read_once(self.agents, list(self._guests), raw_dir)
         except UnreachableError as error:
             raise self._explained(error) from error
 

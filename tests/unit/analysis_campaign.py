@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from campaigns import codec, records
+from campaigns import records
 from campaigns.records import (
     BarrierRecord,
     CampaignRecord,
@@ -134,7 +134,7 @@ def write_campaign(
     directory = results / name
     for folder in (records.CELLS_DIR, records.ATTEMPTS_DIR):
         (directory / folder).mkdir(parents=True)
-    (directory / records.CAMPAIGN_FILE).write_text(codec.dumps(campaign), encoding="utf-8")
+    (directory / records.CAMPAIGN_FILE).write_text(records.dumps(campaign), encoding="utf-8")
     for planned in plan:
         effort = random.normal(1, 0.03)
         record = cell_record(name, planned, guests, float(effort), host_kind)
@@ -229,7 +229,7 @@ def write_cell(directory: Path, record: CellRecord, guests: Sequence[str], *, sa
     if record.status == "failed":
         place = directory / records.ATTEMPTS_DIR / f"{record.cell}.1"
     place.mkdir(parents=True)
-    (place / records.CELL_FILE).write_text(codec.dumps(record), encoding="utf-8")
+    (place / records.CELL_FILE).write_text(records.dumps(record), encoding="utf-8")
     if samples and record.barrier:
         path = place / records.SAMPLES_FILE
         path.parent.mkdir()

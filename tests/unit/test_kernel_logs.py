@@ -11,7 +11,9 @@ from tests.unit.workloads_local import DATA
 
 
 def test_a_full_ring_of_xen_shows_what_is_new() -> None:
-    """Named after a reader that counted lines: both readings have as many, and six of the second's are new."""
+    """Named after a reader that counted lines: both readings have as many, and six of the second's
+    are new.
+    """
     folder = DATA / "xl-dmesg-wrapped"
     before, after = ((folder / f"{name}.txt").read_text() for name in ("before", "after"))
     assert len(before.splitlines()) == len(after.splitlines())
@@ -65,9 +67,11 @@ def test_a_log_that_cannot_be_joined_is_all_new_and_says_that_messages_may_be_mi
     ring=st.integers(20, 80),
 )
 def test_no_new_line_of_a_ring_is_ever_missed(lines: list[str], read: int, ring: int) -> None:
-    """Numbered lines through a ring of bytes, read twice: what was written in between is in what is new, or messages may be missing."""
+    """Numbered lines through a ring of bytes, read twice: what was written in between is in what is
+    new, or messages may be missing.
+    """
     numbered = [f"{number:03d} {line}\n" for number, line in enumerate(lines)]
     before = "".join(numbered[:read])[-ring:]
     after = "".join(numbered)[-ring:]
     found = new_since(before, after)
-    assert found.text == (after if found.lost else "".join(numbered[read:]))
+    assert found.text == (after.lstrip("\n") if found.lost else "".join(numbered[read:]))
