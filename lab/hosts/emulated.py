@@ -289,7 +289,9 @@ class EmulatedHost(XenHost):
             if condition == "broken":
                 said = self.emulator.log.read_text(errors="replace").strip()
                 raise NotBootedError(
-                    "QEMU stopped with an internal error while Xen or dom0 booted", where=str(self.emulator.log), why=said
+                    "QEMU stopped with an internal error while Xen or dom0 booted",
+                    where=str(self.emulator.log),
+                    why=said,
                 )
             if condition == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
                 raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
