@@ -33,7 +33,8 @@
  * one put pays for all that others will use. A put that refills is to take less
  * than three times as long as one that does not.
  */
-#define TMEM_PUT_REFILL         4
+#define TMEM_PUT_REFILL         (1U << TMEM_PUT_REFILL_ORDER)
+#define TMEM_PUT_REFILL_ORDER   2
 /* Index pages that one insertion can need: a slab, a segment, a middle. */
 #define TMEM_SPARE_NEEDED       4
 #define TMEM_SPARE_KEPT         8
