@@ -63,7 +63,7 @@ def make(directory: Path, cells: int, readings: int, levels: int) -> Path:
     """Write a campaign below a directory; its own."""
     store._sync = lambda _path: None  # type: ignore[assignment]  # a benchmark's files need not survive a power cut
     template = records.read_campaign(TEMPLATE)
-    content = copy.deepcopy(dict(template.experiment))
+    content: dict[str, Any] = copy.deepcopy(dict(template.experiment))
     content["policies"] = list(POLICIES)
     content["claims"] = [claim for claim in content["claims"] if claim["compare"]["control"] in POLICIES]
     content["repetitions"] = max(1, cells // len(POLICIES) // levels)

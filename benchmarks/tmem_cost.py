@@ -246,7 +246,7 @@ class Measured:
 
 def unit_of(host: Host) -> str:
     """What the guests' counter counts."""
-    return "instructions" if isinstance(host, EmulatedHost) and host.settings.count_instructions else "cycles"
+    return "instructions" if isinstance(host, EmulatedHost) and host.settings.icount else "cycles"
 
 
 def print_report(host: Host, found: Measured) -> None:

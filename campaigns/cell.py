@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from campaigns import barrier, evaluate, provenance
@@ -17,7 +17,8 @@ from campaigns.plan import expected_stages
 from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, PlannedCell
 from campaigns.store import CampaignStore, CellWriter, storing
 from common.errors import LabError, WorkloadError
-from lab.api import Host, Machine, Observation, Sample
+from common.machines import Machine, command_errors, explain
+from lab.api import Host, Observation, Sample
 from policies import apply
 from policies.base import Policy
 from workloads.base import WorkloadResult
@@ -90,6 +91,8 @@ class Attempt:
         conditions, out = self.conditions, self.out
         with self._stage("reset"):
             self.host.reset(conditions.host, replace(conditions.guests, kernel=self.policy.kernel))
+        # The host may have fallen back to software emulation: what is expected and allowed is then the emulation's.
+        self.expected = expected_stages(conditions, self.host.accelerator)
         machines = {name: guest.machine for name, guest in self.host.guests.items()}
         if len(machines) != conditions.guests.count:
             raise LabError(f"{len(machines)} guests are up instead of {conditions.guests.count}", where=self.host.name)
@@ -218,6 +221,8 @@ class Attempt:
             failure=failure,
             started_at=started,
             finished_at=_now(),
+            boot=planned.boot,
+            run=planned.run,
         )
 
     def _failure(self, error: Exception) -> Failure | None:
@@ -226,9 +231,7 @@ class Attempt:
         if kind is None:
             return None
         message = (
-            str(error)
-            if isinstance(error, LabError | WorkloadError)
-            else f"{type(error).__name__}: {barrier.explain(error)}"
+            str(error) if isinstance(error, LabError | WorkloadError) else f"{type(error).__name__}: {explain(error)}"
         )
         return Failure(kind, self.out.stage, message, rerun_command(self.campaign, self.planned.cell))
 
@@ -252,7 +255,7 @@ def kind_of(error: Exception, stage: str) -> str | None:
         (barrier.ScriptError, "workload"),
         (WorkloadError, "workload"),
         (LabError, "lab"),
-        (barrier.command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
+        (command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
     )
     return next((kind for types, kind in kinds if isinstance(error, types)), None)
 
@@ -260,9 +263,7 @@ def kind_of(error: Exception, stage: str) -> str | None:
 def rerun_command(campaign: CampaignRecord, cell: str) -> str:
     """The command that runs just this cell again, on the lab that the campaign was begun on."""
     other = "" if campaign.campaign == campaign.name else f" --campaign {campaign.campaign}"
-    words = [Path(word.rpartition("=")[2]) for word in campaign.arguments]
-    inventories = [word for word in words if word.stem == campaign.lab and word.suffix in (".yml", ".yaml")]
-    lab = f" --inventory {inventories[0]}" if inventories else ""
+    lab = f" --inventory {shlex.quote(campaign.inventory)}" if campaign.inventory else ""
     return f"./inv campaign.run {campaign.name}{other}{lab} --cell {cell}"
 
 

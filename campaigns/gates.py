@@ -59,7 +59,7 @@ def check(evidence: Evidence) -> tuple[tuple[GateResult, ...], list[str]]:
     asked = [*GATES, *(POLICY_GATES[name] for name in evidence.policy.gates)]
     results = tuple(result for gate in asked for result in gate(evidence))
     found = kernel_log.findings(evidence.logs)
-    notes = [f"kernel log of {each.source}: {each.line} ({each.reason})" for each in found[:MOST_NOTES]]
+    notes = [f"kernel log of {each.source}: {each.line} ({each.kind}: {each.reason})" for each in found[:MOST_NOTES]]
     if len(found) > MOST_NOTES:
         notes.append(f"kernel logs: {len(found) - MOST_NOTES} more lines like these; raw/kernel_log/ has them all")
     return results, notes

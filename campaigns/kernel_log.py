@@ -1,7 +1,8 @@
-"""Whether a kernel's or Xen's log says that something broke, line by line. What is searched for is data: campaigns.kernel_log_rules.
+"""Whether a kernel's or Xen's log says that something broke, line by line. What is searched for is
+data, in campaigns.kernel_log_rules.
 
-Each line decides alone. It may come from dmesg, from `xl dmesg`, from a journal or a syslog file, with their times and prefixes or without, and from any kernel of
-Linux 3.x to 7.x or Xen 4.x: what stands before the message is taken off first.
+Each line decides alone. It may come from dmesg, from `xl dmesg`, from a journal or a syslog file,
+with their times and prefixes or without: what stands before the message is taken off first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from campaigns.kernel_log_rules import (
 )
 
 LONGEST = 4096
-"""Characters of a message that are searched at a time: kernels write less than 1024 in a line, and a file may be one line of megabytes."""
+"""Characters of a message that are searched at a time: kernels write less than 1024 in a line, and
+a file may be one line of megabytes."""
 
 _OVERLAP = 256
 """Characters that two such windows share, so that what lies on their border is seen."""
@@ -55,14 +57,18 @@ _PROGRAM = re.compile(r"[\w@./\\:()-]+\[\d+\]: ")
 _PROCESS_OF_KERNEL = re.compile(
     r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)"
 )
-_DEVICE = re.compile(r"\bdev(?:ice)?[ =](?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)")
+_DEVICE = re.compile(
+    r"\b(?:dev(?:ice)?[ =]+|(?:on|for) (?:device )?(?=\S+-\d+\.?$))(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
+)
 _ONLY_UNUSED = re.compile(UNUSED_DEVICES)
 _ANSI_END = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of a log that a run that counts may not have. line: without spaces around it. number: of the line in its log, from 1. kind: see KINDS."""
+    """A line of a log that a run that counts may not have. line: without spaces around it. number:
+    of the line in its log, from 1. kind: see KINDS.
+    """
 
     source: str
     line: str
@@ -84,12 +90,14 @@ def findings(logs: Mapping[str, str]) -> list[Finding]:
 
 
 def classify(line: str) -> Pattern | None:
-    """What a line says broke; None when it says nothing of the kind, or says it of what no experiment uses."""
+    """What a line says broke; None when it says nothing of the kind, or says it of what no
+    experiment uses.
+    """
     message = _message(line)
     for window in _windows(message.text):
         for expression, pattern in _searched(message):
             match = expression.search(window)
-            if match is not None and not _harmless(window, match):
+            if match is not None and (message.program or not _harmless(window, match)):
                 return pattern
     return None
 
@@ -178,10 +186,14 @@ def _numbered(expression: str) -> str:
 
 
 def _harmless(text: str, match: re.Match[str]) -> bool:
-    """Whether a forbidden line is about a device that no experiment uses, or is an announcement after all."""
+    """Whether a forbidden line is about a device that no experiment uses, or is an announcement
+    after all.
+    """
     devices = [device for device in match.groupdict().values() if device]
     if not devices:
         devices = [found["device"] for found in _DEVICE.finditer(text)]
-    if devices and all(_ONLY_UNUSED.fullmatch(device.removeprefix("/dev/")) for device in devices):
+    # a journal's device is that of its file system with an inode: loop0-8
+    names = [re.sub(r"-\d+$", "", device.removeprefix("/dev/")) for device in devices]
+    if names and all(_ONLY_UNUSED.fullmatch(name) for name in names):
         return True
     return any(expression.search(text) for expression, _ in _allowed())

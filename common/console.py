@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from common.units import format_duration
 
 TIMELINE = "OVERCOMMIT_TIMELINE"
 """Environment variable: a file to which every line is appended as JSON with its time, for benchmarks/stages.py."""
+
+
+Tell = Callable[[str], None]
+"""Takes a line for people about what is going on now."""
 
 
 class Reporter:
@@ -56,6 +60,11 @@ class Reporter:
     def plain(self, text: str = "") -> None:
         """Text as it is, without a clock."""
         self._console.print(text, markup=False)
+
+    def pause(self, seconds: float) -> None:
+        """Time to read a warning and to interrupt: where a person looks at it."""
+        if self._console.is_terminal:
+            time.sleep(seconds)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
         """A table of texts; all columns but the first are set flush right."""

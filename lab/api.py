@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-Machine = Any
-"""A plumbum machine; plumbum is untyped, and importing it here would slow every task down."""
+from common.machines import Machine
 
 
 @dataclass(frozen=True)

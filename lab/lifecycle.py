@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from common import files
+from common.console import Tell
 from common.errors import LabError, MissingError, UsageError
+from common.machines import Machine
 from lab import inventory, paths
 from lab.api import GuestSizing, HostSizing
 from lab.build import builder
@@ -29,9 +31,7 @@ from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
-from lab.remote.ssh import configured, socket_folder
-
-Progress = Callable[[str], None]
+from lab.remote.ssh import Connections, configured, socket_folder
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
@@ -101,7 +101,7 @@ def artifact_images(settings: inventory.Emulated) -> Images:
 def open_lab(
     path: Path = DEFAULT_INVENTORY,
     *,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> Iterator[OpenLab]:
     """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless lab.up had brought it up before.
@@ -125,7 +125,7 @@ def _make(
     declared: inventory.Inventory,
     entry: inventory.HostEntry,
     images: Callable[[inventory.Emulated], Images],
-    tell: Progress,
+    tell: Tell,
 ) -> XenHost:
     if isinstance(entry.settings, inventory.Emulated):
         return _emulated(declared, entry.name, entry.settings, images, tell)
@@ -137,13 +137,13 @@ def _emulated(
     name: str,
     settings: inventory.Emulated,
     images: Callable[[inventory.Emulated], Images],
-    tell: Progress,
+    tell: Tell,
 ) -> EmulatedHost:
     return EmulatedHost(declared.name, name, settings, partial(images, settings), tell)
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def _uninterrupted() -> Iterator[None]:
     """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -157,7 +157,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _close(host: XenHost) -> None:
-    with _deaf():
+    with _uninterrupted():
         _end(host)
 
 
@@ -173,7 +173,7 @@ def up(
     *,
     host: HostSizing = DEFAULT_HOST,
     guests: GuestSizing = DEFAULT_GUESTS,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> list[dict[str, Any]]:
     """Bring every host of a lab to its known state and leave it running. Returns what status() does."""
@@ -266,6 +266,17 @@ def require_one_host(path: Path) -> None:
 
 def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
     """The ssh command that reaches a machine of a lab. host: which, where several are up. UsageError for what is not there, or not up."""
+    return ["ssh", "-F", str(_config_of(path, machine, host)), machine]
+
+
+def machine(path: Path, name: str, host: str | None = None) -> Machine:
+    """A machine of a lab that is up, to run commands on. UsageError as of ssh_command."""
+    config = _config_of(path, name, host)
+    return Connections(config, socket_folder(config.parent)).machine(name)
+
+
+def _config_of(path: Path, machine: str, host: str | None) -> Path:
+    """The ssh_config that knows a machine of a lab."""
     configs = {row["host"]: row["ssh_config"] for row in status(path)}
     if host is not None and host not in configs:
         raise UsageError(f"the lab has no host {host!r}", remedy=f"Hosts are: {', '.join(configs)}.")
@@ -281,10 +292,10 @@ def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
     if machine not in (known := configured(config)):
         # ssh would look for a machine of that name elsewhere.
         raise UsageError(f"{up[0]} has no machine {machine!r}", remedy=f"Machines are: {', '.join(known)}.")
-    return ["ssh", "-F", str(config), machine]
+    return config
 
 
-def provision(path: Path, progress: Progress | None = None) -> None:
+def provision(path: Path, progress: Tell | None = None) -> None:
     """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server boots the testbed's hypervisor at its next boot."""
     from lab.build import ansible
 
@@ -306,7 +317,7 @@ def provision(path: Path, progress: Progress | None = None) -> None:
     )
 
 
-def teardown(path: Path, progress: Progress | None = None) -> None:
+def teardown(path: Path, progress: Tell | None = None) -> None:
     """Take the testbed off the physical servers of a lab."""
     from lab.build import ansible
 

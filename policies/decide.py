@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -18,7 +18,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from common.errors import InvalidFileError, UsageError
-from common.text import suggestion
+from common.text import hint
 from policies import managers
 from policies.managers.base import MOST, Decision
 
@@ -36,7 +36,7 @@ def decisions(name: str, source: str) -> list[dict[str, Any]]:
     it is none of this manager's.
     """
     if name not in managers.names():
-        raise UsageError(f"there is no manager {name!r}", remedy=_meant(name, managers.names()))
+        raise UsageError(f"there is no manager {name!r}", remedy=hint(name, managers.names()))
     manager = managers.get(name)
     states = [_state(manager.FORMS, item, (name, source, index)) for index, item in enumerate(_items(source))]
     return [_written(manager.decide(state)) for state in states]
@@ -153,14 +153,8 @@ def _said(form: type, detail: Mapping[str, Any]) -> tuple[str, str]:
         known = {each.name: get_type_hints(form)[each.name] for each in dataclasses.fields(form)}
         if len(detail["loc"]) > 1:
             known = get_type_hints(get_args(known[detail["loc"][0]])[0])
-        return key, f"there is no such key; {_meant(str(detail['loc'][-1]), known)}"
+        return key, f"there is no such key; {hint(str(detail['loc'][-1]), known)}"
     return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {_short(detail['input'])}"
-
-
-def _meant(word: str, known: Iterable[str]) -> str:
-    names = tuple(known)
-    near = suggestion(word, names)
-    return f"did you mean {near!r}?" if near else f"known: {', '.join(names)}"
 
 
 def _short(value: object) -> str:

@@ -46,7 +46,7 @@ def build_for(report: Reporter, inventory: str | None) -> None:
 def build_artifacts(report: Reporter, names: list[str] | None) -> dict[str, Any]:
     from lab.build import builder
 
-    def show(event: builder.Event) -> None:
+    def show(event: builder.BuildEvent) -> None:
         show_line = report.step if event.kind == "step" else report.say
         show_line(f"build: {event.artifact + ': ' if event.artifact else ''}{event.text}", event.remaining)
 

@@ -11,7 +11,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from common.checks import check
+from common.checks import check, shell_scripts
 from common.console import Reporter
 from tasks.shared import INVENTORY_HELP, ROOT, build_for, install_packages, inventory_path, run_campaign, summarise
 
@@ -55,6 +55,7 @@ def test(
         "ruff format": "ruff format --check .",
         "mypy": "mypy",
         "ansible-lint": "ansible-lint --profile production --offline playbooks",
+        "shellcheck": f"shellcheck {' '.join(shell_scripts(ROOT))}",
     }
     environment = {
         **os.environ,

@@ -25,7 +25,7 @@ from typing import Any
 from common import files
 from common.errors import BuildError
 from lab import paths
-from lab.build.orphans import end_users
+from lab.build.orphans import end_processes_of
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -76,6 +76,7 @@ def tree_digest(roots: Iterable[Path], base: Path) -> dict[str, str]:
     """SHA-256 of every file below the roots (a root may be a file), by its path relative to base.
 
     Hidden files, compiled Python and build products (*.o, *.ko, *.cmd, *.mod ...) are left out: they come and go without a change of content.
+    So is what a role says of its arguments, which makes no artifact another one.
     """
     skip = {".o", ".ko", ".cmd", ".mod", ".a", ".pyc", ".symvers", ".order"}
     found: dict[str, str] = {}
@@ -84,7 +85,8 @@ def tree_digest(roots: Iterable[Path], base: Path) -> dict[str, str]:
         for path in found_in:
             relative = path.relative_to(base)
             hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
-            if path.suffix in skip or path.name.endswith(".mod.c") or hidden:
+            told = path.name == "argument_specs.yml"
+            if path.suffix in skip or path.name.endswith(".mod.c") or hidden or told:
                 continue
             mode = "x" if os.access(path, os.X_OK) else "-"
             found[str(relative)] = f"{mode}{files.digest(path)}"
@@ -124,7 +126,7 @@ def workspace(name: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            end_users(folder)
+            end_processes_of(folder)
             remove_tree(folder)
             lock_path.unlink(missing_ok=True)
 
@@ -138,7 +140,7 @@ def remove_stale() -> list[str]:
         except OSError:
             continue
         with lock:
-            end_users(lock_path.with_suffix(""))
+            end_processes_of(lock_path.with_suffix(""))
             remove_tree(lock_path.with_suffix(""))
             lock_path.unlink(missing_ok=True)
             removed.append(lock_path.stem)

@@ -30,6 +30,10 @@ from lab.emulator.accelerator import QEMU, Accelerator, boot_id
 QUIT_SECONDS = 10.0
 ENDING_SECONDS = 5.0
 LAST_LINES = 5
+
+CONDITIONS = {"running": "running", "io-error": "no space", "internal-error": "broken"}
+"""QEMU's run states (QMP query-status) that mean something to us; the others are kinds of a pause."""
+
 MOST_GUESTS = 12
 """Guests of one emulated host at most: each has two drives, and PCI slots are 32."""
 
@@ -55,7 +59,7 @@ class Images:
 class Spec:
     """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its version.
 
-    count_instructions: virtual time is instructions, one a nanosecond; under tcg only.
+    icount: virtual time is instructions, one a nanosecond; under tcg only.
     """
 
     images: Images
@@ -67,7 +71,7 @@ class Spec:
     guests: int
     swap_mib: int
     qemu: str
-    count_instructions: bool = False
+    icount: bool = False
 
     def digest(self) -> str:
         """Identifies machines that are alike, to the point that one's snapshot is the other's."""
@@ -115,6 +119,10 @@ class Throttle:
 
 class GoneError(LabError):
     """QEMU has ended by itself, or was killed."""
+
+
+class BrokenError(GoneError):
+    """QEMU has stopped the machine for good: its accelerator cannot run what the machine does."""
 
 
 UNLIMITED = Throttle(None, None)
@@ -204,7 +212,9 @@ class Emulator:
         self.monitor.unlink(missing_ok=True)
 
     def condition(self) -> str:
-        """`running`, `paused`, `gone`, or `no space` when a drive could not be written because the controller's disk is full."""
+        """`running`, `paused`, `gone`, `no space` when a drive could not be written because the controller's disk is full, or
+        `broken` when QEMU has stopped the machine for good, as it does at once where KVM cannot run Xen.
+        """
         process = self.recorded()
         if process is None:
             return "gone"
@@ -215,7 +225,7 @@ class Emulator:
             if _wait_gone(process.pid, process.start_time, ENDING_SECONDS):
                 return "gone"
             raise
-        return {"io-error": "no space", "running": "running"}.get(status, "paused")
+        return CONDITIONS.get(status, "paused")
 
     def require_running(self) -> None:
         """LabError that says what became of QEMU, unless it runs."""
@@ -226,6 +236,13 @@ class Emulator:
                 where=str(self.log),
                 why=self._last_words(),
                 remedy="Run the command again: the host is made anew from its snapshot.",
+            )
+        if condition == "broken":
+            raise BrokenError(
+                "the emulated host's QEMU has stopped with an internal error",
+                where=str(self.log),
+                why=self._last_words(),
+                remedy="Run the command again: the host is made anew from its snapshot. If it recurs: lab_accelerator: tcg.",
             )
         if condition == "no space":
             raise MissingError(
@@ -278,7 +295,7 @@ class Emulator:
     # --- its parts ---------------------------------------------------------------------------------------------------------------
 
     def _command(self, spec: Spec, port: int, snapshot: str | None) -> list[str]:
-        threads = "single" if spec.count_instructions else "multi"
+        threads = "single" if spec.icount else "multi"
         acceleration = f"tcg,thread={threads},tb-size=512" if spec.accelerator == "tcg" else "kvm"
         command = [
             QEMU,
@@ -290,7 +307,7 @@ class Emulator:
             acceleration,
         ]
         command += ["-cpu", spec.cpu_model, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib), "-rtc", "base=utc"]
-        command += ["-icount", "shift=0,sleep=off"] if spec.count_instructions else []
+        command += ["-icount", "shift=0,sleep=off"] if spec.icount else []
         command += ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off", "-serial", "file:../serial.log"]
         # Names are relative to the folder of the drives (lab/emulator/drives.py), since QEMU gives commas and blanks in paths a meaning.

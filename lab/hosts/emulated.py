@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
@@ -27,6 +28,7 @@ from lab.emulator.monitor import MonitorError
 from lab.emulator.process import (
     MOST_GUESTS,
     UNLIMITED,
+    BrokenError,
     Emulator,
     GoneError,
     Images,
@@ -38,9 +40,8 @@ from lab.emulator.process import (
 from lab.hosts import clocks, guests
 from lab.hosts.host import XenHost
 from lab.inventory import Emulated
+from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, UnreachableError, socket_folder
-
-Progress = Callable[[str], None]
 
 BOOTED = "booted"
 BOOT_SECONDS = {"kvm": 180.0, "tcg": 600.0}
@@ -107,9 +108,7 @@ class EmulatedHost(XenHost):
 
     kind: Literal["emulated", "physical"] = "emulated"
 
-    def __init__(
-        self, lab: str, name: str, settings: Emulated, images: Callable[[], Images], progress: Progress
-    ) -> None:
+    def __init__(self, lab: str, name: str, settings: Emulated, images: Callable[[], Images], progress: Tell) -> None:
         self.folder = paths.host_dir(lab, name)
         sockets = socket_folder(self.folder)
         super().__init__(name, Connections(self.folder / "ssh_config", sockets))
@@ -147,17 +146,20 @@ class EmulatedHost(XenHost):
                 notes = self._load(drives, tag, guests)
                 break
             except NotBootedError as error:
-                if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+                if not self._does_without_kvm(spec, error):
                     raise
-                self.stop()
-                distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
-                self._choice = None
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
                 raise no_space(self.folder, str(error.strerror)) from error
             except (UnreachableError, MonitorError, GoneError) as error:
                 explained = self._explained(error)
+                if (
+                    isinstance(explained, BrokenError)
+                    and tag not in drives.snapshots()
+                    and self._does_without_kvm(spec, explained)
+                ):
+                    continue
                 if lost or not isinstance(explained, GoneError):
                     raise explained from error
                 lost = True
@@ -165,6 +167,16 @@ class EmulatedHost(XenHost):
                 self._tell(f"{explained.what}, so the host is started once more: {explained.why}")
         self._loaded = (drives.folder.name, tag)
         self._is_reset(host, guests, notes["logs"], notes["fixed"])
+
+    def _does_without_kvm(self, spec: Spec, error: LabError) -> bool:
+        """Whether software emulation takes over from a KVM that could not run the host, which is then remembered."""
+        if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+            return False
+        self.stop()
+        distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
+        self._choice = None
+        self._tell(f"{error.what}, so software emulation takes over, and the time left is its own: {error.why}")
+        return True
 
     def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
         # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
@@ -234,14 +246,9 @@ class EmulatedHost(XenHost):
         self._start(drives, None)
         self._wait_for_dom0(began)
         booted = time.monotonic() - began
-        self.run(
-            DOM0,
-            f"mkdir -p {guests.STATE} && cat > {guests.STATE}/vmlinuz",
-            stdin=spec.images.guest_kernel.read_bytes(),
-        )
+        self._put(spec.images.guest_kernel, f"{guests.STATE}/vmlinuz", "644")
         if spec.images.tmemctl is not None:
-            command = "cat > /usr/local/sbin/tmemctl && chmod 755 /usr/local/sbin/tmemctl"
-            self.run(DOM0, command, stdin=spec.images.tmemctl.read_bytes())
+            self._put(spec.images.tmemctl, "/usr/local/sbin/tmemctl", "755")
         free = self._free_mib()
         expected = int(self._expected_free(spec))
         if abs(free - expected) > MEMORY_TOLERANCE_MIB:
@@ -259,6 +266,10 @@ class EmulatedHost(XenHost):
         )
         self._tell(f"booted in {booted:.0f} s; snapshot taken in {took:.1f} s; {free} MiB free for guests")
 
+    def _put(self, source: Path, path: str, mode: str) -> None:
+        """Copy a file of the controller into dom0."""
+        self.run(DOM0, scripts.command("put-file.sh", path, mode), stdin=source.read_bytes())
+
     def _expected_free(self, spec: Spec) -> float:
         return spec.memory_mib * (1 - XEN_SHARE) - spec.dom0_memory_mib - XEN_FIXED_MIB
 
@@ -273,8 +284,16 @@ class EmulatedHost(XenHost):
         limit = BOOT_SECONDS[self._accelerator().accelerator]
         deadline = began + limit
         while time.monotonic() < deadline:
-            # One that was killed says nothing; one that cannot run what it boots does.
-            if self.emulator.condition() == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
+            # One that was killed says nothing; one that cannot run what it boots does, and some only stop for good.
+            condition = self.emulator.condition()
+            if condition == "broken":
+                said = self.emulator.log.read_text(errors="replace").strip()
+                raise NotBootedError(
+                    "QEMU stopped with an internal error while Xen or dom0 booted",
+                    where=str(self.emulator.log),
+                    why=said,
+                )
+            if condition == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
                 raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
             self.emulator.require_running()
             console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""
@@ -342,7 +361,7 @@ class EmulatedHost(XenHost):
             guests=sizing.count,
             swap_mib=max(1, sizing.swap_mib),
             qemu=qemu_version(),
-            count_instructions=self.settings.count_instructions,
+            icount=self.settings.icount,
         )
 
     # --- its life ------------------------------------------------------------------------------------------------------------------

@@ -7,19 +7,18 @@ started afresh. Memory is what the server has: a host sizing that it does not ha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
-from lab.hosts import guests as recipes
+from lab.hosts.guests import START_SECONDS, STATE, Disks, address, create_script, destroy_script, names
 from lab.hosts.host import XenHost
 from lab.inventory import HostEntry, Physical
+from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
-
-Progress = Callable[[str], None]
 
 GUEST_BOOT_SECONDS = 180.0
 IMAGE_SECONDS = 900.0
@@ -31,7 +30,7 @@ class PhysicalHost(XenHost):
 
     kind: Literal["emulated", "physical"] = "physical"
 
-    def __init__(self, lab: str, entry: HostEntry, progress: Progress) -> None:
+    def __init__(self, lab: str, entry: HostEntry, progress: Tell) -> None:
         folder = paths.host_dir(lab, entry.name)
         super().__init__(entry.name, Connections(folder / "ssh_config", socket_folder(folder)))
         assert isinstance(entry.settings, Physical)
@@ -51,16 +50,15 @@ class PhysicalHost(XenHost):
         self.connections.configure(self._endpoints(guests.count))
         self.connections.wait(DOM0, 60)
         self._check(host)
-        self.run(DOM0, recipes.destroy_script(), timeout=180)
-        disks = [recipes.Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
+        self.run(DOM0, destroy_script(), timeout=180)
+        disks = [Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS)
         before = self._read_logs([])
-        self.run(DOM0, recipes.create_script(guests, disks), timeout=recipes.START_SECONDS)
-        names = recipes.names(guests.count)
-        for name in names:
+        self.run(DOM0, create_script(guests, disks), timeout=START_SECONDS)
+        for name in names(guests.count):
             self.connections.wait(name, GUEST_BOOT_SECONDS)
-        self._is_reset(host, guests, before, self._ask_fixed(names))
+        self._is_reset(host, guests, before, self._ask_fixed(names(guests.count)))
 
     def _check(self, host: HostSizing) -> None:
         info = dict(re.findall(r"^(\w+)\s*: (.*)$", self.run(DOM0, "xl info"), re.MULTILINE))
@@ -95,19 +93,13 @@ class PhysicalHost(XenHost):
             options=known,
         )
         beyond = [
-            Endpoint(name, recipes.address(number), key=paths.lab_key(), jump=True)
-            for number, name in enumerate(recipes.names(count), start=1)
+            Endpoint(name, address(number), key=paths.lab_key(), jump=True)
+            for number, name in enumerate(names(count), start=1)
         ]
         return [dom0, *beyond]
 
 
-def disk_script(disks: list[recipes.Disks]) -> str:
+def disk_script(disks: list[Disks]) -> str:
     """Sh for dom0: write each guest's root disk from the image that provisioning left there, and blank its swap."""
-    lines = ["set -e", f"image={recipes.STATE}/guest.qcow2"]
-    for each in disks:
-        lines.append(
-            f'[ -b {each.root} ] && [ -b {each.swap} ] || {{ echo "{each.root} or {each.swap} is no block device" >&2; exit 1; }}'
-        )
-        lines.append(f"qemu-img convert -n -W -m 8 -O raw $image {each.root}")
-        lines.append(f"dd if=/dev/zero of={each.swap} bs=64k count=1 conv=fsync status=none")
-    return "\n".join(lines)
+    words = [word for each in disks for word in (each.root, each.swap)]
+    return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", *words)

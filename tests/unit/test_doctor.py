@@ -21,7 +21,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(accelerator, "choose", lambda *_: Choice("tcg", "there is no /dev/kvm"))
 
 
-def finding(check: str) -> doctor.Finding:
+def finding(check: str) -> doctor.Diagnosis:
     return next(each for each in doctor.examine() if each.check == check)
 
 
@@ -98,3 +98,8 @@ def test_the_accelerator_is_told_with_its_reason() -> None:
     found = finding("accelerator")
     assert found.state == "note"
     assert "there is no /dev/kvm" in found.found
+
+
+def test_kvm_that_ran_no_host_is_told_with_how_to_try_it_again() -> None:
+    accelerator.distrust_kvm("QEMU stopped with an internal error")
+    assert str(paths.cache() / "kvm-distrusted.json") in finding("accelerator").remedy

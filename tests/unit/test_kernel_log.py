@@ -1,11 +1,14 @@
-"""Whether a line of a kernel's log says that something broke: by itself, whatever stands before it, in both directions."""
+"""Whether a line of a kernel's log says that something broke: by itself, whatever stands before it,
+in both directions.
+"""
 
 from __future__ import annotations
 
 import pytest
 
 from campaigns import kernel_log
-from campaigns.kernel_log_rules import ALLOWED, FORBIDDEN, FORBIDDEN_PROGRAM, FORBIDDEN_XEN, KINDS
+from campaigns.kernel_log_linux import KINDS
+from campaigns.kernel_log_rules import ALLOWED, FORBIDDEN, FORBIDDEN_PROGRAM, FORBIDDEN_XEN
 from lab.hosts.kernel_logs import LOST, new_since
 from tests.unit.workloads_local import DATA
 

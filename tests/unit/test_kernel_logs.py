@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaigns import kernel_log
+from lab.hosts.host import XenGuest, XenHost
 from lab.hosts.kernel_logs import LOST, new_since
+from lab.remote.ssh import Connections
 from tests.unit.workloads_local import DATA
 
 
 def test_a_full_ring_of_xen_shows_what_is_new() -> None:
-    """Named after a reader that counted lines: both readings have as many, and six of the second's are new."""
+    """Named after a reader that counted lines: both readings have as many, and six of the second's
+    are new.
+    """
     folder = DATA / "xl-dmesg-wrapped"
     before, after = ((folder / f"{name}.txt").read_text() for name in ("before", "after"))
     assert len(before.splitlines()) == len(after.splitlines())
@@ -65,9 +74,42 @@ def test_a_log_that_cannot_be_joined_is_all_new_and_says_that_messages_may_be_mi
     ring=st.integers(20, 80),
 )
 def test_no_new_line_of_a_ring_is_ever_missed(lines: list[str], read: int, ring: int) -> None:
-    """Numbered lines through a ring of bytes, read twice: what was written in between is in what is new, or messages may be missing."""
+    """Numbered lines through a ring of bytes, read twice: what was written in between is in what is
+    new, or messages may be missing.
+    """
     numbered = [f"{number:03d} {line}\n" for number, line in enumerate(lines)]
     before = "".join(numbered[:read])[-ring:]
     after = "".join(numbered)[-ring:]
     found = new_since(before, after)
-    assert found.text == (after if found.lost else "".join(numbered[read:]))
+    assert found.text == (after.lstrip("\n") if found.lost else "".join(numbered[read:]))
+
+
+class RingHost(XenHost):
+    """A host whose two rings are full: a reading before the reset, and one after the run."""
+
+    kind = "emulated"
+
+    def __init__(self) -> None:
+        super().__init__("ring", Connections(Path("unused"), Path("unused")))
+        self.texts = {"dom0": "", "guest1": ""}
+
+    def reset(self, host: Any, guests: Any) -> None:
+        self._logs_before = self._read_logs(["guest1"])
+        self._guests = {"guest1": XenGuest("guest1", self.connections)}
+
+    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+        return {name: self.texts[name] for name in scripts}
+
+
+def test_a_host_with_full_rings_gives_what_is_new_since_the_reset() -> None:
+    """The way that a cell's logs come: both readings of Xen's and of dom0's log have as many lines."""
+    host = RingHost()
+    before, after = ((DATA / "xl-dmesg-wrapped" / f"{name}.txt").read_text() for name in ("before", "after"))
+    host.texts = {"dom0": f"{before}== end of a log ==\n[1] a\n[2] b\n", "guest1": "[1] boot\n"}
+    host.reset(None, None)
+    host.texts = {"dom0": f"{after}== end of a log ==\n[2] b\n[3] Oops: 0002 [#1]\n", "guest1": "[9] late\n"}
+    logs = host.kernel_log()
+    assert logs["hypervisor"].splitlines() == after.splitlines()[-6:]
+    assert logs["dom0"] == "[3] Oops: 0002 [#1]\n"
+    assert logs["guest1"] == f"{LOST}\n[9] late\n"
+    assert {each.source for each in kernel_log.findings(logs)} == {"hypervisor", "dom0", "guest1"}
