@@ -356,7 +356,7 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     PAGE_LIST_HEAD(frames);
     unsigned int nr = take_from_heap(&frames);
 
-    if ( !nr && (!persistent || claims_can_spare(TMEM_PUT_REFILL)) )
+    if ( !nr && (!persistent || claims_can_spare(TMEM_REFILL)) )
     {
         struct tmem_eviction e = { .frames = &frames };
 

@@ -33,7 +33,7 @@
  * one put pays for all that others will use. A put that refills is to take less
  * than three times as long as one that does not.
  */
-#define TMEM_PUT_REFILL         4
+#define TMEM_PUT_REFILL         2
 /*
  * Index pages that one insertion can need: two slabs, a segment, a middle. When
  * both tables grow at once, one of them waits for the next insertion.
