@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,12 +38,14 @@ class Reporter:
         if self._timeline:
             with Path(self._timeline).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"seconds": time.monotonic() - self._began, "text": text}) + "\n")
-        self._console.print(f"{self._clock()} {text}{_left(left)}", markup=False)
+        self._console.print(harmless(f"{self._clock()} {text}{_left(left)}"), markup=False)
 
     def step(self, text: str, left: float | None = None) -> None:
         """What is going on now: replaced by the next step on a terminal, not shown at all in a file."""
         if self._status is not None:
-            self._status.update(f"{text}{_left(left)}")
+            from rich.text import Text
+
+            self._status.update(Text(harmless(f"{text}{_left(left)}")))
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -59,7 +62,7 @@ class Reporter:
 
     def plain(self, text: str = "") -> None:
         """Text as it is, without a clock."""
-        self._console.print(text, markup=False)
+        self._console.print(harmless(text), markup=False)
 
     def pause(self, seconds: float) -> None:
         """Time to read a warning and to interrupt: where a person looks at it."""
@@ -71,11 +74,11 @@ class Reporter:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=title or None, title_justify="left")
+        table = Table(title=Text(harmless(title)) if title else None, title_justify="left")
         for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+            table.add_column(Text(harmless(column)), justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(harmless(cell)) for cell in row))
         self._console.print(table)
 
     def json(self, value: object) -> None:
@@ -98,6 +101,15 @@ def upright(
         return tuple(columns), tuple(tuple(row) for row in rows)
     turned = list(zip(columns, *rows, strict=True))
     return turned[0], tuple(turned[1:])
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Everything that moves a cursor, changes colours or turns text around; tab and newline stay."""
+
+
+def harmless(text: str) -> str:
+    """Text with its control characters shown and not obeyed: what files, guests and tools say comes to a terminal through here."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _left(seconds: float | None) -> str:

@@ -9,6 +9,7 @@ from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError
 from invoke.program import Program
 
+from common.console import harmless
 from common.errors import UsageError, UserError
 
 VERSION = "0.1.0"
@@ -26,13 +27,15 @@ class Testbed(Program):
         try:
             super().parse_tasks()
         except ParseError as error:
-            raise Exit(f"{error}\n  do:    ./inv --list, or ./inv TASK --help", UsageError.exit_code) from None
+            raise Exit(
+                f"{harmless(str(error))}\n  do:    ./inv --list, or ./inv TASK --help", UsageError.exit_code
+            ) from None
 
     def execute(self) -> None:
         try:
             super().execute()
         except UserError as error:
-            raise Exit(f"inv: {error}", error.exit_code) from None
+            raise Exit(harmless(f"inv: {error}"), error.exit_code) from None
         except KeyboardInterrupt:
             raise Exit(
                 "inv: interrupted. What is complete is kept; the same command goes on from there.", INTERRUPTED
