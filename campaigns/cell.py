@@ -219,6 +219,8 @@ class Attempt:
             failure=failure,
             started_at=started,
             finished_at=_now(),
+            boot=planned.boot,
+            run=planned.run,
         )
 
     def _failure(self, error: Exception) -> Failure | None:

@@ -26,7 +26,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from common.errors import ResultsError
-from common.metrics import STRICT, Metric, MetricSpec
+from common.metrics import STRICT, Metric, MetricSpec, total
 
 SCHEMA = 1
 
@@ -47,6 +47,7 @@ Status = Literal["complete", "invalid", "failed"]
 Evidence = Literal["quoted", "source", "recalled"]
 Direction = Literal["decrease", "increase", "unchanged"]
 Aggregate = Literal["sum", "mean", "min", "max"]
+ControlFrom = Literal["source", "ours"]
 
 T = TypeVar("T")
 
@@ -70,13 +71,37 @@ class Expectation(Record):
     """What the literature lets one expect of the ratio treatment ÷ control.
 
     ratio_low, ratio_high: the published range of the ratio (52 % fewer is 0.48); either may be None when not published.
-    tolerance: for `unchanged`, the largest deviation of the ratio from 1 that still counts as unchanged (0.05 is 5 %); else None.
+    ratio_best: the published best case, of "up to 52 % fewer": a figure that one case reached and that others need not.
+    tolerance: for `unchanged`, the largest deviation of the ratio from 1 that still counts as unchanged (0.05 is 5 %); with a published
+    figure, the relative deviation from it that still counts as reaching it.
     """
 
     direction: Direction
     ratio_low: float | None = None
     ratio_high: float | None = None
     tolerance: float | None = None
+    ratio_best: float | None = None
+
+    @property
+    def best(self) -> float | None:
+        """The best case. A range that reaches to no effect is one, too: that is how older experiments wrote "up to"."""
+        if self.ratio_best is not None:
+            return self.ratio_best
+        if self.direction == "decrease" and self.ratio_high in (None, 1):
+            return self.ratio_low
+        return self.ratio_high if self.direction == "increase" and self.ratio_low in (None, 1) else None
+
+
+@dataclass(frozen=True)
+class Relief:
+    """What a control has to have felt for a claim of relief to be testable: any one of the three, in every cell, all guests together.
+
+    pages_reclaimed, refaults: pages. memory_stall: share of the guests' time in which some task waited for memory. None: does not count.
+    """
+
+    pages_reclaimed: float | None = 1024
+    refaults: float | None = 256
+    memory_stall: float | None = 0.01
 
 
 @dataclass(frozen=True)
@@ -84,6 +109,8 @@ class Claim(Record):
     """A statement of the literature in a form that a campaign can support, contradict or leave open.
 
     metric: a name of CampaignRecord.metrics. aggregate: how the guests' values become the cell's one value.
+    control_from: whose choice the control is: the published source's, or ours because it names none. relief: whether the claim is that
+    something gets better than under the control, which then has to have suffered; None: it is when the metric's better side is claimed.
     """
 
     id: str
@@ -94,6 +121,8 @@ class Claim(Record):
     aggregate: Aggregate
     compare: Comparison
     expectation: Expectation
+    control_from: ControlFrom = "ours"
+    relief: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -101,7 +130,8 @@ class PlannedCell(Record):
     """A point of the plan. order: position in the campaign, from 0. block: the repetition block within which the order is random.
 
     levels: factor path -> level, as the experiment file writes it; empty without factors. repetition counts from 1.
-    expected_seconds: what the cell should take on the kind of host the plan was made for.
+    expected_seconds: what the cell should take on the kind of host the plan was made for. boot, run: from 1, where boots of the host are
+    repeated, and runs within each; None in plans whose cells all start from one boot.
     """
 
     cell: str
@@ -111,6 +141,8 @@ class PlannedCell(Record):
     block: int
     order: int
     expected_seconds: float
+    boot: int | None = None
+    run: int | None = None
 
 
 @dataclass(frozen=True)
@@ -201,7 +233,7 @@ class CellRecord(Record):
     """What happened. A `failed` record has a failure and no metrics; an `invalid` one has its metrics, but no analysis may use them.
 
     timings: stage -> seconds. checksums: guest -> name -> digest of the workload's output, identical between guests and policies.
-    notes: what a reader of the figures must know, such as a counter that went backwards.
+    notes: what a reader of the figures must know, such as a counter that went backwards. boot, run: as planned.
     """
 
     schema: int
@@ -226,6 +258,8 @@ class CellRecord(Record):
     failure: Failure | None
     started_at: str
     finished_at: str
+    boot: int | None = None
+    run: int | None = None
 
     def value(self, metric: str, how: Aggregate = "sum") -> float | None:
         """One value of a metric, aggregated over the guests (a host's metric has one value). None when any guest's value is."""
@@ -234,7 +268,7 @@ class CellRecord(Record):
 
 def aggregate(values: Iterable[float | int | None], how: Aggregate) -> float | None:
     """Sum, mean, min or max. None when there is no value or any is None: a sum over fewer guests is another figure, not a smaller one."""
-    known: list[float] = []
+    known: list[float | int] = []
     for value in values:
         if value is None:
             return None
@@ -243,7 +277,7 @@ def aggregate(values: Iterable[float | int | None], how: Aggregate) -> float | N
         return None
     if how in ("min", "max"):
         return min(known) if how == "min" else max(known)
-    return sum(known) / (len(known) if how == "mean" else 1)
+    return total(known) / (len(known) if how == "mean" else 1)
 
 
 def read_campaign(directory: Path) -> CampaignRecord:

@@ -20,6 +20,9 @@ from lab.remote import scripts
 STATE = "/var/lib/overcommit"
 """Folder of dom0 with the guests' kernel and configurations."""
 
+ROOT_DISK_MIB = 4096
+"""Size of a guest's root disk, programs and sources included (playbooks/roles/guest_image, guest_image_size)."""
+
 SELFBALLOON = "/sys/devices/system/xen_memory/xen_memory0/selfballoon"
 """Folder of a guest with the driver's settings."""
 

@@ -78,9 +78,9 @@ class FakeLoad(Workload[FakeParameters]):
         if not output.is_file():
             raise WorkloadError("the load made no file", where=str(raw_dir))
         (raw_dir / "output").write_text(output.read_text())
-        return self.read(raw_dir, params)
+        return self.read(params, raw_dir)
 
-    def read(self, raw_dir: Path, params: FakeParameters) -> WorkloadResult:
+    def read(self, params: FakeParameters, raw_dir: Path) -> WorkloadResult:
         text = (raw_dir / "output").read_text()
         return WorkloadResult(self.measured({"files": 1, "files.round1": 1}), {"output": text.strip()})
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -63,3 +65,33 @@ def test_guests_that_share_processors_and_an_emulated_one_take_longer(tmp_path: 
     assert plan.expected_stages(conditions, "tcg")["run"] == 3 * 45
     emulated, native = (plan.plan(found, accelerator)[0].expected_seconds for accelerator in ("tcg", "kvm"))
     assert emulated - native == pytest.approx(3 * 45 - 3 * 1.5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_every_policy_stands_in_every_place_equally_often(count: int) -> None:
+    """In one kernel build of five repetitions tmem was first in four, and a host's drift became an effect."""
+    policies = [f"policy{number}" for number in range(count)]
+    rows = plan.balanced_orders(7, "", policies)
+    assert len(rows) == count * (1 if count == 1 or count % 2 == 0 else 2)
+    for begin in range(0, len(rows), count):
+        square = rows[begin : begin + count]
+        assert all(sorted(row) == policies for row in square)
+        assert all(sorted(column) == policies for column in zip(*square, strict=True))
+    follow = Counter(pair for row in rows for pair in pairwise(row))
+    assert len(set(follow.values())) <= 1
+
+
+def test_the_plan_is_balanced_at_every_combination_of_levels(tmp_path: Path) -> None:
+    cells = plan.plan(write_experiment(tmp_path, FACTORS))
+    for levels in {plan.level_key(cell.levels): cell.levels for cell in cells}.values():
+        found = plan.positions(cell for cell in cells if cell.levels == levels)
+        assert found == {key: [1, 1, 1] for key in ("selfballoon", "selfballoon+tmem", "static")}
+
+
+def test_what_is_probably_not_meant_is_said(tmp_path: Path) -> None:
+    assert plan.warnings(write_experiment(tmp_path)) == []
+    (said,) = plan.warnings(write_experiment(tmp_path, EXPERIMENT.replace("480 MiB", "800 MiB")))
+    assert said.startswith("nothing is overcommitted: 3 guests of at most 256 MiB fit into the host's 800 MiB")
+    short = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "timeouts: {run: 10 s}"))
+    assert plan.warnings(short) == ["timeouts.run is 10 s, and 2 min 15 s are expected without KVM"]
+    assert plan.warnings(short, "kvm") == []

@@ -291,7 +291,7 @@ static unsigned int take_from_heap(struct page_list_head *frames)
     struct page_info *frame;
     unsigned int nr = 0;
 
-    while ( nr < TMEM_REFILL &&
+    while ( nr < TMEM_PUT_REFILL &&
             (frame = alloc_domheap_pages(NULL, 0, flags)) )
     {
         page_list_add_tail(frame, frames);
@@ -321,9 +321,9 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     struct page_info *frame;
     unsigned int nr = take_from_heap(&frames);
 
-    if ( !nr && (!persistent || claims_can_spare(TMEM_REFILL)) )
+    if ( !nr && (!persistent || claims_can_spare(TMEM_PUT_REFILL)) )
     {
-        struct eviction e = evict(NULL, TMEM_REFILL, MORE_FOR_PUT, &frames);
+        struct eviction e = evict(NULL, TMEM_PUT_REFILL, MORE_FOR_PUT, &frames);
 
         nr = e.taken;
         /* Only pages of the index may have come free. */
