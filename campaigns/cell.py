@@ -91,6 +91,8 @@ class Attempt:
         conditions, out = self.conditions, self.out
         with self._stage("reset"):
             self.host.reset(conditions.host, replace(conditions.guests, kernel=self.policy.kernel))
+        # The host may have fallen back to software emulation: what is expected and allowed is then the emulation's.
+        self.expected = expected_stages(conditions, self.host.accelerator)
         machines = {name: guest.machine for name, guest in self.host.guests.items()}
         if len(machines) != conditions.guests.count:
             raise LabError(f"{len(machines)} guests are up instead of {conditions.guests.count}", where=self.host.name)

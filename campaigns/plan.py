@@ -45,11 +45,16 @@ def expected_stages(conditions: Conditions, accelerator: str | None) -> dict[str
     }
 
 
+def expected_seconds(conditions: Conditions, accelerator: str | None) -> float:
+    """Seconds that a cell should take."""
+    return math.fsum(expected_stages(conditions, accelerator).values())
+
+
 def plan(experiment: Experiment, accelerator: str | None = "tcg") -> tuple[PlannedCell, ...]:
     """Every cell in the order it is to be run. accelerator: of the host that the durations are expected for (`kvm`, `tcg`, None: physical)."""
     expected = {}
     for levels in experiment.combinations():
-        expected[level_key(levels)] = math.fsum(expected_stages(experiment.at(levels), accelerator).values())
+        expected[level_key(levels)] = expected_seconds(experiment.at(levels), accelerator)
     combinations = [(level_key(levels), levels) for levels in experiment.combinations()]
     names = [policy.name for policy in experiment.policies]
     designs = {key: balanced_orders(experiment.seed, key, names) for key, _ in combinations}

@@ -6,9 +6,10 @@ cells whose attempts failed are.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from campaigns import gates, plan, provenance, resume, store
 from campaigns.cell import Attempt
 from campaigns.experiment import Experiment, from_document
 from campaigns.failures import CLASSES
-from campaigns.progress import Estimate, Event, Listener, silent
+from campaigns.progress import RESET, Estimate, Event, Expected, Listener, silent
 from campaigns.records import LAYOUT, SCHEMA, CampaignRecord, CellRecord, PlannedCell
 from campaigns.resume import Basis
 from campaigns.status import CampaignStatus, State, status
@@ -179,9 +180,26 @@ class _Runner:
         )
         self.policies = {policy.name: policy for policy in self.experiment.policies}
         self.finished = stored.cells()
-        self.estimate = Estimate(self.record.cells, self.finished.values())
+        self._expected: dict[str, Expected] = {}
+        self.estimate = self._estimate()
         self.made: list[CellRecord] = []
         self.alone = False
+
+    def _estimate(self) -> Estimate:
+        """What the cells should take on the host as it is. The plan's figures are of the accelerator that it was thought to have."""
+        self.accelerator = self.host.accelerator
+        known: dict[str, Expected] = {}
+        for planned in self.record.cells:
+            policy = self.policies[planned.policy]
+            key = f"{plan.level_key(planned.levels)} {policy.kernel}"
+            if key not in known:
+                conditions = self.experiment.at(planned.levels)
+                stages = plan.expected_stages(conditions, self.accelerator)
+                reset = stages.pop(RESET)
+                state = f"{conditions.host} {replace(conditions.guests, kernel=policy.kernel)}"
+                known[key] = Expected(reset, math.fsum(stages.values()), state)
+            self._expected[planned.cell] = known[key]
+        return Estimate.of(self.record.cells, self._expected, self.finished.values())
 
     def run(self, only: str | None) -> Outcome:
         self.alone = only is not None
@@ -228,6 +246,10 @@ class _Runner:
 
     def _attempt(self, planned: PlannedCell, remaining: list[str], attempt: int) -> CellRecord:
         def on_stage(stage: str, expected_s: float) -> None:
+            if self.host.accelerator != self.accelerator:
+                # It was found out in a reset, which says nothing of how long the others take.
+                self.estimate = self._estimate()
+                self.estimate.begin(planned.cell)
             self._tell("stage", remaining, planned, attempt=attempt, stage=stage, stage_s=expected_s)
 
         conditions = self.experiment.at(planned.levels)

@@ -28,6 +28,7 @@ from lab.emulator.monitor import MonitorError
 from lab.emulator.process import (
     MOST_GUESTS,
     UNLIMITED,
+    BrokenError,
     Emulator,
     GoneError,
     Images,
@@ -145,17 +146,20 @@ class EmulatedHost(XenHost):
                 notes = self._load(drives, tag, guests)
                 break
             except NotBootedError as error:
-                if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+                if not self._does_without_kvm(spec, error):
                     raise
-                self.stop()
-                distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
-                self._choice = None
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
                 raise no_space(self.folder, str(error.strerror)) from error
             except (UnreachableError, MonitorError, GoneError) as error:
                 explained = self._explained(error)
+                if (
+                    isinstance(explained, BrokenError)
+                    and tag not in drives.snapshots()
+                    and self._does_without_kvm(spec, explained)
+                ):
+                    continue
                 if lost or not isinstance(explained, GoneError):
                     raise explained from error
                 lost = True
@@ -163,6 +167,16 @@ class EmulatedHost(XenHost):
                 self._tell(f"{explained.what}, so the host is started once more: {explained.why}")
         self._loaded = (drives.folder.name, tag)
         self._is_reset(host, guests, notes["logs"], notes["fixed"])
+
+    def _does_without_kvm(self, spec: Spec, error: LabError) -> bool:
+        """Whether software emulation takes over from a KVM that could not run the host, which is then remembered."""
+        if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+            return False
+        self.stop()
+        distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
+        self._choice = None
+        self._tell(f"{error.what}, so software emulation takes over, and the time left is its own: {error.why}")
+        return True
 
     def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
         # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
@@ -270,8 +284,16 @@ class EmulatedHost(XenHost):
         limit = BOOT_SECONDS[self._accelerator().accelerator]
         deadline = began + limit
         while time.monotonic() < deadline:
-            # One that was killed says nothing; one that cannot run what it boots does.
-            if self.emulator.condition() == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
+            # One that was killed says nothing; one that cannot run what it boots does, and some only stop for good.
+            condition = self.emulator.condition()
+            if condition == "broken":
+                said = self.emulator.log.read_text(errors="replace").strip()
+                raise NotBootedError(
+                    "QEMU stopped with an internal error while Xen or dom0 booted",
+                    where=str(self.emulator.log),
+                    why=said,
+                )
+            if condition == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
                 raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
             self.emulator.require_running()
             console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""

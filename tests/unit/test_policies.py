@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+from pathlib import Path
+
 import pytest
 
+from campaigns import gates
 from common.errors import UsageError
+from lab import paths
 from lab.api import GuestSizing, HostSizing, TmemSettings
 from policies import apply, describe
 from policies import registry as policies
@@ -96,3 +102,20 @@ def test_every_policy_and_part_can_be_listed_and_described() -> None:
     assert "tmemctl set --compress 1" in said
     assert "downhysteresis: a step down" in said
     assert "modprobe" not in "\n".join(describe.lines(policies.parse("fixed")))
+
+
+def test_the_guides_policy_is_one_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (paths.REPO / "policies" / "README.md").read_text()
+    code = re.search(r"`policies/halved.py`.*?```python\n(.*?)```", guide, re.DOTALL)
+    assert code
+    (tmp_path / "halved.py").write_text(code[1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    written = importlib.import_module("halved").POLICY
+    monkeypatch.setitem(policies.BASES, written.name, written)
+    policy = policies.parse("halved+tmem")
+    assert (policy.start, policy.sysctl, policy.pools) == (
+        "configured",
+        {"vm.swappiness": 100},
+        ("ephemeral", "persistent"),
+    )
+    assert set(policy.gates) <= set(gates.POLICY_GATES)
