@@ -115,7 +115,7 @@ GUEST_COUNTERS: Mapping[str, str] = {
     **{f"cleancache.{name}": "count" for name in ("succ_gets", "failed_gets", "puts", "invalidates")},
     **{f"frontswap.{name}": "count" for name in ("loads", "succ_stores", "failed_stores", "invalidates")},
 }
-"""What lab/remote/linux.pl reads, with units: lines of /proc/vmstat and /proc/meminfo, totals of /proc/pressure, files of debugfs."""
+"""What lab/remote/linux.pl is told to read, with units: lines of /proc/vmstat and /proc/meminfo, totals of /proc/pressure, files of debugfs."""
 
 _XVDA = 202 << 8
 

@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from common.errors import LabError
+from lab.counters import parse
 from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_group
 
 END = "== end"
@@ -31,7 +32,7 @@ _REMOTE = Path(__file__).parent
 
 # Read here, so that a campaign that runs for hours keeps to one version.
 DOM0_COMMAND = f"exec python3 -S -E -c {shlex.quote((_REMOTE / 'dom0.py').read_text())}"
-LINUX_COMMAND = f"exec perl -e {shlex.quote((_REMOTE / 'linux.pl').read_text())}"
+LINUX_COMMAND = f"exec perl -e {shlex.quote((_REMOTE / 'linux.pl').read_text())} {' '.join(parse.GUEST_COUNTERS)}"
 """Starts the agent that reads Linux's counters and clock, in a guest or in dom0."""
 
 
