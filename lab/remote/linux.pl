@@ -1,4 +1,5 @@
-# The agent on a Linux machine: reads the kernel's counters and clock. Started through SSH; obeys lines on its standard input, ends with it.
+# The agent on a Linux machine: reads the kernel's counters and clock. Started through SSH; obeys
+# lines on its standard input, ends with it.
 #
 #     once              one reading now
 #     start INTERVAL    a reading at once and every INTERVAL seconds, kept in memory
@@ -6,10 +7,12 @@
 #     now               epoch seconds of its clock
 #     shift NANOSECONDS sets its clock forward, or back
 #
-# Its arguments are the counters to read, as group.counter (lab/counters/parse.py has them): lines of /proc/vmstat and /proc/meminfo,
-# totals of /proc/pressure, files of debugfs. Every answer ends with a line `== end`. A reading is one line: epoch seconds, then NAME=VALUE
-# for each of these that this kernel has. The cost is a line `cost CPU_SECONDS WALL_SECONDS READINGS` of this process. Perl, because it is in every Debian, reads a dozen
-# small files in milliseconds of an emulated CPU, and needs few megabytes; a shell would start a process for each.
+# Its arguments are the counters to read, as group.counter (lab/counters/parse.py has them): lines
+# of /proc/vmstat and /proc/meminfo, totals of /proc/pressure, files of debugfs. Every answer ends
+# with a line `== end`. A reading is one line: epoch seconds, then NAME=VALUE for each of these that
+# this kernel has. The cost is a line `cost CPU_SECONDS WALL_SECONDS READINGS` of this process.
+# Perl, because it is in every Debian, reads a dozen small files in milliseconds of an emulated CPU,
+# and needs few megabytes; a shell would start a process for each.
 use strict;
 use warnings;
 
@@ -25,7 +28,8 @@ sub content {
     return $text;
 }
 
-# Of x86-64: clock_settime is system call 227, clock_gettime is 228; clock 0 is real time, 1 monotonic time. In nanoseconds.
+# Of x86-64: clock_settime is system call 227, clock_gettime is 228; clock 0 is real time, 1
+# monotonic time. In nanoseconds.
 sub nanoseconds {
     my $spec = pack('q2', 0, 0);
     syscall(228, $_[0], $spec);
