@@ -31,7 +31,7 @@ KNOWN_POLICIES = ("static", "selfballoon", "selfballoon+tmem")
 class Results:
     """A campaign as read. Tables are sorted by the order of the plan.
 
-    records: the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
+    campaign: what was asked. complete: the records of the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
     unverified: whether everything that is made of them has to say that they did not pass verification.
 
     cells: cell, policy, levels, level.<factor>..., repetition, block, order, status, attempts [count], host, host_kind,
@@ -43,8 +43,8 @@ class Results:
     """
 
     directory: Path
-    record: CampaignRecord
-    records: tuple[CellRecord, ...]
+    campaign: CampaignRecord
+    complete: tuple[CellRecord, ...]
     policies: tuple[str, ...]
     levels: tuple[str, ...]
     cells: pd.DataFrame
@@ -56,14 +56,14 @@ class Results:
 
     def at(self, policy: str, levels: str) -> list[CellRecord]:
         """The complete cells of a policy at factor levels, by repetition."""
-        found = [cell for cell in self.records if cell.policy == policy and levels_text(cell.levels) == levels]
+        found = [cell for cell in self.complete if cell.policy == policy and levels_text(cell.levels) == levels]
         return sorted(found, key=lambda cell: (cell.repetition, cell.order))
 
     @cached_property
     def guests_with(self) -> Mapping[tuple[str, str], frozenset[str | None]]:
         """(levels, metric) -> the guests (None: the host) that have it in any complete cell at these levels."""
         found: dict[tuple[str, str], set[str | None]] = {}
-        for cell in self.records:
+        for cell in self.complete:
             for item in cell.metrics:
                 found.setdefault((levels_text(cell.levels), item.name), set()).add(item.guest)
         return {key: frozenset(guests) for key, guests in found.items()}
@@ -71,7 +71,7 @@ class Results:
     @cached_property
     def known(self) -> frozenset[str]:
         """The metrics that have a value in any complete cell."""
-        return frozenset(item.name for cell in self.records for item in cell.metrics if item.value is not None)
+        return frozenset(item.name for cell in self.complete for item in cell.metrics if item.value is not None)
 
     def samples_of(self, cell: str, source: str, counter: str) -> pd.DataFrame:
         """time_s and value of one counter in one cell, by time, missing readings left out."""
@@ -109,7 +109,7 @@ def levels_text(levels: Mapping[str, object]) -> str:
 
 def experiment_text(results: Results, section: str, key: str) -> str | None:
     """A quantity of the resolved experiment as it is written there, such as `256 MiB`; None when it declares none."""
-    found = results.record.experiment.get(section)
+    found = results.campaign.experiment.get(section)
     value = found.get(key) if isinstance(found, Mapping) else None
     return value if isinstance(value, str) else None
 
@@ -131,8 +131,8 @@ def load(directory: Path | str) -> Results:
     complete = derived.completed(directory, complete, samples)
     return Results(
         directory=directory,
-        record=record,
-        records=complete,
+        campaign=record,
+        complete=complete,
         policies=_policies(record, plan),
         levels=tuple(dict.fromkeys(levels_text(cell.levels) for cell in sorted(plan, key=_natural))),
         cells=_cells(plan, known, attempts, ended),

@@ -1,4 +1,6 @@
-"""What tasks print: messages with the time since the start, tables, and one live line with the time left on a terminal."""
+"""What tasks print: messages with the time since the start, tables, and one live line with the time
+left on a terminal.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from typing import Any
 from common.units import format_duration
 
 TIMELINE = "OVERCOMMIT_TIMELINE"
-"""Environment variable: a file to which every line is appended as JSON with its time, for benchmarks/stages.py."""
+"""Environment variable: a file to which every line is appended as JSON with its time, for
+benchmarks/stages.py.
+"""
 
 
 Tell = Callable[[str], None]
@@ -23,7 +27,9 @@ Tell = Callable[[str], None]
 
 
 class Reporter:
-    """Prints one line per event, and on a terminal keeps the newest step and the time left on a line of its own below."""
+    """Prints one line per event, and on a terminal keeps the newest step and the time left on a
+    line of its own below.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -41,7 +47,9 @@ class Reporter:
         self._console.print(harmless(f"{self._clock()} {text}{_left(left)}"), markup=False)
 
     def step(self, text: str, left: float | None = None) -> None:
-        """What is going on now: replaced by the next step on a terminal, not shown at all in a file."""
+        """What is going on now: replaced by the next step on a terminal, not shown at all in a
+        file.
+        """
         if self._status is not None:
             from rich.text import Text
 
@@ -96,7 +104,9 @@ MOST_UPRIGHT = 4
 def upright(
     columns: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """A table with rows and columns exchanged when it has few rows, so that long headings and many figures fit a narrow terminal."""
+    """A table with rows and columns exchanged when it has few rows, so that long headings and many
+    figures fit a narrow terminal.
+    """
     if len(rows) > MOST_UPRIGHT:
         return tuple(columns), tuple(tuple(row) for row in rows)
     turned = list(zip(columns, *rows, strict=True))

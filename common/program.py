@@ -1,4 +1,6 @@
-"""The command line: Invoke, with the testbed's exit codes, and without a traceback for a user's mistake."""
+"""The command line: Invoke, with the testbed's exit codes, and without a traceback for a user's
+mistake.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,9 @@ class Testbed(Program):
 
 
 def arguments(argv: list[str]) -> list[str]:
-    """Argument vector for Invoke. It takes `TASK --help` for the task's first positional, so that becomes `--help TASK`."""
+    """Argument vector for Invoke. It takes `TASK --help` for the task's first positional, so that
+    becomes `--help TASK`.
+    """
     if len(argv) > 2 and not argv[1].startswith("-") and {"-h", "--help"} & set(argv[2:]):
         return [argv[0], "--help", argv[1]]
     if len(argv) > 1 and argv[1] in MANY_FILES:
@@ -52,7 +56,9 @@ def arguments(argv: list[str]) -> list[str]:
 
 
 def _named_files(words: list[str]) -> list[str]:
-    """Words of a task that takes any number of files, each file as an option of its own: Invoke would take the second for a task."""
+    """Words of a task that takes any number of files, each file as an option of its own: Invoke
+    would take the second for a task.
+    """
     named: list[str] = []
     for word in words:
         is_value = bool(named) and named[-1] in ("--file", "--before", "-f", "-b")
@@ -62,7 +68,9 @@ def _named_files(words: list[str]) -> list[str]:
 
 
 def run(tasks: Collection) -> None:
-    """Run the tasks named on the command line, and exit. Being ended, or losing the terminal, is an interruption: things are put in order first."""
+    """Run the tasks named on the command line, and exit. Being ended, or losing the terminal, is an
+    interruption: things are put in order first.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, signal.default_int_handler)

@@ -1,7 +1,10 @@
-"""What a lab offers to a campaign: records of what is asked and read, and protocols of hosts and guests.
+"""What a lab offers to a campaign: records of what is asked and read, and protocols of hosts and
+guests.
 
-Clocks: every time of one host is Xen's wall clock in epoch seconds, in dom0 and in the guests alike.
-Errors: every method raises common.errors.LabError when the host or a guest does not do what was asked.
+Clocks: every time of one host is Xen's wall clock in epoch seconds, in dom0 and in the guests
+alike.
+Errors: every method raises common.errors.LabError when the host or a guest does not do what was
+asked.
 """
 
 from __future__ import annotations
@@ -16,7 +19,9 @@ from common.machines import Machine
 
 @dataclass(frozen=True)
 class GuestSizing:
-    """The guests of a cell, all alike. Memory and swap in MiB. kernel: words on their kernels' command line."""
+    """The guests of a cell, all alike. Memory and swap in MiB. kernel: words on their kernels'
+    command line.
+    """
 
     count: int
     vcpus: int
@@ -37,9 +42,11 @@ class HostSizing:
 
 @dataclass(frozen=True)
 class TmemSettings:
-    """What Xen's tmem is told about the guests, as `tmemctl set` takes it. None, and guests that are missing: left as it is.
+    """What Xen's tmem is told about the guests, as `tmemctl set` takes it. None, and guests that
+    are missing: left as it is.
 
-    compress, dedup: for all guests. weights: guest -> weight (a number without unit). caps: guest -> most ephemeral pages.
+    compress, dedup: for all guests. weights: guest -> weight (a number without unit). caps: guest
+    -> most ephemeral pages.
     """
 
     compress: bool | None = None
@@ -50,7 +57,9 @@ class TmemSettings:
 
 @dataclass(frozen=True)
 class Sample:
-    """A reading of a counter. time: host epoch seconds. source: "hypervisor", "dom0" or a guest's name. value None: not readable."""
+    """A reading of a counter. time: host epoch seconds. source: "hypervisor", "dom0" or a guest's
+    name. value None: not readable.
+    """
 
     time: float
     source: str
@@ -60,7 +69,9 @@ class Sample:
 
 
 def even_share_mib(host: HostSizing, guests: GuestSizing) -> int:
-    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's memory, or its maximum if that is less."""
+    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's
+    memory, or its maximum if that is less.
+    """
     return min(host.guest_memory_mib // guests.count, guests.memory_max_mib)
 
 
@@ -106,19 +117,25 @@ class Host(Protocol):
         """
 
     def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
-        """Give guests memory: guest -> MiB it is to have now, and MiB it may hold at most. Returns when every guest has it."""
+        """Give guests memory: guest -> MiB it is to have now, and MiB it may hold at most. Returns
+        when every guest has it.
+        """
 
     def set_sysctls(self, settings: Mapping[str, int]) -> None:
         """Write settings of every guest's kernel: dotted name -> value."""
 
     def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
-        """Load the driver in every guest: its parameters, and settings in sysfs. Once per reset: it can't be taken away again."""
+        """Load the driver in every guest: its parameters, and settings in sysfs. Once per reset: it
+        can't be taken away again.
+        """
 
     def set_tmem(self, settings: TmemSettings) -> None:
         """Tell Xen how tmem keeps the guests' pages."""
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
-        """Start a manager in dom0, which from now on sets the guests' targets. LabError for one that this host does not have."""
+        """Start a manager in dom0, which from now on sets the guests' targets. LabError for one
+        that this host does not have.
+        """
 
     def stop_manager(self) -> Sequence[Mapping[str, object]]:
         """Stop the manager, if one runs; what it saw and decided, a record for each decision."""

@@ -28,7 +28,9 @@ State = Literal["ok", "note", "missing"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing looked at. state `missing`: the demo cannot run; `note`: it can, but not as well as it might."""
+    """One thing looked at. state `missing`: the demo cannot run; `note`: it can, but not as well as
+    it might.
+    """
 
     check: str
     state: State
@@ -37,7 +39,9 @@ class Diagnosis:
 
 
 def examine() -> list[Diagnosis]:
-    """Every check, in the order in which a user would mend things. Changes nothing but a remembered choice of accelerator."""
+    """Every check, in the order in which a user would mend things. Changes nothing but a remembered
+    choice of accelerator.
+    """
     found: list[Diagnosis] = []
     for check in (_system, _programs, _privileges, _memory, _space, _accelerator, _mirror):
         try:
@@ -113,7 +117,9 @@ def _space() -> Iterator[Diagnosis]:
 
 
 def _used_mib(folder: Path) -> int:
-    """What really lies there, as far as this user may look: drives have holes, and a build's tree is root's."""
+    """What really lies there, as far as this user may look: drives have holes, and a build's tree
+    is root's.
+    """
     blocks = 0
     for at, _, files in os.walk(folder):
         for file in files:

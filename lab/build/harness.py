@@ -1,6 +1,8 @@
-"""The user-space harness of tmem's hypervisor side: its sources compiled with sanitizers, its cases, its runs.
+"""The user-space harness of tmem's hypervisor side: its sources compiled with sanitizers, its
+cases, its runs.
 
-tmem/xen/test compiles common/tmem/*.c unchanged as a program (see tmem/README.md); this module is how Python gets at it.
+tmem/xen/test compiles common/tmem/*.c unchanged as a program (see tmem/README.md); this module is
+how Python gets at it.
 """
 
 from __future__ import annotations
@@ -49,10 +51,14 @@ ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=0",
     "UBSAN_OPTIONS": "print_stacktrace=1",
 }
-"""A leak is a failure by the harness's own accounts; the leak sanitizer needs ptrace, which containers deny."""
+"""A leak is a failure by the harness's own accounts; the leak sanitizer needs ptrace, which
+containers deny.
+"""
 
 THREADED = frozenset({"races.c", "shared.c"})
-"""The files with the cases in which more than one thread runs: the only ones that the build `threads` can say anything about."""
+"""The files with the cases in which more than one thread runs: the only ones that the build
+`threads` can say anything about.
+"""
 
 
 class HarnessError(UserError):
@@ -78,7 +84,9 @@ def cases(build: Build = "memory") -> list[Case]:
 
 
 def compile_program(folder: Path, build: Build) -> Path:
-    """The program, compiled in `folder`. MissingError without a compiler, BuildError with the compiler's messages."""
+    """The program, compiled in `folder`. MissingError without a compiler, BuildError with the
+    compiler's messages.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sources = [*sorted(TESTS.glob("*.c")), *sorted((TESTS / "shim").glob("*.c")), *sorted(CODE.glob("**/*.c"))]
     options = [*FLAGS, *SANITIZERS[build]]
@@ -110,7 +118,9 @@ def _gcc(arguments: list[str], what: Path) -> None:
 
 
 def run_case(program: Path, case: str, *, seed: int = 1, scale: int = 1, timeout: float = 600) -> None:
-    """Run one case; HarnessError with what it said when it fails, hangs, or does not report success."""
+    """Run one case; HarnessError with what it said when it fails, hangs, or does not report
+    success.
+    """
     command = [str(program), "--seed", str(seed), "--scale", str(scale), case]
     try:
         done = subprocess.run(
@@ -134,7 +144,9 @@ def run_case(program: Path, case: str, *, seed: int = 1, scale: int = 1, timeout
 
 
 def soak(folder: Path, minutes: float, first_seed: int, tell: Tell) -> int:
-    """All cases of both builds with one seed after another until the time is over, in ever larger runs; how many ran."""
+    """All cases of both builds with one seed after another until the time is over, in ever larger
+    runs; how many ran.
+    """
     programs: dict[Build, Path] = {build: compile_program(folder, build) for build in SANITIZERS}
     end = time.monotonic() + minutes * 60
     for count, (build, case, seed, scale) in enumerate(_endless(first_seed)):

@@ -144,7 +144,7 @@ def test_parameters_come_from_records_and_not_from_names(tmp_path: Path) -> None
     assert set(results.cells["policy"]) == set(made_up.POLICIES)
     assert results.levels == ("workload.parameters.jobs=2", "workload.parameters.jobs=16")
     assert set(results.cells["level.workload.parameters.jobs"]) == {"2", "16"}
-    assert results.record.campaign == "made-up"
+    assert results.campaign.campaign == "made-up"
 
 
 def test_nothing_but_derived_files_is_written_or_deleted(tmp_path: Path) -> None:
