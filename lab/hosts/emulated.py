@@ -153,7 +153,7 @@ class EmulatedHost(XenHost):
                     raise
                 raise no_space(self.folder, str(error.strerror)) from error
             except (UnreachableError, MonitorError, GoneError) as error:
-                explained = self._explained(error)
+                explained = error if isinstance(error, GoneError) else self._explained(error)
                 if (
                     isinstance(explained, BrokenError)
                     and tag not in drives.snapshots()
@@ -289,7 +289,9 @@ class EmulatedHost(XenHost):
             if condition == "broken":
                 said = self.emulator.log.read_text(errors="replace").strip()
                 raise NotBootedError(
-                    "QEMU stopped with an internal error while Xen or dom0 booted", where=str(self.emulator.log), why=said
+                    "QEMU stopped with an internal error while Xen or dom0 booted",
+                    where=str(self.emulator.log),
+                    why=said,
                 )
             if condition == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
                 raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
