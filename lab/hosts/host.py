@@ -175,16 +175,18 @@ class XenHost(ABC):
         self.agents.close()
         self.connections.drop()
 
-    def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
-        """Run sh on a machine, with an error that says what became of the host when it cannot be reached."""
+    def run(
+        self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
+    ) -> str:
+        """Run sh on a machine, with an error that says what became of the host when it cannot be reached. step: what it does."""
         try:
-            return self.connections.run(machine, script, timeout=timeout, stdin=stdin)
+            return self.connections.run(machine, script, timeout=timeout, stdin=stdin, step=step)
         except UnreachableError as error:
             raise self._explained(error) from error
 
-    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0, step: str = "") -> dict[str, str]:
         try:
-            return self.connections.run_all(scripts, timeout=timeout)
+            return self.connections.run_all(scripts, timeout=timeout, step=step)
         except UnreachableError as error:
             raise self._explained(error) from error
 
