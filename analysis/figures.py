@@ -64,15 +64,16 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
     return paths
 
 
-def shown(directory: Path, drawn: Sequence[Path]) -> list[str]:
-    """The figures over two columns as Markdown, each with its caption. drawn: paths relative to `directory`."""
-    pictures = [path for path in drawn if path.suffix == ".png" and not path.stem.endswith(style.ONE_COLUMN.suffix)]
+def shown(results: Results, drawn: Sequence[Path]) -> list[str]:
+    """The figures over two columns as Markdown, each with its caption. drawn: paths relative to the campaign."""
+    stems = {f"{name}{suffix(levels)}": (name, levels) for levels in results.levels for name in FIGURES}
     return [
         part
-        for path in pictures
+        for path in drawn
+        if path.suffix == ".png" and path.stem in stems
         for part in (
             f"![{path.stem}]({path.as_posix()})",
-            (directory / path.with_name(f"{path.stem}.txt")).read_text(encoding="utf-8").strip(),
+            " ".join(caption(results, *stems[path.stem], style.TWO_COLUMNS)),
         )
     ]
 

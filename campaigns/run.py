@@ -110,18 +110,21 @@ def run(
     campaign: str | None = None,
     cell: str | None = None,
     arguments: Sequence[str] = (),
+    inventory: str | None = None,
     listen: Listener = silent,
 ) -> Outcome:
     """Run a campaign, or what is left of it, or one cell of it.
 
-    lab: the host's. basis: what the host is made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid one
+    lab: the host's. inventory: its file, if it is not the default lab's. basis: what the host is made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid one
     is then run again, and its old record kept.
     UsageError: another experiment has this campaign's name, it was begun on another lab or host, another runner is at work, or the cell cannot
     be run. Errors of the lab and the load end in the cells' records. KeyboardInterrupt passes through, and leaves nothing half-written.
     """
     stored = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
-        stored = store.create(results, campaign_record(experiment, host.accelerator, campaign, lab, arguments))
+        stored = store.create(
+            results, campaign_record(experiment, host.accelerator, campaign, lab, arguments, inventory=inventory)
+        )
     with stored.lock():
         resume.check(
             experiment, lab, results=results, campaign=campaign, cell=cell
@@ -131,7 +134,13 @@ def run(
 
 
 def campaign_record(
-    experiment: Experiment, accelerator: str | None, campaign: str | None, lab: str | None, arguments: Sequence[str]
+    experiment: Experiment,
+    accelerator: str | None,
+    campaign: str | None,
+    lab: str | None,
+    arguments: Sequence[str],
+    *,
+    inventory: str | None = None,
 ) -> CampaignRecord:
     """What fixes a new campaign: plan, claims, metrics and gates of its experiment, and what the testbed is."""
     head, dirty = provenance.commit()
@@ -152,6 +161,7 @@ def campaign_record(
         arguments=tuple(arguments),
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         lab=lab,
+        inventory=inventory,
         layout=LAYOUT,
         gates=gates.names(),
     )

@@ -233,7 +233,7 @@ def test_half_a_character_in_a_key_is_refused_too() -> None:
 
 def test_the_guides_manager_decides_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = (ROOT / "policies/README.md").read_text()
-    (module,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (module,) = re.findall(r"`managers/even.py`.*?```python\n(.*?)```", guide, re.DOTALL)
     state, decided = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
     (tmp_path / "even.py").write_text(module)
     monkeypatch.setattr(managers, "__path__", [*managers.__path__, str(tmp_path)])

@@ -9,6 +9,7 @@ import pytest
 from campaign_fakes import EXPERIMENT, write_experiment
 
 from campaigns import experiment, plan
+from campaigns.records import Relief
 from common.errors import InvalidFileError
 from lab.hosts import guests
 from workloads import registry
@@ -66,6 +67,15 @@ def test_the_resolved_document_is_an_experiment_again(tmp_path: Path) -> None:
         ("evidence: quoted", "evidence: heard", ["'heard' is not one of 'quoted', 'source' or 'recalled'"]),
         ("direction: decrease", "direction: increase", ["0.48 is no increase"]),
         ("direction: decrease, ratio_low: 0.48", "direction: unchanged", ["`unchanged` needs a tolerance"]),
+        ("ratio_low: 0.48", "ratio_low: 0.48, ratio_best: 0.48", ["ratio_best is the figure of an `up to`"]),
+        ("ratio_low: 0.48", "ratio_best: 1.2", ["1.2 is no decrease"]),
+        ("ratio_low: 0.48", "tolerance: 0.1", ["a tolerance is of `unchanged` or of a published figure"]),
+        ("direction: decrease, ratio_low: 0.48", "direction: unchanged, tolerance: 0.1, ratio_best: 1", ["`unchanged` has no best case"]),
+        ("evidence: quoted", "evidence: quoted\n    control_from: them", ["'them' is not one of 'source' or 'ours'"]),
+        ("evidence: quoted", "evidence: quoted\n    relief: maybe", ["key claims[0].relief"]),
+        ("{sectors_read: 100}", "{relief: {refault: 1}}", ["unknown key 'refault'", "did you mean 'refaults'?"]),
+        ("{sectors_read: 100}", "{relief: {refaults: 0}}", ["key gates.relief.refaults"]),
+        ("{sectors_read: 100}", "{relief: {pages_reclaimed: null, refaults: null, memory_stall: null}}", ["has to count"]),
         ("seed: 7", "seed: 7\nseed: 8", ["given before, in line 9", "test.yml:10", "key seed"]),
         ("seed: 7", "seed: &a 7\nrepetitions: *a", ["aliases are not supported"]),
         ("seed: 7", "seed: -1", ["key seed"]),
@@ -228,3 +238,33 @@ def test_a_file_that_fits_no_disk_is_refused_before_anything_is_built(tmp_path: 
 def test_the_disk_is_as_large_as_the_image_is_made() -> None:
     defaults = Path(__file__).resolve().parents[2] / "playbooks/roles/guest_image/defaults/main.yml"
     assert f"guest_image_size: {guests.ROOT_DISK_MIB // 1024}G" in defaults.read_text()
+
+
+def test_a_claim_says_whose_choice_its_control_is_and_what_the_control_has_to_have_felt(tmp_path: Path) -> None:
+    found = write_experiment(tmp_path)
+    (claim,) = found.claims
+    assert (claim.control_from, claim.relief) == ("ours", None), "nobody is quoted who did not say it"
+    assert claim.expectation.best == 0.48, "a range that is open towards no effect is an `up to`"
+    assert found.at({}).gates.relief.record() == Relief()
+    text = EXPERIMENT.replace(
+        "evidence: quoted", "evidence: quoted\n    control_from: source\n    relief: false"
+    ).replace("{sectors_read: 100}", "{relief: {refaults: 99, memory_stall: null}}")
+    other = write_experiment(tmp_path, text.replace("ratio_low: 0.48", "ratio_low: 0.48, ratio_high: 0.69"))
+    assert (other.claims[0].control_from, other.claims[0].relief, other.claims[0].expectation.best) == (
+        "source",
+        False,
+        None,
+    )
+    assert other.at({}).gates.relief.record() == Relief(1024, 99, None)
+    assert experiment.from_document(other.name, other.document) == other
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(experiment.EXPERIMENTS.glob("*.yml"))])
+def test_shipped_experiments_judge_operations_on_requests_and_best_cases_as_such(name: str) -> None:
+    content = (experiment.EXPERIMENTS / f"{name}.yml").read_text()
+    for claim in experiment.load(name).claims:
+        assert content.count("control_from:") >= content.count("- id:"), "said in the file, not left to a default"
+        if "operations" in claim.statement or "IO/sec" in claim.statement:
+            assert claim.metric.endswith("_requests")
+        if "up to" in claim.statement:
+            assert claim.expectation.ratio_best is not None
