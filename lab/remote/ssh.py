@@ -164,9 +164,7 @@ class Connections:
                 why=said or f"no answer within {limit:.0f} s",
             )
         if code in {124, 137}:
-            raise CommandError(
-                f"a command on {machine} did not end within {timeout:g} s", where=where, why=said
-            )
+            raise CommandError(f"a command on {machine} did not end within {timeout:g} s", where=where, why=said)
         tail = "\n".join((said or out.decode(errors="replace").strip()).splitlines()[-15:])
         raise CommandError(f"a command on {machine} failed with code {code}", where=where, why=tail)
 
