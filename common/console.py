@@ -118,7 +118,9 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2
 
 
 def harmless(text: str) -> str:
-    """Text with its control characters shown and not obeyed: what files, guests and tools say comes to a terminal through here."""
+    """Text with its control characters shown and not obeyed: what files, guests and tools say comes
+    to a terminal through here.
+    """
     return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 

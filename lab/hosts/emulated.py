@@ -40,6 +40,7 @@ from lab.emulator.process import (
     device,
 )
 from lab.hosts import clocks, guests
+from lab.hosts.boots import BootError, panic
 from lab.hosts.host import XenHost
 from lab.inventory import Emulated
 from lab.remote import scripts
@@ -69,6 +70,9 @@ says is free.
 """
 
 MEMORY_TOLERANCE_MIB = 16
+
+MOST_PANICS = 2
+"""Boots in a row that an emulator's fault may end before it is taken for one of what boots."""
 
 MOST_VCPUS = 255
 """What QEMU and Xen number without x2APIC."""
@@ -109,7 +113,7 @@ def check_sizing(host: HostSizing, sizing: GuestSizing) -> None:
             )
 
 
-class NotBootedError(LabError):
+class NotBootedError(BootError):
     """Xen or dom0 did not come up."""
 
 
@@ -133,6 +137,8 @@ class EmulatedHost(XenHost):
         self._spec: Spec | None = None
         self._loaded: tuple[str, str] | None = None
         self._choice: Choice | None = None
+        self._panics: list[str] = []
+        self._panicked: int | None = None
 
     @property
     def accelerator(self) -> str | None:
@@ -154,21 +160,29 @@ class EmulatedHost(XenHost):
         """
         tag = guests_tag(guests)
         lost = False
+        self._panics = []
         while True:
             spec = self._make_spec(host, guests)
             drives = Drives(self.folder / f"machine-{spec.digest()}", spec)
             try:
                 notes = self._load(drives, tag, guests, boot)
                 break
-            except NotBootedError as error:
-                if not self._does_without_kvm(spec, error):
+            except BootError as error:
+                if isinstance(error, NotBootedError) and self._does_without_kvm(spec, error):
+                    continue
+                # QEMU's emulation breaks a kernel's run-time patching now and then ("Oops: int3"):
+                # the next boot goes well.
+                if not error.panicked or spec.accelerator != "tcg" or len(self._panics) >= MOST_PANICS:
                     raise
+                self._panics.append(error.why)
+                self.emulator.keep_logs()
+                self._tell(f"{error.what}, so it is booted once more: {error.why}")
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
                 raise no_space(self.folder, str(error.strerror)) from error
             except (UnreachableError, MonitorError, GoneError) as error:
-                explained = self._explained(error)
+                explained = error if isinstance(error, GoneError) else self._explained(error)
                 if (
                     isinstance(explained, BrokenError)
                     and tag not in drives.snapshots()
@@ -209,7 +223,9 @@ class EmulatedHost(XenHost):
         self._spec = drives.spec
         self.limit_disks(Throttle(self.settings.disk_iops, self.settings.disk_bandwidth))
         self._check_machines(sizing)
-        return drives.snapshots()[tag]
+        snapshots = drives.snapshots()
+        self._panicked = sum(snapshots[each].get("panics", 0) for each in (BOOTED, tag))
+        return snapshots[tag]
 
     def limit_disks(self, limit: Throttle) -> None:
         """Let each drive do so much per second until the next reset, instead of what the inventory
@@ -233,8 +249,7 @@ class EmulatedHost(XenHost):
         names = guests.names(sizing.count)
         self.create(sizing)
         self._guests = {}
-        for name in names:
-            self._wait(name, GUEST_BOOT_SECONDS)
+        self._wait_for_guests(names, GUEST_BOOT_SECONDS, self.emulator.require_running)
         fixed = self._ask_fixed(names)
         left = clocks.synchronise(self.connections, names)
         self.connections.run_all(dict.fromkeys([DOM0, *names], "sync"), timeout=120)
@@ -251,8 +266,10 @@ class EmulatedHost(XenHost):
                 "guests": asdict(sizing),
                 "logs": logs,
                 "made_at": time.time(),
+                "panics": len(self._panics),
             },
         )
+        self._panics = []
         self._tell(f"snapshot {tag} taken in {took:.1f} s")
 
     def create(self, sizing: GuestSizing, only: Collection[int] | None = None) -> None:
@@ -262,7 +279,7 @@ class EmulatedHost(XenHost):
         count = sizing.count
         disks = [guests.Disks(device(1 + i), device(1 + count + i)) for i in range(count)]
         script = guests.create_script(sizing, disks, native_tsc=True, only=only)
-        self.run(DOM0, script, timeout=guests.START_SECONDS)
+        self.run(DOM0, script, timeout=guests.START_SECONDS, step="creating the guests")
 
     def _boot(self, drives: Drives, name: str | None) -> None:
         """Boot Xen and dom0 from nothing, put the files of the guests in place, and take the
@@ -294,8 +311,10 @@ class EmulatedHost(XenHost):
             "free_mib": free,
             "boot_seconds": round(booted, 1),
             "made_at": time.time(),
+            "panics": len(self._panics),
         }
         took = drives.save(self.emulator, BOOTED, notes)
+        self._panics = []
         self._tell(f"booted in {booted:.0f} s; snapshot taken in {took:.1f} s; {free} MiB free for guests")
 
     def _put(self, source: Path, path: str, mode: str) -> None:
@@ -334,9 +353,9 @@ class EmulatedHost(XenHost):
             console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""
             if re.search(r"Reached target.*multi-user\.target|login:", console):
                 break
-            if fatal := re.search(r"^.*(Panic on CPU|Kernel panic|Domain 0 crashed).*$", console, re.MULTILINE):
+            if fatal := panic(console):
                 raise NotBootedError(
-                    "Xen or dom0 died while booting", where=str(self.emulator.serial), why=fatal[0].strip()
+                    "Xen or dom0 died while booting", where=str(self.emulator.serial), why=fatal, panicked=True
                 )
             time.sleep(0.5)
         else:
@@ -350,6 +369,7 @@ class EmulatedHost(XenHost):
         self.run(
             DOM0,
             "until xenstore-exists /local/domain/0/name 2> /dev/null && xl list > /dev/null 2>&1; do sleep 0.5; done",
+            step="waiting for Xen's daemons",
         )
 
     def _start(self, drives: Drives, snapshot: str | None) -> None:
@@ -433,6 +453,7 @@ class EmulatedHost(XenHost):
             "cpu_model": self._spec.cpu_model,
             "memory_mib": self._spec.memory_mib,
             "accelerator_why": self._accelerator().why,
+            "panics": self._panicked,
             "snapshot": self._loaded[1],
             "disk_iops": self.settings.disk_iops,
             "disk_bytes_per_second": self.settings.disk_bandwidth,

@@ -8,8 +8,9 @@ lab/hosts/physical.py.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ from common.errors import LabError
 from common.machines import Machine
 from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
-from lab.hosts import kernel_logs, provenance
+from lab.hosts import boots, kernel_logs, provenance
 from lab.hosts.guests import BALLOON_SECONDS, driver_script, memory_script, names, sysctl_script, tmem_script
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
@@ -94,13 +95,18 @@ class XenHost(ABC):
     def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
         """Give guests memory, and let them hold more up to their limits."""
         self._require_sizing()
-        self.run(DOM0, memory_script(targets_mib, limits_mib), timeout=BALLOON_SECONDS + 60)
+        self.run(
+            DOM0,
+            memory_script(targets_mib, limits_mib),
+            timeout=BALLOON_SECONDS + 60,
+            step="giving the guests their memory",
+        )
 
     def set_sysctls(self, settings: Mapping[str, int]) -> None:
         """Write settings of every guest's kernel."""
         self._require_sizing()
         if settings:
-            self._all(dict.fromkeys(self._guests, sysctl_script(settings)))
+            self._all(dict.fromkeys(self._guests, sysctl_script(settings)), step="writing sysctls")
 
     def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
         """Load the driver in every guest, once per reset."""
@@ -112,14 +118,14 @@ class XenHost(ABC):
                 why="neither back end of the driver can be taken away again",
                 remedy="Reset the host first.",
             )
-        self._all(dict.fromkeys(self._guests, driver_script(parameters, settings)))
+        self._all(dict.fromkeys(self._guests, driver_script(parameters, settings)), step="loading the driver")
         self._driver = dict(parameters)
 
     def set_tmem(self, settings: TmemSettings) -> None:
         """Tell Xen how tmem keeps the guests' pages."""
         self._require_sizing()
         if script := tmem_script(settings, list(self._guests)):
-            self.run(DOM0, script)
+            self.run(DOM0, script, step="telling tmem its settings")
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
         """Start a manager in dom0."""
@@ -179,20 +185,42 @@ class XenHost(ABC):
         self.agents.close()
         self.connections.drop()
 
-    def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
+    def run(
+        self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
+    ) -> str:
         """Run sh on a machine, with an error that says what became of the host when it cannot be
-        reached.
+        reached. step: what it does.
         """
         try:
-            return self.connections.run(machine, script, timeout=timeout, stdin=stdin)
+            return self.connections.run(machine, script, timeout=timeout, stdin=stdin, step=step)
         except UnreachableError as error:
             raise self._explained(error) from error
 
-    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0, step: str = "") -> dict[str, str]:
         try:
-            return self.connections.run_all(scripts, timeout=timeout)
+            return self.connections.run_all(scripts, timeout=timeout, step=step)
         except UnreachableError as error:
             raise self._explained(error) from error
+
+    def _wait_for_guests(self, names: Sequence[str], seconds: float, alive: Callable[[], None] = lambda: None) -> None:
+        """Until guests that were created let us in. GuestBootError, with its console's last lines,
+        for one that will not.
+        """
+        watch = boots.Watch(self.name, self._look)
+
+        def check(name: str) -> None:
+            alive()
+            watch.check(name)
+
+        for name in names:
+            try:
+                self.connections.wait(name, seconds, alive=partial(check, name))
+            except UnreachableError:
+                alive()
+                raise watch.late(name, seconds) from None
+
+    def _look(self, names: Collection[str]) -> dict[str, boots.Domain]:
+        return boots.parse_look(self.run(DOM0, boots.look_script(names), step="looking at the guests' domains"))
 
     def _explained(self, error: LabError) -> LabError:
         """A better error than `error`, if the host knows one."""

@@ -61,14 +61,13 @@ class PhysicalHost(XenHost):
         self.connections.configure(self._endpoints(guests.count))
         self.connections.wait(DOM0, 60)
         self._check(host)
-        self.run(DOM0, destroy_script(), timeout=180)
+        self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
         disks = [Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
-        self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS)
+        self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS, step="writing the guests' disks")
         before = self._read_logs([])
-        self.run(DOM0, create_script(guests, disks), timeout=START_SECONDS)
-        for name in names(guests.count):
-            self.connections.wait(name, GUEST_BOOT_SECONDS)
+        self.run(DOM0, create_script(guests, disks), timeout=START_SECONDS, step="creating the guests")
+        self._wait_for_guests(names(guests.count), GUEST_BOOT_SECONDS)
         self._is_reset(host, guests, before, self._ask_fixed(names(guests.count)))
 
     def _check(self, host: HostSizing) -> None:

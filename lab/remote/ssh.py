@@ -143,16 +143,20 @@ class Connections:
         """Write the ssh_config anew."""
         files.replace(self.config, ssh_config(endpoints, self.sockets))
 
-    def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
+    def run(
+        self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
+    ) -> str:
         """Run a POSIX sh script on a machine and return what it printed.
 
-        timeout: seconds, enforced on the machine itself with its whole process group. CommandError
-        with the command's own words when it fails; UnreachableError when the machine cannot be
-        reached.
+        timeout: seconds, enforced on the machine itself with its whole process group. step: what it
+        does, for errors. CommandError with the command's own words when it fails; UnreachableError
+        when the machine cannot be reached.
         """
-        return self.run_bytes(machine, script, timeout=timeout, stdin=stdin).decode(errors="replace")
+        return self.run_bytes(machine, script, timeout=timeout, stdin=stdin, step=step).decode(errors="replace")
 
-    def run_bytes(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> bytes:
+    def run_bytes(
+        self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
+    ) -> bytes:
         self.open(machine)
         remote = f"timeout -k {KILL_AFTER_SECONDS} {timeout:g} sh -c {shlex.quote(script)}"
         command = ["ssh", "-F", str(self.config), machine, remote]
@@ -161,7 +165,7 @@ class Connections:
         if code == 0:
             return out
         said = err.decode(errors="replace").strip()
-        brief = script.strip().splitlines()[0].removeprefix("# ")[:200] if script.strip() else ""
+        where = f"{machine}: {step or _brief(script)}"
         if code is None or (code == 255):
             raise UnreachableError(
                 f"{machine} cannot be reached by SSH",
@@ -169,11 +173,9 @@ class Connections:
                 why=said or f"no answer within {limit:.0f} s",
             )
         if code in {124, 137}:
-            raise CommandError(
-                f"a command on {machine} did not end within {timeout:g} s", where=f"{machine}: {brief}", why=said
-            )
+            raise CommandError(f"a command on {machine} did not end within {timeout:g} s", where=where, why=said)
         tail = "\n".join((said or out.decode(errors="replace").strip()).splitlines()[-15:])
-        raise CommandError(f"a command on {machine} failed with code {code}", where=f"{machine}: {brief}", why=tail)
+        raise CommandError(f"a command on {machine} failed with code {code}", where=where, why=tail)
 
     def open(self, machine: str) -> None:
         """Make the shared connection of a machine, and of dom0 on the way to a guest, if there is
@@ -201,12 +203,12 @@ class Connections:
                 why=text or ("no answer in time" if code is None else f"ssh ended with {code}"),
             )
 
-    def run_all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+    def run_all(self, scripts: Mapping[str, str], *, timeout: float = 60.0, step: str = "") -> dict[str, str]:
         """Run one script on each machine at the same time; the first error is raised when all have
         ended.
         """
         return self.in_parallel(
-            {name: partial(self.run, name, text, timeout=timeout) for name, text in scripts.items()}
+            {name: partial(self.run, name, text, timeout=timeout, step=step) for name, text in scripts.items()}
         )
 
     def in_parallel(self, tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
@@ -326,6 +328,16 @@ class Connections:
 
     def _sockets(self) -> list[Path]:
         return [each for each in self.sockets.iterdir() if each.is_socket() and each.suffix != ".qmp"]
+
+
+def _brief(script: str) -> str:
+    """The first line of a script that says what it does: the name of one of ours, else no setting
+    of the shell and no comment.
+    """
+    lines = [line.strip() for line in script.splitlines() if line.strip()]
+    if lines and lines[0].startswith("# "):
+        return lines[0].removeprefix("# ")
+    return next((line for line in lines if not line.startswith(("set -", "#"))), "")[:200]
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
