@@ -193,7 +193,7 @@ static void check_ages(const struct tmem_client *c)
               "the oldest page's stamp");
 }
 
-static void check_client(struct tmem_client *c, unsigned long *charged, unsigned long *shared)
+static void check_client(struct tmem_client *c, unsigned long *charged, unsigned long *shared, long *spare)
 {
     unsigned long objects = 0, pages = 0, free = 0, nodes, held;
     struct contents found = { 0 };
@@ -238,8 +238,11 @@ static void check_client(struct tmem_client *c, unsigned long *charged, unsigned
     CHECK(c->stats.frames.now == held + free + nodes + c->nr_spare,
           "%lu frames are counted: %lu contents, %lu free, %lu index, %u spare",
           (unsigned long)c->stats.frames.now, held, free, nodes, c->nr_spare);
+    *spare += found.plain[0] + c->store[0].nr_frames + free;
     if ( c->domain )
         *charged = found.plain[1] + c->store[1].nr_frames + DIV_ROUND_UP(found.packed[1], 24);
+    /* As long as records are charged as contents are. */
+    *spare -= c->asked_for + DIV_ROUND_UP(found.packed[1], 24);
     *shared += found.shared;
     spin_unlock(&c->lock);
 }
@@ -269,6 +272,7 @@ static void check_frames(const struct domain *d, unsigned long charged)
 unsigned long check_system(void)
 {
     unsigned long frames = 0, charged, shared = 0;
+    long spare = 0;
     struct tmem_client *c;
     struct tmem_walk w;
     struct domain *d;
@@ -277,7 +281,7 @@ unsigned long check_system(void)
     for_each_client ( w, c )
     {
         charged = 0;
-        check_client(c, &charged, &shared);
+        check_client(c, &charged, &shared, &spare);
         frames += c->stats.frames.now;
         if ( c->domain )
             check_frames(c->domain, charged);
@@ -286,6 +290,9 @@ unsigned long check_system(void)
         if ( !d->tmem )
             check_frames(d, 0);
     rcu_read_unlock(&domlist_read_lock);
+    spare += tmem_dedup_frames();
+    CHECK(tmem_spare_now() == max(spare, 0L), "%ld frames could be given back, %ld are counted", spare,
+          tmem_spare_now());
     CHECK(shared >= tmem_dedup_frames() && !shared == !tmem_dedup_frames(),
           "%lu pages share %lu contents", shared, tmem_dedup_frames());
     CHECK(heap_frames_of_tmem() == frames + tmem_dedup_frames(),

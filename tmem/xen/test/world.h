@@ -22,6 +22,7 @@ struct world_options {
     bool threads;                   /* frames are not poisoned while they are unmapped */
     bool packs;                     /* new clients compress and share contents */
     bool no_contents;               /* no frame of tmem holds anything: for great numbers */
+    unsigned long dma_frames;       /* the first so many, which others should not have */
 };
 
 void world_start(const struct world_options *options);
@@ -82,6 +83,8 @@ unsigned long fault_hits(void);     /* since fault_at() or fault_probability() *
 unsigned long heap_frames_of_tmem(void);
 unsigned long heap_xmallocs(void);
 void heap_claim(unsigned long pages);
+/* What is claimed is d's: it can take it. */
+void heap_claim_is_of(struct domain *d);
 unsigned long heap_claimed(void);
 
 /* Random numbers of the test, one sequence for each thread. */
@@ -96,8 +99,9 @@ unsigned int shim_rcu_depth(void);
 extern unsigned int shim_preempt_percent;
 extern bool shim_threads, shim_no_contents;
 extern uint64_t *shim_heap_memory;
-void shim_heap_start(unsigned long frames);
+void shim_heap_start(unsigned long frames, unsigned long dma);
 void shim_heap_stop(void);
 unsigned int shim_mappings(void);
+void shim_domain_is_gone(const struct domain *d);
 
 #endif

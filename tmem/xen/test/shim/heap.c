@@ -31,7 +31,7 @@ bool shim_threads, shim_no_contents;
 static struct page_info *frames;
 static char *memory;
 uint64_t *shim_heap_memory;
-static unsigned long nr_frames;
+static unsigned long nr_frames, nr_dma_frames;
 
 static DEFINE_SPINLOCK(heap_lock);
 static PAGE_LIST_HEAD(free_frames);
@@ -145,7 +145,13 @@ static struct page_info *find_extent(unsigned int order, unsigned int memflags)
     if ( bits )
         end = min(end, 1UL << (bits - PAGE_SHIFT));
     else if ( !order )
-        return free_frames.next;
+    {
+        struct page_info *page = free_frames.next;
+
+        while ( page && page - frames < nr_dma_frames )
+            page = page->next;
+        return page || (memflags & MEMF_no_dma) ? page : free_frames.next;
+    }
     for ( i = 0; i < end; i++ )
     {
         run = frames[i].use == FRAME_FREE ? run + 1 : 0;
@@ -168,23 +174,16 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
         return NULL;
 
  again:
-    /* tmem_backs() enters it; here RCU is a lock, which has its place before others. */
-    shim_rcu_read_lock();
     spin_lock(&heap_lock);
     page = NULL;
-    if ( !(tmem_reserve_pages &&
-           ((memflags & MEMF_tmem)
-            ? total_avail_pages < outstanding_claims + tmem_reserve_pages + request
-            : d && !is_hardware_domain(d) && !(memflags & MEMF_no_refcount) &&
-              total_avail_pages < tmem_reserve_pages + request)) &&
-         (outstanding_claims + request <= total_avail_pages ||
-          tmem_backs(outstanding_claims + request - total_avail_pages)) )
+    if ( outstanding_claims + request <= tmem_heap_avail(total_avail_pages, outstanding_claims, request,
+                                                         memflags, d) ||
+         (!(memflags & MEMF_no_refcount) && d && d->outstanding_pages >= request) )
         page = find_extent(order, memflags);
     if ( !page )
     {
         spin_unlock(&heap_lock);
-        shim_rcu_read_unlock();
-        if ( tmem_relinquish(order, memflags, &attempt) )
+        if ( tmem_make_way(d, order, memflags, &attempt) )
             goto again;
         return NULL;
     }
@@ -197,8 +196,14 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
     total_avail_pages -= request;
     if ( !d )
         of_tmem += request;
+    else if ( d->outstanding_pages && !(memflags & MEMF_no_refcount) )
+    {
+        unsigned long claimed = min(d->outstanding_pages, request);
+
+        outstanding_claims -= claimed;
+        d->outstanding_pages -= claimed;
+    }
     spin_unlock(&heap_lock);
-    shim_rcu_read_unlock();
 
     if ( shim_no_contents )
         return page;
@@ -379,6 +384,13 @@ void heap_claim(unsigned long pages)
     spin_unlock(&heap_lock);
 }
 
+void heap_claim_is_of(struct domain *d)
+{
+    spin_lock(&heap_lock);
+    d->outstanding_pages = outstanding_claims;
+    spin_unlock(&heap_lock);
+}
+
 void get_outstanding_claims(uint64_t *free_pages, uint64_t *outstanding_pages)
 {
     spin_lock(&heap_lock);
@@ -398,11 +410,12 @@ unsigned long heap_claimed(void)
     return pages;
 }
 
-void shim_heap_start(unsigned long wanted)
+void shim_heap_start(unsigned long wanted, unsigned long dma)
 {
     unsigned long i;
 
     nr_frames = wanted;
+    nr_dma_frames = dma;
     frames = calloc(nr_frames, sizeof(*frames));
     memory = mmap(NULL, nr_frames * PAGE_SIZE, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -430,6 +443,7 @@ void shim_heap_stop(void)
     CHECK(total_avail_pages == nr_frames && !of_tmem,
           "%lu of %lu frames did not come back, %lu of them tmem's",
           nr_frames - total_avail_pages, nr_frames, of_tmem);
+    CHECK(!tmem_spare_now(), "%ld frames count as freeable that nobody has", tmem_spare_now());
     CHECK(!tmem_dedup_frames(), "%lu contents are in the table without a page", tmem_dedup_frames());
     CHECK(!heap_xmallocs(), "%lu allocations were not freed", heap_xmallocs());
     for ( i = 0; i < nr_frames && !shim_no_contents; i++ )

@@ -9,29 +9,10 @@
  * goes back to the heap is scrubbed there.
  */
 
-#include <xen/init.h>
 #include <xen/mm.h>
-#include <xen/param.h>
 #include <xen/rcupdate.h>
 
 #include "records.h"
-
-bool __read_mostly opt_tmem;
-boolean_param("tmem", opt_tmem);
-
-unsigned long __read_mostly tmem_reserve_pages;
-
-/* Orders up to this are served by evicting, in the hope that they fit then. */
-#define MAX_SERVED_ORDER    3
-
-/*
- * How often one allocation of Xen has pages evicted, twice as many each time up
- * to the most. One that has to have memory of some kind, by its address or its
- * node, need not be helped by whatever is the oldest.
- */
-#define ATTEMPTS            16
-#define ATTEMPTS_AT_SOME    2
-#define MOST_RELINQUISHED   1024
 
 /* Pages dropped beyond those that yield a frame each: for a put, by control. */
 #define MORE_FOR_PUT        (4 * TMEM_BATCH)
@@ -44,20 +25,6 @@ static struct {
     uint64_t relinquished, relinquish_attempts, relinquish_most;
 } totals = { .lock = SPIN_LOCK_UNLOCKED };
 
-static int __init cf_check tmem_init(void)
-{
-    if ( !opt_tmem )
-        return 0;
-
-    /* For Xen's own needs, allocations of several pages among them. */
-    tmem_reserve_pages = min(avail_domheap_pages() / 256,
-                             64UL << (20 - PAGE_SHIFT));
-    printk("tmem: on; leaves %lu pages of the heap free\n", tmem_reserve_pages);
-
-    return 0;
-}
-__initcall(tmem_init);
-
 void tmem_frames_stats(struct tmem_stats_global *g)
 {
     spin_lock(&totals.lock);
@@ -68,23 +35,6 @@ void tmem_frames_stats(struct tmem_stats_global *g)
     g->relinquish_attempts = totals.relinquish_attempts;
     g->relinquish_most = totals.relinquish_most;
     spin_unlock(&totals.lock);
-}
-
-unsigned long tmem_freeable_pages(void)
-{
-    struct tmem_client *c;
-    struct tmem_walk w;
-    unsigned long pages = 0;
-
-    if ( !opt_tmem )
-        return 0;
-
-    rcu_read_lock(&domlist_read_lock);
-    for_each_client ( w, c )
-        pages += tmem_ephemeral_frames(c) + ACCESS_ONCE(c->nr_free);
-    rcu_read_unlock(&domlist_read_lock);
-
-    return pages + tmem_dedup_frames();
 }
 
 static unsigned int index_pages(const struct tmem_client *c)
@@ -129,6 +79,7 @@ static void take_oldest(struct tmem_client *c, unsigned int nr,
         taken++;
         pages++;
     }
+    tmem_spare_frames(-taken);
     c->stats.evicted += pages;
     e->index += index - index_pages(c);
     tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
@@ -188,6 +139,7 @@ static unsigned int drain_free_frames(unsigned int most)
     rcu_read_lock(&domlist_read_lock);
     for_each_client ( w, c )
     {
+        unsigned int before = taken;
         struct page_info *frame;
 
         if ( !ACCESS_ONCE(c->nr_free) )
@@ -199,6 +151,8 @@ static unsigned int drain_free_frames(unsigned int most)
             tmem_level(c, TMEM_LEVEL_FRAMES, -1);
             taken++;
         }
+        tmem_spare_frames(before - taken);
+        tmem_commit_nothing(c);
         spin_unlock(&c->lock);
     }
     rcu_read_unlock(&domlist_read_lock);
@@ -233,39 +187,15 @@ bool tmem_make_index_room(void)
     return e.taken + e.index;
 }
 
-bool tmem_backs(unsigned long pages)
+bool tmem_give_way(unsigned int nr)
 {
-    return opt_tmem && tmem_freeable_pages() >= pages;
-}
-
-bool tmem_relinquish(unsigned int order, unsigned int memflags,
-                     unsigned int *attempt)
-{
-    unsigned long wanted = 1UL << order;
-    bool at_some = (memflags & MEMF_exact_node) || memflags >> _MEMF_bits;
     PAGE_LIST_HEAD(frames);
-    unsigned int freed, nr;
+    unsigned int freed = drain_free_frames(nr);
     struct eviction e = { };
 
-    if ( !opt_tmem || (memflags & MEMF_tmem) ||
-         system_state < SYS_STATE_active ||
-         *attempt >= (at_some ? ATTEMPTS_AT_SOME : ATTEMPTS) )
-        return false;
-
-    /*
-     * A large extent is asked for in hope, by callers that fall back to
-     * smaller ones. Not worth all of the cache when it is only the heap's
-     * fragmentation that refuses it.
-     */
-    if ( order > MAX_SERVED_ORDER && avail_domheap_pages() >= wanted )
-        return false;
-
-    nr = max(wanted, min(TMEM_REFILL << *attempt, MOST_RELINQUISHED) + 0UL);
-    ++*attempt;
-    freed = drain_free_frames(nr);
     if ( freed < nr )
     {
-        e = evict(NULL, nr - freed, MOST_RELINQUISHED, &frames);
+        e = evict(NULL, nr - freed, TMEM_MOST_RELINQUISHED, &frames);
         free_frames(&frames);
         freed += e.taken + e.index;
     }
@@ -299,27 +229,13 @@ static unsigned int take_from_heap(struct page_list_head *frames)
     return nr;
 }
 
-/*
- * Whether claims on memory are covered without a few ephemeral pages: what is
- * persistent can't be given to whom the memory has been promised.
- */
-static bool claims_can_spare(unsigned int nr)
-{
-    uint64_t available, claimed;
-
-    get_outstanding_claims(&available, &claimed);
-
-    return !claimed || available + tmem_freeable_pages() >=
-                       claimed + tmem_reserve_pages + nr;
-}
-
 bool tmem_refill(struct tmem_client *c, bool persistent)
 {
     PAGE_LIST_HEAD(frames);
     struct page_info *frame;
-    unsigned int nr = take_from_heap(&frames);
+    unsigned int nr = take_from_heap(&frames), kept = 0;
 
-    if ( !nr && (!persistent || claims_can_spare(TMEM_REFILL)) )
+    if ( !nr && (!persistent || tmem_claims_allow(1)) )
     {
         struct eviction e = evict(NULL, TMEM_REFILL, MORE_FOR_PUT, &frames);
 
@@ -336,7 +252,9 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     {
         tmem_keep_frame(c, frame);
         tmem_level(c, TMEM_LEVEL_FRAMES, 1);
+        kept++;
     }
+    tmem_spare_frames(kept);
     spin_unlock(&c->lock);
     free_frames(&frames);
 
@@ -347,11 +265,16 @@ bool tmem_charge(struct domain *d)
 {
     bool room;
 
+    if ( !tmem_commit_frames(d->tmem, 1) )
+        return false;
+
     nrspin_lock(&d->page_alloc_lock);
     room = domain_tot_pages(d) < d->max_pages;
     if ( room && domain_adjust_tot_pages(d, 1) == 1 )
         get_knownalive_domain(d);
     nrspin_unlock(&d->page_alloc_lock);
+    if ( !room )
+        tmem_uncommit_frames(d->tmem, 1);
 
     return room;
 }
@@ -360,6 +283,7 @@ void tmem_uncharge(struct domain *d)
 {
     bool last;
 
+    tmem_uncommit_frames(d->tmem, 1);
     nrspin_lock(&d->page_alloc_lock);
     last = !domain_adjust_tot_pages(d, -1);
     nrspin_unlock(&d->page_alloc_lock);
@@ -370,6 +294,7 @@ void tmem_uncharge(struct domain *d)
 void tmem_give_back(struct tmem_client *c, struct page_info *frame)
 {
     tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+    tmem_spare_frames(-1);
     free_domheap_page(frame);
 }
 
@@ -400,9 +325,7 @@ void tmem_drain_free(struct tmem_client *c)
 {
     struct page_info *frame;
 
+    tmem_commit_nothing(c);
     while ( (frame = tmem_take_frame(c)) )
-    {
-        tmem_level(c, TMEM_LEVEL_FRAMES, -1);
-        free_domheap_page(frame);
-    }
+        tmem_give_back(c, frame);
 }

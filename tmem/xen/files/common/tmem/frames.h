@@ -8,7 +8,30 @@
 
 #include "account.h"
 
+/* heap.c: what the heap asks, and claims on its memory. */
+/* Changes the number of frames that could be given back at once. */
+void tmem_spare_frames(int change);
+/* Now, at least; less what claims have been asked for. Takes no lock. */
+long tmem_spare_now(void);
+/*
+ * Before persistent content takes frames, with the client's lock: false when a
+ * claim needs them. And once it has given them back.
+ */
+bool tmem_commit_frames(struct tmem_client *c, unsigned int nr);
+void tmem_uncommit_frames(struct tmem_client *c, unsigned int nr);
+/* Nothing is going to take what claims have been asked for. Lock held. */
+void tmem_commit_nothing(struct tmem_client *c);
+/* Whether they would be allowed now. Needs no lock. */
+bool tmem_claims_allow(unsigned int nr);
+
 /* frames.c */
+/* The most that is evicted at a time for an allocation of Xen. */
+#define TMEM_MOST_RELINQUISHED  1024
+/*
+ * Gives nr pages to the heap, without contents first, for an allocation that is
+ * about to fail. False: nothing was there to go.
+ */
+bool tmem_give_way(unsigned int nr);
 /*
  * Without the lock: frames for puts of this client, for pages that are
  * persistent or not. False: there are none to be had.

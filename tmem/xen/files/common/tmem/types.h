@@ -165,6 +165,7 @@ struct tmem_client {
 
     struct page_info *free;             /* frames at hand; hold no content */
     unsigned int nr_free;
+    unsigned int asked_for;             /* frames, of claims: see heap.c */
 
     struct list_head slabs;             /* with room for an entry */
     void *spare[TMEM_SPARE_KEPT];       /* index pages at hand */

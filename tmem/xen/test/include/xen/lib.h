@@ -134,6 +134,7 @@ extern int system_state;
 
 unsigned int get_random(void);
 /* Time that advances with every look at it, so that runs repeat. */
+typedef int64_t s_time_t;
 int64_t shim_now(void);
 #define NOW()                       shim_now()
 #define rdtsc()                     ((uint64_t)shim_now() >> 4)
