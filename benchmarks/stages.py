@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from common.errors import UserError  # noqa: E402
-from lab import artifacts, paths  # noqa: E402  the standard library is all that these need
+from lab import paths  # noqa: E402  the standard library is all that these need
+from lab.build import artifacts  # noqa: E402  the standard library is all that these need
 
 STAGES = (
     ("packages", r"^(install|packages|all programs)"),

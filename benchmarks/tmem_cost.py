@@ -32,7 +32,7 @@ sys.path.insert(0, str(ROOT))
 from common.errors import LabError, UserError  # noqa: E402  (found by the line above)
 from lab import lifecycle  # noqa: E402
 from lab.api import Guest, GuestSizing, Host, HostSizing  # noqa: E402
-from lab.emulated import EmulatedHost  # noqa: E402
+from lab.hosts.emulated import EmulatedHost  # noqa: E402
 
 RESULTS = "/sys/kernel/debug/tmem_test/results"
 GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=64)

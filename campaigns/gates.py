@@ -136,7 +136,7 @@ def _tmem_used(evidence: Evidence) -> Iterable[GateResult]:
 
 
 def _growth(evidence: Evidence, source: str, counter: str) -> float | None:
-    """A counter's growth; None when it went backwards, or could not be read at both ends. A guest without a pool has 0 (lab/counters.py)."""
+    """A counter's growth; None when it went backwards, or could not be read at both ends. A guest without a pool has 0 (lab/counters/parse.py)."""
     grown = difference(evidence.before, evidence.after, source, counter)
     return None if grown is None or grown < 0 else grown
 

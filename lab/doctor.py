@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import MissingError, UserError
-from lab import accel, packages, paths, sources
+from lab import paths
+from lab.build import packages, sources
+from lab.emulator import accelerator
 
 CACHE_MIB = 14 * 1024
 """Space of the cache: a full build with its leftovers, and an emulated host with its snapshots."""
@@ -76,7 +78,7 @@ def _programs() -> Iterator[Finding]:
 
 
 def _privileges() -> Iterator[Finding]:
-    from lab import ansible
+    from lab.build import ansible
 
     try:
         yield Finding("privileges", "ok", "sudo" if ansible.needs_sudo() else "root")
@@ -121,9 +123,9 @@ def _used_mib(folder: Path) -> int:
 
 
 def _accelerator() -> Iterator[Finding]:
-    if shutil.which(accel.QEMU) is None:
+    if shutil.which(accelerator.QEMU) is None:
         return
-    choice = accel.choose()
+    choice = accelerator.choose()
     works = choice.accelerator == "kvm"
     remedy = (
         ""
@@ -134,8 +136,8 @@ def _accelerator() -> Iterator[Finding]:
 
 
 def _mirror() -> Iterator[Finding]:
-    from lab import build
+    from lab.build import builder
 
-    variables = build.read_variables()
+    variables = builder.read_variables()
     sources.mirror(variables.debian_mirror or None, variables.security_mirror or None)
     yield Finding("Debian mirror", "ok", "configured" if variables.debian_mirror else "from apt's configuration")

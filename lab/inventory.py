@@ -27,7 +27,7 @@ from pydantic import (
 
 from common.errors import InvalidFileError
 from common.units import parse_size
-from lab.recipes import HYPERVISORS
+from lab.build.recipes import HYPERVISORS
 
 GROUP = "xen_hosts"
 EXAMPLE = "inventory/emulated.yml and inventory/physical.example.yml show how"

@@ -21,14 +21,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from common.errors import LabError, MissingError, UsageError
-from lab import accel, build, inventory, paths
+from lab import inventory, paths
 from lab.api import GuestSizing, HostSizing
-from lab.emulated import EmulatedHost
-from lab.emulator import Emulator, Images
-from lab.host import XenHost
-from lab.machines import configured, socket_folder
-from lab.physical import PhysicalHost
-from lab.recipes import HYPERVISORS, RECIPES
+from lab.build import builder
+from lab.build.recipes import HYPERVISORS, RECIPES
+from lab.emulator import accelerator
+from lab.emulator.process import Emulator, Images
+from lab.hosts.emulated import EmulatedHost
+from lab.hosts.host import XenHost
+from lab.hosts.physical import PhysicalHost
+from lab.remote.ssh import configured, socket_folder
 
 Progress = Callable[[str], None]
 
@@ -81,7 +83,7 @@ def _artifacts_of(settings: inventory.Emulated) -> list[str]:
 
 def artifact_images(settings: inventory.Emulated) -> Images:
     """What an emulated host is made from: the built artifacts. BuildError names the one that is missing."""
-    built = {name: build.artifact(name) for name in _artifacts_of(settings)}
+    built = {name: builder.artifact(name) for name in _artifacts_of(settings)}
     chosen = HYPERVISORS[settings.hypervisor]
     host_image = built[chosen.host_image].outputs
     return Images(
@@ -285,10 +287,10 @@ def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
 
 def provision(path: Path, progress: Progress | None = None) -> None:
     """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server boots the testbed's hypervisor at its next boot."""
-    from lab import ansible
+    from lab.build import ansible
 
     require_physical(path)
-    images = {name: build.artifact(name).outputs for name in PROVISIONED}
+    images = {name: builder.artifact(name).outputs for name in PROVISIONED}
     ansible.run(
         "provision.yml",
         inventory=path,
@@ -307,7 +309,7 @@ def provision(path: Path, progress: Progress | None = None) -> None:
 
 def teardown(path: Path, progress: Progress | None = None) -> None:
     """Take the testbed off the physical servers of a lab."""
-    from lab import ansible
+    from lab.build import ansible
 
     require_physical(path)
     ansible.run("teardown.yml", inventory=path, progress=progress, timeout=1800, error=LabError)
@@ -327,7 +329,7 @@ def require_physical(path: Path) -> None:
 def _accelerator(settings: inventory.Emulated) -> tuple[str | None, str]:
     """The accelerator of a host, or None where the one that its inventory demands does not work, and why."""
     try:
-        choice = accel.choose(settings.accelerator)
+        choice = accelerator.choose(settings.accelerator)
     except MissingError as error:
         return None, f"{error.what}: {error.why}" if error.why else error.what
     return choice.accelerator, choice.why

@@ -4,7 +4,7 @@ The cache is $OVERCOMMIT_CACHE, else $XDG_CACHE_HOME/xen-overcommit, else ~/.cac
 
     downloads/            source archives, by their own names
     sources/              apt's private state, and which Xen the suite named last
-    artifacts/NAME-KEY16/ what was built (lab/artifacts.py)
+    artifacts/NAME-KEY16/ what was built (lab/build/artifacts.py)
     labs/LAB/HOST/        disks, keys, logs of an emulated host
     key/                  the key pair that opens every image built with this cache
     logs/                 logs of Ansible runs that failed

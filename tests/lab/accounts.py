@@ -10,9 +10,9 @@ from typing import Any
 
 from shells import run
 
-from lab import counters
-from lab.emulated import EmulatedHost
-from lab.machines import DOM0
+from lab.counters import parse
+from lab.hosts.emulated import EmulatedHost
+from lab.remote.ssh import DOM0
 
 RESULTS = "/sys/kernel/debug/tmem_test/results"
 TROUBLE = re.compile(
@@ -60,7 +60,7 @@ def accounts(host: EmulatedHost) -> Accounts:
 def pages(host: EmulatedHost) -> dict[str, int]:
     """By name of a guest what its domain is charged for, and by `hypervisor` what is free."""
     host.agents.start([])  # that of dom0: a dead guest's would be waited for
-    samples, _ = counters.parse_host(host.agents.ask({DOM0: "once"})[DOM0], list(host.guests))
+    samples, _ = parse.parse_host(host.agents.ask({DOM0: "once"})[DOM0], list(host.guests))
     found = {each.source: each.value for each in samples if each.counter in ("memory", "free_memory")}
     assert found["hypervisor"] is not None, "Xen's free memory could not be read"
     return {name: int(found.get(name) or 0) for name in ("hypervisor", *host.guests)}

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from lab import lifecycle
-from lab.emulated import EmulatedHost
-from lab.host import XenGuest
+from lab.hosts.emulated import EmulatedHost
+from lab.hosts.host import XenGuest
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from shells import run
 
-from lab.emulated import EmulatedHost
+from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS
 
 FOLDER = "/sys/kernel/debug/tmem_test"

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 
 from plumbum.machines.session import ShellSessionError, SSHCommsError
 
-from lab.emulated import EmulatedHost
-from lab.machines import CommandError, UnreachableError
+from lab.hosts.emulated import EmulatedHost
+from lab.remote.ssh import CommandError, UnreachableError
 
 
 class Shells:

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from lab import build, paths, sources
-from lab.recipes import HYPERVISORS
+from lab import paths
+from lab.build import builder, sources
+from lab.build.recipes import HYPERVISORS
 
 pytestmark = pytest.mark.lab
 
@@ -42,10 +43,10 @@ def hunks() -> list[Hunk]:
     return found
 
 
-@pytest.fixture(params=sorted(name for name in build.INDEXED if name.startswith("xen")))
+@pytest.fixture(params=sorted(name for name in builder.INDEXED if name.startswith("xen")))
 def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The files that hooks change, from the archive that the artifact is built from."""
-    making = build.Plan()
+    making = builder.Plan()
     try:
         archive = making.fetch(request.param)
     except sources.NotFetchedError as error:
@@ -78,7 +79,7 @@ def apply(tree: Path, fuzz: int) -> str:
 )
 def test_every_hypervisor_is_built_from_this_checkout(name: str) -> None:
     """Minutes when it is not there yet; nothing after that."""
-    built = build.ensure([name])[name]
+    built = builder.ensure([name])[name]
     assert built.outputs["xen.elf32"].read_bytes()[:5] == b"\x7fELF\x01"
     config = built.outputs["xen.config"].read_text().splitlines()
     assert "CONFIG_TMEM=y" in config

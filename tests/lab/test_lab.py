@@ -14,12 +14,14 @@ import pytest
 
 from common.errors import LabError
 from common.units import PAGE_BYTES, SECTOR_BYTES
-from lab import build, clocks, guests, policies
+from lab import policies
 from lab.api import Sample
-from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED, GoneError
+from lab.build import builder
+from lab.build.recipes import HYPERVISORS
+from lab.emulator.process import UNLIMITED, GoneError
+from lab.hosts import clocks, guests
+from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
-from lab.recipes import HYPERVISORS
 
 pytestmark = pytest.mark.lab
 
@@ -119,7 +121,7 @@ def test_provenance_tells_what_ran(host: EmulatedHost) -> None:
 
 
 def test_the_host_runs_the_hypervisor_that_its_inventory_names(host: EmulatedHost) -> None:
-    built = build.artifact(host.settings.hypervisor)
+    built = builder.artifact(host.settings.hypervisor)
     info = host.provenance()["xen"]["info"]  # type: ignore[index]
     assert built.versions["xen"].startswith(f"{info['xen_major']}.{info['xen_minor']}.")
     # The hypervisor carries the configuration that it was built with, so a variant cannot be taken for another.

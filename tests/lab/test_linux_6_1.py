@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from lab import build
-from lab.artifacts import Artifact
+from lab.build import builder
+from lab.build.artifacts import Artifact
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 
 @pytest.fixture(scope="module")
 def artifact() -> Artifact:
-    return build.ensure(["guest_kernel_6_1"])["guest_kernel_6_1"]
+    return builder.ensure(["guest_kernel_6_1"])["guest_kernel_6_1"]
 
 
 def test_the_kernel_has_frontswap_without_zswap(artifact: Artifact) -> None:

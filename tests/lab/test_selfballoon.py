@@ -14,8 +14,8 @@ import pytest
 from shells import run
 
 from common.errors import LabError
-from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED
+from lab.emulator.process import UNLIMITED
+from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 pytestmark = pytest.mark.lab

@@ -13,8 +13,8 @@ import pytest
 from served import listing, tmemctl
 from shells import run
 
-from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED
+from lab.emulator.process import UNLIMITED
+from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 pytestmark = pytest.mark.lab

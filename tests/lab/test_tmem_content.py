@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from shells import run
 
-from lab.emulated import EmulatedHost
-from lab.machines import DOM0
+from lab.hosts.emulated import EmulatedHost
+from lab.remote.ssh import DOM0
 from tests.lab.test_conformance import RESULTS, SECONDS, Verdict, cases, parse_ktap
 
 pytestmark = pytest.mark.lab

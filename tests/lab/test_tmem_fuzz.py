@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import pytest
 from accounts import IN_PARTS, accounts, adds_up, client, complaints, destroy, run_module, settle
 
-from lab.emulated import EmulatedHost
+from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 pytestmark = pytest.mark.lab

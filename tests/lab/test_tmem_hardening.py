@@ -18,8 +18,8 @@ from accounts import IN_PARTS, accounts, client, complaints, destroy, pages, run
 from served import FOLDER, OK, Served, give_up, listing, tmemctl
 from shells import run
 
-from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED
+from lab.emulator.process import UNLIMITED
+from lab.hosts.emulated import EmulatedHost
 
 pytestmark = pytest.mark.lab
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import LabError
-from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED
+from lab.emulator.process import UNLIMITED
+from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
 pytestmark = pytest.mark.lab

@@ -16,10 +16,10 @@ from shells import run
 
 from common.errors import LabError
 from common.units import PAGE_BYTES
-from lab import guests as recipes
-from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED
-from lab.guests import Disks
+from lab.emulator.process import UNLIMITED
+from lab.hosts import guests as recipes
+from lab.hosts.emulated import EmulatedHost
+from lab.hosts.guests import Disks
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST
 
 pytestmark = pytest.mark.lab

@@ -15,7 +15,7 @@ from served import EEMPTY, EFROZEN, ENODEV, EPERM, MISS, OK, PERSISTENT, SHARED,
 from shells import run
 
 from common.errors import LabError
-from lab.emulated import EmulatedHost
+from lab.hosts.emulated import EmulatedHost
 
 pytestmark = pytest.mark.lab
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from common.errors import WorkloadError
-from lab.emulated import EmulatedHost
-from lab.emulator import UNLIMITED
+from lab.emulator.process import UNLIMITED
+from lab.hosts.emulated import EmulatedHost
 from workloads import registry
 from workloads.base import WorkloadResult
 from workloads.run import run

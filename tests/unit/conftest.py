@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machines import Connections
+from lab.remote.ssh import Connections
 
 SSH = """\
 #!/bin/sh

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import MissingError
-from lab import accel, paths
-from lab.accel import Choice
+from lab import paths
+from lab.emulator import accelerator
+from lab.emulator.accelerator import Choice
 
 
 @pytest.fixture(autouse=True)
@@ -18,23 +19,23 @@ def _cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
 
 
-@pytest.mark.skipif(shutil.which(accel.QEMU) is None, reason="needs QEMU")
+@pytest.mark.skipif(shutil.which(accelerator.QEMU) is None, reason="needs QEMU")
 def test_the_payload_really_runs() -> None:
-    works, seen = accel.runs("tcg")
+    works, seen = accelerator.runs("tcg")
     assert works, seen
 
 
-@pytest.mark.skipif(shutil.which(accel.QEMU) is None, reason="needs QEMU")
+@pytest.mark.skipif(shutil.which(accelerator.QEMU) is None, reason="needs QEMU")
 def test_a_payload_that_does_not_end_counts_as_not_running(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = bytes([0xFA, 0xEB, 0xFE]).ljust(510, b"\x00") + b"\x55\xaa"  # cli; jump to itself
-    monkeypatch.setattr(accel, "boot_sector", lambda: endless)
-    works, seen = accel.runs("tcg", seconds=2.0)
+    monkeypatch.setattr(accelerator, "boot_sector", lambda: endless)
+    works, seen = accelerator.runs("tcg", seconds=2.0)
     assert not works
     assert "within 2 s" in seen
 
 
 def test_the_payload_is_a_boot_sector() -> None:
-    sector = accel.boot_sector()
+    sector = accelerator.boot_sector()
     assert len(sector) == 512
     assert sector.endswith(b"\x55\xaa")
 
@@ -42,38 +43,38 @@ def test_the_payload_is_a_boot_sector() -> None:
 def test_a_choice_is_remembered_until_the_next_boot(monkeypatch: pytest.MonkeyPatch) -> None:
     probes: list[str] = []
 
-    def runs(accelerator: accel.Accelerator) -> tuple[bool, str]:
+    def runs(accelerator: accelerator.Accelerator) -> tuple[bool, str]:
         probes.append(accelerator)
         return True, "it ran"
 
-    monkeypatch.setattr(accel, "runs", runs)
-    monkeypatch.setattr(accel, "_kvm_problem", lambda: None)
-    assert accel.choose().accelerator == "kvm"
-    assert accel.choose().accelerator == "kvm"
+    monkeypatch.setattr(accelerator, "runs", runs)
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: None)
+    assert accelerator.choose().accelerator == "kvm"
+    assert accelerator.choose().accelerator == "kvm"
     assert probes == ["kvm"]
-    monkeypatch.setattr(accel, "boot_id", lambda: "another boot")
-    assert accel.choose().accelerator == "kvm"
+    monkeypatch.setattr(accelerator, "boot_id", lambda: "another boot")
+    assert accelerator.choose().accelerator == "kvm"
     assert probes == ["kvm", "kvm"]
 
 
 def test_a_damaged_memory_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accel, "_kvm_problem", lambda: "there is no /dev/kvm")
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: "there is no /dev/kvm")
     (paths.cache() / "accelerator.json").write_text('{"identity": ')
-    assert accel.choose() == Choice("tcg", "there is no /dev/kvm")
+    assert accelerator.choose() == Choice("tcg", "there is no /dev/kvm")
     assert json.loads((paths.cache() / "accelerator.json").read_text())["choice"]["accelerator"] == "tcg"
 
 
 def test_kvm_that_ran_no_host_is_distrusted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accel, "runs", lambda *_: (True, "it ran"))
-    monkeypatch.setattr(accel, "_kvm_problem", lambda: None)
-    accel.choose()
-    accel.distrust_kvm("Xen did not boot under it")
-    assert accel.choose() == Choice("tcg", "Xen did not boot under it")
+    monkeypatch.setattr(accelerator, "runs", lambda *_: (True, "it ran"))
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: None)
+    accelerator.choose()
+    accelerator.distrust_kvm("Xen did not boot under it")
+    assert accelerator.choose() == Choice("tcg", "Xen did not boot under it")
 
 
 def test_kvm_can_be_demanded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accel, "_kvm_problem", lambda: "there is no /dev/kvm")
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: "there is no /dev/kvm")
     with pytest.raises(MissingError, match="KVM does not work") as raised:
-        accel.choose("kvm")
+        accelerator.choose("kvm")
     assert "there is no /dev/kvm" in raised.value.why
-    assert accel.choose("tcg").accelerator == "tcg"
+    assert accelerator.choose("tcg").accelerator == "tcg"

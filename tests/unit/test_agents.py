@@ -8,16 +8,16 @@ from itertools import pairwise
 
 import pytest
 
-from lab import counters
-from lab.agents import LINUX_COMMAND, Agent, AgentError
-from lab.machines import Connections, UnreachableError
+from lab.counters import parse
+from lab.remote.agents import LINUX_COMMAND, Agent, AgentError
+from lab.remote.ssh import Connections, UnreachableError
 
 
 @pytest.mark.skipif(shutil.which("perl") is None, reason="needs perl")
 def test_the_guest_agent_reads_this_kernel(connections: Connections) -> None:
     agent = Agent(connections, "guest1", LINUX_COMMAND)
     try:
-        samples, cost = counters.parse_guest("guest1", agent.ask("once"))
+        samples, cost = parse.parse_guest("guest1", agent.ask("once"))
         values = {sample.counter: sample.value for sample in samples}
         assert cost is None
         assert abs(samples[0].time - time.time()) < 5
@@ -25,7 +25,7 @@ def test_the_guest_agent_reads_this_kernel(connections: Connections) -> None:
         assert values["meminfo.MemTotal"]
         agent.ask("start 0.2")
         time.sleep(1.5)
-        samples, cost = counters.parse_guest("guest1", agent.ask("stop"))
+        samples, cost = parse.parse_guest("guest1", agent.ask("stop"))
         times = sorted({sample.time for sample in samples})
         # On a busy machine a beat may be late or left out; none is early, and none is made up.
         assert 2 <= len(times) <= 9

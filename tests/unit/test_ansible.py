@@ -14,7 +14,8 @@ from typing import IO
 import pytest
 
 from common.errors import BuildError, MissingError
-from lab import ansible, orphans, paths
+from lab import paths
+from lab.build import ansible, orphans
 
 
 @pytest.fixture(autouse=True)

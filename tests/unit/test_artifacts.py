@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from common.errors import BuildError
-from lab import artifacts, paths
-from lab.artifacts import Input
+from lab import paths
+from lab.build import artifacts
+from lab.build.artifacts import Input
 
 
 @pytest.fixture(autouse=True)

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
-from lab import ansible, artifacts, build, packages, paths, recipes, sources
-from lab.recipes import Recipe
-from lab.sources import Mirror, Resolved, Source
+from lab import paths
+from lab.build import ansible, artifacts, builder, packages, recipes, sources
+from lab.build.recipes import Recipe
+from lab.build.sources import Mirror, Resolved, Source
 
 RECIPES = {
     recipe.name: recipe
@@ -100,10 +101,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr(paths, "REPO", fake.root)
     monkeypatch.setattr(paths, "PLAYBOOKS", fake.root / "playbooks")
     monkeypatch.setattr(paths, "BUILD_VARIABLES", fake.root / "inventory/group_vars/all.yml")
-    monkeypatch.setattr(build, "RECIPES", RECIPES)
-    monkeypatch.setattr(build, "PUBLISHED", ("hyper", "image"))
+    monkeypatch.setattr(builder, "RECIPES", RECIPES)
+    monkeypatch.setattr(builder, "PUBLISHED", ("hyper", "image"))
     monkeypatch.setattr(packages, "missing", dict)
-    monkeypatch.setattr(build, "SPACE_MIB", 1)
+    monkeypatch.setattr(builder, "SPACE_MIB", 1)
     monkeypatch.setattr(ansible, "run", fake.run)
     monkeypatch.setattr(sources, "mirror", lambda *_: Mirror("http://mirror.invalid/debian"))
     monkeypatch.setattr(sources, "_load", lambda _record: None)
@@ -113,21 +114,21 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 
 
 def test_everything_is_built_once_in_an_order_that_works(world: World) -> None:
-    built = build.ensure()
+    built = builder.ensure()
     assert set(built) == {"hyper", "image"}
     assert sorted(world.ran) == ["base", "hyper", "image", "kernel"]
     assert world.ran[0] == "base"
     assert world.ran.index("kernel") < world.ran.index("image")
     assert built["image"].outputs["image.qcow2"].read_text() == "image/image.qcow2"
-    assert build.ensure() == built
+    assert builder.ensure() == built
     assert len(world.ran) == 4
 
 
 def test_a_role_gets_its_sources_and_the_artifacts_it_needs(world: World) -> None:
-    build.ensure(["image"])
+    builder.ensure(["image"])
     variables = world.variables["kernel"]
     assert Path(variables["build_inputs"]["linux"]).name.startswith("linux_5.10.")  # type: ignore[index]
-    assert variables["build_requires"] == {"base": str(build.artifact("base").path)}
+    assert variables["build_requires"] == {"base": str(builder.artifact("base").path)}
     assert variables["build_pack"] is False
     assert "hyper" not in world.ran
 
@@ -143,55 +144,55 @@ def test_a_role_gets_its_sources_and_the_artifacts_it_needs(world: World) -> Non
     ],
 )
 def test_a_change_rebuilds_what_is_made_of_it_and_nothing_else(world: World, path: str, rebuilt: list[str]) -> None:
-    build.ensure()
+    builder.ensure()
     world.ran.clear()
     world.edit(path, "changed\n")
-    assert [step.name for step in build.plan() if step.artifact is None] == [n for n in RECIPES if n in rebuilt]
-    build.ensure()
+    assert [step.name for step in builder.plan() if step.artifact is None] == [n for n in RECIPES if n in rebuilt]
+    builder.ensure()
     assert sorted(world.ran) == sorted(rebuilt)
 
 
 def test_going_back_to_an_earlier_state_needs_no_build(world: World) -> None:
-    first = build.ensure(["image"])
+    first = builder.ensure(["image"])
     world.edit("src/driver/a.c", "int b;\n")
-    assert build.ensure(["image"]) != first
+    assert builder.ensure(["image"]) != first
     world.ran.clear()
     world.edit("src/driver/a.c", "int a;\n")
-    assert build.ensure(["image"]) == first
+    assert builder.ensure(["image"]) == first
     assert world.ran == []
 
 
 def test_a_new_key_pair_rebuilds_the_images_that_it_opens(world: World) -> None:
-    build.ensure()
+    builder.ensure()
     world.ran.clear()
     paths.lab_key().unlink()
     paths.lab_key().with_suffix(".pub").unlink(missing_ok=True)
-    build.ensure()
+    builder.ensure()
     assert world.ran == ["image"]
 
 
 def test_a_failure_keeps_what_is_complete_and_the_next_run_goes_on_from_there(world: World) -> None:
     world.failing = {"kernel"}
-    events: list[build.Event] = []
+    events: list[builder.Event] = []
     with pytest.raises(BuildError, match="kernel failed"):
-        build.ensure(progress=events.append)
+        builder.ensure(progress=events.append)
     assert "image" not in world.ran
-    assert build.artifact("hyper").name == "hyper"
+    assert builder.artifact("hyper").name == "hyper"
     assert not list(paths.tmp().glob("build-*"))
     world.failing, world.ran = set(), []
-    build.ensure()
+    builder.ensure()
     assert sorted(world.ran) == ["image", "kernel"]
 
 
 def test_two_artifacts_are_built_at_once_but_no_more(world: World) -> None:
     world.seconds = 0.05
-    build.ensure()
-    assert world.most_at_once == build.WORKERS
+    builder.ensure()
+    assert world.most_at_once == builder.WORKERS
 
 
 def test_a_xen_that_the_mirror_lacks_is_replaced_by_the_next_and_recorded(world: World) -> None:
     world.gone = {"4.20.4"}
-    built = build.ensure(["hyper"])["hyper"]
+    built = builder.ensure(["hyper"])["hyper"]
     assert built.versions["xen"] == "4.20.3"
     recorded = built.details()["inputs"]["xen"]
     assert recorded["sha256"] == "3" * 64
@@ -200,13 +201,13 @@ def test_a_xen_that_the_mirror_lacks_is_replaced_by_the_next_and_recorded(world:
 
 def test_the_older_xen_is_its_releases_own(world: World) -> None:
     """One role builds both; each has its source, its place and its key."""
-    older = build.ensure(["older"])["older"]
+    older = builder.ensure(["older"])["older"]
     assert older.versions["xen"] == "4.17.5"
     assert older.details()["inputs"]["xen"]["sha256"] == "5" * 64
     assert world.variables["older"]["build_inputs"] == {"xen_4_17": str(paths.downloads() / "xen_4.17.5.tar.xz")}
     assert "playbooks/roles/hyper/tasks/main.yml" in older.details()["recipe"]["files"]
     world.gone = {"4.20.4"}
-    newer = build.ensure(["hyper", "older"])
+    newer = builder.ensure(["hyper", "older"])
     assert newer["hyper"].versions["xen"] == "4.20.3"
     assert newer["older"] == older
 
@@ -218,38 +219,38 @@ def test_a_mirror_that_does_not_answer_is_told(world: World, monkeypatch: pytest
     monkeypatch.setattr(sources, "_ask", silent)
     told: list[str] = []
     for _ in ("built", "there"):
-        build.ensure(["hyper"], lambda event: told.append(str(event)))
-    version = build.read_variables().xen_version
+        builder.ensure(["hyper"], lambda event: told.append(str(event)))
+    version = builder.read_variables().xen_version
     assert told.count(f"the mirror does not answer; using xen {version}") == 2
 
 
 def test_nothing_asks_for_a_release_that_is_not_built(world: World) -> None:
-    build.ensure()
+    builder.ensure()
     assert set(world.asked) == {"trixie"}
     world.asked.clear()
-    build.show()
+    builder.show()
     assert set(world.asked) == {"trixie", "bookworm"}
 
 
 def test_progress_tells_what_is_built_and_how_long_is_left(world: World) -> None:
-    events: list[build.Event] = []
-    build.ensure(progress=events.append)
+    events: list[builder.Event] = []
+    builder.ensure(progress=events.append)
     assert events[0].kind == "plan"
     assert events[0].remaining == 180 * 0.75
     assert [e.artifact for e in events if e.kind == "done"][-1] in {"image", "hyper"}
     assert events[-1].remaining == 0
-    assert str(build.Event("step", "xen", "compiling", 65)) == "xen: compiling (about 1 min 05 s left)"
+    assert str(builder.Event("step", "xen", "compiling", 65)) == "xen: compiling (about 1 min 05 s left)"
 
 
 def test_an_estimate_is_no_shorter_than_the_longest_chain(world: World) -> None:
-    steps = build.plan(["image"])
+    steps = builder.plan(["image"])
     assert [step.name for step in steps] == ["base", "kernel", "image"]
-    assert build.estimate(steps) == 130
+    assert builder.estimate(steps) == 130
 
 
 def test_show_says_what_is_built_and_what_is_not(world: World) -> None:
-    build.ensure(["hyper"])
-    rows = {row["name"]: row for row in build.show()}
+    builder.ensure(["hyper"])
+    rows = {row["name"]: row for row in builder.show()}
     assert rows["hyper"]["built"] is True
     output = rows["hyper"]["outputs"]["hyper.elf"]
     assert output["sha256"] == artifacts.file_digest(Path(output["path"]))
@@ -259,31 +260,31 @@ def test_show_says_what_is_built_and_what_is_not(world: World) -> None:
 
 def test_an_artifact_that_is_not_built_is_an_error_with_the_remedy(world: World) -> None:
     with pytest.raises(BuildError, match="not built") as error:
-        build.artifact("image")
+        builder.artifact("image")
     assert "./inv" in error.value.remedy
     with pytest.raises(UsageError, match="no artifact 'imgae'") as error:
-        build.ensure(["imgae"])
+        builder.ensure(["imgae"])
     assert "image" in error.value.remedy
 
 
 def test_a_full_disk_is_told_before_anything_is_built(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(build, "SPACE_MIB", 2**40)
+    monkeypatch.setattr(builder, "SPACE_MIB", 2**40)
     with pytest.raises(MissingError, match="MiB free"):
-        build.ensure()
+        builder.ensure()
     assert world.ran == []
 
 
 def test_a_variant_asks_for_its_share_of_the_space(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """What else could be built does not count: base and older take 60 of the 180 seconds of what is published."""
-    monkeypatch.setattr(build, "SPACE_MIB", 3 * 2**40)
+    monkeypatch.setattr(builder, "SPACE_MIB", 3 * 2**40)
     with pytest.raises(MissingError, match=f"the build needs about {2**40} MiB"):
-        build.ensure(["older"])
+        builder.ensure(["older"])
 
 
 def test_missing_programs_are_told_with_their_packages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "missing", lambda: {"qemu-img": "qemu-utils"})
     with pytest.raises(MissingError, match="qemu-img") as error:
-        build.ensure()
+        builder.ensure()
     assert "qemu-utils" in error.value.remedy
 
 
@@ -305,7 +306,7 @@ def test_a_bad_variable_is_named_with_its_file(world: World, key: str, value: ob
     data = yaml.safe_load(path.read_text())
     world.edit("inventory/group_vars/all.yml", yaml.safe_dump({**data, key: value}))
     with pytest.raises(InvalidFileError) as error:
-        build.read_variables(path)
+        builder.read_variables(path)
     assert key in error.value.what
     assert str(path) in error.value.where
 
@@ -314,11 +315,11 @@ def test_the_declared_recipes_hold_together() -> None:
     order = list(recipes.RECIPES)
     for recipe in recipes.RECIPES.values():
         assert set(recipe.requires) <= set(order)
-        assert set(recipe.sources) <= {*build.INDEXED, "linux"}
+        assert set(recipe.sources) <= {*builder.INDEXED, "linux"}
         assert recipe.outputs
         folders = [recipe.name, *recipe.roles, *(step.partition(":")[0] for step in recipe.inside)]
         for folder in folders:
-            assert (Path(build.__file__).parent.parent / "playbooks" / "roles" / folder / "tasks").is_dir()
+            assert (paths.REPO / "playbooks" / "roles" / folder / "tasks").is_dir()
     assert set(recipes.PUBLISHED) <= set(order)
     for each in recipes.HYPERVISORS.values():
         assert "xen.elf32" in recipes.RECIPES[each.artifact].outputs
@@ -331,10 +332,10 @@ def test_variants_of_the_hypervisor_are_made_of_the_same_files(monkeypatch: pyte
     monkeypatch.setattr(
         sources, "resolve", lambda _name, suite, at, *, fallback: Resolved(0.0, suite, at.main, (fallback,))
     )
-    making = build.Plan()
+    making = builder.Plan()
     files = {name: making.recipe(name)["files"] for name in recipes.HYPERVISORS}
     needs = {
-        (frozenset(recipe.sources) - set(build.INDEXED), recipe.requires, recipe.trees)
+        (frozenset(recipe.sources) - set(builder.INDEXED), recipe.requires, recipe.trees)
         for recipe in (recipes.RECIPES[name] for name in recipes.HYPERVISORS)
     }
     assert len(needs) == 1, "what one of them is made from beside Xen's own source, all are"

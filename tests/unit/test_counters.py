@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from common.errors import LabError
-from lab import counters
 from lab.api import Sample
+from lab.counters import parse
 
 POOL = {"PI": 0, "PT": "EP", "U0": "0", "U1": "0", "Pc": 7, "Pm": 9, "ps": 20, "pt": 24, "px": 4, "pd": 1, "pr": 2}
 POOL |= {"gs": 11, "gt": 30, "fs": 5, "ft": 6, "Oc": 1, "Om": 1, "Nc": 1, "Nm": 1, "os": 0, "ot": 0}
@@ -50,7 +50,7 @@ def by_name(samples: list[Sample]) -> dict[tuple[str, str], Sample]:
 
 
 def test_a_reading_has_units_and_one_time() -> None:
-    found = by_name(counters.parse_reading(reading(), ["guest1", "guest2"]))
+    found = by_name(parse.parse_reading(reading(), ["guest1", "guest2"]))
     assert found["hypervisor", "free_memory"] == Sample(1000.5, "hypervisor", "free_memory", "pages", 1234)
     assert found["dom0", "vcpu_seconds"] == Sample(1000.5, "dom0", "vcpu_seconds", "s", 2.5)
     assert found["guest1", "memory"] == Sample(1000.5, "guest1", "memory", "pages", 40960)
@@ -58,7 +58,7 @@ def test_a_reading_has_units_and_one_time() -> None:
 
 
 def test_disks_are_summed_and_told_apart() -> None:
-    found = by_name(counters.parse_reading(reading(), ["guest1"]))
+    found = by_name(parse.parse_reading(reading(), ["guest1"]))
     assert found["guest1", "vbd.sectors_read"].value == 96
     assert found["guest1", "vbd.xvda.sectors_read"].value == 80
     assert found["guest1", "vbd.xvdb.sectors_read"].value == 16
@@ -66,14 +66,14 @@ def test_disks_are_summed_and_told_apart() -> None:
 
 
 def test_a_sum_with_a_part_missing_is_missing() -> None:
-    found = by_name(counters.parse_reading(reading(), ["guest2"]))
+    found = by_name(parse.parse_reading(reading(), ["guest2"]))
     assert found["guest2", "vbd.sectors_read"].value == 8
     assert found["guest2", "vbd.sectors_written"].value is None
     assert found["guest2", "vbd.xvda.sectors_written"].value is None
 
 
 def test_pools_of_one_kind_are_summed() -> None:
-    found = by_name(counters.parse_reading(reading(), ["guest1", "guest2"]))
+    found = by_name(parse.parse_reading(reading(), ["guest1", "guest2"]))
     assert found["guest1", "tmem.ephemeral.pages"].value == 8
     assert found["guest1", "tmem.ephemeral.gets"].value == 12
     assert found["guest1", "tmem.ephemeral.puts_refused"].value == 8
@@ -85,32 +85,32 @@ def test_pools_of_one_kind_are_summed() -> None:
 
 
 def test_a_guest_that_tmem_does_not_know_has_used_none() -> None:
-    found = by_name(counters.parse_reading(reading(), ["guest3"]))
+    found = by_name(parse.parse_reading(reading(), ["guest3"]))
     assert found["guest3", "tmem.cycles"].value == 0
     assert found["guest3", "tmem.ephemeral.gets"].value == 0
 
 
 def test_without_tmem_its_counters_are_missing_and_never_zero() -> None:
-    samples = counters.parse_reading(reading(tmem=None), ["guest1"])
+    samples = parse.parse_reading(reading(tmem=None), ["guest1"])
     values = {sample.value for sample in samples if sample.counter.startswith("tmem.")}
     assert values == {None}
     names = {(sample.source, sample.counter) for sample in samples}
-    assert names == {(s.source, s.counter) for s in counters.parse_reading(reading(), ["guest1"])}
+    assert names == {(s.source, s.counter) for s in parse.parse_reading(reading(), ["guest1"])}
 
 
 def test_a_guest_that_is_gone_has_none_everywhere() -> None:
-    samples = [each for each in counters.parse_reading(reading(), ["guest9"]) if each.source == "guest9"]
+    samples = [each for each in parse.parse_reading(reading(), ["guest9"]) if each.source == "guest9"]
     assert samples
     assert {sample.value for sample in samples} == {None}
 
 
 def test_host_lines_end_with_the_cost() -> None:
     lines = [json.dumps(reading()), json.dumps({"cost": {"cpu_seconds": 0.5, "wall_seconds": 10, "readings": 1}})]
-    samples, cost = counters.parse_host(lines, [])
+    samples, cost = parse.parse_host(lines, [])
     assert cost == 0.05
     assert samples
     with pytest.raises(LabError, match="cannot be understood"):
-        counters.parse_host(["Traceback"], [])
+        parse.parse_host(["Traceback"], [])
 
 
 def test_guest_lines() -> None:
@@ -118,17 +118,17 @@ def test_guest_lines() -> None:
         "1795429165.250000 vmstat.pgmajfault=3 meminfo.MemFree=1000 psi.memory.some=7 cleancache.succ_gets=2",
         "cost 0.20 10.000 1",
     ]
-    samples, cost = counters.parse_guest("guest1", lines)
+    samples, cost = parse.parse_guest("guest1", lines)
     found = by_name(samples)
     assert cost == 0.02
     assert found["guest1", "vmstat.pgmajfault"] == Sample(1795429165.25, "guest1", "vmstat.pgmajfault", "count", 3)
     assert found["guest1", "meminfo.MemFree"].unit == "KiB"
     assert found["guest1", "psi.memory.some"].unit == "us"
     assert found["guest1", "frontswap.loads"].value is None
-    assert {counter for _, counter in found} == set(counters.GUEST_COUNTERS)
+    assert {counter for _, counter in found} == set(parse.GUEST_COUNTERS)
     with pytest.raises(LabError, match="cannot be understood"):
-        counters.parse_guest("guest1", ["Can't locate strict.pm"])
+        parse.parse_guest("guest1", ["Can't locate strict.pm"])
 
 
 def test_disk_names() -> None:
-    assert [counters.disk_name(number) for number in (51712, 51728, 51744)] == ["xvda", "xvdb", "xvdc"]
+    assert [parse.disk_name(number) for number in (51712, 51728, 51744)] == ["xvda", "xvdb", "xvdc"]

@@ -9,14 +9,16 @@ from pathlib import Path
 import pytest
 
 from common.errors import MissingError
-from lab import accel, ansible, doctor, packages, paths
-from lab.accel import Choice
+from lab import doctor, paths
+from lab.build import ansible, packages
+from lab.emulator import accelerator
+from lab.emulator.accelerator import Choice
 
 
 @pytest.fixture(autouse=True)
 def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(accel, "choose", lambda *_: Choice("tcg", "there is no /dev/kvm"))
+    monkeypatch.setattr(accelerator, "choose", lambda *_: Choice("tcg", "there is no /dev/kvm"))
 
 
 def finding(check: str) -> doctor.Finding:

@@ -18,13 +18,13 @@ from pathlib import Path
 import pytest
 
 from common.errors import LabError, MissingError
-from lab import accel, qmp
-from lab.drives import Drives
-from lab.emulator import Emulator, GoneError, Images, Spec, Throttle, device
-from lab.machines import socket_folder
+from lab.emulator import accelerator, monitor
+from lab.emulator.drives import Drives
+from lab.emulator.process import Emulator, GoneError, Images, Spec, Throttle, device
+from lab.remote.ssh import socket_folder
 
 needs_qemu = pytest.mark.skipif(
-    shutil.which(accel.QEMU) is None or shutil.which("qemu-img") is None, reason="needs QEMU"
+    shutil.which(accelerator.QEMU) is None or shutil.which("qemu-img") is None, reason="needs QEMU"
 )
 
 
@@ -152,9 +152,9 @@ def test_a_qemu_that_hangs_up_is_gone_when_it_ends_soon(
     def hang_up(*_: object, **__: object) -> None:
         if not ending.is_alive():
             ending.start()
-        raise qmp.MonitorError("QEMU's monitor refused")
+        raise monitor.MonitorError("QEMU's monitor refused")
 
-    monkeypatch.setattr(qmp, "execute", hang_up)
+    monkeypatch.setattr(monitor, "execute", hang_up)
     with pytest.raises(GoneError) as raised:
         emulator.require_running()
     assert raised.value.why == "it was ended by SIGKILL"
@@ -166,9 +166,9 @@ def test_a_qemu_that_lives_and_does_not_answer_is_not_gone(
 ) -> None:
     emulator.start(spec, drives.folder, None, None)
     with monkeypatch.context() as patched:
-        patched.setattr("lab.emulator.ENDING_SECONDS", 0.1)
+        patched.setattr("lab.emulator.process.ENDING_SECONDS", 0.1)
         patched.setattr(emulator, "monitor", emulator.folder / "nowhere")
-        with pytest.raises(qmp.MonitorError):
+        with pytest.raises(monitor.MonitorError):
             emulator.condition()
 
 
@@ -185,9 +185,12 @@ def test_a_stale_number_is_not_taken_for_qemu(emulator: Emulator) -> None:
     record = {"port": 1, "machine": "m", "command": [], "started_at": 0.0, "pid": os.getpid()}
     start = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
     path = emulator.folder / "qemu.json"
-    path.write_text(json.dumps({**record, "start_time": start, "boot_id": accel.boot_id()}))
+    path.write_text(json.dumps({**record, "start_time": start, "boot_id": accelerator.boot_id()}))
     assert emulator.process() is not None, "number, start time and boot agree"
-    for wrong in ({"start_time": start - 1, "boot_id": accel.boot_id()}, {"start_time": start, "boot_id": "other"}):
+    for wrong in (
+        {"start_time": start - 1, "boot_id": accelerator.boot_id()},
+        {"start_time": start, "boot_id": "other"},
+    ):
         path.write_text(json.dumps({**record, **wrong}))
         assert emulator.process() is None
         assert not path.exists()
@@ -196,14 +199,14 @@ def test_a_stale_number_is_not_taken_for_qemu(emulator: Emulator) -> None:
 @needs_qemu
 def test_snapshots_bring_back_drives_and_outlive_qemu(emulator: Emulator, spec: Spec, drives: Drives) -> None:
     emulator.start(spec, drives.folder, None, None)
-    qmp.human(emulator.monitor, 'qemu-io swap1 "write -P 1 0 64k"')
+    monitor.human(emulator.monitor, 'qemu-io swap1 "write -P 1 0 64k"')
     drives.save(emulator, "first", {"note": 7})
-    qmp.human(emulator.monitor, 'qemu-io swap1 "write -P 2 0 64k"')
+    monitor.human(emulator.monitor, 'qemu-io swap1 "write -P 2 0 64k"')
     emulator.stop()
     assert Drives(drives.folder, spec).snapshots() == {"first": {"note": 7}}
     drives.ensure()
     emulator.start(spec, drives.folder, None, "first")
-    said = qmp.human(emulator.monitor, 'qemu-io swap1 "read -P 1 0 64k"')
+    said = monitor.human(emulator.monitor, 'qemu-io swap1 "read -P 1 0 64k"')
     assert "Pattern verification failed" not in said
     assert "read 65536/65536 bytes" in said or said == ""
     emulator.stop()
@@ -220,7 +223,7 @@ def test_snapshots_bring_back_drives_and_outlive_qemu(emulator: Emulator, spec: 
 def test_a_snapshot_that_fails_is_not_recorded(emulator: Emulator, spec: Spec, drives: Drives) -> None:
     emulator.start(spec, drives.folder, None, None)
     (emulator.folder / "raw.img").write_bytes(b"\0" * 65536)
-    qmp.human(emulator.monitor, "drive_add 0 if=none,id=raw,format=raw,file=../raw.img")
+    monitor.human(emulator.monitor, "drive_add 0 if=none,id=raw,format=raw,file=../raw.img")
     with pytest.raises(LabError, match="could not take a snapshot") as raised:
         drives.save(emulator, "first", {})
     assert "raw" in raised.value.why
@@ -239,11 +242,11 @@ def test_a_missing_snapshot_ends_qemu_with_its_words(emulator: Emulator, spec: S
 def test_limits_of_drives_can_be_set_and_lifted(emulator: Emulator, spec: Spec, drives: Drives) -> None:
     emulator.start(spec, drives.folder, None, None)
     emulator.throttle(spec, Throttle(200, 4 * 2**20))
-    found = {each["device"]: each["inserted"] for each in qmp.execute(emulator.monitor, "query-block")}
+    found = {each["device"]: each["inserted"] for each in monitor.execute(emulator.monitor, "query-block")}
     assert set(found) >= set(spec.drives())
     assert {(found[name]["iops"], found[name]["bps"]) for name in spec.drives()} == {(200, 4 * 2**20)}
     emulator.throttle(spec, Throttle(None, None))
-    found = {each["device"]: each["inserted"] for each in qmp.execute(emulator.monitor, "query-block")}
+    found = {each["device"]: each["inserted"] for each in monitor.execute(emulator.monitor, "query-block")}
     assert {(found[name]["iops"], found[name]["bps"]) for name in spec.drives()} == {(0, 0)}
 
 

@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import guests, policies
+from lab import policies
 from lab.api import GuestSizing, HostSizing
-from lab.emulated import XEN_SHARE, guests_tag, memory_mib
-from lab.guests import Disks
+from lab.hosts import guests
+from lab.hosts.emulated import XEN_SHARE, guests_tag, memory_mib
+from lab.hosts.guests import Disks
 
 HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
 SIZING = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=256)

@@ -13,10 +13,14 @@ import pytest
 
 import invoke_tasks
 from common.errors import InvalidFileError, LabError, UsageError
-from lab import accel, lifecycle, machines, paths, provenance, recipes
-from lab.artifacts import Artifact
-from lab.emulator import Images
+from lab import lifecycle, paths
+from lab.build import recipes
+from lab.build.artifacts import Artifact
+from lab.emulator import accelerator
+from lab.emulator.process import Images
+from lab.hosts import provenance
 from lab.inventory import Emulated
+from lab.remote import ssh
 
 TEXT = "xen_hosts:\n  hosts:\n    xen1: {lab_kind: emulated, lab_accelerator: tcg}\n"
 
@@ -104,7 +108,7 @@ def test_a_host_boots_the_hypervisor_of_its_inventory(
         outputs = {each: tmp_path / name / each for each in recipes.RECIPES[name].outputs}
         return Artifact(name, f"key of {name}", tmp_path / name, outputs, {}, tmp_path / "manifest.json")
 
-    monkeypatch.setattr(lifecycle.build, "artifact", built)
+    monkeypatch.setattr(lifecycle.builder, "artifact", built)
     images = lifecycle.artifact_images(Emulated(kind="emulated", hypervisor="xen_4_17"))
     assert images.hypervisor == tmp_path / "xen_4_17" / "xen.elf32"
     assert images.host_disk == tmp_path / "host_image_12" / "host.qcow2"
@@ -148,7 +152,7 @@ def test_only_machines_of_the_lab_are_reached(inventory_path: Path, monkeypatch:
     def come_up(host: str, guests: int) -> None:
         config = inventory_path.with_name(f"ssh_config.{host}")
         names = ["dom0", *(f"guest{number + 1}" for number in range(guests))]
-        config.write_text(machines.ssh_config([machines.Endpoint(name, "127.0.0.1") for name in names], Path("/run")))
+        config.write_text(ssh.ssh_config([ssh.Endpoint(name, "127.0.0.1") for name in names], Path("/run")))
         configs[host] = str(config)
 
     def refused(machine: str, host: str | None = None) -> str:
@@ -180,7 +184,7 @@ def test_signals_wait_until_a_lab_is_closed() -> None:
 def test_status_tells_what_is_known_where_kvm_is_wanted_and_does_not_work(
     inventory_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
-    monkeypatch.setattr(accel, "_kept", lambda: accel.Choice("tcg", "there is no /dev/kvm"))
+    monkeypatch.setattr(accelerator, "_kept", lambda: accelerator.Choice("tcg", "there is no /dev/kvm"))
     inventory_path.write_text(TEXT.replace("lab_accelerator: tcg", f"lab_accelerator: {where}"))
     (row,) = lifecycle.status(inventory_path)
     assert row["accelerator"] == {"kvm": None, "auto": "tcg"}[where]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.machines import CommandError, Connections, Endpoint, UnreachableError, abandon, ssh_config
+from lab.remote.ssh import CommandError, Connections, Endpoint, UnreachableError, abandon, ssh_config
 
 ENDPOINTS = [
     Endpoint("dom0", "127.0.0.1", port=2222, key=Path("/keys/a b")),

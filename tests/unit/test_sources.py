@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from common.errors import BuildError, MissingError
-from lab import sources
-from lab.sources import Mirror, Source
+from lab.build import sources
+from lab.build.sources import Mirror, Source
 
 AT = Mirror("http://mirror.invalid/debian", "http://mirror.invalid/debian-security")
 OLD, NEW = "4.20.3+127-gc4-0+deb13u1", "4.20.4+63-g7a-0+deb13u1"

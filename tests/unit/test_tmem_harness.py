@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import BuildError
-from lab import harness
+from lab.build import harness
 
 SEEDS = {"random.c": (1, 2009)}
 """Cases of other files do the same, or nearly, whatever the seed."""

@@ -1,4 +1,4 @@
-"""Artifacts: which ones there should be, which are missing, and building those. What each is made of is in lab/recipes.py.
+"""Artifacts: which ones there should be, which are missing, and building those. What each is made of is in lab/build/recipes.py.
 
 An artifact's key is the SHA-256 of its recipe: its role's files, the parts of the checkout it is built from, its source archives by
 version and SHA-256, the keys of the artifacts it needs. So nothing that matters can change without a rebuild, and a rebuild of what is
@@ -21,10 +21,11 @@ from typing import Any, Literal
 
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
 from common.units import format_duration
-from lab import artifacts, packages, paths, sources
-from lab.ansible import needs_sudo
-from lab.artifacts import Artifact, Input
-from lab.recipes import PUBLISHED, RECIPES, Recipe
+from lab import paths
+from lab.build import artifacts, packages, sources
+from lab.build.ansible import needs_sudo
+from lab.build.artifacts import Artifact, Input
+from lab.build.recipes import PUBLISHED, RECIPES, Recipe
 
 WORKERS = 2
 """Artifacts built at once: some steps keep one processor busy, or none."""
@@ -439,7 +440,7 @@ class _Builder:
         return self._making.fetch(source)
 
     def _build(self, name: str) -> None:
-        from lab import ansible
+        from lab.build import ansible
 
         making, recipe = self._making, RECIPES[name]
         inputs = {source: str(self._archives[source].result()) for source in recipe.sources}

@@ -19,14 +19,26 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InvalidFileError, LabError
-from lab import accel, clocks, guests, paths
+from lab import paths
 from lab.api import GuestSizing, HostSizing
-from lab.drives import Drives, no_space
-from lab.emulator import MOST_GUESTS, UNLIMITED, Emulator, GoneError, Images, Spec, Throttle, check_controller, device
-from lab.host import XenHost
+from lab.emulator.accelerator import Choice, choose, distrust_kvm, qemu_version
+from lab.emulator.drives import Drives, no_space
+from lab.emulator.monitor import MonitorError
+from lab.emulator.process import (
+    MOST_GUESTS,
+    UNLIMITED,
+    Emulator,
+    GoneError,
+    Images,
+    Spec,
+    Throttle,
+    check_controller,
+    device,
+)
+from lab.hosts import clocks, guests
+from lab.hosts.host import XenHost
 from lab.inventory import Emulated
-from lab.machines import DOM0, Connections, Endpoint, UnreachableError, socket_folder
-from lab.qmp import MonitorError
+from lab.remote.ssh import DOM0, Connections, Endpoint, UnreachableError, socket_folder
 
 Progress = Callable[[str], None]
 
@@ -108,15 +120,15 @@ class EmulatedHost(XenHost):
         self._tell = progress
         self._spec: Spec | None = None
         self._loaded: tuple[str, str] | None = None
-        self._choice: accel.Choice | None = None
+        self._choice: Choice | None = None
 
     @property
     def accelerator(self) -> str | None:
         return self._accelerator().accelerator
 
-    def _accelerator(self) -> accel.Choice:
+    def _accelerator(self) -> Choice:
         if self._choice is None:
-            self._choice = accel.choose(self.settings.accelerator)
+            self._choice = choose(self.settings.accelerator)
         return self._choice
 
     # --- the known state -----------------------------------------------------------------------------------------------------------
@@ -138,7 +150,7 @@ class EmulatedHost(XenHost):
                 if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
                     raise
                 self.stop()
-                accel.distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
+                distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
                 self._choice = None
             except OSError as error:
                 if error.errno != errno.ENOSPC:
@@ -237,7 +249,7 @@ class EmulatedHost(XenHost):
                 f"Xen has {free} MiB free instead of {expected} MiB for guests",
                 where=f"xl info on {self.name}",
                 why=f"of {spec.memory_mib} MiB, dom0 has {spec.dom0_memory_mib} MiB",
-                remedy="The figures XEN_* in lab/emulated.py no longer fit this Xen: measure them again.",
+                remedy="The figures XEN_* in lab/hosts/emulated.py no longer fit this Xen: measure them again.",
             )
         self.run(DOM0, "sync")
         self.disconnect()
@@ -329,7 +341,7 @@ class EmulatedHost(XenHost):
             dom0_memory_mib=host.dom0_memory_mib,
             guests=sizing.count,
             swap_mib=max(1, sizing.swap_mib),
-            qemu=accel.qemu_version(),
+            qemu=qemu_version(),
             count_instructions=self.settings.count_instructions,
         )
 

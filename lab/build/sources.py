@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 from common.errors import BuildError, MissingError
 from lab import paths
-from lab.artifacts import file_digest
+from lab.build.artifacts import file_digest
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 APT_HELPER = "/usr/lib/apt/apt-helper"

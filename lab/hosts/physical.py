@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common.errors import InvalidFileError, LabError
-from lab import guests as recipes
 from lab import paths
 from lab.api import GuestSizing, HostSizing
-from lab.host import XenHost
+from lab.hosts import guests as recipes
+from lab.hosts.host import XenHost
 from lab.inventory import HostEntry, Physical
-from lab.machines import DOM0, Connections, Endpoint, socket_folder
+from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
 
 Progress = Callable[[str], None]
 

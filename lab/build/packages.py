@@ -14,7 +14,8 @@ from typing import Any
 import yaml
 
 from common.errors import MissingError
-from lab import ansible, paths, sources
+from lab import paths
+from lab.build import ansible, sources
 
 DECLARED = paths.PLAYBOOKS / "roles" / "controller_packages" / "defaults" / "main.yml"
 

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 
 from common.errors import LabError
-from lab.agents import LINUX_COMMAND, Agent
-from lab.machines import DOM0, Connections
+from lab.remote.agents import LINUX_COMMAND, Agent
+from lab.remote.ssh import DOM0, Connections
 
 EXCHANGES = 6
 PASSES = 5

@@ -1,6 +1,6 @@
 """What emulated and physical hosts have in common: guests, memory policies, counters, kernel logs, provenance.
 
-How a host comes to its known state is what they differ in: lab/emulated.py and lab/physical.py.
+How a host comes to its known state is what they differ in: lab/hosts/emulated.py and lab/hosts/physical.py.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from common.errors import LabError
-from lab import guests as recipes
-from lab import observe, policies, provenance
-from lab.agents import Agents
+from lab import policies
 from lab.api import UNTUNED, GuestSizing, HostSizing, Policy, Sample, Tuning
-from lab.machines import DOM0, Connections, UnreachableError
+from lab.counters import observe
+from lab.hosts import guests as recipes
+from lab.hosts import provenance
+from lab.remote.agents import Agents
+from lab.remote.ssh import DOM0, Connections, UnreachableError
 
 _LOG_COMMANDS = {"hypervisor": "xl dmesg", DOM0: "dmesg"}
 
@@ -120,7 +122,7 @@ class XenHost(ABC):
         return self._logs_of(list(self._guests), self._log_lines)
 
     def provenance(self) -> dict[str, object]:
-        """What the host is and runs. Allow-listed: see lab/provenance.py."""
+        """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
         found: dict[str, object] = {"name": self.name, "kind": self.kind, "accelerator": self.accelerator}
         if self._sizing is not None:
             found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import LabError, MissingError
-from lab import qmp
-from lab.emulator import Emulator, Spec
+from lab.emulator import monitor
+from lab.emulator.process import Emulator, Spec
 
 SCHEMA = 1
 KEPT_MACHINES = 4
@@ -87,9 +87,9 @@ class Drives:
         """Take a snapshot of the running machine. Returns the seconds it took. LabError with QEMU's words when it fails."""
         began = time.monotonic()
         self._write({key: value for key, value in self.snapshots().items() if key != tag})
-        said = qmp.human(emulator.monitor, f"savevm {tag}", timeout=SNAPSHOT_SECONDS).strip()
+        said = monitor.human(emulator.monitor, f"savevm {tag}", timeout=SNAPSHOT_SECONDS).strip()
         if said:
-            qmp.human(emulator.monitor, f"delvm {tag}")
+            monitor.human(emulator.monitor, f"delvm {tag}")
             emulator.require_running()
             # QEMU itself only says that there was an input or output error.
             if "space" in said.lower() or shutil.disk_usage(self.folder).free < LEAST_FREE:

@@ -1,6 +1,6 @@
 """An observation: counters sampled on a host and in its guests while something runs, with no traffic from the controller meanwhile.
 
-What sampling cost is the processor time of the agents (lab/agents.py) over the time they sampled: the fraction of one CPU of their machine.
+What sampling cost is the processor time of the agents (lab/remote/agents.py) over the time they sampled: the fraction of one CPU of their machine.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from common.errors import LabError
-from lab import counters
-from lab.agents import Agents
 from lab.api import Sample
-from lab.machines import DOM0
+from lab.counters import parse
+from lab.remote.agents import Agents
+from lab.remote.ssh import DOM0
 
 
 class HostObservation:
@@ -38,10 +38,10 @@ class HostObservation:
         for name, lines in answers.items():
             suffix = "jsonl" if name == DOM0 else "txt"
             (raw_dir / f"{name}.samples.{suffix}").write_text("".join(f"{line}\n" for line in lines))
-        samples, spent = counters.parse_host(answers.pop(DOM0), self._guests)
+        samples, spent = parse.parse_host(answers.pop(DOM0), self._guests)
         costs = {DOM0: spent}
         for name, lines in answers.items():
-            found, costs[name] = counters.parse_guest(name, lines)
+            found, costs[name] = parse.parse_guest(name, lines)
             samples += found
         self._cost = {name: cost for name, cost in costs.items() if cost is not None}
         return sorted(samples, key=lambda sample: sample.time)
@@ -56,7 +56,7 @@ def read_once(agents: Agents, guests: Sequence[str]) -> list[Sample]:
     """One reading of everything."""
     agents.start(guests)
     answers = agents.ask(dict.fromkeys([DOM0, *guests], "once"))
-    samples, _ = counters.parse_host(answers.pop(DOM0), guests)
+    samples, _ = parse.parse_host(answers.pop(DOM0), guests)
     for name, lines in answers.items():
-        samples += counters.parse_guest(name, lines)[0]
+        samples += parse.parse_guest(name, lines)[0]
     return samples

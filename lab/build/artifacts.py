@@ -25,7 +25,7 @@ from typing import Any
 
 from common.errors import BuildError
 from lab import paths
-from lab.orphans import end_users
+from lab.build.orphans import end_users
 
 SCHEMA = 1
 MANIFEST = "manifest.json"

@@ -25,7 +25,7 @@ from typing import IO, Any, ClassVar
 from common.errors import MissingError, UserError
 from common.units import format_duration
 from lab import paths
-from lab.orphans import end_users, wait_for_packages
+from lab.build.orphans import end_users, wait_for_packages
 
 TAIL_LINES = 25
 """Lines of a failed command's output that an error shows."""

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Literal
 
 from common.errors import LabError, MissingError
-from lab import accel, qmp
+from lab.emulator import monitor
+from lab.emulator.accelerator import QEMU, Accelerator, boot_id
 
 QUIT_SECONDS = 10.0
 ENDING_SECONDS = 5.0
@@ -56,7 +57,7 @@ class Spec:
     """
 
     images: Images
-    accelerator: accel.Accelerator
+    accelerator: Accelerator
     cpu_model: str
     vcpus: int
     memory_mib: int
@@ -140,11 +141,7 @@ class Emulator:
     def recorded(self) -> Process | None:
         """The running QEMU of this host, or None. Only looks, so whoever does not hold the host may ask."""
         recorded = self._read()
-        if (
-            recorded is not None
-            and recorded.boot_id == accel.boot_id()
-            and _start_time(recorded.pid) == recorded.start_time
-        ):
+        if recorded is not None and recorded.boot_id == boot_id() and _start_time(recorded.pid) == recorded.start_time:
             return recorded
         return None
 
@@ -187,7 +184,7 @@ class Emulator:
         if process is None:
             return
         with contextlib.suppress(LabError):
-            qmp.execute(self.monitor, "quit", timeout=QUIT_SECONDS)
+            monitor.execute(self.monitor, "quit", timeout=QUIT_SECONDS)
         if not _wait_gone(process.pid, process.start_time, QUIT_SECONDS):
             _kill(process.pid)
         self._record.unlink(missing_ok=True)
@@ -199,8 +196,8 @@ class Emulator:
         if process is None:
             return "gone"
         try:
-            status = str(qmp.execute(self.monitor, "query-status")["status"])
-        except qmp.MonitorError:
+            status = str(monitor.execute(self.monitor, "query-status")["status"])
+        except monitor.MonitorError:
             # One that is ending hangs up before it is gone, and frees its memory in between.
             if _wait_gone(process.pid, process.start_time, ENDING_SECONDS):
                 return "gone"
@@ -257,25 +254,33 @@ class Emulator:
                 "bps_rd": 0,
                 "bps_wr": 0,
             }
-            qmp.execute(self.monitor, "block_set_io_throttle", arguments)
+            monitor.execute(self.monitor, "block_set_io_throttle", arguments)
 
     def resume(self) -> None:
-        qmp.execute(self.monitor, "cont")
+        monitor.execute(self.monitor, "cont")
 
     def pause(self) -> None:
-        qmp.execute(self.monitor, "stop")
+        monitor.execute(self.monitor, "stop")
 
     # --- its parts ---------------------------------------------------------------------------------------------------------------
 
     def _command(self, spec: Spec, port: int, snapshot: str | None) -> list[str]:
         threads = "single" if spec.count_instructions else "multi"
         acceleration = f"tcg,thread={threads},tb-size=512" if spec.accelerator == "tcg" else "kvm"
-        command = [accel.QEMU, "-name", f"overcommit-{self.folder.name}", "-machine", "q35", "-accel", acceleration]
+        command = [
+            QEMU,
+            "-name",
+            f"overcommit-{self.folder.name}",
+            "-machine",
+            "q35",
+            "-accel",
+            acceleration,
+        ]
         command += ["-cpu", spec.cpu_model, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib), "-rtc", "base=utc"]
         command += ["-icount", "shift=0,sleep=off"] if spec.count_instructions else []
         command += ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off", "-serial", "file:../serial.log"]
-        # Names are relative to the folder of the drives (lab/drives.py), since QEMU gives commas and blanks in paths a meaning.
+        # Names are relative to the folder of the drives (lab/emulator/drives.py), since QEMU gives commas and blanks in paths a meaning.
         command += ["-kernel", "hypervisor", "-append", spec.xen_options()]
         # QEMU splits -initrd at commas, so one inside a module's options is doubled.
         options = DOM0_OPTIONS.replace(",", ",,")
@@ -299,11 +304,11 @@ class Emulator:
                 )
             except FileNotFoundError:
                 raise MissingError(
-                    f"{accel.QEMU} is missing",
+                    f"{QEMU} is missing",
                     remedy="Install the package qemu-system-x86 (Debian's name), or run ./inv setup.",
                 ) from None
         start_time = _start_time(child.pid)
-        process = Process(child.pid, start_time or 0, accel.boot_id(), port, spec.digest(), command, time.time())
+        process = Process(child.pid, start_time or 0, boot_id(), port, spec.digest(), command, time.time())
         new = self._record.with_suffix(".new")
         new.write_text(json.dumps(asdict(process), indent=1))
         new.replace(self._record)
@@ -317,8 +322,8 @@ class Emulator:
             if _start_time(process.pid) != process.start_time:
                 return self.log.read_text(errors="replace").strip() or "it ended without a word"
             if self.monitor.exists():
-                with contextlib.suppress(qmp.MonitorError):
-                    qmp.execute(self.monitor, "query-status", timeout=seconds)
+                with contextlib.suppress(monitor.MonitorError):
+                    monitor.execute(self.monitor, "query-status", timeout=seconds)
                     return None
             time.sleep(0.05)
         _kill(process.pid)
@@ -344,7 +349,7 @@ class Emulator:
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit():
                 with contextlib.suppress(OSError):
-                    if needle in (entry / "cmdline").read_bytes() and accel.QEMU in (entry / "exe").readlink().name:
+                    if needle in (entry / "cmdline").read_bytes() and QEMU in (entry / "exe").readlink().name:
                         return int(entry.name)
         return None
 

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 
 from common.errors import LabError
-from lab.machines import DOM0, Connections, UnreachableError, abandon, kill_group
+from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_group
 
 END = "== end"
 START_SECONDS = 180.0
@@ -26,7 +26,7 @@ ANSWER_SECONDS = 180.0
 LAST_WORDS_SECONDS = 5.0
 """For what an agent that has ended said last."""
 
-_REMOTE = Path(__file__).parent / "remote"
+_REMOTE = Path(__file__).parent
 
 
 # Read here, so that a campaign that runs for hours keeps to one version.

@@ -1,0 +1,1 @@
+"""QEMU: its process, its monitor, its drives and snapshots, and what accelerates it."""

@@ -1,0 +1,80 @@
+"""MOM, the memory overcommitment manager of oVirt: shrink everybody in small steps while the host is short of memory.
+
+Source: the ballooning rules that MOM ships. It decides every 10 s, from averages. As published, it does not ask whether
+what it lets guests grow by is there: under KVM the host swaps then, under Xen a guest waits for its memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .base import Decision, key
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A guest."""
+
+    domain: int = key("the domain's number", unit="")
+    actual: int = key("what it has now")
+    minimum: int = key("the least that it may have")
+    maximum: int = key("the most that it may have")
+    used: int | None = key("what it says it uses; null: no report, it is left out")
+
+
+@dataclass(frozen=True)
+class State:
+    """The host and its guests."""
+
+    total: int = key("the host's memory", least=1)
+    free: int = key("the host's free memory")
+    domains: tuple[Domain, ...] = key("all guests; the order is that of the targets", unit="")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """MOM's constants."""
+
+    pressure: float = key("part of the host's memory: with less of it free, guests shrink", unit="", default=0.20)
+    extreme: float = key("part of the host's memory: with less of it free, guests are to swap", unit="", default=0.05)
+    guest_free: float = key("part of a guest's memory that should be free in it", unit="", default=0.20)
+    step: float = key("the most that a guest shrinks, and the least that it grows", unit="", default=0.05)
+    least_change: float = key("part of a guest's memory: smaller changes are dropped", unit="", default=0.0025)
+
+
+PUBLISHED = Parameters()
+FORMS = (State,)
+
+
+def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
+    """Shrink all guests while the host is short, else let all grow that can."""
+    host_free = state.free / state.total if state.total > 0 else 0.0
+    targets = []
+    for each in state.domains:
+        if each.used is None:
+            continue
+        target = _shrunk(each, host_free, parameters) if host_free < parameters.pressure else _grown(each, parameters)
+        if abs(target - each.actual) > parameters.least_change * each.actual:
+            targets.append((each.domain, target))
+    return Decision(tuple(targets))
+
+
+def _shrunk(domain: Domain, host_free: float, parameters: Parameters) -> int:
+    """Only downwards. With next to nothing free on the host, below what the guest uses, so that it swaps."""
+    wanted_free = parameters.guest_free * (host_free / parameters.pressure)
+    if host_free <= parameters.extreme:
+        wanted_free = host_free - parameters.extreme
+    target = max(_floor(domain, wanted_free), (1 - parameters.step) * domain.actual)
+    return int(min(target, domain.actual))
+
+
+def _grown(domain: Domain, parameters: Parameters) -> int:
+    """Only upwards: a guest at its maximum stays as it is."""
+    if domain.actual >= domain.maximum:
+        return domain.actual
+    target = max(_floor(domain, parameters.guest_free), (1 + parameters.step) * domain.actual)
+    return int(min(domain.maximum, target))
+
+
+def _floor(domain: Domain, wanted_free: float) -> float:
+    return max(domain.minimum, (domain.used or 0) + wanted_free * domain.actual)

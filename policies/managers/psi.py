@@ -1,0 +1,72 @@
+"""psi, after senpai: take memory from a guest until it feels it, by its own memory pressure (PSI).
+
+Source: senpai (Meta), which lowers a cgroup's memory.high; here a guest's target takes its place, and growth is cut to
+what Xen has free. Pressure is how long some task of the guest waited for memory. The daemon looks every second and
+begins to count anew after each change. A guest that lies about its pressure gets its maximum at most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .base import Change, Decision, clamp, freed_first, key
+
+PAGE_MASK = ~4095
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A guest."""
+
+    domain: int = key("the domain's number", unit="")
+    actual: int = key("what it has now")
+    minimum: int = key("the least that it may have")
+    maximum: int = key("the most that it may have")
+    stalled: int | None = key("how long tasks waited since its last change; null: no report, it is left out", unit="µs")
+    seconds: int = key("how long ago its last change was", unit="s")
+
+
+@dataclass(frozen=True)
+class State:
+    """What Xen has to give, and who feels pressure."""
+
+    free: int = key("Xen's free memory beyond what Xen keeps; below 0 when Xen has less than that", least=-(2**63))
+    domains: tuple[Domain, ...] = key("all guests; the order is that of the targets", unit="")
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """senpai's constants, with its defaults."""
+
+    pressure: int = key("waiting that a guest should see in an interval", unit="µs", default=10_000)
+    interval: int = key("time without a change, after which a guest below that gives memory", unit="s", default=6)
+    max_probe: float = key("part of its memory: the most that a guest gives in one change", unit="", default=0.01)
+    max_backoff: float = key("part of its memory: the most that a guest gets in one change", unit="", default=1.0)
+    coeff_probe: float = key("it gives the most with so many times less pressure", unit="", default=10.0)
+    coeff_backoff: float = key("it gets the most with so many times the pressure", unit="", default=20.0)
+
+
+PUBLISHED = Parameters()
+FORMS = (State,)
+
+
+def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
+    """Who waits more than is wanted gets memory at once; who waits less gives some at the interval's end."""
+    changes = (
+        Change(each.domain, each.actual, _target(each, each.stalled, parameters))
+        for each in state.domains
+        if each.stalled is not None
+    )
+    return Decision(freed_first(changes, state.free))
+
+
+def _target(domain: Domain, stalled: int, parameters: Parameters) -> int:
+    if stalled > parameters.pressure:
+        error = stalled / parameters.pressure / parameters.coeff_backoff
+        factor = min(error**2, 1.0) * parameters.max_backoff
+    elif domain.seconds < parameters.interval:
+        return domain.actual
+    else:
+        error = parameters.pressure / max(stalled, 1) / parameters.coeff_probe
+        factor = -min(error**2, 1.0) * parameters.max_probe
+    return clamp(int(domain.actual * (1 + factor)) & PAGE_MASK, domain.minimum, domain.maximum)

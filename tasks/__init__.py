@@ -1,0 +1,1 @@
+"""The tasks, a module for each namespace: parse, call, print; no logic."""

@@ -1,0 +1,91 @@
+"""Tasks about campaigns: planned, run, looked at."""
+
+from __future__ import annotations
+
+from invoke.context import Context
+from invoke.tasks import task
+
+from common.console import Reporter
+from tasks.shared import INVENTORY_HELP, inventory_path, number, run_campaign
+
+
+@task(
+    positional=["name"],
+    help={
+        "name": "experiment: experiments/NAME.yml",
+        "seed": "another seed than the experiment's",
+        "json": "machine-readable",
+    },
+)
+def plan(_c: Context, name: str, seed: str | None = None, json: bool = False) -> None:
+    """Show the cells of an experiment in the order in which a campaign would run them. Touches no lab."""
+    from dataclasses import asdict
+
+    from campaigns import experiment, plan
+    from common.units import format_duration
+
+    report = Reporter()
+    made = experiment.load(name)
+    if seed is not None:
+        made = made.with_seed(number("seed", seed, 0))
+    cells = plan.plan(made)
+    if json:
+        report.json([asdict(cell) for cell in cells])
+        return
+    rows = [
+        (str(cell.order), cell.cell, cell.policy, str(cell.repetition), format_duration(cell.expected_seconds))
+        for cell in cells
+    ]
+    report.table(("order", "cell", "policy", "repetition", "expected"), rows, title=f"{made.title} (seed {made.seed})")
+    report.plain(f"about {format_duration(sum(cell.expected_seconds for cell in cells))} without KVM")
+    if seed is not None:
+        report.plain(f"to run the cells in this order, write it into the experiment: seed: {made.seed}")
+
+
+@task(
+    positional=["name"],
+    help={
+        "name": "experiment: experiments/NAME.yml",
+        "inventory": INVENTORY_HELP,
+        "campaign": "name of the campaign (default: the experiment's); an existing one goes on",
+        "cell": "run just this cell",
+    },
+)
+def run(
+    _c: Context, name: str, inventory: str | None = None, campaign: str | None = None, cell: str | None = None
+) -> None:
+    """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
+    from campaigns import launch
+
+    report = Reporter()
+    request = launch.ask(name, inventory_path(inventory), campaign, cell)
+    directory = run_campaign(report, request, f"./inv campaign.run {name}")
+    if cell is not None:
+        report.say(
+            f"complete: {cell} of {directory}; the others: ./inv campaign.run {name} --campaign {directory.name}"
+        )
+    else:
+        report.say(f"complete: {directory}; next: ./inv figures {directory.name}")
+
+
+@task(positional=["name"], help={"name": "campaign: results/NAME", "json": "machine-readable"})
+def status(_c: Context, name: str, json: bool = False) -> None:
+    """Say how far a campaign is, why cells have no figures, and how to run one of them again."""
+    from dataclasses import asdict
+
+    from campaigns import status, store
+    from common.units import format_duration
+
+    report = Reporter()
+    found = status.status(store.get(store.RESULTS, name))
+    if json:
+        report.json({"campaign": name, "counts": found.counts, "cells": [asdict(cell) for cell in found.cells]})
+        return
+    rows = [
+        (each.planned.cell, each.state, str(each.attempts), format_duration(each.seconds) if each.seconds else "–")
+        for each in found.cells
+    ]
+    report.table(("cell", "state", "attempts", "took"), rows, title=f"campaign {name}")
+    for each in found.cells:
+        if each.reason:
+            report.plain(f"{each.planned.cell}: {each.reason}\n    again: {each.rerun}")

@@ -1,0 +1,86 @@
+"""What several tasks need: options read as text, packages and artifacts made ready, a campaign run and shown."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from common.console import Reporter, upright
+from common.errors import UsageError
+
+if TYPE_CHECKING:
+    from campaigns.launch import Request
+
+ROOT = Path(__file__).resolve().parent.parent
+DEFAULT_INVENTORY = "inventory/emulated.yml"
+INVENTORY_HELP = f"the lab: an inventory file (default: {DEFAULT_INVENTORY})"
+
+
+def number(option: str, text: str, least: int) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < least:
+        raise UsageError(f"--{option} takes a whole number, at least {least}, not {text!r}")
+    return int(text)
+
+
+def inventory_path(path: str | None) -> Path:
+    return Path(path) if path else ROOT / DEFAULT_INVENTORY
+
+
+def install_packages(report: Reporter) -> None:
+    from lab.build import packages
+
+    if packages.missing():
+        report.say("packages: installing what is missing")
+        with report.live():
+            installed = packages.install_missing(report.step)
+        report.say(f"packages: installed {', '.join(installed)}")
+
+
+def build_for(report: Reporter, inventory: str | None) -> None:
+    from lab import lifecycle
+
+    build_artifacts(report, lifecycle.artifacts_for(inventory_path(inventory)))
+
+
+def build_artifacts(report: Reporter, names: list[str] | None) -> dict[str, Any]:
+    from lab.build import builder
+
+    def show(event: builder.Event) -> None:
+        show_line = report.step if event.kind == "step" else report.say
+        show_line(f"build: {event.artifact + ': ' if event.artifact else ''}{event.text}", event.remaining)
+
+    with report.live():
+        return dict(builder.ensure(names, show))
+
+
+def run_campaign(report: Reporter, request: Request, again: str) -> Path:
+    """Run what is left of a campaign, or say that nothing is; its directory. again: the command that runs it anew."""
+    from campaigns import launch, status
+    from campaigns.progress import Event
+
+    def show(event: Event) -> None:
+        if line := status.line_of(event):
+            report.say(line, event.left_s)
+
+    if (outcome := request.ended) is None:
+        build_for(report, str(request.inventory))
+        with report.live():
+            outcome = launch.execute(request, ["./inv", *sys.argv[1:]], tell=report.say, listen=show)
+    outcome.check()
+    if request.ended is not None:
+        report.plain(outcome.line(again))
+    return outcome.directory
+
+
+def summarise(report: Reporter, directory: Path) -> None:
+    from analysis import report as analysis_report
+
+    summary = analysis_report.summarise(directory)
+    report.plain()
+    report.table(*upright(summary.columns, summary.rows), title=f"{summary.campaign}, {summary.host}")
+    for path in (*summary.figures, summary.report):
+        report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
+    report.plain()
+    report.plain(summary.paragraph)
+    summary.check()

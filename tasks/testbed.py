@@ -1,0 +1,112 @@
+"""Tasks without a namespace: the two commands of the README, and what prepares or ends their work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from common.checks import check
+from common.console import Reporter
+from tasks.shared import INVENTORY_HELP, ROOT, build_for, install_packages, inventory_path, run_campaign, summarise
+
+
+@task(help={"inventory": INVENTORY_HELP, "campaign": "name of the campaign (default: demo); an existing one goes on"})
+def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> None:
+    """Build everything, start the emulated host, run the demo campaign, and draw its figures.
+
+    Goes on from what is complete, so it may be interrupted and called again. See README.md for how long it takes.
+    """
+    from campaigns import launch, plan
+
+    report = Reporter()
+    request = launch.ask("demo", inventory_path(inventory), campaign)
+    if request.ended is None:
+        report.plain(
+            f"{request.experiment.title}: {len(plan.plan(request.experiment))} cells, one for each policy and repetition, on an emulated host. What is\n"
+            "missing is installed and built first: about 20 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be\n"
+            "the emulated machine's."
+        )
+        install_packages(report)
+    summarise(report, run_campaign(report, request, "./inv demo"))
+
+
+@task(
+    help={
+        "unit": "only lint, types and unit tests: two minutes, no lab",
+        "select": "only tests whose names match (pytest -k)",
+        "inventory": f"{INVENTORY_HELP}; inventory/xen-debug.yml is one whose hypervisor checks itself",
+        "long": "also tests that take minutes each, and those that build hypervisors and kernels which no lab needs by itself: roughly an hour more",
+    }
+)
+def test(
+    _c: Context, unit: bool = False, select: str | None = None, inventory: str | None = None, long: bool = False
+) -> None:
+    """Lint, type checks, unit tests, and lab tests on the emulated host."""
+    report = Reporter()
+    lab = inventory_path(inventory or os.environ.get("OVERCOMMIT_TEST_INVENTORY")).absolute()
+    checks = {
+        "ruff check": "ruff check .",
+        "ruff format": "ruff format --check .",
+        "mypy": "mypy",
+        "ansible-lint": "ansible-lint --profile production --offline playbooks",
+    }
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
+        "OVERCOMMIT_TEST_INVENTORY": str(lab),
+    }
+    if not select:
+        report.say(", ".join(checks))
+        if failed := check({name: line.split() for name, line in checks.items()}, ROOT, environment, report.plain):
+            raise Exit(f"{' and '.join(failed)} failed; the messages are above", 1)
+    install_packages(report)
+    if not unit:
+        build_for(report, str(lab))
+    command = ["pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
+    command += ["--durations=20", "--durations-min=5", *([] if long else ["-m", "not long"])]
+    # Two processes: the lab's tests stay together in one (tests/conftest.py), the others fill the second processor.
+    command += [] if select else ["-n", "2", "--dist", "loadscope"]
+    report.say("pytest")
+    code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    if code:
+        raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
+
+
+@task
+def setup(_c: Context) -> None:
+    """Install the system packages that the testbed needs (Debian and Ubuntu; root or sudo)."""
+    report = Reporter()
+    install_packages(report)
+    report.say("all programs are there")
+
+
+@task(help={"json": "machine-readable"})
+def doctor(_c: Context, json: bool = False) -> None:
+    """Say what this machine can do, what is missing, and what to do about it. Exit code 3 when something needed is missing."""
+    from lab import doctor as examine
+
+    report = Reporter()
+    findings = examine.examine()
+    if json:
+        report.json([vars(finding) for finding in findings])
+    else:
+        for each in findings:
+            report.plain(f"{each.state:<8}{each.check}: {each.found}")
+            if each.remedy:
+                report.plain(f"{'':<8}    do: {each.remedy}")
+    if any(each.state == "missing" for each in findings):
+        raise Exit(code=3)
+
+
+@task(positional=["name"], help={"name": "campaign: results/NAME"})
+def figures(_c: Context, name: str) -> None:
+    """Make tables, figures and the report of a campaign from its cells. Same results in, same bytes out."""
+    from campaigns import store
+
+    summarise(Reporter(), store.get(store.RESULTS, name).directory)

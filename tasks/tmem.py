@@ -1,0 +1,61 @@
+"""Tasks that try tmem itself: its harness, a hostile guest, its mutants."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from invoke.context import Context
+from invoke.exceptions import Exit
+from invoke.tasks import task
+
+from common.console import Reporter
+from tasks.shared import INVENTORY_HELP, ROOT, build_for, inventory_path, number
+
+
+@task(help={"minutes": "how long, at least (default: 10)", "seed": "the first seed (default: 1)"})
+def soak(_c: Context, minutes: str | None = None, seed: str | None = None) -> None:
+    """Run tmem's hypervisor side as a program, with sanitizers, against its model and racing itself, with ever new seeds."""
+    from lab import paths
+    from lab.build import harness
+
+    report = Reporter()
+    with report.live():
+        ran = harness.soak(
+            paths.cache() / "tmp" / "tmem-harness",
+            number("minutes", minutes or "10", 1),
+            number("seed", seed or "1", 1),
+            report.step,
+        )
+    report.say(f"{ran} runs, no failure")
+
+
+@task(
+    help={
+        "operations": "how many hostile operations, half of them with compression and deduplication (default: 2000000)",
+        "seed": "of the random operations (default: 2009)",
+        "inventory": INVENTORY_HELP,
+    }
+)
+def fuzz(_c: Context, operations: str | None = None, seed: str | None = None, inventory: str | None = None) -> None:
+    """Let a hostile guest of the lab make any number of wrong operations, and see that nobody is harmed. Half a minute for two million when all is built."""
+    from tests.lab import fuzz
+
+    report = Reporter()
+    wanted = number("operations", operations or str(fuzz.OPERATIONS), 1)
+    chosen = number("seed", seed or "2009", 0)
+    build_for(report, inventory)
+    found = fuzz.fuzz(wanted, chosen, inventory_path(inventory))
+    for each in found:
+        report.say(f"{each.setting}: {each.hypercalls} hypercalls, and the accounts agree: {each.accounts}")
+    report.say(f"{sum(each.hypercalls for each in found)} hypercalls in all, no failure")
+
+
+@task(help={"only": "only mutants whose \"mechanism: name\" this regular expression matches, as in '^weights|^caps'"})
+def mutants(_c: Context, only: str | None = None) -> None:
+    """Show that every mechanism of tmem has a lab test that fails without it. About forty minutes: one build, then some tests for each."""
+    command = [sys.executable, "-m", "tests.mutants.prove", *([only] if only else [])]
+    if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
+        raise Exit(
+            "not every mutant was noticed, or the tests do not pass without one; see above" if code == 1 else "", code
+        )
