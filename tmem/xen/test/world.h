@@ -52,6 +52,10 @@ long world_op(tmem_op_t *op);
 extern void (*world_between)(const tmem_op_t *op);
 /* Called once, by whoever next enters an RCU critical section. */
 extern void (*world_before_rcu)(void);
+/* Calls it once, before the n-th allocation of a structure from now on. */
+void world_before_xmalloc(unsigned int n, void (*hook)(void));
+/* Without a generator in the processor: get_random() has seen its best days. */
+extern bool world_random_is_poor;
 
 /* Frames of guests. */
 bool world_balloon_in(struct domain *d, unsigned int gfn);
@@ -83,6 +87,9 @@ unsigned long fault_hits(void);     /* since fault_at() or fault_probability() *
 unsigned long heap_frames_of_tmem(void);
 unsigned long heap_xmallocs(void);
 void heap_claim(unsigned long pages);
+/* As Xen marks a frame that is in use: it is taken offline when it is freed. */
+void heap_mark(struct page_info *frame, bool broken);
+unsigned long heap_offlined(void);
 /* What is claimed is d's: it can take it. */
 void heap_claim_is_of(struct domain *d);
 unsigned long heap_claimed(void);

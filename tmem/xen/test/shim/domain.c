@@ -270,6 +270,8 @@ void world_start(const struct world_options *options)
     shim_preempt_percent = options->preempt_percent;
     world_between = NULL;
     world_before_rcu = NULL;
+    world_before_xmalloc(0, NULL);
+    world_random_is_poor = false;
     fault_none();
     shim_heap_start(options->frames, options->dma_frames);
     opt_tmem = true;

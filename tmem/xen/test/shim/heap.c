@@ -36,6 +36,9 @@ static unsigned long nr_frames, nr_dma_frames;
 static DEFINE_SPINLOCK(heap_lock);
 static PAGE_LIST_HEAD(free_frames);
 static unsigned long total_avail_pages, outstanding_claims;
+static unsigned long nr_offlined;
+static void (*before_xmalloc)(void);
+static unsigned int before_which;       /* atomic; 0: none */
 static unsigned long of_tmem;           /* frames without an owner */
 static unsigned long nr_xmallocs;       /* atomic */
 static _Thread_local unsigned int nr_mapped;
@@ -254,9 +257,14 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         page[i].use = FRAME_FREE;
         page[i].owner = NULL;
         page[i].type = PGT_none;
+        if ( __atomic_load_n(&page[i].count_info, __ATOMIC_RELAXED) )
+        {
+            nr_offlined++;
+            continue;
+        }
         page_list_add(&page[i], &free_frames);
+        total_avail_pages++;
     }
-    total_avail_pages += nr;
     if ( !owned )
         of_tmem -= nr;
     spin_unlock(&heap_lock);
@@ -316,10 +324,19 @@ struct chunk {
     char data[] __aligned(64);
 };
 
+void world_before_xmalloc(unsigned int n, void (*hook)(void))
+{
+    before_xmalloc = hook;
+    __atomic_store_n(&before_which, n, __ATOMIC_RELAXED);
+}
+
 void *shim_zalloc(size_t size)
 {
     struct chunk *chunk;
 
+    if ( __atomic_load_n(&before_which, __ATOMIC_RELAXED) &&
+         !__atomic_sub_fetch(&before_which, 1, __ATOMIC_RELAXED) )
+        before_xmalloc();
     shim_no_locks("an allocation");
     if ( shim_fault_now() )
         return NULL;
@@ -384,6 +401,18 @@ void heap_claim(unsigned long pages)
     spin_unlock(&heap_lock);
 }
 
+void heap_mark(struct page_info *frame, bool broken)
+{
+    CHECK(frame->use != FRAME_FREE, "only frames in use are marked here");
+    __atomic_fetch_or(&frame->count_info, PGC_state_offlining | (broken ? PGC_broken : 0), __ATOMIC_RELAXED);
+    tmem_frame_is_marked();
+}
+
+unsigned long heap_offlined(void)
+{
+    return nr_offlined;
+}
+
 void heap_claim_is_of(struct domain *d)
 {
     spin_lock(&heap_lock);
@@ -433,14 +462,14 @@ void shim_heap_start(unsigned long wanted, unsigned long dma)
         page_list_add_tail(&frames[i], &free_frames);
     }
     total_avail_pages = nr_frames;
-    outstanding_claims = of_tmem = 0;
+    outstanding_claims = of_tmem = nr_offlined = 0;
 }
 
 void shim_heap_stop(void)
 {
     unsigned long i;
 
-    CHECK(total_avail_pages == nr_frames && !of_tmem,
+    CHECK(total_avail_pages + nr_offlined == nr_frames && !of_tmem,
           "%lu of %lu frames did not come back, %lu of them tmem's",
           nr_frames - total_avail_pages, nr_frames, of_tmem);
     CHECK(!tmem_spare_now(), "%ld frames count as freeable that nobody has", tmem_spare_now());

@@ -318,7 +318,7 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
         shared = tmem_dedup_find(new->hash, new->data);
     needs_frame = kind != TMEM_ZERO && !shared &&
                   !(is_chunk(kind) && tmem_chunk_fits(store, new->bytes));
-    if ( needs_frame && !c->nr_free )
+    if ( needs_frame && !tmem_has_frame(c) )
         return -ERESTART;
 
     if ( page )

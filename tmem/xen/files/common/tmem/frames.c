@@ -232,6 +232,7 @@ static unsigned int take_from_heap(struct page_list_head *frames)
 bool tmem_refill(struct tmem_client *c, bool persistent)
 {
     PAGE_LIST_HEAD(frames);
+    PAGE_LIST_HEAD(marked);
     struct page_info *frame;
     unsigned int nr = take_from_heap(&frames), kept = 0;
 
@@ -250,6 +251,11 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     while ( !c->dying && c->nr_free < TMEM_MAX_FREE &&
             (frame = page_list_remove_head(&frames)) )
     {
+        if ( unlikely(tmem_is_marked(frame)) )
+        {
+            page_list_add(frame, &marked);
+            continue;
+        }
         tmem_keep_frame(c, frame);
         tmem_level(c, TMEM_LEVEL_FRAMES, 1);
         kept++;
@@ -257,6 +263,8 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     tmem_spare_frames(kept);
     spin_unlock(&c->lock);
     free_frames(&frames);
+    free_frames(&marked);
+    tmem_stir();
 
     return nr;
 }
@@ -296,6 +304,19 @@ void tmem_give_back(struct tmem_client *c, struct page_info *frame)
     tmem_level(c, TMEM_LEVEL_FRAMES, -1);
     tmem_spare_frames(-1);
     free_domheap_page(frame);
+}
+
+bool __read_mostly tmem_frames_marked;
+
+bool tmem_must_leave(const struct tmem_page *page)
+{
+    return !tmem_is_packed(page) && tmem_is_marked(page->frame);
+}
+
+bool tmem_is_lost(const struct tmem_page *page)
+{
+    return !tmem_is_packed(page) &&
+           (ACCESS_ONCE(page->frame->count_info) & PGC_broken);
 }
 
 /* Forget a page: the record, the frame, and the domain's charge for it. */

@@ -44,6 +44,12 @@ void tmem_uncharge(struct domain *d);
 /* To the heap. */
 void tmem_give_back(struct tmem_client *c, struct page_info *frame);
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
+/*
+ * Of a page that is to be overwritten, or read: whether its frame must not be
+ * written to any more, or not even be read. Lock held.
+ */
+bool tmem_must_leave(const struct tmem_page *page);
+bool tmem_is_lost(const struct tmem_page *page);
 void tmem_drop_oldest(struct tmem_client *c);
 void tmem_drain_free(struct tmem_client *c);
 /* Of one client, or where it is NULL of all, as their weights tell. */
@@ -81,6 +87,17 @@ static always_inline void tmem_keep_frame(struct tmem_client *c,
     c->nr_free++;
 }
 
+/*
+ * Marked as broken, or to be taken offline. Xen does that when it gets the frame
+ * back, so such a frame is never kept.
+ */
+static always_inline bool tmem_is_marked(const struct page_info *frame)
+{
+    BUILD_BUG_ON(PGC_state_inuse);
+
+    return ACCESS_ONCE(frame->count_info) & (PGC_broken | PGC_state);
+}
+
 /* NULL: there is none. */
 static always_inline struct page_info *tmem_take_frame(struct tmem_client *c)
 {
@@ -99,10 +116,20 @@ static always_inline struct page_info *tmem_take_frame(struct tmem_client *c)
 static always_inline void tmem_release_frame(struct tmem_client *c,
                                              struct page_info *frame)
 {
-    if ( likely(c->nr_free < TMEM_MAX_FREE && !c->dying) )
+    if ( likely(c->nr_free < TMEM_MAX_FREE && !c->dying) &&
+         likely(!tmem_is_marked(frame)) )
         tmem_keep_frame(c, frame);
     else
         tmem_give_back(c, frame);
+}
+
+/* Whether there is a frame to take. One that was marked meanwhile is none. */
+static always_inline bool tmem_has_frame(struct tmem_client *c)
+{
+    while ( c->free && unlikely(tmem_is_marked(c->free)) )
+        tmem_give_back(c, tmem_take_frame(c));
+
+    return c->free;
 }
 
 #endif /* __TMEM_FRAMES_H__ */

@@ -10,7 +10,6 @@
 
 #include <xen/lib.h>
 #include <xen/mm.h>
-#include <xen/random.h>
 
 #include "records.h"
 
@@ -20,7 +19,8 @@
 
 static void *index_page_alloc(unsigned int memflags)
 {
-    void *page = alloc_xenheap_pages(0, memflags);
+    /* Not what devices may have to have, as for frames. */
+    void *page = alloc_xenheap_pages(0, memflags | MEMF_no_dma);
 
     if ( page )
         clear_page(page);
@@ -248,11 +248,6 @@ void tmem_table_shrink(struct tmem_client *c, struct tmem_table *t)
     /* Two buckets for one entry, so that an emptied table is small. */
     for ( i = 0; i < 2 && t->entries < t->shrink_below; i++ )
         merge_last_bucket(c, t);
-}
-
-uint64_t tmem_random(void)
-{
-    return ((uint64_t)get_random() << 32) | get_random();
 }
 
 /* Takes its three pages from the spare ones. */

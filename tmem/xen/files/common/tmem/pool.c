@@ -109,6 +109,9 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     }
 
     spin_lock(&c->lock);
+    /* The control domain may have had second thoughts meanwhile. */
+    if ( shared )
+        shared = tmem_shared_may_join(c, pool->stats.uuid);
     for ( id = 0; id < TMEM_MAX_POOLS && c->pools[id]; id++ )
         ;
     if ( id < TMEM_MAX_POOLS )
@@ -302,6 +305,51 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
     }
 }
 
+/*
+ * A guest that goes on in another domain has to have copies of its persistent
+ * pages: what tells the toolstack of a guest's memory has no place for them.
+ */
+long tmem_set_drained(struct tmem_client *c, const tmem_op_t *op)
+{
+    struct tmem_pool *pool;
+
+    spin_lock(&c->lock);
+    c->stats.ops++;
+    pool = tmem_find_pool(c, op->pool_id);
+    if ( pool )
+        pool->drained = op->u.gen.index;
+    else
+        c->stats.errors++;
+    spin_unlock(&c->lock);
+
+    return pool ? 1 : -ENODEV;
+}
+
+bool tmem_may_suspend(const struct domain *d)
+{
+    struct tmem_client *c = ACCESS_ONCE(d->tmem);
+    unsigned long pages = 0;
+    unsigned int id;
+
+    if ( !c )
+        return true;
+
+    spin_lock(&c->lock);
+    for ( id = 0; id < TMEM_MAX_POOLS; id++ )
+        if ( c->pools[id] && c->pools[id]->persistent && !c->pools[id]->drained )
+            pages += c->pools[id]->stats.pages.now;
+    spin_unlock(&c->lock);
+
+    if ( !pages )
+        return true;
+    printk(XENLOG_G_WARNING
+           "tmem: d%d may not be suspended: it would lose %lu swapped pages, "
+           "which its driver leaves in tmem; swapoff in the guest brings them back\n",
+           d->domain_id, pages);
+
+    return false;
+}
+
 void tmem_client_empty(struct tmem_client *c)
 {
     uint64_t start = rdtsc();
@@ -312,21 +360,33 @@ void tmem_client_empty(struct tmem_client *c)
     tmem_retire_stats(c);
 }
 
-int tmem_domain_kill(struct domain *d)
+int tmem_domain_reset(struct domain *d)
 {
-    struct tmem_client *c = d->tmem;
+    struct tmem_client *c = ACCESS_ONCE(d->tmem);
     unsigned int id;
 
-    if ( !c )
-        return 0;
-
-    for ( id = 0; id < TMEM_MAX_POOLS; id++ )
+    for ( id = 0; c && id < TMEM_MAX_POOLS; id++ )
     {
         long rc = tmem_destroy_pool(c, id);
 
         if ( rc < 0 )
             return rc;
     }
+
+    return 0;
+}
+
+int tmem_domain_kill(struct domain *d)
+{
+    struct tmem_client *c = d->tmem;
+    int rc;
+
+    if ( !c )
+        return 0;
+
+    rc = tmem_domain_reset(d);
+    if ( rc )
+        return rc;
 
     spin_lock(&c->lock);
     if ( !c->dying )

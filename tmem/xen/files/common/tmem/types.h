@@ -85,6 +85,7 @@ struct tmem_pool {
     uint64_t secret;                    /* with its client's */
     bool persistent;
     bool used;                          /* has held a page */
+    bool drained;                       /* the guest has copies of all pages */
     bool dying;
     bool own;                           /* its client's own, and not dying */
     struct list_head objects;

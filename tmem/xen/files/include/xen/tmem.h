@@ -72,6 +72,28 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
                      unsigned int *attempt);
 
 /*
+ * A frame in use has been marked as broken, or to be taken offline, and may be
+ * tmem's. In any context.
+ */
+extern bool tmem_frames_marked;
+static inline void tmem_frame_is_marked(void)
+{
+    ACCESS_ONCE(tmem_frames_marked) = true;
+}
+
+/*
+ * Whether a domain may be suspended, which is to be saved or to go elsewhere.
+ * Not while tmem has pages that only it has: nobody would take them along.
+ */
+bool tmem_may_suspend(const struct domain *d);
+
+/*
+ * Give back all that a domain holds whose guest begins anew, and whose vCPUs
+ * are paused. -ERESTART when there is more to do than one call should.
+ */
+int tmem_domain_reset(struct domain *d);
+
+/*
  * Give back all that a dying domain, whose vCPUs are paused, holds.
  * -ERESTART when there is more to do than one call should.
  */
@@ -101,6 +123,20 @@ static inline bool tmem_make_way(const struct domain *d, unsigned int order,
                                  unsigned int memflags, unsigned int *attempt)
 {
     return false;
+}
+
+static inline void tmem_frame_is_marked(void)
+{
+}
+
+static inline bool tmem_may_suspend(const struct domain *d)
+{
+    return true;
+}
+
+static inline int tmem_domain_reset(struct domain *d)
+{
+    return 0;
 }
 
 static inline int tmem_domain_kill(struct domain *d)

@@ -101,6 +101,11 @@ typedef struct { int counter; } atomic_t;
 #define BITS_PER_LONG               64
 #define panic(...)                  shim_fail(__FILE__, __LINE__, __VA_ARGS__)
 
+static inline uint32_t rol32(uint32_t word, unsigned int shift)
+{
+    return word << shift | word >> (32 - shift);
+}
+
 static inline unsigned int fls(unsigned int x)
 {
     return x ? 32 - __builtin_clz(x) : 0;
