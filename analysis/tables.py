@@ -6,9 +6,7 @@ Everything here is derived and may be deleted and rebuilt.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +15,7 @@ import pyarrow.parquet as pq
 
 from analysis import accounting, claims, rates, totals
 from analysis.load import Results, load
+from common import files
 from common.errors import MissingError
 
 TABLES_DIR = "tables"
@@ -69,14 +68,10 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
 
 def replace(path: Path, content: bytes) -> None:
     """Write a derived file, whole or not at all. MissingError when there is no space or no permission."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_bytes(content)
-        temporary.replace(path)
+        files.replace(path, content)
     except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
         raise MissingError(
             "a derived file cannot be written",
             where=str(path),

@@ -84,7 +84,6 @@ def run(
     ready_s: float,
     run_s: float,
     before_release: Callable[[], None] = lambda: None,
-    on_release: Callable[[], None] = lambda: None,
 ) -> BarrierRecord:
     """Run the script in all guests at once and wait for all of them.
 
@@ -104,7 +103,6 @@ def run(
         before_release()
         for member in members.values():
             _release(member)
-        on_release()
         _wait(members, said, "DONE", run_s + _KILL_AFTER_S + _GRACE_S, limit_s=run_s)
         for member in members.values():
             with suppress(subprocess.TimeoutExpired):

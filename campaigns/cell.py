@@ -17,7 +17,9 @@ from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord,
 from campaigns.store import CampaignStore, CellWriter, storing
 from common.errors import LabError, WorkloadError
 from common.metrics import Metric
-from lab.api import Host, Machine, Observation, Policy, Sample
+from lab.api import Host, Machine, Observation, Sample
+from policies import apply
+from policies.base import Policy
 from workloads.base import WorkloadResult
 
 LEAST_RUN_S = 600.0
@@ -87,7 +89,7 @@ class Attempt:
     def _work(self, writer: CellWriter) -> None:
         conditions, out = self.conditions, self.out
         with self._stage("reset"):
-            self.host.reset(conditions.host, conditions.guests)
+            self.host.reset(conditions.host, replace(conditions.guests, kernel=self.policy.kernel))
         machines = {name: guest.machine for name, guest in self.host.guests.items()}
         if len(machines) != conditions.guests.count:
             raise LabError(f"{len(machines)} guests are up instead of {conditions.guests.count}", where=self.host.name)
@@ -99,7 +101,7 @@ class Attempt:
             )
         with self._stage("policy"):
             # only now: preparing drops the guests' caches, and with cleancache on, what is dropped would go to tmem and be read from there
-            self.host.apply_policy(self.policy, self.conditions.tuning)
+            apply.prepare(self.policy, conditions.tuning, self.host, conditions.host, conditions.guests)
         with self._stage("settle"):
             time.sleep(conditions.settle_s)
         with self._stage("run"):
@@ -123,7 +125,7 @@ class Attempt:
         try:
             out.released = barrier.run(
                 machines,
-                conditions.workload.script(conditions.parameters),
+                apply.release_script(self.policy) + conditions.workload.script(conditions.parameters),
                 ready_s=conditions.timeouts.ready,
                 run_s=conditions.timeouts.run or max(LEAST_RUN_S, RUN_FACTOR * self.expected["run"]),
                 before_release=watch,

@@ -25,8 +25,9 @@ from campaigns.records import Claim, find_spec
 from campaigns.schema import IDENTIFIER, ExperimentFile, GatesSection, TimeoutsSection, key_names
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
-from lab import policies
-from lab.api import GuestSizing, HostSizing, Policy, Tuning
+from lab.api import GuestSizing, HostSizing, even_share_mib
+from policies import registry as policies
+from policies.base import Policy, Tuning
 from workloads import registry
 from workloads.base import Workload
 
@@ -35,7 +36,16 @@ EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 SMALLEST_GUEST_MIB = 64
 """Below this a guest with sshd and a compiler does not get through its boot."""
 
-FACTOR_ROOTS = ("overcommit_ratio", "host", "guests", "selfballoon", "workload.parameters", "settle", "sampling")
+FACTOR_ROOTS = (
+    "overcommit_ratio",
+    "host",
+    "guests",
+    "selfballoon",
+    "tmem",
+    "workload.parameters",
+    "settle",
+    "sampling",
+)
 """What may vary within an experiment; anything else would make cells that cannot be compared."""
 
 MOST_CELLS = 10_000
@@ -68,7 +78,7 @@ class Conditions:
     @property
     def even_share_mib(self) -> int:
         """What each guest has when the policy is applied, in MiB: its share of the host's memory, or its maximum if that is less."""
-        return min(self.host.guest_memory_mib // self.guests.count, self.guests.memory_max_mib)
+        return even_share_mib(self.host, self.guests)
 
 
 @dataclass(frozen=True)
@@ -350,7 +360,7 @@ def _conditions(file: ExperimentFile, source: Document | None = None, levels: Le
     swap = guests.swap if guests.swap is not None else guests.memory_max
     sizing = GuestSizing(guests.count, guests.vcpus, guests.memory_max, start, swap)
     problems.extend(_sizing_problems(host, sizing, share))
-    tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings())
+    tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings(), file.tmem.settings())
     if tuning.selfballoon and not any(policies.parse(policy).driver for policy in file.policies):
         problems.append(
             Problem(

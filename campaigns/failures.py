@@ -9,7 +9,8 @@ from dataclasses import dataclass
 class FailureClass:
     """kind: the name in cell.json. retries: further attempts within the same run. reason: why so many.
 
-    A later run attempts every cell again that has no complete or invalid record, whatever its class.
+    A later run attempts every cell again that has no complete or invalid record, whatever its class. Cells whose gates failed are not
+    attempted again unless asked for by name: repeating until the gates pass would choose the results.
     """
 
     kind: str
@@ -53,6 +54,3 @@ CLASSES = {
         ),
     )
 }
-
-NEVER_RETRIED = "invalid"
-"""Cells whose gates failed are not attempted again unless asked for by name: repeating until the gates pass would choose the results."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -12,7 +11,8 @@ from pathlib import Path
 
 from campaigns.experiment import Conditions
 from campaigns.records import SCHEMA
-from lab.api import Policy
+from common import files
+from policies.base import Policy
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -43,7 +43,7 @@ def commit(checkout: Path = CHECKOUT) -> tuple[str | None, bool | None]:
 def lock_sha256(checkout: Path = CHECKOUT) -> str | None:
     """SHA-256 of requirements.lock; None when it is not there."""
     lock = checkout / "requirements.lock"
-    return hashlib.sha256(lock.read_bytes()).hexdigest() if lock.is_file() else None
+    return files.digest(lock) if lock.is_file() else None
 
 
 def environment(

@@ -9,41 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, field_validator, model_validator
+from pydantic import BaseModel, Field, model_validator
 
 from campaigns.records import Aggregate, Claim, Comparison, Direction, Evidence, Expectation
-from common.units import format_size, parse_duration, parse_size
-
-MIB = 2**20
+from common.fields import Count, Mebibytes, Number, Seconds, Section, Text
+from policies.parts import TmemSection
+from policies.selfballoon import SelfballoonParameters
 
 IDENTIFIER = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 """Names of experiments, campaigns and claims: safe in a file name and in a shell."""
-
-
-def _size(text: object) -> int:
-    mib, rest = divmod(parse_size(text), MIB)
-    if rest:
-        raise ValueError(f"{text!r} is not a whole number of MiB")
-    return mib
-
-
-def _duration_text(seconds: float) -> str:
-    return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
-
-
-Mebibytes = Annotated[
-    int, BeforeValidator(_size), PlainSerializer(lambda mib: format_size(mib * MIB) if mib else "0 MiB")
-]
-Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_duration_text)]
-Count = Annotated[int, Field(strict=True)]
-Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
-
-
-class Section(BaseModel):
-    """A mapping of the file: unknown keys are refused, nothing changes afterwards."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class HostSection(Section):
@@ -65,38 +39,6 @@ class GuestsSection(Section):
     sysctl: dict[Annotated[str, Field(pattern=r"^(fs|kernel|vm)(\.[a-z0-9_-]+)+$")], Count] = Field(
         default_factory=dict
     )
-
-
-class SelfballoonSection(Section):
-    """Settings of the guest driver, named as in sysfs without the prefix `selfballoon_`. None: what the driver has by itself."""
-
-    interval: Annotated[Seconds, Field(ge=1)] | None = None
-    downhysteresis: Annotated[Count, Field(ge=1)] | None = None
-    uphysteresis: Annotated[Count, Field(ge=1)] | None = None
-    min_usable: Mebibytes | None = None
-    reserved: Mebibytes | None = None
-    frontswap_hysteresis: Annotated[Count, Field(ge=1)] | None = None
-    frontswap_inertia: Annotated[Count, Field(ge=1)] | None = None
-
-    @field_validator("interval")
-    @classmethod
-    def _whole(cls, seconds: float | None) -> float | None:
-        if seconds is not None and seconds != int(seconds):
-            raise ValueError(f"{seconds:g} s is no whole number of seconds")
-        return seconds
-
-    def settings(self) -> dict[str, int]:
-        """Name in sysfs -> value, in the driver's units."""
-        named = {
-            "selfballoon_interval": self.interval,
-            "selfballoon_downhysteresis": self.downhysteresis,
-            "selfballoon_uphysteresis": self.uphysteresis,
-            "selfballoon_min_usable_mb": self.min_usable,
-            "selfballoon_reserved_mb": self.reserved,
-            "frontswap_hysteresis": self.frontswap_hysteresis,
-            "frontswap_inertia": self.frontswap_inertia,
-        }
-        return {name: int(value) for name, value in named.items() if value is not None}
 
 
 class WorkloadSection(Section):
@@ -197,7 +139,8 @@ class ExperimentFile(Section):
     host: HostSection = HostSection()
     guests: GuestsSection
     policies: Annotated[list[Text], Field(min_length=1)]
-    selfballoon: SelfballoonSection = SelfballoonSection()
+    selfballoon: SelfballoonParameters = SelfballoonParameters()
+    tmem: TmemSection = TmemSection()
     workload: WorkloadSection
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     repetitions: Annotated[Count, Field(ge=1, le=1000)] = 1

@@ -6,8 +6,7 @@ Errors: every method raises common.errors.LabError when the host or a guest does
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -18,13 +17,14 @@ Machine = Any
 
 @dataclass(frozen=True)
 class GuestSizing:
-    """The guests of a cell, all alike. Memory and swap in MiB."""
+    """The guests of a cell, all alike. Memory and swap in MiB. kernel: words on their kernels' command line."""
 
     count: int
     vcpus: int
     memory_max_mib: int
     memory_start_mib: int
     swap_mib: int
+    kernel: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,16 @@ class HostSizing:
 
 
 @dataclass(frozen=True)
-class Policy:
-    """A memory policy. driver: whether the guest driver is loaded at all; the others are its parameters."""
+class TmemSettings:
+    """What Xen's tmem is told about the guests, as `tmemctl set` takes it. None, and guests that are missing: left as it is.
 
-    name: str
-    driver: bool
-    selfballooning: bool
-    selfshrinking: bool
-    cleancache: bool
-    frontswap: bool
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """Settings of the guests that no policy fixes.
-
-    sysctl: dotted name -> value, in force under every policy. selfballoon: name in sysfs -> value, in the driver's own units (seconds, MB, counts);
-    for policies that load the driver. What is not named stays as the kernel or the driver has it.
+    compress, dedup: for all guests. weights: guest -> weight (a number without unit). caps: guest -> most ephemeral pages.
     """
 
-    sysctl: Mapping[str, int] = field(default_factory=dict)
-    selfballoon: Mapping[str, int] = field(default_factory=dict)
-
-
-UNTUNED = Tuning()
+    compress: bool | None = None
+    dedup: bool | None = None
+    weights: Mapping[str, int] = field(default_factory=dict)
+    caps: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -72,6 +58,11 @@ class Sample:
     counter: str
     unit: str
     value: float | int | None
+
+
+def even_share_mib(host: HostSizing, guests: GuestSizing) -> int:
+    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's memory, or its maximum if that is less."""
+    return min(host.guest_memory_mib // guests.count, guests.memory_max_mib)
 
 
 class Guest(Protocol):
@@ -111,8 +102,23 @@ class Host(Protocol):
     def reset(self, host: HostSizing, guests: GuestSizing) -> None:
         """Bring the host to its known state: these guests booted, idle, and no policy applied."""
 
-    def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
-        """Give the guests their memory targets, driver and settings."""
+    def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
+        """Give guests memory: guest -> MiB it is to have now, and MiB it may hold at most. Returns when every guest has it."""
+
+    def set_sysctls(self, settings: Mapping[str, int]) -> None:
+        """Write settings of every guest's kernel: dotted name -> value."""
+
+    def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
+        """Load the driver in every guest: its parameters, and settings in sysfs. Once per reset: it can't be taken away again."""
+
+    def set_tmem(self, settings: TmemSettings) -> None:
+        """Tell Xen how tmem keeps the guests' pages."""
+
+    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
+        """Start a manager in dom0, which from now on sets the guests' targets. LabError for one that this host does not have."""
+
+    def stop_manager(self) -> Sequence[Mapping[str, object]]:
+        """Stop the manager, if one runs; what it saw and decided, a record for each decision."""
 
     def read_counters(self) -> list[Sample]:
         """One reading of everything."""
@@ -125,16 +131,3 @@ class Host(Protocol):
 
     def kernel_log(self) -> dict[str, str]:
         """Source -> kernel messages since the last reset."""
-
-
-class Lab(Protocol):
-    """What an inventory describes."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def hosts(self) -> Sequence[Host]: ...
-
-
-OpenLab = AbstractContextManager[Lab]
-"""What lab.open_lab(inventory) gives."""

@@ -8,9 +8,7 @@ again, and then belongs to whoever opens the lab next.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import signal
 import threading
 import time
@@ -18,8 +16,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
+from common import files
 from common.errors import LabError, MissingError, UsageError
 from lab import inventory, paths
 from lab.api import GuestSizing, HostSizing
@@ -223,7 +222,7 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
         folder = paths.host_dir(declared.name, entry.name)
         config = folder / "ssh_config"
         row["ssh_config"] = str(config) if config.exists() else None
-        row["used_by"] = _user(declared.name, entry.name)
+        row["used_by"] = files.lock_holder(_lock_path(declared.name, entry.name))
         if isinstance(entry.settings, inventory.Emulated):
             emulator = Emulator(folder, socket_folder(folder))
             process = emulator.recorded()
@@ -366,38 +365,14 @@ def _lock_path(lab: str, host: str) -> Path:
 @contextlib.contextmanager
 def _locked(lab: str, host: str) -> Iterator[None]:
     path = _lock_path(lab, host)
-    with path.open("a+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise LabError(
-                f"the host {host} of lab {lab} is in use",
-                where=str(path),
-                why=f"process {_holder(stream)} has it",
-                remedy="Wait until it has ended, or end it.",
-            ) from None
-        stream.truncate(0)
-        stream.write(str(os.getpid()))
-        stream.flush()
-        try:
-            yield
-        finally:
-            stream.truncate(0)
-
-
-def _user(lab: str, host: str) -> int | None:
-    """Number of the process that uses a host now."""
     try:
-        with _lock_path(lab, host).open("r") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except OSError:
-                return int(_holder(stream)) if _holder(stream).isdigit() else -1
-    except OSError:
-        pass
-    return None
-
-
-def _holder(stream: IO[str]) -> str:
-    stream.seek(0)
-    return stream.read().strip() or "unknown"
+        lock = files.lock(path, wait=False)
+    except files.LockedError as error:
+        raise LabError(
+            f"the host {host} of lab {lab} is in use",
+            where=str(path),
+            why=f"process {error.holder or 'unknown'} has it",
+            remedy="Wait until it has ended, or end it.",
+        ) from None
+    with lock:
+        yield

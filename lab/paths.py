@@ -13,11 +13,11 @@ The cache is $OVERCOMMIT_CACHE, else $XDG_CACHE_HOME/xen-overcommit, else ~/.cac
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 from pathlib import Path
 
+from common import files
 from common.errors import MissingError
 
 REPO = Path(__file__).resolve().parent.parent
@@ -76,8 +76,7 @@ def lab_key() -> Path:
     """
     folder = _folder(cache() / "key", mode=0o700)
     key = folder / "id_ed25519"
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.lock(folder / "lock"):
         if not key.with_suffix(".pub").exists():
             key.unlink(missing_ok=True)
             command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "xen-overcommit lab", "-f", str(key)]

@@ -11,14 +11,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
+from common import fields
 from common.errors import InvalidFileError
 from common.metrics import Metric, MetricSpec
-from common.units import format_size, parse_duration, parse_size
 
 Machine = Any
 """A plumbum machine, local or remote. Importing plumbum here would slow every task down."""
@@ -26,16 +26,8 @@ Machine = Any
 Facts = Mapping[str, str]
 """What `prepare` found, for the provenance of a cell: versions, digests, what had to be done."""
 
-Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str)]
-"""Bytes, written with a binary unit (`4 KiB`) and written back that way."""
-
-
-def _duration_text(seconds: float) -> str:
-    return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str)]
-"""Seconds, written with a unit (`30 s`) and written back that way."""
+Size = fields.Size
+Duration = fields.Seconds
 
 
 class WorkloadParameters(BaseModel):

@@ -8,7 +8,6 @@ are caught here beside it, so that no caller meets plumbum's exceptions.
 from __future__ import annotations
 
 import io
-import shlex
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -119,11 +118,6 @@ def key_values(text: str) -> dict[str, str]:
     """Lines `key=value` that a prepare script printed; everything else it printed is dropped."""
     pairs = (line.partition("=") for line in text.splitlines())
     return {key: value.strip() for key, equals, value in pairs if equals and key.isidentifier()}
-
-
-def quoted(*words: str) -> str:
-    """Words as sh reads them back."""
-    return shlex.join(words)
 
 
 @contextmanager

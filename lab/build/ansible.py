@@ -8,7 +8,6 @@ the artifact file `command` holds the whole environment, so it is removed.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import shutil
@@ -22,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
+from common import files
 from common.errors import MissingError, UserError
 from common.units import format_duration
 from lab import paths
@@ -158,8 +158,7 @@ def run(
 def _take_lock(private: Path) -> IO[str]:
     """Locked before it has its name: by that it is found, and whoever finds it free removes the folder."""
     new = private / "lock.new"
-    lock = new.open("w")
-    fcntl.flock(lock, fcntl.LOCK_EX)
+    lock = files.lock(new)
     new.rename(private / "lock")
     return lock
 
@@ -181,8 +180,7 @@ def _end(private: Path, patient: bool, progress: Progress | None) -> None:
 def _remove_stale(progress: Progress | None = None) -> None:
     """End and remove runs whose owner was killed. A folder too young to have its lock yet is left alone."""
     for lock_path in (paths.tmp() / "ansible").glob("*/lock"):
-        with contextlib.suppress(OSError), lock_path.open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(OSError), files.lock(lock_path, wait=False):
             _end(lock_path.parent, (lock_path.parent / PATIENT).exists(), progress)
             shutil.rmtree(lock_path.parent, ignore_errors=True)
 

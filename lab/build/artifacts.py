@@ -11,7 +11,6 @@ size_bytes}}, packages {name: version} where the artifact holds a Debian system,
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -23,6 +22,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from common import files
 from common.errors import BuildError
 from lab import paths
 from lab.build.orphans import end_users
@@ -72,11 +72,6 @@ def recipe_key(recipe: Mapping[str, object]) -> str:
     return hashlib.sha256(json.dumps(recipe, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def file_digest(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def tree_digest(roots: Iterable[Path], base: Path) -> dict[str, str]:
     """SHA-256 of every file below the roots (a root may be a file), by its path relative to base.
 
@@ -85,14 +80,14 @@ def tree_digest(roots: Iterable[Path], base: Path) -> dict[str, str]:
     skip = {".o", ".ko", ".cmd", ".mod", ".a", ".pyc", ".symvers", ".order"}
     found: dict[str, str] = {}
     for root in roots:
-        files = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
-        for path in files:
+        found_in = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+        for path in found_in:
             relative = path.relative_to(base)
             hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
             if path.suffix in skip or path.name.endswith(".mod.c") or hidden:
                 continue
             mode = "x" if os.access(path, os.X_OK) else "-"
-            found[str(relative)] = f"{mode}{file_digest(path)}"
+            found[str(relative)] = f"{mode}{files.digest(path)}"
     return found
 
 
@@ -103,17 +98,6 @@ def find(name: str, key: str) -> Artifact | None:
         return _load(folder)
     except (OSError, ValueError, KeyError):
         return None
-
-
-def newest(name: str) -> Artifact | None:
-    """The artifact of this name that was built last, whatever its key; None when there is none."""
-    built: list[tuple[str, Artifact]] = []
-    for folder in paths.artifacts().glob(f"{name}-*"):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            artifact = _load(folder)
-            if artifact.name == name:
-                built.append((str(artifact.details()["built_at"]), artifact))
-    return max(built, key=lambda pair: pair[0])[1] if built else None
 
 
 def _load(folder: Path) -> Artifact:
@@ -134,8 +118,7 @@ def workspace(name: str) -> Iterator[Path]:
     """A folder for one build, removed at the end whatever happens. publish() takes its `out` folder away before that."""
     folder = paths.tmp() / f"build-{name}-{uuid.uuid4().hex[:8]}"
     lock_path = folder.with_name(folder.name + ".lock")
-    with lock_path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with files.lock(lock_path):
         (folder / "out").mkdir(parents=True)
         (folder / "work").mkdir()
         try:
@@ -150,11 +133,11 @@ def remove_stale() -> list[str]:
     """Remove the workspaces of builds that no longer run. Returns their names."""
     removed = []
     for lock_path in sorted(paths.tmp().glob("build-*.lock")):
-        with lock_path.open("w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                continue
+        try:
+            lock = files.lock(lock_path, wait=False)
+        except OSError:
+            continue
+        with lock:
             end_users(lock_path.with_suffix(""))
             remove_tree(lock_path.with_suffix(""))
             lock_path.unlink(missing_ok=True)
@@ -193,7 +176,7 @@ def publish(
                 where=f"playbooks/roles/{name}",
                 remedy="The role has to write it to build_out.",
             )
-        described[output] = {"sha256": file_digest(path), "size_bytes": path.stat().st_size}
+        described[output] = {"sha256": files.digest(path), "size_bytes": path.stat().st_size}
     key = recipe_key(recipe)
     manifest = {
         "schema": SCHEMA,
@@ -211,8 +194,8 @@ def publish(
     text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
     (out / MANIFEST).write_text(text)
     for file in (*described, MANIFEST):
-        _to_disk(out / file)
-    _to_disk(out)
+        files.sync(out / file)
+    files.sync(out)
     target = paths.artifacts() / folder_name(name, key)
     if target.exists():  # damaged, or find() would have found it
         damaged = target.with_name(f".damaged-{uuid.uuid4().hex[:8]}")
@@ -220,15 +203,6 @@ def publish(
         remove_tree(damaged)
     out.rename(target)
     return _load(target)
-
-
-def _to_disk(path: Path) -> None:
-    """A rename must not outlive what it names, should the power fail."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _packages(path: Path) -> dict[str, str] | None:
@@ -242,13 +216,13 @@ def _packages(path: Path) -> dict[str, str] | None:
 @contextlib.contextmanager
 def build_lock(wait: bool = True) -> Iterator[None]:
     """Only one process builds at a time. BuildError when another one does and wait is false."""
-    with (paths.artifacts() / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
-            raise BuildError(
-                "another build is running",
-                where=str(paths.artifacts()),
-                remedy="Wait for it to end, then run this again.",
-            ) from None
+    try:
+        lock = files.lock(paths.artifacts() / ".lock", wait=wait)
+    except files.LockedError:
+        raise BuildError(
+            "another build is running",
+            where=str(paths.artifacts()),
+            remedy="Wait for it to end, then run this again.",
+        ) from None
+    with lock:
         yield

@@ -19,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
+from common import files
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
 from common.units import format_duration
 from lab import paths
@@ -49,22 +50,8 @@ class Event:
     text: str
     remaining: float | None = None
 
-    def __str__(self) -> str:
-        left = f" (about {format_duration(self.remaining)} left)" if self.remaining else ""
-        return f"{self.artifact}: {self.text}{left}" if self.artifact else f"{self.text}{left}"
-
 
 Progress = Callable[[Event], None]
-
-
-@dataclass(frozen=True)
-class Step:
-    """One line of a plan. artifact is None when it has to be built, which takes about `seconds`."""
-
-    name: str
-    key: str
-    artifact: Artifact | None
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -196,7 +183,7 @@ class Plan:
             "inside": list(recipe.inside),
         }
         if recipe.lab_key:
-            made["lab_key"] = artifacts.file_digest(paths.lab_key().with_suffix(".pub"))
+            made["lab_key"] = files.digest(paths.lab_key().with_suffix(".pub"))
         return made
 
     def key(self, name: str) -> str:
@@ -233,24 +220,6 @@ def _known(names: Iterable[str] | None) -> list[str]:
         if name not in RECIPES:
             raise UsageError(f"there is no artifact {name!r}", remedy=f"Artifacts are: {', '.join(RECIPES)}.")
     return chosen
-
-
-def plan(names: Iterable[str] | None = None) -> list[Step]:
-    """Every artifact that `names` (all published ones by default) need, with its key, and how long the missing ones take."""
-    making = Plan()
-    chosen = _known(names)
-    missing = set(making.missing(chosen))
-    steps = []
-    for name in RECIPES:
-        if name in chosen or name in missing:
-            found = None if name in missing else making.find(name)
-            steps.append(Step(name, making.key(name), found, RECIPES[name].seconds if name in missing else 0.0))
-    return steps
-
-
-def estimate(steps: Iterable[Step]) -> float:
-    """Seconds that a plan's missing artifacts should take together."""
-    return _estimate(step.name for step in steps if step.artifact is None)
 
 
 def _estimate(names: Iterable[str]) -> float:

@@ -93,22 +93,20 @@ PUBLISHED = ("xen", "guest_kernel", "tmemctl", "guest_image", "host_image")
 
 @dataclass(frozen=True)
 class Hypervisor:
-    """What `lab_hypervisor` of an inventory can name: artifacts, and what the choice is good for."""
+    """What `lab_hypervisor` of an inventory can name: a hypervisor and the dom0 that goes with it, as artifacts."""
 
     artifact: str
     host_image: str
-    purpose: str
 
 
 HYPERVISORS = {
     each.artifact: each
     for each in (
-        Hypervisor("xen", "host_image", "Debian 13's Xen: what is measured"),
-        Hypervisor(
-            "xen_debug",
-            "host_image",
-            "the same with assertions and lock checks: slower, and it stops at the first mistake",
-        ),
-        Hypervisor("xen_4_17", "host_image_12", "Debian 12's Xen with Debian 12's dom0: whether tmem works on both"),
+        # Debian 13's Xen: what is measured
+        Hypervisor("xen", "host_image"),
+        # the same with assertions and lock checks: slower, and it stops at the first mistake
+        Hypervisor("xen_debug", "host_image"),
+        # Debian 12's Xen with Debian 12's dom0: whether tmem works on both
+        Hypervisor("xen_4_17", "host_image_12"),
     )
 }

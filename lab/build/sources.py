@@ -19,9 +19,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
+from common import files
 from common.errors import BuildError, MissingError
 from lab import paths
-from lab.build.artifacts import file_digest
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 APT_HELPER = "/usr/lib/apt/apt-helper"
@@ -164,13 +164,13 @@ def pinned(name: str, version: str, sha256: str, at: Mirror, note: str = "") -> 
     return Source(name, version, file, tuple(uris), sha256, note, pinned=True)
 
 
-def resolve(name: str, suite: str, at: Mirror, *, fallback: Source | None = None, force: bool = False) -> Resolved:
+def resolve(name: str, suite: str, at: Mirror, *, fallback: Source | None = None) -> Resolved:
     """The versions of a source package in the suite and its updates, newest first; asked of the mirror at most once a day.
 
     fallback: a pinned version, the last candidate. With no network the last answer stands, however old, or the fallback alone.
     """
     last, now = _load(_record(name, suite)), time.time()
-    if last and not force and last.mirror == at.main:
+    if last and last.mirror == at.main:
         if 0 <= now - last.at < RESOLVE_EVERY:
             return _with_fallback(last, fallback)
         if 0 <= now - last.unanswered < ASK_AGAIN_AFTER and (last.candidates or fallback):
@@ -213,9 +213,7 @@ def _save(name: str, resolved: Resolved) -> None:
     """Remember what the index named. A pinned version is the checkout's to name, so it is left out."""
     record = _record(name, resolved.suite)
     resolved = replace(resolved, candidates=tuple(each for each in resolved.candidates if not each.pinned))
-    temporary = record.with_suffix(".new")
-    temporary.write_text(json.dumps(asdict(resolved), indent=1) + "\n")
-    temporary.replace(record)
+    files.replace(record, json.dumps(asdict(resolved), indent=1) + "\n")
 
 
 def _load(record: Path) -> Resolved | None:
@@ -300,7 +298,7 @@ def parse_uris(name: str, version: str, text: str) -> Source | None:
 def have(source: Source) -> Path | None:
     """The archive, if it was downloaded and is what it should be."""
     path = paths.downloads() / source.file
-    return path if path.exists() and file_digest(path) == source.sha256 else None
+    return path if path.exists() and files.digest(path) == source.sha256 else None
 
 
 def fetch(source: Source) -> Path:
@@ -314,7 +312,7 @@ def fetch(source: Source) -> Path:
     for uri in source.uris:
         options = ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
         done = _run([APT_HELPER, *options, "download-file", uri, str(partial), f"SHA256:{source.sha256}"])
-        if done.returncode == 0 and partial.exists() and file_digest(partial) == source.sha256:
+        if done.returncode == 0 and partial.exists() and files.digest(partial) == source.sha256:
             partial.replace(target)
             return target
         partial.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from common import files
 from common.errors import MissingError
 from lab import paths
 
@@ -162,6 +163,4 @@ def _kept() -> Choice | None:
 
 
 def _keep(choice: Choice) -> None:
-    new = _state().with_suffix(f".{os.getpid()}.new")
-    new.write_text(json.dumps({"identity": _identity(), "choice": asdict(choice)}))
-    new.replace(_state())
+    files.replace(_state(), json.dumps({"identity": _identity(), "choice": asdict(choice)}))

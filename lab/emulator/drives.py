@@ -19,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from common import files
 from common.errors import LabError, MissingError
 from lab.emulator import monitor
 from lab.emulator.process import Emulator, Spec
@@ -109,13 +110,9 @@ class Drives:
         return data if data.get("schema") == SCHEMA and isinstance(data.get("snapshots"), dict) else None
 
     def _write(self, snapshots: dict[str, dict[str, Any]]) -> None:
-        new = self._manifest.with_suffix(".new")
         described = asdict(self.spec) | {"images": dict(self.spec.images.keys)}
-        with new.open("w") as stream:
-            json.dump({"schema": SCHEMA, "spec": described, "snapshots": snapshots}, stream, indent=1)
-            stream.flush()
-            os.fsync(stream.fileno())
-        new.replace(self._manifest)
+        text = json.dumps({"schema": SCHEMA, "spec": described, "snapshots": snapshots}, indent=1)
+        files.replace(self._manifest, text, durable=True)
 
     def _sound(self) -> bool:
         """Whether all drives are there, and whole: a QEMU that was killed may leave leaks (harmless), not errors."""

@@ -21,7 +21,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
+from common import files
 from common.errors import LabError, MissingError
+from common.processes import start_time as start_time_of
 from lab.emulator import monitor
 from lab.emulator.accelerator import QEMU, Accelerator, boot_id
 
@@ -141,7 +143,11 @@ class Emulator:
     def recorded(self) -> Process | None:
         """The running QEMU of this host, or None. Only looks, so whoever does not hold the host may ask."""
         recorded = self._read()
-        if recorded is not None and recorded.boot_id == boot_id() and _start_time(recorded.pid) == recorded.start_time:
+        if (
+            recorded is not None
+            and recorded.boot_id == boot_id()
+            and start_time_of(recorded.pid) == recorded.start_time
+        ):
             return recorded
         return None
 
@@ -307,11 +313,9 @@ class Emulator:
                     f"{QEMU} is missing",
                     remedy="Install the package qemu-system-x86 (Debian's name), or run ./inv setup.",
                 ) from None
-        start_time = _start_time(child.pid)
+        start_time = start_time_of(child.pid)
         process = Process(child.pid, start_time or 0, boot_id(), port, spec.digest(), command, time.time())
-        new = self._record.with_suffix(".new")
-        new.write_text(json.dumps(asdict(process), indent=1))
-        new.replace(self._record)
+        files.replace(self._record, json.dumps(asdict(process), indent=1))
         self._child = child
         return process
 
@@ -319,7 +323,7 @@ class Emulator:
         """None when the monitor answers and the machine runs, else what QEMU said."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            if _start_time(process.pid) != process.start_time:
+            if start_time_of(process.pid) != process.start_time:
                 return self.log.read_text(errors="replace").strip() or "it ended without a word"
             if self.monitor.exists():
                 with contextlib.suppress(monitor.MonitorError):
@@ -380,32 +384,18 @@ def _available_mib() -> int:
     return 0
 
 
-def _start_time(pid: int) -> int | None:
-    """Field 22 of /proc/PID/stat; None when there is no such process, or only its remains.
-
-    A process whose first thread has ended is there until the others have, too: so long it keeps its files, their locks and its port.
-    """
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return None
-    fields = text.rpartition(")")[2].split()
-    state, threads = fields[0], int(fields[17])
-    return None if state in {"Z", "X"} and threads <= 1 else int(fields[19])
-
-
 def _wait_gone(pid: int, start_time: int, seconds: float) -> bool:
     """Does not ask a child how it ended, since that can be asked but once: see _last_words()."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
-        if _start_time(pid) != start_time:
+        if start_time_of(pid) != start_time:
             return True
         time.sleep(0.05)
     return False
 
 
 def _kill(pid: int) -> None:
-    start_time = _start_time(pid)
+    start_time = start_time_of(pid)
     if start_time is None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-from lab.api import GuestSizing, HostSizing, Policy
+from lab.api import GuestSizing, TmemSettings
 
 NETWORK = "10.77.0"
 GATEWAY = f"{NETWORK}.1"
@@ -64,6 +64,7 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
         f"hostname={name}",
         # Statistics of memory pressure, where the kernel has them.
         "psi=1",
+        *sizing.kernel,
     ]
     swap = f', "phy:{disks.swap},xvdb,w,script=block-overcommit"' if sizing.swap_mib else ""
     lines = [
@@ -151,34 +152,48 @@ def destroy_script() -> str:
     )
 
 
-def even_share_mib(host: HostSizing, guests: GuestSizing) -> int:
-    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's memory, or its maximum if that is less."""
-    return min(host.guest_memory_mib // guests.count, guests.memory_max_mib)
-
-
-def memory_script(policy: Policy, host: HostSizing, guests: GuestSizing) -> str:
-    """Sh for dom0: give every guest its even share and wait until it has it; where it will balloon by itself, then let it have its maximum.
+def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> str:
+    """Sh for dom0: give guests these targets and wait until they have them; then let each hold up to its limit.
 
     A guest may miss its target by 1 MiB: libxl leaves that much to a domain.
     """
-    share = even_share_mib(host, guests)
-    everyone = " ".join(names(guests.count))
+    wanted = " ".join(f"{name}={mib}" for name, mib in targets_mib.items())
     parts = [
         "set -e",
-        f"for name in {everyone}; do xl mem-set $name {share}m; done",
+        *(f"xl mem-set {name} {mib}m" for name, mib in targets_mib.items()),
         f"deadline=$(( $(date +%s) + {BALLOON_SECONDS} ))",
         "while :; do",
-        f"  late=$(xl list | awk '$1 ~ /^guest[0-9]+$/ && ($3 - {share} > 1 || {share} - $3 > 1) {{ print $1, $3 }}')",
+        f"  late=$(xl list | awk -v wanted='{wanted}' '",
+        '    BEGIN { count = split(wanted, pairs, " "); for (i = 1; i <= count; i++) { split(pairs[i], pair, "="); target[pair[1]] = pair[2] } }',
+        "    $1 in target && ($3 - target[$1] > 1 || target[$1] - $3 > 1) { print $1, $3 }')",
         '  [ -z "$late" ] && break',
         '  if [ "$(date +%s)" -gt $deadline ]; then',
-        f'    echo "guests did not reach {share} MiB within {BALLOON_SECONDS} s: $late (MiB)" >&2; exit 1',
+        f'    echo "guests did not reach their memory within {BALLOON_SECONDS} s: $late (MiB)" >&2; exit 1',
         "  fi",
         "  sleep 1",
         "done",
     ]
-    if policy.selfballooning:
-        parts.append(f"for name in {everyone}; do xl mem-max $name {guests.memory_max_mib}m; done")
+    parts += [f"xl mem-max {name} {mib}m" for name, mib in limits_mib.items() if mib > targets_mib[name]]
     return "\n".join(parts)
+
+
+def tmem_script(settings: TmemSettings, guests: Collection[str]) -> str:
+    """Sh for dom0: tell tmem how it keeps these guests' pages; empty where there is nothing to tell."""
+    switches = [
+        f"--{name} {int(value)}"
+        for name, value in (("compress", settings.compress), ("dedup", settings.dedup))
+        if value is not None
+    ]
+    lines = []
+    for guest in guests:
+        options = [
+            *switches,
+            *([f"--weight {settings.weights[guest]}"] if guest in settings.weights else []),
+            *([f"--cap {settings.caps[guest]}"] if guest in settings.caps else []),
+        ]
+        if options:
+            lines.append(f'tmemctl set "$(xl domid {guest})" {" ".join(options)}')
+    return "\n".join(["set -e", *lines]) if lines else ""
 
 
 def sysctl_script(settings: Mapping[str, int]) -> str:
@@ -194,15 +209,14 @@ def _settings_script(values: Mapping[str, int]) -> str:
     )
 
 
-def driver_script(parameters: Sequence[str], settings: Mapping[str, int] | None = None) -> str:
+def driver_script(parameters: Mapping[str, bool], settings: Mapping[str, int] | None = None) -> str:
     """Sh for a guest: load the driver, check that it took the parameters, and give it its settings in sysfs."""
     checks = []
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        wanted = "Y" if value == "1" else "N"
+    for name, on in parameters.items():
         path = f"/sys/module/tmem/parameters/{name}"
         checks.append(
-            f'[ ! -r {path} ] || [ "$(cat {path})" = {wanted} ] || {{ echo "{name} is not {wanted}" >&2; exit 1; }}'
+            f'[ ! -r {path} ] || [ "$(cat {path})" = {"Y" if on else "N"} ] || {{ echo "{name} is not {"Y" if on else "N"}" >&2; exit 1; }}'
         )
     written = _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})
-    return "\n".join([f"modprobe tmem {' '.join(parameters)} || exit", *checks, *([written] if written else [])])
+    words = " ".join(f"{name}={int(on)}" for name, on in parameters.items())
+    return "\n".join([f"modprobe tmem {words} || exit", *checks, *([written] if written else [])])

@@ -11,8 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from common.errors import LabError
-from lab import policies
-from lab.api import UNTUNED, GuestSizing, HostSizing, Policy, Sample, Tuning
+from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
 from lab.hosts import guests as recipes
 from lab.hosts import provenance
@@ -45,7 +44,7 @@ class XenHost(ABC):
         self.agents = Agents(connections)
         self._guests: dict[str, XenGuest] = {}
         self._sizing: tuple[HostSizing, GuestSizing] | None = None
-        self._policy: Policy | None = None
+        self._driver: Mapping[str, bool] | None = None
         self._log_lines: dict[str, int] = {}
         self._fixed: dict[str, Mapping[str, object]] = {}
 
@@ -79,7 +78,7 @@ class XenHost(ABC):
         """
         self._sizing = (host, guests)
         self._guests = {name: XenGuest(name, self.connections) for name in recipes.names(guests.count)}
-        self._policy = None
+        self._driver = None
         self._log_lines = dict(log_lines)
         self._fixed = dict(fixed)
 
@@ -88,23 +87,48 @@ class XenHost(ABC):
             raise LabError("the host has no guests yet", where=self.name, remedy="Reset it to a sizing first.")
         return self._sizing
 
-    def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
-        """Give every guest its even share of memory, its settings, and its driver if the policy has one. Once per reset."""
-        host, guests = self._require_sizing()
-        if self._policy is not None:
+    def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
+        """Give guests memory, and let them hold more up to their limits."""
+        self._require_sizing()
+        self.run(DOM0, recipes.memory_script(targets_mib, limits_mib), timeout=recipes.BALLOON_SECONDS + 60)
+
+    def set_sysctls(self, settings: Mapping[str, int]) -> None:
+        """Write settings of every guest's kernel."""
+        self._require_sizing()
+        if settings:
+            self._all(dict.fromkeys(self._guests, recipes.sysctl_script(settings)))
+
+    def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
+        """Load the driver in every guest, once per reset."""
+        self._require_sizing()
+        if self._driver is not None:
             raise LabError(
-                f"the policy {self._policy.name} is already applied",
+                f"the driver is loaded already ({_words(self._driver)})",
                 where=self.name,
                 why="neither back end of the driver can be taken away again",
                 remedy="Reset the host first.",
             )
-        self.run(DOM0, recipes.memory_script(policy, host, guests), timeout=recipes.BALLOON_SECONDS + 60)
-        if tuning.sysctl:
-            self._all(dict.fromkeys(self._guests, recipes.sysctl_script(tuning.sysctl)))
-        if policy.driver:
-            script = recipes.driver_script(policies.module_parameters(policy), tuning.selfballoon)
-            self._all(dict.fromkeys(self._guests, script))
-        self._policy = policy
+        self._all(dict.fromkeys(self._guests, recipes.driver_script(parameters, settings)))
+        self._driver = dict(parameters)
+
+    def set_tmem(self, settings: TmemSettings) -> None:
+        """Tell Xen how tmem keeps the guests' pages."""
+        self._require_sizing()
+        if script := recipes.tmem_script(settings, list(self._guests)):
+            self.run(DOM0, script)
+
+    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
+        """Start a manager in dom0."""
+        raise LabError(
+            f"there is no manager {manager!r} in dom0",
+            where=self.name,
+            why=f"its parameters are {dict(parameters)}",
+            remedy="Choose a policy without a manager.",
+        )
+
+    def stop_manager(self) -> Sequence[Mapping[str, object]]:
+        """Stop the manager, if one runs."""
+        return ()
 
     def read_counters(self) -> list[Sample]:
         """One reading of everything."""
@@ -126,7 +150,7 @@ class XenHost(ABC):
         found: dict[str, object] = {"name": self.name, "kind": self.kind, "accelerator": self.accelerator}
         if self._sizing is not None:
             found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}
-        found["policy"] = asdict(self._policy) if self._policy else None
+        found["driver"] = dict(self._driver) if self._driver is not None else None
         scripts = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
         machines = {
             name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)}
@@ -186,3 +210,7 @@ class XenHost(ABC):
 def _without(text: str, count: int) -> str:
     lines = text.splitlines(keepends=True)
     return "".join(lines[count:]) if len(lines) >= count else text
+
+
+def _words(parameters: Mapping[str, bool]) -> str:
+    return " ".join(f"{name}={int(on)}" for name, on in parameters.items())

@@ -5,7 +5,6 @@ Everything comes from one command per machine, in sections, and is parsed here; 
 
 from __future__ import annotations
 
-import hashlib
 import platform
 import re
 import time
@@ -166,15 +165,6 @@ def controller() -> dict[str, object]:
         "vulnerabilities": {each.name: _read(str(each)).strip() for each in found},
         "load": _read("/proc/loadavg").split()[:3],
     }
-
-
-def file_sha256(path: Path) -> str | None:
-    """Digest of a file; None when it cannot be read."""
-    try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return None
 
 
 def _read(path: str) -> str:

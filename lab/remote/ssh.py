@@ -26,6 +26,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from common import files
 from common.errors import LabError, MissingError
 
 T = TypeVar("T")
@@ -131,9 +132,7 @@ class Connections:
 
     def configure(self, endpoints: Iterable[Endpoint]) -> None:
         """Write the ssh_config anew."""
-        new = self.config.with_suffix(".new")
-        new.write_text(ssh_config(endpoints, self.sockets))
-        new.replace(self.config)
+        files.replace(self.config, ssh_config(endpoints, self.sockets))
 
     def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
         """Run a POSIX sh script on a machine and return what it printed.

@@ -170,7 +170,8 @@ def _for_request(heard: Sequence[_Heard], request: int, parameters: Parameters) 
     if possible < request or not possible:
         return ()
     scale = request / possible
-    return tuple(
-        (each.guest.domain, max(int(each.guest.actual - -each.need * scale * parameters.request_factor), 0))
-        for each in donors
-    )
+    targets = []
+    for each in donors:
+        lent = -each.need * scale * parameters.request_factor
+        targets.append((each.guest.domain, min(max(int(each.guest.actual - lent), 0), each.guest.actual)))
+    return tuple(targets)

@@ -14,7 +14,6 @@ import pytest
 
 from common.errors import LabError
 from common.units import PAGE_BYTES, SECTOR_BYTES
-from lab import policies
 from lab.api import Sample
 from lab.build import builder
 from lab.build.recipes import HYPERVISORS
@@ -22,6 +21,9 @@ from lab.emulator.process import UNLIMITED, GoneError
 from lab.hosts import clocks, guests
 from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
+from policies import apply
+from policies import registry as policies
+from policies.base import UNTUNED
 
 pytestmark = pytest.mark.lab
 
@@ -201,15 +203,33 @@ def test_the_host_of_a_killed_controller_is_found_again(host: EmulatedHost) -> N
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
 
 
+def prepare(host: EmulatedHost, policy: str) -> None:
+    apply.prepare(policies.parse(policy), UNTUNED, host, DEFAULT_HOST, DEFAULT_GUESTS)
+
+
 def test_static_keeps_even_shares_and_loads_no_driver(host: EmulatedHost) -> None:
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
-    host.apply_policy(policies.parse("static"))
+    prepare(host, "static")
     samples = host.read_counters()
     for name in host.guests:
         assert value(samples, name, "memory") / PAGES_PER_MIB == pytest.approx(SHARE_MIB, abs=1.5)
         assert "tmem" not in host.run(name, "cat /proc/modules")
-    with pytest.raises(LabError, match="already applied"):
-        host.apply_policy(policies.parse("selfballoon"))
+
+
+def test_the_driver_is_loaded_once(host: EmulatedHost) -> None:
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    prepare(host, "static+tmem")
+    with pytest.raises(LabError, match="loaded already"):
+        prepare(host, "static+tmem")
+
+
+def test_a_policy_leaves_the_guests_alone_until_their_release(host: EmulatedHost) -> None:
+    """Self-ballooning ticks every 5 s: loaded and not released, it must not have begun after three ticks."""
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    prepare(host, "selfballoon")
+    time.sleep(15)
+    for name in host.guests:
+        assert value(host.read_counters(), name, "memory") / PAGES_PER_MIB == pytest.approx(SHARE_MIB, abs=1.5)
 
 
 def test_tmem_takes_what_guests_give_up_and_gives_it_back(host: EmulatedHost) -> None:
@@ -218,7 +238,9 @@ def test_tmem_takes_what_guests_give_up_and_gives_it_back(host: EmulatedHost) ->
     host.limit_disks(UNLIMITED)
     free_before = value(host.read_counters(), "hypervisor", "free_memory")
     held_before = sum(value(host.read_counters(), name, "memory") for name in host.guests)
-    host.apply_policy(policies.parse("selfballoon+tmem"))
+    prepare(host, "selfballoon+tmem")
+    for name in host.guests:
+        host.run(name, apply.release_script(policies.parse("selfballoon+tmem")))
     parameters = host.run("guest1", "cd /sys/module/tmem/parameters; grep . *")
     assert parameters.split() == [
         f"{name}:Y" for name in ("cleancache", "frontswap", "selfballooning", "selfshrinking")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from plumbum import local
 from campaigns import barrier, experiment, store
 from common.errors import WorkloadError
 from common.metrics import MetricSpec
-from lab.api import UNTUNED, Guest, GuestSizing, HostSizing, Machine, Observation, Policy, Sample, Tuning
+from lab.api import Guest, GuestSizing, HostSizing, Machine, Observation, Sample, TmemSettings
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 EXPERIMENT = """\
@@ -129,8 +129,12 @@ class FakeHost:
     accelerator: str | None = "tcg"
     dom0: Any = None
     guests: Mapping[str, Guest] = field(default_factory=dict)
-    policy: Policy | None = None
-    tuning: Tuning = UNTUNED
+    driver: Mapping[str, bool] = field(default_factory=dict)
+    settings: Mapping[str, int] = field(default_factory=dict)
+    sysctls: Mapping[str, int] = field(default_factory=dict)
+    tmem: TmemSettings = field(default_factory=TmemSettings)
+    targets: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
     readings: int = 0
     resets: int = 0
@@ -138,28 +142,42 @@ class FakeHost:
     def reset(self, host: HostSizing, guests: GuestSizing) -> None:
         self.hook("reset")
         self.resets += 1
-        self.host, self.sizing, self.readings, self.policy = host, guests, 0, None
+        self.host, self.sizing, self.readings, self.driver = host, guests, 0, {}
         names = [f"guest{i + 1}" for i in range(guests.count)]
         self.guests = {name: FakeGuest(name, FakeMachine(self.root / name)) for name in names}
         for name in names:
             (self.root / name / "raw" / "output").unlink(missing_ok=True)
 
-    def apply_policy(self, policy: Policy, tuning: Tuning = UNTUNED) -> None:
+    def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
         self.hook("policy")
-        self.policy, self.tuning = policy, tuning
+        self.targets, self.limits = targets_mib, limits_mib
+
+    def set_sysctls(self, settings: Mapping[str, int]) -> None:
+        self.sysctls = settings
+
+    def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
+        self.driver, self.settings = parameters, settings
+
+    def set_tmem(self, settings: TmemSettings) -> None:
+        self.tmem = settings
+
+    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
+        raise NotImplementedError(manager)
+
+    def stop_manager(self) -> Sequence[Mapping[str, object]]:
+        return ()
 
     def read_counters(self) -> list[Sample]:
         self.hook("counters")
         self.readings += 1
-        assert self.policy
         done = self.readings > 1
         now = time.time()
         held = self.sizing.memory_start_mib * PAGES
-        if self.policy.selfballooning:
-            held = held * (3 if done else 4) // 5
+        if self.driver.get("selfballooning"):
+            held = held * (3 if done else 5) // 5
         samples = []
         for name in self.guests:
-            read = 10_000 if self.policy.cleancache else 20_000 if self.policy.selfballooning else 15_000
+            read = 10_000 if self.driver.get("cleancache") else 20_000 if self.driver.get("selfballooning") else 15_000
             values: dict[str, tuple[str, float]] = {
                 "memory": ("pages", held),
                 "vcpu_seconds": ("s", 5.0 + 12.5 * done),
@@ -171,7 +189,7 @@ class FakeHost:
                 "vmstat.pswpin": ("pages", 10 * done),
                 "vmstat.pswpout": ("pages", 20 * done),
             }
-            if self.policy.cleancache:
+            if self.driver.get("cleancache"):
                 values |= {
                     "tmem.ephemeral.puts": ("count", 5_000 * done),
                     "tmem.ephemeral.gets": ("count", 1_250 * done),

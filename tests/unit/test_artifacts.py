@@ -144,10 +144,3 @@ def test_the_key_depends_on_content_and_mode_but_not_on_build_products(tmp_path:
     source.chmod(0o644)
     source.write_text("int b;")
     assert artifacts.tree_digest([tree], tmp_path) != before
-
-
-def test_the_newest_artifact_of_a_name_is_found_whatever_its_key() -> None:
-    assert artifacts.newest("thing") is None
-    built = publish()
-    assert artifacts.newest("thing") == built
-    assert artifacts.newest("th") is None

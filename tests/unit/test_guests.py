@@ -11,13 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab import policies
-from lab.api import GuestSizing, HostSizing
+from lab.api import GuestSizing, HostSizing, TmemSettings, even_share_mib
 from lab.hosts import guests
 from lab.hosts.emulated import XEN_SHARE, guests_tag, memory_mib
 from lab.hosts.guests import Disks
 
-HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
+SHARES = {"guest1": 160, "guest2": 160, "guest3": 160}
 SIZING = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=256)
 
 
@@ -62,7 +61,7 @@ def test_a_guest_without_swap_has_one_disk() -> None:
 
 def test_a_static_guest_is_limited_to_its_share(xl: Path) -> None:
     (xl / "memory").write_text("guest1 1 160 1 b 1\nguest2 2 161 1 b 1\nguest3 3 160 1 b 1\n")
-    done = run(guests.memory_script(policies.parse("static"), HOST, SIZING))
+    done = run(guests.memory_script(SHARES, SHARES))
     assert done.returncode == 0, done.stderr
     calls = (xl / "calls").read_text().splitlines()
     assert calls == ["mem-set guest1 160m", "mem-set guest2 160m", "mem-set guest3 160m", "list"]
@@ -70,8 +69,7 @@ def test_a_static_guest_is_limited_to_its_share(xl: Path) -> None:
 
 def test_a_self_ballooning_guest_may_have_its_maximum(xl: Path) -> None:
     (xl / "memory").write_text("guest1 1 160 1 b 1\n")
-    sizing = GuestSizing(1, 1, 256, 160, 256)
-    done = run(guests.memory_script(policies.parse("selfballoon"), HostSizing(160, 384, 2), sizing))
+    done = run(guests.memory_script({"guest1": 160}, {"guest1": 256}))
     assert done.returncode == 0, done.stderr
     assert (xl / "calls").read_text().splitlines()[-1] == "mem-max guest1 256m"
 
@@ -79,7 +77,7 @@ def test_a_self_ballooning_guest_may_have_its_maximum(xl: Path) -> None:
 def test_a_guest_that_keeps_its_memory_is_named(xl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guests, "BALLOON_SECONDS", 0)
     (xl / "memory").write_text("guest1 1 160 1 b 1\nguest2 2 200 1 b 1\nguest3 3 160 1 b 1\n")
-    done = run(guests.memory_script(policies.parse("static"), HOST, SIZING))
+    done = run(guests.memory_script(SHARES, SHARES))
     assert done.returncode == 1
     assert "guest2 200" in done.stderr
     assert "guest1" not in done.stderr
@@ -87,7 +85,7 @@ def test_a_guest_that_keeps_its_memory_is_named(xl: Path, monkeypatch: pytest.Mo
 
 @given(st.integers(64, 65536), st.integers(1, 12), st.integers(32, 8192))
 def test_even_shares_fit(memory: int, count: int, most: int) -> None:
-    share = guests.even_share_mib(HostSizing(memory, 384, 2), GuestSizing(count, 1, most, 32, 0))
+    share = even_share_mib(HostSizing(memory, 384, 2), GuestSizing(count, 1, most, 32, 0))
     assert share * count <= memory
     assert share <= most
 
@@ -110,7 +108,9 @@ def test_the_driver_script_notices_a_parameter_that_was_not_taken(
     modprobe.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
     modprobe.chmod(modprobe.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    script = guests.driver_script(["cleancache=1", "frontswap=0"]).replace("/sys/module/tmem/parameters", str(tmp_path))
+    script = guests.driver_script({"cleancache": True, "frontswap": False}).replace(
+        "/sys/module/tmem/parameters", str(tmp_path)
+    )
     (tmp_path / "cleancache").write_text("Y\n")
     (tmp_path / "frontswap").write_text("N\n")
     assert run(script).returncode == 0
@@ -230,3 +230,13 @@ def test_guests_do_not_start_where_tmem_cannot_be_asked(tmp_path: Path, monkeypa
     dom0.write(monkeypatch)
     assert run(guests.create_script(SIZING, DISKS)).returncode == 1
     assert not (tmp_path / "calls").exists()
+
+
+def test_tmem_is_told_about_each_guest() -> None:
+    assert guests.tmem_script(TmemSettings(), ["guest1"]) == ""
+    script = guests.tmem_script(TmemSettings(True, False, {"guest2": 3}, {"guest1": 100}), ["guest1", "guest2"])
+    assert script.splitlines() == [
+        "set -e",
+        'tmemctl set "$(xl domid guest1)" --compress 1 --dedup 0 --cap 100',
+        'tmemctl set "$(xl domid guest2)" --compress 1 --dedup 0 --weight 3',
+    ]

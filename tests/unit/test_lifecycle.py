@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-import invoke_tasks
 from common.errors import InvalidFileError, LabError, UsageError
 from lab import lifecycle, paths
 from lab.build import recipes
@@ -21,6 +20,7 @@ from lab.emulator.process import Images
 from lab.hosts import provenance
 from lab.inventory import Emulated
 from lab.remote import ssh
+from tasks import campaign, shared, testbed
 
 TEXT = "xen_hosts:\n  hosts:\n    xen1: {lab_kind: emulated, lab_accelerator: tcg}\n"
 
@@ -136,9 +136,9 @@ def test_what_no_emulated_host_can_be_is_refused_with_its_key(
 def test_a_campaign_has_one_host(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lifecycle.require_one_host(inventory_path)
     inventory_path.write_text(TEXT + "    xen2: {lab_kind: emulated}\n")
-    monkeypatch.setattr(invoke_tasks, "_build_for", lambda *_: pytest.fail("built before the lab was looked at"))
-    monkeypatch.setattr(invoke_tasks, "_setup", lambda *_: pytest.fail("installed before the lab was looked at"))
-    for task in (partial(invoke_tasks.campaign_run.body, name="demo"), invoke_tasks.demo.body):
+    monkeypatch.setattr(shared, "build_for", lambda *_: pytest.fail("built before the lab was looked at"))
+    monkeypatch.setattr(testbed, "install_packages", lambda *_: pytest.fail("installed before the lab was looked at"))
+    for task in (partial(campaign.run.body, name="demo"), testbed.demo.body):
         with pytest.raises(UsageError, match="this lab has 2: xen1, xen2"):
             task(None, inventory=str(inventory_path))
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-
 import pytest
 
 from common.errors import UsageError
-from lab import policies
+from lab.api import GuestSizing, HostSizing, TmemSettings
+from policies import apply
+from policies import registry as policies
+from policies.base import Tuning
 
 
 @pytest.mark.parametrize(
@@ -26,8 +27,10 @@ from lab import policies
     ],
 )
 def test_names_mean(name: str, parts: set[str]) -> None:
-    on = {part for part, value in asdict(policies.parse(name)).items() if value is True}
-    assert on == parts
+    policy = policies.parse(name)
+    assert {part for part, on in apply.parameters(policy).items() if on} | (
+        {"driver"} if policy.driver else set()
+    ) == parts
     assert policies.parse(name).name == name
 
 
@@ -36,9 +39,10 @@ def test_names_mean(name: str, parts: set[str]) -> None:
     [
         ("selfballon", "'selfballoon'"),
         ("selfballoon+tmen", "'selfballoon+tmem'"),
-        ("", "static or selfballoon"),
-        ("tmem", "static or selfballoon"),
+        ("", "static or fixed or selfballoon"),
+        ("tmem", "static or fixed or selfballoon"),
         ("static+", "tmem or cleancache or frontswap"),
+        ("static+compress", "tmem, cleancache, frontswap"),
         ("static+tmem+cleancache", "together"),
         ("static+tmem+tmem", "twice"),
     ],
@@ -50,9 +54,33 @@ def test_other_names_are_refused_with_a_suggestion(name: str, suggestion: str) -
 
 
 def test_the_driver_is_told_every_parameter() -> None:
-    assert policies.module_parameters(policies.parse("selfballoon+cleancache")) == [
-        "cleancache=1",
-        "frontswap=0",
-        "selfballooning=1",
-        "selfshrinking=0",
-    ]
+    assert apply.parameters(policies.parse("selfballoon+cleancache")) == {
+        "cleancache": True,
+        "frontswap": False,
+        "selfballooning": True,
+        "selfshrinking": False,
+    }
+
+
+def test_a_policy_takes_effect_at_the_release() -> None:
+    """Before it, self-ballooning is off, whatever the driver was loaded with: else some guests tick before others start."""
+    policy = policies.parse("selfballoon+tmem")
+    assert policy.at_release == {"selfballooning": 1, "frontswap_selfshrinking": 1}
+    script = apply.release_script(policy)
+    assert f"echo 1 > {apply.SETTINGS}/selfballooning ||" in script
+    assert "frontswap_selfshrinking" in script
+    assert apply.release_script(policies.parse("static+tmem")) == ""
+
+
+def test_where_a_guest_starts_follows_from_the_policy() -> None:
+    host, guests = HostSizing(480, 384, 2), GuestSizing(3, 1, 256, 110, 256)
+    assert apply.start_mib(policies.parse("static"), host, guests) == 160
+    assert apply.start_mib(policies.parse("selfballoon"), host, guests) == 160
+    assert apply.start_mib(policies.parse("fixed+tmem"), host, guests) == 110
+
+
+def test_parts_and_the_experiment_tell_tmem_how_to_keep_pages() -> None:
+    policy = policies.parse("static+tmem+compress+dedup")
+    assert policy.tmem == TmemSettings(compress=True, dedup=True)
+    own = Tuning(tmem=TmemSettings(compress=False, weights={"guest1": 3}))
+    assert apply.tmem_settings(policy, own) == TmemSettings(False, True, {"guest1": 3}, {})

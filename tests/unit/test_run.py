@@ -74,8 +74,8 @@ def test_a_campaign_stores_every_cell_with_figures_provenance_and_raw_files(
     assert done.value("sectors_read") == 20_000
     assert done.checksums == {"guest1": {"output": "made"}, "guest2": {"output": "made"}}
     assert [gate.name for gate in done.gates] == [
-        "guests_alive", "overcommitted", "memory_given", "tmem_puts", "reads_happened", "same_output", "barrier_skew", "kernel_logs",
-        "has_sectors_read",
+        "guests_alive", "equal_start", "reads_happened", "same_output", "barrier_skew", "kernel_logs", "has_sectors_read",
+        "overcommitted", "memory_moved", "tmem_puts",
     ]  # fmt: skip
     assert list(done.timings) == list(plan.STAGES[:-1])
     path = stored.directory / records.CELLS_DIR / done.cell

@@ -16,9 +16,8 @@
 
 #include "tmemctl.h"
 
-#define HYPERCALL_TMEM_OP   38
-/* What the hypervisor copies in and out: a tmem_op_t. */
-#define OP_BYTES            56
+/* Which headers of a Xen without tmem do not name. */
+#define SYSCTL_TMEM_OP      24
 
 static const char usage_text[] =
     "tmemctl: transcendent memory of this host\n"
@@ -29,7 +28,9 @@ static const char usage_text[] =
     "                                 of those to come\n"
     "  tmemctl thaw DOMID|all         end that freeze; `all` leaves frozen who was\n"
     "                                 frozen by number\n"
-    "  tmemctl flush DOMID|all PAGES  give the oldest ephemeral pages back to Xen\n"
+    "  tmemctl flush DOMID|all PAGES  give the oldest ephemeral pages back to Xen, until\n"
+    "                                 so many pages of its memory are free; prints how\n"
+    "                                 many are\n"
     "  tmemctl set DOMID|all OPTION VALUE...\n"
     "      --weight N                 share of ephemeral memory under pressure, 0 to\n"
     "                                 65535; of one guest\n"
@@ -56,35 +57,34 @@ void die(int code, const char *format, ...)
     exit(code);
 }
 
-/* One control operation; `records` of `bytes` each are copied out of Xen. */
-static int control(struct tmem_control *ctl, void *records, size_t bytes)
+/* Memory that Xen can read and write. */
+static void *buffer(size_t bytes)
 {
-    void *op, *buffer = NULL;
+    void *p = xencall_alloc_buffer(xcall, bytes);
+
+    if (!p)
+        die(1, "no memory for a hypercall buffer");
+    memset(p, 0, bytes);
+
+    return p;
+}
+
+/* One control operation. Its records, if there are any, are in a buffer(). */
+static int control(struct xen_sysctl_tmem_op *op)
+{
+    struct xen_sysctl *sysctl = buffer(sizeof(*sysctl));
     int rc, saved;
 
-    op = xencall_alloc_buffer(xcall, OP_BYTES);
-    if (bytes)
-        buffer = xencall_alloc_buffer(xcall, bytes);
-    if (!op || (bytes && !buffer))
-        die(1, "no memory for a hypercall buffer");
+    _Static_assert(sizeof(*op) <= sizeof(sysctl->u), "the operation does not fit into a sysctl");
 
-    memset(op, 0, OP_BYTES);
-    if (bytes)
-        memset(buffer, 0, bytes);
-    ctl->cmd = TMEM_CONTROL;
-    ctl->version = TMEM_CONTROL_VERSION;
-    if (bytes)
-        ctl->buf = (uintptr_t)buffer;
-    memcpy(op, ctl, sizeof(*ctl));
-
-    rc = xencall1(xcall, HYPERCALL_TMEM_OP, (uintptr_t)op);
+    op->version = TMEM_CONTROL_VERSION;
+    sysctl->cmd = SYSCTL_TMEM_OP;
+    sysctl->interface_version = XEN_SYSCTL_INTERFACE_VERSION;
+    memcpy(&sysctl->u, op, sizeof(*op));
+    rc = xencall1(xcall, __HYPERVISOR_sysctl, (uintptr_t)sysctl);
     saved = errno;
-    memcpy(ctl, op, sizeof(*ctl));
-    if (bytes)
-        memcpy(records, buffer, bytes);
-
-    xencall_free_buffer(xcall, buffer);
-    xencall_free_buffer(xcall, op);
+    memcpy(op, &sysctl->u, sizeof(*op));
+    xencall_free_buffer(xcall, sysctl);
     errno = saved;
 
     return rc;
@@ -101,6 +101,9 @@ static void must(int rc, const char *doing)
         die(3, "tmem is off; add \"tmem\" to Xen's command line and reboot (or the guest has no pool)");
     case EPERM:
         die(1, "%s: only the control domain may", doing);
+    case EACCES:
+        die(1, "%s: refused by XSM, or this hypervisor's sysctls are not of version %#x", doing,
+            XEN_SYSCTL_INTERFACE_VERSION);
     case ENOSPC:
         die(1, "%s: the guest may join 16 shared pools already", doing);
     case ENOENT:
@@ -114,60 +117,69 @@ static void must(int rc, const char *doing)
 
 static void read_pools(struct client *c)
 {
-    struct tmem_control ctl = {
+    tmem_stats_pool_t *records = buffer(sizeof(c->pools));
+    struct xen_sysctl_tmem_op op = {
         .subop = TMEM_CONTROL_POOLS,
         .domid = c->stats.domid,
-        .nr = MAX_POOLS,
+        .u.stats.nr = MAX_POOLS,
     };
 
+    set_xen_guest_handle(op.u.stats.to.pools, records);
     /* A guest that has gone since it was listed has no pools. */
-    if (control(&ctl, c->pools, sizeof(c->pools)) >= 0)
-        c->nr_pools = ctl.nr;
+    if (control(&op) >= 0)
+        c->nr_pools = op.u.stats.nr < MAX_POOLS ? op.u.stats.nr : MAX_POOLS;
+    memcpy(c->pools, records, sizeof(c->pools));
+    xencall_free_buffer(xcall, records);
 }
 
 static void read_shared(struct reading *r)
 {
-    struct tmem_control ctl = {
+    tmem_stats_shared_t *records = buffer(sizeof(r->shared));
+    struct xen_sysctl_tmem_op op = {
         .subop = TMEM_CONTROL_SHARED_POOLS,
-        .nr = MAX_SHARED,
+        .u.stats.nr = MAX_SHARED,
     };
 
-    must(control(&ctl, r->shared, sizeof(r->shared)), "listing shared pools");
-    r->nr_shared = ctl.nr < MAX_SHARED ? ctl.nr : MAX_SHARED;
+    set_xen_guest_handle(op.u.stats.to.shared, records);
+    must(control(&op), "listing shared pools");
+    r->nr_shared = op.u.stats.nr < MAX_SHARED ? op.u.stats.nr : MAX_SHARED;
+    memcpy(r->shared, records, sizeof(r->shared));
+    xencall_free_buffer(xcall, records);
 }
 
 static void take_reading(struct reading *r, bool pools)
 {
-    struct tmem_control ctl = { .subop = TMEM_CONTROL_GLOBAL };
-    struct tmem_stats_client *records;
+    struct xen_sysctl_tmem_op op = { .subop = TMEM_CONTROL_GLOBAL };
+    tmem_stats_global_t *global = buffer(sizeof(*global));
+    tmem_stats_client_t *records;
     unsigned int room = 32;
 
-    must(control(&ctl, &r->global, sizeof(r->global)), "reading counters");
+    set_xen_guest_handle(op.u.stats.to.global, global);
+    must(control(&op), "reading counters");
+    r->global = *global;
+    xencall_free_buffer(xcall, global);
 
     for (;;) {
-        records = calloc(room, sizeof(*records));
-        if (!records)
-            die(1, "no memory for %u clients", room);
-        memset(&ctl, 0, sizeof(ctl));
-        ctl.subop = TMEM_CONTROL_CLIENTS;
-        ctl.nr = room;
-        must(control(&ctl, records, room * sizeof(*records)), "listing clients");
-        if (ctl.nr <= room)
+        records = buffer(room * sizeof(*records));
+        op = (struct xen_sysctl_tmem_op){ .subop = TMEM_CONTROL_CLIENTS, .u.stats.nr = room };
+        set_xen_guest_handle(op.u.stats.to.clients, records);
+        must(control(&op), "listing clients");
+        if (op.u.stats.nr <= room)
             break;
-        room = ctl.nr + 8;
-        free(records);
+        room = op.u.stats.nr + 8;
+        xencall_free_buffer(xcall, records);
     }
 
-    r->nr_clients = ctl.nr;
-    r->clients = calloc(ctl.nr ? ctl.nr : 1, sizeof(*r->clients));
+    r->nr_clients = op.u.stats.nr;
+    r->clients = calloc(r->nr_clients ? r->nr_clients : 1, sizeof(*r->clients));
     if (!r->clients)
-        die(1, "no memory for %u clients", ctl.nr);
-    for (unsigned int i = 0; i < ctl.nr; i++) {
+        die(1, "no memory for %u clients", r->nr_clients);
+    for (unsigned int i = 0; i < r->nr_clients; i++) {
         r->clients[i].stats = records[i];
         if (pools)
             read_pools(&r->clients[i]);
     }
-    free(records);
+    xencall_free_buffer(xcall, records);
     if (pools)
         read_shared(r);
 }
@@ -252,17 +264,17 @@ static int set(int argc, char **argv)
     for (int pass = 0; pass < 2; pass++) {
         for (int i = 1; i < argc; i += 2) {
             size_t nr = find_setting(argv[i]);
-            struct tmem_control ctl = {
+            struct xen_sysctl_tmem_op op = {
                 .subop = TMEM_CONTROL_SET,
-                .nr = settings[nr].setting,
+                .u.set.setting = settings[nr].setting,
             };
 
             if (i + 1 == argc)
                 die(2, "set: %s needs a value", argv[i]);
-            ctl.domid = settings[nr].for_all ? domid(argv[0]) : one_domid(argv[0]);
-            ctl.value = number(argv[i + 1], settings[nr].most, settings[nr].what);
+            op.domid = settings[nr].for_all ? domid(argv[0]) : one_domid(argv[0]);
+            op.u.set.value = number(argv[i + 1], settings[nr].most, settings[nr].what);
             if (pass)
-                must(control(&ctl, NULL, 0), argv[i]);
+                must(control(&op), argv[i]);
         }
     }
 
@@ -298,64 +310,68 @@ static void parse_uuid(const char *text, uint64_t words[2])
 
 static int shared_auth(const char *client, const char *uuid, const char *answer)
 {
-    struct tmem_control ctl = {
+    struct xen_sysctl_tmem_op op = {
         .subop = TMEM_CONTROL_SHARED_AUTH,
         .domid = one_domid(client),
     };
     uint64_t words[2];
 
     if (!strcmp(answer, "yes"))
-        ctl.nr = 1;
+        op.u.shared_auth.allowed = 1;
     else if (strcmp(answer, "no"))
         die(2, "shared-auth: yes or no, not %s", answer);
     parse_uuid(uuid, words);
-    ctl.buf = words[0];
-    ctl.value = words[1];
+    op.u.shared_auth.uuid[0] = words[0];
+    op.u.shared_auth.uuid[1] = words[1];
 
-    must(control(&ctl, NULL, 0), "shared-auth");
+    must(control(&op), "shared-auth");
 
     return 0;
 }
 
 static int freeable(void)
 {
-    struct tmem_control ctl = { .subop = TMEM_CONTROL_FREEABLE };
+    struct xen_sysctl_tmem_op op = { .subop = TMEM_CONTROL_FREEABLE };
 
-    must(control(&ctl, NULL, 0), "asking what is freeable");
-    printf("%" PRIu64 "\n", ctl.value / 256);
+    must(control(&op), "asking what is freeable");
+    printf("%" PRIu64 "\n", op.u.freeable.pages / 256);
 
     return 0;
 }
 
 static int freeze(const char *client, bool thaw)
 {
-    struct tmem_control ctl = {
+    struct xen_sysctl_tmem_op op = {
         .subop = thaw ? TMEM_CONTROL_THAW : TMEM_CONTROL_FREEZE,
         .domid = domid(client),
     };
 
-    must(control(&ctl, NULL, 0), thaw ? "thaw" : "freeze");
+    must(control(&op), thaw ? "thaw" : "freeze");
 
     return 0;
 }
 
 static int flush(const char *client, const char *pages)
 {
-    uint64_t wanted = number(pages, UINT32_MAX, "number of pages"), done = 0;
+    uint64_t wanted = number(pages, UINT32_MAX, "number of pages"), done = 0, dropped = 0;
 
     while (done < wanted) {
-        struct tmem_control ctl = {
+        struct xen_sysctl_tmem_op op = {
             .subop = TMEM_CONTROL_FLUSH,
             .domid = domid(client),
-            .value = wanted - done,
+            .u.flush.pages = wanted - done,
         };
 
-        must(control(&ctl, NULL, 0), "flush");
-        if (!ctl.value)
+        must(control(&op), "flush");
+        /* Pages may go without a frame for each: that is no end of it. */
+        if (!op.u.flush.freed && !op.u.flush.dropped)
             break;
-        done += ctl.value;
+        done += op.u.flush.freed;
+        dropped += op.u.flush.dropped;
     }
     printf("%" PRIu64 "\n", done);
+    if (dropped != done)
+        fprintf(stderr, "tmemctl: %" PRIu64 " pages of guests were dropped for it\n", dropped);
 
     return 0;
 }

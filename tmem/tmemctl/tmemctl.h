@@ -6,7 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <xen/xen.h>
+#include <xen/sysctl.h>
 #include <public/tmem_control.h>
 
 #define MAX_POOLS 16

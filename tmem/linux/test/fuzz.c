@@ -179,8 +179,6 @@ static void make_request(struct fuzzer *f, struct tmem_request *op, enum frame_k
 static bool can_answer(u32 command, int rc)
 {
 	switch (command) {
-	case 0:
-		return rc == -EPERM;
 	case TMEM_NEW_POOL:
 		return (rc >= 0 && rc < TMEM_MAX_POOLS) || rc == -EPERM || rc == -ENOMEM;
 	case TMEM_DESTROY_POOL:

@@ -154,12 +154,18 @@ static void unknown_commands(void)
 	EXPECT(get_seed(&HANDLE(pool, 1, 1), 1), 1);
 }
 
-/* Command 0 is control, which is not for guests. */
+/* Control is the toolstack's, and no guest's: XEN_SYSCTL_tmem_op of tmem_control.h. */
 static void control_is_refused(void)
 {
 	struct tmem_request op = { .command = 0 };
+	struct {
+		u32 command, interface_version;
+		u32 version, operation, domain, pad;
+		u64 rest[14];
+	} sysctl = { .command = 24, .interface_version = 0x15, .version = 4, .operation = 6 };
 
-	EXPECT(raw_call(&op), -EPERM);
+	EXPECT(raw_call(&op), -ENOSYS);
+	EXPECT(raw_sysctl(&sysctl), -EPERM);
 }
 
 /*

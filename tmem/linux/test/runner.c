@@ -146,6 +146,11 @@ int raw_call(void *op)
 	return _hypercall1(int, tmem_op, op);
 }
 
+int raw_sysctl(void *op)
+{
+	return _hypercall1(int, sysctl, op);
+}
+
 int new_pool_raw(u32 flags, u64 uuid0, u64 uuid1)
 {
 	struct tmem_request op = {

@@ -63,6 +63,7 @@ struct handle {
 
 /* runner.c: the hypercall in its parts. */
 int raw_call(void *op);
+int raw_sysctl(void *op);
 int new_pool_raw(u32 flags, u64 uuid0, u64 uuid1);
 int new_pool(u32 flags);		/* current version; destroyed when the case ends */
 int destroy_pool(s32 pool);

@@ -149,6 +149,30 @@ static void equal_hashes_are_not_shared(uint64_t seed, unsigned int scale)
     model_stop();
 }
 
+/* Whom XSM denies tmem makes no pool, and so nothing else; command 0 is nobody's. */
+static void who_may(uint64_t seed, unsigned int scale)
+{
+    tmem_op_t op = { .cmd = TMEM_NEW_POOL, .u.creat.flags = EPHEMERAL_POOL };
+    XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop = { &op };
+
+    random_seed(seed);
+    model_start(&(struct model_options){ .frames = 500, .domains = 2, .max_pages = 100 });
+    world_denied = model[0].d;
+    world_enter(model[0].d);
+    world_guest_range(&op, sizeof(op));
+    CHECK(world_op(&op) == -EACCES && !model[0].d->tmem, "a pool for whom it is denied");
+    world_enter(model[1].d);
+    CHECK(!world_op(&op), "no pool for another");
+    op.cmd = 0;
+    CHECK(do_tmem_op(uop) == -ENOSYS, "command 0 of a guest");
+    world_enter(model_dom0);
+    CHECK(do_tmem_op(uop) == -ENOSYS, "command 0 of dom0");
+    world_denied = NULL;
+    world_kill(model[1].d);
+    model[1].dying = true;
+    model_stop();
+}
+
 /* Nothing answers unless the command line says so. */
 static void off_is_off(uint64_t seed, unsigned int scale)
 {
@@ -171,6 +195,7 @@ const struct test_case control_cases[] = {
     CASE(sums_are_exact),
     CASE(a_client_retires_while_it_is_counted),
     CASE(equal_hashes_are_not_shared),
+    CASE(who_may),
     CASE(off_is_off),
     END_OF_CASES
 };

@@ -16,6 +16,31 @@
 #define CHECK(x, ...) \
     do { if ( !(x) ) FAIL(__VA_ARGS__); } while ( 0 )
 
+/*
+ * XEN_SYSCTL_tmem_op as cases say it: one flat record for all of its operations, of the size
+ * of tmem_op_t, that world_op() knows by its first word, which is no operation of a guest's.
+ */
+#define TMEM_CONTROL                0
+typedef struct tmem_control {
+    uint32_t cmd;                   /* TMEM_CONTROL */
+    uint32_t subop, version, domid;
+    uint32_t nr;                    /* of records; which setting; whether to let in */
+    uint32_t pad;
+    uint64_t buf;                   /* where the records go; UUID */
+    uint64_t value;                 /* UUID; of a flush: what it is to free, and freed */
+    uint64_t dropped;               /* of a flush: OUT */
+} tmem_control_t;
+_Static_assert(sizeof(tmem_control_t) <= sizeof(tmem_op_t), "a control operation is too large");
+
+struct tmem_client;
+unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr, unsigned long *dropped);
+static inline unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
+{
+    unsigned long dropped;
+
+    return tmem_flush_pages(only, nr, &dropped);
+}
+
 struct world_options {
     unsigned long frames;           /* of the heap */
     unsigned int preempt_percent;   /* how often a hypercall is preempted where it may be */
@@ -45,9 +70,11 @@ void world_enter(struct domain *d);
 void world_guest_range(void *p, size_t bytes);
 /* As that, and nothing else is. */
 void world_guest_range_only(void *p, size_t bytes);
-/* The hypercall, and with its continuations. */
+/* The hypercall, and with its continuations; that, or a tmem_control_t. */
 long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop);
 long world_op(tmem_op_t *op);
+/* Whom XSM does not let use tmem; NULL: nobody. */
+extern const struct domain *world_denied;
 /* Called between a preempted hypercall and its continuation. */
 extern void (*world_between)(const tmem_op_t *op);
 /* Called once, by whoever next enters an RCU critical section. */
@@ -102,6 +129,8 @@ uint64_t random_64(void);
 unsigned int shim_locks_held(void);
 /* Between the files of shim/. */
 bool shim_fault_now(void);
+long shim_sysctl(tmem_control_t *guests);
+long shim_continue(const void *argument);
 unsigned int shim_rcu_depth(void);
 extern unsigned int shim_preempt_percent;
 extern bool shim_threads, shim_no_contents;

@@ -269,6 +269,7 @@ void world_start(const struct world_options *options)
     opt_tmem_compress = opt_tmem_dedup = options->packs;
     shim_preempt_percent = options->preempt_percent;
     world_between = NULL;
+    world_denied = NULL;
     world_before_rcu = NULL;
     world_before_xmalloc(0, NULL);
     world_random_is_poor = false;

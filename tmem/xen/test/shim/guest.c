@@ -5,9 +5,13 @@
 
 #include <asm/tmem.h>
 
+#include <xsm/xsm.h>
+
 #include "world.h"
 
 void (*world_between)(const tmem_op_t *op);
+
+const struct domain *world_denied;
 
 unsigned int shim_preempt_percent;
 
@@ -48,6 +52,11 @@ void shim_domain_is_gone(const struct domain *d)
 void world_enter(struct domain *d)
 {
     vcpu.domain = d;
+}
+
+int xsm_tmem_use(int action)
+{
+    return current->domain == world_denied ? -EACCES : 0;
 }
 
 bool hypercall_preempt_check(void)
@@ -129,7 +138,7 @@ long world_op(tmem_op_t *op)
     for ( ; ; )
     {
         continuation = NULL;
-        rc = do_tmem_op(uop);
+        rc = op->cmd == TMEM_CONTROL ? shim_sysctl((tmem_control_t *)op) : do_tmem_op(uop);
         CHECK(!shim_locks_held(), "the hypercall returned with a lock held");
         CHECK(!shim_mappings(), "the hypercall returned with a frame mapped");
         CHECK(!shim_rcu_depth(), "the hypercall returned inside an RCU critical section");

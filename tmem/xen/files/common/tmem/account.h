@@ -8,10 +8,12 @@
 
 #include "types.h"
 
-/* control.c */
+/* account.c */
 void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id);
 uint64_t tmem_start_timed(struct tmem_client *c);
+/* Keep the counts of a client that is empty and about to go. Lock held. */
 void tmem_retire_stats(struct tmem_client *c);
+void tmem_global_stats(struct tmem_stats_global *g);
 
 /* Folds to a few instructions where id is a constant. */
 static always_inline void tmem_level(struct tmem_client *c,

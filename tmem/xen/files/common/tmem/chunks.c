@@ -8,7 +8,7 @@
  * is one piece, or two in different frames: most pages that can be compressed
  * at all need more than half a frame, and would have one each otherwise.
  *
- * Which units are used is a word in the frame's page_info: type_info, which
+ * Which units are used is a word in the frame's page_info, u.tmem.units, which
  * nobody else can touch, as a frame without an owner gets neither references
  * nor a type. So finding a place reads no memory but the lists' heads and
  * one or two page_infos.
@@ -24,7 +24,7 @@
 
 static unsigned long free_units(const struct page_info *frame)
 {
-    return ~frame->u.inuse.type_info;
+    return ~frame->u.tmem.units;
 }
 
 static unsigned int longest_run(unsigned long units)
@@ -132,7 +132,7 @@ static void take(struct page_info *frame, unsigned int units,
     place->frame = frame;
     place->units = units;
     place->unit = find_run(free_units(frame), units);
-    frame->u.inuse.type_info |=
+    frame->u.tmem.units |=
         (ALL_FREE >> (TMEM_UNITS - units)) << place->unit;
 }
 
@@ -145,7 +145,7 @@ unsigned int tmem_chunk_alloc(struct tmem_store *s, unsigned int bytes,
 
     if ( fresh )
     {
-        fresh->u.inuse.type_info = ~ALL_FREE;
+        fresh->u.tmem.units = ~ALL_FREE;
         s->nr_frames++;
     }
     if ( !frame && (first = gap_frame(s, &gap)) )
@@ -173,9 +173,9 @@ bool tmem_chunk_free(struct tmem_store *s, const struct tmem_place *place)
     struct page_info *frame = place->frame;
 
     unlink(s, frame);
-    frame->u.inuse.type_info &=
+    frame->u.tmem.units &=
         ~((ALL_FREE >> (TMEM_UNITS - place->units)) << place->unit);
-    if ( !frame->u.inuse.type_info )
+    if ( !frame->u.tmem.units )
     {
         s->nr_frames--;
         return true;

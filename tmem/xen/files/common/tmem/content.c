@@ -450,7 +450,7 @@ unsigned int tmem_evict_packed(struct tmem_client *c, struct tmem_page *page,
     else
     {
         /* All that is in its frame goes with it, or no frame might come free. */
-        used = frame->u.inuse.type_info;
+        used = frame->u.tmem.units;
         pieces = __map_domain_page(frame);
         for ( unit = 0; unit < TMEM_UNITS; )
         {

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Transcendent memory: statistics and control, for the control domain.
+ *
+ * XEN_SYSCTL_tmem_op: who may call it is decided in do_sysctl().
  */
 
 #include <xen/guest_access.h>
@@ -8,195 +10,17 @@
 
 #include "private.h"
 
-/* How often the system's figures are summed before they may be incomplete. */
-#define MAX_SUMS    8
-
-/* The whole system's levels, fed in steps by the clients. */
-static atomic_t level_now[TMEM_NR_LEVELS];
-static unsigned int level_most[TMEM_NR_LEVELS];
-static unsigned int contents_most, descriptors_most;
-
-uint32_t __read_mostly tmem_clock;
-
-/* What clients that are no more have counted. */
-static struct tmem_stats_global retired;
-static unsigned int nr_retired;
-static DEFINE_SPINLOCK(retired_lock);
-
-void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id)
-{
-    unsigned int now = atomic_add_return(c->pending[id], &level_now[id]);
-
-    c->pending[id] = 0;
-    /* A racing lower value may win; the next step mends it. */
-    if ( now > ACCESS_ONCE(level_most[id]) )
-        ACCESS_ONCE(level_most[id]) = now;
-
-    if ( id == TMEM_LEVEL_EPHEMERAL || id == TMEM_LEVEL_DUPLICATES )
-    {
-        now = atomic_read(&level_now[TMEM_LEVEL_EPHEMERAL]) -
-              atomic_read(&level_now[TMEM_LEVEL_DUPLICATES]);
-        if ( (int)(now - ACCESS_ONCE(contents_most)) > 0 )
-            ACCESS_ONCE(contents_most) = now;
-    }
-    if ( id == TMEM_LEVEL_EPHEMERAL || id == TMEM_LEVEL_PERSISTENT )
-    {
-        now = atomic_read(&level_now[TMEM_LEVEL_EPHEMERAL]) +
-              atomic_read(&level_now[TMEM_LEVEL_PERSISTENT]);
-        if ( now > ACCESS_ONCE(descriptors_most) )
-            ACCESS_ONCE(descriptors_most) = now;
-    }
-}
-
-/*
- * Which operations are timed is left to chance, so that no guest's pattern of
- * operations stays out of step with it, but for one in TMEM_TIMED_EVERY.
- */
-uint64_t tmem_start_timed(struct tmem_client *c)
-{
-    uint32_t now = NOW() >> 24;
-    uint64_t start = rdtsc();
-
-    ACCESS_ONCE(c->timed_from) = ACCESS_ONCE(c->stats.ops) + 1 +
-                                 (start ^ (start >> 8)) %
-                                 (2 * TMEM_TIMED_EVERY - 1);
-    /* Processors may race: the clock is late by their next operation timed. */
-    if ( tmem_older(ACCESS_ONCE(tmem_clock), now) )
-        ACCESS_ONCE(tmem_clock) = now;
-
-    return start ?: 1;
-}
-
-static void add_timing(struct tmem_timing *sum, const struct tmem_timing *t)
-{
-    if ( !t->count )
-        return;
-    if ( !sum->count || t->least < sum->least )
-        sum->least = t->least;
-    sum->most = max(sum->most, t->most);
-    sum->count += t->count;
-    sum->total += t->total;
-}
-
-static void add_client(struct tmem_stats_global *g,
-                       const struct tmem_client *c)
-{
-    unsigned int i;
-
-    g->ops += c->stats.ops;
-    g->errors += c->stats.errors;
-    g->failed_copies += c->failed_copies;
-    g->ephemeral_refused += c->ephemeral_refused;
-    g->persistent_refused += c->persistent_refused;
-    g->free_frames += c->nr_free + c->nr_spare;
-    g->pools_flushed += c->pools_flushed;
-    g->ephemeral_puts += c->ephemeral_puts;
-    g->ephemeral.now += c->stats.ephemeral.now;
-    g->persistent.now += c->stats.persistent.now;
-    g->objects.now += c->stats.objects.now;
-    g->nodes.now += c->stats.nodes.now;
-    g->frames.now += c->stats.frames.now;
-    g->contents.now += c->stats.ephemeral.now - c->duplicates.now;
-    g->deduplicated += c->stats.deduplicated;
-    g->short_bytes += c->stats.short_bytes;
-    g->lz4_bytes += c->stats.lz4_bytes;
-    for ( i = 0; i < TMEM_NR_TIMES; i++ )
-        add_timing(&g->time[i], &c->time[i]);
-}
-
-/* Keep the counts of a client that is empty and about to go. Lock held. */
-void tmem_retire_stats(struct tmem_client *c)
-{
-    unsigned int id;
-
-    for ( id = 0; id < TMEM_NR_LEVELS; id++ )
-        tmem_pass_on(c, id);
-    spin_lock(&retired_lock);
-    add_client(&retired, c);
-    nr_retired++;
-    c->retired = true;
-    spin_unlock(&retired_lock);
-}
-
-static void most(struct tmem_level *level, enum tmem_level_id id)
-{
-    level->most = max_t(uint64_t, level->now, ACCESS_ONCE(level_most[id]));
-}
-
-/* Returns false when a client has retired meanwhile and may be missing. */
-static bool sum_clients(struct tmem_stats_global *g)
-{
-    struct tmem_client *c;
-    struct tmem_walk w;
-    unsigned int before;
-    bool same;
-
-    spin_lock(&retired_lock);
-    *g = retired;
-    before = nr_retired;
-    spin_unlock(&retired_lock);
-
-    rcu_read_lock(&domlist_read_lock);
-    for_each_client ( w, c )
-    {
-        spin_lock(&c->lock);
-        if ( !c->retired )
-            add_client(g, c);
-        spin_unlock(&c->lock);
-    }
-    rcu_read_unlock(&domlist_read_lock);
-
-    spin_lock(&retired_lock);
-    same = nr_retired == before;
-    spin_unlock(&retired_lock);
-
-    return same;
-}
-
-static void gather_global(struct tmem_stats_global *g)
-{
-    unsigned int tries = 0;
-
-    /* Guests decide how often shared pools retire; they must not keep us. */
-    while ( !sum_clients(g) && ++tries < MAX_SUMS )
-        ;
-    g->enabled = opt_tmem;
-    g->frozen = tmem_frozen;
-    tmem_frames_stats(g);
-    most(&g->ephemeral, TMEM_LEVEL_EPHEMERAL);
-    most(&g->persistent, TMEM_LEVEL_PERSISTENT);
-    most(&g->objects, TMEM_LEVEL_OBJECTS);
-    most(&g->nodes, TMEM_LEVEL_NODES);
-    g->descriptors.now = g->ephemeral.now + g->persistent.now;
-    g->descriptors.most = max_t(uint64_t, g->descriptors.now,
-                                ACCESS_ONCE(descriptors_most));
-    /* Frames of shared contents belong to no client. */
-    g->frames.now += tmem_dedup_frames();
-    most(&g->frames, TMEM_LEVEL_FRAMES);
-    g->contents.most = max_t(uint64_t, g->contents.now,
-                             ACCESS_ONCE(contents_most));
-}
-
-static long copy_out(const tmem_control_t *ctl, unsigned int nr,
-                     const void *record, size_t size)
-{
-    XEN_GUEST_HANDLE_PARAM(char) to =
-        guest_handle_from_ptr((unsigned long)ctl->buf, char);
-
-    return copy_to_guest_offset(to, nr * size, (const char *)record, size)
-           ? -EFAULT : 0;
-}
-
-static long get_global(tmem_control_t *ctl)
+static long get_global(struct xen_sysctl_tmem_op *op)
 {
     struct tmem_stats_global g;
 
-    gather_global(&g);
+    tmem_global_stats(&g);
+    op->u.stats.nr = 1;
 
-    return copy_out(ctl, 0, &g, sizeof(g));
+    return copy_to_guest(op->u.stats.to.global, &g, 1) ? -EFAULT : 0;
 }
 
-static long get_clients(tmem_control_t *ctl)
+static long get_clients(struct xen_sysctl_tmem_op *op)
 {
     unsigned int nr = 0;
     struct domain *d;
@@ -220,24 +44,25 @@ static long get_clients(tmem_control_t *ctl)
         record.free_frames = c->nr_free + c->nr_spare;
         record.descriptors = record.ephemeral.now + record.persistent.now;
         spin_unlock(&c->lock);
-        if ( nr < ctl->nr )
-            rc = copy_out(ctl, nr, &record, sizeof(record));
-        if ( rc )
+        if ( nr < op->u.stats.nr &&
+             copy_to_guest_offset(op->u.stats.to.clients, nr, &record, 1) )
+        {
+            rc = -EFAULT;
             break;
+        }
         nr++;
     }
     rcu_read_unlock(&domlist_read_lock);
-    ctl->nr = nr;
+    op->u.stats.nr = nr;
 
     return rc;
 }
 
-static long get_pools(tmem_control_t *ctl, struct tmem_client *c)
+static long get_pools(struct xen_sysctl_tmem_op *op, struct tmem_client *c)
 {
     unsigned int id, nr = 0;
-    long rc = 0;
 
-    for ( id = 0; id < TMEM_MAX_POOLS && !rc; id++ )
+    for ( id = 0; id < TMEM_MAX_POOLS; id++ )
     {
         struct tmem_stats_pool record;
         struct tmem_shared *shared = NULL;
@@ -260,33 +85,34 @@ static long get_pools(tmem_control_t *ctl, struct tmem_client *c)
         rcu_read_unlock(&tmem_shared_rcu);
         if ( !there )
             continue;
-        if ( nr < ctl->nr )
-            rc = copy_out(ctl, nr, &record, sizeof(record));
+        if ( nr < op->u.stats.nr &&
+             copy_to_guest_offset(op->u.stats.to.pools, nr, &record, 1) )
+            return -EFAULT;
         nr++;
     }
-    ctl->nr = nr;
+    op->u.stats.nr = nr;
 
-    return rc;
+    return 0;
 }
 
-static long get_shared(tmem_control_t *ctl)
+static long get_shared(struct xen_sysctl_tmem_op *op)
 {
     unsigned int slot, nr = 0;
-    long rc = 0;
 
-    for ( slot = 0; slot < TMEM_MAX_SHARED && !rc; slot++ )
+    for ( slot = 0; slot < TMEM_MAX_SHARED; slot++ )
     {
         struct tmem_stats_shared record;
 
         if ( !tmem_shared_stats(slot, &record) )
             continue;
-        if ( nr < ctl->nr )
-            rc = copy_out(ctl, nr, &record, sizeof(record));
+        if ( nr < op->u.stats.nr &&
+             copy_to_guest_offset(op->u.stats.to.shared, nr, &record, 1) )
+            return -EFAULT;
         nr++;
     }
-    ctl->nr = nr;
+    op->u.stats.nr = nr;
 
-    return rc;
+    return 0;
 }
 
 static void set_frozen(struct tmem_client *c, bool frozen)
@@ -296,34 +122,45 @@ static void set_frozen(struct tmem_client *c, bool frozen)
     spin_unlock(&c->lock);
 }
 
-static long control_all(tmem_control_t *ctl)
+/* Of one client, or where it is NULL of all. */
+static long flush(struct xen_sysctl_tmem_op *op, struct tmem_client *c)
 {
-    switch ( ctl->subop )
+    unsigned long dropped;
+
+    op->u.flush.freed = tmem_flush_pages(c, op->u.flush.pages, &dropped);
+    op->u.flush.dropped = dropped;
+
+    return 0;
+}
+
+static long control_all(struct xen_sysctl_tmem_op *op)
+{
+    switch ( op->subop )
     {
     case TMEM_CONTROL_FREEZE:
     case TMEM_CONTROL_THAW:
-        tmem_freeze_all(ctl->subop == TMEM_CONTROL_FREEZE);
+        tmem_freeze_all(op->subop == TMEM_CONTROL_FREEZE);
         return 0;
 
     case TMEM_CONTROL_FLUSH:
-        ctl->value = tmem_flush(NULL, ctl->value);
-        return 0;
+        return flush(op, NULL);
 
     case TMEM_CONTROL_SET:
-        return tmem_set_all(ctl->nr, ctl->value);
+        if ( op->u.set.pad )
+            return -EINVAL;
+        return tmem_set_all(op->u.set.setting, op->u.set.value);
     }
 
     return -EINVAL;
 }
 
-static long control_one(tmem_control_t *ctl, struct domain *d)
+static long control_one(struct xen_sysctl_tmem_op *op, struct domain *d)
 {
     struct tmem_client *c = ACCESS_ONCE(d->tmem);
-    const uint64_t uuid[2] = { ctl->buf, ctl->value };
 
     /* These may be told before the guest has made a pool. */
-    if ( !c && (ctl->subop == TMEM_CONTROL_SET ||
-                ctl->subop == TMEM_CONTROL_SHARED_AUTH) )
+    if ( !c && (op->subop == TMEM_CONTROL_SET ||
+                op->subop == TMEM_CONTROL_SHARED_AUTH) )
     {
         c = tmem_client_get(d);
         if ( !c )
@@ -332,80 +169,68 @@ static long control_one(tmem_control_t *ctl, struct domain *d)
     if ( !c )
         return -ENODEV;
 
-    switch ( ctl->subop )
+    switch ( op->subop )
     {
     case TMEM_CONTROL_SET:
-        return tmem_set(c, ctl->nr, ctl->value);
+        if ( op->u.set.pad )
+            return -EINVAL;
+        return tmem_set(c, op->u.set.setting, op->u.set.value);
 
     case TMEM_CONTROL_SHARED_AUTH:
-        if ( ctl->nr > 1 )
+        if ( op->u.shared_auth.allowed > 1 || op->u.shared_auth.pad )
             return -EINVAL;
-        return tmem_shared_authorise(c, uuid, ctl->nr);
+        return tmem_shared_authorise(c, op->u.shared_auth.uuid,
+                                     op->u.shared_auth.allowed);
 
     case TMEM_CONTROL_POOLS:
-        return get_pools(ctl, c);
+        return get_pools(op, c);
 
     case TMEM_CONTROL_FREEZE:
     case TMEM_CONTROL_THAW:
-        set_frozen(c, ctl->subop == TMEM_CONTROL_FREEZE);
+        set_frozen(c, op->subop == TMEM_CONTROL_FREEZE);
         return 0;
 
     case TMEM_CONTROL_FLUSH:
-        ctl->value = tmem_flush(c, ctl->value);
-        return 0;
+        return flush(op, c);
     }
 
     return -EINVAL;
 }
 
-long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op)
+long tmem_control(struct xen_sysctl_tmem_op *op)
 {
-    tmem_control_t *ctl = (tmem_control_t *)op;
     struct domain *d;
     long rc;
 
-    BUILD_BUG_ON(sizeof(*ctl) > sizeof(*op));
-
-    if ( !is_control_domain(current->domain) )
-        return -EPERM;
-    if ( ctl->version != TMEM_CONTROL_VERSION || ctl->pad )
+    if ( !opt_tmem )
+        return -ENODEV;
+    if ( op->version != TMEM_CONTROL_VERSION || op->pad )
         return -EINVAL;
 
-    switch ( ctl->subop )
+    switch ( op->subop )
     {
     case TMEM_CONTROL_GLOBAL:
-        rc = get_global(ctl);
-        break;
+        return get_global(op);
 
     case TMEM_CONTROL_CLIENTS:
-        rc = get_clients(ctl);
-        break;
+        return get_clients(op);
 
     case TMEM_CONTROL_SHARED_POOLS:
-        rc = get_shared(ctl);
-        break;
+        return get_shared(op);
 
     case TMEM_CONTROL_FREEABLE:
-        ctl->value = tmem_freeable_pages();
-        rc = 0;
-        break;
-
-    default:
-        if ( ctl->domid == TMEM_CONTROL_ALL_CLIENTS )
-        {
-            rc = control_all(ctl);
-            break;
-        }
-        d = rcu_lock_domain_by_id(ctl->domid);
-        if ( !d )
-            return -ESRCH;
-        rc = control_one(ctl, d);
-        rcu_unlock_domain(d);
-        break;
+        op->u.freeable.pages = tmem_freeable_pages();
+        return 0;
     }
 
-    if ( !rc && copy_to_guest(uop, op, 1) )
-        rc = -EFAULT;
+    if ( op->domid == TMEM_CONTROL_ALL_CLIENTS )
+        return control_all(op);
+
+    d = rcu_lock_domain_by_id(op->domid);
+    if ( !d )
+        return -ESRCH;
+    rc = control_one(op, d);
+    rcu_unlock_domain(d);
 
     return rc;
 }

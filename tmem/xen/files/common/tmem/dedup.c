@@ -9,7 +9,7 @@
  * never changes while it is in the table.
  *
  * The references and the hash of a content are in its frame's page_info, in
- * type_info, which nobody else can touch, as a frame without an owner
+ * u.tmem.sharers, which nobody else can touch, as a frame without an owner
  * gets neither references nor a type. So the data path allocates nothing.
  *
  * The buckets' locks are innermost: inside a client's.
@@ -96,7 +96,7 @@ uint32_t tmem_dedup_hash(const void *data)
 
 static uint32_t hash_of(const struct page_info *frame)
 {
-    return ACCESS_ONCE(frame->u.inuse.type_info) >> HASH_SHIFT;
+    return ACCESS_ONCE(frame->u.tmem.sharers) >> HASH_SHIFT;
 }
 
 static spinlock_t *lock_of(uint32_t hash)
@@ -125,10 +125,10 @@ struct page_info *tmem_dedup_find(uint32_t hash, const void *data)
     page_list_for_each ( frame, bucket )
     {
         if ( hash_of(frame) == hash &&
-             (frame->u.inuse.type_info & REFERENCES_MASK) < REFERENCES_MASK &&
+             (frame->u.tmem.sharers & REFERENCES_MASK) < REFERENCES_MASK &&
              same(frame, data) )
         {
-            ACCESS_ONCE(frame->u.inuse.type_info) += REFERENCE;
+            ACCESS_ONCE(frame->u.tmem.sharers) += REFERENCE;
             break;
         }
         if ( ++looked_at == MAX_CHAIN )
@@ -145,7 +145,7 @@ struct page_info *tmem_dedup_find(uint32_t hash, const void *data)
 /* A frame with a new content; the caller has its only reference. */
 void tmem_dedup_add(struct page_info *frame, uint32_t hash)
 {
-    frame->u.inuse.type_info = ((unsigned long)hash << HASH_SHIFT) | REFERENCE;
+    frame->u.tmem.sharers = ((unsigned long)hash << HASH_SHIFT) | REFERENCE;
     atomic_inc(&nr_contents);
     spin_lock(lock_of(hash));
     page_list_add(frame, &buckets[hash & bucket_mask]);
@@ -160,15 +160,15 @@ bool tmem_dedup_put(struct page_info *frame)
     bool last;
 
     spin_lock(lock_of(hash));
-    ACCESS_ONCE(frame->u.inuse.type_info) -= REFERENCE;
-    last = !(frame->u.inuse.type_info & REFERENCES_MASK);
+    ACCESS_ONCE(frame->u.tmem.sharers) -= REFERENCE;
+    last = !(frame->u.tmem.sharers & REFERENCES_MASK);
     if ( last )
         page_list_del(frame, &buckets[hash & bucket_mask]);
     spin_unlock(lock_of(hash));
 
     if ( last )
     {
-        frame->u.inuse.type_info = 0;
+        frame->u.tmem.sharers = 0;
         atomic_dec(&nr_contents);
     }
 

@@ -161,7 +161,8 @@ static unsigned int drain_free_frames(unsigned int most)
     return taken;
 }
 
-unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
+unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
+                               unsigned long *dropped)
 {
     PAGE_LIST_HEAD(frames);
     unsigned int wanted = min(nr, 1UL << 10);
@@ -169,6 +170,7 @@ unsigned long tmem_flush(struct tmem_client *only, unsigned long nr)
     /* As many of tmem's pages as frames are asked for; the index's come with it. */
     unsigned int taken = e.taken ?: e.index;
 
+    *dropped = e.dropped;
     free_frames(&frames);
     /* What tmem_freeable_pages() told includes these. */
     if ( !only && taken < wanted )

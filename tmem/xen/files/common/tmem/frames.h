@@ -52,8 +52,13 @@ bool tmem_must_leave(const struct tmem_page *page);
 bool tmem_is_lost(const struct tmem_page *page);
 void tmem_drop_oldest(struct tmem_client *c);
 void tmem_drain_free(struct tmem_client *c);
-/* Of one client, or where it is NULL of all, as their weights tell. */
-unsigned long tmem_flush(struct tmem_client *only, unsigned long nr);
+/*
+ * Of one client, or where it is NULL of all, as their weights tell: gives up to
+ * nr pages to the heap, and returns how many. *dropped: how many of tmem's
+ * pages that took.
+ */
+unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
+                               unsigned long *dropped);
 void tmem_frames_stats(struct tmem_stats_global *g);
 
 /* policy.c: who gives way. */

@@ -11,6 +11,8 @@
 #include <xen/guest_access.h>
 #include <xen/hypercall.h>
 
+#include <xsm/xsm.h>
+
 #include "put.h"
 
 /*
@@ -264,16 +266,12 @@ static noinline long rare_op(struct domain *d, struct tmem_client *c,
                                                : tmem_flush_object(c, op);
         break;
 
-    case TMEM_CONTROL:
-        rc = tmem_control(uop, op);
-        break;
-
     case TMEM_DRAINED:
         rc = c ? tmem_set_drained(c, op) : -ENODEV;
         break;
 
     case TMEM_NEW_POOL:
-        rc = tmem_new_pool(d, op);
+        rc = xsm_tmem_use(XSM_HOOK) ?: tmem_new_pool(d, op);
         break;
 
     case TMEM_DESTROY_POOL:

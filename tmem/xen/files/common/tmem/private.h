@@ -91,9 +91,6 @@ bool tmem_drain_pool(struct tmem_client *c, struct tmem_pool *pool);
 bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
                        unsigned int *budget);
 
-/* control.c */
-long tmem_control(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop, tmem_op_t *op);
-
 /* Without the lock, so that the pool may be another by now. */
 static inline bool tmem_is_persistent(const struct tmem_client *c, uint32_t id)
 {

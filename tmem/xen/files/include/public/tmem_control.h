@@ -2,10 +2,8 @@
 /*
  * Control and statistics of transcendent memory, for the control domain.
  *
- * Reached through hypercall 38 (tmem_op) with cmd == TMEM_CONTROL, a number
- * that version 1 of the guest ABI leaves unused. Every record starts at a
- * multiple of eight bytes and holds 64-bit fields only, so that 32-bit and
- * 64-bit tools read the same bytes.
+ * XEN_SYSCTL_tmem_op, whose member of struct xen_sysctl this is. Records hold
+ * 64-bit fields only, so that 32-bit and 64-bit tools read the same bytes.
  */
 
 #ifndef __XEN_PUBLIC_TMEM_CONTROL_H__
@@ -13,21 +11,15 @@
 
 #include "xen.h"
 
-#define TMEM_CONTROL                  0
-#define TMEM_CONTROL_VERSION          3
+#define TMEM_CONTROL_VERSION          4
 
 #define TMEM_CONTROL_ALL_CLIENTS      0xffffffffU
 
-/*
- * buf: one tmem_stats_global.
- */
+/* u.stats.global: one record. */
 #define TMEM_CONTROL_GLOBAL           1
-/*
- * buf: an array of tmem_stats_client with room for nr records. nr returns how
- * many clients there are, which may be more than fitted.
- */
+/* u.stats.clients: one for each. */
 #define TMEM_CONTROL_CLIENTS          2
-/* As CLIENTS, for the pools of client domid: tmem_stats_pool. */
+/* u.stats.pools: of client domid. */
 #define TMEM_CONTROL_POOLS            3
 /*
  * Refuse (thaw: accept again) puts of client domid, or of all clients. These
@@ -36,15 +28,18 @@
  */
 #define TMEM_CONTROL_FREEZE           4
 #define TMEM_CONTROL_THAW             5
-/* value returns how many pages Xen could take back at once. */
+/* u.freeable returns how many pages Xen could take back at once. */
 #define TMEM_CONTROL_FREEABLE         6
-/*
- * Give up to value pages back to Xen's heap, oldest first; value returns how
- * many were given back. May do less than was asked: ask again.
- */
+/* u.flush: gives pages of client domid, or of all clients, back to Xen. */
 #define TMEM_CONTROL_FLUSH            7
-/* Set `nr`, one of TMEM_SET_*, of domain domid, or of all clients, to value. */
+/* u.set: of client domid, or of all clients. */
 #define TMEM_CONTROL_SET              8
+/* u.shared_auth: whether client domid may join a shared pool. */
+#define TMEM_CONTROL_SHARED_AUTH      9
+/* u.stats.shared: one record for each shared pool. */
+#define TMEM_CONTROL_SHARED_POOLS     10
+
+/* What TMEM_CONTROL_SET sets. */
 /* At most TMEM_MAX_WEIGHT; 0: no share, see docs/tmem.md. */
 #define TMEM_SET_WEIGHT               1
 /* Most ephemeral pages that the client holds; 0: no limit. */
@@ -52,29 +47,8 @@
 #define TMEM_SET_COMPRESS             3 /* 0 or 1; of what is put from now on */
 #define TMEM_SET_DEDUP                4 /* likewise */
 #define TMEM_MAX_WEIGHT               0xffffU
-/*
- * Let (nr 1) or no more let (nr 0) domain domid join the shared pool whose
- * UUID is buf, value. Pools it has joined stay. -ENOSPC: more than 16.
- */
-#define TMEM_CONTROL_SHARED_AUTH      9
-/* As CLIENTS, for the shared pools: tmem_stats_shared. */
-#define TMEM_CONTROL_SHARED_POOLS     10
 
 #if !defined(__ASSEMBLY__) && (defined(__XEN__) || defined(__XEN_TOOLS__))
-
-/* Overlays tmem_op_t and is no larger. */
-struct tmem_control {
-    uint32_t cmd;               /* TMEM_CONTROL */
-    uint32_t subop;
-    uint32_t version;           /* TMEM_CONTROL_VERSION */
-    uint32_t domid;             /* client, or TMEM_CONTROL_ALL_CLIENTS */
-    uint32_t nr;                /* IN: records that fit. OUT: records there are.
-                                 * SET: which setting, TMEM_SET_* */
-    uint32_t pad;               /* zero */
-    uint64_aligned_t buf;       /* address of the records in the caller */
-    uint64_aligned_t value;
-};
-typedef struct tmem_control tmem_control_t;
 
 /* Operations whose processor cycles are recorded, see tmem_timing. */
 #define TMEM_TIME_GET_HIT             0
@@ -130,6 +104,8 @@ struct tmem_stats_global {
     uint64_aligned_t short_bytes;       /* now held of pages with a zero tail */
     uint64_aligned_t lz4_bytes;         /* now held of compressed pages */
 };
+typedef struct tmem_stats_global tmem_stats_global_t;
+DEFINE_XEN_GUEST_HANDLE(tmem_stats_global_t);
 
 struct tmem_stats_client {
     uint64_aligned_t domid, nr_pools;
@@ -149,6 +125,8 @@ struct tmem_stats_client {
     uint64_aligned_t deduplicated;
     uint64_aligned_t short_bytes, lz4_bytes;        /* now held */
 };
+typedef struct tmem_stats_client tmem_stats_client_t;
+DEFINE_XEN_GUEST_HANDLE(tmem_stats_client_t);
 
 struct tmem_stats_pool {
     uint64_aligned_t id, persistent, shared;
@@ -160,6 +138,8 @@ struct tmem_stats_pool {
     uint64_aligned_t flushes, flushes_tried;
     uint64_aligned_t object_flushes, object_flushes_tried;
 };
+typedef struct tmem_stats_pool tmem_stats_pool_t;
+DEFINE_XEN_GUEST_HANDLE(tmem_stats_pool_t);
 
 /* pool.id is the number of the shared pool. */
 struct tmem_stats_shared {
@@ -168,6 +148,54 @@ struct tmem_stats_shared {
     uint64_aligned_t evicted;
     struct tmem_stats_pool pool;
 };
+typedef struct tmem_stats_shared tmem_stats_shared_t;
+DEFINE_XEN_GUEST_HANDLE(tmem_stats_shared_t);
+
+struct xen_sysctl_tmem_op {
+    uint32_t version;           /* IN: TMEM_CONTROL_VERSION */
+    uint32_t subop;             /* IN: TMEM_CONTROL_*, which chooses from u */
+    uint32_t domid;             /* IN: client, or TMEM_CONTROL_ALL_CLIENTS */
+    uint32_t pad;               /* IN: zero */
+    union {
+        struct {
+            uint32_t nr;        /* IN: records that fit. OUT: records there are,
+                                 * which may be more than fitted */
+            uint32_t pad;
+            union {             /* OUT */
+                XEN_GUEST_HANDLE_64(tmem_stats_global_t) global;
+                XEN_GUEST_HANDLE_64(tmem_stats_client_t) clients;
+                XEN_GUEST_HANDLE_64(tmem_stats_pool_t) pools;
+                XEN_GUEST_HANDLE_64(tmem_stats_shared_t) shared;
+            } to;
+        } stats;
+        struct {
+            uint64_aligned_t pages;     /* OUT */
+        } freeable;
+        /*
+         * Oldest first, or as the weights tell. May do less than was asked,
+         * and is to be asked again, until a call drops nothing and frees
+         * nothing.
+         */
+        struct {
+            uint64_aligned_t pages;     /* IN: to be freed, at most */
+            uint64_aligned_t freed;     /* OUT: pages that Xen's heap got */
+            uint64_aligned_t dropped;   /* OUT: pages that guests had put */
+        } flush;
+        struct {
+            uint32_t setting;           /* IN: TMEM_SET_* */
+            uint32_t pad;               /* IN: zero */
+            uint64_aligned_t value;     /* IN */
+        } set;
+        /* Pools it has joined stay. -ENOSPC: more than 16. */
+        struct {
+            uint64_aligned_t uuid[2];   /* IN */
+            uint32_t allowed;           /* IN: 1: let it in; 0: no more */
+            uint32_t pad;               /* IN: zero */
+        } shared_auth;
+    } u;
+};
+typedef struct xen_sysctl_tmem_op xen_sysctl_tmem_op_t;
+DEFINE_XEN_GUEST_HANDLE(xen_sysctl_tmem_op_t);
 
 #endif
 

@@ -6,10 +6,12 @@
 #ifndef __XEN_TMEM_H__
 #define __XEN_TMEM_H__
 
+#include <xen/errno.h>
 #include <xen/lib.h>
 #include <xen/types.h>
 
 struct domain;
+struct xen_sysctl_tmem_op;
 
 #ifdef CONFIG_TMEM
 
@@ -102,6 +104,12 @@ int tmem_domain_kill(struct domain *d);
 /* The last step of a domain's destruction, after an RCU grace period. */
 void tmem_domain_free(struct domain *d);
 
+/*
+ * Statistics and control; the caller has checked that whoever asks may. -ENODEV
+ * when tmem is off; -ERESTART when there is more to do than one call should.
+ */
+long tmem_control(struct xen_sysctl_tmem_op *op);
+
 #else
 
 static inline unsigned long tmem_heap_avail(unsigned long avail,
@@ -146,6 +154,11 @@ static inline int tmem_domain_kill(struct domain *d)
 
 static inline void tmem_domain_free(struct domain *d)
 {
+}
+
+static inline long tmem_control(struct xen_sysctl_tmem_op *op)
+{
+    return -ENOSYS;
 }
 
 #endif

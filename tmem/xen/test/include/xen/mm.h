@@ -39,6 +39,7 @@ struct page_info {
     unsigned int mapped;                /* __map_domain_page()s; atomic */
     union {                             /* for the frames' user, as in Xen */
         struct { unsigned long type_info; } inuse;
+        union { unsigned long units, sharers; } tmem;
     } u;
 };
 

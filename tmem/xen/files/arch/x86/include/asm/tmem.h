@@ -19,8 +19,10 @@
 /*
  * Reads every word of a PV guest's operation once. The address is checked, and
  * guarded against speculation, once for all of them. 0, or -EFAULT.
- * A string copy is slow to start for so little, and reading word by word with
- * a check of each takes more instructions than finding a page.
+ *
+ * copy_from_guest() is a string copy, which is slow to start for so little; and
+ * copy_field_from_guest() for each word, with a check of each, takes more
+ * instructions than finding a page.
  */
 static always_inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
                                        const void *from)
@@ -65,7 +67,16 @@ static always_inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
     return rc;
 }
 
-/* As map_domain_page(), which has nothing to do for most frames. */
+/*
+ * The address of a guest's frame or of tmem's own, which a put or a get copies
+ * a page to and from. As map_domain_page(), which has nothing to do for a frame
+ * in the direct map, but is a call, saves flags and looks at the current vCPU to
+ * find that out: twice for each page copied. As that, for what is not in the
+ * direct map, and where assertions check that all mappings are undone.
+ *
+ * Copying is between two frames, not copy_from_guest(): the ABI names a guest's
+ * page by its frame's number, and need not have it mapped.
+ */
 static always_inline void *tmem_map_frame(const struct page_info *frame)
 {
     mfn_t mfn = page_to_mfn(frame);
@@ -84,17 +95,17 @@ static always_inline void tmem_unmap_frame(const void *address)
         unmap_domain_page(address);
 }
 
-/* A frame that is on no list may point to another. */
+/* Frames at hand: each knows the next, NULL: there is none. */
 static always_inline void tmem_link_frame(struct page_info *frame,
                                           struct page_info *next)
 {
-    frame->up = (unsigned long)next;
+    frame->tmem_next = next;
 }
 
 static always_inline struct page_info *tmem_unlink_frame(
     const struct page_info *frame)
 {
-    return (struct page_info *)frame->up;
+    return frame->tmem_next;
 }
 
 #endif /* __ASM_X86_TMEM_H__ */

@@ -1,0 +1,47 @@
+"""Types of fields in files that people write: amounts with their units, strict numbers, and sections without unknown keys.
+
+Each is written back the way it is read, so that a resolved file can be read again.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+from common.units import format_size, parse_duration, parse_size
+
+MIB = 2**20
+
+
+def _mebibytes(text: object) -> int:
+    mib, rest = divmod(parse_size(text), MIB)
+    if rest:
+        raise ValueError(f"{text!r} is not a whole number of MiB")
+    return mib
+
+
+def _duration_text(seconds: float) -> str:
+    return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
+
+
+Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str)]
+"""Bytes, written with a binary unit (`4 KiB`)."""
+
+Mebibytes = Annotated[
+    int, BeforeValidator(_mebibytes), PlainSerializer(lambda mib: format_size(mib * MIB) if mib else "0 MiB")
+]
+"""Whole MiB, written with a binary unit (`256 MiB`)."""
+
+Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str)]
+"""Seconds, written with a unit (`10 min`)."""
+
+Count = Annotated[int, Field(strict=True)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A mapping of a file: unknown keys are refused, nothing changes afterwards."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")

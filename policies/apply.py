@@ -1,0 +1,55 @@
+"""Carry out a policy on a host: what has to be there before the release, and what the release itself switches on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lab.api import GuestSizing, Host, HostSizing, TmemSettings, even_share_mib
+from policies.base import Policy, Tuning
+
+PARAMETERS = ("cleancache", "frontswap", "selfballooning", "selfshrinking")
+"""Of `modprobe tmem`. Every one is stated, so that no default of the driver matters."""
+
+SETTINGS = "/sys/devices/system/xen_memory/xen_memory0/selfballoon"
+"""Folder of a guest with the driver's settings."""
+
+
+def start_mib(policy: Policy, host: HostSizing, guests: GuestSizing) -> int:
+    """What each guest has at the release, in MiB."""
+    return even_share_mib(host, guests) if policy.start == "share" else guests.memory_start_mib
+
+
+def parameters(policy: Policy) -> dict[str, bool]:
+    """Parameter of `modprobe tmem` -> on; empty where the driver is not loaded."""
+    return {name: policy.driver.get(name, False) for name in PARAMETERS} if policy.driver else {}
+
+
+def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, guests: GuestSizing) -> None:
+    """Give every guest its memory, its settings, and its driver. Nothing moves yet. Once per reset; LabError when a guest or dom0 refuses."""
+    start = start_mib(policy, sizing, guests)
+    limit = guests.memory_max_mib if policy.moves else start
+    host.set_memory(dict.fromkeys(host.guests, start), dict.fromkeys(host.guests, limit))
+    host.set_sysctls({**policy.sysctl, **tuning.sysctl})
+    if policy.driver:
+        host.load_driver(parameters(policy), {**dict.fromkeys(policy.at_release, 0), **tuning.selfballoon})
+    host.set_tmem(tmem_settings(policy, tuning))
+
+
+def tmem_settings(policy: Policy, tuning: Tuning) -> TmemSettings:
+    """What tmem is told: the experiment's own settings go before the policy's."""
+    own = tuning.tmem
+    return replace(
+        policy.tmem,
+        compress=policy.tmem.compress if own.compress is None else own.compress,
+        dedup=policy.tmem.dedup if own.dedup is None else own.dedup,
+        weights={**policy.tmem.weights, **own.weights},
+        caps={**policy.tmem.caps, **own.caps},
+    )
+
+
+def release_script(policy: Policy) -> str:
+    """Sh that each guest runs when it is released, before its workload: the policy takes effect. Empty where nothing is to be done."""
+    return "".join(
+        f"echo {value} > {SETTINGS}/{name} || {{ echo 'the driver does not take {name}' >&2; exit 96; }}\n"
+        for name, value in policy.at_release.items()
+    )

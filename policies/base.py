@@ -1,0 +1,83 @@
+"""What a memory policy is: what each guest has at the release, what changes it afterwards, and what of tmem is used.
+
+A policy acts in three places: in the guests (the driver and its parameters, sysctls, words on the kernel's command line), in
+tmem (compression, deduplication, weights, caps), and in dom0 (a manager that runs as long as the workload). A Policy says all
+of that as data; policies/apply.py carries it out on a host. It takes effect when the guests are released from the barrier:
+until then every policy leaves the guests alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from lab.api import TmemSettings
+
+Start = Literal["share", "configured"]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """A memory policy, with its parts added.
+
+    start: what each guest has at the release: an even `share` of the host's memory, or what it was `configured` with, the rest
+    staying fallow. moves: whether its memory changes while the workload runs; then it may grow up to its maximum.
+    driver: parameter of `modprobe tmem` -> on; empty, the driver is not loaded. at_release: setting of the driver in sysfs ->
+    value from the release on. sysctl, kernel: settings and words on the command line of the guests' kernels.
+    manager: name of the process in dom0 that sets the guests' targets, if any.
+    gates: names of gates (campaigns/gates.py) that hold for this policy beside those for all.
+    """
+
+    name: str
+    summary: str
+    start: Start = "share"
+    moves: bool = False
+    driver: Mapping[str, bool] = field(default_factory=dict)
+    at_release: Mapping[str, int] = field(default_factory=dict)
+    sysctl: Mapping[str, int] = field(default_factory=dict)
+    kernel: tuple[str, ...] = ()
+    tmem: TmemSettings = field(default_factory=TmemSettings)
+    manager: str | None = None
+    gates: tuple[str, ...] = ()
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """The kinds of tmem's pools that the guests use."""
+        kinds = {"cleancache": "ephemeral", "frontswap": "persistent"}
+        return tuple(pool for part, pool in kinds.items() if self.driver.get(part))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What can be added to a policy, as in `selfballoon+tmem`. add: the policy with it. needs: one of these parts beside it."""
+
+    name: str
+    summary: str
+    add: Callable[[Policy], Policy]
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """Settings of an experiment that hold under every policy of it.
+
+    sysctl: dotted name -> value, of the guests' kernels. selfballoon: name in sysfs -> value, in the driver's own units
+    (seconds, MB, counts), for policies that load the driver. tmem: what is set here goes before what a policy sets.
+    What is not named stays as the kernel, the driver or Xen has it.
+    """
+
+    sysctl: Mapping[str, int] = field(default_factory=dict)
+    selfballoon: Mapping[str, int] = field(default_factory=dict)
+    tmem: TmemSettings = field(default_factory=TmemSettings)
+
+
+UNTUNED = Tuning()
+
+
+def with_driver(policy: Policy, **parameters: bool) -> Policy:
+    """The policy with these parameters of the driver on, and its gates for what the driver then does."""
+    driver = {**policy.driver, **parameters}
+    uses = driver.get("cleancache") or driver.get("frontswap")
+    gates = (*policy.gates, "tmem_used") if uses and "tmem_used" not in policy.gates else policy.gates
+    return replace(policy, driver=driver, gates=gates)

@@ -1,0 +1,72 @@
+"""What of tmem a policy uses: `+cleancache`, `+frontswap`, `+tmem` (both), and how tmem keeps it: `+compress`, `+dedup`.
+
+Self-shrinking returns what frontswap holds once memory is plentiful again; the original driver had it on whenever both
+self-ballooning and frontswap were.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+from pydantic import Field
+
+from common.fields import Count, Section
+from lab.api import TmemSettings
+from policies.base import Part, Policy, with_driver
+
+GUEST = r"^guest[1-9][0-9]*$"
+
+
+class TmemSection(Section):
+    """tmem's settings for the guests, as `tmemctl set` takes them. None and names that are missing: as Xen has it.
+
+    weights: guest -> its weight against others' when pages have to go. caps: guest -> most ephemeral pages. docs/tmem.md.
+    """
+
+    compress: bool | None = None
+    dedup: bool | None = None
+    weights: dict[Annotated[str, Field(pattern=GUEST)], Annotated[Count, Field(ge=0)]] = Field(default_factory=dict)
+    caps: dict[Annotated[str, Field(pattern=GUEST)], Annotated[Count, Field(ge=0)]] = Field(default_factory=dict)
+
+    def settings(self) -> TmemSettings:
+        """As a host takes them."""
+        return TmemSettings(self.compress, self.dedup, dict(self.weights), dict(self.caps))
+
+
+def _cleancache(policy: Policy) -> Policy:
+    return with_driver(policy, cleancache=True)
+
+
+def _frontswap(policy: Policy) -> Policy:
+    added = with_driver(policy, frontswap=True)
+    if not policy.driver.get("selfballooning"):
+        return added
+    shrinking = {"selfshrinking": True}
+    at_release = {**policy.at_release, "frontswap_selfshrinking": 1}
+    return replace(added, driver={**added.driver, **shrinking}, at_release=at_release)
+
+
+def _tmem(policy: Policy) -> Policy:
+    return _frontswap(_cleancache(policy))
+
+
+def _compress(policy: Policy) -> Policy:
+    return replace(policy, tmem=replace(policy.tmem, compress=True))
+
+
+def _dedup(policy: Policy) -> Policy:
+    return replace(policy, tmem=replace(policy.tmem, dedup=True))
+
+
+_USERS = ("tmem", "cleancache", "frontswap")
+
+PARTS = (
+    Part("tmem", "clean pages and swapped pages go to tmem: cleancache and frontswap together", _tmem),
+    Part(
+        "cleancache", "clean pages that the kernel evicts go to tmem, and are asked of it before the disk", _cleancache
+    ),
+    Part("frontswap", "pages that the kernel swaps out go to tmem while it takes them, else to the disk", _frontswap),
+    Part("compress", "tmem compresses what it keeps", _compress, needs=_USERS),
+    Part("dedup", "tmem keeps equal clean pages once", _dedup, needs=_USERS),
+)
