@@ -303,6 +303,8 @@ void tmem_uncharge(struct domain *d)
 
 void tmem_give_back(struct tmem_client *c, struct page_info *frame)
 {
+    ASSERT(spin_is_locked(&c->lock));
+
     tmem_level(c, TMEM_LEVEL_FRAMES, -1);
     tmem_spare_frames(-1);
     free_domheap_page(frame);
@@ -326,6 +328,8 @@ void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 {
     bool persistent = c->pools[pool_of_key(page->object->key)]->persistent;
 
+    ASSERT(spin_is_locked(&c->lock));
+
     if ( unlikely(tmem_is_packed(page)) )
     {
         tmem_clear_content(c, page, persistent);
@@ -337,9 +341,10 @@ void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
         tmem_uncharge(c->domain);
 }
 
-/* There is one. */
 void tmem_drop_oldest(struct tmem_client *c)
 {
+    ASSERT(!list_empty(&c->lru));
+
     tmem_drop_page(c, list_entry(c->lru.next, struct tmem_page, lru));
     c->stats.evicted++;
 }

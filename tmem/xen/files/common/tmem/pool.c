@@ -122,7 +122,7 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
         pool->own = !shared;
         pool->stats.id = id;
         c->pools[id] = pool;
-        c->shared_pools |= shared << id;
+        ACCESS_ONCE(c->shared_pools) = c->shared_pools | (shared << id);
         c->stats.nr_pools++;
         ACCESS_ONCE(c->persistent_pools) =
             (c->persistent_pools & ~(1U << id)) | (pool->persistent << id);
@@ -141,6 +141,8 @@ bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
                        unsigned int *budget)
 {
     bool last;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     /* The object goes with its last page. */
     do {
@@ -172,8 +174,10 @@ bool tmem_drain_pool(struct tmem_client *c, struct tmem_pool *pool)
 
 static void remove_pool(struct tmem_client *c, unsigned int id)
 {
+    ASSERT(spin_is_locked(&c->lock));
+
     c->pools[id] = NULL;
-    c->shared_pools &= ~(1U << id);
+    ACCESS_ONCE(c->shared_pools) = c->shared_pools & ~(1U << id);
     c->stats.nr_pools--;
 }
 
@@ -187,6 +191,8 @@ static bool leave_pool(struct tmem_client *c, unsigned int id)
     struct tmem_pool *pool = c->pools[id];
     struct tmem_shared *s = pool->shared;
     bool done;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     tmem_shared_leave(pool);
     if ( pool->empties )
@@ -305,6 +311,54 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
     }
 }
 
+void tmem_client_empty(struct tmem_client *c)
+{
+    uint64_t start = rdtsc();
+
+    ASSERT(spin_is_locked(&c->lock));
+
+    tmem_drain_free(c);
+    tmem_index_free(c);
+    tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
+    tmem_retire_stats(c);
+}
+
+int tmem_domain_reset(struct domain *d)
+{
+    struct tmem_client *c = ACCESS_ONCE(d->tmem);
+    unsigned int id;
+
+    for ( id = 0; c && id < TMEM_MAX_POOLS; id++ )
+    {
+        long rc = tmem_destroy_pool(c, id);
+
+        if ( rc < 0 )
+            return rc;
+    }
+
+    return 0;
+}
+
+int tmem_domain_kill(struct domain *d)
+{
+    struct tmem_client *c = d->tmem;
+    int rc;
+
+    if ( !c )
+        return 0;
+
+    rc = tmem_domain_reset(d);
+    if ( rc )
+        return rc;
+
+    spin_lock(&c->lock);
+    if ( !c->dying )
+        tmem_client_empty(c);
+    spin_unlock(&c->lock);
+
+    return 0;
+}
+
 /*
  * A guest that goes on in another domain has to have copies of its persistent
  * pages: what tells the toolstack of a guest's memory has no place for them.
@@ -348,52 +402,6 @@ bool tmem_may_suspend(const struct domain *d)
            d->domain_id, pages);
 
     return false;
-}
-
-void tmem_client_empty(struct tmem_client *c)
-{
-    uint64_t start = rdtsc();
-
-    tmem_drain_free(c);
-    tmem_index_free(c);
-    tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
-    tmem_retire_stats(c);
-}
-
-int tmem_domain_reset(struct domain *d)
-{
-    struct tmem_client *c = ACCESS_ONCE(d->tmem);
-    unsigned int id;
-
-    for ( id = 0; c && id < TMEM_MAX_POOLS; id++ )
-    {
-        long rc = tmem_destroy_pool(c, id);
-
-        if ( rc < 0 )
-            return rc;
-    }
-
-    return 0;
-}
-
-int tmem_domain_kill(struct domain *d)
-{
-    struct tmem_client *c = d->tmem;
-    int rc;
-
-    if ( !c )
-        return 0;
-
-    rc = tmem_domain_reset(d);
-    if ( rc )
-        return rc;
-
-    spin_lock(&c->lock);
-    if ( !c->dying )
-        tmem_client_empty(c);
-    spin_unlock(&c->lock);
-
-    return 0;
 }
 
 void tmem_domain_free(struct domain *d)

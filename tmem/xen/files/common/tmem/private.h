@@ -43,7 +43,7 @@ extern rcu_read_lock_t tmem_shared_rcu;
 struct tmem_client *tmem_next_shared(unsigned int *slot);
 long tmem_shared_authorise(struct tmem_client *c, const uint64_t uuid[2],
                            bool may);
-bool tmem_shared_may_join(const struct tmem_client *c, const uint64_t uuid[2]);
+bool tmem_shared_may_join(struct tmem_client *c, const uint64_t uuid[2]);
 /* The weight or the cap of a client has changed. */
 void tmem_shared_inherit(void);
 /* One that nobody has joined yet, and what to do with it when nobody will. */
