@@ -94,7 +94,7 @@ unsigned long tmem_freeable_pages(void)
 
 bool tmem_backs(unsigned long pages)
 {
-    return opt_tmem && tmem_spare_now() >= pages;
+    return opt_tmem && tmem_freeable_pages() >= pages;
 }
 
 /* What is claimed. */
@@ -215,7 +215,8 @@ static bool all_is_claimed(const struct domain *d, unsigned long request,
           d->outstanding_pages >= request) )
         return false;
 
-    return claimed + request + kept > available + tmem_freeable_pages();
+    return claimed + request + kept > available &&
+           !tmem_backs(claimed + request + kept - available);
 }
 
 /* Making way. */
@@ -296,7 +297,8 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
 bool tmem_make_way(const struct domain *d, unsigned int order,
                    unsigned int memflags, unsigned int *attempt)
 {
-    if ( !opt_tmem || all_is_claimed(d, 1UL << order, memflags) )
+    if ( !opt_tmem || (memflags & MEMF_tmem) ||
+         all_is_claimed(d, 1UL << order, memflags) )
         return false;
 
     return tmem_relinquish(order, memflags, attempt);
