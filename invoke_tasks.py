@@ -13,10 +13,10 @@ from invoke.collection import Collection
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from common.program import run
-from tasks import build, campaign, lab, policies, results, testbed, tmem, workloads
+from tasks import build, campaign, lab, logs, policies, results, testbed, tmem, workloads
 
 namespace = Collection.from_module(testbed)
-for module in (build, lab, tmem, policies, workloads, campaign, results):
+for module in (build, lab, tmem, policies, workloads, logs, campaign, results):
     namespace.add_collection(Collection.from_module(module))
 
 if __name__ == "__main__":

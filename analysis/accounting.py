@@ -11,6 +11,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -102,7 +103,8 @@ def _swap_sectors(results: Results, cell: CellRecord, guest: str) -> float | Non
     return results.delta(cell.cell, guest, "vbd.xvdb.sectors_read")
 
 
-def accounts(results: Results) -> list[Account]:
+@lru_cache(maxsize=2)
+def accounts(results: Results) -> tuple[Account, ...]:
     """Per pair of cells: every guest and the total; then the means over the pairs. Empty when no policy has a base."""
     found: list[Account] = []
     for levels in results.levels:
@@ -114,7 +116,7 @@ def accounts(results: Results) -> list[Account]:
             each = [account for above, below in pairs for account in _of_pair(results, above, below, levels)]
             found += each
             found += _means(each)
-    return found
+    return tuple(found)
 
 
 def summary(results: Results, levels: str) -> list[Account]:
@@ -122,12 +124,43 @@ def summary(results: Results, levels: str) -> list[Account]:
     return [item for item in accounts(results) if item.levels == levels and item.guest is None and item.cell is None]
 
 
+def agreement(results: Results, account: Account) -> statistics.Ratio:
+    """Explained ÷ saved over the pairs of a mean account, with its interval at the level that was repeated."""
+    boots = {cell.cell: totals.boot_of(cell) for cell in results.records}
+    pairs = {
+        pair.cell: (pair.explained, pair.saved)
+        for pair in accounts(results)
+        if (pair.levels, pair.policy, pair.control, pair.guest) == _identity(account)
+        and pair.cell is not None
+        and pair.explained is not None
+        and pair.saved is not None
+    }
+    return statistics.ratio_of_sums(pairs, boots=boots)
+
+
+def spread(results: Results, account: Account) -> tuple[float, float] | None:
+    """The least and the largest agreement of any pair; None when no pair saved anything."""
+    each = [
+        pair.agreement
+        for pair in accounts(results)
+        if (pair.levels, pair.policy, pair.control, pair.guest) == _identity(account) and pair.cell is not None
+    ]
+    found = statistics.present(each)
+    return (min(found), max(found)) if found else None
+
+
+def _identity(account: Account) -> tuple[str, str, str, str | None]:
+    return account.levels, account.policy, account.control, account.guest
+
+
 def _pairs(results: Results, policy: str, control: str, levels: str) -> list[tuple[CellRecord, CellRecord]]:
     """Cells of one block, or of one repetition when the plan is not blocked."""
     blocked = totals.is_blocked(results, policy, control, levels)
-    below = {cell.block if blocked else cell.repetition: cell for cell in results.at(control, levels)}
-    above = {cell.block if blocked else cell.repetition: cell for cell in results.at(policy, levels)}
-    return [(above[key], below[key]) for key in sorted(above) if key in below]
+    below, above = (
+        {totals.pair_key(cell) if blocked else (cell.repetition,): cell for cell in results.at(side, levels)}
+        for side in (control, policy)
+    )
+    return [(cell, below[key]) for key, cell in above.items() if key in below]
 
 
 def _of_pair(results: Results, above: CellRecord, below: CellRecord, levels: str) -> list[Account]:
@@ -217,11 +250,34 @@ def explain(results: Results, account: Account) -> list[str]:
         lines.append("No sectors were saved, so there is no ratio: whatever the hits spared was read elsewhere.")
     else:
         lines.append(
-            f"That is {100 * account.agreement:.0f} % of the sectors saved; {account.left:,.0f} sectors are left."
+            f"That is {100 * account.agreement:.0f} % of the sectors saved{_sure(results, account)}; "
+            f"{account.left:,.0f} sectors are left."
         )
-    lines += _by_disk(account) + _guest_counts(account) + _direction(account) + _memory(results, account)
+    lines += _by_disk(account) + _guest_counts(account)
+    lines += ["The rest may be chance."] if _may_be_all(results, account) else _direction(account)
+    lines += _memory(results, account)
     lines += _spread(results, account)
     return lines
+
+
+def _sure(results: Results, account: Account) -> str:
+    """The interval of the agreement in words, its range between pairs, and whether it is different from all of it."""
+    ratio, found = agreement(results, account), spread(results, account)
+    if ratio.low is None or found is None:
+        return ""
+    end = f"to {100 * ratio.high:.0f} %" if ratio.high is not None else "without an upper end"
+    text = (
+        f" (95 % interval {100 * ratio.low:.0f} {end}, pairs {100 * found[0]:.0f} to {100 * found[1]:.0f} %, "
+        f"{statistics.repetitions(ratio.boots, ratio.runs)})"
+    )
+    different = "not different" if _may_be_all(results, account) else "different"
+    return f"{text}, which is {different} from 100 %"
+
+
+def _may_be_all(results: Results, account: Account) -> bool:
+    """Whether the interval of the agreement holds 100 %. Not known without one."""
+    ratio = agreement(results, account)
+    return ratio.low is not None and ratio.low <= 1 and (ratio.high is None or ratio.high >= 1)
 
 
 def _by_disk(account: Account) -> list[str]:
@@ -286,7 +342,7 @@ def _mean_memory(results: Results, cell: CellRecord, guest: str) -> float | None
     readings = results.samples_of(cell.cell, guest, "memory")
     end = cell.barrier.ends.get(guest, math.inf) if cell.barrier else math.inf
     during = readings[(readings["time_s"] >= 0) & (readings["time_s"] <= end)]
-    return float(during["value"].mean()) * PAGE_BYTES / 2**20 if len(during) else None
+    return statistics.mean(during["value"].tolist()) * PAGE_BYTES / 2**20 if len(during) else None
 
 
 def _spread(results: Results, account: Account) -> list[str]:

@@ -1,12 +1,16 @@
-"""Does a campaign support what the literature says, contradict it, or leave it open?
+"""Does a campaign support what the literature says, contradict it, or leave it open – or could it not tell at all?
 
-Each claim is one ratio treatment ÷ control per combination of factor levels. The verdict is a test's: the claims of a
-campaign are one family, with Holm's correction. `decrease` and `increase` are tested against a ratio of 1 in both
-directions; `unchanged` needs evidence too: supported only when the ratio is shown to lie within the tolerance.
-With one repetition nothing is tested, and the words say "observed".
+Each claim is one ratio treatment ÷ control per combination of factor levels, and gets two verdicts. The direction is
+tested against a ratio of 1, both ways; `unchanged` needs evidence too, and is supported only when the ratio is shown to
+lie within the tolerance. The magnitude (magnitude.py) is tested against the published figure. Each of the two is one
+family over the campaign's claims, with Holm's correction. With one repetition nothing is tested, and the words say
+"observed".
 
-How well the published figure is known (evidence) decides the words, never the verdict: nothing is called reproduced
-against a figure that is only recalled.
+A claim of relief is testable only where its control felt what is to be relieved (pressure.py); elsewhere the verdict is
+"not testable here", with the figure that shows it, and enters no family.
+
+How well the published figure is known (evidence) decides the words, never the direction's verdict: nothing is called
+reproduced against a figure that is only recalled, nor without the direction and the magnitude both shown.
 """
 
 from __future__ import annotations
@@ -18,22 +22,25 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis import statistics, totals
+from analysis import magnitude, pressure, statistics, totals
 from analysis.load import Results
+from analysis.magnitude import Magnitude
+from analysis.pressure import Felt
 from campaigns.records import Claim
 
 ALPHA = 0.05
 """Family-wise rate of wrong verdicts that are not "leaves open"."""
 
-Word = Literal["supports", "contradicts", "leaves open"]
+Word = Literal["supports", "contradicts", "leaves open", "not testable here"]
 
 
 @dataclass(frozen=True)
 class Verdict:
     """What a campaign says about one claim at one combination of factor levels.
 
-    leaning: what the estimate alone says, before asking whether it could be chance; None when there is no estimate.
-    p: of the test behind the leaning, uncorrected; p_adjusted: by Holm over the campaign's claims. None: not tested.
+    verdict: of the direction. leaning: what the estimate alone says of it, before asking whether it could be chance; None when there is
+    no estimate. p: of the test behind the leaning, uncorrected; p_adjusted: by Holm over the campaign's claims. None: not tested.
+    magnitude: None when no figure was published. felt: what the control felt, of a claim of relief; None of any other.
     """
 
     claim: Claim
@@ -45,13 +52,24 @@ class Verdict:
     p_adjusted: float | None
     reason: str
     wording: str
+    magnitude: Magnitude | None = None
+    felt: Felt | None = None
+
+    @property
+    def testable(self) -> bool:
+        """Whether the control felt what is to be relieved, if it had to."""
+        return self.felt is None or self.felt.enough
 
 
 def judge(results: Results) -> list[Verdict]:
     """A verdict per claim and factor levels, in the order of the experiment."""
     judged = [_lean(results, claim, levels) for claim in results.record.claims for levels in results.levels]
     adjusted = statistics.holm([verdict.p for verdict in judged])
-    return [_decide(results, verdict, p) for verdict, p in zip(judged, adjusted, strict=True)]
+    judged = [dataclasses.replace(verdict, p_adjusted=p) for verdict, p in zip(judged, adjusted, strict=True)]
+    sizes = magnitude.judge([(each.claim, each.levels, each.ratio, each.testable) for each in judged], ALPHA)
+    return [
+        _decide(results, dataclasses.replace(each, magnitude=size)) for each, size in zip(judged, sizes, strict=True)
+    ]
 
 
 def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
@@ -59,44 +77,48 @@ def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
     ratio = totals.ratio_of(
         results, (claim.metric,), claim.aggregate, treatment=treatment, control=control, levels=levels
     )
+    felt = None
+    if ratio.n and pressure.is_relief(results, claim):
+        felt = pressure.felt(results, control, totals.used_cells(results, ratio, treatment, control, levels))
     leaning, p = _test(claim, ratio)
-    return Verdict(claim, levels, "leaves open", ratio, leaning, p, None, "", "")
+    verdict = Verdict(claim, levels, "leaves open", ratio, leaning, p, None, "", "", None, felt)
+    return verdict if verdict.testable else dataclasses.replace(verdict, verdict="not testable here", p=None)
 
 
 def _test(claim: Claim, ratio: statistics.Ratio) -> tuple[Word | None, float | None]:
     """Which way the estimate points, and the probability of such data if it pointed nowhere (or the other way)."""
-    if ratio.estimate is None:
-        return None, None
     expected = claim.expectation
     if expected.direction != "unchanged":
-        if ratio.estimate == 1:
+        if ratio.fell is None:
             return None, ratio.p
-        fell = ratio.estimate < 1
-        return ("supports" if fell == (expected.direction == "decrease") else "contradicts"), ratio.p
-    if expected.tolerance is None:
+        return ("supports" if ratio.fell == (expected.direction == "decrease") else "contradicts"), ratio.p
+    if expected.tolerance is None or ratio.treatment is None or (ratio.estimate is None and ratio.p is None):
         return None, None
     low, high = 1 - expected.tolerance, 1 + expected.tolerance
-    if low <= ratio.estimate <= high:
+    estimate = ratio.estimate if ratio.estimate is not None else float("inf")
+    if low <= estimate <= high:
         outside = [ratio.p_beyond(low, "below"), ratio.p_beyond(high, "above")]
         found = statistics.present(outside)
         return "supports", max(found) if len(found) == 2 else None
-    side: Literal["below", "above"] = "above" if ratio.estimate < low else "below"
-    p = ratio.p_beyond(low if ratio.estimate < low else high, side)
+    side: Literal["below", "above"] = "above" if estimate < low else "below"
+    p = ratio.p_beyond(low if estimate < low else high, side)
     return "contradicts", None if p is None else min(1.0, 2 * p)
 
 
-def _decide(results: Results, verdict: Verdict, p_adjusted: float | None) -> Verdict:
-    word: Word = "leaves open"
-    if verdict.leaning and p_adjusted is not None and p_adjusted < ALPHA:
+def _decide(results: Results, verdict: Verdict) -> Verdict:
+    word = verdict.verdict
+    if verdict.testable and verdict.leaning and verdict.p_adjusted is not None and verdict.p_adjusted < ALPHA:
         word = verdict.leaning
-    decided = dataclasses.replace(verdict, verdict=word, p_adjusted=p_adjusted)
+    decided = dataclasses.replace(verdict, verdict=word)
     decided = dataclasses.replace(decided, reason=_reason(results, decided))
     return dataclasses.replace(decided, wording=_wording(results, decided))
 
 
 def _reason(results: Results, verdict: Verdict) -> str:
     claim, ratio = verdict.claim, verdict.ratio
-    if ratio.estimate is None:
+    if verdict.felt is not None and not verdict.felt.enough:
+        return f"{verdict.felt.control} felt too little that could be relieved ({verdict.felt.text}; {verdict.felt.demanded} would do)"
+    if ratio.estimate is None and ratio.p is None:
         lacking = [
             policy
             for policy in (claim.compare.treatment, claim.compare.control)
@@ -111,7 +133,7 @@ def _reason(results: Results, verdict: Verdict) -> str:
         return ratio.note or "not tested"
     shown = f"{format_p(verdict.p_adjusted)} after Holm's correction"
     if verdict.verdict == "leaves open":
-        return f"could be chance: {shown}"
+        shown = f"could be chance: {shown}"
     return f"{shown}; {ratio.note}" if ratio.note else shown
 
 
@@ -121,61 +143,57 @@ def format_p(p: float) -> str:
 
 
 def format_ratio(ratio: statistics.Ratio) -> str:
-    """`0.61 (95 % interval 0.55 to 0.68, n = 5)`, or without an interval and why."""
+    """`0.61 (95 % interval 0.55 to 0.68, n = 5 runs of one boot)`, or without an interval and why."""
     if ratio.estimate is None:
         return f"no ratio ({ratio.note or 'nothing to divide by'})"
-    if ratio.low is None or ratio.high is None:
-        return f"{ratio.estimate:.3g} (n = {ratio.n}; {ratio.note})"
-    return f"{ratio.estimate:.3g} ({100 * statistics.LEVEL:.0f} % interval {ratio.low:.3g} to {ratio.high:.3g}, n = {ratio.n})"
+    n = statistics.repetitions(ratio.boots, ratio.runs)
+    if not ratio.tested or ratio.low is None:
+        return f"{ratio.estimate:.3g} (n = {n}; {ratio.note})"
+    return f"{ratio.estimate:.3g} ({interval(ratio)}, n = {n})"
+
+
+def interval(ratio: statistics.Ratio) -> str:
+    """`95 % interval 0.55 to 0.68`; empty without one."""
+    if ratio.low is None:
+        return ""
+    end = f"to {ratio.high:.3g}" if ratio.high is not None else "without an upper end"
+    return f"{100 * statistics.LEVEL:.0f} % interval {ratio.low:.3g} {end}"
 
 
 def published(claim: Claim) -> str:
-    """The published range of the ratio in words; empty when none was published."""
-    low, high = claim.expectation.ratio_low, claim.expectation.ratio_high
-    if low is not None and high is not None:
-        return f"{low:.3g}" if low == high else f"{low:.3g} to {high:.3g}"
-    if low is not None:
-        return f"{low:.3g} or more"
-    return f"{high:.3g} or less" if high is not None else ""
+    """The published figure of the ratio in words; empty when none was published."""
+    return magnitude.published(claim)
 
 
 def _wording(results: Results, verdict: Verdict) -> str:
     claim, ratio = verdict.claim, verdict.ratio
     compared = f"{claim.compare.treatment} ÷ {claim.compare.control}, {claim.metric} ({claim.aggregate} over guests): {format_ratio(ratio)}"
-    if ratio.estimate is None:
+    if ratio.estimate is None and ratio.p is None:
         return f"Left open: {verdict.reason}."
-    if verdict.p_adjusted is None:
+    if verdict.verdict == "not testable here":
+        said = f"Not testable here: {verdict.reason}. {compared}."
+    elif verdict.p_adjusted is None:
         seen = {
             "supports": "in line with the claim",
             "contradicts": "not in line with the claim",
-            None: "no difference",
         }
-        said = f"Observed, not tested: {seen[verdict.leaning]}. {compared}."
+        said = f"Observed, not tested: {seen.get(verdict.leaning or '', 'no difference')}. {compared}."
     elif verdict.verdict == "leaves open":
         said = f"Left open, {verdict.reason}. {compared}."
     elif verdict.verdict == "contradicts":
         said = f"Contradicted ({verdict.reason}). {compared}."
     else:
-        said = f"{_supported(claim, ratio)} ({verdict.reason}). {compared}."
+        said = f"{_supported(verdict)} ({verdict.reason}). {compared}."
     return " ".join([said, *_remarks(results, verdict)])
 
 
-def _supported(claim: Claim, ratio: statistics.Ratio) -> str:
-    if claim.expectation.tolerance is not None:
+def _supported(verdict: Verdict) -> str:
+    claim = verdict.claim
+    if claim.expectation.direction == "unchanged" and claim.expectation.tolerance is not None:
         return f"Supported within {100 * claim.expectation.tolerance:.3g} %"
-    if claim.evidence == "recalled":
-        return "Supported in direction"
-    if published(claim) and _overlaps(claim, ratio):
-        return "Reproduced in direction, and the interval meets the published range"
+    if claim.evidence != "recalled" and verdict.magnitude is not None and verdict.magnitude.word == "reached":
+        return "Reproduced in direction and magnitude"
     return "Supported in direction"
-
-
-def _overlaps(claim: Claim, ratio: statistics.Ratio) -> bool:
-    """Whether the interval and the published range have a point in common."""
-    if ratio.low is None or ratio.high is None:
-        return False
-    low, high = claim.expectation.ratio_low, claim.expectation.ratio_high
-    return (low is None or ratio.high >= low) and (high is None or ratio.low <= high)
 
 
 def _remarks(results: Results, verdict: Verdict) -> list[str]:
@@ -183,6 +201,12 @@ def _remarks(results: Results, verdict: Verdict) -> list[str]:
     remarks = []
     if figure := published(claim):
         remarks.append(f"Published: {figure} ({claim.evidence}).")
+    if verdict.magnitude is not None and verdict.testable and verdict.ratio.p is not None:
+        remarks.append(f"Magnitude: {verdict.magnitude.word}, {verdict.magnitude.reason}.")
+    if verdict.felt is not None and verdict.felt.enough:
+        remarks.append(f"{verdict.felt.control} felt {verdict.felt.text}.")
+    whose = "the source names it" if claim.control_from == "source" else "the source names none, it is our choice"
+    remarks.append(f"Control: {claim.compare.control}; {whose}.")
     if claim.evidence == "recalled":
         remarks.append("The source is recalled, its text could not be read, so only the direction can be compared.")
     if _is_time(results, claim) and emulated(results):
@@ -207,20 +231,34 @@ def frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
         "metric": [v.claim.metric for v in verdicts],
         "treatment": [v.claim.compare.treatment for v in verdicts],
         "control": [v.claim.compare.control for v in verdicts],
+        "control_from": [v.claim.control_from for v in verdicts],
         "evidence": [v.claim.evidence for v in verdicts],
+        "published": [published(v.claim) or None for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
+        "magnitude": [v.magnitude.word if v.magnitude else None for v in verdicts],
         "method": [v.ratio.method for v in verdicts],
+        "repeated": [v.ratio.repeated for v in verdicts],
         "reason": [v.reason for v in verdicts],
+        "magnitude_reason": [v.magnitude.reason if v.magnitude else None for v in verdicts],
         "wording": [v.wording for v in verdicts],
     }
     figures = {
         "ratio": [v.ratio.estimate for v in verdicts],
         "low": [v.ratio.low for v in verdicts],
         "high": [v.ratio.high for v in verdicts],
+        "treatment_mean": [v.ratio.treatment for v in verdicts],
+        "control_mean": [v.ratio.control for v in verdicts],
         "p": [v.p for v in verdicts],
         "p_adjusted": [v.p_adjusted for v in verdicts],
+        "magnitude_p": [v.magnitude.p if v.magnitude else None for v in verdicts],
+        "magnitude_p_adjusted": [v.magnitude.p_adjusted if v.magnitude else None for v in verdicts],
+        "control_pages_reclaimed": [v.felt.pages_reclaimed if v.felt else None for v in verdicts],
+        "control_refaults": [v.felt.refaults if v.felt else None for v in verdicts],
+        "control_memory_stall": [v.felt.memory_stall if v.felt else None for v in verdicts],
     }
+    counts = {name: [getattr(v.ratio, name) for v in verdicts] for name in ("n", "boots", "runs")}
     columns = {name: pd.Series(values, dtype="string") for name, values in texts.items()}
-    columns |= {"n": pd.Series([v.ratio.n for v in verdicts], dtype="int64")}
+    columns |= {name: pd.Series(values, dtype="int64") for name, values in counts.items()}
     columns |= {name: pd.Series(values, dtype="Float64") for name, values in figures.items()}
+    columns |= {"testable": pd.Series([v.testable for v in verdicts], dtype="bool")}
     return pd.DataFrame(columns)

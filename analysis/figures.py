@@ -13,7 +13,7 @@ title. Only complete cells are drawn; every cell is a point; intervals are Stude
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -55,8 +55,15 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
         for levels in results.levels:
             for name, make in figures.items():
                 if (figure := make(results, levels)) is not None:
+                    if results.unverified:
+                        style.stamp(figure, "UNVERIFIED")
                     paths += style.save(figure, out_dir / (name + suffix(levels)))
     return paths
+
+
+def shown(drawn: Sequence[Path]) -> list[str]:
+    """The figures as Markdown."""
+    return [f"![{path.stem}]({path.as_posix()})" for path in drawn if path.suffix == ".png"]
 
 
 def suffix(levels: str) -> str:

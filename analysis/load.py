@@ -15,6 +15,7 @@ from typing import Any
 
 import pandas as pd
 
+from analysis import derived
 from campaigns import records
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common.errors import ResultsError
@@ -26,11 +27,12 @@ KNOWN_POLICIES = ("static", "selfballoon", "selfballoon+tmem")
 """Order of the rows of tables and figures when the experiment declares none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Results:
     """A campaign as read. Tables are sorted by the order of the plan.
 
     records: the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
+    unverified: whether everything that is made of them has to say that they did not pass verification.
 
     cells: cell, policy, levels, level.<factor>..., repetition, block, order, status, attempts [count], host, host_kind,
         accelerator, skew_s [s], reason, rerun, notes, started_at, finished_at.
@@ -50,11 +52,26 @@ class Results:
     samples: pd.DataFrame
     gates: pd.DataFrame
     timings: pd.DataFrame
+    unverified: bool = False
 
     def at(self, policy: str, levels: str) -> list[CellRecord]:
         """The complete cells of a policy at factor levels, by repetition."""
         found = [cell for cell in self.records if cell.policy == policy and levels_text(cell.levels) == levels]
         return sorted(found, key=lambda cell: (cell.repetition, cell.order))
+
+    @cached_property
+    def guests_with(self) -> Mapping[tuple[str, str], frozenset[str | None]]:
+        """(levels, metric) -> the guests (None: the host) that have it in any complete cell at these levels."""
+        found: dict[tuple[str, str], set[str | None]] = {}
+        for cell in self.records:
+            for item in cell.metrics:
+                found.setdefault((levels_text(cell.levels), item.name), set()).add(item.guest)
+        return {key: frozenset(guests) for key, guests in found.items()}
+
+    @cached_property
+    def known(self) -> frozenset[str]:
+        """The metrics that have a value in any complete cell."""
+        return frozenset(item.name for cell in self.records for item in cell.metrics if item.value is not None)
 
     def samples_of(self, cell: str, source: str, counter: str) -> pd.DataFrame:
         """time_s and value of one counter in one cell, by time, missing readings left out."""
@@ -110,6 +127,8 @@ def load(directory: Path | str) -> Results:
     # an attempt that is `complete` was superseded by a rerun; without its successor the cell counts as not run
     known = {cell: tried[-1] for cell, tried in attempts.items() if tried[-1].status == "failed"} | ended
     complete = tuple(ended[cell.cell] for cell in plan if cell.cell in ended and ended[cell.cell].status == "complete")
+    samples = _samples(directory, complete)
+    complete = derived.completed(directory, complete, samples)
     return Results(
         directory=directory,
         record=record,
@@ -118,7 +137,7 @@ def load(directory: Path | str) -> Results:
         levels=tuple(dict.fromkeys(levels_text(cell.levels) for cell in sorted(plan, key=_natural))),
         cells=_cells(plan, known, attempts, ended),
         metrics=_metrics(plan, complete),
-        samples=_samples(directory, complete),
+        samples=samples,
         gates=_gates([known[cell.cell] for cell in plan if cell.cell in known]),
         timings=_timings([known[cell.cell] for cell in plan if cell.cell in known]),
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import pandas as pd
 
@@ -33,9 +34,10 @@ class HitRate:
         return self.gets / self.gets_tried if self.gets is not None and self.gets_tried else None
 
 
-def hit_rates(results: Results) -> list[HitRate]:
+@lru_cache(maxsize=2)
+def hit_rates(results: Results) -> tuple[HitRate, ...]:
     """Of every complete cell, every guest, ephemeral and persistent."""
-    return [
+    return tuple(
         HitRate(
             cell.cell,
             cell.policy,
@@ -49,14 +51,12 @@ def hit_rates(results: Results) -> list[HitRate]:
         for cell in results.records
         for guest in guests(results, levels_text(cell.levels))
         for kind in KINDS
-    ]
+    )
 
 
 def guests(results: Results, levels: str) -> list[str]:
     """The guests at these factor levels, in order of their numbers: guest2 before guest10."""
-    names = {
-        cell.guest for record in results.records for cell in record.metrics if levels_text(record.levels) == levels
-    }
+    names = {guest for (at, _), having in results.guests_with.items() if at == levels for guest in having}
     return sorted((name for name in names if name is not None), key=lambda name: (len(name), name))
 
 

@@ -7,11 +7,23 @@ holds no time of its own making: the same results give the same bytes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from analysis import accounting, claims, drift, figures, outputs, panels, rates, statistics, style, tables, totals
-from analysis.accounting import Account
+from analysis import (
+    accounting,
+    claims,
+    drift,
+    figures,
+    outputs,
+    panels,
+    rates,
+    sections,
+    statistics,
+    style,
+    tables,
+    totals,
+)
 from analysis.claims import Verdict
 from analysis.load import Results, experiment_text, load
 from campaigns.records import aggregate
@@ -51,7 +63,9 @@ class Summary:
             )
 
 
-MISSING = "–"
+MISSING = sections.MISSING
+
+UNVERIFIED = "Unverified: these results are damaged or were changed, and ./inv results.verify does not accept them."
 
 _SHOWN: Mapping[str, str] = {
     "sectors_read": "sectors read",
@@ -62,22 +76,28 @@ _SHOWN: Mapping[str, str] = {
 }
 
 
-def summarise(campaign_dir: Path | str) -> Summary:
-    """Write tables, figures and report.md of a campaign, and return what to print. ResultsError when it cannot be read."""
+def summarise(campaign_dir: Path | str, *, into: Path | None = None, unverified: bool = False) -> Summary:
+    """Write tables, figures and report.md of a campaign, and return what to print. ResultsError when it cannot be read.
+
+    into: where to write them, by default the campaign's directory. unverified: say on each that the results were not verified, or did not pass.
+    """
     results = load(campaign_dir)
+    if unverified:
+        results = replace(results, unverified=True)
+    into = into or results.directory
     verdicts = tuple(claims.judge(results))
     columns, rows = summary_table(results)
-    written = tables.write_all(results)
-    drawn = figures.draw_all(results) if results.records else []
-    report = results.directory / REPORT_FILE
-    text = markdown(results, verdicts, [path.relative_to(results.directory) for path in drawn])
+    written = tables.write_all(results, into)
+    drawn = figures.draw_all(results, into / figures.FIGURES_DIR) if results.records else []
+    report = into / REPORT_FILE
+    text = markdown(results, verdicts, [path.relative_to(into) for path in drawn])
     tables.replace(report, text.encode())
     return Summary(
         campaign=results.record.campaign,
         host=figures.host_line(results),
         columns=columns,
         rows=rows,
-        paragraph=paragraph(results),
+        paragraph=f"{UNVERIFIED} {paragraph(results)}" if results.unverified else paragraph(results),
         verdicts=verdicts,
         differing=outputs.all_differing(results),
         figures=tuple(drawn),
@@ -107,14 +127,20 @@ def summary_table(results: Results) -> tuple[tuple[str, ...], tuple[tuple[str, .
 
 def _value(results: Results, name: str, policy: str, control: str, levels: str) -> str:
     quantity = totals.QUANTITIES[name]
-    centre = statistics.centre(totals.values(results, quantity, policy, levels).values())
+    centre = totals.centre_of(results, quantity, policy, levels)
     if centre.mean is None:
         return MISSING
     text = panels.number(centre.mean)
     if policy == control:
         return text
     ratio = _ratio(results, name, policy, control, levels)
-    return f"{text} ({ratio.estimate:.2f}×)" if ratio.estimate is not None else text
+    if ratio.estimate is None:
+        return text
+    whole = all(
+        len(used) == len(results.at(side, levels)) for used, side in zip(ratio.used, (policy, control), strict=True)
+    )
+    pairs = "" if whole else f" in {len(ratio.used[0])} pair{'' if len(ratio.used[0]) == 1 else 's'}"
+    return f"{text} ({ratio.estimate:.2f}×{pairs})"
 
 
 def _hit_rate(results: Results, policy: str, levels: str) -> str:
@@ -150,6 +176,8 @@ def paragraph(results: Results) -> str:
         if said and levels:
             said[0] = f"At {levels}: {said[0]}"
         sentences += said
+    if max(len(results.at(policy, levels)) for levels in results.levels for policy in results.policies) > 1:
+        sentences.append(sections.repetition(results))
     sentences += outputs.compare(results)
     if drifted := list(dict.fromkeys(each.what for each in drift.differences(results))):
         sentences.append(f"What the cells ran on was not the same for all: {', '.join(drifted)} (see the report).")
@@ -200,7 +228,7 @@ def _outcome(results: Results, levels: str) -> list[str]:
 
 def _ratio(results: Results, name: str, policy: str, control: str, levels: str) -> statistics.Ratio:
     quantity = totals.QUANTITIES[name]
-    return totals.ratio_of(results, quantity.metrics, quantity.how, treatment=policy, control=control, levels=levels)
+    return totals.ratio_of_quantity(results, quantity, treatment=policy, control=control, levels=levels)
 
 
 def change(ratio: statistics.Ratio) -> str:
@@ -213,20 +241,26 @@ def change(ratio: statistics.Ratio) -> str:
         if abs(percent) >= 0.5
         else "the same within 0.5 %"
     )
-    interval = (
-        f"{100 * statistics.LEVEL:.0f} % interval {ratio.low:.2f} to {ratio.high:.2f}, "
-        if ratio.low is not None and ratio.high is not None
-        else ""
-    )
+    interval = ""
+    if ratio.low is not None:
+        end = f"to {ratio.high:.2f}" if ratio.high is not None else "without an upper end"
+        interval = f"{100 * statistics.LEVEL:.0f} % interval {ratio.low:.2f} {end}, "
     chance = ", could be chance" if ratio.p is not None and ratio.p >= claims.ALPHA else ""
     return f"{word} (ratio {ratio.estimate:.2f}, {interval}n = {ratio.n}{chance})"
+
+
+def _sure(results: Results, item: accounting.Account) -> str:
+    ratio = accounting.agreement(results, item)
+    if ratio.low is None or ratio.high is None:
+        return ""
+    return f" ({100 * statistics.LEVEL:.0f} % interval {100 * ratio.low:.0f} to {100 * ratio.high:.0f} %)"
 
 
 def _accounted(results: Results, levels: str) -> list[str]:
     return [
         f"The pages that tmem returned under {item.policy}, {panels.number(item.explained)} sectors' worth by the "
         f"hypervisor's count, explain {style.percent(item.agreement)} of the {panels.number(item.saved)} sectors that "
-        f"were not read."
+        f"were not read{_sure(results, item)}."
         for item in accounting.summary(results, levels)
         if item.agreement is not None and item.explained is not None and item.saved is not None
     ]
@@ -238,127 +272,41 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
     control = totals.control_of(results)
     parts = [
         f"# {results.record.campaign}",
+        f"**{UNVERIFIED}**" if results.unverified else "",
         f"Host: {figures.host_line(results)}.",
         paragraph(results),
         "## By policy",
-        _table(columns, rows),
+        sections.table(columns, rows),
         (
             f"Geometric means over complete cells (arithmetic ones where a value is 0); × is the ratio to {control}. Sectors, vCPU seconds "
-            "(guests and dom0) and faults are summed over the guests; wall time is until the last guest finished. A dash is a value that was "
-            'not measured. "Where the reads went" has arithmetic means, since sectors add up.'
+            "(guests and dom0, without sampling where that was measured) and faults are summed over the guests. Wall time is what the barrier "
+            "measured, from the release to the end of the last guest's script; that is more than the build or the tool in it took. A dash is "
+            'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
-        *(f"![{path.stem}]({path.as_posix()})" for path in drawn if path.suffix == ".png"),
+        *figures.shown(drawn),
+        "## Compared",
+        sections.repetition(results),
+        *sections.compared(results),
         "## Claims",
-        *_claims(verdicts),
+        *sections.verdicts(verdicts),
         "## Where the reads went",
-        *_accounts(results),
+        *sections.accounts(results),
+        "## What tmem cost",
+        *sections.tmem_cost(results),
         "## Outputs",
         *(f"**{line}**" if line.startswith(outputs.SHOUT) else line for line in outputs.compare(results)),
         "## What differed between cells",
-        *_drift(results),
+        *sections.drifted(results),
         "## Cells that do not count",
-        _left_out(results),
+        sections.left_out(results),
         "## How it was computed",
         (
-            f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by block where the "
-            "plan has blocks, else Welch's. They are not corrected for many comparisons; the verdicts are, by Holm's method over "
-            f"all claims, at {100 * claims.ALPHA:.0f} %. Only complete cells enter. {_sampling(results)} The same figures are in `tables/`, "
-            "as Parquet and CSV."
+            f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by block where the plan has "
+            "blocks, else Welch's; where a value is 0, and for the share of saved sectors that hits explain, they are Fieller's, of arithmetic "
+            "means. They are not corrected for many comparisons; the verdicts are, by Holm's method over all claims, directions and "
+            f"magnitudes each, at {100 * claims.ALPHA:.0f} %. A direction is tested against a ratio of 1, a magnitude against the published "
+            'figure, and "up to" as the best case that it is. A claim that something gets better is testable only where its control felt the '
+            f"lack of memory. Only complete cells enter. {sections.sampling(results)} The same figures are in `tables/`, as Parquet and CSV."
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def _claims(verdicts: Sequence[Verdict]) -> list[str]:
-    if not verdicts:
-        return ["The experiment declares no claims."]
-    rows = [
-        (
-            v.claim.id,
-            v.claim.statement,
-            f"{v.claim.source} ({v.claim.evidence})",
-            v.levels or MISSING,
-            v.verdict,
-            v.wording,
-        )
-        for v in verdicts
-    ]
-    return [_table(("claim", "statement", "source (evidence)", "levels", "verdict", "in words"), rows)]
-
-
-def _accounts(results: Results) -> list[str]:
-    parts: list[str] = []
-    for levels in results.levels:
-        items = [a for a in accounting.accounts(results) if a.levels == levels and a.cell is None]
-        if not items:
-            continue
-        parts += [f"At {levels}:"] if levels else []
-        parts.append(_table(_ACCOUNT_COLUMNS, [_account_row(item) for item in items]))
-        parts += [" ".join(accounting.explain(results, item)) for item in items if item.guest is None]
-    return parts or ["No pair of complete cells with and without tmem."]
-
-
-_ACCOUNT_COLUMNS = (
-    "policy ÷ control",
-    "guest",
-    "sectors read, control",
-    "sectors read, policy",
-    "saved",
-    "ephemeral hits",
-    "persistent hits",
-    "hits × 8",
-    "explained",
-)
-
-
-def _account_row(item: Account) -> tuple[str, ...]:
-    figures_ = (
-        item.sectors_control,
-        item.sectors_policy,
-        item.saved,
-        item.ephemeral_hits,
-        item.persistent_hits,
-        item.explained,
-    )
-    shown = (MISSING if value is None else f"{value:,.0f}" for value in figures_)
-    agreement = MISSING if item.agreement is None else style.percent(item.agreement)
-    return (f"{item.policy} ÷ {item.control}", item.guest or "all", *shown, agreement)
-
-
-def _drift(results: Results) -> list[str]:
-    """What the complete cells ran on, as far as it was not the same for all."""
-    untold = drift.untold(results)
-    if not results.records or len(untold) == len(results.records):
-        return ["Nothing is recorded of what the cells ran on."]
-    parts = [f"Nothing is recorded of what {', '.join(untold)} ran on."] if untold else []
-    if found := drift.differences(results):
-        return [*parts, _table(("what", "was"), drift.rows(found))]
-    same = (
-        "Nothing that is recorded of testbed, host, hypervisor, kernels and settings differed between complete cells, but what the policies "
-        "and factors set, and clocks, load and free memory."
-    )
-    return [*parts, same]
-
-
-def _sampling(results: Results) -> str:
-    """What reading the counters cost, at most, in any complete cell."""
-    cost = aggregate((cell.value("sampling_cost", "max") for cell in results.records), "max")
-    if cost is None:
-        return "What sampling took was not measured in every cell."
-    return f"Sampling took at most {style.percent(cost)} of one processor at any source."
-
-
-def _left_out(results: Results) -> str:
-    rest = results.cells[results.cells["status"] != "complete"].astype("object")
-    rest = rest.where(rest.notna(), MISSING)
-    rows = [(row["cell"], row["status"], row["reason"], row["rerun"]) for row in rest.to_dict("records")]
-    if not rows:
-        return "None: every planned cell is complete."
-    return _table(("cell", "status", "reason", "rerun"), rows)
-
-
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )

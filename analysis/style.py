@@ -173,6 +173,14 @@ def footnote(figure: Figure, lines: Sequence[str]) -> None:
     figure.supxlabel(text, x=0.01, ha="left", fontsize=6, color=MUTED)
 
 
+def stamp(figure: Figure, text: str) -> None:
+    """Large letters across everything: nobody can take the figure for another one, nor cut them off."""
+    stamped = figure.text(
+        0.5, 0.5, text, ha="center", va="center", rotation=20, fontsize=36, fontweight="bold", color="red", alpha=0.35
+    )
+    stamped.set_in_layout(False)
+
+
 def save(figure: Figure, stem: Path) -> list[Path]:
     """The figure as PNG, PDF and SVG beside each other; the paths."""
     paths = []

@@ -13,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from analysis import accounting, claims, rates, totals
+from analysis import accounting, claims, cost, fates, rates, totals
 from analysis.load import Results, load
 from common import files
 from common.errors import MissingError
@@ -36,6 +36,8 @@ def build(results: Results) -> Mapping[str, pd.DataFrame]:
         "comparisons": _comparisons(results),
         "hit_rates": rates.frame(rates.hit_rates(results)),
         "accounting": accounting.frame(accounting.accounts(results)),
+        "fates": fates.frame(fates.fates(results)),
+        "tmem_cost": cost.frame(cost.tmem(results)),
         "claims": claims.frame(claims.judge(results)),
     }
 
@@ -45,9 +47,9 @@ def write(campaign_dir: Path | str) -> list[Path]:
     return write_all(load(campaign_dir))
 
 
-def write_all(results: Results) -> list[Path]:
-    """As `write`, for results that are already loaded."""
-    directory = results.directory / TABLES_DIR
+def write_all(results: Results, into: Path | None = None) -> list[Path]:
+    """As `write`, for results that are already loaded. into: the directory below which they go, by default the campaign's."""
+    directory = (into or results.directory) / TABLES_DIR
     paths = []
     for name, frame in build(results).items():
         parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"
@@ -110,13 +112,16 @@ def _comparisons(results: Results) -> pd.DataFrame:
         "low": [item.ratio.low for item in compared],
         "high": [item.ratio.high for item in compared],
         "p": [item.ratio.p for item in compared],
+        "policy_mean": [item.ratio.treatment for item in compared],
+        "control_mean": [item.ratio.control for item in compared],
     }
+    counts = ("n", "boots", "runs")
     return pd.DataFrame(
         texts
         | {name: pd.Series(values, dtype="Float64") for name, values in figures.items()}
-        | {"n": pd.Series([item.ratio.n for item in compared], dtype="int64")}
+        | {name: pd.Series([getattr(item.ratio, name) for item in compared], dtype="int64") for name in counts}
         | {
             name: pd.Series([getattr(item.ratio, name) for item in compared], dtype="string")
-            for name in ("method", "note")
+            for name in ("repeated", "method", "note")
         }
     )

@@ -10,36 +10,59 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis import statistics
+from analysis.derived import DOM0_SAMPLING, GUEST_SAMPLING
 from analysis.load import Results, levels_text
-from campaigns.records import Aggregate, CellRecord, aggregate
+from campaigns.records import Aggregate, CellRecord, PlannedCell, aggregate
 
 
 @dataclass(frozen=True)
 class Quantity:
-    """A quantity of a cell that tables and figures show. metrics: what is added up; how: over the guests."""
+    """A quantity of a cell that tables and figures show. metrics: what is added up; how: over the guests.
+
+    less: what is taken out of it, where the campaign has it measured at all (`without`).
+    """
 
     name: str
     metrics: tuple[str, ...]
     how: Aggregate
     unit: str
     label: str
+    less: tuple[str, ...] = ()
 
+
+_SAMPLING = (GUEST_SAMPLING, DOM0_SAMPLING)
 
 QUANTITIES: Mapping[str, Quantity] = {
     quantity.name: quantity
     for quantity in (
         Quantity("sectors_read", ("sectors_read",), "sum", "sectors", "sectors read"),
         Quantity("sectors_written", ("sectors_written",), "sum", "sectors", "sectors written"),
+        Quantity("read_requests", ("read_requests",), "sum", "requests", "read requests"),
+        Quantity("disk_requests", ("disk_requests",), "sum", "requests", "disk requests"),
         Quantity("wall_seconds", ("wall_seconds",), "max", "s", "wall time"),
-        Quantity("vcpu_seconds", ("vcpu_seconds", "dom0_vcpu_seconds"), "sum", "s", "vCPU seconds, guests and dom0"),
-        Quantity("guest_vcpu_seconds", ("vcpu_seconds",), "sum", "s", "vCPU seconds, guests"),
-        Quantity("dom0_vcpu_seconds", ("dom0_vcpu_seconds",), "sum", "s", "vCPU seconds, dom0"),
+        Quantity(
+            "vcpu_seconds",
+            ("vcpu_seconds", "dom0_vcpu_seconds"),
+            "sum",
+            "s",
+            "vCPU seconds, guests and dom0",
+            _SAMPLING,
+        ),
+        Quantity("guest_vcpu_seconds", ("vcpu_seconds",), "sum", "s", "vCPU seconds, guests", _SAMPLING[:1]),
+        Quantity("dom0_vcpu_seconds", ("dom0_vcpu_seconds",), "sum", "s", "vCPU seconds, dom0", _SAMPLING[1:]),
+        Quantity("sampling_seconds", _SAMPLING, "sum", "s", "vCPU seconds, sampling"),
+        Quantity("tmem_cycles", ("tmem_cycles",), "sum", "cycles", "cycles in tmem"),
         Quantity("major_faults", ("major_faults",), "sum", "count", "major faults"),
         Quantity("swap_in", ("swap_in",), "sum", "pages", "pages swapped in"),
         Quantity("swap_out", ("swap_out",), "sum", "pages", "pages swapped out"),
+        Quantity("pages_reclaimed", ("pages_reclaimed",), "sum", "pages", "pages reclaimed"),
+        Quantity("refaults", ("refaults",), "sum", "pages", "refaults"),
     )
 }
-"""Wall time is until the last guest has finished: all guests start at one barrier, and that is when the work is done."""
+"""Wall time is what the barrier measured: from the release to the end of the last guest's script, by the host's clock.
+
+That is more than the build or the tool in it took. Sampling is taken out of vCPU seconds where it was measured.
+"""
 
 
 @dataclass(frozen=True)
@@ -62,15 +85,22 @@ def cell_value(results: Results, cell: CellRecord, metric: str, how: Aggregate) 
     return aggregate(values.values(), how)
 
 
-def expected_guests(results: Results, metric: str, levels: str) -> set[str | None]:
+def expected_guests(results: Results, metric: str, levels: str) -> frozenset[str | None]:
     """The guests (None: the host) that have a metric in any complete cell at these levels."""
-    chosen = (cell for cell in results.records if levels_text(cell.levels) == levels)
-    return {item.guest for cell in chosen for item in cell.metrics if item.name == metric}
+    return results.guests_with.get((levels, metric), frozenset())
+
+
+def without(results: Results, quantity: Quantity) -> tuple[str, ...]:
+    """What is taken out of a quantity in this campaign: what any cell has measured. A cell that lacks it then has no value."""
+    return tuple(metric for metric in quantity.less if metric in results.known)
 
 
 def value(results: Results, cell: CellRecord, quantity: Quantity) -> float | None:
     """A quantity of a cell. None when any of its metrics is missing."""
-    return aggregate([cell_value(results, cell, metric, quantity.how) for metric in quantity.metrics], "sum")
+    plus = aggregate([cell_value(results, cell, metric, quantity.how) for metric in quantity.metrics], "sum")
+    less = [cell_value(results, cell, metric, quantity.how) for metric in without(results, quantity)]
+    minus = aggregate(less, "sum") if less else 0.0
+    return None if plus is None or minus is None else plus - minus
 
 
 def values(results: Results, quantity: Quantity, policy: str, levels: str) -> dict[str, float | None]:
@@ -99,12 +129,22 @@ def controls_of(results: Results, policy: str) -> list[str]:
     return [name for name in found if name is not None and name != policy]
 
 
+def pair_key(cell: CellRecord | PlannedCell) -> tuple[int, int, int | None]:
+    """What two cells of a pair have in common: boot, block, and run where runs are told."""
+    return (boot_of(cell), cell.block, cell.run)
+
+
+def boot_of(cell: CellRecord | PlannedCell) -> int:
+    """The boot that a cell ran in. Records that name none are of campaigns in which every cell began from one boot."""
+    return 1 if cell.boot is None else cell.boot
+
+
 def is_blocked(results: Results, treatment: str, control: str, levels: str) -> bool:
     """Whether the plan has both policies exactly once in each of their blocks, so that blocks are pairs."""
-    blocks: dict[str, list[int]] = {treatment: [], control: []}
+    blocks: dict[str, list[tuple[object, ...]]] = {treatment: [], control: []}
     for cell in results.record.cells:
         if cell.policy in blocks and levels_text(cell.levels) == levels:
-            blocks[cell.policy].append(cell.block)
+            blocks[cell.policy].append(tuple(-1 if part is None else part for part in pair_key(cell)))
     above, below = sorted(blocks[treatment]), sorted(blocks[control])
     return bool(above) and above == below and len(set(above)) == len(above)
 
@@ -113,13 +153,41 @@ def ratio_of(
     results: Results, metrics: tuple[str, ...], how: Aggregate, *, treatment: str, control: str, levels: str
 ) -> statistics.Ratio:
     """Treatment ÷ control of a metric (or a sum of metrics), with its interval."""
-    blocked = is_blocked(results, treatment, control, levels)
     quantity = Quantity("", metrics, how, "", "")
-    sides: list[dict[statistics.Block, float | None]] = [
-        {cell.block if blocked else cell.cell: value(results, cell, quantity) for cell in results.at(policy, levels)}
-        for policy in (treatment, control)
-    ]
-    return statistics.ratio(sides[0], sides[1], blocked=blocked)
+    return ratio_of_quantity(results, quantity, treatment=treatment, control=control, levels=levels)
+
+
+def ratio_of_quantity(
+    results: Results, quantity: Quantity, *, treatment: str, control: str, levels: str
+) -> statistics.Ratio:
+    """Treatment ÷ control of a quantity, with its interval at the level that was repeated."""
+    blocked = is_blocked(results, treatment, control, levels)
+    sides: list[dict[statistics.Block, float | None]] = []
+    boots: dict[statistics.Block, int] = {}
+    for policy in (treatment, control):
+        side: dict[statistics.Block, float | None] = {}
+        for cell in results.at(policy, levels):
+            key: statistics.Block = pair_key(cell) if blocked else cell.cell
+            side[key] = value(results, cell, quantity)
+            boots[key] = boot_of(cell)
+        sides.append(side)
+    return statistics.ratio(sides[0], sides[1], blocked=blocked, boots=boots)
+
+
+def used_cells(results: Results, ratio: statistics.Ratio, policy: str, control: str, levels: str) -> list[CellRecord]:
+    """The control's cells that entered a ratio."""
+    blocked = is_blocked(results, policy, control, levels)
+    keys = set(ratio.used[1])
+    return [cell for cell in results.at(control, levels) if (pair_key(cell) if blocked else cell.cell) in keys]
+
+
+def centre_of(results: Results, quantity: Quantity, policy: str, levels: str) -> statistics.Centre:
+    """Mean and interval of a quantity over the complete cells of a policy, at the level that was repeated."""
+    cells = results.at(policy, levels)
+    return statistics.centre(
+        {cell.cell: value(results, cell, quantity) for cell in cells},
+        boots={cell.cell: boot_of(cell) for cell in cells},
+    )
 
 
 def compare_all(results: Results) -> list[Compared]:
@@ -132,7 +200,7 @@ def compare_all(results: Results) -> list[Compared]:
             quantity.unit,
             policy,
             control,
-            ratio_of(results, quantity.metrics, quantity.how, treatment=policy, control=control, levels=levels),
+            ratio_of_quantity(results, quantity, treatment=policy, control=control, levels=levels),
         )
         for levels in results.levels
         for quantity in QUANTITIES.values()

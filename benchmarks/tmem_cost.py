@@ -71,6 +71,20 @@ class Target:
     upstream: str
 
 
+@dataclass(frozen=True)
+class Each:
+    """Cycles of puts of new pages, each timed by itself, into a pool that grows."""
+
+    median: int
+    p90: int
+    p99: int
+    most: int
+    samples: int
+
+
+EACH = 3.0
+"""The 99th percentile of a put of a new page, by the median, at most."""
+
 COPY, EMPTY = "copy_4096", "empty_hypercall"
 TARGETS = (
     Target("put_new", (COPY, EMPTY), 1.5, "2.2–2.5"),
@@ -109,6 +123,12 @@ def parse_bench(text: str) -> Bench:
     if not found:
         raise LabError("the benchmark reported nothing", where=RESULTS, why=text[-500:])
     return found
+
+
+def parse_each(text: str) -> dict[str, Each]:
+    """What mode=bench reports of puts timed one by one: kind of pool -> cycles; empty when pages were held."""
+    line = r"^# each name=put_new kind=(\w+) median=(\d+) p90=(\d+) p99=(\d+) most=(\d+) samples=(\d+) unit=cycles$"
+    return {kind: Each(*map(int, numbers)) for kind, *numbers in re.findall(line, text, re.MULTILINE)}
 
 
 def parse_load(text: str) -> float:
@@ -186,6 +206,17 @@ def say(reached: bool) -> str:
     return "yes" if reached else "no"
 
 
+def print_each(each: Mapping[str, Each]) -> None:
+    """Puts of new pages one by one."""
+    for kind, put in each.items():
+        worst = put.p99 / put.median
+        print(
+            f"A put of a new page, each of {put.samples} by itself, {kind} pool: median {put.median}, 90 % {put.p90}, 99 % {put.p99}, longest {put.most}; "
+            f"99 % by the median {worst:.2f}, target {EACH:g}: {say(worst <= EACH)}"
+        )
+    print()
+
+
 def print_compressed(compressed: Bench) -> None:
     """The operations with compression: of pages that are compressed, and of those with which it is tried in vain."""
     for (kind, content, _held), timings in compressed.items():
@@ -201,18 +232,30 @@ def print_compressed(compressed: Bench) -> None:
     print()
 
 
+@dataclass(frozen=True)
+class Measured:
+    """All of one run. pages, share: the most pages that were held, and what the index took of their memory; None: none were."""
+
+    bench: Bench
+    each: Mapping[str, Each]
+    compressed: Bench
+    pages: int
+    share: float | None
+    loads: Sequence[Load]
+
+
 def unit_of(host: Host) -> str:
     """What the guests' counter counts."""
-    return "instructions" if isinstance(host, EmulatedHost) and host.settings.count_instructions else "cycles"
+    return "instructions" if isinstance(host, EmulatedHost) and host.settings.icount else "cycles"
 
 
-def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead, loads: Sequence[Load]) -> None:
+def print_report(host: Host, found: Measured) -> None:
     """Markdown."""
     emulated = "emulated" if host.kind == "emulated" else "a server's"
     print(
         f"\n{unit_of(host).capitalize()} as a guest reads them, {emulated} ({host.accelerator or 'no emulator'}), medians of one run\n"
     )
-    for (kind, content, held), timings in bench.items():
+    for (kind, content, held), timings in found.bench.items():
         if held == 0 and content == NOISE:
             print(f"| {kind} | median | 10 % | 90 % |\n|---|---|---|---|")
             for name, timing in timings.items():
@@ -225,9 +268,10 @@ def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead
                     f"| {target.name} | {' + '.join(target.of)} | {value:.2f} | {target.factor} | {target.upstream} | {within} |"
                 )
             print()
-    print_compressed(compressed)
+    print_each(found.each)
+    print_compressed(found.compressed)
     by_pages = sorted(
-        (held, timings) for (kind, _content, held), timings in bench.items() if kind == "ephemeral" and held
+        (held, timings) for (kind, _content, held), timings in found.bench.items() if kind == "ephemeral" and held
     )
     if len(by_pages) > 1:
         print("| pages held | " + " | ".join(t.name for t in TARGETS) + " |\n" + "|---" * (1 + len(TARGETS)) + "|")
@@ -236,12 +280,12 @@ def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead
         growth = [ratio(by_pages[-1][1], target) / ratio(by_pages[0][1], target) for target in TARGETS]
         print("| growth | " + " | ".join(f"{value:.2f}" for value in growth) + " |")
         print(f"\nFlat within {FLAT}: {say(max(growth) <= FLAT)}")
-    if overhead.share is not None:
+    if found.share is not None:
         print(
-            f"Records of {overhead.pages} pages: {100 * overhead.share:.2f} % of their memory, target {100 * OVERHEAD:.0f} %: {say(overhead.share <= OVERHEAD)}"
+            f"Records of {found.pages} pages: {100 * found.share:.2f} % of their memory, target {100 * OVERHEAD:.0f} %: {say(found.share <= OVERHEAD)}"
         )
-    if loads:
-        alone, together = loads
+    if found.loads:
+        alone, together = found.loads
         print(
             f"Two guests on two processors: {together.total / alone.total:.2f} times the operations of one "
             f"({alone.total:.0f}/s, {together.total:.0f}/s; load average {together.load_average:.1f} before), target {SCALING}: "
@@ -249,9 +293,7 @@ def print_report(host: Host, bench: Bench, compressed: Bench, overhead: Overhead
         )
 
 
-def as_json(
-    host: Host, bench: Bench, compressed: Bench, overhead: Overhead, loads: Sequence[Load]
-) -> dict[str, object]:
+def as_json(host: Host, found: Measured) -> dict[str, object]:
     """What --json writes; a figure that was not measured is null."""
     return {
         "schema": 1,
@@ -263,16 +305,17 @@ def as_json(
             {
                 "kind": kind,
                 "content": content,
-                "compression": found is compressed,
+                "compression": operations is found.compressed,
                 "held": held,
                 "cycles": {name: asdict(timing) for name, timing in timings.items()},
                 "ratios": {target.name: round(ratio(timings, target), 3) for target in TARGETS},
             }
-            for found in (bench, compressed)
-            for (kind, content, held), timings in found.items()
+            for operations in (found.bench, found.compressed)
+            for (kind, content, held), timings in operations.items()
         ],
-        "overhead": {"pages": overhead.pages, "share": overhead.share},
-        "load": [asdict(load) for load in loads],
+        "each": {kind: asdict(put) for kind, put in found.each.items()},
+        "overhead": {"pages": found.pages, "share": found.share},
+        "load": [asdict(load) for load in found.loads],
     }
 
 
@@ -300,12 +343,15 @@ def main() -> None:
         host.reset(host_sizing(max(held, default=0)), GUESTS)
         guests = list(host.guests.values())
         bench: dict[tuple[str, str, int], Timings] = {}
+        each: dict[str, Each] = {}
         overhead = Overhead(host)
         with overhead:
             for pages in [0, *held]:
                 tell(f"operations, {pages} pages held")
-                found = parse_bench(run_module(guests[0], f"mode=bench samples={options.samples} held={pages}"))
+                text = run_module(guests[0], f"mode=bench samples={options.samples} held={pages}")
+                found = parse_bench(text)
                 bench |= found
+                each |= parse_each(text)
                 if ("ephemeral", NOISE, pages) not in found:
                     raise LabError(f"the host has no room for {pages} pages", where="--held", remedy="Hold fewer.")
         tell("operations, with compression")
@@ -318,9 +364,10 @@ def main() -> None:
             for working in (guests[:1], guests):
                 tell(f"load of {len(working)}")
                 loads.append(measure_load(working, options.seconds))
-        print_report(host, bench, compressed, overhead, loads)
+        measured = Measured(bench, each, compressed, overhead.pages, overhead.share, loads)
+        print_report(host, measured)
         if options.json:
-            options.json.write_text(json.dumps(as_json(host, bench, compressed, overhead, loads), indent=1) + "\n")
+            options.json.write_text(json.dumps(as_json(host, measured), indent=1) + "\n")
 
 
 if __name__ == "__main__":

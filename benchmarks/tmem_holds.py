@@ -27,8 +27,8 @@ sys.path.insert(0, str(ROOT))
 from common.errors import LabError, UserError  # noqa: E402  (found by the line above)
 from lab import lifecycle  # noqa: E402
 from lab.api import Guest, GuestSizing, Host, HostSizing  # noqa: E402
+from lab.remote.served import Answers, asking, parse_answers  # noqa: E402
 
-FOLDER = "/sys/kernel/debug/tmem_test"
 GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=64)
 SECONDS = 1800
 """Bound for any single command."""
@@ -76,10 +76,9 @@ class Meter:
         return Steps(operation, now - steps, mean / self._mhz, longest / self._mhz, seconds)
 
 
-def ask(guest: Guest, command: str) -> dict[int, int]:
-    """Let the guest's kernel do something (tmem/linux/test/serve.c): answer -> how often it was given."""
-    said = guest.machine["sh"]("-c", f"echo '{command}' > {FOLDER}/command && cat {FOLDER}/answer", timeout=SECONDS)
-    return {int(answer): int(count) for answer, count in (pair.split(":") for pair in said.split())}
+def ask(guest: Guest, command: str) -> Answers:
+    """Let the guest's kernel do something."""
+    return parse_answers(guest.machine["sh"]("-c", asking(command), timeout=SECONDS))
 
 
 def fill(guest: Guest, pages: int) -> int:

@@ -1,7 +1,7 @@
 """Start one script in several guests at the same moment, and know when it started and ended in each.
 
-The script is uploaded. Then, per guest, a shell prints `READY <ns>`, waits for a line on its input, prints `GO <ns>`, runs the script under a time limit and
-prints `DONE <ns> <exit status>`. Times are the guest's clock in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait
+The script is uploaded. Then a shell in each guest (lab/remote/barrier.sh) says that it is ready, waits for a line on its input, and runs the
+script under a time limit. Times are the guest's clock in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait
 in read(2), so releasing them costs one line each; the skew is what is left.
 """
 
@@ -13,14 +13,16 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from pathlib import Path
+from typing import TypeVar
 
 from campaigns.records import BarrierRecord
 from common.errors import LabError, UserError, WorkloadError
-from lab.api import Machine
+from common.machines import TAIL_LINES, Machine, Process, command_errors, explain
+from lab.remote import scripts
 
 T = TypeVar("T")
 
@@ -32,17 +34,6 @@ _SH = "/bin/sh"
 
 _KILL_AFTER_S = 10
 _GRACE_S = 30.0
-_TAIL_LINES = 20
-
-_SHELL = """\
-echo "READY $(date +%s%N)"
-read -r line || exit 97
-echo "GO $(date +%s%N)"
-timeout -k {kill_after} {limit} sh {directory}/script.sh </dev/null >{directory}/script.out 2>&1
-status=$?
-echo "DONE $(date +%s%N) $status"
-[ "$status" -eq 0 ] || tail -n {lines} {directory}/script.out | sed 's/^/SAID /'
-"""
 
 
 class GuestLostError(LabError):
@@ -70,11 +61,11 @@ class _Member:
     """A guest at the barrier: its process, and what it has said so far (mark -> epoch ns)."""
 
     name: str
-    process: Any
+    process: Process
     marks: dict[str, int] = field(default_factory=dict)
     status: int | None = None
-    said: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
-    complaints: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL_LINES))
+    said: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    complaints: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
 
 def run(
@@ -84,15 +75,17 @@ def run(
     ready_s: float,
     run_s: float,
     before_release: Callable[[], None] = lambda: None,
+    log: Path | None = None,
 ) -> BarrierRecord:
     """Run the script in all guests at once and wait for all of them.
+
+    log: a file for what the guests said, one line each (`read_log`).
 
     ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called when all are ready and wait.
     GuestLostError, NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as after an interruption.
     """
-    shell = _SHELL.format(
-        directory=DIRECTORY, kill_after=_KILL_AFTER_S, limit=max(1, math.ceil(run_s)), lines=_TAIL_LINES
-    )
+    limit = max(1, math.ceil(run_s))
+    shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, TAIL_LINES)
     in_parallel(machines, lambda _name, machine: _upload(machine, script), limit_s=ready_s)
     said: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     members: dict[str, _Member] = {}
@@ -110,12 +103,24 @@ def run(
     finally:
         for member in members.values():
             _stop(member.process)
-    released = min(member.marks["GO"] for member in members.values())
+    lines = [f"{name} {mark} {time}\n" for name, member in members.items() for mark, time in member.marks.items()]
+    if log is not None:
+        log.write_text("".join(lines), encoding="utf-8")
+    return read_log(lines)
+
+
+def read_log(lines: Iterable[str]) -> BarrierRecord:
+    """The record from lines `guest mark nanoseconds`. ValueError when one is none, KeyError when a guest lacks a mark."""
+    marks: dict[str, dict[str, int]] = {}
+    for line in lines:
+        name, mark, time_ns = line.split()
+        marks.setdefault(name, {})[mark] = int(time_ns)
+    released = min(each["GO"] for each in marks.values())
     return BarrierRecord(
-        skew_seconds=(max(member.marks["GO"] for member in members.values()) - released) / 1e9,
+        skew_seconds=(max(each["GO"] for each in marks.values()) - released) / 1e9,
         released_at=released / 1e9,
-        starts={name: (member.marks["GO"] - released) / 1e9 for name, member in members.items()},
-        ends={name: (member.marks["DONE"] - released) / 1e9 for name, member in members.items()},
+        starts={name: (each["GO"] - released) / 1e9 for name, each in marks.items()},
+        ends={name: (each["DONE"] - released) / 1e9 for name, each in marks.items()},
     )
 
 
@@ -155,35 +160,13 @@ def in_parallel(machines: Mapping[str, Machine], work: Callable[[str, Machine], 
     return results
 
 
-def command_errors() -> tuple[type[Exception], ...]:
-    """The ways in which plumbum and a broken pipe say that a command or a connection failed; two are no ProcessExecutionError."""
-    from plumbum.commands.processes import CommandNotFound, ProcessExecutionError, ProcessTimedOut
-    from plumbum.machines.session import SSHCommsError
-
-    return (
-        ProcessExecutionError,
-        ProcessTimedOut,
-        CommandNotFound,
-        SSHCommsError,
-        EOFError,
-        ConnectionError,
-        TimeoutError,
-    )
-
-
-def explain(error: BaseException) -> str:
-    """What a failed command said, short: plumbum's errors carry it in fields."""
-    text = getattr(error, "stderr", "") or getattr(error, "stdout", "") or str(error)
-    return "\n".join(str(text).strip().splitlines()[-_TAIL_LINES:])
-
-
 def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseException]) -> str:
     return next((f"{name}: {explain(errors[name])}" for name in machines if name in errors), "")
 
 
 def _upload(machine: Machine, script: str) -> None:
-    """Write the script into DIRECTORY through a shell's input, which has no limit of size and needs no quoting."""
-    command = machine[_SH]["-c", f"mkdir -p {DIRECTORY}/raw && cat > {DIRECTORY}/script.sh"]
+    """Write the script into DIRECTORY through a shell's input."""
+    command = machine[_SH]["-c", scripts.command("barrier-upload.sh", DIRECTORY)]
     try:
         (command << script)()
     except command_errors() as error:
@@ -297,7 +280,7 @@ def _release(member: _Member) -> None:
         raise GuestLostError(f"{member.name} was lost at the barrier", where=member.name, why=explain(error)) from None
 
 
-def _stop(process: Any) -> None:  # noqa: ANN401
+def _stop(process: Process) -> None:
     """End a process that may still run; the guest's own time limit ends what is left there."""
     if process.poll() is None:
         process.terminate()

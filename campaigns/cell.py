@@ -10,14 +10,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from campaigns import barrier, gates, metrics, provenance
+from campaigns import barrier, evaluate, provenance
+from campaigns.evaluate import Figures
 from campaigns.experiment import Conditions
 from campaigns.plan import expected_stages
-from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, GateResult, PlannedCell
+from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, PlannedCell
 from campaigns.store import CampaignStore, CellWriter, storing
 from common.errors import LabError, WorkloadError
-from common.metrics import Metric
-from lab.api import Host, Machine, Observation, Sample
+from common.machines import Machine, command_errors, explain
+from lab.api import Host, Observation, Sample
 from policies import apply
 from policies.base import Policy
 from workloads.base import WorkloadResult
@@ -41,10 +42,7 @@ class _Outcome:
     samples: list[Sample] = field(default_factory=list)
     cost: Mapping[str, float] = field(default_factory=dict)
     released: BarrierRecord | None = None
-    metrics: tuple[Metric, ...] = ()
-    gates: tuple[GateResult, ...] = ()
-    checksums: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    figures: Figures = evaluate.NONE
     host: Mapping[str, object] | None = None
 
 
@@ -59,6 +57,7 @@ class Attempt:
     conditions: Conditions
     host: Host
     on_stage: StageListener
+    alone: bool = False
     out: _Outcome = field(default_factory=_Outcome)
 
     def __post_init__(self) -> None:
@@ -79,7 +78,9 @@ class Attempt:
                 self._save_what_there_is(writer)
             with self._stage("store"):
                 record = self._record(failure, started)
-                env = provenance.environment(self.policy, self.conditions, self.out.host, self.campaign.arguments)
+                env = provenance.environment(
+                    self.policy, self.conditions, self.out.host, self.campaign, self.planned.cell, alone=self.alone
+                )
                 self.store.commit(writer, record, {**env, "workload_facts": self.out.facts})
         except BaseException:
             self.store.abandon(writer)
@@ -119,7 +120,7 @@ class Attempt:
         observation = self.host.observe(conditions.interval_s)
 
         def watch() -> None:
-            out.before = self.host.read_counters()
+            out.before = self.host.read_counters(writer.raw / evaluate.BEFORE)
             observation.start()
 
         try:
@@ -129,8 +130,9 @@ class Attempt:
                 ready_s=conditions.timeouts.ready,
                 run_s=conditions.timeouts.run or max(LEAST_RUN_S, RUN_FACTOR * self.expected["run"]),
                 before_release=watch,
+                log=writer.raw / evaluate.BARRIER_LOG,
             )
-            out.after = self.host.read_counters()
+            out.after = self.host.read_counters(writer.raw / evaluate.AFTER)
         except BaseException:
             with suppress(Exception):
                 self._stop(observation, writer)
@@ -149,35 +151,18 @@ class Attempt:
         results = barrier.in_parallel(
             machines, lambda name, machine: self._collect_guest(writer, name, machine), limit_s=limit
         )
-        before, after = metrics.readings(out.before), metrics.readings(out.after)
-        counted, out.notes = metrics.counter_metrics(before, after, machines)
-        ours = [
-            *metrics.wall_metrics(out.released),
-            *counted,
-            *metrics.host_metrics(before, after, out.released.skew_seconds, out.cost),
-        ]
-        theirs = [replace(metric, guest=name) for name, result in results.items() for metric in result.metrics]
-        out.metrics = metrics.merge(ours, theirs)
-        out.checksums = {name: result.checksums for name, result in results.items()}
-        writer.write_samples([*out.before, *out.samples, *out.after], out.released.released_at)
-        logs = self._save_kernel_logs(writer)
-        out.host = self.host.provenance()
-        out.gates, details = gates.check(
-            gates.Evidence(
-                policy=self.policy,
-                conditions=conditions,
-                guests=tuple(machines),
-                before=before,
-                after=after,
-                samples=out.samples,
-                metrics=out.metrics,
-                checksums=out.checksums,
-                skew_seconds=out.released.skew_seconds,
-                logs=logs,
-                claims=self.campaign.claims,
-            )
+        run = evaluate.Run(
+            before=out.before,
+            after=out.after,
+            samples=out.samples,
+            cost=out.cost,
+            released=out.released,
+            results=results,
+            logs=self._save_kernel_logs(writer),
         )
-        out.notes += details
+        writer.write_samples(run.readings, out.released.released_at)
+        out.host = self.host.provenance()
+        out.figures = evaluate.figures(run, self.policy, conditions, self.campaign.claims)
 
     def _collect_guest(self, writer: CellWriter, name: str, machine: Machine) -> WorkloadResult:
         directory = writer.raw / name
@@ -188,7 +173,7 @@ class Attempt:
 
     def _save_kernel_logs(self, writer: CellWriter) -> dict[str, str]:
         logs = self.host.kernel_log()
-        directory = writer.raw / "kernel_log"
+        directory = writer.raw / evaluate.KERNEL_LOG
         with storing(directory):
             directory.mkdir(exist_ok=True)
             for source, text in logs.items():
@@ -209,7 +194,8 @@ class Attempt:
 
     def _record(self, failure: Failure | None, started: str) -> CellRecord:
         out, planned = self.out, self.planned
-        valid = all(gate.passed for gate in out.gates)
+        figures = evaluate.NONE if failure else out.figures
+        valid = all(gate.passed for gate in figures.gates)
         return CellRecord(
             schema=SCHEMA,
             campaign=self.campaign.campaign,
@@ -224,15 +210,17 @@ class Attempt:
             host=self.host.name,
             host_kind=self.host.kind,
             accelerator=self.host.accelerator,
-            metrics=() if failure else out.metrics,
-            gates=() if failure else out.gates,
+            metrics=figures.metrics,
+            gates=figures.gates,
             timings={stage: round(seconds, 3) for stage, seconds in out.timings.items()},
             barrier=out.released,
-            checksums={} if failure else out.checksums,
-            notes=tuple(out.notes),
+            checksums=figures.checksums,
+            notes=out.figures.notes,
             failure=failure,
             started_at=started,
             finished_at=_now(),
+            boot=planned.boot,
+            run=planned.run,
         )
 
     def _failure(self, error: Exception) -> Failure | None:
@@ -241,9 +229,7 @@ class Attempt:
         if kind is None:
             return None
         message = (
-            str(error)
-            if isinstance(error, LabError | WorkloadError)
-            else f"{type(error).__name__}: {barrier.explain(error)}"
+            str(error) if isinstance(error, LabError | WorkloadError) else f"{type(error).__name__}: {explain(error)}"
         )
         return Failure(kind, self.out.stage, message, rerun_command(self.campaign, self.planned.cell))
 
@@ -267,7 +253,7 @@ def kind_of(error: Exception, stage: str) -> str | None:
         (barrier.ScriptError, "workload"),
         (WorkloadError, "workload"),
         (LabError, "lab"),
-        (barrier.command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
+        (command_errors(), "guest_lost" if stage in ("prepare", "run", "collect") else "lab"),
     )
     return next((kind for types, kind in kinds if isinstance(error, types)), None)
 

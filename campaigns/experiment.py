@@ -20,11 +20,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from campaigns import document, metrics
-from campaigns.document import Document, KeyPath, Problem, dotted, suggestion
+from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.records import Claim, find_spec
 from campaigns.schema import IDENTIFIER, ExperimentFile, GatesSection, TimeoutsSection, key_names
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
+from common.text import hint
 from lab.api import GuestSizing, HostSizing, even_share_mib
 from policies import registry as policies
 from policies.base import Policy, Tuning
@@ -123,7 +124,7 @@ def load(name: str) -> Experiment:
     path = Path(name) if "/" in name or name.endswith((".yml", ".yaml")) else EXPERIMENTS / f"{name}.yml"
     if not path.is_file():
         known = [file.stem for file in EXPERIMENTS.glob("*.yml")]
-        raise InvalidFileError(f"there is no experiment {name!r}", where=str(path), remedy=suggestion(path.stem, known))
+        raise InvalidFileError(f"there is no experiment {name!r}", where=str(path), remedy=hint(path.stem, known))
     if not re.fullmatch(IDENTIFIER, path.stem):
         raise InvalidFileError(
             "the file's name is the experiment's, and cannot be one",
@@ -199,7 +200,7 @@ def _at_factor(problem: Problem, levels: Levels | None) -> Problem:
 def _problem(detail: Any, parameters: list[str] | None = None) -> Problem:  # noqa: ANN401
     path: KeyPath = tuple(part for part in detail["loc"] if part not in ("function-before", "function-after"))
     if detail["type"] == "extra_forbidden":
-        return Problem(path, f"unknown key {path[-1]!r}", suggestion(str(path[-1]), parameters or key_names(path[:-1])))
+        return Problem(path, f"unknown key {path[-1]!r}", hint(str(path[-1]), parameters or key_names(path[:-1])))
     if detail["type"] == "missing":
         return Problem(path, f"the key {path[-1]!r} is missing")
     if detail["type"] == "literal_error":
@@ -232,7 +233,7 @@ def _name_problems(file: ExperimentFile) -> list[Problem]:
             Problem(
                 ("workload", "name"),
                 f"unknown workload {file.workload.name!r}",
-                suggestion(file.workload.name, registry.names()),
+                hint(file.workload.name, registry.names()),
             )
         )
         return problems
@@ -243,7 +244,7 @@ def _name_problems(file: ExperimentFile) -> list[Problem]:
     for index, claim in enumerate(file.claims):
         here: KeyPath = ("claims", index)
         if find_spec(specs, claim.metric) is None:
-            near = suggestion(claim.metric, [spec.name for spec in specs])
+            near = hint(claim.metric, [spec.name for spec in specs])
             problems.append(Problem((*here, "metric"), f"unknown metric {claim.metric!r}", near))
         for side in ("treatment", "control"):
             policy = getattr(claim.compare, side)
@@ -252,7 +253,7 @@ def _name_problems(file: ExperimentFile) -> list[Problem]:
                     Problem(
                         (*here, "compare", side),
                         f"policy {policy!r} is not one of this experiment's",
-                        suggestion(policy, file.policies),
+                        hint(policy, file.policies),
                     )
                 )
         if claim.compare.treatment == claim.compare.control:
@@ -290,7 +291,7 @@ def _factor_problems(file: ExperimentFile) -> list[Problem]:
     known = _leaves(file)
     for path, levels in file.factors.items():
         if path not in known:
-            problems.append(Problem(("factors", path), f"no key {path!r} can be a factor", suggestion(path, known)))
+            problems.append(Problem(("factors", path), f"no key {path!r} can be a factor", hint(path, known)))
         if any(level in levels[:index] for index, level in enumerate(levels)):
             problems.append(
                 Problem(
@@ -361,7 +362,7 @@ def _conditions(file: ExperimentFile, source: Document | None = None, levels: Le
     sizing = GuestSizing(guests.count, guests.vcpus, guests.memory_max, start, swap)
     problems.extend(_sizing_problems(host, sizing, share))
     tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings(), file.tmem.settings())
-    if tuning.selfballoon and not any(policies.parse(policy).driver for policy in file.policies):
+    if tuning.selfballoon and not any(policies.parse(policy).module for policy in file.policies):
         problems.append(
             Problem(
                 ("selfballoon",), "no policy loads the guest driver, so its settings mean nothing", "leave them out"

@@ -59,7 +59,7 @@ def check(evidence: Evidence) -> tuple[tuple[GateResult, ...], list[str]]:
     asked = [*GATES, *(POLICY_GATES[name] for name in evidence.policy.gates)]
     results = tuple(result for gate in asked for result in gate(evidence))
     found = kernel_log.findings(evidence.logs)
-    notes = [f"kernel log of {each.source}: {each.line} ({each.reason})" for each in found[:MOST_NOTES]]
+    notes = [f"kernel log of {each.source}: {each.line} ({each.kind}: {each.reason})" for each in found[:MOST_NOTES]]
     if len(found) > MOST_NOTES:
         notes.append(f"kernel logs: {len(found) - MOST_NOTES} more lines like these; raw/kernel_log/ has them all")
     return results, notes
@@ -213,3 +213,11 @@ POLICY_GATES: Mapping[str, Gate] = {
     "tmem_used": _tmem_used,
 }
 """Those that a policy asks for by name (policies/base.py)."""
+
+FORMER = ("memory_given",)
+"""Names in cells that were made before a gate was another: memory_given counted what guests gave, and not what they took."""
+
+
+def names() -> tuple[str, ...]:
+    """The gates of this testbed, for a campaign's record: verification demands that cells have what was in force."""
+    return (*(gate.__name__.lstrip("_") for gate in GATES), *POLICY_GATES)

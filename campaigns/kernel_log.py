@@ -1,86 +1,195 @@
-"""What a kernel log may not say in a run that counts, and what looks like it but is harmless. Data, with a reason beside each pattern."""
+"""Whether a kernel's or Xen's log says that something broke, line by line. What is searched for is
+data, in campaigns.kernel_log_rules.
+
+Each line decides alone. It may come from dmesg, from `xl dmesg`, from a journal or a syslog file,
+with their times and prefixes or without: what stands before the message is taken off first.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
+from itertools import count
 
-
-@dataclass(frozen=True)
-class Pattern:
-    """A regular expression, searched in each line without regard to case, and why it matters or does not."""
-
-    expression: str
-    reason: str
-
-
-FORBIDDEN = (
-    Pattern(
-        r"out of memory|oom-kill|invoked oom-killer|oom_reaper",
-        "the kernel killed a process, so the load was not the declared one",
-    ),
-    Pattern(r"page allocation failure", "an allocation failed: whatever asked for it went another way"),
-    Pattern(
-        r"\bBUG:|kernel BUG at|\bOops\b|general protection fault|kernel panic|bad page state|bad rss-counter",
-        "the kernel itself broke",
-    ),
-    Pattern(r"WARNING: CPU: \d+", "an assumption of the kernel did not hold"),
-    Pattern(
-        r"segfault at|trap invalid opcode|traps: .* general protection",
-        "a process died of memory it could not have: perhaps a corrupted page",
-    ),
-    Pattern(
-        r"I/O error|Read-error on swap|Write-error on swap|Buffer I/O",
-        "a disk failed, so sectors and times mean nothing",
-    ),
-    Pattern(
-        r"EXT4-fs error|EXT4-fs \(.*\): (error|panic)|remounting filesystem read-only",
-        "a file system found itself damaged",
-    ),
-    Pattern(r"blocked for more than \d+ seconds", "a task hung longer than any disk or emulation explains"),
-    Pattern(r"soft lockup|hard lockup|rcu.*(stall|self-detected)", "a processor was stuck, so times mean nothing"),
-    Pattern(
-        r"\(XEN\).*(Assertion .* failed|Xen BUG|Xen WARN|domain_crash|Domain \d+ .*crashed|Panic on CPU)",
-        "the hypervisor or a guest broke",
-    ),
+from campaigns.kernel_log_rules import (
+    ALLOWED,
+    FORBIDDEN,
+    FORBIDDEN_PROGRAM,
+    FORBIDDEN_XEN,
+    UNUSED_DEVICES,
+    Pattern,
 )
 
-ALLOWED: tuple[Pattern, ...] = (
-    Pattern(r"Spectre V2 : WARNING|eIBRS", "a boot-time advisory about mitigations; it says nothing about memory"),
-    Pattern(r"Command line:|Kernel command line", "the echo of options may hold any word"),
-    Pattern(
-        r"unknown-NMI|ignoring .*lockup|watchdog: .* (disabled|enabled)|lockup detector",
-        "announcements of a watchdog, not findings of one",
-    ),
-    Pattern(
-        r"RCU CPU stall warnings timeout|rcu:.*stall timeout|rcupdate\.rcu_cpu_stall",
-        "the announcement of a setting, not a stall",
-    ),
+LONGEST = 4096
+"""Characters of a message that are searched at a time: kernels write less than 1024 in a line, and
+a file may be one line of megabytes."""
+
+_OVERLAP = 256
+"""Characters that two such windows share, so that what lies on their border is seen."""
+
+_CLOCK = r"\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?"
+_DATE = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?"
+_MONTH_DAY = r"[A-Z][a-z]{2}\s?[ \d]?\d"
+_SECONDS = r"\s*\+?\d+\.\d+(?:\s*<\s*\+?\d+\.\d+>)?s?\s*"
+_BRACKET = rf"\[(?:{_SECONDS}|\s*[TC]\d+\s*|(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} {_CLOCK}(?: \d{{4}})?|{_DATE}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
+
+_PREFIXES = tuple(
+    re.compile(expression)
+    for expression in (
+        r"\x1b\[[0-9;]*m",  # dmesg --color
+        r"<\d{1,3}>(?:1 (?=\d{4}-))?",  # a level, as the kernel and syslog write it
+        r"\d+,\d+,\d+,[-a-z][^;]{0,80};",  # /dev/kmsg
+        r"(?:kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local\d)\s*:\s*(?:emerg|alert|crit|err|warn|notice|info|debug)\s*:\s?",  # dmesg -x
+        _BRACKET,
+        r"\[VT-D\]\s?",
+    )
 )
+_XEN = re.compile(r"\(XEN\) ?")
+_CONSOLE = re.compile(r"\(d\d+\) ?")
+_SYSLOG_TIME = re.compile(
+    rf"(?:{_MONTH_DAY} {_CLOCK}|(?:[A-Z][a-z]{{2}} )?{_DATE}|\d{{9,11}}\.\d{{3,9}}|{_BRACKET.removesuffix(chr(92) + 's?')})\s+"
+)
+_KERNEL_OF_A_HOST = re.compile(r"(?:[\w.:@/-]+\s+)?kernel(?:\[\d+\])?(?::| - - (?:- )?)\s?")
+_HOST = re.compile(r"[\w.-]+\s+(?=[\w@./\\:()-]+(?:\[\d+\])?: )")
+_PROGRAM = re.compile(r"[\w@./\\:()-]+\[\d+\]: ")
+_PROCESS_OF_KERNEL = re.compile(
+    r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)"
+)
+_DEVICE = re.compile(r"\bdev(?:ice)?[ =](?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)")
+_ONLY_UNUSED = re.compile(UNUSED_DEVICES)
+_ANSI_END = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A line of a log that a run that counts may not have."""
+    """A line of a log that a run that counts may not have. line: without spaces around it. number:
+    of the line in its log, from 1. kind: see KINDS.
+    """
 
     source: str
     line: str
     reason: str
+    kind: str = ""
+    number: int = 0
 
 
-def findings(
-    logs: Mapping[str, str], forbidden: Iterable[Pattern] = FORBIDDEN, allowed: Iterable[Pattern] = ALLOWED
-) -> list[Finding]:
-    """Every forbidden line that no allowed pattern explains, in order. logs: source -> text."""
-    bad = [(re.compile(pattern.expression, re.IGNORECASE), pattern.reason) for pattern in forbidden]
-    good = [re.compile(pattern.expression, re.IGNORECASE) for pattern in allowed]
-    found = []
-    for source, text in logs.items():
-        for line in text.splitlines():
-            if any(expression.search(line) for expression in good):
-                continue
-            reason = next((reason for expression, reason in bad if expression.search(line)), None)
-            if reason is not None:
-                found.append(Finding(source, line.strip(), reason))
-    return found
+@dataclass(frozen=True)
+class _Message:
+    text: str
+    xen: bool
+    program: bool
+
+
+def findings(logs: Mapping[str, str]) -> list[Finding]:
+    """Every line that says that something broke, in order. logs: source -> text."""
+    return [finding for source, text in logs.items() for finding in _of_log(source, text)]
+
+
+def classify(line: str) -> Pattern | None:
+    """What a line says broke; None when it says nothing of the kind, or says it of what no
+    experiment uses.
+    """
+    message = _message(line)
+    for window in _windows(message.text):
+        for expression, pattern in _searched(message):
+            match = expression.search(window)
+            if match is not None and (message.program or not _harmless(window, match)):
+                return pattern
+    return None
+
+
+def message_of(line: str) -> str:
+    """A line without its times, levels, host and program name, and without Xen's mark."""
+    return _message(line).text
+
+
+def _of_log(source: str, text: str) -> Iterator[Finding]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        pattern = classify(line)
+        if pattern is not None:
+            yield Finding(source, line.strip(), pattern.reason, pattern.kind, number)
+
+
+def _message(line: str) -> _Message:
+    rest, xen, program = line.strip().strip("\ufeff"), False, False
+    if "\x1b" in rest:
+        rest = _ANSI_END.sub("", rest)
+    while True:
+        before = rest
+        for prefix in _PREFIXES:
+            if match := prefix.match(rest):
+                rest = rest[match.end() :]
+        if match := _KERNEL_OF_A_HOST.match(rest):
+            rest = rest[match.end() :]
+        elif match := _SYSLOG_TIME.match(rest):
+            rest = rest[match.end() :]
+            if _KERNEL_OF_A_HOST.match(rest) is None and (host := _HOST.match(rest)):
+                rest = rest[host.end() :]
+        if match := _XEN.match(rest):
+            rest, xen = rest[match.end() :], True
+        if match := _CONSOLE.match(rest):  # what a guest wrote to Xen's console
+            rest, xen = rest[match.end() :], False
+        if rest == before:
+            break
+    if not xen and _PROGRAM.match(rest) and not _PROCESS_OF_KERNEL.match(rest):
+        program = True
+    return _Message(rest, xen, program)
+
+
+def _windows(text: str) -> Iterator[str]:
+    yield text[:LONGEST]
+    for start in range(LONGEST, len(text), LONGEST - _OVERLAP):
+        yield text[start - _OVERLAP : start + LONGEST - _OVERLAP]
+
+
+_Rules = tuple[tuple[re.Pattern[str], Pattern], ...]
+
+
+def _searched(message: _Message) -> _Rules:
+    if message.program:
+        return _program_rules()
+    return _xen_rules() if message.xen else _kernel_rules()
+
+
+@cache
+def _kernel_rules() -> _Rules:
+    return _compiled(FORBIDDEN)
+
+
+@cache
+def _xen_rules() -> _Rules:
+    return _compiled(FORBIDDEN_XEN + FORBIDDEN)
+
+
+@cache
+def _program_rules() -> _Rules:
+    return _compiled(FORBIDDEN_PROGRAM)
+
+
+@cache
+def _allowed() -> _Rules:
+    return _compiled(ALLOWED)
+
+
+def _compiled(patterns: tuple[Pattern, ...]) -> _Rules:
+    return tuple((re.compile(_numbered(pattern.expression)), pattern) for pattern in patterns)
+
+
+def _numbered(expression: str) -> str:
+    """The expression with groups of different names: Python takes each name once."""
+    number = count(1)
+    return re.sub(r"\(\?P<device>", lambda _: f"(?P<device{next(number)}>", expression)
+
+
+def _harmless(text: str, match: re.Match[str]) -> bool:
+    """Whether a forbidden line is about a device that no experiment uses, or is an announcement
+    after all.
+    """
+    devices = [device for device in match.groupdict().values() if device]
+    if not devices:
+        devices = [found["device"] for found in _DEVICE.finditer(text)]
+    if devices and all(_ONLY_UNUSED.fullmatch(device.removeprefix("/dev/")) for device in devices):
+        return True
+    return any(expression.search(text) for expression, _ in _allowed())

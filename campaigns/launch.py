@@ -5,7 +5,7 @@ Every name is looked at before anything is installed, built or started: a mistak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from campaigns import experiment, run, store
 from campaigns.experiment import Experiment
 from campaigns.progress import Listener, silent
 from campaigns.run import Outcome
+from common.console import Tell
 from lab import inventory as inventories
 from lab import lifecycle
 
@@ -44,7 +45,7 @@ def execute(
     arguments: Sequence[str],
     *,
     results: Path = store.RESULTS,
-    tell: Callable[[str], None] | None = None,
+    tell: Tell | None = None,
     listen: Listener = silent,
 ) -> Outcome:
     """Open the lab and run what is left on its first host. The lab's artifacts have to be built. arguments: the command, for the record."""

@@ -7,10 +7,9 @@ reset or has wrapped, and no difference means anything then.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from campaigns.records import BarrierRecord
-from common.metrics import Metric, MetricSpec
+from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, total
 from lab.api import Sample
 
 Readings = Mapping[tuple[str, str], float | int | None]
@@ -20,20 +19,12 @@ HYPERVISOR = "hypervisor"
 DOM0 = "dom0"
 
 
-@dataclass(frozen=True)
-class CounterMetric:
-    """A metric that is the difference of a counter over the run."""
-
-    spec: MetricSpec
-    counter: str
-
-
 def _lower(name: str, unit: str, counter: str, doc: str) -> CounterMetric:
-    return CounterMetric(MetricSpec(name, unit, "lower", doc), counter)
+    return CounterMetric(MetricSpec(name, unit, "lower", doc), (counter,))
 
 
 def _neither(name: str, unit: str, counter: str, doc: str) -> CounterMetric:
-    return CounterMetric(MetricSpec(name, unit, "neither", doc), counter)
+    return CounterMetric(MetricSpec(name, unit, "neither", doc), (counter,))
 
 
 GUEST_COUNTERS = (
@@ -96,6 +87,8 @@ GUEST_COUNTERS = (
         "tmem.persistent.gets",
         "pages found in the guest's persistent pools, as Xen counted them",
     ),
+    *REQUESTS,
+    *PRESSURE,
 )
 """Per guest."""
 
@@ -108,7 +101,7 @@ WALL = MetricSpec(
     "wall_seconds",
     "s",
     "lower",
-    "time from the start of the guest's workload, at the barrier, to its end; by the host's clock",
+    "time from the start of the guest's script, at the barrier, to its end, by the host's clock; more than the build or the tool in it takes",
 )
 BARRIER_SKEW = MetricSpec("barrier_skew", "s", "lower", "time between the first and the last guest's start")
 SAMPLING_COST = MetricSpec(
@@ -149,13 +142,13 @@ def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) ->
     wanted = [(guest, metric, guest) for guest in guests for metric in GUEST_COUNTERS]
     wanted_host = [(DOM0, DOM0_CPU, None), (HYPERVISOR, EVICTIONS, None)]
     for source, metric, guest in (*wanted, *wanted_host):
-        value = difference(before, after, source, metric.counter)
-        if value is not None and value < 0:
-            notes.append(
-                f"{source}: {metric.counter} went backwards by {-value:g} {metric.spec.unit}, so {metric.spec.name} has no value"
-            )
-            value = None
-        metrics.append(Metric(metric.spec.name, metric.spec.unit, value, guest))
+        grown = [difference(before, after, source, counter) for counter in metric.counters]
+        for counter, value in zip(metric.counters, grown, strict=True):
+            if value is not None and value < 0:
+                notes.append(f"{source}: {counter} went backwards by {-value:g}, so {metric.spec.name} has no value")
+        known = [value for value in grown if value is not None and value >= 0]
+        figure = total(known) * metric.factor if len(known) == len(grown) else None
+        metrics.append(Metric(metric.spec.name, metric.spec.unit, figure, guest))
     return metrics, notes
 
 

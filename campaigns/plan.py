@@ -7,6 +7,7 @@ Within a block the cells are sorted by SHA-256 of `<seed>:<block>:<cell>`: the s
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 
 from campaigns.experiment import Conditions, Experiment, Levels, fingerprint
@@ -41,7 +42,7 @@ def plan(experiment: Experiment, accelerator: str | None = "tcg") -> tuple[Plann
     """Every cell in the order it is to be run. accelerator: of the host that the durations are expected for (`kvm`, `tcg`, None: physical)."""
     expected = {}
     for levels in experiment.combinations():
-        expected[level_key(levels)] = sum(expected_stages(experiment.at(levels), accelerator).values())
+        expected[level_key(levels)] = math.fsum(expected_stages(experiment.at(levels), accelerator).values())
     cells: list[PlannedCell] = []
     for block in range(experiment.repetitions):
         members = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from campaigns.experiment import Conditions
-from campaigns.records import SCHEMA
+from campaigns.records import SCHEMA, CampaignRecord
 from common import files
 from policies.base import Policy
 
@@ -47,28 +48,49 @@ def lock_sha256(checkout: Path = CHECKOUT) -> str | None:
 
 
 def environment(
-    policy: Policy, conditions: Conditions, host: Mapping[str, object] | None, arguments: tuple[str, ...]
+    policy: Policy,
+    conditions: Conditions,
+    host: Mapping[str, object] | None,
+    campaign: CampaignRecord,
+    cell: str,
+    *,
+    alone: bool = False,
 ) -> dict[str, object]:
-    """env.json: how the testbed was called, what the cell was given, and what the host says it is (lab.api.Host.provenance)."""
+    """env.json: how the testbed was called, what the cell was given, and what the host says it is (lab.api.Host.provenance).
+
+    alone: whether just this cell was asked for, so that it may be out of the plan's order.
+    """
     head, dirty = commit()
     return {
         "schema": SCHEMA,
+        "identity": {
+            "campaign": campaign.campaign,
+            "cell": cell,
+            "experiment_sha256": campaign.experiment_sha256,
+            "alone": alone,
+        },
         "testbed": {
             "versions": versions(),
             "commit": head,
             "dirty": dirty,
             "lock_sha256": lock_sha256(),
-            "arguments": arguments,
+            "arguments": campaign.arguments,
         },
-        "conditions": {
-            "policy": asdict(policy),
-            "host": asdict(conditions.host),
-            "guests": asdict(conditions.guests),
-            "workload": conditions.workload.name,
-            "overcommit_ratio": conditions.overcommit_ratio,
-            "sampling_interval_s": conditions.interval_s,
-        },
+        "conditions": given(policy, conditions),
         "host": host,
+    }
+
+
+def given(policy: Policy, conditions: Conditions) -> dict[str, object]:
+    """What a cell was given, as JSON: verification works it out again from the experiment."""
+    given: dict[str, object] = json.loads(
+        json.dumps({"policy": asdict(policy), "host": asdict(conditions.host), "guests": asdict(conditions.guests)})
+    )
+    return given | {
+        "workload": conditions.workload.name,
+        "parameters": conditions.parameters.model_dump(mode="json"),
+        "overcommit_ratio": conditions.overcommit_ratio,
+        "sampling_interval_s": conditions.interval_s,
     }
 
 

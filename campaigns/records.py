@@ -1,7 +1,7 @@
 """The records of a campaign, as results/ holds them, and how they are read. Schema version 1.
 
     results/<campaign>/campaign.json              CampaignRecord, written once, when the campaign is created
-    results/<campaign>/SHA256SUMS                 of campaign.json
+    results/<campaign>/SHA256SUMS                 of campaign.json and of the SHA256SUMS of every cell and attempt
     results/<campaign>/cells/<cell>/cell.json     CellRecord of a cell that ran to its end: `complete`, or `invalid` (a gate failed)
                                     env.json      provenance: JSON object
                                     samples/samples.csv   SAMPLE_COLUMNS; time_s is relative to the barrier's release (the first reading is before it)
@@ -17,16 +17,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from campaigns import codec
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
+
 from common.errors import ResultsError
-from common.metrics import Metric, MetricSpec
+from common.metrics import STRICT, Metric, MetricSpec, total
 
 SCHEMA = 1
+
+LAYOUT = 2
+"""What new campaigns hold. 1: the root's sums know campaign.json only, and raw/ lacks the readings before and after. 2: both are there."""
 
 CAMPAIGN_FILE = "campaign.json"
 CELLS_DIR = "cells"
@@ -42,12 +47,19 @@ Status = Literal["complete", "invalid", "failed"]
 Evidence = Literal["quoted", "source", "recalled"]
 Direction = Literal["decrease", "increase", "unchanged"]
 Aggregate = Literal["sum", "mean", "min", "max"]
+ControlFrom = Literal["source", "ours"]
 
 T = TypeVar("T")
 
 
+class Record:
+    """What every record is: read strictly. An unknown, missing or ill-typed key is an error that names it."""
+
+    __pydantic_config__ = STRICT
+
+
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Record):
     """Which policy is compared with which: the ratio is treatment ÷ control."""
 
     treatment: str
@@ -55,24 +67,50 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Expectation:
+class Expectation(Record):
     """What the literature lets one expect of the ratio treatment ÷ control.
 
     ratio_low, ratio_high: the published range of the ratio (52 % fewer is 0.48); either may be None when not published.
-    tolerance: for `unchanged`, the largest deviation of the ratio from 1 that still counts as unchanged (0.05 is 5 %); else None.
+    ratio_best: the published best case, of "up to 52 % fewer": a figure that one case reached and that others need not.
+    tolerance: for `unchanged`, the largest deviation of the ratio from 1 that still counts as unchanged (0.05 is 5 %); with a published
+    figure, the relative deviation from it that still counts as reaching it.
     """
 
     direction: Direction
     ratio_low: float | None = None
     ratio_high: float | None = None
     tolerance: float | None = None
+    ratio_best: float | None = None
+
+    @property
+    def best(self) -> float | None:
+        """The best case. A range that reaches to no effect is one, too: that is how older experiments wrote "up to"."""
+        if self.ratio_best is not None:
+            return self.ratio_best
+        if self.direction == "decrease" and self.ratio_high in (None, 1):
+            return self.ratio_low
+        return self.ratio_high if self.direction == "increase" and self.ratio_low in (None, 1) else None
 
 
 @dataclass(frozen=True)
-class Claim:
+class Relief:
+    """What a control has to have felt for a claim of relief to be testable: any one of the three, in every cell, all guests together.
+
+    pages_reclaimed, refaults: pages. memory_stall: share of the guests' time in which some task waited for memory. None: does not count.
+    """
+
+    pages_reclaimed: float | None = 1024
+    refaults: float | None = 256
+    memory_stall: float | None = 0.01
+
+
+@dataclass(frozen=True)
+class Claim(Record):
     """A statement of the literature in a form that a campaign can support, contradict or leave open.
 
     metric: a name of CampaignRecord.metrics. aggregate: how the guests' values become the cell's one value.
+    control_from: whose choice the control is: the published source's, or ours because it names none. relief: whether the claim is that
+    something gets better than under the control, which then has to have suffered; None: it is when the metric's better side is claimed.
     """
 
     id: str
@@ -83,14 +121,17 @@ class Claim:
     aggregate: Aggregate
     compare: Comparison
     expectation: Expectation
+    control_from: ControlFrom = "ours"
+    relief: bool | None = None
 
 
 @dataclass(frozen=True)
-class PlannedCell:
+class PlannedCell(Record):
     """A point of the plan. order: position in the campaign, from 0. block: the repetition block within which the order is random.
 
     levels: factor path -> level, as the experiment file writes it; empty without factors. repetition counts from 1.
-    expected_seconds: what the cell should take on the kind of host the plan was made for.
+    expected_seconds: what the cell should take on the kind of host the plan was made for. boot, run: from 1, where boots of the host are
+    repeated, and runs within each; None in plans whose cells all start from one boot.
     """
 
     cell: str
@@ -100,16 +141,19 @@ class PlannedCell:
     block: int
     order: int
     expected_seconds: float
+    boot: int | None = None
+    run: int | None = None
 
 
 @dataclass(frozen=True)
-class CampaignRecord:
+class CampaignRecord(Record):
     """What was asked: everything that fixes a campaign before its first cell.
 
     experiment: the resolved experiment, every default filled in. experiment_sha256: of its canonical JSON; a resume compares it.
     cells: the plan, in order. metrics: what cells yield, with units and meaning. versions: of the testbed, Python and libraries.
     commit: of the testbed, None outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
     arguments: the command that created the campaign. lab: the name of the lab it was begun on; None in campaigns from before it was recorded.
+    layout: LAYOUT of the testbed that created it. gates: those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1.
     """
 
     schema: int
@@ -128,6 +172,8 @@ class CampaignRecord:
     arguments: tuple[str, ...]
     created_at: str
     lab: str | None = None
+    layout: int = 1
+    gates: tuple[str, ...] = ()
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""
@@ -143,7 +189,7 @@ def find_spec(specs: Iterable[MetricSpec], metric: str) -> MetricSpec | None:
 
 
 @dataclass(frozen=True)
-class GateResult:
+class GateResult(Record):
     """The verdict of a validity gate. observed and required are in `unit`; observed None when it could not be read (the gate then fails).
 
     reason: in words what the gate demands and why a run without it says nothing.
@@ -158,7 +204,7 @@ class GateResult:
 
 
 @dataclass(frozen=True)
-class BarrierRecord:
+class BarrierRecord(Record):
     """The moment the guests were released. skew_seconds: latest minus earliest start; released_at: host epoch seconds of the earliest.
 
     starts, ends: guest -> seconds from the release to the start and the end of its workload.
@@ -171,7 +217,7 @@ class BarrierRecord:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Failure(Record):
     """Why an attempt failed. kind: a class of campaigns.failures; stage: where; rerun: the command that reruns just this cell."""
 
     kind: str
@@ -181,11 +227,11 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class CellRecord:
+class CellRecord(Record):
     """What happened. A `failed` record has a failure and no metrics; an `invalid` one has its metrics, but no analysis may use them.
 
     timings: stage -> seconds. checksums: guest -> name -> digest of the workload's output, identical between guests and policies.
-    notes: what a reader of the figures must know, such as a counter that went backwards.
+    notes: what a reader of the figures must know, such as a counter that went backwards. boot, run: as planned.
     """
 
     schema: int
@@ -210,6 +256,8 @@ class CellRecord:
     failure: Failure | None
     started_at: str
     finished_at: str
+    boot: int | None = None
+    run: int | None = None
 
     def value(self, metric: str, how: Aggregate = "sum") -> float | None:
         """One value of a metric, aggregated over the guests (a host's metric has one value). None when any guest's value is."""
@@ -218,7 +266,7 @@ class CellRecord:
 
 def aggregate(values: Iterable[float | int | None], how: Aggregate) -> float | None:
     """Sum, mean, min or max. None when there is no value or any is None: a sum over fewer guests is another figure, not a smaller one."""
-    known: list[float] = []
+    known: list[float | int] = []
     for value in values:
         if value is None:
             return None
@@ -227,7 +275,7 @@ def aggregate(values: Iterable[float | int | None], how: Aggregate) -> float | N
         return None
     if how in ("min", "max"):
         return min(known) if how == "min" else max(known)
-    return sum(known) / (len(known) if how == "mean" else 1)
+    return total(known) / (len(known) if how == "mean" else 1)
 
 
 def read_campaign(directory: Path) -> CampaignRecord:
@@ -283,15 +331,25 @@ def read_env(directory: Path) -> Mapping[str, Any] | None:
     return document
 
 
+def dumps(record: object) -> str:
+    """The JSON text of a record or JSON value, as every file of results/ holds it: indented, keys in declared order, newline at the end.
+
+    ValueError for NaN and infinities: JSON has none, and a figure that could not be read is null.
+    """
+    value = to_jsonable_python(record, inf_nan_mode="constants")
+    return json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def read_record(kind: type[T], path: Path) -> T:
     """A record from a JSON file. ResultsError, with file and key, when it cannot be."""
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text)
     except FileNotFoundError:
         raise ResultsError(
             "a file is missing from the results", where=str(path), remedy="./inv results.verify"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(
             "a file of the results cannot be read", where=str(path), why=str(error), remedy="./inv results.verify"
         ) from None
@@ -301,9 +359,46 @@ def read_record(kind: type[T], path: Path) -> T:
             f"schema version {found!r} is not known", where=str(path), why=f"this testbed reads version {SCHEMA}"
         )
     try:
-        return codec.decode(kind, document)
-    except codec.CodecError as error:
-        raise ResultsError("a record does not have the form of its schema", where=f"{path}, key {error}") from None
+        record = _adapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise ResultsError(
+            "a record does not have the form of its schema", where=f"{path}, key {_misfit(document, error)}"
+        ) from None
+    return record
+
+
+_ADAPTERS: dict[type, TypeAdapter[Any]] = {}
+
+
+def _adapter(kind: type[T]) -> TypeAdapter[T]:
+    """Made when it is first wanted: what only plans a campaign reads none."""
+    if kind not in _ADAPTERS:
+        _ADAPTERS[kind] = TypeAdapter(kind)
+    return _ADAPTERS[kind]
+
+
+def _misfit(document: object, error: ValidationError) -> str:
+    """The first key that does not fit, as people write it, and why."""
+    detail = error.errors(include_url=False)[0]
+    if detail["type"] == "unexpected_keyword_argument":
+        why = "unknown key"
+    elif detail["type"] in ("missing", "missing_argument"):
+        why = "missing key"
+    else:
+        why = f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {json.dumps(detail['input'])[:80]}"
+    return f"{_key_of(document, detail['loc'], missing=why == 'missing key')}: {why}"
+
+
+def _key_of(value: Any, path: Sequence[str | int], *, missing: bool) -> str:  # noqa: ANN401
+    """The path of an error without the names of types, which pydantic puts behind the key of a value of several."""
+    text = ""
+    for part in path:
+        here = isinstance(value, list) if isinstance(part, int) else isinstance(value, dict) and part in value
+        if not here and not (missing and part == path[-1]):
+            break
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+        value = value[part] if here else None
+    return text
 
 
 def _directories(parent: Path) -> Iterator[Path]:

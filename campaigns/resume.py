@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from campaigns import plan, records, store
-from campaigns.experiment import Experiment, changed_keys
+from campaigns.experiment import Experiment, changed_keys, from_document
 from campaigns.records import CampaignRecord, PlannedCell
 from campaigns.schema import IDENTIFIER
 from campaigns.store import CampaignStore
@@ -101,7 +101,10 @@ def _at(value: object, path: list[str]) -> object:
 def _refuse_another_experiment(record: CampaignRecord, experiment: Experiment, directory: Path) -> None:
     if record.experiment_sha256 == experiment.sha256 and record.name == experiment.name:
         return
-    changed = changed_keys(record.experiment, experiment.document) or ["its name"]
+    begun = from_document(record.name, record.experiment, where=str(directory / records.CAMPAIGN_FILE))
+    if begun.sha256 == experiment.sha256 and record.name == experiment.name:
+        return  # of an older checkout: keys that have come since have the default that was in force
+    changed = changed_keys(begun.document, experiment.document) or ["its name"]
     raise UsageError(
         f"campaign {record.campaign!r} was begun with another experiment: {', '.join(changed)} changed",
         where=str(directory),

@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from campaigns import plan, provenance, resume, store
+from campaigns import gates, plan, provenance, resume, store
 from campaigns.cell import Attempt
 from campaigns.experiment import Experiment, from_document
 from campaigns.failures import CLASSES
 from campaigns.progress import Estimate, Event, Listener, silent
-from campaigns.records import SCHEMA, CampaignRecord, CellRecord, PlannedCell
+from campaigns.records import LAYOUT, SCHEMA, CampaignRecord, CellRecord, PlannedCell
 from campaigns.resume import Basis
 from campaigns.status import CampaignStatus, State, status
 from campaigns.store import CampaignStore
@@ -120,7 +120,7 @@ def run(
     """
     stored = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
-        stored = store.create(results, _record(experiment, host.accelerator, campaign, lab, arguments))
+        stored = store.create(results, campaign_record(experiment, host.accelerator, campaign, lab, arguments))
     with stored.lock():
         resume.check(
             experiment, lab, results=results, campaign=campaign, cell=cell
@@ -129,9 +129,10 @@ def run(
         return _Runner(stored, host, listen).run(cell)
 
 
-def _record(
+def campaign_record(
     experiment: Experiment, accelerator: str | None, campaign: str | None, lab: str | None, arguments: Sequence[str]
 ) -> CampaignRecord:
+    """What fixes a new campaign: plan, claims, metrics and gates of its experiment, and what the testbed is."""
     head, dirty = provenance.commit()
     return CampaignRecord(
         schema=SCHEMA,
@@ -150,6 +151,8 @@ def _record(
         arguments=tuple(arguments),
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         lab=lab,
+        layout=LAYOUT,
+        gates=gates.names(),
     )
 
 
@@ -168,8 +171,10 @@ class _Runner:
         self.finished = stored.cells()
         self.estimate = Estimate(self.record.cells, self.finished.values())
         self.made: list[CellRecord] = []
+        self.alone = False
 
     def run(self, only: str | None) -> Outcome:
+        self.alone = only is not None
         todo = [
             cell
             for cell in self.record.cells
@@ -217,7 +222,7 @@ class _Runner:
 
         conditions = self.experiment.at(planned.levels)
         policy = self.policies[planned.policy]
-        return Attempt(self.store, self.record, planned, policy, conditions, self.host, on_stage).run()
+        return Attempt(self.store, self.record, planned, policy, conditions, self.host, on_stage, self.alone).run()
 
     def _tell(
         self,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, model_validator
 
-from campaigns.records import Aggregate, Claim, Comparison, Direction, Evidence, Expectation
+from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
 from common.fields import Count, Mebibytes, Number, Seconds, Section, Text
 from policies.parts import TmemSection
 from policies.selfballoon import SelfballoonParameters
@@ -63,12 +63,35 @@ class TimeoutsSection(Section):
     collect: Annotated[Seconds, Field(gt=0)] = 300.0
 
 
+class ReliefSection(Section):
+    """What every cell of a control has to have felt, all guests together, for a claim of relief to be testable: any one of the three.
+
+    pages_reclaimed: by the guests' kernels; refaults: of them, those that were wanted again; memory_stall: share of the guests' time in
+    which some task waited for memory (PSI). null: does not count.
+    """
+
+    pages_reclaimed: Annotated[Count, Field(ge=1)] | None = 1024
+    refaults: Annotated[Count, Field(ge=1)] | None = 256
+    memory_stall: Annotated[Number, Field(gt=0, le=1)] | None = 0.01
+
+    @model_validator(mode="after")
+    def _some(self) -> ReliefSection:
+        if self.record() == Relief(None, None, None):
+            raise ValueError("at least one of pages_reclaimed, refaults and memory_stall has to count")
+        return self
+
+    def record(self) -> Relief:
+        """As the analysis has it."""
+        return Relief(**self.model_dump())
+
+
 class GatesSection(Section):
     """What a run has to show to count (campaigns/gates.py says why). None: a default that follows from the sizing.
 
     overcommit_ratio: the least measured ratio under a policy that overcommits. sectors_read: the least sum over the guests.
     memory_given: the least share of its even share of the host that every self-ballooning guest must have given back at some time.
     tmem_puts: the least successful puts under a tmem policy, all guests together. barrier_skew: the largest.
+    relief: not of a run but of claims: what their control has to have felt.
     """
 
     overcommit_ratio: Annotated[Number, Field(gt=0)] | None = None
@@ -76,6 +99,7 @@ class GatesSection(Section):
     memory_given: Annotated[Number, Field(ge=0, lt=1)] = 0.02
     tmem_puts: Annotated[Count, Field(ge=0)] = 1
     barrier_skew: Annotated[Seconds, Field(gt=0)] = 2.0
+    relief: ReliefSection = ReliefSection()
 
 
 class ComparisonSection(Section):
@@ -86,30 +110,45 @@ class ComparisonSection(Section):
 
 
 class ExpectationSection(Section):
-    """direction of the metric from control to treatment; the published range of treatment ÷ control; tolerance of `unchanged`."""
+    """direction of the metric from control to treatment; the published figure of treatment ÷ control: a range, or the best case of "up to".
+
+    tolerance: of `unchanged`, or relative of the published figure.
+    """
 
     direction: Direction
     ratio_low: Annotated[Number, Field(gt=0)] | None = None
     ratio_high: Annotated[Number, Field(gt=0)] | None = None
+    ratio_best: Annotated[Number, Field(gt=0)] | None = None
     tolerance: Annotated[Number, Field(gt=0, lt=1)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> ExpectationSection:
-        low, high = self.ratio_low, self.ratio_high
+        low, high, best = self.ratio_low, self.ratio_high, self.ratio_best
         if low is not None and high is not None and low > high:
             raise ValueError(f"ratio_low {low} is larger than ratio_high {high}")
-        for ratio in (low, high):
+        if best is not None and (low is not None or high is not None):
+            raise ValueError("ratio_best is the figure of an `up to`; a range has ratio_low and ratio_high instead")
+        for ratio in (low, high, best):
             if ratio is not None and (
                 (self.direction == "decrease" and ratio > 1) or (self.direction == "increase" and ratio < 1)
             ):
                 raise ValueError(f"the published ratio {ratio} is no {self.direction}: ratios are treatment ÷ control")
-        if (self.tolerance is None) == (self.direction == "unchanged"):
-            raise ValueError("`unchanged` needs a tolerance, and only `unchanged` has one")
+        if self.direction == "unchanged":
+            if self.tolerance is None:
+                raise ValueError("`unchanged` needs a tolerance")
+            if best is not None:
+                raise ValueError("`unchanged` has no best case")
+        elif self.tolerance is not None and (low, high, best) == (None, None, None):
+            raise ValueError("a tolerance is of `unchanged` or of a published figure, and there is neither")
         return self
 
 
 class ClaimSection(Section):
-    """A statement of the literature. evidence: quoted (read in the named text), source (read in code), recalled (not checked)."""
+    """A statement of the literature. evidence: quoted (read in the named text), source (read in code), recalled (not checked).
+
+    control_from: `source` when the named text says what was compared with, `ours` when it does not. relief: whether the control has to
+    have felt what is to be relieved; by default when the metric's better side is claimed.
+    """
 
     id: Annotated[str, Field(pattern=f"^{IDENTIFIER}$")]
     statement: Text
@@ -119,13 +158,22 @@ class ClaimSection(Section):
     aggregate: Aggregate = "sum"
     compare: ComparisonSection
     expectation: ExpectationSection
+    control_from: ControlFrom = "ours"
+    relief: Annotated[bool, Field(strict=True)] | None = None
 
     def record(self) -> Claim:
         """The claim as campaign.json holds it."""
-        compare = Comparison(self.compare.treatment, self.compare.control)
-        expectation = Expectation(**self.expectation.model_dump())
         return Claim(
-            self.id, self.statement, self.source, self.evidence, self.metric, self.aggregate, compare, expectation
+            id=self.id,
+            statement=self.statement,
+            source=self.source,
+            evidence=self.evidence,
+            metric=self.metric,
+            aggregate=self.aggregate,
+            compare=Comparison(self.compare.treatment, self.compare.control),
+            expectation=Expectation(**self.expectation.model_dump()),
+            control_from=self.control_from,
+            relief=self.relief,
         )
 
 

@@ -12,6 +12,7 @@ import csv
 import errno
 import fcntl
 import hashlib
+import io
 import os
 import re
 import shutil
@@ -20,10 +21,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from campaigns import codec, records
-from campaigns.document import suggestion
+from campaigns import records
 from campaigns.records import CampaignRecord, CellRecord
 from common.errors import MissingError, ResultsError, UsageError
+from common.text import hint
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
@@ -57,18 +58,26 @@ class CellWriter:
         """samples/samples.csv, times in seconds relative to the barrier's release."""
         path = self.directory / records.SAMPLES_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
-        with storing(path), path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(records.SAMPLE_COLUMNS)
-            for s in samples:
-                value = "" if s.value is None else s.value
-                writer.writerow((f"{s.time - released_at:.3f}", s.source, s.counter, s.unit, value))
+        with storing(path):
+            path.write_text(samples_text(samples, released_at), encoding="utf-8")
 
     def write_json(self, name: str, value: object) -> None:
         """A JSON file of the cell."""
         path = self.directory / name
         with storing(path):
-            path.write_text(codec.dumps(value), encoding="utf-8")
+            path.write_text(records.dumps(value), encoding="utf-8")
+
+
+def samples_text(samples: Iterable[SampleLike], released_at: float) -> str:
+    """samples.csv of readings, times in seconds relative to the barrier's release."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(records.SAMPLE_COLUMNS)
+    writer.writerows(
+        (f"{s.time - released_at:.3f}", s.source, s.counter, s.unit, "" if s.value is None else s.value)
+        for s in samples
+    )
+    return file.getvalue()
 
 
 class CampaignStore:
@@ -118,6 +127,7 @@ class CampaignStore:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
             _remove_leftovers(self.directory)
+            self._forget_unborn()
             yield
         finally:
             os.close(descriptor)
@@ -150,7 +160,7 @@ class CampaignStore:
                     target = self._next_attempt(record.cell)
                 elif target.exists():
                     self._retire(target)
-                publish(writer.directory, target)
+                self._publish(writer.directory, target)
         except BaseException:
             self.abandon(writer)
             raise
@@ -167,7 +177,22 @@ class CampaignStore:
 
     def _retire(self, target: Path) -> None:
         (self.directory / records.ATTEMPTS_DIR).mkdir(exist_ok=True)
-        publish(target, self._next_attempt(target.name))
+        self._publish(target, self._next_attempt(target.name))
+
+    def _publish(self, source: Path, target: Path) -> None:
+        """Enter a directory's sums into the campaign's, then give it its name: whoever dies in between leaves an entry without a directory."""
+        listed = read_sums(self.directory / records.SUMS_FILE)
+        listed[_sums_of(target, self.directory)] = digest(source / records.SUMS_FILE)
+        _replace_sums(self.directory, listed)
+        publish(source, target)
+
+    def _forget_unborn(self) -> None:
+        """Remove entries of directories that never got their name, or have lost it. The caller holds the lock."""
+        with storing(self.directory):
+            listed = read_sums(self.directory / records.SUMS_FILE)
+            kept = {name: value for name, value in listed.items() if (self.directory / name).is_file()}
+            if kept != listed:
+                _replace_sums(self.directory, kept)
 
 
 def create(results: Path, record: CampaignRecord) -> CampaignStore:
@@ -183,7 +208,7 @@ def create(results: Path, record: CampaignRecord) -> CampaignStore:
             temporary.mkdir()
             for name in (records.CELLS_DIR, records.ATTEMPTS_DIR):
                 (temporary / name).mkdir()
-            (temporary / records.CAMPAIGN_FILE).write_text(codec.dumps(record), encoding="utf-8")
+            (temporary / records.CAMPAIGN_FILE).write_text(records.dumps(record), encoding="utf-8")
             write_sums(temporary)
             sync_tree(temporary)
             publish(temporary, target)
@@ -220,7 +245,7 @@ def directory(results: Path, campaign: str) -> Path:
 
 def _unknown(results: Path, campaign: str) -> UsageError:
     known = names(results)
-    remedy = suggestion(campaign, known) if known else "run one first: ./inv campaign.run demo"
+    remedy = hint(campaign, known) if known else "run one first: ./inv campaign.run demo"
     return UsageError(f"there is no campaign {campaign!r}", where=str(results), remedy=remedy)
 
 
@@ -245,6 +270,29 @@ def write_sums(directory: Path) -> None:
     """SHA256SUMS over every file of a directory, in the format of sha256sum(1)."""
     lines = [f"{digest(path)}  {path.relative_to(directory).as_posix()}\n" for path in files_of(directory)]
     (directory / records.SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+
+
+def read_sums(path: Path) -> dict[str, str]:
+    """Name -> SHA-256, from a file as sha256sum(1) writes it; nothing from one that is not there."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return {name: value for value, _, name in (line.partition("  ") for line in lines)}
+
+
+def _sums_of(target: Path, campaign: Path) -> str:
+    return (target / records.SUMS_FILE).relative_to(campaign).as_posix()
+
+
+def _replace_sums(directory: Path, listed: Mapping[str, str]) -> None:
+    """Write a campaign's sums, whole or not at all, and durably."""
+    temporary = _temporary(directory, records.SUMS_FILE)
+    try:
+        temporary.write_text("".join(f"{listed[name]}  {name}\n" for name in sorted(listed)), encoding="utf-8")
+        _sync(temporary)
+        temporary.replace(directory / records.SUMS_FILE)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync(directory)
 
 
 def files_of(directory: Path) -> list[Path]:
@@ -316,11 +364,14 @@ def _temporary(parent: Path, name: str) -> Path:
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """Remove temporary directories whose owner is dead; a number that another process has by now does not protect them."""
-    for name in _names(directory):
-        match = _TEMPORARY.fullmatch(name)
+    """Remove what dead runners were writing; a number that another process has by now does not protect it."""
+    for path in list(directory.iterdir()) if directory.is_dir() else ():
+        match = _TEMPORARY.fullmatch(path.name)
         if match and _start_of(int(match[1])) != int(match[2]):
-            shutil.rmtree(directory / name, ignore_errors=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _start_of(process: int) -> int:

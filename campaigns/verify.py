@@ -1,8 +1,12 @@
-"""Are stored results what was written, and do they fit their plan? Offline: needs the campaign's directory and nothing else.
+"""Are stored results what was written, and do they follow from what was measured? Offline: needs the campaign's directory and nothing else.
 
-Checked: the sums of every file and that no file was added; the schema of every record; that each cell is the one that its plan and its directory
-say; that status, gates, metrics and failure agree; that metrics have the declared units; the samples' columns; that the order of the plan is
-the one that its seed gives; that no planned cell is missing.
+Checked: the sums of every file, and that nothing was added anywhere; the schema of every record; that plan, claims, seed and metrics are the
+experiment's; that each cell is the one that its plan, its directory and its env.json say, and ran in the plan's order. Recomputed from raw/
+(campaigns/recompute.py): samples, barrier, metrics, gates, checksums. With `derived` (analysis.derived.differences), from the cells: tables, figures,
+report. So what was changed is found even when all sums were written anew.
+
+What no sums can show without a signature: a change of raw/ itself with everything that follows from it, in all files alike. Against that helps a
+copy of the campaign's own sum (`Verification.seal`) in a place that the forger cannot reach, such as the paper.
 """
 
 from __future__ import annotations
@@ -11,18 +15,27 @@ import csv
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from campaigns import records, store
-from campaigns.experiment import fingerprint
+from campaigns import plan, records, store
+from campaigns.experiment import Experiment, fingerprint, from_document
 from campaigns.plan import block_order, cell_id
-from campaigns.records import CampaignRecord, CellRecord
-from common.errors import ResultsError
+from campaigns.recompute import OLDER, Recomputation, is_whole
+from campaigns.records import CampaignRecord, CellRecord, PlannedCell
+from common.errors import ResultsError, UserError
+from common.metrics import MetricSpec
 
 Level = Literal["damage", "incomplete", "note"]
+
+Derived = Callable[[Path], Iterable[tuple[str, str]]]
+"""Compares what was derived from the cells of a campaign's directory with what is derived now: (path, what is wrong with it)."""
+
+KEPT = (records.CAMPAIGN_FILE, records.SUMS_FILE, ".lock", records.CELLS_DIR, records.ATTEMPTS_DIR)
+DERIVED = ("tables", "figures", "report.md")
+"""What may be in a campaign's directory, beside what is being written."""
 
 
 @dataclass(frozen=True)
@@ -37,15 +50,25 @@ class Finding:
     message: str
 
 
+MOST_SHOWN = 5
+"""Findings that an error quotes."""
+
+SEAL = (
+    "not seen without a signature: raw outputs forged together with all that follows from them. "
+    "Compare the sum of SHA256SUMS with one published elsewhere"
+)
+
+
 @dataclass(frozen=True)
 class Verification:
-    """The verdict on a campaign. files: how many were compared with their sums."""
+    """The verdict on a campaign. files: how many were compared with their sums. seal: SHA-256 of the campaign's sums, which stands for all of it."""
 
     directory: Path
     campaign: str
     cells: int
     planned: int
     files: int
+    seal: str | None
     findings: tuple[Finding, ...]
 
     @property
@@ -62,7 +85,22 @@ class Verification:
         """For people: one line per finding, then the verdict."""
         shown = [f"{finding.level}: {finding.path}: {finding.message}" for finding in self.findings]
         verdict = "damaged" if self.damaged else "sound, but incomplete" if self.incomplete else "sound and complete"
-        return [*shown, f"{self.campaign}: {verdict} ({self.cells} of {self.planned} cells, {self.files} files)"]
+        ended = f"{self.campaign}: {verdict} ({self.cells} of {self.planned} cells, {self.files} files)"
+        return [*shown, *([f"{SEAL}: {self.seal}"] if self.seal else []), ended]
+
+    def refuse(self, *, allowed: bool) -> bool:
+        """Whether anything is damaged. ResultsError (exit code 8) then, unless that is allowed: nothing may be drawn of it unmarked."""
+        if self.damaged and not allowed:
+            shown = [f"{each.path}: {each.message}" for each in self.findings if each.level == "damage"]
+            rest = [f"{len(shown) - MOST_SHOWN} more"] if len(shown) > MOST_SHOWN else []
+            raise ResultsError(
+                f"the results of campaign {self.campaign!r} are damaged or were changed, so nothing is drawn of them",
+                where=str(self.directory),
+                why="\n".join([*shown[:MOST_SHOWN], *rest]),
+                remedy="get the files again from where they came from; ./inv results.verify shows all, "
+                "and --unverified draws them with a mark on every figure",
+            )
+        return self.damaged
 
     def check(self) -> None:
         """ResultsError (exit code 8) when anything is damaged or incomplete."""
@@ -78,8 +116,8 @@ class Verification:
             )
 
 
-def verify(directory: Path) -> Verification:
-    """Check a campaign's directory. ResultsError only when there is no campaign at all; everything else is a finding."""
+def verify(directory: Path, derived: Derived | None = None) -> Verification:
+    """Check a campaign's directory. derived: checks tables, figures and report as well. ResultsError only when there is no campaign at all; everything else is a finding."""
     if not (directory / records.CAMPAIGN_FILE).is_file():
         raise ResultsError(
             "there is no campaign here",
@@ -89,9 +127,14 @@ def verify(directory: Path) -> Verification:
         )
     verifier = _Verifier(directory)
     verifier.run()
+    if derived is not None and not any(finding.level == "damage" for finding in verifier.findings):
+        for name, message in derived(directory):
+            verifier.add("damage", directory / name, message)
+    sums = directory / records.SUMS_FILE
+    seal = store.digest(sums) if sums.is_file() else None
     findings = tuple(sorted(verifier.findings, key=lambda f: (("damage", "incomplete", "note").index(f.level), f.path)))
     planned = len(verifier.campaign.cells) if verifier.campaign else 0
-    return Verification(directory, directory.name, verifier.cells, planned, verifier.files, findings)
+    return Verification(directory, directory.name, verifier.cells, planned, verifier.files, seal, findings)
 
 
 class _Verifier:
@@ -99,56 +142,90 @@ class _Verifier:
         self.directory = directory
         self.findings: list[Finding] = []
         self.campaign: CampaignRecord | None = None
+        self.planned: Mapping[str, PlannedCell] = {}
+        self.recomputation: Recomputation | None = None
+        self.specs: dict[str, MetricSpec | None] = {}
         self.cells = 0
         self.files = 0
+        self.older = False
 
     def run(self) -> None:
-        self._sums(self.directory, [self.directory / records.CAMPAIGN_FILE])
         try:
             self.campaign = records.read_campaign(self.directory)
         except ResultsError as error:
-            self._add("damage", self.directory / records.CAMPAIGN_FILE, _flat(error))
+            self.add("damage", self.directory / records.CAMPAIGN_FILE, _flat(error))
         else:
+            self.planned = {cell.cell: cell for cell in self.campaign.cells}
             self._plan(self.campaign)
+        self._root()
         standing = {}
         for path in records.cell_directories(self.directory):
             if (cell := self._cell(path, path.name)) is not None:
                 standing[cell.cell] = cell
-        failed: dict[str, CellRecord] = {}
+        attempts: dict[str, CellRecord] = {}
         for path in sorted(_subdirectories(self.directory / records.ATTEMPTS_DIR)):
             try:
                 name, _ = records.attempt_number(path.name)
             except ResultsError as error:
-                self._add("damage", path, _flat(error))
+                self.add("damage", path, _flat(error))
                 continue
             if (cell := self._cell(path, name)) is not None:
-                failed[cell.cell] = cell
-        self.cells = len(standing)
-        self._completeness(standing, failed)
-        for path in self.directory.iterdir():
+                attempts[cell.cell] = cell
+        self.cells = sum(cell.status == "complete" for cell in standing.values())
+        self._sequence(standing, attempts)
+        self._completeness(standing, attempts)
+        if self.older:
+            self.add("note", self.directory / records.CELLS_DIR, OLDER)
+
+    def _root(self) -> None:
+        """The campaign's own sums, and that nothing is there that no testbed writes."""
+        places = [records.CELLS_DIR, records.ATTEMPTS_DIR]
+        present = {
+            (path / records.SUMS_FILE).relative_to(self.directory).as_posix(): path / records.SUMS_FILE
+            for place in places
+            for path in _subdirectories(self.directory / place)
+        }
+        whole = self.campaign is None or self.campaign.layout >= 2
+        listed = store.read_sums(self.directory / records.SUMS_FILE)
+        if not whole and not any(name in listed for name in present):
+            self.add("note", self.directory / records.SUMS_FILE, "does not know the cells (older layout)")
+            present = {}
+        self._sums(self.directory, {records.CAMPAIGN_FILE: self.directory / records.CAMPAIGN_FILE, **present})
+        for path in sorted(self.directory.iterdir()):
             if path.name.startswith(".tmp-"):
-                self._add("note", path, "left by a run that was killed, or is being written; the next run removes it")
+                self.add("note", path, "left by a run that was killed, or is being written; the next run removes it")
+            elif path.name not in (*KEPT, *DERIVED):
+                self.add("damage", path, "was added: no testbed writes it")
+        for place in places:
+            for path in (self.directory / place).iterdir() if (self.directory / place).is_dir() else ():
+                if not path.is_dir() or path.name.startswith("."):
+                    self.add("damage", path, "was added: no testbed writes it")
 
     def _plan(self, campaign: CampaignRecord) -> None:
         where = self.directory / records.CAMPAIGN_FILE
         if fingerprint(campaign.experiment) != campaign.experiment_sha256:
-            self._add("damage", where, "experiment_sha256 is not that of the experiment")
+            self.add("damage", where, "experiment_sha256 is not that of the experiment")
         if campaign.campaign != self.directory.name:
-            self._add(
+            self.add(
                 "note",
                 where,
                 f"the campaign was created as {campaign.campaign!r}, and its directory has been renamed since",
             )
         ids = [cell.cell for cell in campaign.cells]
         if len(set(ids)) != len(ids) or [cell.order for cell in campaign.cells] != list(range(len(ids))):
-            self._add("damage", where, "the plan's cells are not unique, or not numbered in their order")
-        for block, members in itertools.groupby(campaign.cells, key=lambda cell: cell.block):
-            named = [cell.cell for cell in members]
-            if named != block_order(campaign.seed, block, named):
-                self._add("damage", where, f"the order of block {block} is not the one that seed {campaign.seed} gives")
+            self.add("damage", where, "the plan's cells are not unique, or not numbered in their order")
         for cell in campaign.cells:
             if cell.cell != cell_id(cell.policy, cell.levels, cell.repetition):
-                self._add("damage", where, f"cell {cell.cell!r} is not named after its policy, levels and repetition")
+                self.add("damage", where, f"cell {cell.cell!r} is not named after its policy, levels and repetition")
+        try:
+            experiment = from_document(campaign.name, campaign.experiment, str(where))
+        except UserError as error:
+            self.add("damage", where, f"the experiment cannot be one, so nothing is recomputed: {_flat(error)}")
+            return
+        for message in _against_experiment(campaign, experiment):
+            self.add("damage", where, message)
+        if set(self.planned) == {cell.cell for cell in plan.plan(experiment)}:
+            self.recomputation = Recomputation(campaign, experiment)
 
     def _cell(self, path: Path, name: str) -> CellRecord | None:
         """Check one directory of a cell or an attempt; its record when it can be read."""
@@ -156,13 +233,23 @@ class _Verifier:
         try:
             cell = records.read_cell(path)
         except ResultsError as error:
-            self._add("damage", path / records.CELL_FILE, _flat(error))
+            self.add("damage", path / records.CELL_FILE, _flat(error))
             return None
         where = path / records.CELL_FILE
-        for message in itertools.chain(self._identity(cell, name), _consistency(cell, path), self._metrics(cell)):
-            self._add("damage", where, message)
-        self._environment(path / records.ENV_FILE)
-        self._samples(path / records.SAMPLES_FILE, required=cell.status != "failed")
+        wrong = list(self._identity(cell, name))
+        for message in (*wrong, *_consistency(cell, path), *self._metrics(cell)):
+            self.add("damage", where, message)
+        env = self._environment(path / records.ENV_FILE)
+        failed = cell.status == "failed"
+        if self.campaign is None or failed or not is_whole(path, self.campaign):
+            self._samples(path / records.SAMPLES_FILE, required=not failed)
+        if self.recomputation is not None and not wrong:
+            for message in self.recomputation.environment(cell, env):
+                self.add("damage", path / records.ENV_FILE, message)
+            if not failed:
+                self.older = self.older or not is_whole(path, self.recomputation.campaign)
+                for file, message in self.recomputation.cell(path, cell):
+                    self.add("damage", path / file, message)
         return cell
 
     def _identity(self, cell: CellRecord, name: str) -> Iterator[str]:
@@ -172,7 +259,7 @@ class _Verifier:
             return
         if (cell.campaign, cell.experiment) != (self.campaign.campaign, self.campaign.name):
             yield f"the record is of campaign {cell.campaign!r}, experiment {cell.experiment!r}"
-        planned = next((planned for planned in self.campaign.cells if planned.cell == cell.cell), None)
+        planned = self.planned.get(cell.cell)
         if planned is None:
             yield "the plan has no such cell"
             return
@@ -180,40 +267,60 @@ class _Verifier:
             if getattr(cell, key) != getattr(planned, key):
                 yield f"{key} is {getattr(cell, key)!r}, and {getattr(planned, key)!r} in the plan"
 
+    def _sequence(self, standing: Mapping[str, CellRecord], attempts: Mapping[str, CellRecord]) -> None:
+        """Cells run in the order of the plan. One that was tried before, or run by its name, may have run later."""
+        known = [standing[name] for name in self.planned if name in standing and name not in attempts]
+        before: CellRecord | None = None
+        for cell in known:
+            path = self.directory / records.CELLS_DIR / cell.cell
+            if _alone(path):
+                continue
+            if before is not None and cell.started_at < before.started_at:
+                self.add(
+                    "damage",
+                    path / records.CELL_FILE,
+                    f"it started before {before.cell}, which the plan has first: the two may have been exchanged",
+                )
+            before = cell
+
     def _metrics(self, cell: CellRecord) -> Iterator[str]:
         if self.campaign is None:
             return
         seen = set()
         for metric in cell.metrics:
-            spec = self.campaign.spec(metric.name)
+            if metric.name not in self.specs:
+                self.specs[metric.name] = self.campaign.spec(metric.name)
+            spec = self.specs[metric.name]
             if spec is None or spec.unit != metric.unit:
                 yield f"metric {metric.name!r} [{metric.unit}] is not declared in the campaign"
             if (metric.name, metric.guest) in seen:
                 yield f"metric {metric.name!r} of {metric.guest or 'the host'} is there twice"
             seen.add((metric.name, metric.guest))
 
-    def _environment(self, path: Path) -> None:
+    def _environment(self, path: Path) -> Mapping[str, object]:
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            self._add("damage", path, "missing")
-            return
-        except (OSError, ValueError) as error:
-            self._add("damage", path, f"no JSON: {error}")
-            return
+            self.add("damage", path, "missing")
+            return {}
+        except (OSError, ValueError, RecursionError) as error:
+            self.add("damage", path, f"no JSON: {error}")
+            return {}
         if not isinstance(document, dict) or document.get("schema") != records.SCHEMA:
-            self._add("damage", path, f"not an object of schema {records.SCHEMA}")
+            self.add("damage", path, f"not an object of schema {records.SCHEMA}")
+            return {}
+        return document
 
     def _samples(self, path: Path, *, required: bool) -> None:
         if not path.is_file():
             if required:
-                self._add("damage", path, "missing")
+                self.add("damage", path, "missing")
             return
         try:
             with path.open(encoding="utf-8", newline="") as file:
                 rows = csv.reader(file)
                 if tuple(next(rows, ())) != records.SAMPLE_COLUMNS:
-                    self._add("damage", path, f"the columns are not {', '.join(records.SAMPLE_COLUMNS)}")
+                    self.add("damage", path, f"the columns are not {', '.join(records.SAMPLE_COLUMNS)}")
                     return
                 for number, row in enumerate(rows, 2):
                     if (
@@ -221,10 +328,10 @@ class _Verifier:
                         or not _is_number(row[0])
                         or not (row[4] == "" or _is_number(row[4]))
                     ):
-                        self._add("damage", path, f"line {number} is no sample")
+                        self.add("damage", path, f"line {number} is no sample")
                         return
         except (OSError, ValueError, csv.Error) as error:
-            self._add("damage", path, str(error))
+            self.add("damage", path, str(error))
 
     def _completeness(self, standing: dict[str, CellRecord], failed: dict[str, CellRecord]) -> None:
         for planned in self.campaign.cells if self.campaign else ():
@@ -232,45 +339,76 @@ class _Verifier:
             cell = standing.get(planned.cell)
             if cell is not None and cell.status == "invalid":
                 gates = ", ".join(gate.name for gate in cell.gates if not gate.passed)
-                self._add("incomplete", path, f"invalid: {gates}")
+                self.add("incomplete", path, f"invalid: {gates}")
             elif cell is None and planned.cell in failed:
                 failure = failed[planned.cell].failure
-                self._add(
+                self.add(
                     "incomplete",
                     path,
                     f"failed in stage {failure.stage}" if failure else "only superseded attempts are there",
                 )
             elif cell is None and not path.exists():
-                self._add("incomplete", path, "missing: never run to its end")
+                self.add("incomplete", path, "missing: never run to its end")
 
-    def _sums(self, directory: Path, only: list[Path] | None = None) -> None:
-        """Compare the files of a directory, or some of them, with its SHA256SUMS."""
+    def _sums(self, directory: Path, only: Mapping[str, Path] | None = None) -> None:
+        """Compare the files of a directory, or some of them by name, with its SHA256SUMS."""
         sums = directory / records.SUMS_FILE
         try:
-            listed = {}
-            for line in sums.read_text(encoding="utf-8").splitlines():
-                digest, _, name = line.partition("  ")
-                listed[name] = digest
-            present = {path.relative_to(directory).as_posix(): path for path in (only or store.files_of(directory))}
-        except FileNotFoundError:
-            self._add("damage", sums, "missing")
-            return
+            if not sums.is_file():
+                self.add("damage", sums, "missing")
+                return
+            listed = store.read_sums(sums)
+            present = (
+                only
+                if only is not None
+                else {path.relative_to(directory).as_posix(): path for path in store.files_of(directory)}
+            )
         except (OSError, ValueError, ResultsError) as error:
-            self._add("damage", sums, str(error))
+            self.add("damage", sums, str(error))
             return
         for name in sorted({*listed, *present}):
             path = directory / name
             if name not in listed:
-                self._add("damage", path, "was added: the sums do not know it")
+                self.add("damage", path, "was added: the sums do not know it")
             elif name not in present or not path.is_file():
-                self._add("damage", path, "missing")
+                self.add("damage", path, "missing")
             elif store.digest(path) != listed[name]:
-                self._add("damage", path, "its content has changed: the sum differs")
+                self.add("damage", path, "its content has changed: the sum differs")
             else:
                 self.files += 1
 
-    def _add(self, level: Level, path: Path, message: str) -> None:
+    def add(self, level: Level, path: Path, message: str) -> None:
+        """Note something about a file below the campaign's directory."""
         self.findings.append(Finding(level, path.relative_to(self.directory).as_posix(), message))
+
+
+def _against_experiment(campaign: CampaignRecord, experiment: Experiment) -> Iterator[str]:
+    """What campaign.json says otherwise than its experiment."""
+    if campaign.seed != experiment.seed:
+        yield f"the seed is {campaign.seed}, and {experiment.seed} in the experiment"
+    if campaign.claims != experiment.claims:
+        yield "the claims are not the experiment's"
+    specs = {spec.name: (spec.unit, spec.better) for spec in experiment.metrics}
+    for spec in campaign.metrics:
+        if specs.get(spec.name, (spec.unit, spec.better)) != (spec.unit, spec.better):
+            yield f"metric {spec.name} is not declared as the testbed has it"
+    wanted = {cell.cell: cell for cell in plan.plan(experiment)}
+    if {cell.cell for cell in campaign.cells} != set(wanted):
+        yield "the plan's cells are not those of the experiment"
+    for block, members in itertools.groupby(campaign.cells, key=lambda cell: cell.block):
+        named = [cell.cell for cell in members]
+        if named != block_order(campaign.seed, block, named):
+            yield f"the order of block {block} is not the one that seed {campaign.seed} gives"
+
+
+def _alone(path: Path) -> bool:
+    """Whether a cell was run by its name, out of the plan's order. Older cells tell the arguments of the campaign's first run only."""
+    env = records.read_env(path) or {}
+    identity, testbed = env.get("identity"), env.get("testbed")
+    if isinstance(identity, dict):
+        return identity.get("alone") is True
+    arguments = testbed.get("arguments") if isinstance(testbed, dict) else None
+    return isinstance(arguments, list) and any(str(word).startswith("--cell") for word in arguments)
 
 
 def _consistency(cell: CellRecord, path: Path) -> Iterator[str]:
@@ -302,5 +440,5 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def _flat(error: ResultsError) -> str:
+def _flat(error: UserError) -> str:
     return ": ".join(part for part in (error.what, error.where, error.why) if part)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,10 @@ from common.units import format_duration
 
 TIMELINE = "OVERCOMMIT_TIMELINE"
 """Environment variable: a file to which every line is appended as JSON with its time, for benchmarks/stages.py."""
+
+
+Tell = Callable[[str], None]
+"""Takes a line for people about what is going on now."""
 
 
 class Reporter:

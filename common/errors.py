@@ -69,6 +69,10 @@ class WorkloadError(LabError):
     """A workload could not be prepared, failed, or left outputs that cannot be read."""
 
 
+class OutputsError(WorkloadError):
+    """Raw outputs of a workload that are missing, cut short, or of a form that its reader does not know."""
+
+
 class CampaignError(UserError):
     """Cells failed or were invalid, or outputs differ between guests or policies; what was complete is kept."""
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
+"""pydantic's configuration of the records that results/ holds: refused, never converted."""
 
 Better = Literal["lower", "higher", "neither"]
 
@@ -11,6 +16,8 @@ Better = Literal["lower", "higher", "neither"]
 @dataclass(frozen=True)
 class MetricSpec:
     """A metric as it is declared: its name, its unit, which direction is better, and what it means."""
+
+    __pydantic_config__ = STRICT
 
     name: str
     unit: str
@@ -25,7 +32,65 @@ class Metric:
     guest: the guest it belongs to; None for a metric of the host.
     """
 
+    __pydantic_config__ = STRICT
+
     name: str
     unit: str
     value: float | int | None
     guest: str | None = None
+
+
+@dataclass(frozen=True)
+class CounterMetric:
+    """A metric that is by how much counters grew over the run, all of them together, times a factor to its unit."""
+
+    spec: MetricSpec
+    counters: tuple[str, ...]
+    factor: float | int = 1
+
+
+def total(values: Sequence[float | int]) -> float | int:
+    """The sum, the same bits on every Python: exact of whole numbers, else correctly rounded. `sum` adds otherwise from 3.12 on."""
+    if all(isinstance(value, int) for value in values):
+        return sum(values)
+    return math.fsum(values)
+
+
+def _lower(name: str, unit: str, counters: tuple[str, ...], doc: str, factor: float = 1) -> CounterMetric:
+    return CounterMetric(MetricSpec(name, unit, "lower", doc), counters, factor)
+
+
+PRESSURE = (
+    _lower(
+        "pages_reclaimed",
+        "pages",
+        ("vmstat.pgsteal_kswapd", "vmstat.pgsteal_direct"),
+        "pages that the guest's kernel took from their users because memory was short",
+    ),
+    _lower(
+        "refaults",
+        "pages",
+        ("vmstat.workingset_refault_file", "vmstat.workingset_refault_anon"),
+        "pages that the guest wanted again after its kernel had reclaimed them, from wherever they came back",
+    ),
+    _lower(
+        "memory_stall_seconds",
+        "s",
+        ("psi.memory.some",),
+        "time in which some task of the guest waited for memory, as the kernel's pressure stall information tells",
+        1e-6,
+    ),
+)
+"""What a guest felt of the lack of memory. Per guest."""
+
+REQUESTS = (
+    _lower("read_requests", "requests", ("vbd.read_requests",), "requests of the guest that read from its disks"),
+    _lower("write_requests", "requests", ("vbd.write_requests",), "requests of the guest that wrote to its disks"),
+    _lower(
+        "disk_requests",
+        "requests",
+        ("vbd.read_requests", "vbd.write_requests"),
+        "requests of the guest to its disks, reads and writes: what is called operations",
+    ),
+)
+"""Operations, which are not sectors: one request reads from one sector to hundreds. Per guest, as dom0 counted them."""

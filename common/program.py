@@ -15,6 +15,9 @@ VERSION = "0.1.0"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, SIGTERM or SIGHUP, as shells have it for the first."""
 
+MANY_FILES = {"logs.check"}
+"""Tasks whose words are files, as many as are given."""
+
 
 class Testbed(Program):
     """Invoke's program, with errors as one message: what, where, why and what to do."""
@@ -40,7 +43,19 @@ def arguments(argv: list[str]) -> list[str]:
     """Argument vector for Invoke. It takes `TASK --help` for the task's first positional, so that becomes `--help TASK`."""
     if len(argv) > 2 and not argv[1].startswith("-") and {"-h", "--help"} & set(argv[2:]):
         return [argv[0], "--help", argv[1]]
+    if len(argv) > 1 and argv[1] in MANY_FILES:
+        return [*argv[:2], *_named_files(argv[2:])]
     return argv
+
+
+def _named_files(words: list[str]) -> list[str]:
+    """Words of a task that takes any number of files, each file as an option of its own: Invoke would take the second for a task."""
+    named: list[str] = []
+    for word in words:
+        is_value = bool(named) and named[-1] in ("--file", "--before", "-f", "-b")
+        is_option = word.startswith("-") and word != "-"
+        named.append(word if is_value or is_option else f"--file={word}")
+    return named
 
 
 def run(tasks: Collection) -> None:

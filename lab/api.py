@@ -6,13 +6,12 @@ Errors: every method raises common.errors.LabError when the host or a guest does
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
-Machine = Any
-"""A plumbum machine; plumbum is untyped, and importing it here would slow every task down."""
+from common.machines import Machine
 
 
 @dataclass(frozen=True)
@@ -120,8 +119,8 @@ class Host(Protocol):
     def stop_manager(self) -> Sequence[Mapping[str, object]]:
         """Stop the manager, if one runs; what it saw and decided, a record for each decision."""
 
-    def read_counters(self) -> list[Sample]:
-        """One reading of everything."""
+    def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
+        """One reading of everything; what was read, unparsed, below raw_dir where one is given."""
 
     def observe(self, interval_s: float) -> Observation:
         """An observation that samples every interval_s seconds once started."""

@@ -27,7 +27,7 @@ State = Literal["ok", "note", "missing"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One thing looked at. state `missing`: the demo cannot run; `note`: it can, but not as well as it might."""
 
     check: str
@@ -36,18 +36,18 @@ class Finding:
     remedy: str = ""
 
 
-def examine() -> list[Finding]:
+def examine() -> list[Diagnosis]:
     """Every check, in the order in which a user would mend things. Changes nothing but a remembered choice of accelerator."""
-    found: list[Finding] = []
+    found: list[Diagnosis] = []
     for check in (_system, _programs, _privileges, _memory, _space, _accelerator, _mirror):
         try:
             found.extend(check())
         except UserError as error:
-            found.append(Finding(check.__name__.strip("_"), "missing", error.what, error.remedy))
+            found.append(Diagnosis(check.__name__.strip("_"), "missing", error.what, error.remedy))
     return found
 
 
-def _system() -> Iterator[Finding]:
+def _system() -> Iterator[Diagnosis]:
     try:
         release = platform.freedesktop_os_release()
     except OSError:
@@ -55,42 +55,42 @@ def _system() -> Iterator[Finding]:
     name = release.get("PRETTY_NAME", platform.system())
     like = {release.get("ID", ""), *release.get("ID_LIKE", "").split()}
     if platform.machine() != "x86_64":
-        yield Finding(
+        yield Diagnosis(
             "processor", "missing", platform.machine(), "Xen's PV guests and the images are x86-64: use such a machine."
         )
     state: State = "ok" if "debian" in like else "note"
-    yield Finding(
+    yield Diagnosis(
         "system",
         state,
         name,
         "" if state == "ok" else "Packages are installed on Debian and Ubuntu only; here, by hand.",
     )
-    yield Finding("processors", "ok", str(os.cpu_count()))
+    yield Diagnosis("processors", "ok", str(os.cpu_count()))
 
 
-def _programs() -> Iterator[Finding]:
+def _programs() -> Iterator[Diagnosis]:
     lacking = packages.missing()
     if lacking:
         names = ", ".join(sorted(set(lacking.values())))
-        yield Finding("programs", "missing", f"without {', '.join(lacking)}", f"./inv setup, or install {names}")
+        yield Diagnosis("programs", "missing", f"without {', '.join(lacking)}", f"./inv setup, or install {names}")
     else:
-        yield Finding("programs", "ok", f"all {len(packages.needed())}")
+        yield Diagnosis("programs", "ok", f"all {len(packages.needed())}")
 
 
-def _privileges() -> Iterator[Finding]:
+def _privileges() -> Iterator[Diagnosis]:
     from lab.build import ansible
 
     try:
-        yield Finding("privileges", "ok", "sudo" if ansible.needs_sudo() else "root")
+        yield Diagnosis("privileges", "ok", "sudo" if ansible.needs_sudo() else "root")
     except MissingError as error:
-        yield Finding("privileges", "missing", error.what, error.remedy)
+        yield Diagnosis("privileges", "missing", error.what, error.remedy)
 
 
-def _memory() -> Iterator[Finding]:
+def _memory() -> Iterator[Diagnosis]:
     lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
     available = int(lines["MemAvailable"].split()[0]) // 1024
     enough = available >= MEMORY_MIB
-    yield Finding(
+    yield Diagnosis(
         "memory",
         "ok" if enough else "note",
         f"{available} MiB available",
@@ -98,13 +98,13 @@ def _memory() -> Iterator[Finding]:
     )
 
 
-def _space() -> Iterator[Finding]:
+def _space() -> Iterator[Diagnosis]:
     for name, folder, wanted in (("cache", paths.cache(), CACHE_MIB), ("results", paths.REPO, RESULTS_MIB)):
         free = shutil.disk_usage(folder).free // 2**20
         used = _used_mib(folder) if name == "cache" else 0  # what is there already needs no more space
         enough = free + used >= wanted
         remedy = "Free space" + (", or set OVERCOMMIT_CACHE to a folder on a larger disk." if name == "cache" else ".")
-        yield Finding(
+        yield Diagnosis(
             f"space for {name}",
             "ok" if enough else "missing",
             f"{free} MiB free at {folder}" + (f", {used} MiB used" if used else ""),
@@ -122,7 +122,7 @@ def _used_mib(folder: Path) -> int:
     return blocks * 512 >> 20
 
 
-def _accelerator() -> Iterator[Finding]:
+def _accelerator() -> Iterator[Diagnosis]:
     if shutil.which(accelerator.QEMU) is None:
         return
     choice = accelerator.choose()
@@ -132,12 +132,12 @@ def _accelerator() -> Iterator[Finding]:
         if works
         else "Software emulation works, 16 to 30 times slower; for KVM, run on hardware that lends it to this user."
     )
-    yield Finding("accelerator", "ok" if works else "note", f"{choice.accelerator}: {choice.why}", remedy)
+    yield Diagnosis("accelerator", "ok" if works else "note", f"{choice.accelerator}: {choice.why}", remedy)
 
 
-def _mirror() -> Iterator[Finding]:
+def _mirror() -> Iterator[Diagnosis]:
     from lab.build import builder
 
     variables = builder.read_variables()
     sources.mirror(variables.debian_mirror or None, variables.security_mirror or None)
-    yield Finding("Debian mirror", "ok", "configured" if variables.debian_mirror else "from apt's configuration")
+    yield Diagnosis("Debian mirror", "ok", "configured" if variables.debian_mirror else "from apt's configuration")

@@ -7,7 +7,6 @@ would otherwise silently be none.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from pydantic import (
 )
 
 from common.errors import InvalidFileError
+from common.text import suggestion
 from common.units import parse_size
 from lab.build.recipes import HYPERVISORS
 
@@ -66,20 +66,20 @@ class _Model(BaseModel):
 class Emulated(_Model):
     """An emulated host as declared. disk_iops: requests per second of each drive; disk_bandwidth: bytes per second; None is no limit.
 
-    hypervisor: which of recipes.HYPERVISORS it boots. count_instructions: its clocks advance by a nanosecond for each instruction, whatever
+    hypervisor: which of recipes.HYPERVISORS it boots. icount: its clocks advance by a nanosecond for each instruction, whatever
     that one costs; its processors take turns.
     """
 
     kind: Literal["emulated"]
     hypervisor: Annotated[str, AfterValidator(_hypervisor)] = "xen"
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
-    count_instructions: bool = False
+    icount: bool = False
     cpu_model: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.,=+-]+$")] | None = None
     disk_iops: Annotated[Annotated[int, Field(ge=10, le=1_000_000)] | None, BeforeValidator(_count)] = 200
     disk_bandwidth: Annotated[Annotated[int, Field(ge=65536)] | None, BeforeValidator(_bytes)] = 4 * 2**20
     ssh_port: Annotated[Annotated[int, Field(ge=1024, le=65535)] | None, BeforeValidator(_port)] = None
 
-    @field_validator("count_instructions")
+    @field_validator("icount")
     @classmethod
     def _only_emulated(cls, value: bool, info: ValidationInfo) -> bool:
         if value and info.data.get("accelerator") != "tcg":
@@ -90,7 +90,7 @@ class Emulated(_Model):
 EXAMPLES = {
     "hypervisor": "xen",
     "accelerator": "auto",
-    "count_instructions": "true",
+    "icount": "true",
     "cpu_model": "qemu64",
     "disk_iops": "200` or `lab_disk_iops: none",
     "disk_bandwidth": "4 MiB` or `lab_disk_bandwidth: none",
@@ -251,11 +251,11 @@ def _known(path: Path, key: str, data: Mapping[str, object], known: set[str]) ->
 
 
 def _unknown(path: Path, key: str, name: str, known: set[str], of: str) -> InvalidFileError:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
+    near = suggestion(name, known)
     return InvalidFileError(
         f"unknown key {name}",
         where=f"{path}, key {f'{key}.{name}' if key else name}",
-        remedy=(f"Did you mean {near[0]}? " if near else "") + f"Keys known here ({of}): {', '.join(sorted(known))}.",
+        remedy=(f"Did you mean {near}? " if near else "") + f"Keys known here ({of}): {', '.join(sorted(known))}.",
     )
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from common import files
+from common.console import Tell
 from common.errors import LabError, MissingError, UsageError
 from lab import inventory, paths
 from lab.api import GuestSizing, HostSizing
@@ -30,8 +31,6 @@ from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
 from lab.remote.ssh import configured, socket_folder
-
-Progress = Callable[[str], None]
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
@@ -101,7 +100,7 @@ def artifact_images(settings: inventory.Emulated) -> Images:
 def open_lab(
     path: Path = DEFAULT_INVENTORY,
     *,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> Iterator[OpenLab]:
     """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless lab.up had brought it up before.
@@ -125,7 +124,7 @@ def _make(
     declared: inventory.Inventory,
     entry: inventory.HostEntry,
     images: Callable[[inventory.Emulated], Images],
-    tell: Progress,
+    tell: Tell,
 ) -> XenHost:
     if isinstance(entry.settings, inventory.Emulated):
         return _emulated(declared, entry.name, entry.settings, images, tell)
@@ -137,13 +136,13 @@ def _emulated(
     name: str,
     settings: inventory.Emulated,
     images: Callable[[inventory.Emulated], Images],
-    tell: Progress,
+    tell: Tell,
 ) -> EmulatedHost:
     return EmulatedHost(declared.name, name, settings, partial(images, settings), tell)
 
 
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
+def _uninterrupted() -> Iterator[None]:
     """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -157,7 +156,7 @@ def _deaf() -> Iterator[None]:
 
 
 def _close(host: XenHost) -> None:
-    with _deaf():
+    with _uninterrupted():
         _end(host)
 
 
@@ -173,7 +172,7 @@ def up(
     *,
     host: HostSizing = DEFAULT_HOST,
     guests: GuestSizing = DEFAULT_GUESTS,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> list[dict[str, Any]]:
     """Bring every host of a lab to its known state and leave it running. Returns what status() does."""
@@ -284,7 +283,7 @@ def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
     return ["ssh", "-F", str(config), machine]
 
 
-def provision(path: Path, progress: Progress | None = None) -> None:
+def provision(path: Path, progress: Tell | None = None) -> None:
     """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server boots the testbed's hypervisor at its next boot."""
     from lab.build import ansible
 
@@ -306,7 +305,7 @@ def provision(path: Path, progress: Progress | None = None) -> None:
     )
 
 
-def teardown(path: Path, progress: Progress | None = None) -> None:
+def teardown(path: Path, progress: Tell | None = None) -> None:
     """Take the testbed off the physical servers of a lab."""
     from lab.build import ansible
 

@@ -21,7 +21,7 @@ def start_mib(policy: Policy, host: HostSizing, guests: GuestSizing) -> int:
 
 def parameters(policy: Policy) -> dict[str, bool]:
     """Parameter of `modprobe tmem` -> on; empty where the driver is not loaded."""
-    return {name: policy.driver.get(name, False) for name in PARAMETERS} if policy.driver else {}
+    return {name: policy.module.get(name, False) for name in PARAMETERS} if policy.module else {}
 
 
 def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, guests: GuestSizing) -> None:
@@ -30,7 +30,7 @@ def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, gues
     limit = guests.memory_max_mib if policy.moves else start
     host.set_memory(dict.fromkeys(host.guests, start), dict.fromkeys(host.guests, limit))
     host.set_sysctls({**policy.sysctl, **tuning.sysctl})
-    if policy.driver:
+    if policy.module:
         host.load_driver(parameters(policy), {**dict.fromkeys(policy.at_release, 0), **tuning.selfballoon})
     host.set_tmem(tmem_settings(policy, tuning))
 

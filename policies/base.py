@@ -23,7 +23,7 @@ class Policy:
 
     start: what each guest has at the release: an even `share` of the host's memory, or what it was `configured` with, the rest
     staying fallow. moves: whether its memory changes while the workload runs; then it may grow up to its maximum.
-    driver: parameter of `modprobe tmem` -> on; empty, the driver is not loaded. at_release: setting of the driver in sysfs ->
+    module: parameter of `modprobe tmem` -> on; empty, the driver is not loaded. at_release: setting of the driver in sysfs ->
     value from the release on. sysctl, kernel: settings and words on the command line of the guests' kernels.
     manager: name of the process in dom0 that sets the guests' targets, if any.
     gates: names of gates (campaigns/gates.py) that hold for this policy beside those for all.
@@ -33,7 +33,7 @@ class Policy:
     summary: str
     start: Start = "share"
     moves: bool = False
-    driver: Mapping[str, bool] = field(default_factory=dict)
+    module: Mapping[str, bool] = field(default_factory=dict)
     at_release: Mapping[str, int] = field(default_factory=dict)
     sysctl: Mapping[str, int] = field(default_factory=dict)
     kernel: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class Policy:
     def pools(self) -> tuple[str, ...]:
         """The kinds of tmem's pools that the guests use."""
         kinds = {"cleancache": "ephemeral", "frontswap": "persistent"}
-        return tuple(pool for part, pool in kinds.items() if self.driver.get(part))
+        return tuple(pool for part, pool in kinds.items() if self.module.get(part))
 
 
 @dataclass(frozen=True)
@@ -75,9 +75,9 @@ class Tuning:
 UNTUNED = Tuning()
 
 
-def with_driver(policy: Policy, **parameters: bool) -> Policy:
+def with_module(policy: Policy, **parameters: bool) -> Policy:
     """The policy with these parameters of the driver on, and its gates for what the driver then does."""
-    driver = {**policy.driver, **parameters}
-    uses = driver.get("cleancache") or driver.get("frontswap")
+    module = {**policy.module, **parameters}
+    uses = module.get("cleancache") or module.get("frontswap")
     gates = (*policy.gates, "tmem_used") if uses and "tmem_used" not in policy.gates else policy.gates
-    return replace(policy, driver=driver, gates=gates)
+    return replace(policy, module=module, gates=gates)

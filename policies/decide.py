@@ -1,7 +1,8 @@
-"""What a manager decides on states that are written as JSON: the recorded ones of the original, or a user's own.
+"""What a manager decides on states written as JSON: recorded ones of its original, or others.
 
-A state is an object with the keys of the manager's state (policies/managers/NAME.py documents them with their units);
-a recorded one may also hold the decision that was made of it, which is not looked at.
+A state is an object with the keys of the manager's state (policies/managers/NAME.py documents them
+with their units); a recorded one may also hold the decision that was made of it, which is not
+looked at.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from common.errors import InvalidFileError, UsageError
+from common.text import hint
 from policies import managers
 from policies.managers.base import MOST, Decision
-from workloads.base import suggestion
 
 STANDARD_INPUT = "-"
 _DECIDED = tuple(each.name for each in dataclasses.fields(Decision))
@@ -28,12 +29,14 @@ _MORE = 5
 
 
 def decisions(name: str, source: str) -> list[dict[str, Any]]:
-    """The decisions of a manager on all states of a file (`-`: standard input), as `{"targets": [[domain, bytes], ...]}`.
+    """A manager's decisions on all states of a file (`-`: standard input), in their order.
 
-    UsageError: there is no such manager. InvalidFileError: the file cannot be read, or a state of it is none of this manager's.
+    Each is `{"targets": [[domain, bytes], ...]}`, with `weights` and `caps` from who sets tmem's.
+    UsageError: there is no such manager. InvalidFileError: the file cannot be read, or a state of
+    it is none of this manager's.
     """
     if name not in managers.names():
-        raise UsageError(f"there is no manager {name!r}", remedy=suggestion(name, managers.names()))
+        raise UsageError(f"there is no manager {name!r}", remedy=hint(name, managers.names()))
     manager = managers.get(name)
     states = [_state(manager.FORMS, item, (name, source, index)) for index, item in enumerate(_items(source))]
     return [_written(manager.decide(state)) for state in states]
@@ -79,7 +82,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _integer(text: str) -> int | str:
-    """Python reads no numbers of thousands of digits. They stay text, and are refused where they stand, as no numbers."""
+    """A number, or text where it has too many digits for Python: refused later, with its key."""
     return int(text) if len(text) < 100 else f"{text[:20]}…"
 
 
@@ -102,7 +105,7 @@ def _state(forms: Sequence[type], item: object, place: tuple[str, str, int]) -> 
 
 @cache
 def _model(record: type) -> type[BaseModel]:
-    """A record of a manager as a model that takes no other keys, no other types, and no numbers out of range."""
+    """A record as a model that takes no other keys and types, and no numbers out of range."""
     hints = get_type_hints(record)
     members: dict[str, Any] = {}
     for each in dataclasses.fields(record):
@@ -150,7 +153,7 @@ def _said(form: type, detail: Mapping[str, Any]) -> tuple[str, str]:
         known = {each.name: get_type_hints(form)[each.name] for each in dataclasses.fields(form)}
         if len(detail["loc"]) > 1:
             known = get_type_hints(get_args(known[detail["loc"][0]])[0])
-        return key, f"there is no such key; {suggestion(str(detail['loc'][-1]), known)}"
+        return key, f"there is no such key; {hint(str(detail['loc'][-1]), known)}"
     return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {_short(detail['input'])}"
 
 

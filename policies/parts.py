@@ -13,7 +13,7 @@ from pydantic import Field
 
 from common.fields import Count, Section
 from lab.api import TmemSettings
-from policies.base import Part, Policy, with_driver
+from policies.base import Part, Policy, with_module
 
 GUEST = r"^guest[1-9][0-9]*$"
 
@@ -35,16 +35,16 @@ class TmemSection(Section):
 
 
 def _cleancache(policy: Policy) -> Policy:
-    return with_driver(policy, cleancache=True)
+    return with_module(policy, cleancache=True)
 
 
 def _frontswap(policy: Policy) -> Policy:
-    added = with_driver(policy, frontswap=True)
-    if not policy.driver.get("selfballooning"):
+    added = with_module(policy, frontswap=True)
+    if not policy.module.get("selfballooning"):
         return added
     shrinking = {"selfshrinking": True}
     at_release = {**policy.at_release, "frontswap_selfshrinking": 1}
-    return replace(added, driver={**added.driver, **shrinking}, at_release=at_release)
+    return replace(added, module={**added.module, **shrinking}, at_release=at_release)
 
 
 def _tmem(policy: Policy) -> Policy:

@@ -17,7 +17,7 @@ POLICY = Policy(
     "every guest balloons to what its processes have committed, up to its maximum",
     start="share",
     moves=True,
-    driver={"selfballooning": True},
+    module={"selfballooning": True},
     at_release={"selfballooning": 1},
     gates=("overcommitted", "memory_moved"),
 )

@@ -10,11 +10,15 @@ from common.console import Reporter
 
 @task(positional=["name"], help={"name": "campaign: results/NAME"})
 def verify(_c: Context, name: str) -> None:
-    """Check a campaign's files, offline: checksums, schema, plan. Exit code 8 when something is damaged or missing."""
+    """Check a campaign offline: sums, schema and plan, and that figures follow from raw outputs, tables and report from figures.
+
+    Exit code 8 when something is damaged, was changed, or is missing.
+    """
+    from analysis import remade
     from campaigns import store, verify
 
     report = Reporter()
-    found = verify.verify(store.directory(store.RESULTS, name))
+    found = verify.verify(store.directory(store.RESULTS, name), remade.differences)
     for line in found.lines():
         report.plain(line)
     found.check()

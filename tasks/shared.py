@@ -46,7 +46,7 @@ def build_for(report: Reporter, inventory: str | None) -> None:
 def build_artifacts(report: Reporter, names: list[str] | None) -> dict[str, Any]:
     from lab.build import builder
 
-    def show(event: builder.Event) -> None:
+    def show(event: builder.BuildEvent) -> None:
         show_line = report.step if event.kind == "step" else report.say
         show_line(f"build: {event.artifact + ': ' if event.artifact else ''}{event.text}", event.remaining)
 
@@ -73,10 +73,13 @@ def run_campaign(report: Reporter, request: Request, again: str) -> Path:
     return outcome.directory
 
 
-def summarise(report: Reporter, directory: Path) -> None:
+def summarise(report: Reporter, directory: Path, *, unverified: bool = False) -> None:
+    """Make and show what a campaign says. ResultsError when its results are damaged or were changed; unverified: mark them instead."""
     from analysis import report as analysis_report
+    from campaigns import verify
 
-    summary = analysis_report.summarise(directory)
+    damaged = verify.verify(directory).refuse(allowed=unverified)
+    summary = analysis_report.summarise(directory, unverified=damaged)
     report.plain()
     report.table(*upright(summary.columns, summary.rows), title=f"{summary.campaign}, {summary.host}")
     for path in (*summary.figures, summary.report):

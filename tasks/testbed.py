@@ -11,7 +11,7 @@ from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
-from common.checks import check
+from common.checks import check, shell_scripts
 from common.console import Reporter
 from tasks.shared import INVENTORY_HELP, ROOT, build_for, install_packages, inventory_path, run_campaign, summarise
 
@@ -55,6 +55,7 @@ def test(
         "ruff format": "ruff format --check .",
         "mypy": "mypy",
         "ansible-lint": "ansible-lint --profile production --offline playbooks",
+        "shellcheck": f"shellcheck {' '.join(shell_scripts(ROOT))}",
     }
     environment = {
         **os.environ,
@@ -104,9 +105,18 @@ def doctor(_c: Context, json: bool = False) -> None:
         raise Exit(code=3)
 
 
-@task(positional=["name"], help={"name": "campaign: results/NAME"})
-def figures(_c: Context, name: str) -> None:
-    """Make tables, figures and the report of a campaign from its cells. Same results in, same bytes out."""
+@task(
+    positional=["name"],
+    help={
+        "name": "campaign: results/NAME",
+        "unverified": "also of results that are damaged or were changed; every figure then says so",
+    },
+)
+def figures(_c: Context, name: str, unverified: bool = False) -> None:
+    """Make tables, figures and the report of a campaign from its cells. Same results in, same bytes out.
+
+    Exit code 8 when the results are damaged or were changed.
+    """
     from campaigns import store
 
-    summarise(Reporter(), store.get(store.RESULTS, name).directory)
+    summarise(Reporter(), store.get(store.RESULTS, name).directory, unverified=unverified)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from invoke.context import Context
 from invoke.tasks import task
 
 from common.console import Reporter
+from common.errors import UsageError
 
 
 @task(name="list", help={"json": "machine-readable"})
@@ -23,3 +26,42 @@ def list_workloads(_c: Context, json: bool = False) -> None:
     for each in described:
         for line in each.lines():
             report.plain(line)
+
+
+@task(
+    name="read",
+    positional=["name"],
+    iterable=["set_"],
+    help={
+        "name": "the workload whose outputs they are",
+        "raw": "folder of raw outputs (fio.out, fio.err, timings ...), or raw/ of a cell with a folder for each guest",
+        "parameters": "YAML file with the parameters of that run (default: those of the cell's campaign, or what the outputs tell)",
+        "set_": "one parameter: key=value; may be given several times",
+        "json": "machine-readable",
+    },
+)
+def read_outputs(
+    _c: Context,
+    name: str,
+    set_: list[str],
+    raw: str | None = None,
+    parameters: str | None = None,
+    json: bool = False,
+) -> None:
+    """Read a workload's raw outputs with its own reader, and print the metrics.
+
+    Exit code 7 when they say that the run failed or lost a part of it, 4 when they cannot be read.
+    """
+    from campaigns import raw_outputs
+
+    if raw is None:
+        raise UsageError("--raw is missing", remedy=f"./inv workloads.read {name} --raw DIR")
+    report = Reporter()
+    found = raw_outputs.read(name, Path(raw), raw_outputs.parameters(parameters, set_))
+    if json:
+        report.json({"workload": name, "machines": [each.json() for each in found]})
+    else:
+        for each in found:
+            if each.metrics:
+                report.table(("metric", "value", "unit"), each.rows(), title=each.machine or name)
+    raw_outputs.require_good(found)

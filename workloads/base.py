@@ -5,10 +5,9 @@ Nothing here runs a command: workloads.machines does that, workloads.scripts hol
 
 from __future__ import annotations
 
-import difflib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -18,10 +17,9 @@ from pydantic.fields import FieldInfo
 
 from common import fields
 from common.errors import InvalidFileError
+from common.machines import Machine
 from common.metrics import Metric, MetricSpec
-
-Machine = Any
-"""A plumbum machine, local or remote. Importing plumbum here would slow every task down."""
+from common.text import hint
 
 Facts = Mapping[str, str]
 """What `prepare` found, for the provenance of a cell: versions, digests, what had to be done."""
@@ -118,6 +116,19 @@ class Workload(ABC, Generic[P]):
         """Copy the raw outputs into raw_dir, which exists, and read them. After a script that failed: the WorkloadError that says why."""
 
     @abstractmethod
+    def read(self, raw_dir: Path, params: P) -> WorkloadResult:
+        """Read raw outputs that collect has copied, whenever and wherever that was.
+
+        WorkloadError when they say that the run failed, or lost a part of it; OutputsError, which is
+        one, when they are not all there or not what the workload writes. A figure that they do not
+        have is None.
+        """
+
+    def told(self, raw_dir: Path) -> dict[str, object]:  # noqa: ARG002
+        """Parameters, as an experiment writes them, that raw outputs tell by themselves: for reading those of an unknown run."""
+        return {}
+
+    @abstractmethod
     def expected_seconds(self, params: P, slowdown: float) -> float:
         """Rough seconds of the script on one CPU that is `slowdown` times slower than a current server's (1.0). For progress and time limits."""
 
@@ -140,7 +151,7 @@ class Workload(ABC, Generic[P]):
         """Key, what is wrong with it, what to do about it."""
         key = ".".join(str(part) for part in detail["loc"]) or "(all)"
         if detail["type"] == "extra_forbidden":
-            return key, "no such parameter", suggestion(key, self.Parameters.model_fields)
+            return key, "no such parameter", hint(key, self.Parameters.model_fields)
         if detail["type"] == "value_error":
             return key, str(detail["ctx"]["error"]), ""
         return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}", ""
@@ -165,13 +176,6 @@ class Workload(ABC, Generic[P]):
         )
         doc = (type(self).__doc__ or "").strip().splitlines()[0]
         return Description(self.name, doc, parameters, self.metrics)
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """`did you mean 'x'?`, or what there is."""
-    names = list(known)
-    close = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"known: {', '.join(names)}"
 
 
 def _unit(info: FieldInfo) -> str:

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from common.errors import WorkloadError
+from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Duration, Machine, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.fio_output import PERCENTILES, read_job, require_no_complaints
 
 JOB = "overcommit"
 """Name of the job, and so of its file: DIRECTORY/overcommit.0.0."""
-
-PERCENTILES = (50, 95, 99)
 
 
 class FioParameters(WorkloadParameters):
@@ -112,7 +109,12 @@ class Fio(Workload[FioParameters]):
         machines.check_script(
             machine, f"rm -f {shlex.quote(params.directory)}/{JOB}.*", what="remove fio's file", timeout_s=300
         )
-        (timing,) = scripts.read_timings(raw_dir, "fio")
+        return self.read(raw_dir, params)
+
+    def read(self, raw_dir: Path, params: FioParameters) -> WorkloadResult:  # noqa: ARG002  (the document tells what was asked)
+        """The job's figures, if fio lost no process and did all that its document says was asked."""
+        timing = scripts.read_timing(raw_dir, "fio", "fio")
+        require_no_complaints(raw_dir / "fio.err")
         values: dict[str, float | int | None] = {
             "wall_seconds": timing.wall_seconds,
             "user_seconds": timing.user_seconds,
@@ -145,75 +147,3 @@ def _job(params: FioParameters) -> list[str]:
         f"--end_fsync={int(params.end_fsync)}",
         f"--randseed={params.seed}",
     ]
-
-
-def read_document(text: str, where: Path) -> dict[str, Any]:
-    """The JSON document, from its first `{`. WorkloadError for what follows it, for repeated keys, and for a run that a signal ended.
-
-    fio writes notes before the document, and after a signal it writes a document that looks like any other, with error 0.
-    """
-    start = text.find("{")
-    before = text if start < 0 else text[:start]
-    if "terminating on signal" in before:
-        raise WorkloadError("fio was interrupted", where=str(where), why=before.strip())
-    if start < 0:
-        raise WorkloadError("fio wrote no JSON", where=str(where), why=machines.tail(text))
-    try:
-        document, end = json.JSONDecoder(object_pairs_hook=_no_repeated_keys).raw_decode(text, start)
-    except ValueError as error:
-        raise WorkloadError("fio's JSON cannot be read", where=str(where), why=str(error)) from None
-    if rest := text[end:].strip():
-        raise WorkloadError("there is more after fio's JSON", where=str(where), why=machines.tail(rest))
-    if not isinstance(document, dict):
-        raise WorkloadError("fio's JSON cannot be read", where=str(where), why="it is no object")
-    return document
-
-
-def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} is there twice")
-        found[key] = value
-    return found
-
-
-def read_job(text: str, where: Path) -> dict[str, float | int | None]:
-    """Metrics of the one job. WorkloadError when there is another number of jobs, when the job had an error, or when a figure is missing."""
-    document = read_document(text, where)
-    try:
-        (job,) = document["jobs"]
-        if job["error"]:
-            raise WorkloadError(
-                f"fio's job failed with error {job['error']}",
-                where=str(where),
-                why=f"errno {job['error']} (see errno(3))",
-            )
-        values: dict[str, float | int | None] = {"job_seconds": job["job_runtime"] / 1000}
-        for word in ("read", "write"):
-            values |= _direction_values(word, job[word])
-    except KeyError as error:
-        raise WorkloadError(
-            f"fio's JSON lacks {error}", where=str(where), why=f"written by {document.get('fio version')}"
-        ) from None
-    except (TypeError, ValueError) as error:
-        raise WorkloadError("fio's JSON has another form than expected", where=str(where), why=str(error)) from None
-    return values
-
-
-def _direction_values(word: str, found: Mapping[str, Any]) -> dict[str, float | int | None]:
-    """Figures of reads or of writes; all None when there were none."""
-    names = [spec.name for spec in _direction(word)]
-    if not found["total_ios"]:
-        return dict.fromkeys(names)
-    latency = found["clat_ns"]
-    percentiles = {float(key): value for key, value in latency["percentile"].items()}
-    figures = [
-        found["iops"],
-        found["bw_bytes"],
-        found["io_bytes"],
-        latency["mean"],
-        *(percentiles[p] for p in PERCENTILES),
-        latency["max"],
-    ]
-    return dict(zip(names, figures, strict=True))

@@ -21,10 +21,11 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from common.errors import WorkloadError
+from common.errors import OutputsError, WorkloadError
+from common.machines import Machine, tail
 from common.metrics import MetricSpec
-from workloads import machines, scripts
-from workloads.base import Machine, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads import complaints, machines, scripts
+from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 STAMP = ".prepared-config"
 """In the build folder: the configuration it was prepared for. Whoever prepares a tree (the guest image does) writes it last."""
@@ -33,6 +34,9 @@ VARIABLES = ".make-variables"
 """In the build folder: shell text with what make exports to its parts, the compiler's answers among it. Written before the stamp."""
 
 _TARGETS = ".targets.mk"
+
+WHAT = "the kernel build"
+"""What errors call it."""
 
 # As a build farm does it: whatever would make the same source give other bytes is fixed.
 _REPRODUCIBLE = """\
@@ -175,13 +179,35 @@ class KernelBuild(Workload[KernelBuildParameters]):
     def collect(self, machine: Machine, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
         """Times of the rounds, and size and SHA-256 of every object that the last round left."""
         machines.fetch_raw(machine, raw_dir)
-        values = _times(scripts.read_timings(raw_dir, "the kernel build"), params.rounds, raw_dir)
+        _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)  # a build that failed leaves no objects
         listing = machines.check_script(machine, _digest_script(params), what="read the objects", timeout_s=1800)
         (raw_dir / "objects").write_text(listing, encoding="utf-8")
-        sizes, checksums = read_objects(listing, params, raw_dir / "objects")
+        return self.read(raw_dir, params)
+
+    def read(self, raw_dir: Path, params: KernelBuildParameters) -> WorkloadResult:
+        """The same from what was copied: `timings`, the log of each round, and `objects`, the sizes and digests."""
+        values = _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)
+        for label in (*(f"round{number}" for number in range(1, params.rounds + 1)), "sync"):
+            for name in (f"{label}.err", f"{label}.out"):
+                _require_no_complaints(raw_dir / name)
+        sizes, checksums = read_objects(machines.raw_text(raw_dir, "objects"), params, raw_dir / "objects")
         values["objects"] = len(sizes)
         values["object_bytes"] = sum(sizes)
         return WorkloadResult(self.measured(values), checksums)
+
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """Rounds and targets: as many rounds as were timed, and each object that was listed."""
+        timings, objects = raw_dir / "timings", raw_dir / "objects"
+        found: dict[str, object] = {}
+        if timings.is_file() and (
+            rounds := re.findall(r"^round\d+ ", timings.read_text(errors="replace"), re.MULTILINE)
+        ):
+            found["rounds"] = len(rounds)
+        if objects.is_file() and (
+            paths := re.findall(r"^\d+ (\S+\.o)$", objects.read_text(errors="replace"), re.MULTILINE)
+        ):
+            found["targets"] = sorted(set(paths))
+        return found
 
     def expected_seconds(self, params: KernelBuildParameters, slowdown: float) -> float:
         """From what single objects and whole directories cost on tinyconfig; other configurations build more and take longer."""
@@ -197,33 +223,64 @@ class KernelBuild(Workload[KernelBuildParameters]):
 
 
 def read_objects(listing: str, params: KernelBuildParameters, where: Path) -> tuple[list[int], dict[str, str]]:
-    """Sizes and checksums from lines `size path` and `sha256  path`. WorkloadError when an object that was asked for is missing or empty."""
-    sizes = {path: int(size) for size, path in re.findall(r"^(\d+) (\S+)$", listing, re.MULTILINE)}
-    checksums = {path: digest for digest, path in re.findall(r"^([0-9a-f]{64})  (\S+)$", listing, re.MULTILINE)}
+    """Sizes and checksums from lines `size path` and `sha256  path`. WorkloadError when an object is missing, empty, or there twice."""
+    sizes: dict[str, int] = {}
+    checksums: dict[str, str] = {}
+    for line in filter(str.strip, listing.splitlines()):
+        match = re.fullmatch(r"(?:(?P<digest>[0-9a-f]{64})  |(?P<size>\d+) )(?P<path>\S+)", line)
+        if match is None or match["path"] in (sizes if match["size"] else checksums):
+            why = f"{'cut short' if match is None else 'there twice'}: {line[:200]}"
+            raise OutputsError("a line of the list of objects cannot be understood", where=str(where), why=why)
+        if match["size"]:
+            sizes[match["path"]] = int(match["size"])
+        else:
+            checksums[match["path"]] = match["digest"]
     missing = [target for target in params.targets if target.endswith(".o") and not sizes.get(target)]
-    if missing or not sizes or sizes.keys() != checksums.keys():
+    missing += [path for path, size in sizes.items() if not size and path not in missing]
+    missing += [f"the checksum of {path}" for path in sizes if path not in checksums and path not in missing]
+    missing += [f"the size of {path}" for path in checksums if path not in sizes]
+    if missing or not sizes:
         raise WorkloadError(
             "the build succeeded, but its objects are not all there",
             where=str(where),
-            why=f"missing or empty: {', '.join(missing) or 'everything, or a checksum'}",
+            why=f"missing or empty: {', '.join(missing) or 'everything'}",
         )
     return [sizes[path] for path in sorted(sizes)], dict(sorted(checksums.items()))
+
+
+def _require_no_complaints(path: Path) -> None:
+    """A make that goes on after an error, or whose status was lost, says so in its log alone."""
+    complaints.require_none(path, WHAT)
+    if path.is_file():
+        text = path.read_text(encoding="utf-8", errors="replace")
+        if said := [
+            line
+            for line in text.splitlines()
+            if re.match(r"(?:g?make(?:\[\d+\])?|ninja): (?:\*\*\*|.* not remade because)", line)
+        ]:
+            raise WorkloadError(f"{WHAT} failed", where=str(path), why=tail("\n".join(said)))
 
 
 def _times(timings: Iterable[scripts.Timing], rounds: int, raw_dir: Path) -> dict[str, float | int | None]:
     by_label = {timing.label: timing for timing in timings}
     wanted = [f"round{number}" for number in range(1, rounds + 1)]
-    missing = [label for label in (*wanted, "sync") if label not in by_label]
-    if missing:
-        raise WorkloadError(
+    if missing := [label for label in (*wanted, "sync") if label not in by_label]:
+        raise OutputsError(
             "the kernel build did not run to its end",
-            where=str(raw_dir),
+            where=str(raw_dir / "timings"),
             why=f"not in its timings: {', '.join(missing)}",
+        )
+    if others := [label for label in by_label if label not in (*wanted, "sync")]:
+        raise OutputsError(
+            f"the timings are those of another build than one of {rounds} rounds",
+            where=str(raw_dir / "timings"),
+            why=f"also in its timings: {', '.join(others)}",
+            remedy="Say how many rounds there were.",
         )
     values: dict[str, float | int | None] = {}
     for name in ("wall_seconds", "user_seconds", "system_seconds"):
         each = [getattr(by_label[label], name) for label in wanted]
-        values[name] = round(sum(each), 2)
+        values[name] = None if None in each else round(sum(each), 2)
         values.update({f"{name}.{label}": value for label, value in zip(wanted, each, strict=True)})
     values["sync_seconds"] = by_label["sync"].wall_seconds
     return values

@@ -1,8 +1,8 @@
 """Commands on machines, with a bound on their time and one kind of error.
 
 plumbum's own time-out does not bound a grandchild that holds the pipe, so every command runs under coreutils' `timeout`, which leads a
-process group of its own and ends all of it. CommandNotFound is an AttributeError and ProcessTimedOut is no ProcessExecutionError: both
-are caught here beside it, so that no caller meets plumbum's exceptions.
+process group of its own and ends all of it. All that a command can raise (common/machines.py) is caught here, so that no caller meets
+plumbum's exceptions.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import WorkloadError
+from common.errors import OutputsError, WorkloadError
+from common.machines import Machine, command_errors, explain, tail, trouble
 from workloads import scripts
-from workloads.base import Machine
 
 KILL_GRACE_S = 10
 """Seconds between asking a command's process group to end and killing it."""
@@ -27,9 +27,6 @@ LINK_GRACE_S = 30
 
 TIMED_OUT = {124, 137}
 """Statuses of `timeout` when it had to end, or kill, its command."""
-
-TAIL_LINES = 20
-"""Lines of a log that an error shows."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +42,6 @@ def name_of(machine: Machine) -> str:
     """A machine for people: the host that ssh knows it by, or this machine."""
     host = getattr(machine, "host", None)
     return str(host) if host else "this machine"
-
-
-def tail(text: str, lines: int = TAIL_LINES) -> str:
-    """The last lines that are not blank."""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
 
 
 def run_script(machine: Machine, script: str, *, what: str, timeout_s: float) -> Finished:
@@ -109,9 +101,11 @@ def raw_text(raw_dir: Path, name: str) -> str:
     try:
         return (raw_dir / name).read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
-        raise WorkloadError(
+        raise OutputsError(
             f"the workload did not write {name}", where=str(raw_dir), why="it did not start, or was ended early"
         ) from None
+    except OSError as error:
+        raise OutputsError(f"{name} cannot be read", where=str(raw_dir), why=str(error.strerror)) from None
 
 
 def key_values(text: str) -> dict[str, str]:
@@ -122,24 +116,22 @@ def key_values(text: str) -> dict[str, str]:
 
 @contextmanager
 def _plumbum_errors(machine: Machine, what: str, timeout_s: float) -> Iterator[None]:
-    from plumbum import CommandNotFound, ProcessExecutionError, ProcessTimedOut
-
     try:
         yield
-    except CommandNotFound as error:
-        raise WorkloadError(
-            f"could not {what}: the program {error.program} is not there",
-            where=name_of(machine),
-            remedy="install it on the machine",
-        ) from None
-    except ProcessTimedOut:
-        raise _timed_out(machine, what, timeout_s) from None
-    except ProcessExecutionError as error:
-        raise WorkloadError(
-            f"could not {what}: the machine cannot be reached", where=name_of(machine), why=tail(str(error.stderr))
-        ) from None
-    except (OSError, EOFError) as error:
-        raise WorkloadError(f"could not {what}", where=name_of(machine), why=str(error)) from None
+    except command_errors(OSError) as error:
+        where = name_of(machine)
+        kind = trouble(error)
+        if kind == "no program":
+            program = getattr(error, "program", "")
+            raise WorkloadError(
+                f"could not {what}: the program {program} is not there",
+                where=where,
+                remedy="install it on the machine",
+            ) from None
+        if kind == "too late":
+            raise _timed_out(machine, what, timeout_s) from None
+        reached = ": the machine cannot be reached" if kind == "failed" else ""
+        raise WorkloadError(f"could not {what}{reached}", where=where, why=explain(error)) from None
 
 
 def _timed_out(machine: Machine, what: str, timeout_s: float) -> WorkloadError:

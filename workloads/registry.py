@@ -6,7 +6,8 @@ import importlib
 from functools import cache
 from typing import Any
 
-from workloads.base import ParameterError, Workload, suggestion
+from common.text import hint
+from workloads.base import ParameterError, Workload
 
 _CLASSES = {
     "kernel_build": "workloads.kernel_build:KernelBuild",
@@ -26,7 +27,7 @@ def names() -> tuple[str, ...]:
 def get(name: str) -> Workload[Any]:
     """A workload. ParameterError, with a suggestion, when there is none of that name."""
     if name not in _CLASSES:
-        raise ParameterError(f"unknown workload {name!r}", key="name", remedy=suggestion(name, names()))
+        raise ParameterError(f"unknown workload {name!r}", key="name", remedy=hint(name, names()))
     module, _, cls = _CLASSES[name].partition(":")
     workload: Workload[Any] = getattr(importlib.import_module(module), cls)()
     return workload

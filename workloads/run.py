@@ -6,8 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from common.errors import WorkloadError
+from common.machines import Machine, tail
 from workloads import machines
-from workloads.base import Machine, P, Workload, WorkloadResult
+from workloads.base import P, Workload, WorkloadResult
 
 
 def run(
@@ -26,6 +27,6 @@ def run(
         raise WorkloadError(
             f"{workload.name} ended with exit status {finished.status}",
             where=machines.name_of(machine),
-            why=machines.tail(finished.stderr),
+            why=tail(finished.stderr),
         )
     return replace(result, facts=facts)

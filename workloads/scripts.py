@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from common.errors import WorkloadError
+from common.errors import OutputsError, WorkloadError
+from workloads import complaints
 
 RAW = "/run/overcommit/raw"
 """Folder on the machine for raw outputs: flat, on a tmpfs in the guests, made anew by every prepare."""
@@ -75,60 +76,77 @@ def command(label: str, argv: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """One timed command. Seconds: wall clock; user and system time of the command and all that it started and waited for."""
+    """One timed command. Seconds: wall clock; user and system time of the command and all that it started and waited for, None when they were not kept."""
 
     label: str
     wall_seconds: float
-    user_seconds: float
-    system_seconds: float
+    user_seconds: float | None
+    system_seconds: float | None
     status: int
 
 
 def read_timings(raw_dir: Path, what: str) -> list[Timing]:
-    """The timed commands in their order. WorkloadError, with the end of the log, when one failed or none ran."""
+    """The timed commands in their order. WorkloadError, with the end of the log, when one failed or ended by a signal; OutputsError when none ran."""
     path = raw_dir / "timings"
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     if not lines:
-        raise WorkloadError(
-            f"{what} did not run to its end", where=str(raw_dir), why=_log(raw_dir) or "it left no timings"
-        )
+        raise OutputsError(f"{what} did not run to its end", where=str(path), why=_log(raw_dir) or "it left no timings")
     timings = [_timing(raw_dir, line) for line in lines]
     for timing in timings:
         if timing.status:
+            meaning = complaints.status_meaning(timing.status)
             raise WorkloadError(
-                f"{what} failed: {timing.label} ended with exit status {timing.status}",
-                where=str(raw_dir),
+                f"{what} failed: {timing.label} ended with exit status {timing.status}"
+                + (f", {meaning}" if meaning else ""),
+                where=str(path),
                 why=_log(raw_dir, timing.label),
             )
+    labels = [timing.label for timing in timings]
+    if len(set(labels)) != len(labels):
+        raise OutputsError("the timings name a command twice", where=str(path), why=", ".join(labels))
     return timings
+
+
+def read_timing(raw_dir: Path, label: str, what: str) -> Timing:
+    """The one timed command of a script that has no other."""
+    timings = read_timings(raw_dir, what)
+    if [timing.label for timing in timings] != [label]:
+        found = ", ".join(timing.label for timing in timings)
+        raise OutputsError(
+            f"the timings are not {what}'s", where=str(raw_dir / "timings"), why=f"{found} instead of {label}"
+        )
+    return timings[0]
 
 
 def _timing(raw_dir: Path, line: str) -> Timing:
     match = re.fullmatch(r"(\S+) (\d+\.\d+) (\d+\.\d+) (\d+)", line)
-    if match is None:
-        raise WorkloadError("a line of the timings cannot be understood", where=str(raw_dir / "timings"), why=line)
-    user_before, system_before = children_times(raw_dir / f"{match[1]}.before")
-    user_after, system_after = children_times(raw_dir / f"{match[1]}.after")
-    wall = float(match[3]) - float(match[2])
+    if match is None or float(match[3]) < float(match[2]):
+        raise OutputsError("a line of the timings cannot be understood", where=str(raw_dir / "timings"), why=line)
+    user, system = _spent(raw_dir, match[1])
     # both clocks tick in hundredths: more digits would be noise of the subtraction
-    return Timing(
-        match[1],
-        round(wall, 2),
-        round(user_after - user_before, 2),
-        round(system_after - system_before, 2),
-        int(match[4]),
-    )
+    return Timing(match[1], round(float(match[3]) - float(match[2]), 2), user, system, int(match[4]))
+
+
+def _spent(raw_dir: Path, label: str) -> tuple[float | None, float | None]:
+    """User and system seconds between the two readings of `times`; None when one of them was not kept."""
+    before, after = raw_dir / f"{label}.before", raw_dir / f"{label}.after"
+    if not before.is_file() or not after.is_file():
+        return None, None
+    (user_before, system_before), (user_after, system_after) = children_times(before), children_times(after)
+    if user_after < user_before or system_after < system_before:
+        raise OutputsError("processor time went backwards", where=str(after), why=f"less than in {before.name}")
+    return round(user_after - user_before, 2), round(system_after - system_before, 2)
 
 
 def children_times(path: Path) -> tuple[float, float]:
     """User and system seconds of a shell's children, from what its `times` printed: the second line, `0m1.23s 0m0.45s`."""
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         text = ""
     found = re.findall(r"(\d+)m(\d+(?:\.\d+)?)s", text)
     if len(found) != 4:
-        raise WorkloadError("the shell's `times` cannot be understood", where=str(path), why=text or "not written")
+        raise OutputsError("the shell's `times` cannot be understood", where=str(path), why=text or "not written")
     user, system = (int(minutes) * 60 + float(seconds) for minutes, seconds in found[2:])
     return user, system
 

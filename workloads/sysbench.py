@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from abc import abstractmethod
 from pathlib import Path
@@ -10,15 +9,11 @@ from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
-from common.errors import WorkloadError
+from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
-from workloads.base import Duration, Machine, Size, Workload, WorkloadParameters, WorkloadResult, parameter
-
-_FIGURE = r"\d+(?:\.\d+)?"
-_NUMBER = f"({_FIGURE})"
-_Labels = dict[str, str]
-"""Metric -> regular expression of its line, with one group: the figure."""
+from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
+from workloads.sysbench_output import CPU, FILEIO, MEMORY, Labels, read_report, require_no_complaints
 
 _COMMON_METRICS = (
     MetricSpec("wall_seconds", "s", "lower", "wall clock of sysbench, its own start and end included"),
@@ -31,29 +26,6 @@ _COMMON_METRICS = (
     MetricSpec("latency_p95", "ms", "lower", "95th percentile of the events, as sysbench's histogram has it"),
     MetricSpec("latency_max", "ms", "lower", "longest event"),
 )
-_COMMON_LABELS: _Labels = {
-    "test_seconds": rf"^    total time: +{_NUMBER}s$",
-    "events": rf"^    total number of events: +{_NUMBER}$",
-    "latency_min": rf"^ +min: +{_NUMBER}$",
-    "latency_mean": rf"^ +avg: +{_NUMBER}$",
-    "latency_p95": rf"^ +95th percentile: +{_NUMBER}$",
-    "latency_max": rf"^ +max: +{_NUMBER}$",
-}
-
-
-def read_report(text: str, labels: _Labels, where: Path) -> dict[str, float | int | None]:
-    """The labelled figures. WorkloadError when one is missing or there twice, or when sysbench complained."""
-    if complaints := [line for line in text.splitlines() if line.startswith("FATAL:")]:
-        raise WorkloadError("sysbench failed", where=str(where), why=machines.tail("\n".join(complaints)))
-    values: dict[str, float | int | None] = {}
-    for name, pattern in {**_COMMON_LABELS, **labels}.items():
-        found = re.findall(pattern, text, re.MULTILINE)
-        if len(found) != 1:
-            version = re.search(r"^sysbench .*", text)
-            why = f"the line for {name} is there {len(found)} times; written by {version[0] if version else 'an unknown version'}"
-            raise WorkloadError("sysbench's report has another form than expected", where=str(where), why=why)
-        values[name] = float(found[0]) if "." in found[0] else int(found[0])
-    return values
 
 
 class SysbenchParameters(WorkloadParameters):
@@ -68,7 +40,7 @@ S = TypeVar("S", bound=SysbenchParameters)
 class _Sysbench(Workload[S], Generic[S]):
     """What the three tests share."""
 
-    labels: ClassVar[_Labels]
+    labels: ClassVar[Labels]
 
     @abstractmethod
     def arguments(self, params: S) -> list[str]:
@@ -97,10 +69,15 @@ class _Sysbench(Workload[S], Generic[S]):
             self.change_directory(params) + scripts.command("sysbench", ["sysbench", *self.arguments(params), "run"])
         )
 
-    def collect(self, machine: Machine, params: S, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002
+    def collect(self, machine: Machine, params: S, raw_dir: Path) -> WorkloadResult:
         """The report's figures; a test leaves no outputs that could be compared."""
         machines.fetch_raw(machine, raw_dir)
-        (timing,) = scripts.read_timings(raw_dir, self.name)
+        return self.read(raw_dir, params)
+
+    def read(self, raw_dir: Path, params: S) -> WorkloadResult:  # noqa: ARG002  (the report tells what was asked)
+        """The report's figures, if sysbench and its threads came to their end."""
+        timing = scripts.read_timing(raw_dir, "sysbench", self.name)
+        require_no_complaints(raw_dir / "sysbench.err")
         values: dict[str, float | int | None] = {
             "wall_seconds": timing.wall_seconds,
             "user_seconds": timing.user_seconds,
@@ -139,7 +116,7 @@ class SysbenchCpu(_Sysbench[SysbenchCpuParameters]):
         *_COMMON_METRICS,
         MetricSpec("events_per_second", "1/s", "higher", "prime searches a second, all threads together"),
     )
-    labels: ClassVar = {"events_per_second": rf"^    events per second: +{_NUMBER}$"}
+    labels: ClassVar = CPU
 
     def arguments(self, params: SysbenchCpuParameters) -> list[str]:
         """Time 0 and events 0 are sysbench's words for no bound."""
@@ -198,11 +175,7 @@ class SysbenchMemory(_Sysbench[SysbenchMemoryParameters]):
         MetricSpec("transferred", "MiB", "neither", "memory read or written"),
         MetricSpec("bandwidth", "MiB/s", "higher", "memory read or written a second"),
     )
-    labels: ClassVar = {
-        "operations_per_second": rf"^Total operations: \d+ \( *{_NUMBER} per second\)$",
-        "transferred": rf"^{_NUMBER} MiB transferred \({_FIGURE} MiB/sec\)$",
-        "bandwidth": rf"^{_FIGURE} MiB transferred \({_NUMBER} MiB/sec\)$",
-    }
+    labels: ClassVar = MEMORY
 
     def arguments(self, params: SysbenchMemoryParameters) -> list[str]:
         """The default time bound, 10 s, is lifted unless asked for: the same total for every policy."""
@@ -264,13 +237,7 @@ class SysbenchFileio(_Sysbench[SysbenchFileioParameters]):
         MetricSpec("read_bandwidth", "MiB/s", "higher", "read a second"),
         MetricSpec("write_bandwidth", "MiB/s", "higher", "written a second"),
     )
-    labels: ClassVar = {
-        "reads_per_second": rf"^    reads/s: +{_NUMBER}$",
-        "writes_per_second": rf"^    writes/s: +{_NUMBER}$",
-        "fsyncs_per_second": rf"^    fsyncs/s: +{_NUMBER}$",
-        "read_bandwidth": rf"^    read, MiB/s: +{_NUMBER}$",
-        "write_bandwidth": rf"^    written, MiB/s: +{_NUMBER}$",
-    }
+    labels: ClassVar = FILEIO
 
     def arguments(self, params: SysbenchFileioParameters) -> list[str]:
         """The files are where the script went to."""

@@ -16,21 +16,22 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from common import files
+from common.console import Tell
 from common.errors import MissingError, UserError
 from common.units import format_duration
 from lab import paths
-from lab.build.orphans import end_users, wait_for_packages
+from lab.build.orphans import end_processes_of, wait_for_packages
 
 TAIL_LINES = 25
 """Lines of a failed command's output that an error shows."""
 
-PATIENT = "patient"
+FINISHES_PACKAGES = "finishes-packages"
 """File in a run's folder: whoever ends the run waits for packages that are being installed."""
 
 
@@ -81,9 +82,6 @@ class RunResult:
     duration: float
 
 
-Progress = Callable[[str], None]
-
-
 def run(
     playbook: str | Path,
     *,
@@ -91,16 +89,16 @@ def run(
     extravars: Mapping[str, object] | None = None,
     tags: Sequence[str] = (),
     limit: str | None = None,
-    progress: Progress | None = None,
+    progress: Tell | None = None,
     timeout: float | None = None,
     cancel: threading.Event | None = None,
-    patient: bool = False,
+    finish_packages: bool = False,
     error: type[UserError] = PlaybookError,
 ) -> RunResult:
     """Run a playbook, named by its path or by its file name below playbooks/.
 
     inventory: a path; without it, the controller itself (local connection). progress gets one line per task. timeout in seconds.
-    cancel: setting it ends the run. KeyboardInterrupt does too, and is raised again. patient: an installation of packages on this machine
+    cancel: setting it ends the run. KeyboardInterrupt does too, and is raised again. finish_packages: an installation of packages on this machine
     that has begun is not ended but waited for, however the run ends.
     Raises `error` (a UserError class) with the task's file:line, host, command and the tail of its output.
     """
@@ -111,8 +109,8 @@ def run(
     _remove_stale(progress)
     private = paths.tmp() / "ansible" / ident
     private.mkdir(parents=True, mode=0o700)
-    if patient:
-        (private / PATIENT).touch()
+    if finish_packages:
+        (private / FINISHES_PACKAGES).touch()
     lock = _take_lock(private)
     recorder = _Recorder(progress)
     stop = cancel or threading.Event()
@@ -149,7 +147,7 @@ def run(
             )
         return RunResult(book.name, recorder.ok, recorder.changed, duration)
     finally:
-        _end(private, patient, progress)
+        _end(private, finish_packages, progress)
         lock.close()
         if not kept:
             shutil.rmtree(private, ignore_errors=True)
@@ -163,9 +161,9 @@ def _take_lock(private: Path) -> IO[str]:
     return lock
 
 
-def _end(private: Path, patient: bool, progress: Progress | None) -> None:
+def _end(private: Path, finish_packages: bool, progress: Tell | None) -> None:
     """End what the run left working. Who waits for longer than a moment is told why."""
-    if patient:
+    if finish_packages:
         told = threading.Timer(
             1.0, progress or (lambda _text: None), ["finishing the installation of packages that has begun"]
         )
@@ -174,21 +172,21 @@ def _end(private: Path, patient: bool, progress: Progress | None) -> None:
             wait_for_packages(private)
         finally:
             told.cancel()
-    end_users(private)
+    end_processes_of(private)
 
 
-def _remove_stale(progress: Progress | None = None) -> None:
+def _remove_stale(progress: Tell | None = None) -> None:
     """End and remove runs whose owner was killed. A folder too young to have its lock yet is left alone."""
     for lock_path in (paths.tmp() / "ansible").glob("*/lock"):
         with contextlib.suppress(OSError), files.lock(lock_path, wait=False):
-            _end(lock_path.parent, (lock_path.parent / PATIENT).exists(), progress)
+            _end(lock_path.parent, (lock_path.parent / FINISHES_PACKAGES).exists(), progress)
             shutil.rmtree(lock_path.parent, ignore_errors=True)
 
 
 class _Recorder:
     """Counts tasks, tells their names, and remembers the failure that ended the run."""
 
-    def __init__(self, progress: Progress | None) -> None:
+    def __init__(self, progress: Tell | None) -> None:
         self._progress = progress
         self.failure: Failure | None = None
         self.ok = 0

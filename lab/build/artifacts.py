@@ -25,7 +25,7 @@ from typing import Any
 from common import files
 from common.errors import BuildError
 from lab import paths
-from lab.build.orphans import end_users
+from lab.build.orphans import end_processes_of
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -124,7 +124,7 @@ def workspace(name: str) -> Iterator[Path]:
         try:
             yield folder
         finally:
-            end_users(folder)
+            end_processes_of(folder)
             remove_tree(folder)
             lock_path.unlink(missing_ok=True)
 
@@ -138,7 +138,7 @@ def remove_stale() -> list[str]:
         except OSError:
             continue
         with lock:
-            end_users(lock_path.with_suffix(""))
+            end_processes_of(lock_path.with_suffix(""))
             remove_tree(lock_path.with_suffix(""))
             lock_path.unlink(missing_ok=True)
             removed.append(lock_path.stem)

@@ -42,8 +42,8 @@ SPACE_MIB = 12 * 1024
 
 
 @dataclass(frozen=True)
-class Event:
-    """Progress: something began, moved on or ended. remaining: seconds that all outstanding work should still take."""
+class BuildEvent:
+    """Something began, moved on or ended. remaining: seconds that all outstanding work should still take."""
 
     kind: Literal["plan", "fetch", "start", "step", "done", "note"]
     artifact: str
@@ -51,7 +51,7 @@ class Event:
     remaining: float | None = None
 
 
-Progress = Callable[[Event], None]
+Listener = Callable[[BuildEvent], None]
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ def show() -> list[dict[str, Any]]:
     return rows
 
 
-def ensure(names: Iterable[str] | None = None, progress: Progress | None = None) -> dict[str, Artifact]:
+def ensure(names: Iterable[str] | None = None, progress: Listener | None = None) -> dict[str, Artifact]:
     """Build what is missing of `names` (all published artifacts by default) and return them.
 
     Only one process builds at a time; a second one waits and then finds everything built. BuildError says which task failed.
@@ -283,12 +283,12 @@ def ensure(names: Iterable[str] | None = None, progress: Progress | None = None)
     making = Plan()
     for source in _indexed_sources(_with_needs(chosen)):
         if sources.NOT_ASKED in (found := making.source(source)).note:
-            tell(Event("note", "", f"the mirror does not answer; using {source} {found.version}"))
+            tell(BuildEvent("note", "", f"the mirror does not answer; using {source} {found.version}"))
     if not making.missing(chosen):
         return _collect(making, chosen)
     with artifacts.build_lock():
         for name in artifacts.remove_stale():
-            tell(Event("note", "", f"removed what a killed build left: {name}"))
+            tell(BuildEvent("note", "", f"removed what a killed build left: {name}"))
         making = Plan()
         missing = making.missing(chosen)
         for source in _indexed_sources(missing):
@@ -297,7 +297,7 @@ def ensure(names: Iterable[str] | None = None, progress: Progress | None = None)
         if missing:
             _check_machine(missing)
             sudo = needs_sudo()
-            tell(Event("plan", "", f"to build: {', '.join(missing)}", _estimate(missing)))
+            tell(BuildEvent("plan", "", f"to build: {', '.join(missing)}", _estimate(missing)))
             _Builder(making, missing, tell, sudo).run()
     return _collect(making, chosen)
 
@@ -343,7 +343,7 @@ def _check_machine(missing: list[str]) -> None:
 class _Builder:
     """Builds a list of missing artifacts, up to WORKERS at once, each as soon as what it needs is there."""
 
-    def __init__(self, making: Plan, missing: list[str], tell: Progress, sudo: bool) -> None:
+    def __init__(self, making: Plan, missing: list[str], tell: Listener, sudo: bool) -> None:
         self._making = making
         self._missing = missing
         self._tell_now = tell
@@ -394,7 +394,7 @@ class _Builder:
 
     def _tell(self, kind: Literal["fetch", "start", "step", "done", "note"], name: str, text: str) -> None:
         with self._telling:
-            self._tell_now(Event(kind, name, text, self._remaining()))
+            self._tell_now(BuildEvent(kind, name, text, self._remaining()))
 
     def _remaining(self) -> float:
         left = _estimate(name for name in self._missing if name not in self._done)

@@ -10,12 +10,13 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common.console import Tell
 from common.errors import BuildError, MissingError, UserError
 from lab import paths
 
@@ -132,7 +133,7 @@ def run_case(program: Path, case: str, *, seed: int = 1, scale: int = 1, timeout
         )
 
 
-def soak(folder: Path, minutes: float, first_seed: int, tell: Callable[[str], None]) -> int:
+def soak(folder: Path, minutes: float, first_seed: int, tell: Tell) -> int:
     """All cases of both builds with one seed after another until the time is over, in ever larger runs; how many ran."""
     programs: dict[Build, Path] = {build: compile_program(folder, build) for build in SANITIZERS}
     end = time.monotonic() + minutes * 60

@@ -18,14 +18,14 @@ import sys
 import time
 from pathlib import Path
 
-PATIENCE = 5.0
+KILL_SECONDS = 5.0
 """Seconds to wait for killed processes to be gone."""
 
 INSTALLATION_SECONDS = 900.0
 """Bound for an installation of packages that is waited for."""
 
 
-def end_users(folder: Path) -> None:
+def end_processes_of(folder: Path) -> None:
     """Kill the processes whose command line or environment names the folder, with all that they started, and wait until they are gone.
 
     Again until none is left, since one that is killed late may have started another. What holds a name space (playbooks/files/chroot-exec) takes all inside with it.
@@ -53,9 +53,9 @@ def _as_root(what: str, folder: Path) -> None:
 
 
 def _end(needle: bytes) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while users := _users(needle):
-        for pid in users:
+    deadline = time.monotonic() + KILL_SECONDS
+    while processes := _processes_of(needle):
+        for pid in processes:
             with contextlib.suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
@@ -67,12 +67,12 @@ def _wait(needle: bytes) -> None:
     """From when dpkg is seen until apt, which runs it several times, is gone, too."""
     deadline = time.monotonic() + INSTALLATION_SECONDS
     waited_for = {"dpkg"}
-    while time.monotonic() < deadline and waited_for & set(_users(needle).values()):
+    while time.monotonic() < deadline and waited_for & set(_processes_of(needle).values()):
         waited_for = {"dpkg", "apt-get"}
         time.sleep(0.2)
 
 
-def _users(needle: bytes) -> dict[int, str]:
+def _processes_of(needle: bytes) -> dict[int, str]:
     """Number -> program of the processes that name it, and of their descendants: sudo hands its environment to nobody. Never we, or who called us."""
     programs: dict[int, str] = {}
     parents: dict[int, int] = {}
@@ -91,12 +91,12 @@ def _users(needle: bytes) -> dict[int, str]:
     while pid and pid not in spared:
         spared.add(pid)
         pid = parents.get(pid, 0)
-    users: dict[int, str] = {}
+    processes: dict[int, str] = {}
     while found:
-        if (pid := found.pop()) not in users and pid not in spared:
-            users[pid] = programs[pid]
+        if (pid := found.pop()) not in processes and pid not in spared:
+            processes[pid] = programs[pid]
             found += [child for child, parent in parents.items() if parent == pid]
-    return users
+    return processes
 
 
 if __name__ == "__main__":

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from common.console import Tell
 from common.errors import MissingError
 from lab import paths
 from lab.build import ansible, sources
@@ -39,7 +39,7 @@ def missing() -> dict[str, str]:
     return lacking
 
 
-def install_missing(progress: Callable[[str], None] | None = None) -> list[str]:
+def install_missing(progress: Tell | None = None) -> list[str]:
     """Install what is missing with the machine's package manager; the packages' names. MissingError when that is not possible here."""
     lacking = missing()
     if not lacking:
@@ -63,7 +63,7 @@ def install_missing(progress: Callable[[str], None] | None = None) -> list[str]:
             extravars={"controller_become": sudo},
             progress=progress,
             timeout=1800,
-            patient=True,
+            finish_packages=True,
             error=MissingError,
         )
     except MissingError as error:

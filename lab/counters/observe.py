@@ -10,7 +10,7 @@ from pathlib import Path
 
 from common.errors import LabError
 from lab.api import Sample
-from lab.counters import parse
+from lab.counters import kept
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0
 
@@ -34,17 +34,9 @@ class HostObservation:
     def stop(self, raw_dir: Path) -> list[Sample]:
         """Stop sampling, keep what the agents wrote below raw_dir, and return the readings in the order of time."""
         answers = self._agents.ask(dict.fromkeys([DOM0, *self._guests], "stop"))
-        raw_dir.mkdir(parents=True, exist_ok=True)
-        for name, lines in answers.items():
-            suffix = "jsonl" if name == DOM0 else "txt"
-            (raw_dir / f"{name}.samples.{suffix}").write_text("".join(f"{line}\n" for line in lines))
-        samples, spent = parse.parse_host(answers.pop(DOM0), self._guests)
-        costs = {DOM0: spent}
-        for name, lines in answers.items():
-            found, costs[name] = parse.parse_guest(name, lines)
-            samples += found
-        self._cost = {name: cost for name, cost in costs.items() if cost is not None}
-        return sorted(samples, key=lambda sample: sample.time)
+        kept.keep(answers, raw_dir, kept.SAMPLES)
+        samples, self._cost = kept.many_readings(answers, self._guests)
+        return samples
 
     @property
     def cost(self) -> Mapping[str, float]:
@@ -52,11 +44,10 @@ class HostObservation:
         return dict(self._cost)
 
 
-def read_once(agents: Agents, guests: Sequence[str]) -> list[Sample]:
-    """One reading of everything."""
+def read_once(agents: Agents, guests: Sequence[str], raw_dir: Path | None = None) -> list[Sample]:
+    """One reading of everything. raw_dir: where to keep what the agents said, unparsed."""
     agents.start(guests)
     answers = agents.ask(dict.fromkeys([DOM0, *guests], "once"))
-    samples, _ = parse.parse_host(answers.pop(DOM0), guests)
-    for name, lines in answers.items():
-        samples += parse.parse_guest(name, lines)[0]
-    return samples
+    if raw_dir is not None:
+        kept.keep(answers, raw_dir, kept.READING)
+    return kept.one_reading(answers, guests)

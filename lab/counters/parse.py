@@ -53,6 +53,8 @@ _POOL_TAGS = {
     "gt": ("gets_tried", "count"),
     "fs": ("flushes", "count"),
     "ft": ("flushes_tried", "count"),
+    "os": ("object_flushes", "count"),
+    "ot": ("object_flushes_tried", "count"),
     "pr": ("duplicates_replaced", "count"),
     "pd": ("duplicates_flushed", "count"),
 }
@@ -80,6 +82,8 @@ _VMSTAT = (
     "pgsteal_direct",
     "workingset_refault_file",
     "workingset_refault_anon",
+    "pginodesteal",
+    "kswapd_inodesteal",
     "allocstall_normal",
     "oom_kill",
 )

@@ -55,7 +55,7 @@ class Images:
 class Spec:
     """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its version.
 
-    count_instructions: virtual time is instructions, one a nanosecond; under tcg only.
+    icount: virtual time is instructions, one a nanosecond; under tcg only.
     """
 
     images: Images
@@ -67,13 +67,13 @@ class Spec:
     guests: int
     swap_mib: int
     qemu: str
-    count_instructions: bool = False
+    icount: bool = False
 
     def digest(self) -> str:
         """Identifies machines that are alike, to the point that one's snapshot is the other's."""
         fields = {key: value for key, value in asdict(self).items() if key != "images"}
         # tmemctl and the guest kernel are copied into dom0 before the first snapshot, so their keys count as the images' do.
-        fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 2}
+        fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 3}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def xen_options(self) -> str:
@@ -81,6 +81,8 @@ class Spec:
         return (
             # Guests' own mistakes are logged at a limited rate, with assertions as without: a guest that probes foreign frames would fill Xen's log.
             f"console=com1 com1=115200 dom0_mem={memory},max:{memory} dom0_max_vcpus={self.vcpus} tmem loglvl=info"
+            # Xen keeps 16 KiB of its messages on two processors, and a booted host has written 10 of them.
+            f" conring_size={CONSOLE_RING}"
             " guest_loglvl=none/warning"
         )
 
@@ -90,7 +92,12 @@ class Spec:
         return ["dom0", *(f"guest{i}" for i in numbers), *(f"swap{i}" for i in numbers)]
 
 
-DOM0_OPTIONS = f"root=/dev/vda ro console=hvc0 net.ifnames=0 systemd.show_status=1 module_blacklist={BLACKLIST}"
+CONSOLE_RING = "256k"
+"""What Xen keeps of its messages: more than a run writes, so that what a run wrote is all there."""
+
+DOM0_OPTIONS = (
+    f"root=/dev/vda ro console=hvc0 net.ifnames=0 systemd.show_status=1 log_buf_len=512K module_blacklist={BLACKLIST}"
+)
 
 
 def device(index: int) -> str:
@@ -271,7 +278,7 @@ class Emulator:
     # --- its parts ---------------------------------------------------------------------------------------------------------------
 
     def _command(self, spec: Spec, port: int, snapshot: str | None) -> list[str]:
-        threads = "single" if spec.count_instructions else "multi"
+        threads = "single" if spec.icount else "multi"
         acceleration = f"tcg,thread={threads},tb-size=512" if spec.accelerator == "tcg" else "kvm"
         command = [
             QEMU,
@@ -283,7 +290,7 @@ class Emulator:
             acceleration,
         ]
         command += ["-cpu", spec.cpu_model, "-smp", str(spec.vcpus), "-m", str(spec.memory_mib), "-rtc", "base=utc"]
-        command += ["-icount", "shift=0,sleep=off"] if spec.count_instructions else []
+        command += ["-icount", "shift=0,sleep=off"] if spec.icount else []
         command += ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off", "-serial", "file:../serial.log"]
         # Names are relative to the folder of the drives (lab/emulator/drives.py), since QEMU gives commas and blanks in paths a meaning.

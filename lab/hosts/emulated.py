@@ -18,6 +18,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
 
+from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
@@ -38,9 +39,8 @@ from lab.emulator.process import (
 from lab.hosts import clocks, guests
 from lab.hosts.host import XenHost
 from lab.inventory import Emulated
+from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, UnreachableError, socket_folder
-
-Progress = Callable[[str], None]
 
 BOOTED = "booted"
 BOOT_SECONDS = {"kvm": 180.0, "tcg": 600.0}
@@ -107,9 +107,7 @@ class EmulatedHost(XenHost):
 
     kind: Literal["emulated", "physical"] = "emulated"
 
-    def __init__(
-        self, lab: str, name: str, settings: Emulated, images: Callable[[], Images], progress: Progress
-    ) -> None:
+    def __init__(self, lab: str, name: str, settings: Emulated, images: Callable[[], Images], progress: Tell) -> None:
         self.folder = paths.host_dir(lab, name)
         sockets = socket_folder(self.folder)
         super().__init__(name, Connections(self.folder / "ssh_config", sockets))
@@ -164,7 +162,7 @@ class EmulatedHost(XenHost):
                 self.emulator.keep_logs()
                 self._tell(f"{explained.what}, so the host is started once more: {explained.why}")
         self._loaded = (drives.folder.name, tag)
-        self._is_reset(host, guests, notes["log_lines"], notes["fixed"])
+        self._is_reset(host, guests, notes["logs"], notes["fixed"])
 
     def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
         # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
@@ -202,7 +200,7 @@ class EmulatedHost(XenHost):
         fixed = self._ask_fixed(names)
         left = clocks.synchronise(self.connections, names)
         self.connections.run_all(dict.fromkeys([DOM0, *names], "sync"), timeout=120)
-        log_lines = self._count_log_lines(names)
+        logs = self._read_logs(names)
         self.disconnect()
         time.sleep(SETTLE_SECONDS)
         self.emulator.require_running()
@@ -213,7 +211,7 @@ class EmulatedHost(XenHost):
                 "clock_offsets_s": left,
                 "fixed": fixed,
                 "guests": asdict(sizing),
-                "log_lines": log_lines,
+                "logs": logs,
                 "made_at": time.time(),
             },
         )
@@ -234,14 +232,9 @@ class EmulatedHost(XenHost):
         self._start(drives, None)
         self._wait_for_dom0(began)
         booted = time.monotonic() - began
-        self.run(
-            DOM0,
-            f"mkdir -p {guests.STATE} && cat > {guests.STATE}/vmlinuz",
-            stdin=spec.images.guest_kernel.read_bytes(),
-        )
+        self._put(spec.images.guest_kernel, f"{guests.STATE}/vmlinuz", "644")
         if spec.images.tmemctl is not None:
-            command = "cat > /usr/local/sbin/tmemctl && chmod 755 /usr/local/sbin/tmemctl"
-            self.run(DOM0, command, stdin=spec.images.tmemctl.read_bytes())
+            self._put(spec.images.tmemctl, "/usr/local/sbin/tmemctl", "755")
         free = self._free_mib()
         expected = int(self._expected_free(spec))
         if abs(free - expected) > MEMORY_TOLERANCE_MIB:
@@ -258,6 +251,10 @@ class EmulatedHost(XenHost):
             self.emulator, BOOTED, {"free_mib": free, "boot_seconds": round(booted, 1), "made_at": time.time()}
         )
         self._tell(f"booted in {booted:.0f} s; snapshot taken in {took:.1f} s; {free} MiB free for guests")
+
+    def _put(self, source: Path, path: str, mode: str) -> None:
+        """Copy a file of the controller into dom0."""
+        self.run(DOM0, scripts.command("put-file.sh", path, mode), stdin=source.read_bytes())
 
     def _expected_free(self, spec: Spec) -> float:
         return spec.memory_mib * (1 - XEN_SHARE) - spec.dom0_memory_mib - XEN_FIXED_MIB
@@ -342,7 +339,7 @@ class EmulatedHost(XenHost):
             guests=sizing.count,
             swap_mib=max(1, sizing.swap_mib),
             qemu=qemu_version(),
-            count_instructions=self.settings.count_instructions,
+            icount=self.settings.icount,
         )
 
     # --- its life ------------------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from lab.api import GuestSizing, TmemSettings
+from lab.remote import scripts
 
 NETWORK = "10.77.0"
 GATEWAY = f"{NETWORK}.1"
@@ -27,6 +28,9 @@ START_SECONDS = 300
 
 ROOM_MIB = 8
 """What Xen needs for a guest beside the guest's memory, generously: page tables, frames of grant tables, vCPUs."""
+
+GONE_SECONDS = 60
+"""Time that guests which were ended get to give back their last page."""
 
 BALLOON_SECONDS = 120
 """Time that a guest gets to reach its memory target."""
@@ -86,70 +90,24 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
     return "\n".join(lines) + "\n"
 
 
-_ROOM = f"""\
-room_for() {{
-    [ -n "$tmem" ] || return 0
-    # The reserve is what Xen keeps back from guests, see tmem/README.md.
-    eval "$(xl info | awk '
-        $1 == "free_memory" {{ print "free=" $3 }}
-        $1 == "total_memory" {{ kept = $3 / 256; print "reserve=" int(kept < 64 ? kept + 1 : 64) }}')"
-    freeable=$(tmemctl freeable)
-    missing=$(($2 + {ROOM_MIB} + reserve - free))
-    [ $missing -gt 0 ] || return 0
-    if [ $((free + freeable)) -lt $2 ]; then
-        echo "there is no room for $1: it needs $2 MiB, $free MiB are free, and tmem would give back $freeable MiB" >&2
-        return 1
-    fi
-    tmemctl flush all $((missing * 256)) > /dev/null
-}}"""
-"""Gives back what a guest (its name and MiB are the arguments) lacks: not before it is known that this is enough."""
-
-_FREEZE = """\
-tmem=on
-tmemctl freeable > /dev/null 2>&1 || case $? in
-    3 | 127) tmem= ;; # no tmem, or no tmemctl, so nothing to give back
-    *) tmemctl freeable; exit 1 ;;
-esac
-if [ -n "$tmem" ]; then
-    trap 'tmemctl thaw all' EXIT
-    trap 'exit 129' HUP
-    trap 'exit 130' INT
-    trap 'exit 143' TERM
-    tmemctl freeze all
-fi"""
-"""Until the script ends, however it ends, nobody takes what tmem gives back. (A script that is killed outright leaves the host frozen, and the
-next one thaws it.)"""
-
-
 def create_script(
     sizing: GuestSizing, disks: Sequence[Disks], *, native_tsc: bool = False, only: Collection[int] | None = None
 ) -> str:
-    """Sh for dom0: write the configurations and create the guests, one after the other (xl locks around it anyway).
+    """Sh for dom0: write the configurations and create the guests. Tmem gives back what they lack, if it holds so much.
 
-    Where tmem holds the host's memory it is frozen, asked what it could give back, and made to give back what a guest lacks; thawed at the end.
     only: the numbers of the guests to create, counted from 1; all of them by default.
     """
-    parts = ["set -e", f"mkdir -p {STATE}/guests", _ROOM, _FREEZE]
+    words: list[str | int] = []
     for number, each in enumerate(disks[: sizing.count], start=1):
-        if only is not None and number not in only:
-            continue
-        path = f"{STATE}/guests/guest{number}.cfg"
-        parts.append(
-            f"cat > {path} << 'END-OF-CONFIGURATION'\n{configuration(number, sizing, each, native_tsc=native_tsc)}END-OF-CONFIGURATION"
-        )
-        parts.append(f"room_for guest{number} {sizing.memory_start_mib}")
-        parts.append(f"xl create -q {path}")
-    return "\n".join(parts)
+        if only is None or number in only:
+            text = configuration(number, sizing, each, native_tsc=native_tsc)
+            words += [f"guest{number}", sizing.memory_start_mib, text]
+    return scripts.command("create-guests.sh", f"{STATE}/guests", ROOM_MIB, *words)
 
 
 def destroy_script() -> str:
     """Sh for dom0: end every guest whose name is one of ours."""
-    return (
-        "for name in $(xl list | awk '$1 ~ /^guest[0-9]+$/ { print $1 }'); do xl destroy $name || exit; done\n"
-        # A domain is gone when its last page is: wait for that, since memory is what is measured.
-        "for i in $(seq 60); do xl list | awk '$1 ~ /^guest[0-9]+$|^\\(null\\)$/ { found = 1 } END { exit !found }' || exit 0; sleep 1; done\n"
-        "echo 'guests are still there after 60 s' >&2; exit 1"
-    )
+    return scripts.command("destroy-guests.sh", GONE_SECONDS)
 
 
 def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> str:

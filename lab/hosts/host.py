@@ -8,13 +8,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Literal
 
 from common.errors import LabError
+from common.machines import Machine
 from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
 from lab.hosts import guests as recipes
-from lab.hosts import provenance
+from lab.hosts import kernel_logs, provenance
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
 
@@ -29,7 +31,7 @@ class XenGuest:
     connections: Connections
 
     @property
-    def machine(self) -> Any:  # noqa: ANN401
+    def machine(self) -> Machine:
         return self.connections.machine(self.name)
 
 
@@ -45,7 +47,7 @@ class XenHost(ABC):
         self._guests: dict[str, XenGuest] = {}
         self._sizing: tuple[HostSizing, GuestSizing] | None = None
         self._driver: Mapping[str, bool] | None = None
-        self._log_lines: dict[str, int] = {}
+        self._logs_before: dict[str, str] = {}
         self._fixed: dict[str, Mapping[str, object]] = {}
 
     @property
@@ -53,7 +55,7 @@ class XenHost(ABC):
         return None
 
     @property
-    def dom0(self) -> Any:  # noqa: ANN401
+    def dom0(self) -> Machine:
         return self.connections.machine(DOM0)
 
     @property
@@ -68,18 +70,18 @@ class XenHost(ABC):
         self,
         host: HostSizing,
         guests: GuestSizing,
-        log_lines: Mapping[str, int],
+        logs_before: Mapping[str, str],
         fixed: Mapping[str, Mapping[str, object]],
     ) -> None:
         """Remember what the known state is.
 
-        log_lines: source -> lines of its kernel log that belong to the time before. fixed: machine -> what of its provenance cannot change
+        logs_before: source -> its kernel log as it was then, which belongs to the time before. fixed: machine -> what of its provenance cannot change
         until the next reset.
         """
         self._sizing = (host, guests)
         self._guests = {name: XenGuest(name, self.connections) for name in recipes.names(guests.count)}
         self._driver = None
-        self._log_lines = dict(log_lines)
+        self._logs_before = dict(logs_before)
         self._fixed = dict(fixed)
 
     def _require_sizing(self) -> tuple[HostSizing, GuestSizing]:
@@ -130,10 +132,10 @@ class XenHost(ABC):
         """Stop the manager, if one runs."""
         return ()
 
-    def read_counters(self) -> list[Sample]:
-        """One reading of everything."""
+    def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
+        """One reading of everything. raw_dir: where to keep what was read, unparsed."""
         try:
-            return observe.read_once(self.agents, list(self._guests))
+            return observe.read_once(self.agents, list(self._guests), raw_dir)
         except UnreachableError as error:
             raise self._explained(error) from error
 
@@ -142,8 +144,12 @@ class XenHost(ABC):
         return observe.HostObservation(self.agents, list(self._guests), interval_s)
 
     def kernel_log(self) -> dict[str, str]:
-        """Source -> kernel messages since the last reset."""
-        return self._logs_of(list(self._guests), self._log_lines)
+        """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where some may be missing."""
+        logs = self._read_logs(list(self._guests))
+        return {
+            source: kernel_logs.new_since(self._logs_before.get(source, ""), text).marked()
+            for source, text in logs.items()
+        }
 
     def provenance(self) -> dict[str, object]:
         """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
@@ -186,18 +192,13 @@ class XenHost(ABC):
         """A better error than `error`, if the host knows one."""
         return error
 
-    def _logs_of(self, guests: Sequence[str], skip: Mapping[str, int]) -> dict[str, str]:
-        """Source -> its kernel log without the first lines that `skip` counts, or whole where it has wrapped since."""
+    def _read_logs(self, guests: Sequence[str]) -> dict[str, str]:
+        """Source -> all that its kernel log holds by now."""
         separator = "== end of a log =="
         both = f"; echo '{separator}'; ".join(_LOG_COMMANDS.values())
         texts = self._all({DOM0: both, **dict.fromkeys(guests, "dmesg")})
         hypervisor, _, dom0 = texts.pop(DOM0).partition(f"{separator}\n")
-        logs = {"hypervisor": hypervisor, DOM0: dom0, **texts}
-        return {source: _without(text, skip.get(source, 0)) for source, text in logs.items()}
-
-    def _count_log_lines(self, guests: Sequence[str]) -> dict[str, int]:
-        """Source -> lines of its kernel log by now."""
-        return {source: len(text.splitlines()) for source, text in self._logs_of(guests, {}).items()}
+        return {"hypervisor": hypervisor, DOM0: dom0, **texts}
 
     def _ask_fixed(self, guests: Sequence[str]) -> dict[str, dict[str, object]]:
         """Machine -> what of its provenance cannot change until the next reset."""
@@ -205,11 +206,6 @@ class XenHost(ABC):
         texts = self._all(scripts, timeout=120)
         found = {DOM0: provenance.parse_dom0_fixed(texts.pop(DOM0))}
         return found | {name: provenance.parse_guest_fixed(text) for name, text in texts.items()}
-
-
-def _without(text: str, count: int) -> str:
-    lines = text.splitlines(keepends=True)
-    return "".join(lines[count:]) if len(lines) >= count else text
 
 
 def _words(parameters: Mapping[str, bool]) -> str:

@@ -7,19 +7,18 @@ started afresh. Memory is what the server has: a host sizing that it does not ha
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
+from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
 from lab.hosts import guests as recipes
 from lab.hosts.host import XenHost
 from lab.inventory import HostEntry, Physical
+from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
-
-Progress = Callable[[str], None]
 
 GUEST_BOOT_SECONDS = 180.0
 IMAGE_SECONDS = 900.0
@@ -31,7 +30,7 @@ class PhysicalHost(XenHost):
 
     kind: Literal["emulated", "physical"] = "physical"
 
-    def __init__(self, lab: str, entry: HostEntry, progress: Progress) -> None:
+    def __init__(self, lab: str, entry: HostEntry, progress: Tell) -> None:
         folder = paths.host_dir(lab, entry.name)
         super().__init__(entry.name, Connections(folder / "ssh_config", socket_folder(folder)))
         assert isinstance(entry.settings, Physical)
@@ -55,7 +54,7 @@ class PhysicalHost(XenHost):
         disks = [recipes.Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS)
-        before = self._count_log_lines([])
+        before = self._read_logs([])
         self.run(DOM0, recipes.create_script(guests, disks), timeout=recipes.START_SECONDS)
         names = recipes.names(guests.count)
         for name in names:
@@ -103,11 +102,5 @@ class PhysicalHost(XenHost):
 
 def disk_script(disks: list[recipes.Disks]) -> str:
     """Sh for dom0: write each guest's root disk from the image that provisioning left there, and blank its swap."""
-    lines = ["set -e", f"image={recipes.STATE}/guest.qcow2"]
-    for each in disks:
-        lines.append(
-            f'[ -b {each.root} ] && [ -b {each.swap} ] || {{ echo "{each.root} or {each.swap} is no block device" >&2; exit 1; }}'
-        )
-        lines.append(f"qemu-img convert -n -W -m 8 -O raw $image {each.root}")
-        lines.append(f"dd if=/dev/zero of={each.swap} bs=64k count=1 conv=fsync status=none")
-    return "\n".join(lines)
+    words = [word for each in disks for word in (each.root, each.swap)]
+    return scripts.command("write-disks.sh", f"{recipes.STATE}/guest.qcow2", *words)

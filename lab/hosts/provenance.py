@@ -11,56 +11,16 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from lab.remote import scripts
+
 _SECTION = "== "
 
-_FIXED = r"""
-echo "== uname"; uname -srvm
-echo "== cmdline"; cat /proc/cmdline
-echo "== meminfo"; grep -E '^(MemTotal|SwapTotal|CommitLimit):' /proc/meminfo
-echo "== cpu"; grep -m 2 -E '^(model name|microcode)' /proc/cpuinfo
-echo "== disks"; for disk in /sys/block/*vd*; do [ -e "$disk" ] && echo "$(basename $disk) $(cat $disk/size) $(cat $disk/queue/scheduler 2> /dev/null)"; done
-"""
-
-_CHANGING = r"""
-echo "== clock"; date +%s.%N
-echo "== sysctl"
-cd /proc/sys && grep -s . vm/swappiness vm/overcommit_memory vm/overcommit_ratio vm/vfs_cache_pressure vm/dirty_ratio \
-    vm/dirty_background_ratio vm/min_free_kbytes vm/watermark_scale_factor vm/page-cluster kernel/randomize_va_space
-cd /
-"""
-
-DOM0_FIXED = (
-    _FIXED
-    + r"""
-echo "== config"; sha256sum "/boot/config-$(uname -r)" 2> /dev/null
-echo "== xen"; xl info
-echo "== xen log"; xl dmesg | head -n 60
-echo "== packages"
-dpkg-query -W -f '${Package} ${Version}\n' 'xen-utils*' 'libxen*' linux-image-'*' systemd openssh-server 2> /dev/null | grep ' .'
-true
-"""
-)
-
-GUEST_FIXED = (
-    _FIXED
-    + r"""
-echo "== config"; gunzip -c /proc/config.gz 2> /dev/null | sha256sum
-true
-"""
-)
+DOM0_FIXED = scripts.command("provenance.sh", "dom0", "fixed")
+GUEST_FIXED = scripts.command("provenance.sh", "guest", "fixed")
 """What does not change between two resets: asked once per known state."""
 
-DOM0_CHANGING = _CHANGING + 'echo "== domains"; xl list\n'
-
-GUEST_CHANGING = (
-    _CHANGING
-    + r"""
-echo "== swaps"; cat /proc/swaps
-echo "== driver"; grep -s . /sys/module/tmem/parameters/*
-echo "== selfballoon"; cd /sys/devices/system/xen_memory/xen_memory0/selfballoon 2> /dev/null && grep -s . *
-true
-"""
-)
+DOM0_CHANGING = scripts.command("provenance.sh", "dom0", "changing")
+GUEST_CHANGING = scripts.command("provenance.sh", "guest", "changing")
 """What a policy or a workload may have changed: asked for every cell."""
 
 _XEN_KEYS = [

@@ -14,7 +14,7 @@ use warnings;
 
 my %vmstat = map { $_ => 1 } qw(
     pgfault pgmajfault pgpgin pgpgout pswpin pswpout pgscan_kswapd pgscan_direct pgsteal_kswapd pgsteal_direct
-    workingset_refault_file workingset_refault_anon allocstall_normal oom_kill);
+    workingset_refault_file workingset_refault_anon pginodesteal kswapd_inodesteal allocstall_normal oom_kill);
 my %meminfo = map { $_ => 1 } qw(
     MemTotal MemFree MemAvailable Buffers Cached SwapCached Active Inactive Dirty Writeback AnonPages Mapped Shmem Slab
     SwapTotal SwapFree CommitLimit Committed_AS);

@@ -24,10 +24,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, cast
 
 from common import files
 from common.errors import LabError, MissingError
+from common.machines import Machine, command_errors
 
 T = TypeVar("T")
 
@@ -151,7 +152,7 @@ class Connections:
         if code == 0:
             return out
         said = err.decode(errors="replace").strip()
-        brief = script.strip().splitlines()[0][:200] if script.strip() else ""
+        brief = script.strip().splitlines()[0].removeprefix("# ")[:200] if script.strip() else ""
         if code is None or (code == 255):
             raise UnreachableError(
                 f"{machine} cannot be reached by SSH",
@@ -242,22 +243,21 @@ class Connections:
             else:
                 return
 
-    def machine(self, name: str) -> Any:  # noqa: ANN401
+    def machine(self, name: str) -> Machine:
         """A plumbum machine; made at first use, then kept until drop()."""
         if name not in self._machines:
             from plumbum import SshMachine
-            from plumbum.machines.session import SSHCommsError
 
             self.open(name)
             try:
                 self._machines[name] = SshMachine(
                     name, ssh_opts=("-F", str(self.config)), connect_timeout=CONNECT_SECONDS
                 )
-            except (SSHCommsError, EOFError, OSError) as error:
+            except command_errors(OSError) as error:
                 raise UnreachableError(
                     f"{name} cannot be reached by SSH", where=f"ssh -F {self.config} {name}", why=str(error)
                 ) from error
-        return self._machines[name]
+        return cast(Machine, self._machines[name])
 
     def drop(self, machines: Sequence[str] | None = None) -> None:
         """End the shared connections of these machines (of all by default) and forget their plumbum machines."""

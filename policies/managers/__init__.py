@@ -1,6 +1,8 @@
-"""Every manager by its name, which is that of its module. A new one is a module and a line here (policies/README.md).
+"""Every manager by its name, which is that of its module. A new one is a module and a line here
+(policies/README.md).
 
-This folder runs in dom0, too: Python 3.11 and its standard library, nothing else of the testbed, under any name.
+This folder runs in dom0, too: Python 3.11 and its standard library, nothing else of the testbed,
+under any name.
 """
 
 from __future__ import annotations
@@ -24,8 +26,9 @@ _NAMES = (
 class Manager(Protocol):
     """What a manager's module holds.
 
-    FORMS: the records that it takes as a state. The first is the usual one; a state is of another form when it has that
-    form's first field. Parameters: its constants, documented. PUBLISHED: the values that its makers use.
+    FORMS: the records that it takes as a state. The first is the usual one; a state is of another
+    form when it has that form's first field. Parameters: its constants, documented. PUBLISHED: the
+    values that its makers use.
     """
 
     FORMS: tuple[type, ...]
@@ -33,7 +36,9 @@ class Manager(Protocol):
     PUBLISHED: Any
 
     def decide(self, state: Any, parameters: Any = ..., /) -> Decision:  # noqa: ANN401  each manager has its own
-        """The decision on a state. Pure, and total: whatever numbers of 64 bits are in it, no error, nothing below 0."""
+        """The decision on a state. Pure, and total: whatever numbers of 64 bits are in it, no
+        error, nothing below 0.
+        """
 
 
 def names() -> tuple[str, ...]:

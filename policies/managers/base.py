@@ -1,4 +1,4 @@
-"""What all managers share: how keys of states and parameters are documented, decisions, and growth that fits.
+"""What all managers share: documented keys, decisions, and growth that fits.
 
 All amounts are bytes unless a key says otherwise. A guest is named by its domain's number.
 """
@@ -21,7 +21,7 @@ class Decision:
     """What a manager wants changed. A guest that is not named keeps what it has."""
 
     targets: Targets = ()
-    """Memory that the guest should have, in bytes; who gives comes before who gets, where the manager says so."""
+    """Memory that the guests should have, in bytes."""
     weights: Targets | None = None
     """tmem's weights, for managers that set them."""
     caps: Targets | None = None
@@ -38,7 +38,7 @@ class Change:
 
 
 def key(doc: str, *, unit: str = "B", least: int = 0, **default: Any) -> Any:  # noqa: ANN401  as dataclasses.field
-    """A field of a state or of parameters, with what it means, its unit, and the least value that a state may give it."""
+    """A field, with what it means, its unit, and the least value that a state may give it."""
     return field(metadata={"doc": doc, "unit": unit, "least": least}, **default)
 
 
@@ -53,10 +53,10 @@ def share(amount: int, part: int, whole: int) -> int:
 
 
 def freed_first(changes: Iterable[Change], free: int) -> Targets:
-    """Targets for those who change: first who gives, then who gets, and together they get no more than is free now.
+    """Targets for who changes: first who gives, then who gets, and no more than is free now.
 
-    What is given arrives later, so it is the next decision that hands it out. Where less is free than is wanted,
-    everybody gets the same share of what they want.
+    What is given arrives later, so it is the next decision that hands it out. Where less is free
+    than is wanted, everybody gets the same share of what they want.
     """
     all_of_them: Sequence[Change] = tuple(changes)
     gives = tuple((each.domain, each.target) for each in all_of_them if each.target < each.actual)

@@ -1,23 +1,26 @@
-"""collaborative: guests say which of their memory is worth what, and the manager takes what costs the least.
+"""collaborative: guests say what their memory is worth; what costs the least is taken.
 
-After collaborative memory management (CMM; Schwidefsky, Franke, Mansell, Raj, Osisek, Choi, OLS 2006), where a guest
-tells the host the state of each page. Xen keeps no states of pages; here their effect is had with reports and targets.
-The numbers are ours: none were published for this.
+After collaborative memory management (CMM; Schwidefsky et al., OLS 2006), where a guest tells the
+host the state of each page. Xen keeps no states of pages; here their effect is had with reports and
+targets. The design and its numbers are ours: none were published for this.
 
 Kept of CMM:
-- *Unused* pages (the guest's free ones) cost nobody anything, so they are taken without asking who needs them.
-- *Volatile* pages (clean page cache) are taken only when somebody else needs memory, and not from a guest that would
-  only read them again (it feels pressure, or reads again what it lost).
-- *Potentially volatile* pages (dirty cache) are not counted as there: they would have to be written first.
+- *Unused* pages (the guest's free ones) cost nobody anything, so they are taken without asking who
+  needs them.
+- *Volatile* pages (clean page cache) are taken only when somebody else needs memory, and not from a
+  guest that would only read them again (it feels pressure, or reads again what it lost).
+- *Potentially volatile* pages (dirty cache) are not counted as there: they would have to be written
+  first.
 - *Stable* pages (the rest) are never taken: a guest does not swap because of this manager.
 
 What it cannot have without states of pages in the hypervisor:
 - The host does not choose the page: the guest's own reclaim does, and may drop a hot one.
-- Nothing is taken at the moment of need: a guest has to run, shrink and be waited for. CMM drops pages of a guest that
-  sleeps or is stuck.
-- There is no discard fault. What was dropped is read from the disk again, unless cleancache holds it.
-- A report is as old as its interval, and can lie: a guest that calls all its memory stable keeps it, as one that sets
-  no states keeps it under CMM.
+- Nothing is taken at the moment of need: a guest has to run, shrink and be waited for. CMM drops
+  pages of a guest that sleeps or is stuck.
+- There is no discard fault. What was dropped is read from the disk again, unless cleancache holds
+  it.
+- A report is as old as its interval, and can lie: a guest that calls all its memory stable keeps
+  it, as one that sets no states keeps it under CMM.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""MOM, the memory overcommitment manager of oVirt: shrink everybody in small steps while the host is short of memory.
+"""MOM of oVirt: everybody shrinks in small steps while the host is short of memory.
 
-Source: the ballooning rules that MOM ships. It decides every 10 s, from averages. As published, it does not ask whether
-what it lets guests grow by is there: under KVM the host swaps then, under Xen a guest waits for its memory.
+Source: the ballooning rules that MOM ships. It decides every 10 s, from averages. As published, it
+does not ask whether what it lets guests grow by is there: under KVM the host swaps then, under Xen
+a guest waits for its memory.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
 
 
 def _shrunk(domain: Domain, host_free: float, parameters: Parameters) -> int:
-    """Only downwards. With next to nothing free on the host, below what the guest uses, so that it swaps."""
+    """Only downwards; with next to nothing free on the host so far that the guest swaps."""
     wanted_free = parameters.guest_free * (host_free / parameters.pressure)
     if host_free <= parameters.extreme:
         wanted_free = host_free - parameters.extreme

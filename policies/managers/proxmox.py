@@ -1,6 +1,7 @@
-"""Proxmox VE's auto-ballooning: keep the host at 80 % of its memory, by shares, the needy before the comfortable.
+"""Proxmox VE's auto-ballooning: 80 % of the host in use, by shares, the needy first.
 
-Source: Proxmox VE's own; tests/data/managers holds what the original decided on recorded states, equal to the byte.
+Source: Proxmox VE's own; tests/data/managers holds what the original decided on recorded states,
+equal to the byte.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ FORMS = (State,)
 
 
 def goal(total: int, used: int, parameters: Parameters = PUBLISHED) -> int:
-    """What the guests should gain (below 0: lose) on a host with so much memory, of which so much is in use."""
+    """What the guests should gain, or lose when below 0, on a host that has and uses so much."""
     return int(total * parameters.host_share - used)
 
 

@@ -1,8 +1,9 @@
 """psi, after senpai: take memory from a guest until it feels it, by its own memory pressure (PSI).
 
-Source: senpai (Meta), which lowers a cgroup's memory.high; here a guest's target takes its place, and growth is cut to
-what Xen has free. Pressure is how long some task of the guest waited for memory. The daemon looks every second and
-begins to count anew after each change. A guest that lies about its pressure gets its maximum at most.
+Source: senpai (Meta), which lowers a cgroup's memory.high; here a guest's target takes its place,
+and growth is cut to what Xen has free. Pressure is how long some task of the guest waited for
+memory. The daemon looks every second and begins to count anew after each change. A guest that lies
+about its pressure gets its maximum at most.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ FORMS = (State,)
 
 
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
-    """Who waits more than is wanted gets memory at once; who waits less gives some at the interval's end."""
+    """Who waits too long gets memory at once; who does not gives some after an interval."""
     changes = (
         Change(each.domain, each.actual, _target(each, each.stalled, parameters))
         for each in state.domains

@@ -1,8 +1,8 @@
-"""qmemman of Qubes OS: every guest has what it uses and 30 % more, and the rest is shared by the same measure.
+"""qmemman of Qubes OS: what each guest uses and 30 % more; the rest by the same measure.
 
-Source: Qubes' qmemman of August 2026; tests/data/managers holds what the original decided on recorded states. Its
-arithmetic is kept to the order of its operations: targets are equal to the byte. It knows nothing of the guests' page
-cache, so what it takes is what cleancache catches.
+Source: Qubes' qmemman of August 2026; tests/data/managers holds what the original decided on
+recorded states. Its arithmetic is kept to the order of its operations: targets are equal to the
+byte. It knows nothing of the guests' page cache, so what it takes is what cleancache catches.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def _counts(domain: Domain) -> bool:
 
 
 def _enough(heard: Sequence[_Heard], available: int, parameters: Parameters) -> Targets:
-    """Everybody is at the preferred size, and what is left is shared by preferred sizes, as far as maxima allow."""
+    """Preferred sizes, and what is left shared in proportion to them, as far as maxima allow."""
     preferences = sum(each.preferred for each in heard)
     if not preferences:
         return ()
@@ -130,10 +130,11 @@ def _enough(heard: Sequence[_Heard], available: int, parameters: Parameters) -> 
 def _round(
     heard: Sequence[_Heard], targets: Sequence[int], left: int, takers: int, parameters: Parameters
 ) -> tuple[list[int], int, int]:
-    """One round of handing out what maxima cut off: new targets, what this round cut off, how many may still take.
+    """Hand out what maxima cut off: new targets, what is cut off now, how many still take.
 
-    Everybody below the maximum is offered the same, by the number of takers as the round began. As in the original, a
-    guest whose first target was its maximum to the byte is still counted as a taker.
+    Everybody below the maximum is offered the same, by the number of takers as the round began. As
+    in the original, a guest whose first target was its maximum to the byte is still counted as a
+    taker.
     """
     offer = int(parameters.rounding * (left / takers))
     found = []
@@ -148,7 +149,7 @@ def _round(
 
 
 def _short(heard: Sequence[_Heard], free: int, parameters: Parameters) -> Targets:
-    """Who has more than the preferred size is told to have that; the others share what is free beyond all gifts."""
+    """Who has more than the preferred size is told that; others share what is free beyond it."""
     acceptors = [each for each in heard if each.need >= 0 and each.guest.actual < each.guest.maximum]
     gives = [each for each in heard if -each.need >= parameters.least_donation]
     targets = tuple((each.guest.domain, min(each.preferred, each.guest.maximum)) for each in gives)

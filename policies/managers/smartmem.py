@@ -1,16 +1,21 @@
 """smartmem: guests keep their memory, and tmem is shared by how much good it does them.
 
-The idea is SmarTmem's (IPDPSW 2019): a manager in dom0 sets each guest's share of tmem, where plain tmem is greedy and
-gives it to who puts most. The design is ours, since only the abstract could be read:
+The idea is SmarTmem's (IPDPSW 2019): a manager in dom0 sets each guest's share of tmem, where plain
+tmem is greedy and gives it to who puts most. The design is ours, since only the abstract could be
+read:
 
-- A guest's *demand* is what it got back from tmem, and what tmem had to let go or refuse and the guest asked for again.
-  Puts alone are no demand: who streams through files puts most and gets nothing back.
-- *Weights* follow demand, halfway with each decision, so that one interval does not turn everything over. Nobody falls
-  to 0, which would make a guest give way before all others, and leave it no pages to show demand with.
-- A guest that puts and has no demand gets a *cap* as well: a small share in which it can still prove itself. Under a
-  cap it replaces its own pages, and others' puts are not refused for it. Everybody else has none.
+- A guest's *demand* is what it got back from tmem, and what tmem had to let go or refuse and the
+  guest asked for again. Puts alone are no demand: who streams through files puts most and gets
+  nothing back.
+- *Weights* follow demand, halfway with each decision, so that one interval does not turn everything
+  over. Nobody falls to 0, which would make a guest give way before all others, and leave it no
+  pages to show demand with.
+- A guest that puts and has no demand gets a *cap* as well: a small share in which it can still
+  prove itself. Under a cap it replaces its own pages, and others' puts are not refused for it.
+  Everybody else has none.
 
-A guest cannot gain by lying: all of these are the hypervisor's counters, not reports.
+All of these are the hypervisor's counters, so a guest cannot misreport. One that puts pages only to
+get them back looks like one that gains; it is bound by its share all the same.
 """
 
 from __future__ import annotations
@@ -22,7 +27,9 @@ from .base import Decision, clamp, key, share
 
 @dataclass(frozen=True)
 class Domain:
-    """A guest's counters, as growth since the last decision. null: it has no ephemeral pool, and is left out."""
+    """A guest's counters, as growth since the last decision. null: it has no ephemeral pool, and is
+    left out.
+    """
 
     domain: int = key("the domain's number", unit="")
     weight: int = key("its weight now", unit="")
@@ -72,7 +79,9 @@ def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
 
 
 def _demand(domain: Domain) -> int | None:
-    """Pages that the guest got, and those that it would have got had tmem kept them, as far as can be known."""
+    """Pages that the guest got, and those that it would have got had tmem kept them, as far as can
+    be known.
+    """
     if domain.puts is None or domain.hits is None or domain.misses is None or domain.lost is None:
         return None
     return max(domain.hits, 0) + max(min(domain.lost, domain.misses), 0)

@@ -1,7 +1,8 @@
-"""squeezed of XAPI and XCP-ng: every guest is as far between its bounds as every other. No guest is asked.
+"""squeezed of XAPI and XCP-ng: all guests are equally far between their bounds. None is asked.
 
-Source: XAPI's squeezed. It keeps 72 MiB free (the code; its documents say 9), leaves out who did not follow within 5 s,
-frees memory before it hands it out, and decides every 10 s.
+Source: XAPI's squeezed. It keeps 72 MiB free (the code; its documents say 9), leaves out who did
+not follow within 5 s, frees memory before it hands it out, and decides every 10 s. Where less is
+free than all who grow should get, each gets the same part of it: that is ours.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ FORMS = (State,)
 
 
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
-    """(target − minimum) ÷ (maximum − minimum) is the same for all guests, so that together they have what there is."""
+    """(target − minimum) ÷ (maximum − minimum) is the same for all guests, so that together they
+    have what there is.
+    """
     follow = [each for each in state.domains if not each.no_progress]
     spare = state.free - parameters.kept
     room = sum(max(each.maximum - each.minimum, 0) for each in follow)

@@ -10,8 +10,7 @@ from shells import run
 
 from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS
-
-FOLDER = "/sys/kernel/debug/tmem_test"
+from lab.remote.served import FOLDER, Answers, asking, parse_answers
 
 # Answers of the ABI.
 OK = 1
@@ -28,9 +27,6 @@ SHARED = 2
 
 POOLS = 16
 """The most that a guest can have."""
-
-Answers = dict[int, int]
-"""Answer -> how often it was given."""
 
 
 class Served:
@@ -50,9 +46,7 @@ class Served:
 
     def ask(self, command: str, *, timeout: float = 300.0) -> Answers:
         """Do a command and count its answers."""
-        script = f"echo '{command}' > {FOLDER}/command && cat {FOLDER}/answer"
-        pairs = (pair.split(":") for pair in run(self.host, self.name, script, timeout=timeout).split())
-        return {int(answer): int(count) for answer, count in pairs}
+        return parse_answers(run(self.host, self.name, asking(command), timeout=timeout))
 
     def pool(self, flags: int = EPHEMERAL, uuid: tuple[int, int] = (0, 0)) -> int:
         """Make a pool. Its number, or the error that was answered."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from campaigns import codec, records
+from campaigns import records
 from campaigns.records import (
     BarrierRecord,
     CampaignRecord,
@@ -78,6 +78,12 @@ _SPECS = (
     ("frontswap_loads", "pages", "neither"),
     ("tmem_ephemeral_hits", "pages", "neither"),
     ("tmem_persistent_hits", "pages", "neither"),
+    ("tmem_cycles", "cycles", "lower"),
+    ("read_requests", "requests", "lower"),
+    ("disk_requests", "requests", "lower"),
+    ("pages_reclaimed", "pages", "lower"),
+    ("refaults", "pages", "lower"),
+    ("memory_stall_seconds", "s", "lower"),
     ("sampling_cost", "fraction", "lower"),
 )
 METRICS = tuple(MetricSpec(name, unit, better, name) for name, unit, better in _SPECS)  # type: ignore[arg-type]
@@ -99,8 +105,10 @@ def write_campaign(
     host_kind: str = "emulated",
     name: str = "made-up",
     opaque: bool = False,
+    boots: int | None = None,
+    gates: Mapping[str, object] | None = None,
 ) -> Path:
-    """Write a campaign below `results`; its directory. opaque: cells whose names say nothing."""
+    """Write a campaign below `results`; its directory. opaque: cells whose names say nothing. boots: repetitions are so many runs of each."""
     random = np.random.default_rng(2009)
     plan: list[PlannedCell] = []
     for repetition in range(1, repetitions + 1):
@@ -109,7 +117,8 @@ def write_campaign(
             policy, level = points[index]
             suffix = "".join(f".{key}-{value}" for key, value in level.items())
             cell = f"c{len(plan):03}" if opaque else f"{policy}{suffix}.r{repetition}"
-            plan.append(PlannedCell(cell, policy, dict(level), repetition, repetition, len(plan), 100.0))
+            place = (None, None) if boots is None else ((repetition - 1) % boots + 1, (repetition - 1) // boots + 1)
+            plan.append(PlannedCell(cell, policy, dict(level), repetition, repetition, len(plan), 100.0, *place))
     campaign = CampaignRecord(
         schema=records.SCHEMA,
         campaign=name,
@@ -118,6 +127,7 @@ def write_campaign(
             "policies": list(policies),
             "guests": {"count": len(guests), "memory_max": "256 MiB"},
             "host": {"guest_memory": "416 MiB"},
+            **({"gates": dict(gates)} if gates else {}),
         },
         experiment_sha256="0" * 64,
         seed=1,
@@ -134,7 +144,7 @@ def write_campaign(
     directory = results / name
     for folder in (records.CELLS_DIR, records.ATTEMPTS_DIR):
         (directory / folder).mkdir(parents=True)
-    (directory / records.CAMPAIGN_FILE).write_text(codec.dumps(campaign), encoding="utf-8")
+    (directory / records.CAMPAIGN_FILE).write_text(records.dumps(campaign), encoding="utf-8")
     for planned in plan:
         effort = random.normal(1, 0.03)
         record = cell_record(name, planned, guests, float(effort), host_kind)
@@ -169,6 +179,12 @@ def cell_record(
             ("frontswap_loads", "pages", persistent),
             ("tmem_ephemeral_hits", "pages", ephemeral),
             ("tmem_persistent_hits", "pages", persistent),
+            ("tmem_cycles", "cycles", round(size * 9_000_000) if tmem else None),
+            ("read_requests", "requests", round(read / 64)),
+            ("disk_requests", "requests", round(read / 64) + round(size * 320)),
+            ("pages_reclaimed", "pages", round(size * 9_000) if balloon else 0),
+            ("refaults", "pages", round(size * 5_000) if balloon else 0),
+            ("memory_stall_seconds", "s", size * 3.1 if balloon else 0.0),
         ):
             metrics.append(Metric(metric, unit, value, guest))
     metrics.append(Metric("dom0_vcpu_seconds", "s", 17.0 * effort, None))
@@ -196,6 +212,8 @@ def cell_record(
         failure=None,
         started_at="2026-11-23T10:00:00Z",
         finished_at="2026-11-23T10:02:00Z",
+        boot=planned.boot,
+        run=planned.run,
     )
 
 
@@ -229,7 +247,7 @@ def write_cell(directory: Path, record: CellRecord, guests: Sequence[str], *, sa
     if record.status == "failed":
         place = directory / records.ATTEMPTS_DIR / f"{record.cell}.1"
     place.mkdir(parents=True)
-    (place / records.CELL_FILE).write_text(codec.dumps(record), encoding="utf-8")
+    (place / records.CELL_FILE).write_text(records.dumps(record), encoding="utf-8")
     if samples and record.barrier:
         path = place / records.SAMPLES_FILE
         path.parent.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from campaigns import barrier, experiment, store
 from common.errors import WorkloadError
 from common.metrics import MetricSpec
 from lab.api import Guest, GuestSizing, HostSizing, Machine, Observation, Sample, TmemSettings
+from lab.counters import kept
+from policies import apply
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 EXPERIMENT = """\
@@ -75,7 +78,11 @@ class FakeLoad(Workload[FakeParameters]):
         if not output.is_file():
             raise WorkloadError("the load made no file", where=str(raw_dir))
         (raw_dir / "output").write_text(output.read_text())
-        return WorkloadResult(self.measured({"files": 1, "files.round1": 1}), {"output": output.read_text().strip()})
+        return self.read(raw_dir, params)
+
+    def read(self, raw_dir: Path, params: FakeParameters) -> WorkloadResult:
+        text = (raw_dir / "output").read_text()
+        return WorkloadResult(self.measured({"files": 1, "files.round1": 1}), {"output": text.strip()})
 
     def expected_seconds(self, params: FakeParameters, slowdown: float) -> float:
         return params.size * slowdown
@@ -157,6 +164,9 @@ class FakeHost:
 
     def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
         self.driver, self.settings = parameters, settings
+        # Guests that are made up run their scripts here, so the release has to find the driver's settings here, too.
+        apply.SETTINGS = str(self.root / "selfballoon")
+        Path(apply.SETTINGS).mkdir(parents=True, exist_ok=True)
 
     def set_tmem(self, settings: TmemSettings) -> None:
         self.tmem = settings
@@ -167,41 +177,42 @@ class FakeHost:
     def stop_manager(self) -> Sequence[Mapping[str, object]]:
         return ()
 
-    def read_counters(self) -> list[Sample]:
+    def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
         self.hook("counters")
         self.readings += 1
-        done = self.readings > 1
-        now = time.time()
+        answers = self.answers(done=self.readings > 1)
+        if raw_dir is not None:
+            kept.keep(answers, raw_dir, kept.READING)
+        return self.alter(self.readings, kept.one_reading(answers, list(self.guests)))
+
+    def answers(self, *, done: bool) -> dict[str, list[str]]:
+        """What agents in dom0 and the guests would say before the run, or after it."""
+        ballooning, tmem = self.driver.get("selfballooning"), self.driver.get("cleancache")
         held = self.sizing.memory_start_mib * PAGES
-        if self.driver.get("selfballooning"):
+        if ballooning:
             held = held * (3 if done else 5) // 5
-        samples = []
-        for name in self.guests:
-            read = 10_000 if self.driver.get("cleancache") else 20_000 if self.driver.get("selfballooning") else 15_000
-            values: dict[str, tuple[str, float]] = {
-                "memory": ("pages", held),
-                "vcpu_seconds": ("s", 5.0 + 12.5 * done),
-                "vbd.sectors_read": ("sectors", 400_000 + read * done),
-                "vbd.sectors_written": ("sectors", 1_000 + 300 * done),
-                "vbd.xvdb.sectors_read": ("sectors", 80 * done),
-                "vbd.xvdb.sectors_written": ("sectors", 160 * done),
-                "vmstat.pgmajfault": ("count", 900 + 50 * done),
-                "vmstat.pswpin": ("pages", 10 * done),
-                "vmstat.pswpout": ("pages", 20 * done),
+        read = 10_000 if tmem else 20_000 if ballooning else 15_000
+        domains = [{"id": 0, "name": "Domain-0", "cpu_ns": round(1e9 * (100 + 3 * done)), "pages": 98_304}]
+        vbd, clients = {}, []
+        for number, name in enumerate(self.guests, 1):
+            cpu = round(1e9 * (5.0 + 12.5 * done))
+            domains.append({"id": number, "name": name, "cpu_ns": cpu, "pages": held})
+            vbd[str(number)] = {
+                "51712": {"rd_sect": 400_000 + (read - 80) * done, "wr_sect": 1_000 + 140 * done},
+                "51728": {"rd_sect": 80 * done, "wr_sect": 160 * done},
             }
-            if self.driver.get("cleancache"):
-                values |= {
-                    "tmem.ephemeral.puts": ("count", 5_000 * done),
-                    "tmem.ephemeral.gets": ("count", 1_250 * done),
-                    "tmem.persistent.puts": ("count", 0),
-                }
-            samples += [Sample(now, name, counter, unit, value) for counter, (unit, value) in values.items()]
-        free = self.host.guest_memory_mib * PAGES - held * len(self.guests)
-        samples.append(Sample(now, "hypervisor", "free_memory", "pages", free))
-        pages = ("tmem.ephemeral_pages", "tmem.free_pages")
-        samples += [Sample(now, "hypervisor", counter, "pages", 0) for counter in pages]
-        samples.append(Sample(now, "dom0", "vcpu_seconds", "s", 100.0 + 3 * done))
-        return self.alter(self.readings, samples)
+            if tmem:
+                pools = [{"PT": "EP", "Pc": 0, "ps": 5_000 * done, "gs": 1_250 * done}, {"PT": "PP", "Pc": 0, "ps": 0}]
+                clients.append({"CI": number, "pools": pools})
+        reading = {
+            "time": time.time(),
+            "free": self.host.guest_memory_mib * PAGES - held * len(self.guests),
+            "domains": domains,
+            "vbd": vbd,
+            "tmem": {"global": {"Ec": 0, "Ta": 0}, "clients": clients} if tmem else None,
+        }
+        vmstat = f"vmstat.pgmajfault={900 + 50 * done} vmstat.pswpin={10 * done} vmstat.pswpout={20 * done}"
+        return {"dom0": [json.dumps(reading)]} | {name: [f"{time.time():.3f} {vmstat}"] for name in self.guests}
 
     def observe(self, interval_s: float) -> Observation:
         return FakeObservation(self)
@@ -218,15 +229,19 @@ class FakeHost:
 @dataclass
 class FakeObservation:
     host: FakeHost
-    cost: Mapping[str, float] = field(default_factory=lambda: {"dom0": 0.01, "guest1": 0.02})
+    cost: Mapping[str, float] = field(default_factory=dict)
 
     def start(self) -> None:
         self.host.hook("observe")
 
     def stop(self, raw_dir: Path) -> list[Sample]:
         self.host.hook("stop")
-        (raw_dir / "sampler.txt").write_text("raw\n")
-        return [Sample(time.time(), name, "memory", "pages", 30_000) for name in self.host.guests]
+        answers = self.host.answers(done=False)
+        answers["dom0"].append(json.dumps({"cost": {"cpu_seconds": 0.02, "wall_seconds": 2.0}}))
+        answers["guest1"].append("cost 0.04 2.0 1")
+        kept.keep(answers, raw_dir, kept.SAMPLES)
+        samples, self.cost = kept.many_readings(answers, list(self.host.guests))
+        return samples
 
 
 def write_experiment(directory: Path, text: str = EXPERIMENT, name: str = "test") -> experiment.Experiment:

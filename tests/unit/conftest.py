@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from lab.remote.ssh import Connections
-from policies import apply
 
 SSH = """\
 #!/bin/sh
@@ -32,12 +30,3 @@ def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connections:
     made = Connections(tmp_path / "ssh_config", tmp_path)
     monkeypatch.setattr(made, "_connect", lambda _machine: None)
     return made
-
-
-@pytest.fixture(autouse=True, scope="session")
-def driver_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Where the driver's settings would be in a guest: a release writes them, also in guests that are made up."""
-    folder = tmp_path_factory.mktemp("selfballoon")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(apply, "SETTINGS", str(folder))
-        yield folder

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -64,11 +65,73 @@ def test_one_repetition_has_a_ratio_and_no_interval() -> None:
     assert statistics.centre([7.0]).low is None
 
 
-def test_a_zero_has_no_interval_and_is_not_dropped() -> None:
-    got = statistics.ratio({1: 0.0, 2: 10.0}, {1: 10.0, 2: 10.0}, blocked=True)
-    assert (got.estimate, got.low, got.n) == (0.5, None, 2)
+def test_a_zero_is_tested_on_the_linear_scale_and_not_dropped() -> None:
+    above, below = [0.0, 410.0, 395.0, 402.0, 391.0], [810.0, 790.0, 805.0, 801.0, 798.0]
+    got = statistics.paired_ratio(above, below)
+    assert got.estimate == pytest.approx(math.fsum(above) / math.fsum(below))
+    assert got.p == pytest.approx(stats.ttest_rel(above, below).pvalue)
+    assert got.method == "paired Fieller"
     assert "0" in got.note
+    for bound in (got.low, got.high):  # Fieller: the ends are where a t test of the difference just rejects
+        assert bound is not None
+        moved = stats.ttest_rel(above, [bound * value for value in below])
+        assert moved.pvalue == pytest.approx(0.05)
+    assert got.p_beyond(0.6, "above") == pytest.approx(
+        stats.ttest_rel(above, [0.6 * value for value in below], alternative="less").pvalue
+    )
+    alone = statistics.welch_ratio(above, below)
+    assert alone.estimate == got.estimate
+    assert alone.p is not None
+    assert alone.p < 0.05
+
+
+def test_reading_nothing_at_all_is_the_largest_effect_and_not_an_open_question() -> None:
+    for got in (
+        statistics.paired_ratio([0.0] * 5, [810.0, 790.0, 805.0, 801.0, 798.0]),
+        statistics.welch_ratio([0.0] * 5, [810.0, 790.0, 805.0, 801.0, 798.0]),
+        statistics.paired_ratio([0.0] * 3, [800.0] * 3),
+    ):
+        assert got.estimate == 0
+        assert got.p is not None
+        assert 0 < got.p < 0.001
+        assert got.fell
+        assert got.high is not None
+        assert got.high < 0.01
+    nothing = statistics.paired_ratio([0.0] * 5, [0.0] * 5)
+    assert (nothing.estimate, nothing.p) == (None, None)
+    assert "both sides are 0" in nothing.note
+    grown = statistics.paired_ratio([810.0, 790.0, 805.0], [0.0] * 3)
+    assert (grown.estimate, grown.low, grown.fell) == (None, None, False)
+    assert grown.p is not None
+    assert grown.p < 0.001
     assert statistics.ratio({1: 5.0}, {1: 0.0}, blocked=True).estimate is None
+
+
+def test_a_control_that_cannot_be_told_from_zero_leaves_the_ratio_without_an_upper_end() -> None:
+    got = statistics.paired_ratio([10.0, 12.0, 9.0], [0.0, 1.0, 30.0])
+    assert got.low is not None
+    assert got.high is None
+    assert "no upper end" in got.note
+
+
+def test_fieller_covers_what_it_promises() -> None:
+    random = np.random.default_rng(2012)
+    truth, runs, hits = 0.1, 1500, 0
+    for _ in range(runs):
+        below = random.normal(100, 8, 5)
+        above = truth * 100 + random.normal(0, 4, 5)
+        sides = [math.fsum(values) / 5 for values in (above, below)]
+        linear = statistics.Linear(
+            sides[0],
+            sides[1],
+            float(np.var(above, ddof=1)) / 5,
+            float(np.var(below, ddof=1)) / 5,
+            float(np.cov(above, below)[0, 1]) / 5,
+            4,
+        )
+        low, high = statistics._fieller(linear, float(stats.t.ppf(0.975, 4)))
+        hits += low <= truth <= (math.inf if high is None else high)
+    assert 0.93 <= hits / runs <= 0.97
 
 
 def test_missing_is_left_out_and_never_zero() -> None:
@@ -81,20 +144,103 @@ def test_missing_is_left_out_and_never_zero() -> None:
     assert statistics.ratio({}, {1: 3.0}, blocked=True).estimate is None
 
 
-def test_constant_data_gives_a_point_not_a_nan() -> None:
-    paired = statistics.paired_ratio([0.1, 0.1, 0.1], [0.2, 0.2, 0.2])
-    welch = statistics.welch_ratio([0.1, 0.1, 0.1], [0.2, 0.2, 0.2])
-    for got in (paired, welch):
-        assert got.estimate == got.low == got.high == pytest.approx(0.5)
-        assert got.p == 0.0
-        assert "no variation" in got.note
-    assert statistics.paired_ratio([3.0, 3.0], [3.0, 3.0]).p == 1.0
+@pytest.mark.parametrize("compare", [statistics.paired_ratio, statistics.welch_ratio])
+def test_no_variation_is_no_certainty(compare: Callable[[list[float], list[float]], statistics.Ratio]) -> None:
+    """Values without variation are as exact as their resolution, and two of them can agree by chance."""
+    twice = compare([100.0, 100.0], [200.0, 200.0])
+    assert (twice.estimate, twice.p, twice.low, twice.tested) == (pytest.approx(0.5), None, None, False)
+    assert "two repetitions without variation" in twice.note
+    thrice = compare([100.0, 100.0, 100.0], [200.0, 200.0, 200.0])
+    assert thrice.p is not None
+    assert 0 < thrice.p < 0.001
+    assert thrice.low is not None
+    assert thrice.high is not None
+    assert thrice.low < 0.5 < thrice.high
+    assert "no variation" in thrice.note
+    assert compare([3.0, 3.0, 3.0], [3.0, 3.0, 3.0]).p == 1.0
+    noise = compare([0.1, 0.3, 0.7], [0.2, 0.6, 1.4])  # equal ratios, to within binary fractions
+    assert noise.p is not None
+    assert noise.p > 1e-6
+    few = compare([1.0, 1.0, 1.0], [2.0, 2.0, 2.0])
+    assert few.p is not None
+    assert few.p > thrice.p, "one against two is less than a hundred against two hundred"
     assert statistics.centre([0.1, 0.1, 0.1]).low == 0.1
+
+
+def test_resolution_is_the_step_that_values_have() -> None:
+    assert statistics.resolution([100.0, 2500.0, 0.0]) == 1
+    assert statistics.resolution([157.13, 158.0]) == pytest.approx(0.01)
+    assert statistics.resolution([]) == 1
 
 
 def test_pairing_uses_the_block_and_not_the_position() -> None:
     got = statistics.ratio({2: 40.0, 1: 5.0}, {1: 10.0, 2: 80.0}, blocked=True)
-    assert got.estimate == got.low == pytest.approx(0.5)
+    assert got.estimate == pytest.approx(0.5)
+    swapped = statistics.ratio({1: 40.0, 2: 5.0}, {1: 10.0, 2: 80.0}, blocked=True)
+    assert swapped.estimate == pytest.approx(0.5)
+    assert swapped.tested, "here they differ between blocks"
+    assert not got.tested
+
+
+def test_runs_of_one_boot_are_averaged_before_boots_are_compared() -> None:
+    """What a boot was dealt is shared by its runs: nine cells of three boots are three values, not nine."""
+    random = np.random.default_rng(7)
+    above, below, boots = {}, {}, {}
+    for boot, effect in ((1, 0.4), (2, 0.6), (3, 0.8)):
+        for run in range(3):
+            key = (boot, run)
+            boots[key] = boot
+            below[key] = float(1000 + random.normal(0, 2))
+            above[key] = below[key] * effect
+    got = statistics.ratio(above, below, blocked=True, boots=boots)
+    logs = np.log([0.4, 0.6, 0.8])
+    interval = stats.ttest_1samp(logs, 0).confidence_interval(0.95)
+    assert (got.n, got.repeated, got.boots, got.runs) == (3, "boot", 3, 9)
+    assert got.estimate == pytest.approx(math.exp(logs.mean()))
+    assert (got.low, got.high) == (pytest.approx(math.exp(interval.low)), pytest.approx(math.exp(interval.high)))
+    as_runs = statistics.ratio(above, below, blocked=True)
+    assert (as_runs.n, as_runs.repeated) == (9, "run")
+    assert as_runs.high is not None
+    assert got.high is not None
+    assert as_runs.high < got.high, "runs taken for boots would promise too much"
+    centre = statistics.centre(below, boots=boots)
+    assert (centre.n, centre.repeated) == (3, "boot")
+
+
+def test_coverage_with_boots_is_what_it_promises_and_without_them_is_not() -> None:
+    random = np.random.default_rng(20190713)
+    truth, runs, right, wrong = 0.7, 800, 0, 0
+    boots = {(boot, run): boot for boot in range(3) for run in range(3)}
+    for _ in range(runs):
+        shift = random.normal(0, 0.1, 3)
+        below = {key: float(np.exp(8 + random.normal(0, 0.02))) for key in boots}
+        above = {key: truth * float(np.exp(8 + shift[boot] + random.normal(0, 0.02))) for key, boot in boots.items()}
+        for each, counted in ((boots, True), (None, False)):
+            got = statistics.ratio(above, below, blocked=True, boots=each)
+            assert got.low is not None
+            assert got.high is not None
+            hit = got.low <= truth <= got.high
+            right, wrong = right + (hit and counted), wrong + (hit and not counted)
+    assert 0.93 <= right / runs <= 0.97
+    assert wrong / runs < 0.85
+
+
+def test_repetitions_in_words() -> None:
+    assert statistics.repetitions(1, 5) == "5 runs of one boot"
+    assert statistics.repetitions(1, 1) == "1 run of one boot"
+    assert statistics.repetitions(3, 9) == "3 boots of 3 runs each"
+    assert statistics.repetitions(3, 3) == "3 boots"
+    assert statistics.repetitions(3, 8) == "3 boots with 8 runs in all"
+
+
+def test_a_ratio_says_what_it_divided() -> None:
+    got = statistics.ratio({1: 50.0, 2: 60.0, 3: 70.0}, {1: 100.0, 3: 110.0, 4: 90.0}, blocked=True)
+    assert got.used == ((1, 3), (1, 3))
+    assert got.treatment == pytest.approx(math.sqrt(50 * 70))
+    assert got.control == pytest.approx(math.sqrt(100 * 110))
+    assert got.treatment is not None
+    assert got.control is not None
+    assert got.treatment / got.control == pytest.approx(got.estimate)
 
 
 def test_pairs_of_unequal_length_are_refused() -> None:

@@ -147,7 +147,7 @@ def test_packages_that_are_being_installed_are_waited_for(tmp_path: Path, dpkg: 
     watcher = threading.Thread(target=interrupt_once_it_runs)
     watcher.start()
     with pytest.raises(KeyboardInterrupt):
-        ansible.run(book, patient=True)
+        ansible.run(book, finish_packages=True)
     watcher.join()
     assert dpkg.with_suffix(".done").exists()
 
@@ -155,7 +155,7 @@ def test_packages_that_are_being_installed_are_waited_for(tmp_path: Path, dpkg: 
 def test_packages_that_a_killed_run_installs_are_waited_for(tmp_path: Path, dpkg: Path) -> None:
     private = paths.tmp() / "ansible" / "killed"
     private.mkdir(parents=True)
-    for name in ("lock", ansible.PATIENT):
+    for name in ("lock", ansible.FINISHES_PACKAGES):
         (private / name).touch()
     with subprocess.Popen([dpkg], env={**os.environ, "ANSIBLE_CONFIG": f"{private}/ansible.cfg"}):
         wait_for(dpkg.with_suffix(".began"))
@@ -192,7 +192,7 @@ def test_what_sudo_started_is_ended_through_sudo(tmp_path: Path, monkeypatch: py
             patched.setattr("os.geteuid", lambda: 1000)
             patched.setattr("os.kill", lambda *_: (_ for _ in ()).throw(PermissionError()))
             patched.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-            orphans.end_users(folder)
+            orphans.end_processes_of(folder)
         assert process.wait(timeout=5) == -9
     state = Path(f"/proc/{child.read_text().strip()}/stat")
     assert not state.exists() or " Z " in state.read_text()

@@ -174,7 +174,7 @@ def test_a_new_key_pair_rebuilds_the_images_that_it_opens(world: World) -> None:
 
 def test_a_failure_keeps_what_is_complete_and_the_next_run_goes_on_from_there(world: World) -> None:
     world.failing = {"kernel"}
-    events: list[builder.Event] = []
+    events: list[builder.BuildEvent] = []
     with pytest.raises(BuildError, match="kernel failed"):
         builder.ensure(progress=events.append)
     assert "image" not in world.ran
@@ -234,7 +234,7 @@ def test_nothing_asks_for_a_release_that_is_not_built(world: World) -> None:
 
 
 def test_progress_tells_what_is_built_and_how_long_is_left(world: World) -> None:
-    events: list[builder.Event] = []
+    events: list[builder.BuildEvent] = []
     builder.ensure(progress=events.append)
     assert events[0].kind == "plan"
     assert events[0].remaining == 180 * 0.75
@@ -243,7 +243,7 @@ def test_progress_tells_what_is_built_and_how_long_is_left(world: World) -> None
 
 
 def test_an_estimate_is_no_shorter_than_the_longest_chain(world: World) -> None:
-    events: list[builder.Event] = []
+    events: list[builder.BuildEvent] = []
     builder.ensure(["image"], events.append)
     assert (events[0].text, events[0].remaining) == ("to build: base, kernel, image", 130)
 

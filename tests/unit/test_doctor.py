@@ -21,7 +21,7 @@ def _machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(accelerator, "choose", lambda *_: Choice("tcg", "there is no /dev/kvm"))
 
 
-def finding(check: str) -> doctor.Finding:
+def finding(check: str) -> doctor.Diagnosis:
     return next(each for each in doctor.examine() if each.check == check)
 
 

@@ -81,7 +81,7 @@ def test_a_machine_is_known_by_what_it_is_made_of(spec: Spec) -> None:
         replace(spec, memory_mib=65),
         replace(spec, guests=1),
         replace(spec, qemu="another"),
-        replace(spec, count_instructions=True),
+        replace(spec, icount=True),
         replace(spec, images=replace(spec.images, keys={"xen": "2"})),
     ]
     assert len({spec.digest(), *(each.digest() for each in others)}) == 6
@@ -97,7 +97,7 @@ def test_drives_are_in_the_order_of_dom0(spec: Spec) -> None:
 def test_instructions_are_counted_where_they_are_to_be(emulator: Emulator, spec: Spec, drives: Drives) -> None:
     assert "-icount" not in emulator.start(spec, drives.folder, None, None).command
     emulator.stop()
-    started = emulator.start(replace(spec, count_instructions=True), drives.folder, None, None)
+    started = emulator.start(replace(spec, icount=True), drives.folder, None, None)
     assert {"-icount", "tcg,thread=single,tb-size=512"} <= set(started.command)
 
 

@@ -54,7 +54,7 @@ def test_labs_of_other_hypervisors_differ_in_nothing_else(file: str, hypervisor:
 
 def test_the_lab_of_instructions_is_emulated() -> None:
     (entry,) = inventory.load(paths.INVENTORY / "instructions.yml").hosts
-    assert entry.settings == Emulated(kind="emulated", accelerator="tcg", count_instructions=True)
+    assert entry.settings == Emulated(kind="emulated", accelerator="tcg", icount=True)
 
 
 def test_ansible_structure_below_all_is_understood(tmp_path: Path) -> None:
@@ -90,8 +90,8 @@ all:
             "not a quantity with a unit",
         ),
         (
-            host("lab_kind: emulated\nlab_count_instructions: true"),
-            "xen1.lab_count_instructions",
+            host("lab_kind: emulated\nlab_icount: true"),
+            "xen1.lab_icount",
             "say lab_accelerator: tcg, too",
         ),
         (host("lab_kind: emulated\nlab_ssh_port: 22"), "xen1.lab_ssh_port", "1024"),

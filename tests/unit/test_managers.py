@@ -1,4 +1,6 @@
-"""What managers decide: as the originals did, within bounds whatever guests report, and by the rules that were published."""
+"""What managers decide: as the originals did, within bounds whatever guests report, and by the
+rules that were published.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,7 @@ def records(draw: st.DrawFn, record: type, *, of_guest: bool = False) -> Any:
     for each in fields(record):
         hint = hints[each.name]
         if get_origin(hint) is tuple:
-            guests = draw(st.lists(records(get_args(hint)[0], of_guest=True), max_size=8))
+            guests = draw(st.lists(records(get_args(hint)[0], of_guest=True), max_size=5))
             found[each.name] = tuple(replace(guest, domain=number) for number, guest in enumerate(guests))
         else:
             found[each.name] = draw(_values(each.name, hint, each.metadata["least"], of_guest=of_guest))

@@ -29,7 +29,7 @@ from policies.base import Tuning
 def test_names_mean(name: str, parts: set[str]) -> None:
     policy = policies.parse(name)
     assert {part for part, on in apply.parameters(policy).items() if on} | (
-        {"driver"} if policy.driver else set()
+        {"driver"} if policy.module else set()
     ) == parts
     assert policies.parse(name).name == name
 

@@ -81,7 +81,7 @@ def test_a_campaign_stores_every_cell_with_figures_provenance_and_raw_files(
     path = stored.directory / records.CELLS_DIR / done.cell
     assert (path / "raw/guest1/output").read_text() == "made\n"
     assert (path / "raw/kernel_log/dom0.txt").read_text() == host.log
-    assert (path / "raw/sampler.txt").is_file()
+    assert (path / "raw/dom0.samples.jsonl").is_file()
     env = json.loads((path / "env.json").read_text())
     assert env["host"] == {"xen": "4.20", "kernel": "6.12"}
     assert env["testbed"]["arguments"] == ["inv", "campaign.run", "test"]

@@ -50,6 +50,12 @@ def test_contents_are_told_apart(cost: ModuleType) -> None:
     assert bench["ephemeral", "text", 0]["put_new"].median == 60000
 
 
+def test_the_worst_of_single_puts_is_read(cost: ModuleType) -> None:
+    line = "# each name=put_new kind=ephemeral median=2000 p90=2100 p99=5000 most=90000 samples=8192 unit=cycles\n"
+    assert cost.parse_each(REPORT + line) == {"ephemeral": cost.Each(2000, 2100, 5000, 90000, 8192)}
+    assert cost.parse_each(REPORT) == {}
+
+
 def test_an_operation_that_failed_is_no_figure(cost: ModuleType) -> None:
     with pytest.raises(LabError, match="error=-12"):
         cost.parse_bench(REPORT + "# bench name=put_new kind=persistent error=-12\n")

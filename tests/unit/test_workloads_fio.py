@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plumbum import local
@@ -15,7 +16,7 @@ from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a 
 from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
 from workloads import registry
 from workloads.base import ParameterError
-from workloads.fio import read_document, read_job
+from workloads.fio_output import read_document, read_job
 from workloads.run import run
 
 FIO = DATA / "fio"
@@ -186,3 +187,152 @@ def test_parameters_that_are_refused(values: dict[str, object], words: str) -> N
     with pytest.raises(ParameterError) as caught:
         registry.get("fio").parse(values)
     assert words in str(caught.value)
+
+
+# --- a tool that lost a worker, and says so only beside its figures --------------------------------------------------------------
+
+
+def lay_out(folder: Path, text: str, complaint: str = "", status: int = 0) -> Path:
+    """Raw outputs of a run of fio: its document, what it said beside it, and its exit status."""
+    folder.mkdir(exist_ok=True)
+    write_timings(folder, "fio", status)
+    (folder / "fio.out").write_text(text)
+    (folder / "fio.err").write_text(complaint)
+    return folder
+
+
+def values_of(folder: Path) -> dict[str, float | int | None]:
+    workload = registry.get("fio")
+    return {metric.name: metric.value for metric in workload.read(folder, workload.parse({})).metrics}
+
+
+def changed(**figures: Any) -> str:
+    """A good document of fio 3.39 with other figures: `job_runtime=0`, `read__total_ios=0`."""
+    document = json.loads(text_of("3.39-randrw-psync.json"))
+    for path, value in figures.items():
+        *parents, key = path.split("__")
+        target = document["jobs"][0]
+        for parent in parents:
+            target = target[parent]
+        target[key] = value
+    return json.dumps(document)
+
+
+def test_a_job_that_was_killed_at_once_is_an_error_that_names_the_signal() -> None:
+    """Named after a run whose zeros became figures: fio exits with 0, and says error 0."""
+    workload = registry.get("fio")
+    with pytest.raises(WorkloadError, match=r"SIGKILL \(9\)") as caught:
+        workload.read(DATA / "fio-job-killed-at-once", workload.parse({}))
+    assert caught.value.where.endswith("fio.err")
+    assert "got signal=9" in caught.value.why
+
+
+def test_a_job_without_requests_is_an_error_even_without_a_word_beside_it(tmp_path: Path) -> None:
+    """SIGTERM is one that fio does not speak of."""
+    text = (DATA / "fio-job-killed-at-once" / "fio.out").read_text()
+    with pytest.raises(WorkloadError, match="made no request"):
+        values_of(lay_out(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("complaint", "words"),
+    [
+        ("fio: pid=4711, got signal=11\n", "SIGSEGV"),
+        ("fio: pid=4711, got signal=9\n", "SIGKILL"),
+        ("\nfio: terminating on signal 15\n", "SIGTERM"),
+        ("fio: io_u error on file /f/overcommit.0.0: Input/output error: read offset=0, buflen=4096\n", "file could not be read"),
+        ("fio: pid=1, err=5/file:io_u.c:1803, func=io_u error, error=Input/output error\n", "file could not be read"),
+        ("fio: job 'overcommit' (state=5) hasn't exited in 60 seconds, it appears to be stuck. Doing forceful exit of this job.\n", "complained"),
+        ("verify: bad magic header 0, wanted acca at file /f offset 4096, length 4096\n", "complained"),
+        ("fio: fork failed: Cannot allocate memory\n", "no memory"),
+        ("Segmentation fault (core dumped)\n", "SIGSEGV"),
+        ("Killed\n", "SIGKILL"),
+        ("fio: backend.c:1500: fio_backend: Assertion `td' failed.\n", "check failed"),
+        ("fio: file hash not empty on exit\n", "complained"),
+    ],
+)  # fmt: skip
+def test_what_fio_says_beside_good_figures_counts(complaint: str, words: str, tmp_path: Path) -> None:
+    good = text_of("3.39-randrw-psync.json")
+    assert values_of(lay_out(tmp_path, good))["read_iops"]
+    for text, said in ((good, complaint), (complaint + good, "")):
+        with pytest.raises(WorkloadError, match=words):
+            values_of(lay_out(tmp_path, text, said))
+
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        "note: both iodepth >= 1 and synchronous I/O engine are selected, queue depth will be capped at 1\n",
+        "fio: this platform does not support process shared mutexes, forcing use of threads.\n",
+        "hwloc: no NUMA nodes\n",
+    ],
+)
+def test_a_note_is_no_complaint(note: str, tmp_path: Path) -> None:
+    assert values_of(lay_out(tmp_path, note + text_of("3.39-randrw-psync.json"), note))["read_iops"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (changed(job_runtime=0), "run time of 0"),
+        (changed(write__io_bytes=0, read__io_bytes=4096), "ended early: after 4096 of 4194304 bytes"),
+        (changed(error=5), "error 5"),
+        (changed(read__total_ios=0, write__total_ios=0), "made no request"),
+        (changed(read__iops=float("nan")), "NaN is no figure"),
+        (changed(read__bw_bytes=float("inf")), "Infinity is no figure"),
+        (changed(read__iops="12"), "no number"),
+        (changed(read__iops=None), "no number"),
+        (changed(read__iops=True), "no number"),
+        (changed(read__iops=-1.0), "another form"),
+        (changed().replace('"iops": ', '"iops": 1e999, "was": ', 1), "another form"),
+        (changed(**{"job options": {"rw": "randread", "size": "4194304"}, "read__total_ios": 0}), "made no read"),
+        (changed(**{"job options": {"time_based": "", "runtime": "90000ms", "size": "4096"}}), "of 90 s"),
+        (changed(**{"job options": {"runtime": "90", "size": "4096"}}), "of 90 s"),
+        (changed(**{"job options": {"numjobs": "4"}}), "lost jobs: 1 of 4"),
+        (changed(error=0)[:-200], "cannot be read"),
+        ("[" * 100_000, "no JSON"),
+        ('{"a":' * 100_000, "cannot be read"),
+    ],
+)  # fmt: skip
+def test_figures_that_do_not_show_the_work_that_was_asked_for(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match=words) as caught:
+        values_of(lay_out(tmp_path, text))
+    assert "fio.out" in caught.value.where
+
+
+def test_an_error_of_a_later_job_is_found() -> None:
+    document = json.loads(changed())
+    document["jobs"].append({**document["jobs"][0], "error": 28})
+    with pytest.raises(WorkloadError, match="job 2 of 2 failed with error 28") as caught:
+        read_job(json.dumps(document), HERE)
+    assert "No space left" in caught.value.why
+
+
+def test_an_exit_status_of_a_signal_is_named(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match=r"exit status 137, killed by SIGKILL \(9\)"):
+        values_of(lay_out(tmp_path, "", status=137))
+
+
+def test_an_old_fio_has_what_it_writes_and_none_for_the_rest(tmp_path: Path) -> None:
+    values = values_of(lay_out(tmp_path, text_of("2.1.11-randread.json")))
+    assert (values["read_iops"], values["read_bandwidth"]) == (4096.0, 16384 * 1024)
+    assert (values["read_latency_p95"], values["read_latency_max"]) == (612_000, 9_120_000)
+    assert values["read_bytes"] is None
+    assert values["job_seconds"] is None
+
+
+def test_processor_time_that_was_not_kept_is_none(tmp_path: Path) -> None:
+    lay_out(tmp_path, changed())
+    (tmp_path / "fio.after").unlink()
+    values = values_of(tmp_path)
+    assert (values["user_seconds"], values["system_seconds"], values["wall_seconds"]) == (None, None, 2.5)
+
+
+def test_timings_of_another_workload_or_twice_are_an_error(tmp_path: Path) -> None:
+    lay_out(tmp_path, changed())
+    (tmp_path / "timings").write_text("fio 1.00 2.00 0\nfio 3.00 4.00 0\n")
+    with pytest.raises(WorkloadError, match="twice"):
+        values_of(tmp_path)
+    (tmp_path / "timings").write_text("sysbench 1.00 2.00 0\n")
+    with pytest.raises(WorkloadError, match="not fio's"):
+        values_of(tmp_path)

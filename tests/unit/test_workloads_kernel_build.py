@@ -271,3 +271,72 @@ def test_expected_time_grows_with_rounds_and_slowdown(rounds: int, jobs: int, sl
     assert workload.expected_seconds(params, slowdown) == pytest.approx(
         workload.expected_seconds(once, 1.0) * rounds * slowdown
     )
+
+
+# --- a make that lost a compiler, and ended with 0 all the same ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("make[2]: *** [scripts/Makefile.build:286: mm/vmscan.o] Killed\n", "SIGKILL"),
+        ("make[2]: *** [../scripts/Makefile.build:280: mm/vmscan.o] Error 137\n", "SIGKILL"),
+        ("make[1]: *** [Makefile:1832: mm] Error 2\n", "the kernel build failed"),
+        ("gcc: fatal error: Killed signal terminated program cc1\ncompilation terminated.\n", "SIGKILL"),
+        ("gcc: internal compiler error: Killed (program cc1)\n", "SIGKILL"),
+        ("gcc: internal compiler error: Segmentation fault signal terminated program cc1\n", "SIGSEGV"),
+        ("mm/vmscan.c:12:1: internal compiler error: in foo, at bar.c:1\n", "the compiler broke"),
+        ("collect2: fatal error: ld terminated with signal 9 [Killed]\n", "SIGKILL"),
+        ("virtual memory exhausted: Cannot allocate memory\n", "no memory"),
+        ("cc1: out of memory allocating 65536 bytes after a total of 1234 bytes\n", "no memory"),
+        ("Fatal error: can't write 12 bytes to section .text of mm/vmscan.o: No space left on device\n", "written"),
+        ("Bus error\n", "SIGBUS"),
+        ("/bin/sh: 1: /usr/bin/gcc: Exec format error\n", "could not be started"),
+        ("make: Target 'mm/' not remade because of errors.\n", "the kernel build failed"),
+    ],
+)
+@pytest.mark.parametrize("name", ["round1.err", "round2.out"])
+def test_what_make_says_counts_whatever_its_status(said: str, words: str, name: str, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    shutil.copytree(DATA / "kernel_build" / "two-rounds", folder)
+    workload = registry.get("kernel_build")
+    params = workload.parse(workload.told(folder))
+    assert workload.read(folder, params).metrics
+    (folder / name).write_text(said)
+    with pytest.raises(WorkloadError, match=words) as caught:
+        workload.read(folder, params)
+    assert caught.value.where == str(folder / name)
+
+
+def test_a_warning_of_the_compiler_is_no_complaint(tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    shutil.copytree(DATA / "kernel_build" / "two-rounds", folder)
+    (folder / "round1.err").write_text("mm/vmscan.c:1: warning: 'killed' defined but not used [-Wunused-variable]\n")
+    workload = registry.get("kernel_build")
+    assert workload.read(folder, workload.parse(workload.told(folder))).metrics
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda text: text[:-30], "cannot be understood"),
+        (lambda text: text + text.splitlines()[0] + "\n", "cannot be understood"),
+        (lambda text: "\n".join(text.splitlines()[:-1]) + "\n", "not all there"),
+        (lambda text: "\n".join(text.splitlines()[1:]) + "\n", "not all there"),
+        (lambda text: "", "not all there"),
+    ],
+)
+def test_a_list_of_objects_that_is_not_whole(change: Any, words: str, tmp_path: Path) -> None:
+    folder = tmp_path / "raw"
+    shutil.copytree(DATA / "kernel_build" / "two-rounds", folder)
+    (folder / "objects").write_text(change((folder / "objects").read_text()))
+    _, params = build({"rounds": 2})
+    with pytest.raises(WorkloadError, match=words):
+        registry.get("kernel_build").read(folder, params)
+
+
+def test_timings_of_more_rounds_are_another_builds(tmp_path: Path) -> None:
+    """One round's time would pass for the whole build's."""
+    workload, params = build({"rounds": 1})
+    with pytest.raises(WorkloadError, match="another build"):
+        workload.read(DATA / "kernel_build" / "two-rounds", params)

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from plumbum import local
 
 from common.errors import WorkloadError
-from tests.unit.workloads_local import DATA, write_program
+from tests.unit.workloads_local import DATA, write_program, write_timings
 from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a fixture
 from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
 from workloads import registry
 from workloads.base import ParameterError
 from workloads.run import run
-from workloads.sysbench import SysbenchCpu, SysbenchFileio, SysbenchMemory, read_report
+from workloads.sysbench import SysbenchCpu, SysbenchFileio, SysbenchMemory
+from workloads.sysbench_output import CPU, FILEIO, MEMORY, Labels, read_report
 
 SYSBENCH = DATA / "sysbench"
 RELEASES = ("debian11", "debian12", "debian13")
@@ -162,3 +164,92 @@ def test_work_that_is_bound_by_its_amount_takes_longer_on_a_slow_machine() -> No
     assert workload.expected_seconds(by_events, 16.0) == pytest.approx(16 * workload.expected_seconds(by_events, 1.0))
     by_time = workload.parse({"time": "30 s"})
     assert workload.expected_seconds(by_time, 16.0) == 30.0
+
+
+# --- other versions, and a tool that lost threads --------------------------------------------------------------------------------
+
+
+def report(name: str) -> str:
+    return (SYSBENCH / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "figures"),
+    [
+        ("0.4.12-cpu", CPU, {"test_seconds": 2.7382, "events": 10000, "latency_p95": 1.15, "events_per_second": None}),
+        ("0.4.12-memory", MEMORY, {"operations_per_second": 1622731.27, "transferred": 1024.0, "bandwidth": 1584.7}),
+        ("0.4.12-fileio", FILEIO, {"events": 100000, "latency_mean": 0.38, "reads_per_second": None}),
+        ("1.1.0-cpu", CPU, {"test_seconds": 10.0006, "events": 20612, "events_per_second": 2061.07}),
+        ("1.1.0-fileio", FILEIO, {"reads_per_second": 3118.23, "write_bandwidth": 32.48, "fsyncs_per_second": 207.88, "events": None}),
+    ],
+)  # fmt: skip
+def test_other_versions_have_what_they_write_and_none_for_the_rest(
+    name: str, labels: Labels, figures: dict[str, float | None]
+) -> None:
+    values = read_report(report(name), labels, HERE)
+    assert {key: values[key] for key in figures} == figures
+    assert 0 not in [values["test_seconds"], values["events"]]
+
+
+@pytest.mark.parametrize("name", ["0.4.12-cpu", "0.4.12-fileio", "1.1.0-cpu", "1.0.20-debian13-cpu"])
+@pytest.mark.parametrize("share", [0.3, 0.6])
+def test_a_report_that_was_cut_short_is_no_report(name: str, share: float) -> None:
+    text = report(name)
+    with pytest.raises(WorkloadError, match="another form"):
+        read_report(text[: int(len(text) * share)], FILEIO if "fileio" in name else CPU, HERE)
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("FATAL: Worker threads failed to initialize within 30 seconds!\n", "sysbench failed"),
+        ("FATAL: `thread_run' function failed: (null)\n(last message repeated 3 times)\n", "sysbench failed"),
+        ("(last message repeated 1 times)\n", "sysbench failed"),
+        ("ALERT: attempt to do something else than sysbench could\n", "sysbench failed"),
+        ("The --max-time limit has expired, forcing shutdown...\n", "sysbench failed"),
+        ("Segmentation fault (core dumped)\n", "SIGSEGV"),
+        ("Killed\n", "SIGKILL"),
+        ("PANIC: unprotected error in call to Lua API (not enough memory)\nAborted\n", "SIGABRT"),
+    ],
+)
+def test_what_sysbench_says_beside_good_figures_counts(said: str, words: str, tmp_path: Path) -> None:
+    workload = registry.get("sysbench_cpu")
+    write_timings(tmp_path, "sysbench")
+    (tmp_path / "sysbench.out").write_text(report("1.0.20-debian13-cpu"))
+    assert workload.read(tmp_path, workload.parse({})).metrics
+    (tmp_path / "sysbench.err").write_text(said)
+    with pytest.raises(WorkloadError, match=words) as caught:
+        workload.read(tmp_path, workload.parse({}))
+    assert caught.value.where.endswith("sysbench.err")
+    with pytest.raises(WorkloadError, match=words):
+        read_report(said + report("1.0.20-debian13-cpu"), CPU, HERE)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "WARNING: the --test option is deprecated. You can pass a script name or path on the command line without any options.\n",
+        "Time limit exceeded, exiting...\n(last message repeated 3 times)\n",
+    ],
+)
+def test_a_warning_about_options_and_a_normal_end_are_no_complaints(said: str) -> None:
+    assert read_report(said + report("1.0.20-debian13-cpu"), CPU, HERE)["events"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (r"total number of events: +\d+", "total number of events:              0", "made no event"),
+        (r"avg: +[\d.]+", "avg:                                    -nan", "no number"),
+        (r"max: +[\d.]+", "max:                                    inf", "no number"),
+        (r"execution time \(avg/stddev\): .*", "execution time (avg/stddev):   7.5000/4.33", "ended long before"),
+        (r"Number of threads: \d+", "Number of threads: 4", "lost threads"),
+        (r"\Z", "    ignored errors:                      12     (1.20 per sec.)\n", "ignored errors: 12"),
+        (r"\Z", "    reconnects:                          1      (0.10 per sec.)\n", "reconnects: 1"),
+    ],
+)
+def test_a_report_of_threads_that_did_not_come_to_their_end(old: str, new: str, words: str) -> None:
+    text = re.sub(old, new, report("1.0.20-debian13-cpu"), count=1)
+    assert text != report("1.0.20-debian13-cpu")
+    with pytest.raises(WorkloadError, match=words):
+        read_report(text, CPU, HERE)

@@ -224,8 +224,9 @@ void print_json(const struct reading *r)
     printf(",");
     show_global_long(json, &r->global);
     printf(",\"persistent\":%" PRIu64 ",\"persistent_most\":%" PRIu64
+           ",\"broken_bounds\":%" PRIu64
            "},\"clients\":[", r->global.persistent.now,
-           r->global.persistent.most);
+           r->global.persistent.most, r->global.broken_bounds);
     for (unsigned int i = 0; i < r->nr_clients; i++) {
         printf("%s", i ? "," : "");
         json_client(&r->clients[i]);

@@ -32,6 +32,9 @@
 /* Numbers of objects: of single pages from 0, flushed whole, held throughout. */
 #define WHOLE_OBJECTS	(1ull << 20)
 #define HELD_OBJECTS	(1ull << 40)
+/* Puts that are timed one by one, and the first of their numbers. */
+#define EACH		8192
+#define EACH_FIRST	(1u << 24)
 
 static struct page *buffers[BUFFERS];
 static const char *filled;	/* with what the buffers are */
@@ -219,10 +222,51 @@ static unsigned int hold(int pool)
 	return i;
 }
 
+/*
+ * Puts of new pages one by one, each timed by itself, into a pool that does not stop growing: now and
+ * then one has to get frames or pages of the index, or the index grows. Which is how long one
+ * takes at the worst, and so not to be averaged away.
+ */
+static int time_each(const char *kind, int pool)
+{
+	u64 *cycles = vmalloc(array_size(EACH, sizeof(u64)));
+	u64 timing;
+	unsigned int i;
+	int rc = 1;
+
+	if (!cycles)
+		return -ENOMEM;
+	for (i = 0; i < EACH; i++) {
+		cycles[i] = rdtsc_ordered();
+		cycles[i] = rdtsc_ordered() - cycles[i];
+	}
+	sort(cycles, EACH, sizeof(u64), by_size, NULL);
+	timing = cycles[EACH / 2];
+	for (i = 0; i < EACH && rc == 1; i++) {
+		struct tmem_request request;
+
+		ask_put(&request, pool, EACH_FIRST + i);
+		cycles[i] = rdtsc_ordered();
+		rc = raw_call(&request);
+		cycles[i] = rdtsc_ordered() - cycles[i];
+		cycles[i] -= min(cycles[i], timing);
+		cond_resched();
+	}
+	if (rc == 1) {
+		sort(cycles, EACH, sizeof(u64), by_size, NULL);
+		comment("each name=put_new kind=%s median=%llu p90=%llu p99=%llu most=%llu samples=%u unit=cycles",
+			kind, cycles[EACH / 2], cycles[EACH * 90 / 100], cycles[EACH * 99 / 100],
+			cycles[EACH - 1], EACH);
+	}
+	vfree(cycles);
+	return rc == 1 ? 0 : rc ? rc : -ENOENT;
+}
+
 static void bench_pool(const char *kind, u32 flags, enum content content)
 {
 	int pool = new_pool(flags);
 	unsigned int i, results, holds;
+	int rc;
 
 	for (i = 0; i < BUFFERS; i++)
 		fill_content(buffers[i], content, i);
@@ -240,6 +284,11 @@ static void bench_pool(const char *kind, u32 flags, enum content content)
 				break;
 		if (results >= samples)
 			report(kind, holds);
+	}
+	if (!pages_held && content == CONTENT_NOISE) {
+		rc = time_each(kind, pool);
+		if (rc)
+			comment("bench name=put_new kind=%s each=%u error=%d", kind, EACH, rc);
 	}
 	destroy_pool(pool);
 }

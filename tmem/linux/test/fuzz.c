@@ -25,14 +25,10 @@
 #include <xen/mem-reservation.h>
 #include <xen/xen.h>
 
-#include "tmem_test.h"
+#include "fuzz.h"
 
 #define THREADS		3
-#define OWN_PAGES	4	/* frames that only their thread writes to, and gets into */
-#define OWN_INDEXES	64
-#define RACING		8	/* frames that come and go */
 #define RACING_OBJECT	77
-#define LEDGER_MARK	0x1ed6e21ed6e2ull
 
 enum frame_kind { FRAME_OWN, FRAME_RACING, FRAME_TABLE, FRAME_FOREIGN, FRAME_BEYOND, FRAME_DEVICE,
 	FRAME_KINDS };
@@ -40,39 +36,9 @@ enum frame_kind { FRAME_OWN, FRAME_RACING, FRAME_TABLE, FRAME_FOREIGN, FRAME_BEY
 static const char * const command_names[] = {
 	"control", "new_pool", "destroy", "3", "put", "get", "flush_page", "flush_object", "other",
 };
+static_assert(ARRAY_SIZE(command_names) == FUZZ_COMMANDS);
 
-struct fuzzer {
-	struct completion done;
-	struct page *page[OWN_PAGES];
-	u64 random, version[OWN_INDEXES];	/* 0: not there */
-	unsigned int number, operations;
-	unsigned long calls;
-	unsigned long outcomes[ARRAY_SIZE(command_names)][3];	/* done, nothing, refused */
-};
-
-static struct {
-	int ledger;			/* the pool that nothing hostile names */
-	bool stop;
-	atomic_t changes;		/* of which frames are the guest's */
-	struct page *page[RACING];
-	u64 top_table;			/* of the process that loads the module, and waits */
-	unsigned long frame[RACING];	/* the last one known; may be gone */
-	char *fence;			/* a page with nothing mapped behind it */
-} fuzz;
-
-static u64 next_random(struct fuzzer *f)
-{
-	u64 x = f->random += 0x9e3779b97f4a7c15ull;
-
-	x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ x >> 27) * 0x94d049bb133111ebull;
-	return x ^ x >> 31;
-}
-
-static u32 below(struct fuzzer *f, u32 limit)
-{
-	return (next_random(f) >> 32) * limit >> 32;
-}
+struct fuzz_state fuzz;
 
 /* The frame of a page table: of the lowest level, or of the highest. */
 static u64 table_frame(struct fuzzer *f)
@@ -252,70 +218,6 @@ static void hostile_pointer(struct fuzzer *f)
 		note_failure(__LINE__, "an operation at %#lx: %d", address, rc);
 }
 
-static u64 own_seed(const struct fuzzer *f, unsigned int index)
-{
-	return (u64)f->number << 40 | (u64)index << 24 | f->version[index];
-}
-
-static struct handle own_handle(const struct fuzzer *f, unsigned int index)
-{
-	return (struct handle){
-		.pool = fuzz.ledger, .index = index,
-		.object.word = { f->number, 0, LEDGER_MARK },
-	};
-}
-
-/* Of all sorts, for every way in which Xen stores pages. */
-static void fill_own(const struct fuzzer *f, unsigned int index, struct page *page)
-{
-	u64 seed = own_seed(f, index);
-
-	fill_content(page, seed % NR_CONTENTS, seed);
-}
-
-/* Uses @other for the comparison. */
-static bool is_own(const struct fuzzer *f, unsigned int index, struct page *page,
-		   struct page *other)
-{
-	fill_own(f, index, other);
-	return !memcmp(page_address(page), page_address(other), PAGE_SIZE);
-}
-
-/* The thread's own pages are there, right, until it drops them. */
-static void own_page(struct fuzzer *f)
-{
-	unsigned int index = below(f, OWN_INDEXES);
-	struct page *page = f->page[1];
-	struct handle handle = own_handle(f, index);
-	int rc;
-
-	f->calls++;
-	switch (below(f, 3)) {
-	case 0:
-		f->version[index] = 1 + below(f, 1 << 20);
-		fill_own(f, index, page);
-		rc = put_page_from(&handle, page);
-		if (rc != 1)
-			f->version[index] = 0;
-		if (rc != 1 && rc != -ENOMEM && rc != -TMEM_EFROZEN)
-			note_failure(__LINE__, "thread %u: put: %d", f->number, rc);
-		break;
-	case 1:
-		rc = get_page_into(&handle, page);
-		if (rc != !!f->version[index] && !(rc == -TMEM_EEMPTY && !f->version[index]))
-			note_failure(__LINE__, "thread %u: get of a page that is%s there: %d",
-				     f->number, f->version[index] ? "" : " not", rc);
-		else if (rc == 1 && !is_own(f, index, page, f->page[2]))
-			note_failure(__LINE__, "thread %u: not the page that was put", f->number);
-		break;
-	default:
-		f->version[index] = 0;
-		rc = flush_page(&handle);
-		if (rc != 1)
-			note_failure(__LINE__, "thread %u: flush: %d", f->number, rc);
-	}
-}
-
 static int fuzz_thread(void *data)
 {
 	struct fuzzer *f = data;
@@ -470,21 +372,6 @@ static void tidy(struct fuzzer *fuzzers)
 			if (fuzzers[i].page[j])
 				__free_pages(fuzzers[i].page[j], 1);
 	vfree(fuzz.fence);
-}
-
-static void check_own_pages(struct fuzzer *f)
-{
-	unsigned int index;
-
-	for (index = 0; index < OWN_INDEXES; index++) {
-		struct handle handle = own_handle(f, index);
-		int rc = get_page_into(&handle, target);
-
-		if (rc != !!f->version[index] && rc != -TMEM_EEMPTY)
-			note_failure(__LINE__, "thread %u: page %u at the end: %d", f->number, index, rc);
-		else if (rc == 1 && !is_own(f, index, target, source))
-			note_failure(__LINE__, "thread %u: page %u is another one", f->number, index);
-	}
 }
 
 void run_fuzz(void)

@@ -149,6 +149,56 @@ static void equal_hashes_are_not_shared(uint64_t seed, unsigned int scale)
     model_stop();
 }
 
+static void lose_index_pages(void)
+{
+    struct tmem_client *c = client_of(&model[0]);
+
+    while ( c->nr_spare )
+    {
+        free_xenheap_page(c->spare[--c->nr_spare]);
+        tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+    }
+}
+
+/* What can't be missing is: the put is refused, all is as it was, and it is told. */
+static void a_broken_bound_is_a_refusal(uint64_t seed, unsigned int scale)
+{
+    unsigned int kind, i;
+
+    for ( kind = 0; kind < 2; kind++ )
+    {
+        tmem_op_t op = { .cmd = TMEM_NEW_POOL, .u.creat.flags = kind ? PERSISTENT_POOL : EPHEMERAL_POOL };
+        struct tmem_client *c;
+        unsigned int charged;
+        uint64_t told;
+
+        random_seed(seed);
+        model_start(&(struct model_options){ .frames = 500, .domains = 1, .max_pages = 100 });
+        world_enter(model[0].d);
+        world_guest_range(&op, sizeof(op));
+        CHECK(!world_op(&op), "no pool");
+        c = client_of(&model[0]);
+        told = global().broken_bounds;
+        world_enter(model[0].d);
+        op = (tmem_op_t){ .cmd = TMEM_PUT_PAGE, .u.gen.cmfn = GFN_RAM };
+        /* The first slab is full with the object and 62 of its pages. */
+        for ( i = 0; i < 62; i++, op.u.gen.index++ )
+            CHECK(world_op(&op) == 1, "put %u", i);
+        charged = model[0].d->tot_pages;
+        world_before_map = lose_index_pages;
+        CHECK(world_op(&op) == -ENOMEM, "a put without a page for its record");
+        CHECK(model[0].d->tot_pages == charged, "it is charged");
+        CHECK(global().broken_bounds == told + 1, "nobody is told");
+        world_enter(model[0].d);
+        CHECK(world_op(&op) == 1 && c->pages.entries == 63, "the next put");
+        op.cmd = TMEM_FLUSH_OBJECT;
+        CHECK(world_op(&op) == 1 && !c->pages.entries, "flush");
+        op.cmd = TMEM_DESTROY_POOL;
+        CHECK(world_op(&op) == 1, "destroy");
+        model_stop();
+    }
+}
+
 /* Whom XSM denies tmem makes no pool, and so nothing else; command 0 is nobody's. */
 static void who_may(uint64_t seed, unsigned int scale)
 {
@@ -195,6 +245,7 @@ const struct test_case control_cases[] = {
     CASE(sums_are_exact),
     CASE(a_client_retires_while_it_is_counted),
     CASE(equal_hashes_are_not_shared),
+    CASE(a_broken_bound_is_a_refusal),
     CASE(who_may),
     CASE(off_is_off),
     END_OF_CASES

@@ -182,6 +182,8 @@ static void marked_frames_leave(uint64_t seed, unsigned int scale)
           heap_offlined() == ++marked, "a broken frame was read");
 
     /* Nor are frames taken that wait for a content. */
+    for ( i = 20; i < 30; i++ )
+        page_op(TMEM_FLUSH_PAGE, i % 2, i);
     CHECK(d->tmem->nr_free > 2, "no frames at hand");
     for ( i = 0, frame = d->tmem->free; frame; frame = frame->next, i++ )
         heap_mark(frame, i % 2);

@@ -77,6 +77,8 @@ long world_op(tmem_op_t *op);
 extern const struct domain *world_denied;
 /* Called between a preempted hypercall and its continuation. */
 extern void (*world_between)(const tmem_op_t *op);
+/* Called once, by whoever next maps a frame. */
+extern void (*world_before_map)(void);
 /* Called once, by whoever next enters an RCU critical section. */
 extern void (*world_before_rcu)(void);
 /* Calls it once, before the n-th allocation of a structure from now on. */

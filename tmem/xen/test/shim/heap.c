@@ -82,10 +82,18 @@ struct page_info *virt_to_page(const void *address)
     return &frames[nr];
 }
 
+void (*world_before_map)(void);
+
 void *__map_domain_page(const struct page_info *page)
 {
     struct page_info *frame = (struct page_info *)page;
+    void (*hook)(void) = __atomic_load_n(&world_before_map, __ATOMIC_RELAXED);
 
+    if ( hook )
+    {
+        __atomic_store_n(&world_before_map, NULL, __ATOMIC_RELAXED);
+        hook();
+    }
     CHECK(frame->use == FRAME_DOMHEAP, "a free frame or one of Xen's own, %lu, is mapped",
           mfn_x(page_to_mfn(frame)));
     nr_mapped++;

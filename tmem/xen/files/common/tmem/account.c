@@ -26,6 +26,7 @@ void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id)
 {
     unsigned int now = atomic_add_return(c->pending[id], &level_now[id]);
 
+    /* Under the client's lock, or of one that nobody else can reach. */
     c->pending[id] = 0;
     /* A racing lower value may win; the next step mends it. */
     if ( now > ACCESS_ONCE(level_most[id]) )
@@ -66,6 +67,18 @@ uint64_t tmem_start_timed(struct tmem_client *c)
     return start ?: 1;
 }
 
+void tmem_broken_bound(struct tmem_client *c)
+{
+    static bool said;
+
+    ASSERT(spin_is_locked(&c->lock));
+    c->broken_bounds++;
+    if ( said )
+        return;
+    said = true;
+    printk(XENLOG_ERR "tmem: BUG: a put found no index page set aside for it\n");
+}
+
 static void add_timing(struct tmem_timing *sum, const struct tmem_timing *t)
 {
     if ( !t->count )
@@ -89,6 +102,7 @@ static void add_client(struct tmem_stats_global *g,
     g->persistent_refused += c->persistent_refused;
     g->free_frames += c->nr_free + c->nr_spare;
     g->pools_flushed += c->pools_flushed;
+    g->broken_bounds += c->broken_bounds;
     g->ephemeral_puts += c->ephemeral_puts;
     g->ephemeral.now += c->stats.ephemeral.now;
     g->persistent.now += c->stats.persistent.now;
@@ -107,6 +121,7 @@ void tmem_retire_stats(struct tmem_client *c)
 {
     unsigned int id;
 
+    ASSERT(spin_is_locked(&c->lock));
     for ( id = 0; id < TMEM_NR_LEVELS; id++ )
         tmem_pass_on(c, id);
     spin_lock(&retired_lock);
@@ -159,7 +174,7 @@ void tmem_global_stats(struct tmem_stats_global *g)
     while ( !sum_clients(g) && ++tries < MAX_SUMS )
         ;
     g->enabled = opt_tmem;
-    g->frozen = tmem_frozen;
+    g->frozen = ACCESS_ONCE(tmem_frozen);
     tmem_frames_stats(g);
     most(&g->ephemeral, TMEM_LEVEL_EPHEMERAL);
     most(&g->persistent, TMEM_LEVEL_PERSISTENT);

@@ -9,6 +9,11 @@
 #include "types.h"
 
 /* account.c */
+/*
+ * A put has met what can't be: nothing of what it needs was to be missing then.
+ * It is refused; this counts it, and says so once. Lock held.
+ */
+void tmem_broken_bound(struct tmem_client *c);
 void tmem_pass_on(struct tmem_client *c, enum tmem_level_id id);
 uint64_t tmem_start_timed(struct tmem_client *c);
 /* Keep the counts of a client that is empty and about to go. Lock held. */
@@ -27,7 +32,7 @@ static always_inline void tmem_level(struct tmem_client *c,
         id == TMEM_LEVEL_DUPLICATES ? &c->duplicates :
                                        &c->stats.frames;
 
-    level->now += change;
+    add_sized(&level->now, change);
     if ( change > 0 && level->now > level->most )
         level->most = level->now;
 
@@ -51,7 +56,7 @@ extern uint32_t tmem_clock;
 /* When an operation began, in cycles; 0 when it is not timed. */
 static inline uint64_t tmem_start(struct tmem_client *c)
 {
-    /* Before the lock, so a guest's vCPUs may race: it is chance anyway. */
+    /* Before the lock: a guess, by which a guest's vCPUs may race. */
     if ( unlikely(ACCESS_ONCE(c->stats.ops) >= ACCESS_ONCE(c->timed_from)) )
         return tmem_start_timed(c);
 

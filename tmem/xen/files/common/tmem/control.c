@@ -36,11 +36,11 @@ static long get_clients(struct xen_sysctl_tmem_op *op)
             continue;
         spin_lock(&c->lock);
         record = c->stats;
-        record.weight = c->weight;
-        record.cap = c->cap;
-        record.frozen = c->frozen || tmem_frozen;
-        record.compress = c->compress;
-        record.dedup = c->dedup;
+        record.weight = ACCESS_ONCE(c->weight);
+        record.cap = ACCESS_ONCE(c->cap);
+        record.frozen = c->frozen || ACCESS_ONCE(tmem_frozen);
+        record.compress = ACCESS_ONCE(c->compress);
+        record.dedup = ACCESS_ONCE(c->dedup);
         record.free_frames = c->nr_free + c->nr_spare;
         record.descriptors = record.ephemeral.now + record.persistent.now;
         spin_unlock(&c->lock);

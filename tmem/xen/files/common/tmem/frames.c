@@ -221,7 +221,7 @@ static unsigned int take_from_heap(struct page_list_head *frames)
     struct page_info *frame;
     unsigned int nr = 0;
 
-    while ( nr < TMEM_REFILL &&
+    while ( nr < TMEM_PUT_REFILL &&
             (frame = alloc_domheap_pages(NULL, 0, flags)) )
     {
         page_list_add_tail(frame, frames);
@@ -240,7 +240,7 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
 
     if ( !nr && (!persistent || tmem_claims_allow(1)) )
     {
-        struct eviction e = evict(NULL, TMEM_REFILL, MORE_FOR_PUT, &frames);
+        struct eviction e = evict(NULL, TMEM_PUT_REFILL, MORE_FOR_PUT, &frames);
 
         nr = e.taken;
         /* Only pages of the index may have come free. */

@@ -89,7 +89,7 @@ static always_inline void tmem_keep_frame(struct tmem_client *c,
 {
     tmem_link_frame(frame, c->free);
     c->free = frame;
-    ACCESS_ONCE(c->nr_free) = c->nr_free + 1;
+    add_sized(&c->nr_free, 1);
 }
 
 /*
@@ -111,7 +111,7 @@ static always_inline struct page_info *tmem_take_frame(struct tmem_client *c)
     if ( likely(frame) )
     {
         c->free = tmem_unlink_frame(frame);
-        ACCESS_ONCE(c->nr_free) = c->nr_free - 1;
+        add_sized(&c->nr_free, -1);
     }
 
     return frame;

@@ -25,7 +25,7 @@ static always_inline struct page_info *frame_get(struct domain *d,
     if ( likely(!paging_mode_translate(d)) )
     {
         /* No types, nothing paged or shared: what the call below comes to. */
-        frame = get_page_from_gfn(d, cmfn, NULL, P2M_ALLOC);
+        frame = tmem_get_frame(d, cmfn);
         if ( !frame )
             return NULL;
     }
@@ -44,7 +44,7 @@ static always_inline struct page_info *frame_get(struct domain *d,
         }
     }
 
-    if ( write && !get_page_type(frame, PGT_writable_page) )
+    if ( write && !tmem_get_writable(frame) )
     {
         put_page(frame);
         return NULL;
@@ -60,10 +60,9 @@ static always_inline void frame_put(struct domain *d, struct page_info *frame,
     {
         if ( unlikely(paging_mode_log_dirty(d)) )
             paging_mark_dirty(d, page_to_mfn(frame));
-        put_page_and_type(frame);
+        tmem_put_writable(frame);
     }
-    else
-        put_page(frame);
+    tmem_put_frame(frame);
 }
 
 static always_inline void copy_frame(struct tmem_client *c,

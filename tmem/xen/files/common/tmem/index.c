@@ -323,6 +323,7 @@ struct tmem_object *tmem_object_for(struct tmem_client *c,
 {
     struct tmem_object *obj = tmem_find_object(c, key, oid);
 
+    ASSERT(spin_is_locked(&c->lock));
     if ( !obj )
     {
         obj = tmem_entry_alloc(c);
@@ -348,6 +349,7 @@ struct tmem_object *tmem_object_for(struct tmem_client *c,
 void tmem_drop_object(struct tmem_client *c, struct tmem_pool *pool,
                       struct tmem_object *obj)
 {
+    ASSERT(spin_is_locked(&c->lock));
     if ( c->last == obj )
         c->last = NULL;
     tmem_pull_entry(bucket_of(&c->objects, object_hash(obj->key)), obj);

@@ -95,7 +95,7 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
         return -ERESTART;
     }
 
-    c->stats.ops++;
+    add_sized(&c->stats.ops, 1);
     pool->stats.gets_tried++;
     if ( page && unlikely(ACCESS_ONCE(tmem_frames_marked)) &&
          tmem_is_lost(page) && !pool->persistent )
@@ -176,7 +176,7 @@ static always_inline long tmem_flush_page(struct domain *d,
         spin_unlock(&c->lock);
         return other_pool_op(d, c, op);
     }
-    c->stats.ops++;
+    add_sized(&c->stats.ops, 1);
     pool->stats.flushes_tried++;
     page = tmem_find_page(c, pool, op, &spot);
     if ( page )
@@ -222,7 +222,7 @@ static noinline long other_pool_op(struct domain *d, struct tmem_client *c,
     if ( !shared )
     {
         spin_lock(&c->lock);
-        c->stats.ops++;
+        add_sized(&c->stats.ops, 1);
         c->stats.errors++;
         spin_unlock(&c->lock);
         return -ENODEV;

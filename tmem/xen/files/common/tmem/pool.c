@@ -278,7 +278,7 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
         struct tmem_object *obj;
 
         spin_lock(&c->lock);
-        c->stats.ops += !found;
+        add_sized(&c->stats.ops, !found);
         pool = tmem_find_pool(c, op->pool_id);
         if ( !pool )
         {

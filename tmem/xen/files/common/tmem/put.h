@@ -16,7 +16,8 @@ static void touch(struct tmem_client *c, struct tmem_page *page)
 {
     list_move_tail(&page->lru, &c->lru);
     page->stamp = tmem_now();
-    c->oldest = list_entry(c->lru.next, struct tmem_page, lru)->stamp;
+    ACCESS_ONCE(c->oldest) =
+        list_entry(c->lru.next, struct tmem_page, lru)->stamp;
 }
 
 /* What a put that found no frame to read, or no memory, leaves behind. */
@@ -111,9 +112,16 @@ static always_inline long put_page_locked(
 
     frame = tmem_take_frame(c);
     copy_frame(c, frame, src, start);
-    /* Can't fail: the index pages are at hand. */
     page = tmem_enter_page(c, pool, op, &spot, frame);
-    BUG_ON(!page);
+    /* The index pages are at hand, or it would not have got here. */
+    if ( unlikely(!page) )
+    {
+        tmem_broken_bound(c);
+        tmem_release_frame(c, frame);
+        if ( pool->persistent )
+            tmem_uncharge(c->domain);
+        return put_refused(c, pool, NULL, -ENOMEM, start);
+    }
 
  done:
     pool->stats.puts++;
@@ -161,13 +169,13 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
             rc = other_pool_op(d, c, op);
             break;
         }
-        c->stats.ops++;
+        add_sized(&c->stats.ops, 1);
         pool->stats.puts_tried++;
         rc = put_page_locked(c, pool, op, src, &new, tries < MAX_TRIES, start);
         if ( unlikely(rc == -ERESTART) )
         {
             /* It is counted when it has been tried for good. */
-            c->stats.ops--;
+            add_sized(&c->stats.ops, -1);
             pool->stats.puts_tried--;
         }
         spin_unlock(&c->lock);

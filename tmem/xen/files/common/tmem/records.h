@@ -103,6 +103,7 @@ static always_inline struct tmem_page *tmem_enter_page(
     struct tmem_page *page = tmem_entry_alloc(c);
     struct tmem_object *obj = c->last;
 
+    ASSERT(spin_is_locked(&c->lock));
     if ( unlikely(!page) )
         return NULL;
 
@@ -131,7 +132,7 @@ static always_inline struct tmem_page *tmem_enter_page(
     else
     {
         if ( unlikely(list_empty(&c->lru)) )
-            c->oldest = page->stamp;
+            ACCESS_ONCE(c->oldest) = page->stamp;
         list_add_tail(&page->lru, &c->lru);
         tmem_level(c, TMEM_LEVEL_EPHEMERAL, 1);
     }
@@ -153,6 +154,7 @@ static always_inline struct page_info *tmem_leave_page(
     struct page_info *frame = page->frame;
     struct tmem_object *obj = page->object;
 
+    ASSERT(spin_is_locked(&c->lock));
     tmem_pull_entry(bucket, page);
     __hlist_del(&page->siblings);
     if ( persistent )
@@ -163,7 +165,8 @@ static always_inline struct page_info *tmem_leave_page(
 
         __list_del(page->lru.prev, next);
         if ( c->lru.next == next && next != &c->lru )
-            c->oldest = list_entry(next, struct tmem_page, lru)->stamp;
+            ACCESS_ONCE(c->oldest) =
+                list_entry(next, struct tmem_page, lru)->stamp;
         tmem_level(c, TMEM_LEVEL_EPHEMERAL, -1);
     }
     pool->stats.pages.now--;

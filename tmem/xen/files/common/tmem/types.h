@@ -26,8 +26,14 @@
 
 /* Frames that a client keeps to save a way through the heap. */
 #define TMEM_MAX_FREE           256
-/* Frames taken from the heap, or from the oldest pages, in one go. */
+/* Frames taken from the oldest pages in one go, by one walk over the clients. */
 #define TMEM_REFILL             16
+/*
+ * The same for a put that has none at hand, also from the heap: not so many that
+ * one put pays for all that others will use. A put that refills is to take less
+ * than three times as long as one that does not.
+ */
+#define TMEM_PUT_REFILL         4
 /* Index pages that one insertion can need: a slab, a segment, a middle. */
 #define TMEM_SPARE_NEEDED       4
 #define TMEM_SPARE_KEPT         8
@@ -142,18 +148,26 @@ struct tmem_store {
     struct page_list_head by_run[TMEM_UNITS];   /* by their longest gap - 1 */
 };
 
+/*
+ * The lock protects all of it, but for what is marked "guess": that is also read
+ * without the lock, by who can do with a value that was right a moment ago, or
+ * looks again under the lock. It is written by ACCESS_ONCE() or add_sized(), and
+ * read by ACCESS_ONCE() where the lock is not held. No guess says anything of
+ * other memory, so none needs a barrier. What the control domain sets (weight,
+ * cap, compress, dedup) is written without the lock, too, and a guess everywhere.
+ */
 struct tmem_client {
     struct domain *domain;              /* NULL: of a shared pool */
     spinlock_t lock;
     bool frozen;
     bool dying;
-    uint16_t shared_pools;              /* bit n: pool n is a shared one */
-    unsigned int weight;
-    uint64_t cap;                       /* most ephemeral pages; 0: no limit */
-    bool compress, dedup;               /* what puts try; read without the lock */
-    uint16_t persistent_pools;          /* a bit for each; likewise */
-    bool hit;                           /* the last get found its page */
-    uint64_t timed_from;                /* operations before the next timed one */
+    uint16_t shared_pools;              /* bit n: pool n is one; a guess */
+    unsigned int weight;                /* a guess */
+    uint64_t cap;                       /* most ephemeral pages; 0: no limit; a guess */
+    bool compress, dedup;               /* what puts try; guesses */
+    uint16_t persistent_pools;          /* a bit for each; a guess */
+    bool hit;                           /* the last get found its page; a guess */
+    uint64_t timed_from;                /* ops before the next timed one; a guess */
 
     struct tmem_pool *pools[TMEM_MAX_POOLS];
     struct tmem_table objects;
@@ -162,10 +176,10 @@ struct tmem_client {
     struct tmem_object *last;           /* that a page was put into */
 
     struct list_head lru;               /* ephemeral pages, oldest first */
-    uint32_t oldest;                    /* stamp of the first of them */
+    uint32_t oldest;                    /* stamp of the first of them; a guess */
 
     struct page_info *free;             /* frames at hand; hold no content */
-    unsigned int nr_free;
+    unsigned int nr_free;               /* a guess */
     unsigned int asked_for;             /* frames, of claims: see heap.c */
 
     struct list_head slabs;             /* with room for an entry */
@@ -179,10 +193,11 @@ struct tmem_client {
 
     int pending[TMEM_NR_LEVELS];                    /* level changes not passed on yet */
     bool retired;                       /* counts are in the system's now */
-    struct tmem_stats_client stats;
+    struct tmem_stats_client stats;     /* ops, ephemeral.now: guesses */
     uint64_t ephemeral_puts, failed_copies;
     uint64_t ephemeral_refused, persistent_refused;
     uint64_t pools_flushed;
+    uint64_t broken_bounds;             /* see tmem_broken_bound() */
     struct tmem_timing time[TMEM_NR_TIMES];
 
     uint64_t authorised[TMEM_MAX_SHARED][2];    /* UUIDs it may join */

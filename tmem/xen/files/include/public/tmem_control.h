@@ -103,6 +103,9 @@ struct tmem_stats_global {
     uint64_aligned_t deduplicated;      /* puts that found their content there */
     uint64_aligned_t short_bytes;       /* now held of pages with a zero tail */
     uint64_aligned_t lz4_bytes;         /* now held of compressed pages */
+    /* Puts refused because something set aside for them was missing: a fault of
+     * tmem's, which is to be reported. */
+    uint64_aligned_t broken_bounds;
 };
 typedef struct tmem_stats_global tmem_stats_global_t;
 DEFINE_XEN_GUEST_HANDLE(tmem_stats_global_t);

@@ -26,6 +26,11 @@ static inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS], const void *from)
     return read ? 0 : -EFAULT;
 }
 
+#define tmem_get_frame(d, mfn)      get_page_from_gfn(d, mfn, NULL, P2M_ALLOC)
+#define tmem_put_frame(page)        put_page(page)
+#define tmem_get_writable(page)     get_page_type(page, PGT_writable_page)
+#define tmem_put_writable(page)     put_page_type(page)
+
 static inline void *tmem_map_frame(const struct page_info *frame)
 {
     return __map_domain_page(frame);

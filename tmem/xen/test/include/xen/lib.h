@@ -64,6 +64,7 @@ void shim_fail(const char *file, int line, const char *format, ...)
 #define ACCESS_ONCE(x)              (*(volatile typeof(x) *)&(x))
 #define read_atomic(p)              ACCESS_ONCE(*(p))
 #define write_atomic(p, x)          ((void)(ACCESS_ONCE(*(p)) = (x)))
+#define add_sized(p, x)             ((void)(ACCESS_ONCE(*(p)) += (x)))
 #define cmpxchg(p, old, new)        __sync_val_compare_and_swap(p, old, new)
 #define xchg(p, new)                __atomic_exchange_n(p, new, __ATOMIC_SEQ_CST)
 

@@ -68,6 +68,69 @@ static always_inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
 }
 
 /*
+ * References to a guest's frame. What mm.c does in the common case is to change
+ * one word of page_info, in functions that have to be ready for all others; so
+ * that case is here, and each falls back on the function that it is named after.
+ * Every get takes and gives back two such references, every put one.
+ */
+
+/* For a PV guest: what get_page_from_gfn() comes to. NULL: not its frame. */
+static always_inline struct page_info *tmem_get_frame(struct domain *d,
+                                                      unsigned long mfn)
+{
+    struct page_info *page = mfn_to_page(_mfn(mfn));
+    unsigned long x;
+
+    if ( unlikely(!mfn_valid(_mfn(mfn))) )
+        return NULL;
+
+    x = ACCESS_ONCE(page->count_info);
+    /* Not free, and not at the end of what can be counted; see mm.c. */
+    if ( likely((x & PGC_count_mask) - 1 < PGC_count_mask - 2) &&
+         likely(cmpxchg(&page->count_info, x, x + 1) == x) )
+    {
+        /* Only a frame with a reference keeps its owner. */
+        if ( likely(page_get_owner(page) == d) )
+            return page;
+        put_page(page);
+    }
+
+    return get_page(page, d) ? page : NULL;
+}
+
+static always_inline void tmem_put_frame(struct page_info *page)
+{
+    unsigned long x = ACCESS_ONCE(page->count_info);
+
+    if ( unlikely((x & PGC_count_mask) < 2) ||
+         unlikely(cmpxchg(&page->count_info, x, x - 1) != x) )
+        put_page(page);
+}
+
+/* Writable already, for others, and for nothing but that: one more, or less. */
+#define TMEM_WRITABLE   (PGT_writable_page | PGT_validated)
+
+static always_inline bool tmem_get_writable(struct page_info *page)
+{
+    unsigned long x = ACCESS_ONCE(page->u.inuse.type_info);
+
+    if ( likely(x - TMEM_WRITABLE - 1 < PGT_count_mask - 1) &&
+         likely(cmpxchg(&page->u.inuse.type_info, x, x + 1) == x) )
+        return true;
+
+    return get_page_type(page, PGT_writable_page);
+}
+
+static always_inline void tmem_put_writable(struct page_info *page)
+{
+    unsigned long x = ACCESS_ONCE(page->u.inuse.type_info);
+
+    if ( unlikely(x - TMEM_WRITABLE - 2 >= PGT_count_mask - 1) ||
+         unlikely(cmpxchg(&page->u.inuse.type_info, x, x - 1) != x) )
+        put_page_type(page);
+}
+
+/*
  * The address of a guest's frame or of tmem's own, which a put or a get copies
  * a page to and from. As map_domain_page(), which has nothing to do for a frame
  * in the direct map, but is a call, saves flags and looks at the current vCPU to
@@ -79,14 +142,15 @@ static always_inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
  */
 static always_inline void *tmem_map_frame(const struct page_info *frame)
 {
-    mfn_t mfn = page_to_mfn(frame);
-
 #ifdef NDEBUG
-    if ( likely(mfn_x(mfn) <= PFN_DOWN(__pa(HYPERVISOR_VIRT_END - 1))) )
-        return mfn_to_virt(mfn_x(mfn));
+    const struct page_info *last =
+        mfn_to_page(_mfn(PFN_DOWN(__pa(HYPERVISOR_VIRT_END - 1))));
+
+    if ( likely(frame <= last) )
+        return page_to_virt(frame);
 #endif
 
-    return map_domain_page(mfn);
+    return map_domain_page(page_to_mfn(frame));
 }
 
 static always_inline void tmem_unmap_frame(const void *address)

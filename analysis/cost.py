@@ -1,0 +1,150 @@
+"""What tmem and sampling cost in processor time.
+
+Xen counts the cycles it spends in tmem for each guest (`Tc`). With the frequency that Xen itself measured they are
+seconds; on an emulated host both are the emulated machine's.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from analysis import derived, statistics, totals
+from analysis.load import Results, levels_text
+from campaigns import records
+from campaigns.records import CellRecord, aggregate
+
+_OPERATIONS = "tmem.ops"
+
+
+@dataclass(frozen=True)
+class TmemCost:
+    """Of a cell, or the mean over the cells of a policy (`cell` None). None: not measured.
+
+    cycles, seconds: for all guests together. of_one_cpu: seconds ÷ the cell's wall time; of_guests: seconds ÷ what the guests' vCPUs ran.
+    operations: hypercalls, failed ones too; cycles_per_operation.
+    """
+
+    levels: str
+    policy: str
+    cell: str | None
+    cycles: float | None
+    seconds: float | None
+    of_one_cpu: float | None
+    of_guests: float | None
+    operations: float | None
+    cycles_per_operation: float | None
+
+
+FIGURES = ("cycles", "seconds", "of_one_cpu", "of_guests", "operations", "cycles_per_operation")
+
+
+def tmem(results: Results) -> list[TmemCost]:
+    """Of every complete cell in which tmem took any cycle, then the mean of each policy at each levels."""
+    grown = derived.growth(results.samples, {cell.cell for cell in results.records}, [_OPERATIONS])
+    each = [_of_cell(results, cell, grown.get((cell.cell, "hypervisor", _OPERATIONS))) for cell in results.records]
+    found = [cost for cost in each if cost.cycles]
+    for levels in results.levels:
+        for policy in results.policies:
+            mine = [cost for cost in found if (cost.policy, cost.levels) == (policy, levels)]
+            if mine:
+                means: dict[str, Any] = {
+                    name: aggregate([getattr(cost, name) for cost in mine], "mean") for name in FIGURES
+                }
+                found.append(dataclasses.replace(mine[0], cell=None, **means))
+    return found
+
+
+def _of_cell(results: Results, cell: CellRecord, operations: float | None) -> TmemCost:
+    quantity = totals.QUANTITIES
+    cycles = totals.value(results, cell, quantity["tmem_cycles"])
+    hertz = _hertz(results, cell) if cycles else None
+    seconds = None if cycles is None or hertz is None else cycles / hertz
+    return TmemCost(
+        levels_text(cell.levels),
+        cell.policy,
+        cell.cell,
+        cycles,
+        seconds,
+        _ratio(seconds, totals.value(results, cell, quantity["wall_seconds"])),
+        _ratio(seconds, totals.value(results, cell, quantity["guest_vcpu_seconds"])),
+        operations,
+        _ratio(cycles, operations),
+    )
+
+
+def _ratio(above: float | None, below: float | None) -> float | None:
+    return above / below if above is not None and below else None
+
+
+def _hertz(results: Results, cell: CellRecord) -> float | None:
+    """The frequency of the counter that Xen counts cycles by, as `xl info` told; None where it did not."""
+    value: object = records.read_env(results.directory / records.CELLS_DIR / cell.cell)
+    for key in ("host", "xen", "info", "cpu_mhz"):
+        value = value.get(key) if isinstance(value, dict) else None
+    try:
+        megahertz = float(str(value))
+    except ValueError:
+        return None
+    return megahertz * 1e6 if megahertz > 0 else None
+
+
+def explain(costs: Sequence[TmemCost], levels: str) -> list[str]:
+    """What tmem took under each policy that used it, in sentences."""
+    lines = []
+    for mean in costs:
+        if mean.cell is not None or mean.levels != levels or mean.cycles is None:
+            continue
+        cells = [each for each in costs if each.cell and (each.policy, each.levels) == (mean.policy, levels)]
+        text = f"Under {mean.policy} Xen spent {mean.cycles:,.0f} cycles in tmem for all guests together"
+        if mean.seconds is not None and mean.of_one_cpu is not None and mean.of_guests is not None:
+            spread = statistics.centre([each.of_one_cpu for each in cells])
+            over = (
+                f", 95 % interval {100 * spread.low:.2g} to {100 * spread.high:.2g} %"
+                if spread.low is not None and spread.high is not None
+                else ""
+            )
+            text += (
+                f": {mean.seconds:.3g} s, {100 * mean.of_one_cpu:.2g} % of one processor over the run{over}, "
+                f"{100 * mean.of_guests:.2g} % of what the guests' vCPUs ran"
+            )
+        if mean.cycles_per_operation is not None:
+            text += f"; {mean.cycles_per_operation:,.0f} cycles an operation"
+        lines.append(f"{text}.")
+    return lines
+
+
+def sampling(results: Results) -> str:
+    """What reading the counters cost, as a sum a cell, and whether it is in the vCPU seconds."""
+    quantity = totals.QUANTITIES
+    if derived.DOM0_SAMPLING not in results.known:
+        return "What sampling took in all was not recorded, so it is part of dom0's vCPU seconds."
+    dom0 = dataclasses.replace(quantity["sampling_seconds"], metrics=(derived.DOM0_SAMPLING,))
+    gross = dataclasses.replace(quantity["dom0_vcpu_seconds"], less=())
+    parts = [
+        aggregate([totals.value(results, cell, each) for cell in results.records], "mean")
+        for each in (quantity["sampling_seconds"], dom0, gross)
+    ]
+    if parts[1] is None or parts[2] is None:
+        return (
+            "What sampling took was not recorded in every cell; where it was not, vCPU seconds with dom0 are missing."
+        )
+    whole = f"{parts[0]:.3g} s of processor time a cell, {parts[1]:.3g} s of it in dom0" if parts[0] is not None else ""
+    whole = whole or f"{parts[1]:.3g} s of dom0's processor time a cell"
+    share = f" ({100 * parts[1] / parts[2]:.0f} % of what dom0 ran)" if parts[2] else ""
+    return f"Sampling took {whole}{share}; it is taken out of the vCPU seconds."
+
+
+def frame(costs: Sequence[TmemCost]) -> pd.DataFrame:
+    """Tmem's cost as a table: cycles, seconds [s], of_one_cpu and of_guests [fraction], operations [count]."""
+    texts = ("levels", "policy", "cell")
+    return pd.DataFrame(
+        {
+            name: pd.Series([getattr(item, name) for item in costs], dtype="string" if name in texts else "Float64")
+            for name in (*texts, *FIGURES)
+        }
+    )

@@ -1,0 +1,42 @@
+"""Tables, figures and report of a campaign against what its cells make now: whoever edited one of them is found out.
+
+Only what is there is compared; all of it may be deleted and made again (`./inv figures`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from analysis import figures, report, tables
+from common.errors import UserError
+
+PLACES = (tables.TABLES_DIR, figures.FIGURES_DIR, report.REPORT_FILE)
+
+
+def differences(directory: Path) -> Iterator[tuple[str, str]]:
+    """(path relative to the campaign's directory, what is wrong with it), in the order of the paths."""
+    present = sorted(path for place in PLACES for path in _files(directory / place))
+    if not present:
+        return
+    with TemporaryDirectory(prefix="overcommit-") as scratch:
+        try:
+            report.summarise(directory, into=Path(scratch))
+        except UserError as error:
+            yield "", f"tables, figures and report cannot be made again: {error.what}"
+            return
+        for path in present:
+            name = path.relative_to(directory)
+            made = Path(scratch) / name
+            if not made.is_file():
+                yield name.as_posix(), "was added: nothing in the cells makes it"
+            elif made.read_bytes() != path.read_bytes():
+                yield name.as_posix(), "is not what the cells make; ./inv figures makes it anew"
+
+
+def _files(place: Path) -> Iterator[Path]:
+    if place.is_file():
+        yield place
+    elif place.is_dir():
+        yield from (path for path in place.rglob("*") if not path.is_dir())

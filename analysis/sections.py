@@ -1,0 +1,191 @@
+"""The sections of report.md: tables and sentences in Markdown, from figures that the other modules of `analysis` have made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analysis import accounting, claims, cost, drift, fates, panels, statistics, style, totals
+from analysis.accounting import Account
+from analysis.claims import Verdict
+from analysis.load import Results
+from campaigns.records import aggregate
+
+MISSING = "–"
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; what would end a cell or a line in it is escaped."""
+    lines = [columns, ["---"] * len(columns), *rows]
+    return "\n".join(
+        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
+    )
+
+
+def repetition(results: Results) -> str:
+    """Which level was repeated, and so what an interval covers and what it does not."""
+    ran = {totals.boot_of(cell) for cell in results.records}
+    counts = [len(results.at(policy, levels)) for levels in results.levels for policy in results.policies]
+    if max(counts, default=0) < 2:
+        return "One run of each policy on one boot of one build: there are no intervals."
+    most = statistics.repetitions(len(ran), max(counts))
+    if len(ran) > 1:
+        return (
+            f"Intervals cover what differs between boots ({most} of each policy; runs of one boot are averaged first); another build is not "
+            "in them."
+        )
+    return (
+        f"Intervals cover what differs between runs ({most} of each policy); neither another boot of the host nor another build is in "
+        "them, and between those the figures may differ by more."
+    )
+
+
+_COMPARED = ("sectors_read", "sectors_written", "read_requests", "disk_requests", "wall_seconds", "vcpu_seconds")
+
+
+def compared(results: Results) -> list[str]:
+    """Every ratio with its interval, and the means that it divides: those of the cells that it used, and of no others."""
+    rows = []
+    for item in totals.compare_all(results):
+        if item.quantity not in _COMPARED or item.ratio.n == 0:
+            continue
+        ratio = item.ratio
+        means = (MISSING if value is None else panels.number(value) for value in (ratio.treatment, ratio.control))
+        interval = claims.interval(ratio).removeprefix(f"{100 * statistics.LEVEL:.0f} % interval ") or MISSING
+        rows.append(
+            (
+                f"{item.policy} ÷ {item.control}",
+                item.levels or MISSING,
+                f"{totals.QUANTITIES[item.quantity].label} [{item.unit}]",
+                *means,
+                MISSING if ratio.estimate is None else f"{ratio.estimate:.3f}",
+                interval,
+                f"{statistics.repetitions(ratio.boots, ratio.runs)}{_left_out_of(results, item)}",
+            )
+        )
+    columns = (
+        "policy ÷ control",
+        "levels",
+        "quantity",
+        "mean, policy",
+        "mean, control",
+        "ratio",
+        "95 % interval",
+        "over",
+    )
+    return [table(columns, rows)] if rows else ["Nothing was measured under two policies."]
+
+
+def _left_out_of(results: Results, item: totals.Compared) -> str:
+    """How many complete cells a ratio could not use, because their pair is missing or has no value."""
+    there = [len(results.at(policy, item.levels)) for policy in (item.policy, item.control)]
+    unused = [count - len(used) for count, used in zip(there, item.ratio.used, strict=True)]
+    return f"; {sum(unused)} complete cells have no pair" if any(unused) else ""
+
+
+def verdicts(found: Sequence[Verdict]) -> list[str]:
+    """The claims and what is said of them."""
+    if not found:
+        return ["The experiment declares no claims."]
+    rows = [
+        (
+            v.claim.id,
+            v.claim.statement,
+            f"{v.claim.source} ({v.claim.evidence})",
+            f"{v.claim.compare.control} ({'named by the source' if v.claim.control_from == 'source' else 'our choice'})",
+            v.levels or MISSING,
+            v.verdict,
+            v.magnitude.word if v.magnitude else MISSING,
+            v.wording,
+        )
+        for v in found
+    ]
+    columns = ("claim", "statement", "source (evidence)", "control", "levels", "direction", "magnitude", "in words")
+    return [table(columns, rows)]
+
+
+def accounts(results: Results) -> list[str]:
+    parts: list[str] = []
+    for levels in results.levels:
+        items = [a for a in accounting.accounts(results) if a.levels == levels and a.cell is None]
+        if not items:
+            continue
+        parts += [f"At {levels}:"] if levels else []
+        parts.append(table(_ACCOUNT_COLUMNS, [_account_row(results, item) for item in items]))
+        parts += [" ".join(accounting.explain(results, item)) for item in items if item.guest is None]
+        found = fates.fates(results)
+        parts += [text for mean in fates.summary(found, levels) if (text := fates.explain(found, mean))]
+    return parts or ["No pair of complete cells with and without tmem."]
+
+
+_ACCOUNT_COLUMNS = (
+    "policy ÷ control",
+    "guest",
+    "sectors read, control",
+    "sectors read, policy",
+    "saved",
+    "ephemeral hits",
+    "persistent hits",
+    "hits × 8",
+    "explained",
+)
+
+
+def _account_row(results: Results, item: Account) -> tuple[str, ...]:
+    figures_ = (
+        item.sectors_control,
+        item.sectors_policy,
+        item.saved,
+        item.ephemeral_hits,
+        item.persistent_hits,
+        item.explained,
+    )
+    shown = (MISSING if value is None else f"{value:,.0f}" for value in figures_)
+    agreement = MISSING if item.agreement is None else style.percent(item.agreement)
+    ratio = accounting.agreement(results, item)
+    if item.agreement is not None and ratio.low is not None and ratio.high is not None:
+        agreement += f" ({100 * ratio.low:.0f} to {100 * ratio.high:.0f} %)"
+    return (f"{item.policy} ÷ {item.control}", item.guest or "all", *shown, agreement)
+
+
+def tmem_cost(results: Results) -> list[str]:
+    """Processor time that Xen spent in tmem."""
+    costs = cost.tmem(results)
+    lines = []
+    for levels in results.levels:
+        said = cost.explain(costs, levels)
+        if said and levels:
+            said[0] = f"At {levels}: {said[0]}"
+        lines += said
+    return [" ".join(lines) or "No cycle was counted in tmem in any complete cell."]
+
+
+def drifted(results: Results) -> list[str]:
+    """What the complete cells ran on, as far as it was not the same for all."""
+    untold = drift.untold(results)
+    if not results.records or len(untold) == len(results.records):
+        return ["Nothing is recorded of what the cells ran on."]
+    parts = [f"Nothing is recorded of what {', '.join(untold)} ran on."] if untold else []
+    if found := drift.differences(results):
+        return [*parts, table(("what", "was"), drift.rows(found))]
+    same = (
+        "Nothing that is recorded of testbed, host, hypervisor, kernels and settings differed between complete cells, but what the policies "
+        "and factors set, and clocks, load and free memory."
+    )
+    return [*parts, same]
+
+
+def sampling(results: Results) -> str:
+    """What reading the counters cost, at most, in any complete cell."""
+    share = aggregate((cell.value("sampling_cost", "max") for cell in results.records), "max")
+    if share is None:
+        return f"What sampling took was not measured in every cell. {cost.sampling(results)}"
+    return f"Sampling took at most {style.percent(share)} of one processor at any source. {cost.sampling(results)}"
+
+
+def left_out(results: Results) -> str:
+    rest = results.cells[results.cells["status"] != "complete"].astype("object")
+    rest = rest.where(rest.notna(), MISSING)
+    rows = [(row["cell"], row["status"], row["reason"], row["rerun"]) for row in rest.to_dict("records")]
+    if not rows:
+        return "None: every planned cell is complete."
+    return table(("cell", "status", "reason", "rerun"), rows)

@@ -1,0 +1,116 @@
+"""From what a run left to its figures: metrics, verdicts of the gates, checksums. Pure, so that anyone can do it again from raw/ (campaigns/verify.py).
+
+raw/before/, raw/after/      the readings before the release and after the last guest's end, as the agents said them
+raw/*.samples.*              the readings meanwhile, and what taking them cost
+raw/barrier.txt              when each guest was ready, released and done
+raw/<guest>/                 the workload's own outputs
+raw/kernel_log/<source>.txt  kernel messages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from campaigns import barrier, gates, metrics
+from campaigns.experiment import Conditions
+from campaigns.records import BarrierRecord, Claim, GateResult
+from common.metrics import Metric
+from lab.api import Sample
+from lab.counters import kept
+from policies.base import Policy
+from workloads.base import WorkloadResult
+
+BEFORE, AFTER = "before", "after"
+BARRIER_LOG = "barrier.txt"
+KERNEL_LOG = "kernel_log"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one run left. before, after: readings; samples: meanwhile; results: guest -> what its workload gave; logs: source -> kernel messages."""
+
+    before: Sequence[Sample]
+    after: Sequence[Sample]
+    samples: Sequence[Sample]
+    cost: Mapping[str, float]
+    released: BarrierRecord
+    results: Mapping[str, WorkloadResult]
+    logs: Mapping[str, str]
+
+    @property
+    def readings(self) -> Iterator[Sample]:
+        """Every reading, as samples.csv holds them."""
+        yield from self.before
+        yield from self.samples
+        yield from self.after
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What is told of a run."""
+
+    metrics: tuple[Metric, ...]
+    gates: tuple[GateResult, ...]
+    checksums: Mapping[str, Mapping[str, str]]
+    notes: tuple[str, ...]
+
+
+NONE = Figures((), (), {}, ())
+
+
+def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[Claim]) -> Figures:
+    """Metrics of the testbed and of the workload, and the gates' verdicts on them."""
+    before, after = metrics.readings(run.before), metrics.readings(run.after)
+    counted, notes = metrics.counter_metrics(before, after, run.results)
+    ours = [
+        *metrics.wall_metrics(run.released),
+        *counted,
+        *metrics.host_metrics(before, after, run.released.skew_seconds, run.cost),
+    ]
+    theirs = [replace(metric, guest=name) for name, result in run.results.items() for metric in result.metrics]
+    merged = metrics.merge(ours, theirs)
+    checksums = {name: result.checksums for name, result in run.results.items()}
+    verdicts, details = gates.check(
+        gates.Evidence(
+            policy=policy,
+            conditions=conditions,
+            guests=tuple(run.results),
+            before=before,
+            after=after,
+            samples=run.samples,
+            metrics=merged,
+            checksums=checksums,
+            skew_seconds=run.released.skew_seconds,
+            logs=run.logs,
+            claims=claims,
+        )
+    )
+    return Figures(merged, verdicts, checksums, (*notes, *details))
+
+
+def from_raw(raw: Path, conditions: Conditions) -> Run:
+    """The run whose outputs these are. Needs no lab. FileNotFoundError, ValueError, KeyError or a UserError say what of raw/ cannot be read."""
+    released = barrier.read_log((raw / BARRIER_LOG).read_text(encoding="utf-8").splitlines())
+    guests = list(released.starts)
+    samples, cost = kept.many_readings(kept.read(raw, guests, kept.SAMPLES), guests)
+    return Run(
+        before=kept.one_reading(kept.read(raw / BEFORE, guests, kept.READING), guests),
+        after=kept.one_reading(kept.read(raw / AFTER, guests, kept.READING), guests),
+        samples=samples,
+        cost=cost,
+        released=released,
+        results=results(raw, guests, conditions),
+        logs=logs(raw),
+    )
+
+
+def results(raw: Path, guests: Sequence[str], conditions: Conditions) -> dict[str, WorkloadResult]:
+    """Guest -> what its workload's raw outputs say."""
+    return {name: conditions.workload.read(raw / name, conditions.parameters) for name in guests}
+
+
+def logs(raw: Path) -> dict[str, str]:
+    """Source -> its kernel log."""
+    return {path.stem: path.read_text(encoding="utf-8") for path in sorted((raw / KERNEL_LOG).glob("*.txt"))}

@@ -1,0 +1,143 @@
+"""Raw outputs of a workload, of a cell or of any other machine, read again by the workload's own
+reader.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import workloads
+from campaigns import document
+from common.errors import CampaignError, InvalidFileError, OutputsError, UsageError, WorkloadError
+from common.metrics import Metric
+from workloads.base import Workload
+
+MARKS = ("timings", "*.out", "*.err")
+"""What a folder of raw outputs has."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """What one machine's outputs say. machine: the guest's name, or None for a folder that is no
+    cell's; error: why there are no metrics.
+    """
+
+    machine: str | None
+    parameters: Mapping[str, Any]
+    metrics: tuple[Metric, ...]
+    checksums: Mapping[str, str]
+    error: WorkloadError | None
+
+    def rows(self) -> list[tuple[str, str, str]]:
+        """Metric, value and unit; a value that is missing is a dash."""
+        return [(each.name, "–" if each.value is None else f"{each.value:.12g}", each.unit) for each in self.metrics]
+
+    def json(self) -> dict[str, object]:
+        """For machines."""
+        error = self.error and {"what": self.error.what, "where": self.error.where, "why": self.error.why}
+        metrics = [{"name": each.name, "unit": each.unit, "value": each.value} for each in self.metrics]
+        return {
+            "machine": self.machine,
+            "parameters": self.parameters,
+            "metrics": metrics,
+            "checksums": dict(self.checksums),
+            "error": error,
+        }
+
+
+def read(name: str, raw: Path, given: Mapping[str, object]) -> list[Read]:
+    """Read a folder of raw outputs, or those of every guest below raw/ of a cell.
+
+    Parameters: the given ones, else those of the cell's campaign, else what the outputs tell, else
+    the defaults. What cannot be read is in Read.error; InvalidFileError when there are no outputs
+    at all, ParameterError (one too) for parameters that the workload does not take.
+    """
+    workload = workloads.get(name)
+    return [_read(workload, machine, folder, given) for machine, folder in _folders(raw)]
+
+
+def require_good(found: Sequence[Read]) -> None:
+    """CampaignError (7) when outputs say that a run failed or lost a part of it, InvalidFileError
+    (4) when they cannot be read. All of them are shown.
+    """
+    errors = [each.error for each in found if each.error is not None]
+    if not errors:
+        return
+    first, others = errors[0], errors[1:]
+    failed = any(not isinstance(error, OutputsError) for error in errors)
+    kind: type[CampaignError | InvalidFileError] = CampaignError if failed else InvalidFileError
+    why = "\n".join([*([first.why] if first.why else []), *(f"also: {error.what} ({error.where})" for error in others)])
+    raise kind(first.what, where=first.where, why=why, remedy=first.remedy)
+
+
+def parameters(file: str | None, assignments: Sequence[str]) -> dict[str, object]:
+    """Parameters from a YAML file and from `key=value`, the latter winning; values are YAML.
+    UsageError, InvalidFileError.
+    """
+    found: dict[str, object] = dict(document.read(Path(file)).content) if file else {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise UsageError(f"--set takes key=value, not {assignment!r}", remedy="--set rounds=2 --set 'size=64 MiB'")
+        try:
+            found[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UsageError(f"the value of --set {assignment!r} is no YAML", why=str(error)) from None
+    return found
+
+
+def _folders(raw: Path) -> list[tuple[str | None, Path]]:
+    if not raw.is_dir():
+        raise InvalidFileError("there is no such folder of raw outputs", where=str(raw))
+    if _holds_outputs(raw):
+        return [(None, raw)]
+    if (raw / "raw").is_dir():
+        return _folders(raw / "raw")
+    folders = [(each.name, each) for each in sorted(raw.iterdir()) if each.is_dir() and _holds_outputs(each)]
+    if not folders:
+        wanted = "timings, LABEL.out and LABEL.err, in it or in a folder for each guest"
+        raise InvalidFileError("the folder has no raw outputs", where=str(raw), why=f"there should be {wanted}")
+    return list(folders)
+
+
+def _holds_outputs(folder: Path) -> bool:
+    return any(path.is_file() for mark in MARKS for path in folder.glob(mark))
+
+
+def _read(workload: Workload[Any], machine: str | None, folder: Path, given: Mapping[str, object]) -> Read:
+    known = _of_campaign(workload.name, folder) or workload.told(folder)
+    params = workload.parse({**known, **given})
+    written = params.model_dump(mode="json")
+    try:
+        result = workload.read(folder, params)
+    except WorkloadError as error:
+        return Read(machine, written, (), {}, error)
+    except OSError as error:
+        return Read(
+            machine, written, (), {}, OutputsError("raw outputs cannot be read", where=str(folder), why=str(error))
+        )
+    return Read(machine, written, result.metrics, result.checksums, None)
+
+
+def _of_campaign(name: str, folder: Path) -> dict[str, object]:
+    """The workload's parameters of the cell that a folder is in; empty when it is in none, or when
+    the cell ran another workload.
+    """
+    for cell in folder.resolve().parents:
+        campaign = cell.parent.parent / "campaign.json"
+        if (cell / "cell.json").is_file() and campaign.is_file():
+            try:
+                levels = json.loads((cell / "cell.json").read_text(encoding="utf-8"))["levels"]
+                declared = json.loads(campaign.read_text(encoding="utf-8"))["experiment"]["workload"]
+                found = dict(declared["parameters"]) if declared["name"] == name else {}
+            except (OSError, ValueError, KeyError, TypeError):
+                return {}
+            prefix = "workload.parameters."
+            return found | {key.removeprefix(prefix): level for key, level in levels.items() if key.startswith(prefix)}
+    return {}

@@ -1,0 +1,59 @@
+"""`./inv figures` and `./inv results.verify` on results that were changed, as people call them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from invoke.context import Context
+
+from analysis import style
+from campaigns import store
+from common.errors import ResultsError
+from tasks import results as results_tasks
+from tasks import testbed
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "results"
+
+
+@pytest.fixture
+def directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(store, "RESULTS", tmp_path)
+    monkeypatch.setattr(style, "FORMATS", ("png",))
+    return Path(shutil.copytree(PUBLISHED / "reference", tmp_path / "reference"))
+
+
+def _tenfold(directory: Path, *, forge: bool) -> None:
+    path = directory / "cells/static.r1/cell.json"
+    content = json.loads(path.read_text())
+    next(each for each in content["metrics"] if each["name"] == "sectors_read")["value"] *= 10
+    path.write_text(json.dumps(content))
+    if forge:
+        store.write_sums(path.parent)
+
+
+@pytest.mark.parametrize("forge", [False, True])
+def test_no_picture_is_made_of_a_changed_figure(
+    directory: Path, capsys: pytest.CaptureFixture[str], forge: bool
+) -> None:
+    _tenfold(directory, forge=forge)
+    before = (directory / "report.md").read_bytes()
+    with pytest.raises(ResultsError, match="damaged or were changed") as caught:
+        testbed.figures(Context(), "reference")
+    assert caught.value.exit_code == 8
+    assert "cells/static.r1/cell.json" in caught.value.why
+    assert "--unverified" in caught.value.remedy
+    assert (directory / "report.md").read_bytes() == before
+    with pytest.raises(ResultsError):
+        results_tasks.verify(Context(), "reference")
+    assert "damage: cells/static.r1/cell.json" in capsys.readouterr().out
+
+
+def test_an_edited_report_does_not_pass(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = directory / "report.md"
+    path.write_text(path.read_text().replace("lower", "higher"))
+    with pytest.raises(ResultsError):
+        results_tasks.verify(Context(), "reference")
+    assert "damage: report.md: is not what the cells make" in capsys.readouterr().out

@@ -1,0 +1,94 @@
+"""Whether a line of a kernel's log says that something broke: by itself, whatever stands before it,
+in both directions.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from campaigns import kernel_log
+from campaigns.kernel_log_linux import KINDS
+from campaigns.kernel_log_rules import ALLOWED, FORBIDDEN, FORBIDDEN_PROGRAM, FORBIDDEN_XEN
+from lab.hosts.kernel_logs import LOST, new_since
+from tests.unit.workloads_local import DATA
+
+FOLDER = DATA / "kernel_log"
+
+
+def lines(*names: str) -> list[str]:
+    texts = [(FOLDER / f"{name}.txt").read_text() for name in names]
+    return [line for text in texts for line in text.split("\n") if line.strip()]
+
+
+@pytest.mark.parametrize("line", lines("invalid", "broken"))
+def test_each_line_of_breakage_is_found_alone(line: str) -> None:
+    (found,) = kernel_log.findings({"guest1": f"[    1.0] fine\n{line}\n[    2.0] fine\n"})
+    assert (found.source, found.number, found.line) == ("guest1", 2, line.strip())
+    assert found.kind in KINDS
+    assert found.reason
+
+
+@pytest.mark.parametrize("line", lines("valid", "harmless"))
+def test_each_harmless_line_is_none(line: str) -> None:
+    assert kernel_log.findings({"guest1": line}) == []
+
+
+@pytest.mark.parametrize("line", lines("prefixes"))
+def test_whatever_stands_before_a_message_it_is_found(line: str) -> None:
+    assert kernel_log.classify(line) is not None
+    assert kernel_log.message_of(line).startswith(("BUG kmalloc", "domain_crash", "mm.c"))
+
+
+@pytest.mark.parametrize(
+    "prefix", ["[   12.345678] ", "Nov 28 05:12:51 host kernel: ", "<3>", "kern  :err   : [   12.345678] "]
+)
+def test_what_is_harmless_stays_harmless_behind_every_prefix(prefix: str) -> None:
+    messages = [kernel_log.message_of(line) for line in lines("harmless") if line.startswith("[")]
+    assert [message for message in messages if kernel_log.classify(prefix + message)] == []
+
+
+@pytest.mark.parametrize(
+    ("device", "kind"),
+    [
+        *((device, "disk") for device in ("xvda", "xvdb1", "vda", "vdab", "sda", "sdaa3", "nvme0n1p2", "dm-0", "md0", "drbd0")),
+        *((device, None) for device in ("fd0", "sr0", "sr1", "loop0", "loop12p1", "mmcblk0boot0", "nbd3", "ram0")),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "line",
+    [
+        "end_request: I/O error, dev {}, sector 0",
+        "blk_update_request: I/O error, dev {}, sector 0 op 0x0:(READ) flags 0x0 phys_seg 1 prio class 0",
+        "print_req_error: critical medium error, dev {}, sector 8",
+        "Buffer I/O error on dev {}, logical block 0, async page read",
+        "Buffer I/O error on device {}, logical block 0",
+        "lost page write due to I/O error on {}",
+        "critical space allocation error, dev {}, sector 8 op 0x1:(WRITE) flags 0x0",
+        "{}: rw=0, want=68, limit=4",
+    ],
+)
+def test_an_error_counts_where_an_experiment_has_its_disks(line: str, device: str, kind: str | None) -> None:
+    found = kernel_log.classify(f"[   41.600639] {line.format(device)}")
+    assert (found.kind if found else None) == kind
+
+
+def test_long_lines_and_foreign_bytes_hide_nothing() -> None:
+    end = "BUG: Bad page state in process cc1  pfn:12345"
+    assert kernel_log.classify("x" * 20_000 + " " + end)
+    assert kernel_log.classify("[    1.0] \ufffd\ufffd " + end + "\r")
+    (found,) = kernel_log.findings({"a": f"one\x0bhalf\x85two\r\n[    1.0] {end}\r\n"})
+    assert found.number == 2, "lines end where an editor ends them"
+
+
+def test_a_gap_in_a_log_is_a_finding() -> None:
+    """Named after a full ring, which hid a crash: what cannot be known is not good."""
+    assert new_since("[1] a\n", "[9] b\n").marked().startswith(LOST)
+    (found,) = kernel_log.findings({"dom0": new_since("[1] a\n", "[9] b\n").marked()})
+    assert found.kind == "lost"
+
+
+def test_every_rule_has_a_reason_and_a_kind() -> None:
+    for rule in (*FORBIDDEN, *FORBIDDEN_XEN, *FORBIDDEN_PROGRAM):
+        assert rule.reason
+        assert rule.kind in KINDS
+    assert all(rule.reason and not rule.kind for rule in ALLOWED)

@@ -1,0 +1,71 @@
+"""What runs on the other side: scripts that take arguments, found by ShellCheck, and quoted once."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from common.checks import shell_scripts
+from lab.hosts import provenance
+from lab.hosts.guests import Disks
+from lab.hosts.physical import disk_script
+from lab.remote import scripts
+
+REPO = Path(__file__).resolve().parents[2]
+REMOTE = REPO / "lab" / "remote"
+
+
+def sh(script: str, *, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["sh", "-c", script], input=stdin, capture_output=True, text=True, check=False)
+
+
+def test_every_script_of_the_checkout_is_checked() -> None:
+    found = set(shell_scripts(REPO))
+    assert {f"lab/remote/{path.name}" for path in REMOTE.glob("*.sh")} <= found
+    assert {".ci/run", "playbooks/files/chroot-exec", "playbooks/roles/guest_image/files/rcS"} <= found
+    assert not any(name.endswith(".j2") or name.startswith(".venv") for name in found)
+
+
+@pytest.mark.parametrize("path", sorted(REMOTE.glob("*.sh")), ids=lambda path: path.name)
+def test_a_script_says_what_its_arguments_are(path: Path) -> None:
+    head = [line for line in path.read_text().splitlines() if line.startswith("#")]
+    assert any(line.startswith(f"#     {path.name} ") for line in head)
+
+
+def test_arguments_arrive_as_they_are_and_the_script_is_named(tmp_path: Path) -> None:
+    target = tmp_path / "a folder" / "it's $HOME"
+    script = scripts.command("put-file.sh", str(target), 640)
+    assert script.splitlines()[0] == "# put-file.sh"
+    done = sh(script, stdin="two\nlines\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert target.read_text() == "two\nlines\n"
+    assert target.stat().st_mode & 0o777 == 0o640
+    assert [path.name for path in target.parent.iterdir()] == [target.name]
+
+
+def test_provenance_comes_in_sections_that_can_be_read() -> None:
+    fixed = provenance.parse_guest_fixed(sh(provenance.GUEST_FIXED).stdout)
+    assert str(fixed["kernel"]).startswith("Linux ")
+    assert fixed["kernel_command_line"] == Path("/proc/cmdline").read_text().strip()
+    changing = provenance.parse_changing(sh(provenance.GUEST_CHANGING).stdout)
+    assert abs(changing["clock_offset_s"]) < 60  # type: ignore[operator]
+    assert changing["sysctl"]["vm.swappiness"] == Path("/proc/sys/vm/swappiness").read_text().strip()  # type: ignore[index]
+    assert changing["driver"] == {}
+
+
+def test_settings_of_the_driver_are_told_by_their_names(tmp_path: Path) -> None:
+    for name in ("selfballoon_interval", "selfballooning"):
+        (tmp_path / name).write_text("1\n")
+    folder = "/sys/devices/system/xen_memory/xen_memory0/selfballoon"
+    text = sh(provenance.GUEST_CHANGING.replace(folder, str(tmp_path))).stdout
+    assert provenance.parse_changing(text)["selfballoon"] == {"selfballoon_interval": "1", "selfballooning": "1"}
+
+
+def test_a_disk_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    plain = tmp_path / "disk"
+    plain.write_text("precious")
+    done = sh(disk_script([Disks(str(plain), "/dev/null")]))
+    assert (done.returncode, done.stderr) == (1, f"{plain} or /dev/null is no block device\n")
+    assert plain.read_text() == "precious"

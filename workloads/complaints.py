@@ -1,0 +1,121 @@
+"""What tools, shells and the C library say when a process of theirs died or could not work, beside
+figures that look like any others.
+
+A tool may lose a worker, exit with 0 and print a whole report. So what it and its parts say is read
+too, whatever the figures are.
+"""
+
+from __future__ import annotations
+
+import re
+import signal
+from pathlib import Path
+
+from common.errors import WorkloadError
+
+_DEATHS = (
+    (r"got signal[= ](?P<signal>\d+)", "fio lost a job's process"),
+    (r"terminating on signal (?P<signal>\d+)", "the tool was ended by a signal"),
+    (r"[Tt]erminated (?:by|with) signal (?P<signal>\d+)", "a process was ended by a signal"),
+    (r"[Kk]illed by signal (?P<signal>\d+)", "a process was ended by a signal"),
+    (
+        (
+            r"(?:^|[\s:\]])(?P<name>Killed)(?: signal terminated program \S+| \(program \S+\)|$|"
+            r"\s*\(core dumped\)|\s{2,})"
+        ),
+        "a process was killed",
+    ),
+    (
+        (
+            r"(?P<name>Segmentation fault|Bus error|Illegal instruction|Floating point exception|Aborted|"
+            r"Terminated)(?: signal terminated program \S+| \(program \S+\)|\s*\(core dumped\)|$|\s{2,})"
+        ),
+        "a process died",
+    ),
+    (r"\*\*\* .*\] Error (?P<status>1(?:2[89]|[3-9]\d)|2\d\d)\b", "a program that make started was ended by a signal"),
+    (r"internal compiler error", "the compiler broke"),
+    (r"fatal error: \S+ signal terminated program \S+", "the compiler lost a part of it"),
+    (
+        (
+            r"double free or corruption|\*\*\* stack smashing detected|malloc(?:_consolidate)?\(\): |"
+            r"free\(\): invalid|corrupted (?:size|double-linked)|terminate called|stack smashing"
+        ),
+        "a process found its memory damaged",
+    ),
+    (r"\bAssertion `.*' failed|: Assertion .* failed\.", "a program's own check failed"),
+    (
+        r"(?i:virtual memory exhausted|\bout of memory\b|cannot allocate memory|memory exhausted)",
+        "there was no memory left",
+    ),
+    (
+        (
+            r"No space left on device|Input/output error|Structure needs cleaning|Stale file handle|"
+            r"Read-only file system|Remote I/O error"
+        ),
+        "a file could not be read or written",
+    ),
+    (r"error while loading shared libraries|Exec format error|cannot execute", "a program could not be started"),
+)
+
+_COMPILED = tuple((re.compile(expression), meaning) for expression, meaning in _DEATHS)
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL (9)`; only the number when the system has no such signal."""
+    try:
+        return f"{signal.Signals(number).name} ({number})"
+    except ValueError:
+        return f"signal {number}"
+
+
+def status_meaning(status: int) -> str:
+    """What an exit status of a shell means beyond its number: a signal, or a program that could not
+    be started. Empty for an ordinary one.
+    """
+    if status in (126, 127):
+        return "the program could not be started"
+    return f"killed by {signal_name(status - 128)}" if 128 < status <= 128 + 64 else ""
+
+
+def deaths(text: str) -> list[tuple[str, str]]:
+    """Lines that say that a process died or could not work, each with what it means."""
+    found = []
+    for line in re.split(r"[\r\n]+", text):
+        for expression, meaning in _COMPILED:
+            if match := expression.search(line):
+                found.append((line.strip(), _named(match, meaning)))
+                break
+    return found
+
+
+def require_none(path: Path, what: str) -> None:
+    """Read one output for deaths; a file that is not there says nothing. WorkloadError that names
+    the first, with its signal if it had one.
+    """
+    if not path.is_file():
+        return
+    found = deaths(path.read_text(encoding="utf-8", errors="replace"))
+    if found:
+        (_, meaning) = found[0]
+        why = "\n".join(line for line, _ in found[-20:])
+        raise WorkloadError(f"{what} failed: {meaning}", where=str(path), why=why)
+
+
+def _named(match: re.Match[str], meaning: str) -> str:
+    groups = match.groupdict()
+    if groups.get("signal"):
+        return f"{meaning}: {signal_name(int(groups['signal']))}"
+    if groups.get("status"):
+        return f"{meaning}: {status_meaning(int(groups['status'])) or 'status ' + groups['status']}"
+    return f"{meaning}: {groups['name']}{_NAMES.get(groups['name'], '')}" if groups.get("name") else meaning
+
+
+_NAMES = {
+    "Killed": ", SIGKILL (9)",
+    "Segmentation fault": ", SIGSEGV (11)",
+    "Bus error": ", SIGBUS (7)",
+    "Illegal instruction": ", SIGILL (4)",
+    "Floating point exception": ", SIGFPE (8)",
+    "Aborted": ", SIGABRT (6)",
+    "Terminated": ", SIGTERM (15)",
+}

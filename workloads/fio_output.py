@@ -1,0 +1,294 @@
+"""What fio writes: its JSON, and what it says beside it. Versions 2.1 to 3.42.
+
+fio writes notes before its document. When it loses a job's process it says so on standard error
+alone, exits with 0 (before 3.43), and its document has error 0 and zeros, or what the process had
+counted so far. So a document counts only if nothing beside it speaks of a failure, and if it shows
+that the job did what it was asked for.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from common.errors import OutputsError, WorkloadError
+from common.machines import tail
+from workloads import complaints
+
+PERCENTILES = (50, 95, 99)
+
+DIRECTIONS = {"read": ("read", "randread"), "write": ("write", "randwrite")}
+"""Direction -> patterns that have no other."""
+
+LEAST_OF_TIME = 0.9
+"""Share of its time that a time-bound job has to have run: fio's own clock and the last request
+make it differ a little."""
+
+_NOTES = re.compile(r"fio: (?:this platform does not support process shared mutexes|.*\bnote: )")
+_SAYS = re.compile(r"^(?:fio: |fio\[\d+\]: |verify: |.*\bverify failed|.*: you need to specify )")
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SECONDS = {
+    "us": 1e-6,
+    "usec": 1e-6,
+    "ms": 1e-3,
+    "msec": 1e-3,
+    "s": 1.0,
+    "sec": 1.0,
+    "": 1.0,
+    "m": 60.0,
+    "h": 3600.0,
+    "d": 86400.0,
+}
+_NOT_BOUND_BY_SIZE = {
+    "io_size",
+    "io_limit",
+    "number_ios",
+    "fill_device",
+    "fill_fs",
+    "read_iolog",
+    "replay_redirect",
+    "size_percent",
+}
+
+Figures = dict[str, float | int | None]
+
+
+def require_no_complaints(path: Path) -> None:
+    """Read what fio wrote to standard error. WorkloadError when it speaks of a failure. A file that
+    is not there says nothing.
+    """
+    if path.is_file():
+        _require_no_complaints(path.read_text(encoding="utf-8", errors="replace"), path)
+
+
+def _require_no_complaints(text: str, where: Path) -> None:
+    found = complaints.deaths(text)
+    meaning = found[0][1] if found else ""
+    if "terminating on signal" in text:
+        raise WorkloadError(
+            f"fio was interrupted: {meaning}" if meaning else "fio was interrupted",
+            where=str(where),
+            why=tail(text),
+        )
+    if meaning:
+        raise WorkloadError(f"fio failed: {meaning}", where=str(where), why=tail(text))
+    said = [line for line in text.splitlines() if _SAYS.match(line) and not _NOTES.match(line)]
+    if said:
+        raise WorkloadError("fio complained", where=str(where), why=tail("\n".join(said)))
+
+
+def read_document(text: str, where: Path) -> dict[str, Any]:
+    """The JSON document, from the first line that begins with `{`.
+
+    WorkloadError for a complaint before it and for a run that a signal ended; OutputsError for what
+    follows it, for repeated keys, and for figures that are no numbers.
+    """
+    match = re.search(r"^\s*\{", text, re.MULTILINE)
+    before = text if match is None else text[: match.start()]
+    if match is not None or "terminating on signal" in before:
+        _require_no_complaints(before, where)
+    if match is None:
+        raise OutputsError("fio wrote no JSON", where=str(where), why=tail(text))
+    start = match.end() - 1
+    try:
+        document, end = json.JSONDecoder(object_pairs_hook=_no_repeated_keys, parse_constant=_no_number).raw_decode(
+            text, start
+        )
+    except RecursionError:
+        raise OutputsError("fio's JSON cannot be read", where=str(where), why="it is nested too deeply") from None
+    except ValueError as error:
+        raise OutputsError("fio's JSON cannot be read", where=str(where), why=str(error)) from None
+    if rest := text[end:].strip():
+        raise OutputsError("there is more after fio's JSON", where=str(where), why=tail(rest))
+    assert isinstance(document, dict)
+    return document
+
+
+def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key!r} is there twice")
+        found[key] = value
+    return found
+
+
+def _no_number(word: str) -> float:
+    raise ValueError(f"{word} is no figure")
+
+
+def read_job(text: str, where: Path) -> Figures:
+    """Metrics of the one job.
+
+    WorkloadError when a job had an error, made no request, or did less than its document says was
+    asked; OutputsError when there is another number of jobs, or when a figure is missing that this
+    version of fio writes. A direction that the pattern does not have yields None, and so does what
+    an old fio does not write.
+    """
+    document = read_document(text, where)
+    version = str(document.get("fio version"))
+    try:
+        jobs = document["jobs"]
+        _require_no_errors(jobs, where)
+        (job,) = jobs
+        _require_work(job, _options(document, job), where)
+        runtime = _optional(job, "job_runtime", version)
+        values: Figures = {"job_seconds": None if runtime is None else runtime / 1000}
+        for word in DIRECTIONS:
+            values |= _direction_values(word, job[word], version)
+    except KeyError as error:
+        raise OutputsError(f"fio's JSON lacks {error}", where=str(where), why=f"written by {version}") from None
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise OutputsError("fio's JSON has another form than expected", where=str(where), why=str(error)) from None
+    return values
+
+
+def _require_no_errors(jobs: Sequence[Mapping[str, Any]], where: Path) -> None:
+    """Every job's error, the later ones' too; and as many jobs as the job's options say."""
+    for number, job in enumerate(jobs, start=1):
+        if job["error"]:
+            named = (
+                f"fio's job failed with error {job['error']}"
+                if len(jobs) == 1
+                else f"fio's job {number} of {len(jobs)} failed with error {job['error']}"
+            )
+            raise WorkloadError(named, where=str(where), why=_errno(job["error"]))
+    asked = max((int(job.get("job options", {}).get("numjobs", 1)) for job in jobs), default=1)
+    if jobs and len(jobs) < asked and "group_reporting" not in jobs[0].get("job options", {}):
+        raise WorkloadError(f"fio lost jobs: {len(jobs)} of {asked} are in its JSON", where=str(where))
+    if len(jobs) != 1:
+        raise ValueError(f"{len(jobs)} jobs instead of 1")
+
+
+def _errno(error: object) -> str:
+    known = os.strerror(error) if isinstance(error, int) and 0 < error < 4096 else "unknown"
+    return f"errno {error}: {known} (see errno(3))"
+
+
+def _options(document: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, str]:
+    """What the job was asked for, as its document repeats it; empty for a fio before 3.0."""
+    given = {**document.get("global options", {}), **job.get("job options", {})}
+    return {str(key): str(value) for key, value in given.items()}
+
+
+def _require_work(job: Mapping[str, Any], options: Mapping[str, str], where: Path) -> None:
+    """A job whose process died has error 0 all the same, and as many requests as it had counted by
+    then: perhaps none.
+    """
+    requests = {word: _number(job[word], "total_ios") for word in DIRECTIONS}
+    runtime = _number(job, "job_runtime") if "job_runtime" in job else None
+    pattern = options.get("rw", options.get("readwrite", "")).partition(":")[0]
+    missing = [word for word, patterns in DIRECTIONS.items() if pattern in patterns and not requests[word]]
+    if not any(requests.values()) or missing:
+        raise WorkloadError(
+            f"fio's job made no {' or '.join(missing) or 'request'}{' request' if missing else ''}",
+            where=str(where),
+            why="its error is 0, as that of a job is whose process was killed; fio.err may tell the signal",
+        )
+    if runtime == 0:
+        raise WorkloadError(
+            "fio's job has a run time of 0",
+            where=str(where),
+            why="its process may have been killed: fio.err may tell the signal",
+        )
+    if short := _cut_short(sum(_number(job[word], "io_bytes") for word in DIRECTIONS), runtime, options):
+        raise WorkloadError(
+            f"fio's job ended early: {short}",
+            where=str(where),
+            why="its process may have been killed: fio.err may tell the signal",
+        )
+
+
+def _cut_short(moved: float, runtime: float | None, options: Mapping[str, str]) -> str:
+    """In what a job fell short of its size, or of its time; empty when it did not, or when that
+    cannot be told.
+    """
+    limit = _milliseconds(options.get("runtime", options.get("timeout", "")))
+    in_time = limit is not None and runtime is not None and runtime >= LEAST_OF_TIME * limit
+    if "time_based" in options:
+        return "" if in_time or limit is None or runtime is None else f"after {runtime / 1000:g} of {limit / 1000:g} s"
+    if (
+        in_time
+        or _NOT_BOUND_BY_SIZE & options.keys()
+        or any(key.startswith(("steadystate", "ss", "zone")) for key in options)
+    ):
+        return ""
+    size, block = _bytes(options.get("size", "")), _bytes(options.get("bs", options.get("blocksize", "4096")))
+    if size is None or block is None:
+        return ""
+    if moved + block[1] < size[0]:
+        return f"after {moved:.0f} of {size[1]} bytes"
+    # a fio before 3.36 does not repeat `time_based`, but only such a job goes on beyond its size
+    beyond = moved > size[1] + block[1] and "verify" not in options
+    return (
+        f"after {runtime / 1000:g} of {limit / 1000:g} s"
+        if beyond and limit is not None and runtime is not None
+        else ""
+    )
+
+
+def _bytes(text: str) -> tuple[int, int] | None:
+    """The fewest and the most bytes that a size of fio's can mean: with `kb_base=1000` a k is 1000.
+    None for what is no plain size, such as a percentage.
+    """
+    match = re.fullmatch(r"(\d+)([kmgt]?)(?:i?b)?", text.strip().lower())
+    if match is None:
+        return None
+    power = _POWERS[match[2]]
+    return int(match[1]) * 1000**power, int(match[1]) * 1024**power
+
+
+def _milliseconds(text: str) -> float | None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", text.strip().lower())
+    return float(match[1]) * _SECONDS[match[2]] * 1000 if match and match[2] in _SECONDS else None
+
+
+def _number(found: Mapping[str, Any], key: str) -> float | int:
+    value = found[key]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{key} is {value!r}, no number")
+    if not math.isfinite(value) or value < 0:
+        raise ValueError(f"{key} is {value}")
+    return value
+
+
+def _optional(found: Mapping[str, Any], key: str, version: str) -> float | int | None:
+    """A figure that fio writes since 3.0."""
+    return None if key not in found and _is_old(version) else _number(found, key)
+
+
+def _is_old(version: str) -> bool:
+    return bool(re.match(r"fio-[12]\.", version))
+
+
+def _direction_values(word: str, found: Mapping[str, Any], version: str) -> Figures:
+    """Figures of reads or of writes; all None when there were none."""
+    names = ["iops", "bandwidth", "bytes", "latency_mean", *(f"latency_p{p}" for p in PERCENTILES), "latency_max"]
+    if not _number(found, "total_ios"):
+        return {f"{word}_{name}": None for name in names}
+    if _is_old(version):
+        # bw is in KiB/s there, completion latencies in µs; io_bytes was in KiB in some versions and
+        # in bytes in others, so it is not used
+        bandwidth: float | int | None = _number(found, "bw") * 1024
+        moved, latency, unit = None, found["clat"], 1000
+    else:
+        bandwidth, moved, latency, unit = _number(found, "bw_bytes"), _number(found, "io_bytes"), found["clat_ns"], 1
+    figures = [_number(found, "iops"), bandwidth, moved, *_latencies(latency, unit)]
+    return {f"{word}_{name}": value for name, value in zip(names, figures, strict=True)}
+
+
+def _latencies(latency: Mapping[str, Any], unit: int) -> Iterable[float | int | None]:
+    """Mean, percentiles and maximum in ns; None for percentiles that were not asked for, and all
+    None when no request was timed.
+    """
+    if latency.get("N") == 0:
+        return [None] * (len(PERCENTILES) + 2)
+    histogram = latency.get("percentile", {})
+    percentiles = {float(key): _number(histogram, key) for key in histogram}
+    found = [_number(latency, "mean"), *(percentiles.get(p) for p in PERCENTILES), _number(latency, "max")]
+    return [None if value is None else value * unit for value in found]
