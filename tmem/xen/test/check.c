@@ -290,11 +290,12 @@ static void check_client(struct tmem_client *c, unsigned long *charged, unsigned
     CHECK(c->stats.frames.now == held + free + nodes + c->nr_spare,
           "%lu frames are counted: %lu contents, %lu free, %lu index, %u spare",
           (unsigned long)c->stats.frames.now, held, free, nodes, c->nr_spare);
-    *spare += contents->plain[0] + c->store[0].nr_frames + free;
-    *spare -= c->asked_for;
     check_charge(c, contents->plain[1] + c->store[1].nr_frames, tables);
     CHECK(c->domain || !c->charged, "nobody can be charged for a shared pool");
     *charged = c->charged;
+    *spare += contents->plain[0] + c->store[0].nr_frames + free + c->slabs[TMEM_SLAB_PAGES].nr +
+              c->slabs[TMEM_SLAB_OBJECTS].nr;
+    *spare -= c->asked_for;
     *shared += contents->shared;
     spin_unlock(&c->lock);
 }

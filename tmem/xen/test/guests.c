@@ -182,8 +182,10 @@ static void marked_frames_leave(uint64_t seed, unsigned int scale)
           heap_offlined() == ++marked, "a broken frame was read");
 
     /* Nor are frames taken that wait for a content. */
-    for ( i = 20; i < 30; i++ )
-        page_op(TMEM_FLUSH_PAGE, i % 2, i);
+    for ( i = 50; i < 54; i++ )
+        CHECK(page_op(TMEM_PUT_PAGE, 0, i) == 1, "put");
+    for ( i = 50; i < 54; i++ )
+        CHECK(page_op(TMEM_FLUSH_PAGE, 0, i) == 1, "flush");
     CHECK(d->tmem->nr_free > 2, "no frames at hand");
     for ( i = 0, frame = d->tmem->free; frame; frame = frame->next, i++ )
         heap_mark(frame, i % 2);

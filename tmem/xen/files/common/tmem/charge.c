@@ -85,14 +85,6 @@ bool tmem_charge(struct tmem_client *c, unsigned int contents,
     return true;
 }
 
-void tmem_contents_freed(struct tmem_client *c, unsigned int nr)
-{
-    ASSERT(spin_is_locked(&c->lock));
-
-    c->contents -= nr;
-    tmem_uncommit_frames(c, nr);
-}
-
 void tmem_settle(struct tmem_client *c)
 {
     unsigned long now = due(c->contents, c->slabs[TMEM_SLAB_PERSISTENT].nr);

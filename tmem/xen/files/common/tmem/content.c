@@ -115,7 +115,8 @@ static noinline long not_put(struct tmem_client *c, bool persistent,
     if ( frame )
     {
         tmem_release_frame(c, frame);
-        tmem_contents_freed(c, persistent);
+        if ( persistent )
+            tmem_content_gone(c);
     }
     if ( persistent )
         tmem_settle(c);

@@ -60,8 +60,8 @@ static void take_oldest(struct tmem_client *c, unsigned int nr,
     while ( tmem_gained(e) < nr && e->dropped - before < TMEM_BATCH &&
             !list_empty(&c->lru) )
         tmem_evict_oldest(c, e);
-    tmem_spare_frames(taken - e->taken);
     c->stats.evicted += e->dropped - before;
+    tmem_spare_frames(taken - e->taken);
     tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
     spin_unlock(&c->lock);
 }
@@ -127,13 +127,11 @@ static void free_evicted(struct tmem_eviction *e)
 }
 
 /* As many as it may keep, for its next puts. */
-static void keep_frames(struct tmem_client *c, struct page_list_head *frames)
+static void keep_frames(struct tmem_client *c, struct page_list_head *frames,
+                        struct page_list_head *marked)
 {
-    PAGE_LIST_HEAD(marked);
     struct page_info *frame;
     unsigned int kept = 0;
-
-    ASSERT(spin_is_locked(&c->lock));
 
     /* A shared pool may have gone meanwhile. */
     while ( !c->dying && c->nr_free < TMEM_MAX_FREE &&
@@ -141,7 +139,7 @@ static void keep_frames(struct tmem_client *c, struct page_list_head *frames)
     {
         if ( unlikely(tmem_is_marked(frame)) )
         {
-            page_list_add(frame, &marked);
+            page_list_add(frame, marked);
             continue;
         }
         tmem_keep_frame(c, frame);
@@ -149,7 +147,6 @@ static void keep_frames(struct tmem_client *c, struct page_list_head *frames)
         kept++;
     }
     tmem_spare_frames(kept);
-    free_frames(&marked);
 }
 
 /* Takes frames without content, up to `most` of one client's, or of all. */
@@ -214,6 +211,7 @@ unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
 bool tmem_make_index_room(struct tmem_client *c)
 {
     PAGE_LIST_HEAD(frames);
+    PAGE_LIST_HEAD(marked);
     struct tmem_eviction e = { .frames = &frames };
     uint64_t available, claimed;
     void *page;
@@ -225,21 +223,22 @@ bool tmem_make_index_room(struct tmem_client *c)
 
     spin_lock(&c->lock);
     while ( !c->dying && c->nr_spare < TMEM_SPARE_KEPT &&
-            (page = next_index_page(&e)) )
+            tmem_claims_allow(0) && (page = next_index_page(&e)) )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
         tmem_level(c, TMEM_LEVEL_FRAMES, 1);
     }
     if ( e.wants_index )
-        keep_frames(c, &frames);
+        keep_frames(c, &frames, &marked);
     spin_unlock(&c->lock);
     free_evicted(&e);
+    free_frames(&marked);
 
     return tmem_gained(&e);
 }
 
-bool tmem_give_way(unsigned int nr, unsigned int least)
+bool tmem_give_way(unsigned int nr)
 {
     PAGE_LIST_HEAD(frames);
     struct tmem_eviction e = { .frames = &frames };
@@ -247,7 +246,7 @@ bool tmem_give_way(unsigned int nr, unsigned int least)
 
     if ( freed < nr )
     {
-        evict(NULL, nr - freed, least, &e);
+        evict(NULL, nr - freed, 1, &e);
         free_evicted(&e);
         freed += tmem_gained(&e);
     }
@@ -283,6 +282,7 @@ static unsigned int take_from_heap(struct page_list_head *frames)
 bool tmem_refill(struct tmem_client *c, bool persistent)
 {
     PAGE_LIST_HEAD(frames);
+    PAGE_LIST_HEAD(marked);
     unsigned int nr = take_from_heap(&frames);
 
     if ( !nr && (!persistent || tmem_claims_allow(1)) )
@@ -298,9 +298,10 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     }
 
     spin_lock(&c->lock);
-    keep_frames(c, &frames);
+    keep_frames(c, &frames, &marked);
     spin_unlock(&c->lock);
     free_frames(&frames);
+    free_frames(&marked);
     tmem_stir();
 
     return nr;
@@ -314,17 +315,6 @@ void tmem_give_back(struct tmem_client *c, struct page_info *frame)
     tmem_spare_frames(-1);
     free_domheap_page(frame);
 }
-
-void tmem_drain_free(struct tmem_client *c)
-{
-    struct page_info *frame;
-
-    tmem_commit_nothing(c);
-    while ( (frame = tmem_take_frame(c)) )
-        tmem_give_back(c, frame);
-}
-
-/* Frames that Xen has marked. */
 
 bool __read_mostly tmem_frames_marked;
 
@@ -351,12 +341,11 @@ bool tmem_is_lost(const struct tmem_page *page)
     return frame && (ACCESS_ONCE(frame->count_info) & PGC_broken);
 }
 
-/*
- * Local variables:
- * mode: C
- * c-file-style: "BSD"
- * c-basic-offset: 4
- * tab-width: 4
- * indent-tabs-mode: nil
- * End:
- */
+void tmem_drain_free(struct tmem_client *c)
+{
+    struct page_info *frame;
+
+    tmem_commit_nothing(c);
+    while ( (frame = tmem_take_frame(c)) )
+        tmem_give_back(c, frame);
+}

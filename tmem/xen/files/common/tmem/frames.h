@@ -29,10 +29,9 @@ bool tmem_claims_allow(unsigned int nr);
 #define TMEM_MOST_RELINQUISHED  1024
 /*
  * Gives nr pages to the heap, without contents first, for an allocation that is
- * about to fail; fewer, but not fewer than `least`, where more has to go for
- * them than it is worth. False: there was nothing to give.
+ * about to fail. False: nothing was there to go.
  */
-bool tmem_give_way(unsigned int nr, unsigned int least);
+bool tmem_give_way(unsigned int nr);
 /*
  * Without the lock: frames for puts of this client, for pages that are
  * persistent or not. False: there are none to be had.
@@ -68,9 +67,14 @@ void tmem_frames_stats(struct tmem_stats_global *g);
  */
 bool tmem_charge(struct tmem_client *c, unsigned int contents,
                  unsigned int slabs);
-/* So many frames hold persistent content no more; the charge is settled later. */
-void tmem_contents_freed(struct tmem_client *c, unsigned int nr);
+/* After some of them have gone. */
 void tmem_settle(struct tmem_client *c);
+/* A frame of persistent content has become one at hand; it is settled later. */
+static inline void tmem_content_gone(struct tmem_client *c)
+{
+    c->contents--;
+    tmem_uncommit_frames(c, 1);
+}
 
 /* policy.c: who gives way. */
 extern bool tmem_frozen;

@@ -291,8 +291,7 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
     if ( order || at_some )
         nr = most_by_chance(nr, wanted, at_some);
 
-    return nr && tmem_give_way(nr, min_t(unsigned long, wanted,
-                                         min(nr, TMEM_REFILL + 0U)));
+    return nr && tmem_give_way(nr);
 }
 
 bool tmem_make_way(const struct domain *d, unsigned int order,

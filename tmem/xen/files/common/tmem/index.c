@@ -88,7 +88,9 @@ static void *take_spare(struct tmem_client *c)
 static void return_page(struct tmem_client *c, void *page)
 {
     tmem_level(c, TMEM_LEVEL_NODES, -1);
-    if ( !c->eviction && c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying )
+    /* At hand it may become a persistent record's, so claims are asked now. */
+    if ( !c->eviction && c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying &&
+         tmem_claims_allow(0) )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
@@ -127,7 +129,9 @@ bool tmem_new_slab(struct tmem_client *c, struct tmem_slabs *slabs)
     slab->first_free = TMEM_ENTRY_SIZE;
     slab->used = 0;
     list_add(&slab->list, &slabs->roomy);
-    ACCESS_ONCE(slabs->nr) = slabs->nr + 1;
+    add_sized(&slabs->nr, 1);
+    if ( slabs != &c->slabs[TMEM_SLAB_PERSISTENT] )
+        tmem_spare_frames(1);
 
     return true;
 }
@@ -136,7 +140,9 @@ void tmem_free_slab(struct tmem_client *c, struct tmem_slabs *slabs,
                     struct tmem_slab *slab)
 {
     list_del(&slab->list);
-    ACCESS_ONCE(slabs->nr) = slabs->nr - 1;
+    add_sized(&slabs->nr, -1);
+    if ( slabs != &c->slabs[TMEM_SLAB_PERSISTENT] )
+        tmem_spare_frames(-1);
     return_page(c, slab);
 }
 

@@ -121,7 +121,7 @@ static always_inline long put_page_locked(
         tmem_release_frame(c, frame);
         if ( pool->persistent )
         {
-            tmem_contents_freed(c, 1);
+            tmem_content_gone(c);
             tmem_settle(c);
         }
         return put_refused(c, pool, NULL, -ENOMEM, start);
