@@ -6,6 +6,7 @@
 
 #include "cases.h"
 #include "model.h"
+#include "packed.h"
 
 #define SHARED_POOL     (EPHEMERAL_POOL | TMEM_POOL_SHARED)
 
@@ -136,7 +137,7 @@ static void who_has_pages_is_not_suspended(uint64_t seed, unsigned int scale)
 
 /* --- memory that fails ---------------------------------------------------- */
 
-static struct page_info *content_of(int32_t pool, uint32_t index)
+static const struct tmem_page *page_of(int32_t pool, uint32_t index)
 {
     const struct tmem_object *obj;
     const struct tmem_page *page;
@@ -144,8 +145,13 @@ static struct page_info *content_of(int32_t pool, uint32_t index)
     list_for_each_entry ( obj, &d->tmem->pools[pool]->objects, siblings )
         hlist_for_each_entry_shim ( page, struct tmem_page, &obj->pages, siblings )
             if ( page->index == index )
-                return page->frame;
+                return page;
     FAIL("page %u is not there", index);
+}
+
+static struct page_info *content_of(int32_t pool, uint32_t index)
+{
+    return page_of(pool, index)->frame;
 }
 
 static void marked_frames_leave(uint64_t seed, unsigned int scale)
@@ -193,6 +199,34 @@ static void marked_frames_leave(uint64_t seed, unsigned int scale)
     for ( i = 100; i < 120; i++ )
         CHECK(page_op(TMEM_PUT_PAGE, i % 2, i) == 1, "put");
     CHECK(heap_offlined() == marked, "%lu of %u marked frames have left", heap_offlined(), marked);
+    check_system();
+    world_stop();
+}
+
+/* A frame with gaps gets no more chunks, and leaves with the last that it has. */
+static void marked_frames_get_no_chunks(uint64_t seed, unsigned int scale)
+{
+    const struct tmem_store *store;
+    unsigned int i;
+
+    start(seed, &(struct world_options){ .frames = 2000, .packs = true });
+    CHECK(!new_pool(PERSISTENT_POOL, 0), "pool");
+    store = &d->tmem->store[true];
+    for ( i = 0; i < 8; i++ )
+    {
+        content_fill(world_frame(d, 0), (i + 1) << 3 | CONTENT_ZERO_TAIL);
+        CHECK(page_op(TMEM_PUT_PAGE, 0, i) == 1, "put");
+        if ( !i )
+        {
+            CHECK(store->nr_frames == 1, "a page with a tail of zeros is no chunk");
+            heap_mark(frame_of(page_of(0, 0)), false);
+        }
+        else
+            CHECK(frame_of(page_of(0, i)) != frame_of(page_of(0, 0)), "a chunk went to a frame that is to go");
+    }
+    CHECK(store->nr_frames == 2, "%lu frames for chunks that fit in one", store->nr_frames - 1);
+    CHECK(page_op(TMEM_GET_PAGE, 0, 0) == 1 && page_op(TMEM_FLUSH_PAGE, 0, 0) == 1 && heap_offlined() == 1,
+          "a frame without chunks is kept");
     check_system();
     world_stop();
 }
@@ -264,6 +298,7 @@ const struct test_case guest_cases[] = {
     CASE(a_soft_reset_leaves_nothing),
     CASE(who_has_pages_is_not_suspended),
     CASE(marked_frames_leave),
+    CASE(marked_frames_get_no_chunks),
     CASE(marked_frames_leave_from_everywhere),
     CASE(secrets_need_no_generator),
     END_OF_CASES

@@ -90,7 +90,7 @@ static void return_page(struct tmem_client *c, void *page)
     tmem_level(c, TMEM_LEVEL_NODES, -1);
     /* At hand it may become a persistent record's, so claims are asked now. */
     if ( !c->eviction && c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying &&
-         tmem_claims_allow(0) )
+         tmem_claims_allow(0) && !tmem_is_marked(virt_to_page(page)) )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
