@@ -164,6 +164,8 @@ static void guests_have_nobody_evicted_by_chance(uint64_t seed, unsigned int sca
     only_elsewhere(0, 0, AT_AN_ADDRESS, "an increase of the reservation, at an address");
     only_elsewhere(0, 0, AT_AN_ADDRESS | MEMF_no_refcount, "an exchange, at an address");
     only_elsewhere(0, 1, AT_AN_ADDRESS, "several pages, at an address");
+    world_enter(world_domain(3, 0, 1, 1));
+    only_elsewhere(0, 0, MEMF_exact_node | AT_AN_ADDRESS, "on a node");
 
     /* Where memory is short it may help, but not as often as a guest likes. */
     world_enter(d);

@@ -246,21 +246,33 @@ static bool is_trusted(const struct domain *d)
            is_hardware_domain(d);
 }
 
+static bool is_at_some(unsigned int memflags)
+{
+    return (memflags & MEMF_exact_node) || memflags >> _MEMF_bits;
+}
+
 /*
  * For whom the heap has pages enough, but none at such an address, on that node
  * or so many next to each other, evicting helps by chance. Guests may ask for
- * that as often as they like. So where they asked for the address or the node,
- * nothing is evicted as long as the heap has as many pages elsewhere, and never
- * more than PAGES_BY_CHANCE.
+ * that as often as they like. So where the address or the node is asked for by
+ * a guest, or for one, nothing is evicted as long as the heap has as many pages
+ * elsewhere; and never more than PAGES_BY_CHANCE for a guest that asks.
  */
-static unsigned int most_by_chance(unsigned int nr, unsigned long wanted,
-                                   bool at_some)
+static bool is_elsewhere(const struct domain *d, unsigned int order,
+                         unsigned int memflags)
+{
+    return is_at_some(memflags) && d && !is_trusted(d) &&
+           avail_domheap_pages() >= tmem_reserve_pages + (1UL << order);
+}
+
+static unsigned int most_by_chance(unsigned int nr, unsigned int order,
+                                   unsigned int memflags)
 {
     struct domain *d = current->domain;
 
     if ( is_trusted(d) )
         return nr;
-    if ( at_some && avail_domheap_pages() >= tmem_reserve_pages + wanted )
+    if ( is_elsewhere(d, order, memflags) )
         return 0;
 
     return allow_by_chance(d, nr);
@@ -270,7 +282,7 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
                      unsigned int *attempt)
 {
     unsigned long wanted = 1UL << order;
-    bool at_some = (memflags & MEMF_exact_node) || memflags >> _MEMF_bits;
+    bool at_some = is_at_some(memflags);
     unsigned int nr;
 
     if ( !opt_tmem || (memflags & MEMF_tmem) ||
@@ -289,7 +301,7 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
     nr = max(wanted, min(TMEM_REFILL << *attempt, TMEM_MOST_RELINQUISHED) + 0UL);
     ++*attempt;
     if ( order || at_some )
-        nr = most_by_chance(nr, wanted, at_some);
+        nr = most_by_chance(nr, order, memflags);
 
     return nr && tmem_give_way(nr);
 }
@@ -298,6 +310,7 @@ bool tmem_make_way(const struct domain *d, unsigned int order,
                    unsigned int memflags, unsigned int *attempt)
 {
     if ( !opt_tmem || (memflags & MEMF_tmem) ||
+         is_elsewhere(d, order, memflags) ||
          all_is_claimed(d, 1UL << order, memflags) )
         return false;
 
