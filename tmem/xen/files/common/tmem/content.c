@@ -115,7 +115,8 @@ static noinline long not_put(struct tmem_client *c, bool persistent,
     if ( frame )
     {
         tmem_release_frame(c, frame);
-        c->contents -= persistent;
+        if ( persistent )
+            tmem_content_gone(c);
     }
     if ( persistent )
         tmem_settle(c);
@@ -151,7 +152,7 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
         shared = tmem_dedup_find(new->hash, new->data);
     needs_frame = kind != TMEM_ZERO && !shared &&
                   !(is_chunk(kind) && tmem_chunk_fits(store, new->bytes));
-    if ( needs_frame && !c->nr_free )
+    if ( needs_frame && !tmem_has_frame(c) )
         return -ERESTART;
 
     if ( page )
@@ -160,6 +161,9 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
         /* The gap that was found may have been in the frame that just went. */
         if ( is_chunk(kind) )
             needs_frame = !tmem_chunk_fits(store, new->bytes);
+        /* It is not kept if Xen has marked it. */
+        if ( needs_frame && !tmem_has_frame(c) )
+            return -ENOMEM;
     }
     if ( persistent &&
          !tmem_charge(c, needs_frame,

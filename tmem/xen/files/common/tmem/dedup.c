@@ -17,7 +17,6 @@
 
 #include <xen/domain_page.h>
 #include <xen/mm.h>
-#include <xen/random.h>
 #include <xen/vmap.h>
 
 #include "private.h"
@@ -61,8 +60,8 @@ int tmem_dedup_enable(void)
     if ( !buckets )
     {
         for ( i = 0; i < WORDS; i++ )
-            keys[i] = get_random();
-        last_key = ((uint64_t)get_random() << 32) | get_random() | 1;
+            keys[i] = tmem_random();
+        last_key = tmem_random() | 1;
         for ( i = 0; i < NR_LOCKS; i++ )
             spin_lock_init(&locks[i]);
         bucket_mask = nr - 1;

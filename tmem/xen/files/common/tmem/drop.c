@@ -93,7 +93,8 @@ void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
     while ( (frame = page_list_remove_head(&frames)) )
     {
         tmem_release_frame(c, frame);
-        c->contents -= persistent;
+        if ( persistent )
+            tmem_content_gone(c);
     }
 }
 
@@ -101,6 +102,8 @@ void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 {
     bool persistent = c->pools[pool_of_key(page->object->key)]->persistent;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     if ( unlikely(tmem_is_packed(page)) )
     {
@@ -110,15 +113,17 @@ void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
     else
     {
         tmem_release_frame(c, tmem_remove_page(c, page));
-        c->contents -= persistent;
+        if ( persistent )
+            tmem_content_gone(c);
     }
     if ( persistent )
         tmem_settle(c);
 }
 
-/* There is one. */
 void tmem_drop_oldest(struct tmem_client *c)
 {
+    ASSERT(!list_empty(&c->lru));
+
     tmem_drop_page(c, list_entry(c->lru.next, struct tmem_page, lru));
     c->stats.evicted++;
 }

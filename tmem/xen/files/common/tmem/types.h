@@ -111,6 +111,7 @@ struct tmem_pool {
     uint64_t secret;                    /* with its client's */
     bool persistent;
     bool used;                          /* has held a page */
+    bool drained;                       /* the guest has copies of all pages */
     bool dying;
     bool own;                           /* its client's own, and not dying */
     struct list_head objects;
@@ -199,6 +200,7 @@ struct tmem_client {
 
     struct page_info *free;             /* frames at hand; hold no content */
     unsigned int nr_free;               /* a guess */
+    unsigned int asked_for;             /* frames, of claims: see heap.c */
 
     struct tmem_slabs slabs[TMEM_NR_SLAB_KINDS];
     struct tmem_eviction *eviction;     /* takes the index pages that come free */
