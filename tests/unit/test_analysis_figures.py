@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import analysis_campaign as made_up
@@ -262,7 +263,7 @@ def test_guests_that_differ_in_number_between_levels(tmp_path: Path) -> None:
         else CellRecord(**{**cell.__dict__, "metrics": tuple(m for m in cell.metrics if m.guest != "guest3")})
         for cell in results.complete
     )
-    results = load.Results(**{k: trimmed if k == "records" else v for k, v in results.__dict__.items()})
+    results = replace(results, complete=trimmed)
     for row in report.summary_table(results)[1]:
         assert report.MISSING not in row[3:7]
     assert "with 2 or 3 guests" in report.paragraph(results)
