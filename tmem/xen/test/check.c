@@ -7,12 +7,9 @@
 
 #include <stdlib.h>
 
-#include "lookup.h"
+#include "packed.h"
+#include "records.h"
 #include "model.h"
-
-/* As content.c has them in a record: bit 0 set, 3 bits of kind, and for a shared content its frame. */
-#define KIND_OF(page)       (((page)->content >> 1) & 7)
-#define FRAME_OF(page)      mfn_to_page(_mfn((page)->content >> 23))
 
 /* How the pages of a client are stored. */
 struct contents {
@@ -22,6 +19,13 @@ struct contents {
 struct pages_seen {
     unsigned long nr, room;
     uintptr_t *page;
+};
+
+/* What is in a client's pools. */
+struct found {
+    struct contents contents;
+    unsigned long objects, pages;
+    struct pages_seen slabs[TMEM_NR_SLAB_KINDS];
 };
 
 static void see(struct pages_seen *seen, const void *entry)
@@ -113,7 +117,7 @@ static void check_content(const struct tmem_page *page, bool persistent, struct 
     if ( tmem_is_packed(page) )
     {
         found->packed[persistent]++;
-        switch ( KIND_OF(page) )
+        switch ( kind_of(page) )
         {
         case TMEM_ZERO:
             return;
@@ -127,18 +131,18 @@ static void check_content(const struct tmem_page *page, bool persistent, struct 
         default:
             FAIL("a page without content");
         }
-        frame = FRAME_OF(page);
-        CHECK(frame->u.inuse.type_info, "a content in a frame that has none");
+        frame = frame_of(page);
+        CHECK(frame->u.tmem.units, "a content in a frame that has none");
     }
     else
         found->plain[persistent]++;
     CHECK(frame->use == FRAME_DOMHEAP && !frame->owner, "a page's frame is not tmem's");
 }
 
-static void check_pool(struct tmem_client *c, const struct tmem_pool *pool,
-                       struct pages_seen *seen, unsigned long *objects,
-                       unsigned long *pages, struct contents *found)
+static void check_pool(struct tmem_client *c, const struct tmem_pool *pool, struct found *found)
 {
+    struct pages_seen *object_slabs = &found->slabs[tmem_object_kind(pool->persistent)];
+    struct pages_seen *page_slabs = &found->slabs[tmem_page_kind(pool->persistent)];
     const struct tmem_object *obj;
     const struct tmem_page *page;
     unsigned long nr_objects = 0, nr_pages = 0;
@@ -153,7 +157,7 @@ static void check_pool(struct tmem_client *c, const struct tmem_pool *pool,
               "an object in another pool");
         CHECK(tmem_find_object(c, obj->key, &op.u.gen.oid) == obj, "an object that is not found");
         CHECK(!hlist_empty(&obj->pages), "an object without pages");
-        see(seen, obj);
+        see(object_slabs, obj);
         nr_objects++;
         hlist_for_each_entry_shim ( page, struct tmem_page, &obj->pages, siblings )
         {
@@ -162,8 +166,8 @@ static void check_pool(struct tmem_client *c, const struct tmem_pool *pool,
             CHECK(tmem_find_page(c, pool, &op, &spot) == page, "a page that is not found");
             CHECK(pool->persistent || page->lru.next->prev == &page->lru,
                   "an ephemeral page that cannot be evicted");
-            check_content(page, pool->persistent, found);
-            see(seen, page);
+            check_content(page, pool->persistent, &found->contents);
+            see(page_slabs, page);
             nr_pages++;
         }
     }
@@ -171,8 +175,8 @@ static void check_pool(struct tmem_client *c, const struct tmem_pool *pool,
           pool->id, (unsigned long)pool->stats.objects.now, nr_objects);
     CHECK(pool->stats.pages.now == nr_pages, "pool %u counts %lu pages and has %lu",
           pool->id, (unsigned long)pool->stats.pages.now, nr_pages);
-    *objects += nr_objects;
-    *pages += nr_pages;
+    found->objects += nr_objects;
+    found->pages += nr_pages;
 }
 
 static void check_ages(const struct tmem_client *c)
@@ -193,11 +197,58 @@ static void check_ages(const struct tmem_client *c)
               "the oldest page's stamp");
 }
 
+/* Slabs of each kind are what the records found are in, and no slab is of two kinds. Returns how many there are. */
+static unsigned long check_slabs(const struct tmem_client *c, struct found *found)
+{
+    struct pages_seen all = { 0 };
+    unsigned long sum = 0, i;
+    unsigned int kind;
+
+    for ( kind = 0; kind < TMEM_NR_SLAB_KINDS; kind++ )
+    {
+        unsigned long nr;
+
+        for ( i = 0; i < found->slabs[kind].nr; i++ )
+            see(&all, (void *)found->slabs[kind].page[i]);
+        nr = distinct(&found->slabs[kind]);
+        CHECK(c->slabs[kind].nr == nr, "%lu slabs of kind %u, %lu are counted", nr, kind, c->slabs[kind].nr);
+        sum += nr;
+    }
+    CHECK(distinct(&all) == sum, "records of two kinds are in one slab");
+
+    return sum;
+}
+
+/*
+ * What a domain has to be charged, said once more: frames of content, and what their records take beyond
+ * one page for 16 of them, with a page of buckets for six slabs.
+ */
+static unsigned long what_is_due(unsigned long contents, unsigned long slabs)
+{
+    unsigned long index = slabs + slabs / 6, paid = (contents + 15) / 16;
+
+    return contents + (index <= paid ? 0 : index - paid);
+}
+
+/* What nobody can take back, a few pages aside that every client has, is at most 5/4 of the charge. */
+static void check_charge(const struct tmem_client *c, unsigned long contents, unsigned long tables)
+{
+    unsigned long slabs = c->slabs[TMEM_SLAB_PERSISTENT].nr, held = contents + slabs;
+
+    CHECK(c->contents == contents, "%lu frames of persistent content, %lu are counted", contents, c->contents);
+    CHECK(c->charged == what_is_due(contents, slabs), "%lu pages are charged for %lu contents and %lu slabs",
+          c->charged, contents, slabs);
+    /* Else its pages are in the tables, too. */
+    if ( !c->stats.ephemeral.now )
+        held += tables;
+    CHECK(held <= c->charged * 5 / 4 + 9, "%lu frames are held for a charge of %lu", held, c->charged);
+}
+
 static void check_client(struct tmem_client *c, unsigned long *charged, unsigned long *shared)
 {
-    unsigned long objects = 0, pages = 0, free = 0, nodes, held;
-    struct contents found = { 0 };
-    struct pages_seen seen = { 0 };
+    unsigned long free = 0, tables, nodes, held;
+    struct found found = { 0 };
+    const struct contents *contents = &found.contents;
     struct page_info *frame;
     unsigned int id;
 
@@ -212,7 +263,7 @@ static void check_client(struct tmem_client *c, unsigned long *charged, unsigned
         if ( c->pools[id] )
         {
             CHECK(c->pools[id]->id == id, "pool %u under number %u", c->pools[id]->id, id);
-            check_pool(c, c->pools[id], &seen, &objects, &pages, &found);
+            check_pool(c, c->pools[id], &found);
         }
     check_ages(c);
     for ( frame = c->free; frame; frame = frame->next )
@@ -220,27 +271,29 @@ static void check_client(struct tmem_client *c, unsigned long *charged, unsigned
         CHECK(frame->use == FRAME_DOMHEAP && !frame->owner, "a free frame is not tmem's");
         free++;
     }
-    nodes = distinct(&seen) + table_pages(&c->objects) + table_pages(&c->pages);
+    tables = table_pages(&c->objects) + table_pages(&c->pages);
+    nodes = check_slabs(c, &found) + tables;
     CHECK(free == c->nr_free && free <= TMEM_MAX_FREE, "%lu free frames, %u are counted", free, c->nr_free);
-    CHECK(c->objects.entries == objects && c->stats.objects.now == objects,
-          "%lu objects, %lu in the table, %lu counted", objects, c->objects.entries,
+    CHECK(c->objects.entries == found.objects && c->stats.objects.now == found.objects,
+          "%lu objects, %lu in the table, %lu counted", found.objects, c->objects.entries,
           (unsigned long)c->stats.objects.now);
-    CHECK(c->pages.entries == pages && c->stats.ephemeral.now + c->stats.persistent.now == pages,
-          "%lu pages, %lu in the table, %lu counted", pages, c->pages.entries,
+    CHECK(c->pages.entries == found.pages && c->stats.ephemeral.now + c->stats.persistent.now == found.pages,
+          "%lu pages, %lu in the table, %lu counted", found.pages, c->pages.entries,
           (unsigned long)(c->stats.ephemeral.now + c->stats.persistent.now));
     CHECK(c->stats.nodes.now == nodes, "%lu index pages, %lu counted", nodes,
           (unsigned long)c->stats.nodes.now);
-    CHECK(c->packed_pages == found.packed[false] && c->persistent_packed == found.packed[true],
-          "%lu packed pages and %lu persistent ones, %lu and %lu are counted", found.packed[false],
-          found.packed[true], c->packed_pages, c->persistent_packed);
-    held = found.plain[0] + found.plain[1] + c->store[0].nr_frames + c->store[1].nr_frames;
+    CHECK(c->packed_pages == contents->packed[false] && c->sharing == contents->shared,
+          "%lu packed pages, %lu of them sharing; %lu and %lu are counted", contents->packed[false],
+          contents->shared, c->packed_pages, c->sharing);
+    held = contents->plain[0] + contents->plain[1] + c->store[0].nr_frames + c->store[1].nr_frames;
     /* What domains share is nobody's. */
     CHECK(c->stats.frames.now == held + free + nodes + c->nr_spare,
           "%lu frames are counted: %lu contents, %lu free, %lu index, %u spare",
           (unsigned long)c->stats.frames.now, held, free, nodes, c->nr_spare);
-    if ( c->domain )
-        *charged = found.plain[1] + c->store[1].nr_frames + DIV_ROUND_UP(found.packed[1], 24);
-    *shared += found.shared;
+    check_charge(c, contents->plain[1] + c->store[1].nr_frames, tables);
+    CHECK(c->domain || !c->charged, "nobody can be charged for a shared pool");
+    *charged = c->charged;
+    *shared += contents->shared;
     spin_unlock(&c->lock);
 }
 

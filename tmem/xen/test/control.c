@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "cases.h"
+#include "records.h"
 #include "model.h"
 
 static long control(uint32_t subop, uint32_t domid, void *buf, uint32_t *nr)
@@ -168,8 +169,8 @@ static void a_broken_bound_is_a_refusal(uint64_t seed, unsigned int scale)
     for ( kind = 0; kind < 2; kind++ )
     {
         tmem_op_t op = { .cmd = TMEM_NEW_POOL, .u.creat.flags = kind ? PERSISTENT_POOL : EPHEMERAL_POOL };
+        unsigned int nr = TMEM_SLAB_ENTRIES - kind, charged;
         struct tmem_client *c;
-        unsigned int charged;
         uint64_t told;
 
         random_seed(seed);
@@ -181,8 +182,8 @@ static void a_broken_bound_is_a_refusal(uint64_t seed, unsigned int scale)
         told = global().broken_bounds;
         world_enter(model[0].d);
         op = (tmem_op_t){ .cmd = TMEM_PUT_PAGE, .u.gen.cmfn = GFN_RAM };
-        /* The first slab is full with the object and 62 of its pages. */
-        for ( i = 0; i < 62; i++, op.u.gen.index++ )
+        /* The first slab is full: of ephemeral pages, or of persistent ones and their object. */
+        for ( i = 0; i < nr; i++, op.u.gen.index++ )
             CHECK(world_op(&op) == 1, "put %u", i);
         charged = model[0].d->tot_pages;
         world_before_map = lose_index_pages;
@@ -190,7 +191,7 @@ static void a_broken_bound_is_a_refusal(uint64_t seed, unsigned int scale)
         CHECK(model[0].d->tot_pages == charged, "it is charged");
         CHECK(global().broken_bounds == told + 1, "nobody is told");
         world_enter(model[0].d);
-        CHECK(world_op(&op) == 1 && c->pages.entries == 63, "the next put");
+        CHECK(world_op(&op) == 1 && c->pages.entries == nr + 1, "the next put");
         op.cmd = TMEM_FLUSH_OBJECT;
         CHECK(world_op(&op) == 1 && !c->pages.entries, "flush");
         op.cmd = TMEM_DESTROY_POOL;

@@ -10,12 +10,12 @@ struct domain *model_dom0;
 struct model_options model_now;
 static uint64_t ages;
 
-static const xen_tmem_oid_t object_ids[MODEL_OBJECTS] = {
+const xen_tmem_oid_t model_object_ids[MODEL_OBJECTS] = {
     { { 0, 0, 0 } }, { { 1, 0, 0 } }, { { 0, 1, 0 } }, { { 0, 0, 1 } },
     { { 1ULL << 63, 1, 1 } }, { { ~0ULL, ~0ULL, ~0ULL } },
 };
 
-static uint32_t index_of(unsigned int nr)
+uint32_t model_index_of(unsigned int nr)
 {
     return nr < MODEL_INDEXES - 2 ? nr : nr == MODEL_INDEXES - 2 ? 1U << 31 : ~0U;
 }
@@ -64,196 +64,11 @@ void model_stop(void)
     world_stop();
 }
 
-static void drop(struct model_domain *m, struct model_pool *pool, struct model_page *page)
-{
-    page->there = false;
-    pool->stats.pages.now--;
-    if ( pool->stats.persistent )
-        m->persistent--;
-    else
-        m->ephemeral--;
-}
-
-static bool is_there(const struct model_domain *m, unsigned int id, unsigned int object, unsigned int index)
-{
-    const struct tmem_client *c = client_of(m);
-    const tmem_op_t op = { .u.gen = { .oid = object_ids[object], .index = index_of(index) } };
-    struct tmem_spot spot;
-
-    return tmem_find_page(c, c->pools[id], &op, &spot);
-}
-
-struct ages {
-    uint64_t youngest_gone, oldest_left;
-    unsigned int gone;
-};
-
-/* The pages of a pool that are not there any more, but for the one that was put. */
-static void drop_evicted(struct model_domain *m, unsigned int id, const struct model_page *put, struct ages *a)
-{
-    struct model_pool *pool = &m->pools[id];
-    unsigned int object, index;
-
-    for ( object = 0; object < MODEL_OBJECTS; object++ )
-        for ( index = 0; index < MODEL_INDEXES; index++ )
-        {
-            struct model_page *page = &pool->page[object][index];
-
-            if ( !page->there || page == put )
-                continue;
-            if ( is_there(m, id, object, index) )
-                a->oldest_left = min(a->oldest_left, page->age);
-            else
-            {
-                a->youngest_gone = max(a->youngest_gone, page->age);
-                a->gone++;
-                drop(m, pool, page);
-            }
-        }
-}
-
-bool model_follow_evictions(const struct model_page *put)
-{
-    bool put_was_evicted = false;
-    unsigned int i, id;
-
-    for ( i = 0; i < model_now.domains; i++ )
-    {
-        struct model_domain *m = &model[i];
-        struct ages a = { .oldest_left = ~0ULL };
-        uint64_t evicted;
-        bool its_put = put && (const char *)put >= (const char *)m && (const char *)put < (const char *)(m + 1);
-
-        if ( !client_of(m) || m->dying || client_of(m)->stats.evicted == m->evicted )
-            continue;
-        evicted = client_of(m)->stats.evicted - m->evicted;
-        m->evicted += evicted;
-        for ( id = 0; id < TMEM_MAX_POOLS; id++ )
-            if ( m->pools[id].exists && !m->pools[id].stats.persistent )
-                drop_evicted(m, id, put, &a);
-        if ( its_put && put->there && a.gone + 1 == evicted )
-        {
-            put_was_evicted = true;
-            a.youngest_gone = max(a.youngest_gone, put->age);
-        }
-        else
-            CHECK(a.gone == evicted, "domain %u: %lu pages were evicted, %u are missing", i + 1,
-                  (unsigned long)evicted, a.gone);
-        CHECK(m->packs || a.youngest_gone < a.oldest_left, "domain %u: a page was evicted before an older one",
-              i + 1);
-    }
-
-    return put_was_evicted;
-}
-
-/* Comparison. */
-
-#define SAME(pool, field)                                               \
-    CHECK((pool)->stats.field == m->pools[id].stats.field,              \
-          "domain %u, pool %u: " #field " is %lu, should be %lu",       \
-          m->d->domain_id, id, (unsigned long)(pool)->stats.field,      \
-          (unsigned long)m->pools[id].stats.field)
-
-static void compare_pools(const struct model_domain *m)
-{
-    const struct tmem_client *c = client_of(m);
-    unsigned int id;
-
-    for ( id = 0; id < TMEM_MAX_POOLS; id++ )
-    {
-        const struct tmem_pool *pool = c->pools[id];
-
-        CHECK(m->pools[id].exists == (pool && !pool->dying), "domain %u: pool %u %s",
-              m->d->domain_id, id, pool ? "is still there" : "is gone");
-        if ( !pool )
-            continue;
-        SAME(pool, persistent);
-        SAME(pool, pages.now);
-        SAME(pool, pages.most);
-        SAME(pool, puts);
-        SAME(pool, puts_tried);
-        SAME(pool, puts_refused);
-        SAME(pool, dup_flushed);
-        SAME(pool, dup_replaced);
-        SAME(pool, gets);
-        SAME(pool, gets_tried);
-        SAME(pool, flushes);
-        SAME(pool, flushes_tried);
-        SAME(pool, object_flushes);
-        SAME(pool, object_flushes_tried);
-    }
-}
-
-void model_compare(void)
-{
-    unsigned long frames = 0;
-    unsigned int i;
-
-    for ( i = 0; i < model_now.domains; i++ )
-    {
-        struct model_domain *m = &model[i];
-        const struct tmem_client *c = client_of(m);
-
-        frames += c ? c->stats.frames.now : 0;
-        if ( m->dying || !c )
-            continue;
-        compare_pools(m);
-        CHECK(c->stats.ephemeral.now == m->ephemeral && c->stats.persistent.now == m->persistent,
-              "domain %u has %lu ephemeral and %lu persistent pages, should have %u and %u", i + 1,
-              (unsigned long)c->stats.ephemeral.now, (unsigned long)c->stats.persistent.now,
-              m->ephemeral, m->persistent);
-        /*
-         * Exactly, when they are not packed; check.c does the rest. What is left
-         * of a chunk's neighbours may be two frames for a page.
-         */
-        CHECK(m->packs ? m->d->tot_pages <= 10 + m->balloon + 2 * m->persistent
-                       : m->d->tot_pages == 10 + m->balloon + m->persistent,
-              "domain %u is charged %u pages for %u",
-              i + 1, m->d->tot_pages, 10 + m->balloon + m->persistent);
-    }
-    frames += tmem_dedup_frames();
-    CHECK(heap_frames_of_tmem() == frames, "the heap lent %lu frames, tmem counts %lu",
-          heap_frames_of_tmem(), frames);
-}
-
-void model_check(void)
-{
-    unsigned long duplicates, ephemeral = 0, persistent = 0;
-    struct tmem_stats_global g;
-    union { tmem_op_t op; tmem_control_t ctl; } u = {
-        .ctl = { .cmd = TMEM_CONTROL, .subop = TMEM_CONTROL_GLOBAL, .version = TMEM_CONTROL_VERSION,
-                 .buf = (uintptr_t)&g },
-    };
-    unsigned int i;
-
-    model_compare();
-    duplicates = check_system();
-
-    memset(&g, 0, sizeof(g));
-    world_enter(model_dom0);
-    world_guest_range(&u, sizeof(u));
-    world_guest_range(&g, sizeof(g));
-    CHECK(!world_op(&u.op), "no figures of the whole system");
-    for ( i = 0; i < model_now.domains; i++ )
-    {
-        if ( model[i].dying )
-            return;
-        ephemeral += model[i].ephemeral;
-        persistent += model[i].persistent;
-    }
-    CHECK(g.ephemeral.now == ephemeral && g.persistent.now == persistent,
-          "the system has %lu and %lu pages, counts %lu and %lu", ephemeral, persistent,
-          (unsigned long)g.ephemeral.now, (unsigned long)g.persistent.now);
-    CHECK(g.frames.now == heap_frames_of_tmem(), "the heap lent %lu frames, the system counts %lu",
-          heap_frames_of_tmem(), (unsigned long)g.frames.now);
-    CHECK(g.contents.now == ephemeral - duplicates, "%lu ephemeral pages of which %lu are copies, %lu are counted",
-          ephemeral, duplicates, (unsigned long)g.contents.now);
-}
-
 /* Operations. */
 
 long model_call(const struct model_domain *m, tmem_op_t *op)
 {
+    model_before();
     world_enter(m->d);
     world_guest_range(op, sizeof(*op));
     return world_op(op);
@@ -264,7 +79,7 @@ static long page_call(const struct model_domain *m, uint32_t cmd, int32_t pool, 
 {
     tmem_op_t op = {
         .cmd = cmd, .pool_id = pool,
-        .u.gen = { .oid = object_ids[object], .index = index_of(index), .cmfn = gfn,
+        .u.gen = { .oid = model_object_ids[object], .index = model_index_of(index), .cmfn = gfn,
                    /* Ignored, whatever they are. */
                    .tmem_offset = random_64(), .pfn_offset = random_64(), .len = random_64() },
     };
@@ -389,7 +204,7 @@ long model_put(struct model_domain *m, int32_t pool, unsigned int object,
     rc = page_call(m, TMEM_PUT_PAGE, pool, object, index, gfn);
     if ( model_follow_evictions(page) )
     {
-        drop(m, to, page);
+        model_drop(m, to, page);
         replaces = false;
     }
 
@@ -406,8 +221,8 @@ long model_put(struct model_domain *m, int32_t pool, unsigned int object,
     {
         EXPECT(rc, -ENOMEM);
         CHECK(!replaces || m->packs, "no memory to replace a page");
-        /* A packed page is charged for its record, too, if that is the first of a frame's worth. */
-        CHECK((to->stats.persistent && room < 1U + m->packs) || model_memory_was_short(faults),
+        /* A frame, and a slab for its record, with which a page of buckets may be due. */
+        CHECK((to->stats.persistent && room < 3) || model_memory_was_short(faults),
               "a put was refused, although there was memory");
     }
 
@@ -415,7 +230,7 @@ long model_put(struct model_domain *m, int32_t pool, unsigned int object,
     {
         if ( replaces )
         {
-            drop(m, to, page);
+            model_drop(m, to, page);
             to->stats.dup_flushed++;
         }
         to->stats.puts_refused += rc == -ENOMEM;
@@ -468,7 +283,7 @@ long model_get(struct model_domain *m, int32_t pool, unsigned int object,
               m->d->domain_id);
         from->stats.gets++;
         if ( !from->stats.persistent )
-            drop(m, from, page);
+            model_drop(m, from, page);
     }
     else if ( readable(gfn) )
         CHECK(content_is(world_frame(m->d, gfn), before), "a get that failed changed the page");
@@ -492,7 +307,7 @@ long model_flush_page(struct model_domain *m, int32_t pool, unsigned int object,
         if ( from->page[object][index].there )
         {
             from->stats.flushes++;
-            drop(m, from, &from->page[object][index]);
+            model_drop(m, from, &from->page[object][index]);
         }
     }
     model_compare();
@@ -524,7 +339,7 @@ long model_flush_object(struct model_domain *m, int32_t pool, unsigned int objec
         for ( index = 0; index < MODEL_INDEXES; index++ )
             if ( from->page[object][index].there )
             {
-                drop(m, from, &from->page[object][index]);
+                model_drop(m, from, &from->page[object][index]);
                 found = true;
             }
         from->stats.object_flushes_tried++;

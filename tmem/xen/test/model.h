@@ -80,13 +80,16 @@ void model_step(void);
 #define PERSISTENT_POOL     (TMEM_POOL_PERSIST | TMEM_SPEC_VERSION << TMEM_POOL_VERSION_SHIFT)
 #define EPHEMERAL_POOL      (TMEM_SPEC_VERSION << TMEM_POOL_VERSION_SHIFT)
 
-/* What model.c and steps.c share. */
+/* What model.c, compare.c and steps.c share. */
 static inline struct tmem_client *client_of(const struct model_domain *m)
 {
     return m->d->tmem;
 }
 
 extern struct model_options model_now;
+extern const xen_tmem_oid_t model_object_ids[MODEL_OBJECTS];
+uint32_t model_index_of(unsigned int nr);
+void model_drop(struct model_domain *m, struct model_pool *pool, struct model_page *page);
 void model_make_domain(unsigned int nr);
 long model_call(const struct model_domain *m, tmem_op_t *op);
 /*
@@ -95,6 +98,8 @@ long model_call(const struct model_domain *m, tmem_op_t *op);
  * NULL if none; true when it was evicted before it was put again, or refused.
  */
 bool model_follow_evictions(const struct model_page *put);
+/* Notes how things stand before an operation. */
+void model_before(void);
 void model_compare(void);
 /* May an allocation have failed? */
 bool model_memory_was_short(unsigned long faults);

@@ -59,7 +59,7 @@ void model_hostile(struct model_domain *m)
     model_compare();
 }
 
-static long control(uint32_t subop, uint32_t domid, uint64_t *value)
+static long control(uint32_t subop, uint32_t domid, uint64_t *value, uint64_t *dropped)
 {
     union { tmem_op_t op; tmem_control_t ctl; } u = {
         .ctl = { .cmd = TMEM_CONTROL, .subop = subop, .version = TMEM_CONTROL_VERSION, .domid = domid,
@@ -72,14 +72,16 @@ static long control(uint32_t subop, uint32_t domid, uint64_t *value)
     rc = world_op(&u.op);
     if ( value )
         *value = u.ctl.value;
+    if ( dropped )
+        *dropped = u.ctl.dropped;
 
     return rc;
 }
 
 void model_evict(struct model_domain *only, uint64_t pages)
 {
-    uint64_t evicted = all_evicted(), value = pages;
-    long rc = control(TMEM_CONTROL_FLUSH, only ? only->d->domain_id : TMEM_CONTROL_ALL_CLIENTS, &value);
+    uint64_t evicted = all_evicted(), value = pages, dropped;
+    long rc = control(TMEM_CONTROL_FLUSH, only ? only->d->domain_id : TMEM_CONTROL_ALL_CLIENTS, &value, &dropped);
 
     CHECK(rc == 0 || (only && !client_of(only) && rc == -ENODEV), "control: flush: %ld", rc);
     if ( rc )
@@ -87,13 +89,17 @@ void model_evict(struct model_domain *only, uint64_t pages)
     /* What it gives are frames: of pages, of the index, or without content. */
     CHECK(value <= pages || all_evicted() > evicted, "%lu pages were given for %lu",
           (unsigned long)value, (unsigned long)pages);
+    CHECK(dropped == all_evicted() - evicted, "%lu pages were dropped, %lu are told",
+          (unsigned long)(all_evicted() - evicted), (unsigned long)dropped);
+    /* A frame for each, or for those in its frame, or in its slab. */
+    CHECK(dropped <= 64 * value, "%lu pages went for %lu frames", (unsigned long)dropped, (unsigned long)value);
     model_follow_evictions(NULL);
     model_compare();
 }
 
 void model_freeze(struct model_domain *m, bool frozen)
 {
-    long rc = control(frozen ? TMEM_CONTROL_FREEZE : TMEM_CONTROL_THAW, m->d->domain_id, NULL);
+    long rc = control(frozen ? TMEM_CONTROL_FREEZE : TMEM_CONTROL_THAW, m->d->domain_id, NULL, NULL);
 
     CHECK(rc == (client_of(m) ? 0 : -ENODEV), "control: freeze: %ld", rc);
     if ( !rc )

@@ -31,17 +31,32 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
                       struct tmem_prepared *new);
 bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
                       struct page_info *dst);
-/* Takes the content, and the charge for it, from a record that stays. */
+
+/* drop.c. Callers hold the client's lock, unless it says otherwise. */
+/* From a record that stays; the charge is settled by who knows what comes. */
 void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
                         bool persistent);
+void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
+void tmem_drop_oldest(struct tmem_client *c);
+/* What evicting has yielded so far, all of it the caller's. */
+struct tmem_eviction {
+    struct page_list_head *frames;      /* of content */
+    void *pages;                        /* of the index; each begins with a link */
+    unsigned int taken, index;          /* how many of both */
+    unsigned int dropped;               /* tmem's pages */
+    bool wants_index;                   /* frames of content alone won't do */
+};
+static inline unsigned int tmem_gained(const struct tmem_eviction *e)
+{
+    return e->taken + e->index;
+}
 /*
- * Drops an ephemeral page, with all that are in its frame, and counts them.
- * Returns how many frames came free, and are on the list.
+ * Of a client that has ephemeral pages, the oldest, and with it as many more as
+ * have to go so that one frame at least comes free: 63.
  */
-unsigned int tmem_evict_packed(struct tmem_client *c, struct tmem_page *page,
-                               struct page_list_head *frames,
-                               unsigned int *dropped);
+void tmem_evict_oldest(struct tmem_client *c, struct tmem_eviction *e);
 unsigned long tmem_ephemeral_frames(const struct tmem_client *c);
+unsigned long tmem_held_frames(const struct tmem_client *c);
 
 /* chunks.c. Callers hold the client's lock. */
 struct tmem_place {

@@ -9,6 +9,7 @@
  * goes back to the heap is scrubbed there.
  */
 
+#include <xen/event.h>
 #include <xen/init.h>
 #include <xen/mm.h>
 #include <xen/param.h>
@@ -33,9 +34,14 @@ unsigned long __read_mostly tmem_reserve_pages;
 #define ATTEMPTS_AT_SOME    2
 #define MOST_RELINQUISHED   1024
 
-/* Pages dropped beyond those that yield a frame each: for a put, by control. */
-#define MORE_FOR_PUT        (4 * TMEM_BATCH)
-#define MORE_FLUSHED        4096
+/*
+ * Pages dropped beyond those that yield a frame each. Where many go for one, no
+ * more than that many go in all, as long as the frames that are needed have
+ * come free: each takes 64 pages at most.
+ */
+#define MORE_DROPPED        (4 * TMEM_BATCH)
+/* Frames that control asks for in one go, between looks for other work. */
+#define FLUSH_STEP          64
 
 static struct {
     spinlock_t lock;
@@ -87,86 +93,53 @@ unsigned long tmem_freeable_pages(void)
     return pages + tmem_dedup_frames();
 }
 
-static unsigned int index_pages(const struct tmem_client *c)
-{
-    return c->stats.nodes.now + c->nr_spare;
-}
-
-/* What evicting has done so far. */
-struct eviction {
-    struct page_list_head *frames;
-    unsigned int taken;                 /* of those */
-    unsigned int index;                 /* pages of the index: in the heap by now */
-    unsigned int dropped;               /* tmem's pages */
-};
-
 /*
- * Drops the oldest pages of a client until they have yielded nr pages, or a
- * batch of them has gone: those that share their content, or are all zeros,
- * need not yield any. The last may have up to 63 others in its frame.
+ * Drops the oldest pages of a client until they have yielded nr frames, or a
+ * batch of them has gone, and up to 63 that have to go with the last.
  */
 static void take_oldest(struct tmem_client *c, unsigned int nr,
-                        struct eviction *e)
+                        struct tmem_eviction *e)
 {
-    unsigned int taken = 0, pages = 0, index;
+    unsigned int before = e->dropped;
     uint64_t start;
 
+    nr += tmem_gained(e);
     spin_lock(&c->lock);
     start = rdtsc();
-    index = index_pages(c);
-    while ( taken + index - index_pages(c) < nr && pages < TMEM_BATCH &&
+    while ( tmem_gained(e) < nr && e->dropped - before < TMEM_BATCH &&
             !list_empty(&c->lru) )
-    {
-        struct tmem_page *page = list_entry(c->lru.next, struct tmem_page, lru);
-
-        if ( unlikely(tmem_is_packed(page)) )
-        {
-            taken += tmem_evict_packed(c, page, e->frames, &pages);
-            continue;
-        }
-        page_list_add_tail(tmem_remove_page(c, page), e->frames);
-        tmem_level(c, TMEM_LEVEL_FRAMES, -1);
-        taken++;
-        pages++;
-    }
-    c->stats.evicted += pages;
-    e->index += index - index_pages(c);
+        tmem_evict_oldest(c, e);
+    c->stats.evicted += e->dropped - before;
     tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
     spin_unlock(&c->lock);
-    e->taken += taken;
-    e->dropped += pages;
 }
 
 /*
- * Takes up to nr frames from the oldest pages of one client, or of all. Bounded
- * also where pages share contents, and much has to go before a frame does: by
- * `more` pages, and those that go with the last.
+ * Takes up to nr frames from the oldest pages of one client, or of all; fewer,
+ * but not fewer than `least`, where more pages go for them than it is worth.
  */
-static struct eviction evict(struct tmem_client *only, unsigned int nr,
-                             unsigned int more, struct page_list_head *frames)
+static void evict(struct tmem_client *only, unsigned int nr,
+                  unsigned int least, struct tmem_eviction *e)
 {
-    struct eviction e = { .frames = frames };
-
     rcu_read_lock(&domlist_read_lock);
-    while ( e.taken + e.index < nr && e.dropped < nr + more )
+    while ( tmem_gained(e) < nr &&
+            (tmem_gained(e) < least || e->dropped < nr + MORE_DROPPED) )
     {
         struct tmem_client *victim = only ?: tmem_victim();
-        unsigned int before = e.dropped;
+        unsigned int before = e->dropped;
 
         if ( !victim || !ACCESS_ONCE(victim->stats.ephemeral.now) )
             break;
-        take_oldest(victim, min(nr - e.taken - e.index, TMEM_REFILL + 0U), &e);
-        if ( only && e.dropped == before )
+        take_oldest(victim, min(nr - tmem_gained(e), TMEM_REFILL + 0U), e);
+        if ( only && e->dropped == before )
             break;
     }
     rcu_read_unlock(&domlist_read_lock);
 
     spin_lock(&totals.lock);
     totals.evict_attempts++;
-    totals.evicted += e.dropped;
+    totals.evicted += e->dropped;
     spin_unlock(&totals.lock);
-
-    return e;
 }
 
 static void free_frames(struct page_list_head *frames)
@@ -177,8 +150,47 @@ static void free_frames(struct page_list_head *frames)
         free_domheap_page(frame);
 }
 
-/* Takes frames without content, up to `most` of all clients'. */
-static unsigned int drain_free_frames(unsigned int most)
+static void *next_index_page(struct tmem_eviction *e)
+{
+    void *page = e->pages;
+
+    if ( page )
+        e->pages = *(void **)page;
+
+    return page;
+}
+
+static void free_index_pages(struct tmem_eviction *e)
+{
+    void *page;
+
+    while ( (page = next_index_page(e)) )
+        free_xenheap_page(page);
+}
+
+static void free_evicted(struct tmem_eviction *e)
+{
+    free_frames(e->frames);
+    free_index_pages(e);
+}
+
+/* As many as it may keep, for its next puts. */
+static void keep_frames(struct tmem_client *c, struct page_list_head *frames)
+{
+    struct page_info *frame;
+
+    /* A shared pool may have gone meanwhile. */
+    while ( !c->dying && c->nr_free < TMEM_MAX_FREE &&
+            (frame = page_list_remove_head(frames)) )
+    {
+        tmem_keep_frame(c, frame);
+        tmem_level(c, TMEM_LEVEL_FRAMES, 1);
+    }
+}
+
+/* Takes frames without content, up to `most` of one client's, or of all. */
+static unsigned int drain_free_frames(struct tmem_client *only,
+                                      unsigned int most)
 {
     PAGE_LIST_HEAD(frames);
     struct tmem_client *c;
@@ -190,7 +202,7 @@ static unsigned int drain_free_frames(unsigned int most)
     {
         struct page_info *frame;
 
-        if ( !ACCESS_ONCE(c->nr_free) )
+        if ( (only && c != only) || !ACCESS_ONCE(c->nr_free) )
             continue;
         spin_lock(&c->lock);
         while ( taken < most && (frame = tmem_take_frame(c)) )
@@ -210,29 +222,54 @@ static unsigned int drain_free_frames(unsigned int most)
 unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
                                unsigned long *dropped)
 {
-    PAGE_LIST_HEAD(frames);
-    unsigned int wanted = min(nr, 1UL << 10);
-    struct eviction e = evict(only, wanted, MORE_FLUSHED, &frames);
-    /* As many of tmem's pages as frames are asked for; the index's come with it. */
-    unsigned int taken = e.taken ?: e.index;
+    unsigned int wanted = min(nr, 1UL << 10), gained = 0;
+    bool more;
 
-    *dropped = e.dropped;
-    free_frames(&frames);
+    *dropped = 0;
+    do {
+        PAGE_LIST_HEAD(frames);
+        struct tmem_eviction e = { .frames = &frames };
+
+        evict(only, min(wanted - gained, FLUSH_STEP + 0U), 1, &e);
+        free_evicted(&e);
+        gained += tmem_gained(&e);
+        *dropped += e.dropped;
+        more = e.dropped;
+    } while ( more && gained < wanted && !hypercall_preempt_check() );
+
     /* What tmem_freeable_pages() told includes these. */
-    if ( !only && taken < wanted )
-        taken += drain_free_frames(wanted - taken);
+    if ( gained < wanted )
+        gained += drain_free_frames(only, wanted - gained);
 
-    return taken;
+    return gained;
 }
 
-bool tmem_make_index_room(void)
+bool tmem_make_index_room(struct tmem_client *c)
 {
     PAGE_LIST_HEAD(frames);
-    struct eviction e = evict(NULL, TMEM_REFILL, MORE_FOR_PUT, &frames);
+    struct tmem_eviction e = { .frames = &frames };
+    uint64_t available, claimed;
+    void *page;
 
-    free_frames(&frames);
+    /* So much is claimed, or missing, that a few pages more are of no use? */
+    get_outstanding_claims(&available, &claimed);
+    e.wants_index = available + TMEM_REFILL <= claimed + tmem_reserve_pages;
+    evict(NULL, e.wants_index ? 1 : TMEM_REFILL, 1, &e);
 
-    return e.taken + e.index;
+    spin_lock(&c->lock);
+    while ( !c->dying && c->nr_spare < TMEM_SPARE_KEPT &&
+            (page = next_index_page(&e)) )
+    {
+        clear_page(page);
+        c->spare[c->nr_spare++] = page;
+        tmem_level(c, TMEM_LEVEL_FRAMES, 1);
+    }
+    if ( e.wants_index )
+        keep_frames(c, &frames);
+    spin_unlock(&c->lock);
+    free_evicted(&e);
+
+    return tmem_gained(&e);
 }
 
 bool tmem_backs(unsigned long pages)
@@ -246,8 +283,8 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
     unsigned long wanted = 1UL << order;
     bool at_some = (memflags & MEMF_exact_node) || memflags >> _MEMF_bits;
     PAGE_LIST_HEAD(frames);
+    struct tmem_eviction e = { .frames = &frames };
     unsigned int freed, nr;
-    struct eviction e = { };
 
     if ( !opt_tmem || (memflags & MEMF_tmem) ||
          system_state < SYS_STATE_active ||
@@ -264,12 +301,12 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
 
     nr = max(wanted, min(TMEM_REFILL << *attempt, MOST_RELINQUISHED) + 0UL);
     ++*attempt;
-    freed = drain_free_frames(nr);
+    freed = drain_free_frames(NULL, nr);
     if ( freed < nr )
     {
-        e = evict(NULL, nr - freed, MOST_RELINQUISHED, &frames);
-        free_frames(&frames);
-        freed += e.taken + e.index;
+        evict(NULL, nr - freed, min(wanted, TMEM_REFILL + 0UL), &e);
+        free_evicted(&e);
+        freed += tmem_gained(&e);
     }
 
     spin_lock(&totals.lock);
@@ -280,8 +317,7 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
         totals.relinquish_most = freed;
     spin_unlock(&totals.lock);
 
-    /* Pages that went without a frame are worth another attempt, too. */
-    return freed || e.dropped;
+    return freed;
 }
 
 static unsigned int take_from_heap(struct page_list_head *frames)
@@ -318,84 +354,32 @@ static bool claims_can_spare(unsigned int nr)
 bool tmem_refill(struct tmem_client *c, bool persistent)
 {
     PAGE_LIST_HEAD(frames);
-    struct page_info *frame;
     unsigned int nr = take_from_heap(&frames);
 
     if ( !nr && (!persistent || claims_can_spare(TMEM_PUT_REFILL)) )
     {
-        struct eviction e = evict(NULL, TMEM_PUT_REFILL, MORE_FOR_PUT, &frames);
+        struct tmem_eviction e = { .frames = &frames };
 
+        evict(NULL, TMEM_PUT_REFILL, 1, &e);
         nr = e.taken;
+        free_index_pages(&e);
         /* Only pages of the index may have come free. */
         if ( !nr && e.index )
             nr = take_from_heap(&frames);
     }
 
     spin_lock(&c->lock);
-    /* A shared pool may have gone meanwhile. */
-    while ( !c->dying && c->nr_free < TMEM_MAX_FREE &&
-            (frame = page_list_remove_head(&frames)) )
-    {
-        tmem_keep_frame(c, frame);
-        tmem_level(c, TMEM_LEVEL_FRAMES, 1);
-    }
+    keep_frames(c, &frames);
     spin_unlock(&c->lock);
     free_frames(&frames);
 
     return nr;
 }
 
-bool tmem_charge(struct domain *d)
-{
-    bool room;
-
-    nrspin_lock(&d->page_alloc_lock);
-    room = domain_tot_pages(d) < d->max_pages;
-    if ( room && domain_adjust_tot_pages(d, 1) == 1 )
-        get_knownalive_domain(d);
-    nrspin_unlock(&d->page_alloc_lock);
-
-    return room;
-}
-
-void tmem_uncharge(struct domain *d)
-{
-    bool last;
-
-    nrspin_lock(&d->page_alloc_lock);
-    last = !domain_adjust_tot_pages(d, -1);
-    nrspin_unlock(&d->page_alloc_lock);
-    if ( last )
-        put_domain(d);
-}
-
 void tmem_give_back(struct tmem_client *c, struct page_info *frame)
 {
     tmem_level(c, TMEM_LEVEL_FRAMES, -1);
     free_domheap_page(frame);
-}
-
-/* Forget a page: the record, the frame, and the domain's charge for it. */
-void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
-{
-    bool persistent = c->pools[pool_of_key(page->object->key)]->persistent;
-
-    if ( unlikely(tmem_is_packed(page)) )
-    {
-        tmem_clear_content(c, page, persistent);
-        tmem_remove_page(c, page);
-        return;
-    }
-    tmem_release_frame(c, tmem_remove_page(c, page));
-    if ( persistent )
-        tmem_uncharge(c->domain);
-}
-
-/* There is one. */
-void tmem_drop_oldest(struct tmem_client *c)
-{
-    tmem_drop_page(c, list_entry(c->lru.next, struct tmem_page, lru));
-    c->stats.evicted++;
 }
 
 void tmem_drain_free(struct tmem_client *c)

@@ -14,23 +14,32 @@
  * persistent or not. False: there are none to be had.
  */
 bool tmem_refill(struct tmem_client *c, bool persistent);
-/* Evicts so that the heap has pages for an index; false: nothing is left. */
-bool tmem_make_index_room(void);
-bool tmem_charge(struct domain *d);
-void tmem_uncharge(struct domain *d);
+/*
+ * Without the lock: evicts so that the heap has pages for an index or, where it
+ * would not give them, the client has one. False: nothing is left.
+ */
+bool tmem_make_index_room(struct tmem_client *c);
 /* To the heap. */
 void tmem_give_back(struct tmem_client *c, struct page_info *frame);
-void tmem_drop_page(struct tmem_client *c, struct tmem_page *page);
-void tmem_drop_oldest(struct tmem_client *c);
 void tmem_drain_free(struct tmem_client *c);
 /*
- * Of one client, or where it is NULL of all, as their weights tell: gives up to
- * nr pages to the heap, and returns how many. *dropped: how many of tmem's
- * pages that took.
+ * Gives up to nr frames back, of one client, or where it is NULL of all, as
+ * their weights tell; *dropped of tmem's pages went for them. Both 0: nothing
+ * is left.
  */
 unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
                                unsigned long *dropped);
 void tmem_frames_stats(struct tmem_stats_global *g);
+
+/* charge.c: what a domain pays for. Callers hold the client's lock. */
+/*
+ * For so many more frames of persistent content, and slabs of records, as are
+ * about to be taken. False: more than the domain may have.
+ */
+bool tmem_charge(struct tmem_client *c, unsigned int contents,
+                 unsigned int slabs);
+/* After some of them have gone. */
+void tmem_settle(struct tmem_client *c);
 
 /* policy.c: who gives way. */
 extern bool tmem_frozen;

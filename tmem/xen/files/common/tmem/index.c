@@ -52,7 +52,7 @@ static bool reserve(struct tmem_client *c, unsigned int memflags)
              * Someone else's ephemeral page makes room for a record, too. But
              * others may be quicker to take it from the heap.
              */
-            if ( ++tries > MAX_TRIES || !tmem_make_index_room() )
+            if ( ++tries > MAX_TRIES || !tmem_make_index_room(c) )
                 return false;
             continue;
         }
@@ -88,19 +88,26 @@ static void *take_spare(struct tmem_client *c)
 static void return_page(struct tmem_client *c, void *page)
 {
     tmem_level(c, TMEM_LEVEL_NODES, -1);
-    if ( c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying )
+    if ( !c->eviction && c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
         return;
     }
     tmem_level(c, TMEM_LEVEL_FRAMES, -1);
-    free_xenheap_page(page);
+    if ( c->eviction )
+    {
+        *(void **)page = c->eviction->pages;
+        c->eviction->pages = page;
+        c->eviction->index++;
+    }
+    else
+        free_xenheap_page(page);
 }
 
 /* Slabs. */
 
-bool tmem_new_slab(struct tmem_client *c)
+bool tmem_new_slab(struct tmem_client *c, struct tmem_slabs *slabs)
 {
     struct tmem_slab *slab = take_spare(c);
     unsigned int offset;
@@ -119,14 +126,17 @@ bool tmem_new_slab(struct tmem_client *c)
             (offset + TMEM_ENTRY_SIZE) % PAGE_SIZE;
     slab->first_free = TMEM_ENTRY_SIZE;
     slab->used = 0;
-    list_add(&slab->list, &c->slabs);
+    list_add(&slab->list, &slabs->roomy);
+    ACCESS_ONCE(slabs->nr) = slabs->nr + 1;
 
     return true;
 }
 
-void tmem_free_slab(struct tmem_client *c, struct tmem_slab *slab)
+void tmem_free_slab(struct tmem_client *c, struct tmem_slabs *slabs,
+                    struct tmem_slab *slab)
 {
     list_del(&slab->list);
+    ACCESS_ONCE(slabs->nr) = slabs->nr - 1;
     return_page(c, slab);
 }
 
@@ -275,7 +285,8 @@ int tmem_index_init(struct tmem_client *c)
 {
     unsigned int i;
 
-    INIT_LIST_HEAD(&c->slabs);
+    for ( i = 0; i < ARRAY_SIZE(c->slabs); i++ )
+        INIT_LIST_HEAD(&c->slabs[i].roomy);
     for ( i = 0; i < ARRAY_SIZE(c->secret); i++ )
         c->secret[i] = tmem_random();
 
@@ -311,10 +322,13 @@ static void table_free(struct tmem_client *c, struct tmem_table *t)
 /* Of an empty client that nobody else can reach any more, or not yet. */
 void tmem_index_free(struct tmem_client *c)
 {
+    unsigned int i;
+
     c->dying = true;
     table_free(c, &c->objects);
     table_free(c, &c->pages);
-    ASSERT(list_empty(&c->slabs));
+    for ( i = 0; i < ARRAY_SIZE(c->slabs); i++ )
+        ASSERT(!c->slabs[i].nr);
     while ( c->nr_spare )
     {
         free_xenheap_page(c->spare[--c->nr_spare]);
@@ -331,7 +345,7 @@ struct tmem_object *tmem_object_for(struct tmem_client *c,
     ASSERT(spin_is_locked(&c->lock));
     if ( !obj )
     {
-        obj = tmem_entry_alloc(c);
+        obj = tmem_entry_alloc(c, tmem_object_kind(pool->persistent));
         if ( !obj )
             return NULL;
         memcpy(obj->oid, oid->oid, sizeof(obj->oid));
@@ -361,7 +375,7 @@ void tmem_drop_object(struct tmem_client *c, struct tmem_pool *pool,
     list_del(&obj->siblings);
     tmem_level(c, TMEM_LEVEL_OBJECTS, -1);
     pool->stats.objects.now--;
-    tmem_entry_free(c, obj);
+    tmem_entry_free(c, tmem_object_kind(pool->persistent), obj);
     if ( --c->objects.entries < c->objects.shrink_below )
         tmem_table_shrink(c, &c->objects);
 }

@@ -5,9 +5,11 @@
  * Without weights the oldest ephemeral page of all gives way, whosesoever it
  * is. As soon as a client has a weight, the clients without one have no share
  * and give way first, oldest page first; then the client that holds the most
- * pages for its weight. That one is always over its share of all that the
+ * frames for its weight. That one is always over its share of all that the
  * weighted clients hold, since not all of them can hold less than the average;
  * and what a client leaves of its share goes to the others by their weights.
+ * Frames count, of contents and of records, not pages: a million pages of zeros
+ * are as much as takes their records.
  */
 
 #include <xen/event.h>
@@ -44,9 +46,9 @@ static bool gives_way_before(const struct tmem_client *a,
     if ( !weight_a != !weight_b )
         return !weight_a;
 
-    /* pages / weight, without dividing. Pages < 2^44, weights < 2^16. */
-    holds_a = ACCESS_ONCE(a->stats.ephemeral.now) * weight_b;
-    holds_b = ACCESS_ONCE(b->stats.ephemeral.now) * weight_a;
+    /* frames / weight, without dividing. Frames < 2^44, weights < 2^16. */
+    holds_a = tmem_held_frames(a) * weight_b;
+    holds_b = tmem_held_frames(b) * weight_a;
     if ( holds_a != holds_b )
         return holds_a > holds_b;
 

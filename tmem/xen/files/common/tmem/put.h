@@ -98,7 +98,8 @@ static always_inline long put_page_locked(
     if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )
         return may_retry ? -ERESTART
                          : put_refused(c, pool, NULL, -ENOMEM, start);
-    if ( pool->persistent && !tmem_charge(c->domain) )
+    if ( pool->persistent &&
+         !tmem_charge(c, 1, tmem_needs_slab(c, op, &spot)) )
         return put_refused(c, pool, NULL, -ENOMEM, start);
 
     frame = tmem_take_frame(c);
@@ -110,7 +111,10 @@ static always_inline long put_page_locked(
         tmem_broken_bound(c);
         tmem_release_frame(c, frame);
         if ( pool->persistent )
-            tmem_uncharge(c->domain);
+        {
+            c->contents--;
+            tmem_settle(c);
+        }
         return put_refused(c, pool, NULL, -ENOMEM, start);
     }
 

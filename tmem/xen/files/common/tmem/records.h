@@ -12,17 +12,19 @@
 #include "lookup.h"
 
 #define TMEM_ENTRY_SIZE     64
+#define TMEM_SLAB_ENTRIES   (PAGE_SIZE / TMEM_ENTRY_SIZE - 1)
 
 /* Takes the place of a slab's first entry. */
 struct tmem_slab {
-    struct list_head list;              /* in client->slabs unless full */
+    struct list_head list;              /* in slabs->roomy unless full */
     uint16_t first_free;                /* offset of an entry; 0: none */
     uint16_t used;
 };
 
 /* index.c: the rare parts. */
-bool tmem_new_slab(struct tmem_client *c);
-void tmem_free_slab(struct tmem_client *c, struct tmem_slab *slab);
+bool tmem_new_slab(struct tmem_client *c, struct tmem_slabs *slabs);
+void tmem_free_slab(struct tmem_client *c, struct tmem_slabs *slabs,
+                    struct tmem_slab *slab);
 void tmem_table_grow(struct tmem_client *c, struct tmem_table *t);
 void tmem_table_shrink(struct tmem_client *c, struct tmem_table *t);
 /* Found, or made; NULL only when the reserve was not made. */
@@ -33,15 +35,17 @@ struct tmem_object *tmem_object_for(struct tmem_client *c,
 void tmem_drop_object(struct tmem_client *c, struct tmem_pool *pool,
                       struct tmem_object *obj);
 
-static always_inline void *tmem_entry_alloc(struct tmem_client *c)
+static always_inline void *tmem_entry_alloc(struct tmem_client *c,
+                                            enum tmem_slab_kind kind)
 {
+    struct tmem_slabs *slabs = &c->slabs[kind];
     struct tmem_slab *slab;
     uint16_t *entry;
 
-    if ( unlikely(list_empty(&c->slabs)) && !tmem_new_slab(c) )
+    if ( unlikely(list_empty(&slabs->roomy)) && !tmem_new_slab(c, slabs) )
         return NULL;
 
-    slab = list_entry(c->slabs.next, struct tmem_slab, list);
+    slab = list_entry(slabs->roomy.next, struct tmem_slab, list);
     entry = (void *)slab + slab->first_free;
     slab->first_free = *entry;
     slab->used++;
@@ -51,16 +55,51 @@ static always_inline void *tmem_entry_alloc(struct tmem_client *c)
     return entry;
 }
 
-static always_inline void tmem_entry_free(struct tmem_client *c, void *entry)
+static inline struct tmem_slab *tmem_slab_of(const void *entry)
 {
-    struct tmem_slab *slab = (void *)((unsigned long)entry & PAGE_MASK);
+    return (void *)((unsigned long)entry & PAGE_MASK);
+}
+
+static always_inline void tmem_entry_free(struct tmem_client *c,
+                                          enum tmem_slab_kind kind,
+                                          void *entry)
+{
+    struct tmem_slabs *slabs = &c->slabs[kind];
+    struct tmem_slab *slab = tmem_slab_of(entry);
 
     if ( unlikely(!slab->first_free) )
-        list_add(&slab->list, &c->slabs);
+        list_add(&slab->list, &slabs->roomy);
     *(uint16_t *)entry = slab->first_free;
     slab->first_free = (unsigned long)entry & ~PAGE_MASK;
     if ( unlikely(!--slab->used) )
-        tmem_free_slab(c, slab);
+        tmem_free_slab(c, slabs, slab);
+}
+
+static inline enum tmem_slab_kind tmem_page_kind(bool persistent)
+{
+    return persistent ? TMEM_SLAB_PERSISTENT : TMEM_SLAB_PAGES;
+}
+
+static inline enum tmem_slab_kind tmem_object_kind(bool persistent)
+{
+    return persistent ? TMEM_SLAB_PERSISTENT : TMEM_SLAB_OBJECTS;
+}
+
+/* Whether a persistent page's record, or its object's, needs another slab. */
+static always_inline bool tmem_needs_slab(const struct tmem_client *c,
+                                          const tmem_op_t *op,
+                                          const struct tmem_spot *spot)
+{
+    const struct list_head *roomy = &c->slabs[TMEM_SLAB_PERSISTENT].roomy;
+    const struct tmem_slab *slab = list_entry(roomy->next, struct tmem_slab,
+                                              list);
+
+    if ( unlikely(list_empty(roomy)) )
+        return true;
+
+    return unlikely(slab->used == TMEM_SLAB_ENTRIES - 1) &&
+           roomy->next->next == roomy &&
+           !tmem_find_object(c, spot->key, &op->u.gen.oid);
 }
 
 static always_inline void tmem_push_entry(uint64_t *bucket, void *entry,
@@ -100,7 +139,8 @@ static always_inline struct tmem_page *tmem_enter_page(
     const struct tmem_spot *spot, struct page_info *frame)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    struct tmem_page *page = tmem_entry_alloc(c);
+    enum tmem_slab_kind kind = tmem_page_kind(pool->persistent);
+    struct tmem_page *page = tmem_entry_alloc(c, kind);
     struct tmem_object *obj = c->last;
 
     ASSERT(spin_is_locked(&c->lock));
@@ -113,7 +153,7 @@ static always_inline struct tmem_page *tmem_enter_page(
         obj = tmem_object_for(c, pool, oid, spot->key);
         if ( unlikely(!obj) )
         {
-            tmem_entry_free(c, page);
+            tmem_entry_free(c, kind, page);
             return NULL;
         }
     }
@@ -170,7 +210,7 @@ static always_inline struct page_info *tmem_leave_page(
         tmem_level(c, TMEM_LEVEL_EPHEMERAL, -1);
     }
     pool->stats.pages.now--;
-    tmem_entry_free(c, page);
+    tmem_entry_free(c, tmem_page_kind(persistent), page);
     if ( unlikely(--c->pages.entries < c->pages.shrink_below) )
         tmem_table_shrink(c, &c->pages);
     if ( unlikely(hlist_empty(&obj->pages)) )

@@ -34,7 +34,10 @@
  * than three times as long as one that does not.
  */
 #define TMEM_PUT_REFILL         4
-/* Index pages that one insertion can need: a slab, a segment, a middle. */
+/*
+ * Index pages that one insertion can need: two slabs, a segment, a middle. When
+ * both tables grow at once, one of them waits for the next insertion.
+ */
 #define TMEM_SPARE_NEEDED       4
 #define TMEM_SPARE_KEPT         8
 /* Pages dropped under one hold of a client's lock. */
@@ -84,6 +87,23 @@ struct tmem_table {
     unsigned long grow_above, shrink_below;     /* entries */
     unsigned int buckets;
     unsigned int mask;                  /* as many bits as the last one's number */
+};
+
+/*
+ * Records are in slabs, a page each, that hold one kind of them: all of a slab
+ * of ephemeral pages can go for the sake of its frame; an object goes only with
+ * its last page; and slabs of what is persistent are charged to the domain.
+ */
+enum tmem_slab_kind {
+    TMEM_SLAB_PAGES,                    /* ephemeral */
+    TMEM_SLAB_OBJECTS,                  /* likewise */
+    TMEM_SLAB_PERSISTENT,               /* pages and objects */
+    TMEM_NR_SLAB_KINDS
+};
+
+struct tmem_slabs {
+    struct list_head roomy;             /* with room for an entry */
+    unsigned long nr;                   /* full ones, too */
 };
 
 struct tmem_pool {
@@ -180,14 +200,18 @@ struct tmem_client {
     struct page_info *free;             /* frames at hand; hold no content */
     unsigned int nr_free;               /* a guess */
 
-    struct list_head slabs;             /* with room for an entry */
+    struct tmem_slabs slabs[TMEM_NR_SLAB_KINDS];
+    struct tmem_eviction *eviction;     /* takes the index pages that come free */
     void *spare[TMEM_SPARE_KEPT];       /* index pages at hand */
     unsigned int nr_spare;
 
     struct tmem_store store[2];         /* ephemeral, persistent */
     unsigned long packed_pages;         /* ephemeral ones that are not plain */
-    unsigned long persistent_packed;    /* likewise, persistent */
+    unsigned long sharing;              /* those of them in shared frames */
     struct tmem_level duplicates;       /* summed over clients it makes sense */
+
+    unsigned long contents;             /* frames of persistent content */
+    unsigned long charged;              /* pages, to the domain; see charge.c */
 
     int pending[TMEM_NR_LEVELS];                    /* level changes not passed on yet */
     bool retired;                       /* counts are in the system's now */
