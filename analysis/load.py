@@ -34,7 +34,7 @@ class Results:
     campaign: what was asked. complete: the records of the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
     unverified: whether everything that is made of them has to say that they did not pass verification.
 
-    cells: cell, policy, levels, level.<factor>..., repetition, block, order, status, attempts [count], host, host_kind,
+    cells: cell, policy, levels, level.<factor>..., repetition, block, boot and run (missing: one boot), order, status, attempts [count], host, host_kind,
         accelerator, skew_s [s], reason, rerun, notes, started_at, finished_at.
     metrics: cell, policy, levels, level.<factor>..., repetition, block, guest (missing: the host), metric, unit, value.
     samples: cell, policy, levels, repetition, time_s [s after the release], source, counter, unit, value.
@@ -197,6 +197,8 @@ def _level_columns(cell: PlannedCell | CellRecord) -> dict[str, str]:
 _TYPES = {
     "repetition": "int64",
     "block": "int64",
+    "boot": "Int64",
+    "run": "Int64",
     "order": "int64",
     "attempts": "int64",
     "passed": "bool",
@@ -227,7 +229,15 @@ def _cells(
 ) -> pd.DataFrame:
     rows = []
     for cell in plan:
-        row = {**_key(cell), **_level_columns(cell), "block": cell.block, "order": cell.order, "status": NOT_RUN}
+        row = {
+            **_key(cell),
+            **_level_columns(cell),
+            "block": cell.block,
+            "boot": cell.boot,
+            "run": cell.run,
+            "order": cell.order,
+            "status": NOT_RUN,
+        }
         row["attempts"] = len(attempts.get(cell.cell, ())) + (cell.cell in ended)
         if (found := known.get(cell.cell)) is not None:
             row |= {
@@ -243,7 +253,19 @@ def _cells(
                 "finished_at": found.finished_at,
             }
         rows.append(row)
-    columns = ["cell", "policy", "levels", *_factors(plan), "repetition", "block", "order", "status", "attempts"]
+    columns = [
+        "cell",
+        "policy",
+        "levels",
+        *_factors(plan),
+        "repetition",
+        "block",
+        "boot",
+        "run",
+        "order",
+        "status",
+        "attempts",
+    ]
     columns += ["host", "host_kind", "accelerator", "skew_s", "reason", "rerun", "notes", "started_at", "finished_at"]
     return table(rows, columns)
 
