@@ -33,7 +33,8 @@
  * one put pays for all that others will use. A put that refills is to take less
  * than three times as long as one that does not.
  */
-#define TMEM_PUT_REFILL         2
+#define TMEM_PUT_REFILL         (1U << TMEM_PUT_REFILL_ORDER)
+#define TMEM_PUT_REFILL_ORDER   2
 /*
  * Index pages that one insertion can need: two slabs, a segment, a middle. When
  * both tables grow at once, one of them waits for the next insertion.
