@@ -106,6 +106,7 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
     }
     else
     {
+        c->last = page->object;
         if ( likely(dst) && likely(!tmem_is_packed(page)) )
             get_plain(c, pool, page, spot.bucket, dst, start);
         else if ( !dst || !get_packed(c, pool, page, dst) )

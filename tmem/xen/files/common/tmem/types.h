@@ -193,7 +193,7 @@ struct tmem_client {
     struct tmem_table objects;
     struct tmem_table pages;
     uint64_t secret[7];                 /* keeps guests from choosing buckets */
-    struct tmem_object *last;           /* that a page was put into */
+    struct tmem_object *last;           /* of which a page was put or found */
 
     struct list_head lru;               /* ephemeral pages, oldest first */
     uint32_t oldest;                    /* stamp of the first of them; a guess */
