@@ -112,6 +112,7 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
     }
     else
     {
+        c->last = page->object;
         if ( unlikely(ACCESS_ONCE(tmem_frames_marked)) && tmem_is_lost(page) )
             rc = -EFAULT;
         else if ( likely(dst) && likely(!tmem_is_packed(page)) )

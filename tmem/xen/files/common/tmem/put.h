@@ -97,6 +97,7 @@ static always_inline long put_page_locked(
 
     if ( page )
     {
+        c->last = page->object;
         copy_frame(c, page->frame, src, start);
         if ( !pool->persistent )
             touch(c, page);
