@@ -109,8 +109,8 @@ class Results:
         codes = [code for code, _ in named]
         order = np.lexsort((times, *reversed(codes)))
         ordered = np.stack([code[order] for code in codes])
-        begins = np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1 if len(order) else []
-        edges = [0, *map(int, begins), len(order)] if len(order) else [0]
+        begins: list[int] = (np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1).tolist()
+        edges = [0, *begins, len(order)] if len(order) else [0]
         places = {}
         for begin, end in pairwise(edges):
             cell, source, counter = (str(names[ordered[i, begin]]) for i, (_, names) in enumerate(named))
