@@ -22,6 +22,7 @@ from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
+from lab.emulator import share
 from lab.emulator.accelerator import Choice, choose, distrust_kvm, qemu_version
 from lab.emulator.drives import Drives, no_space
 from lab.emulator.monitor import MonitorError
@@ -37,6 +38,7 @@ from lab.emulator.process import (
     check_controller,
     device,
 )
+from lab.emulator.share import Reading
 from lab.hosts import clocks, guests
 from lab.hosts.boots import BootError, panic
 from lab.hosts.host import XenHost
@@ -46,7 +48,10 @@ from lab.remote.ssh import DOM0, Connections, Endpoint, UnreachableError, socket
 
 BOOTED = "booted"
 BOOT_SECONDS = {"kvm": 180.0, "tcg": 600.0}
-"""Bounds for a boot to SSH. A two-core machine needs a minute under tcg; a loaded one several."""
+"""Bounds for the silence of a booting host's console. A two-core machine boots in a minute under tcg; a loaded one takes as long as it takes."""
+
+LAST_RESORT_SECONDS = 3600.0
+"""Bound for a boot whose console goes on talking."""
 
 GUEST_BOOT_SECONDS = 600.0
 ANSWER_SECONDS = 180.0
@@ -277,7 +282,7 @@ class EmulatedHost(XenHost):
         self.run(DOM0, "sync")
         self.disconnect()
         time.sleep(1.0)
-        notes = {
+        notes: dict[str, object] = {
             "free_mib": free,
             "boot_seconds": round(booted, 1),
             "made_at": time.time(),
@@ -304,6 +309,7 @@ class EmulatedHost(XenHost):
         """Until dom0 lets us in and its Xen daemons run. The console tells when it is worth asking: every question costs the booting CPU."""
         limit = BOOT_SECONDS[self._accelerator().accelerator]
         deadline = began + limit
+        heard = ""
         while time.monotonic() < deadline:
             # One that was killed says nothing; one that cannot run what it boots does, and some only stop for good.
             condition = self.emulator.condition()
@@ -318,6 +324,8 @@ class EmulatedHost(XenHost):
                 raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
             self.emulator.require_running()
             console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""
+            if console != heard:
+                heard, deadline = console, min(began + LAST_RESORT_SECONDS, time.monotonic() + limit)
             if re.search(r"Reached target.*multi-user\.target|login:", console):
                 break
             if fatal := panic(console):
@@ -327,7 +335,7 @@ class EmulatedHost(XenHost):
             time.sleep(0.5)
         else:
             raise NotBootedError(
-                f"dom0 was not up within {limit:.0f} s",
+                f"dom0 is not up {time.monotonic() - began:.0f} s after its start, and its console has ended or fallen silent",
                 where=str(self.emulator.serial),
                 why="\n".join(console.splitlines()[-5:]),
                 remedy="The console's whole output is in that file.",
@@ -405,6 +413,10 @@ class EmulatedHost(XenHost):
         except LabError as better:
             return better
         return error
+
+    def given(self) -> Reading | None:
+        process = self.emulator.recorded()
+        return share.read(process.pid, time.time()) if process is not None else None
 
     def provenance(self) -> dict[str, object]:
         found = super().provenance()
