@@ -146,9 +146,11 @@ class FakeHost:
     told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
     gave: list[Reading] = field(default_factory=list)
     readings: int = 0
+    boots: list[str | None] = field(default_factory=list)
     resets: int = 0
 
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
+        self.boots.append(boot)
         self.hook("reset")
         self.resets += 1
         self.host, self.sizing, self.readings, self.driver = host, guests, 0, {}
