@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -429,7 +430,7 @@ class EmulatedHost(XenHost):
         images = self._spec.images
         found["emulator"] = {
             "qemu": self._spec.qemu,
-            "command": [each.replace(str(Path.home()), "~") for each in process.command],
+            "command": [_without_home(each) for each in process.command],
             "cpu_model": self._spec.cpu_model,
             "memory_mib": self._spec.memory_mib,
             "accelerator_why": self._accelerator().why,
@@ -440,6 +441,12 @@ class EmulatedHost(XenHost):
         }
         found["artifacts"] = dict(images.keys)
         return found
+
+
+def _without_home(word: str) -> str:
+    """A word of a command line that does not tell who runs it."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib has an error for who has no home
+    return word.replace(home, "~") if len(home) > 1 else word
 
 
 def guests_tag(sizing: GuestSizing) -> str:
