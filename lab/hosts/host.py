@@ -217,11 +217,14 @@ class XenHost(ABC):
             watch.check(name)
 
         for name in names:
-            try:
-                self.connections.wait(name, seconds, alive=partial(check, name))
-            except UnreachableError:
-                alive()
-                raise watch.late(name, seconds) from None
+            while True:
+                try:
+                    self.connections.wait(name, seconds, alive=partial(check, name))
+                    break
+                except UnreachableError:
+                    alive()
+                    if not watch.moved(name, seconds):
+                        raise watch.late(name, seconds) from None
 
     def _look(self, names: Collection[str]) -> dict[str, boots.Domain]:
         return boots.parse_look(self.run(DOM0, boots.look_script(names), step="looking at the guests' domains"))
