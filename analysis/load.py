@@ -120,7 +120,7 @@ class Results:
     @cached_property
     def _ends(self) -> Mapping[str, float]:
         """Cell -> seconds from the release to the end of its last guest."""
-        return {cell.cell: max(cell.barrier.ends.values()) for cell in self.records if cell.barrier}
+        return {cell.cell: max(cell.barrier.ends.values()) for cell in self.complete if cell.barrier}
 
     def delta(self, cell: str, source: str, counter: str) -> float | None:
         """By how much a counter grew from the release (the last reading before it) to the reading after the last guest's end.

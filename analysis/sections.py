@@ -39,6 +39,24 @@ def repetition(results: Results) -> str:
     )
 
 
+def starved(results: Results) -> list[str]:
+    """In how many cells the host's machine had other work to do, and what that leaves of their figures."""
+    found = [cell for cell in results.complete if cell.starved]
+    if not found:
+        return []
+    shares = [share for cell in found if (share := cell.value("controller_share")) is not None]
+    least = (
+        f" (of the processor time that it asked for, it got as little as {style.percent(min(shares))})"
+        if shares
+        else ""
+    )
+    text = (
+        f"In {len(found)} of {len(results.complete)} cells the machine below starved the host{least}: their counters count, and their "
+        "times and rates have no value, so that nothing is said of time where none is left."
+    )
+    return [text]
+
+
 _COMPARED = ("sectors_read", "sectors_written", "read_requests", "disk_requests", "wall_seconds", "vcpu_seconds")
 
 

@@ -4,6 +4,7 @@ left on a terminal.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -34,7 +35,14 @@ class Reporter:
     def __init__(self) -> None:
         from rich.console import Console
 
-        self._console = Console(stderr=False, highlight=False, soft_wrap=True)
+        class Output(Console):
+            """Rich's console, which leaves a reader that has gone to common/program.py."""
+
+            def on_broken_pipe(self) -> None:
+                self.quiet = True
+                raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+
+        self._console = Output(stderr=False, highlight=False, soft_wrap=True)
         self._timeline = os.environ.get(TIMELINE)
         self._status: Any = None
         self._began = time.monotonic()

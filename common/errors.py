@@ -3,7 +3,7 @@
 Exit codes: 0 success; 1 a defect of the testbed (a traceback is shown); 2 wrong usage; 3 something
 this machine lacks; 4 an invalid file (inventory, experiment); 5 a build failed; 6 a lab, host,
 guest or workload failed; 7 cells failed or were invalid, or their outputs differ; 8 stored results
-are damaged or incomplete; 130 interrupted.
+are damaged or incomplete; 130 interrupted; 141 nobody reads the output any more (`| head`).
 """
 
 from __future__ import annotations

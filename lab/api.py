@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from common.machines import Machine
+from lab.emulator.share import Reading
 
 
 @dataclass(frozen=True)
@@ -66,6 +67,16 @@ class Sample:
     counter: str
     unit: str
     value: float | int | None
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What a guest has done since it was created, as dom0 sees it. sectors: that its disks read and
+    wrote.
+    """
+
+    cpu_seconds: float
+    sectors: int
 
 
 def even_share_mib(host: HostSizing, guests: GuestSizing) -> int:
@@ -145,6 +156,14 @@ class Host(Protocol):
 
     def observe(self, interval_s: float) -> Observation:
         """An observation that samples every interval_s seconds once started."""
+
+    def activity(self) -> Mapping[str, Activity]:
+        """Guest -> what it has done so far; for now and then, since asking costs dom0 time."""
+
+    def given(self) -> Reading | None:
+        """What the controller's processors have given an emulated host so far; None for a physical
+        one.
+        """
 
     def provenance(self) -> dict[str, object]:
         """What the host is and runs, for env.json: allow-listed, no secrets."""

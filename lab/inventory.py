@@ -150,6 +150,8 @@ def load(path: Path) -> Inventory:
         near = [*path.parent.glob("*.yml"), *Path("inventory").glob("*.yml")]
         remedy = f"Inventories: {', '.join(sorted({str(each) for each in near})) or 'none in that folder'}."
         raise InvalidFileError("there is no such inventory", where=str(path), remedy=remedy) from None
+    except RecursionError:
+        raise InvalidFileError("the inventory is nested too deeply", where=str(path)) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidFileError("the inventory cannot be read", where=str(path), why=str(error)) from error
     if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", path.stem):

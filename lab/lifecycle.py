@@ -216,17 +216,27 @@ def down(path: Path = DEFAULT_INVENTORY) -> list[str]:
     return stopped
 
 
-def destroy(path: Path = DEFAULT_INVENTORY) -> list[str]:
-    """Stop the emulated hosts of a lab and remove their drives and snapshots. Returns their
-    names.
+@dataclass(frozen=True)
+class Removed:
+    """A folder that was removed, and the space that it took, in bytes."""
+
+    path: Path
+    size: int
+
+
+def destroy(path: Path = DEFAULT_INVENTORY) -> list[Removed]:
+    """Stop the emulated hosts of a lab and remove their drives and snapshots. Returns what was
+    removed.
     """
     removed = []
     declared = inventory.load(path)
     for entry in declared.hosts:
         if isinstance(entry.settings, inventory.Emulated):
             with _locked(declared.name, entry.name):
-                _emulated(declared, entry.name, entry.settings, artifact_images, lambda _text: None).destroy()
-            removed.append(entry.name)
+                host = _emulated(declared, entry.name, entry.settings, artifact_images, lambda _text: None)
+                parts = [Removed(each, files.taken(each)) for each in sorted(host.folder.iterdir())]
+                host.destroy()
+                removed += [each for each in parts if each.size]
     return removed
 
 

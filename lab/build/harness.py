@@ -27,7 +27,9 @@ TESTS = XEN / "test"
 CODE = XEN / "files" / "common" / "tmem"
 
 Build = Literal["memory", "threads", "plain"]
-"""What it is built to find: wrong accesses, races, or, as fast as it can, what the model alone notices."""
+"""What it is built to find: wrong accesses, races, or, as fast as it can, what the model alone
+notices.
+"""
 SANITIZERS: dict[Build, list[str]] = {
     "memory": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     # Volatile accesses are what ACCESS_ONCE() makes; shim/locks.c says what they mean.

@@ -11,6 +11,7 @@ pinned too, and what was passed over is recorded.
 from __future__ import annotations
 
 import functools
+import glob
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from urllib.parse import unquote
 
 from common import files
 from common.errors import BuildError, MissingError
+from common.processes import start_time
 from lab import paths
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -335,19 +337,33 @@ def fetch(source: Source) -> Path:
         return path
     target = paths.downloads() / source.file
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")
+    _remove_leftovers(target)
     why: list[str] = []
     gone = True
-    for uri in source.uris:
-        options = ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
-        done = _run([APT_HELPER, *options, "download-file", uri, str(partial), f"SHA256:{source.sha256}"])
-        if done.returncode == 0 and partial.exists() and files.digest(partial) == source.sha256:
-            partial.replace(target)
-            return target
-        partial.unlink(missing_ok=True)
-        message = (done.stdout + done.stderr).strip()
-        gone = gone and re.search(r"\b404\b", message) is not None
-        why.append("\n".join(message.splitlines()[-3:]) or "what came has another SHA-256")
+    try:
+        for uri in source.uris:
+            options = ["-o", "APT::Sandbox::User=root", "-o", "Acquire::Retries=2"]
+            done = _run([APT_HELPER, *options, "download-file", uri, str(partial), f"SHA256:{source.sha256}"])
+            if done.returncode == 0 and partial.exists() and files.digest(partial) == source.sha256:
+                partial.replace(target)
+                return target
+            partial.unlink(missing_ok=True)
+            message = (done.stdout + done.stderr).strip()
+            gone = gone and re.search(r"\b404\b", message) is not None
+            why.append("\n".join(message.splitlines()[-3:]) or "what came has another SHA-256")
+    finally:
+        partial.unlink(missing_ok=True)  # after an interruption, too
     raise NotFetchedError(source, "\n".join(why), gone=gone)
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Parts of this archive whose downloads were killed: what nobody goes on with only takes
+    space.
+    """
+    for part in target.parent.glob(f"{glob.escape(target.name)}.*.part*"):
+        number = part.name.removeprefix(f"{target.name}.").partition(".")[0]
+        if not number.isdigit() or start_time(int(number)) is None:
+            part.unlink(missing_ok=True)
 
 
 def fetch_newest(resolved: Resolved) -> tuple[Resolved, Path]:

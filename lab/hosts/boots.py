@@ -22,6 +22,10 @@ SHOWN_LINES = 12
 LOOK_SECONDS = 10.0
 """Between looks at the domains of guests that boot: a look costs an emulated CPU half a second."""
 
+LAST_RESORT_SECONDS = 3600.0
+BUSY = 0.05
+"""Share of a processor above which a guest's kernel is at work, and does not only idle."""
+
 _PANIC = re.compile(r"^.*(Panic on CPU|Kernel panic|Domain 0 crashed|Oops: int3).*$", re.MULTILINE)
 
 
@@ -42,12 +46,13 @@ class GuestBootError(BootError):
 @dataclass(frozen=True)
 class Domain:
     """A guest's domain. flags: as `xl list` has them, or `gone`; said: the last lines on its
-    console.
+    console; cpu_seconds: of its vCPUs.
     """
 
     name: str
     flags: str
     said: str
+    cpu_seconds: float = 0.0
 
     @property
     def state(self) -> str:
@@ -77,10 +82,10 @@ def look_script(names: Iterable[str]) -> str:
 def parse_look(text: str) -> dict[str, Domain]:
     """Guest -> its domain, from what the script printed."""
     found = {}
-    for part in re.split(r"^== (?=\S+ \S+$)", text, flags=re.MULTILINE)[1:]:
+    for part in re.split(r"^== (?=\S+ \S+ [0-9.]+$)", text, flags=re.MULTILINE)[1:]:
         head, _, said = part.partition("\n")
-        name, flags = head.split()
-        found[name] = Domain(name, flags, said.strip())
+        name, flags, seconds = head.split()
+        found[name] = Domain(name, flags, said.strip(), float(seconds))
     return found
 
 
@@ -91,6 +96,22 @@ class Watch:
         self._host = host
         self._look = look
         self._next = time.monotonic() + LOOK_SECONDS
+        self._began = time.monotonic()
+        self._before: dict[str, Domain] = {}
+
+    def moved(self, name: str, seconds: float) -> bool:
+        """Whether a guest that has not let us in for these seconds gets on all the same: it says
+        something, or its vCPUs work.
+
+        On a busy machine a boot takes as long as it takes. Nothing is waited for beyond
+        LAST_RESORT_SECONDS.
+        """
+        domain, before = self._look([name])[name], self._before.get(name)
+        self._before[name] = domain
+        if domain.lost or time.monotonic() - self._began > LAST_RESORT_SECONDS:
+            return False
+        cpu_before, said_before = (before.cpu_seconds, before.said) if before else (0.0, "")
+        return domain.said != said_before or domain.cpu_seconds - cpu_before > BUSY * seconds
 
     def check(self, name: str) -> None:
         """GuestBootError when this guest will never answer. Looks every LOOK_SECONDS at most."""
@@ -106,7 +127,8 @@ class Watch:
         domain = self._look([name])[name]
         if domain.lost:
             return self.error(domain, f"{name} {_became(domain)} while it booted")
-        return self.error(domain, f"{name} did not let us in within {seconds:.0f} s, and its domain is {domain.state}")
+        waited = max(seconds, time.monotonic() - self._began)
+        return self.error(domain, f"{name} did not let us in within {waited:.0f} s, and its domain is {domain.state}")
 
     def error(self, domain: Domain, what: str) -> GuestBootError:
         """The error for a guest's domain."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import re
 import shutil
 import time
@@ -24,6 +25,7 @@ from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
+from lab.emulator import share
 from lab.emulator.accelerator import Choice, choose, distrust_kvm, qemu_version
 from lab.emulator.drives import Drives, no_space
 from lab.emulator.monitor import MonitorError
@@ -39,6 +41,7 @@ from lab.emulator.process import (
     check_controller,
     device,
 )
+from lab.emulator.share import Reading
 from lab.hosts import clocks, guests
 from lab.hosts.boots import BootError, panic
 from lab.hosts.host import XenHost
@@ -48,9 +51,16 @@ from lab.remote.ssh import DOM0, Connections, Endpoint, UnreachableError, socket
 
 BOOTED = "booted"
 BOOT_SECONDS = {"kvm": 180.0, "tcg": 600.0}
-"""Bounds for a boot to SSH. A two-core machine needs a minute under tcg; a loaded one several."""
+"""Bounds for the silence of a booting host's console. A two-core machine boots in a minute under
+tcg; a loaded one takes as long as it takes.
+"""
 
-GUEST_BOOT_SECONDS = 600.0
+LAST_RESORT_SECONDS = 3600.0
+"""Bound for a boot whose console goes on talking."""
+
+GUEST_BOOT_SECONDS = 300.0
+"""Bound for a guest that neither says anything nor works (lab/hosts/boots.py)."""
+
 ANSWER_SECONDS = 180.0
 """Bound for a machine of a restored host to let us in: a second or two, but other programs may keep
 this machine's processors busy.
@@ -224,7 +234,7 @@ class EmulatedHost(XenHost):
         self.limit_disks(Throttle(self.settings.disk_iops, self.settings.disk_bandwidth))
         self._check_machines(sizing)
         snapshots = drives.snapshots()
-        self._panicked = sum(snapshots[each].get("panics", 0) for each in (BOOTED, tag))
+        self._panicked = sum(snapshots.get(each, {}).get("panics", 0) for each in (BOOTED, tag))
         return snapshots[tag]
 
     def limit_disks(self, limit: Throttle) -> None:
@@ -336,6 +346,7 @@ class EmulatedHost(XenHost):
         """
         limit = BOOT_SECONDS[self._accelerator().accelerator]
         deadline = began + limit
+        heard = ""
         while time.monotonic() < deadline:
             # One that was killed says nothing; one that cannot run what it boots does, and some
             # only stop for good.
@@ -351,6 +362,8 @@ class EmulatedHost(XenHost):
                 raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
             self.emulator.require_running()
             console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""
+            if console != heard:
+                heard, deadline = console, min(began + LAST_RESORT_SECONDS, time.monotonic() + limit)
             if re.search(r"Reached target.*multi-user\.target|login:", console):
                 break
             if fatal := panic(console):
@@ -360,7 +373,8 @@ class EmulatedHost(XenHost):
             time.sleep(0.5)
         else:
             raise NotBootedError(
-                f"dom0 was not up within {limit:.0f} s",
+                f"dom0 is not up {time.monotonic() - began:.0f} s after its start, "
+                "and its console has ended or fallen silent",
                 where=str(self.emulator.serial),
                 why="\n".join(console.splitlines()[-5:]),
                 remedy="The console's whole output is in that file.",
@@ -441,6 +455,10 @@ class EmulatedHost(XenHost):
             return better
         return error
 
+    def given(self) -> Reading | None:
+        process = self.emulator.recorded()
+        return share.read(process.pid, time.time()) if process is not None else None
+
     def provenance(self) -> dict[str, object]:
         found = super().provenance()
         process = self.emulator.process()
@@ -449,7 +467,7 @@ class EmulatedHost(XenHost):
         images = self._spec.images
         found["emulator"] = {
             "qemu": self._spec.qemu,
-            "command": [each.replace(str(Path.home()), "~") for each in process.command],
+            "command": [_without_home(each) for each in process.command],
             "cpu_model": self._spec.cpu_model,
             "memory_mib": self._spec.memory_mib,
             "accelerator_why": self._accelerator().why,
@@ -460,6 +478,12 @@ class EmulatedHost(XenHost):
         }
         found["artifacts"] = dict(images.keys)
         return found
+
+
+def _without_home(word: str) -> str:
+    """A word of a command line that does not tell who runs it."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib has an error for who has no home
+    return word.replace(home, "~") if len(home) > 1 else word
 
 
 def guests_tag(sizing: GuestSizing) -> str:

@@ -16,10 +16,12 @@ from typing import Literal
 
 from common.errors import LabError
 from common.machines import Machine
-from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
+from lab.api import Activity, GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
+from lab.emulator.share import Reading
 from lab.hosts import boots, kernel_logs, provenance
 from lab.hosts.guests import BALLOON_SECONDS, driver_script, memory_script, names, sysctl_script, tmem_script
+from lab.remote import scripts
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
 
@@ -161,16 +163,26 @@ class XenHost(ABC):
             for source, text in logs.items()
         }
 
+    def activity(self) -> dict[str, Activity]:
+        """Guest -> what it has done so far."""
+        text = self.run(DOM0, scripts.command("guest-activity.sh", *self._guests), step="looking at what the guests do")
+        rows = (line.split() for line in text.splitlines())
+        return {name: Activity(float(seconds), int(sectors)) for name, seconds, sectors in rows}
+
+    def given(self) -> Reading | None:
+        """Nothing is known of what a server of its own lacks."""
+        return None
+
     def provenance(self) -> dict[str, object]:
         """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
         found: dict[str, object] = {"name": self.name, "kind": self.kind, "accelerator": self.accelerator}
         if self._sizing is not None:
             found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}
         found["driver"] = dict(self._driver) if self._driver is not None else None
-        scripts = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
+        asked = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
         machines = {
             name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)}
-            for name, text in self._all(scripts).items()
+            for name, text in self._all(asked).items()
         }
         found["xen"] = machines[DOM0].pop("xen", None)
         found["dom0"] = machines.pop(DOM0)
@@ -213,11 +225,14 @@ class XenHost(ABC):
             watch.check(name)
 
         for name in names:
-            try:
-                self.connections.wait(name, seconds, alive=partial(check, name))
-            except UnreachableError:
-                alive()
-                raise watch.late(name, seconds) from None
+            while True:
+                try:
+                    self.connections.wait(name, seconds, alive=partial(check, name))
+                    break
+                except UnreachableError:
+                    alive()
+                    if not watch.moved(name, seconds):
+                        raise watch.late(name, seconds) from None
 
     def _look(self, names: Collection[str]) -> dict[str, boots.Domain]:
         return boots.parse_look(self.run(DOM0, boots.look_script(names), step="looking at the guests' domains"))
@@ -236,8 +251,8 @@ class XenHost(ABC):
 
     def _ask_fixed(self, guests: Sequence[str]) -> dict[str, dict[str, object]]:
         """Machine -> what of its provenance cannot change until the next reset."""
-        scripts = {DOM0: provenance.DOM0_FIXED, **dict.fromkeys(guests, provenance.GUEST_FIXED)}
-        texts = self._all(scripts, timeout=120)
+        asked = {DOM0: provenance.DOM0_FIXED, **dict.fromkeys(guests, provenance.GUEST_FIXED)}
+        texts = self._all(asked, timeout=120)
         found = {DOM0: provenance.parse_dom0_fixed(texts.pop(DOM0))}
         return found | {name: provenance.parse_guest_fixed(text) for name, text in texts.items()}
 

@@ -42,6 +42,9 @@ LONGEST_SOCKET_NAME = 48
 short.
 """
 
+SHORT = f"/tmp/overcommit-{os.geteuid()}"
+"""Folder of the sockets whose own folder has too long a path."""
+
 CONNECT_SECONDS = 30
 KILL_AFTER_SECONDS = 5
 DOM0 = "dom0"
@@ -64,8 +67,12 @@ def socket_folder(folder: Path) -> Path:
         short = folder / "run"
     else:
         digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
-        short = Path(f"/tmp/overcommit-{os.geteuid()}") / digest
-    short.mkdir(parents=True, exist_ok=True, mode=0o700)
+        short = Path(SHORT) / digest
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in (short.parent, short):
+        each.mkdir(
+            exist_ok=True, mode=0o700
+        )  # with parents=True the mode would be the last one's only, and the rest the umask's
     for each in (short, short.parent) if short.name != "run" else (short,):
         status = each.stat()
         if status.st_uid != os.geteuid() or status.st_mode & 0o022:

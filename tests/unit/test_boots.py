@@ -118,13 +118,37 @@ def test_waiting_for_guests_ends_when_one_has_crashed(dom0: Connections, monkeyp
 
 
 def test_a_guest_that_never_answers_is_told_by_its_domain(dom0: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
-    def wait(_name: str, _seconds: float, *, alive: Callable[[], None]) -> None:
+    waits: list[float] = []
+
+    def wait(_name: str, seconds: float, *, alive: Callable[[], None]) -> None:
+        waits.append(seconds)
         raise UnreachableError("guest1 cannot be reached by SSH")
 
     monkeypatch.setattr(dom0, "wait", wait)
     with pytest.raises(GuestBootError, match="its domain is blocked") as raised:
         OneHost("xen1", dom0)._wait_for_guests(["guest1"], 600)
     assert "line 39" in raised.value.why
+    assert waits == [600, 600]  # it had said something by the first time, and no more by the second
+
+
+@pytest.mark.parametrize(
+    ("seen", "moves"),
+    [
+        ([("a", 3.0), ("a b", 3.1)], [True, True]),  # says something
+        ([("a", 3.0), ("a", 90.0)], [True, True]),  # works
+        ([("a", 3.0), ("a", 4.0)], [True, False]),  # idles
+        ([("", 3.0)], [False]),
+    ],
+)
+def test_a_boot_on_a_busy_machine_takes_as_long_as_it_takes(seen: list[tuple[str, float]], moves: list[bool]) -> None:
+    rows = iter(seen)
+
+    def look(_names: Collection[str]) -> dict[str, Domain]:
+        said, seconds = next(rows)
+        return {"guest1": Domain("guest1", "-b----", said, seconds)}
+
+    made = Watch("xen1", look)
+    assert [made.moved("guest1", 300) for _ in seen] == moves
 
 
 @pytest.mark.parametrize(
