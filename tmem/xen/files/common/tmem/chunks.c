@@ -147,7 +147,7 @@ unsigned int tmem_chunk_alloc(struct tmem_store *s, unsigned int bytes,
     if ( fresh )
     {
         fresh->u.tmem.units = ~ALL_FREE;
-        s->nr_frames++;
+        add_sized(&s->nr_frames, 1);
     }
     if ( !frame && (first = gap_frame(s, &gap)) &&
          !(fresh && tmem_is_marked(first)) )
@@ -179,7 +179,7 @@ bool tmem_chunk_free(struct tmem_store *s, const struct tmem_place *place)
         ~((ALL_FREE >> (TMEM_UNITS - place->units)) << place->unit);
     if ( !frame->u.tmem.units )
     {
-        s->nr_frames--;
+        add_sized(&s->nr_frames, -1);
         return true;
     }
     link(s, frame);

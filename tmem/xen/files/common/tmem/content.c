@@ -135,6 +135,8 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
     struct page_info *shared = NULL, *frame = NULL;
     bool needs_frame;
 
+    ASSERT(spin_is_locked(&c->lock));
+
     account_prepared(c, new);
     if ( !page && c->nr_spare < TMEM_SPARE_NEEDED )
         return -ERESTART;
@@ -208,14 +210,15 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
             shared = frame;
         }
         page->content = packed_as(TMEM_SHARED, shared, 0, 0);
-        c->sharing++;
+        add_sized(&c->sharing, 1);
         break;
 
     default:
         put_chunk(c, page, persistent, frame, new);
         break;
     }
-    c->packed_pages += !persistent;
+    if ( !persistent )
+        add_sized(&c->packed_pages, 1);
 
     return 1;
 }
@@ -229,6 +232,8 @@ bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
     uint64_t start = rdtsc();
     uint8_t *to = __map_domain_page(dst);
     int got = 0;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     if ( is_chunk(kind) )
     {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Transcendent memory: how pages go, one by one, or together where no frame
- * would come free otherwise. Callers hold the client's lock.
+ * would come free otherwise.
  */
 
 #include <xen/mm.h>
@@ -63,7 +63,7 @@ static void unpack(struct tmem_client *c, struct tmem_page *page,
         }
         else
             tmem_level(c, TMEM_LEVEL_DUPLICATES, -1);
-        c->sharing--;
+        add_sized(&c->sharing, -1);
         break;
 
     default:
@@ -72,7 +72,7 @@ static void unpack(struct tmem_client *c, struct tmem_page *page,
     }
 
     if ( !persistent )
-        c->packed_pages--;
+        add_sized(&c->packed_pages, -1);
     page->content = packed_as(TMEM_NOTHING, NULL, 0, 0);
 }
 
@@ -81,6 +81,8 @@ void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
 {
     PAGE_LIST_HEAD(frames);
     struct page_info *frame;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     if ( tmem_is_packed(page) )
         unpack(c, page, &frames, persistent);

@@ -103,7 +103,7 @@ enum tmem_slab_kind {
 
 struct tmem_slabs {
     struct list_head roomy;             /* with room for an entry */
-    unsigned long nr;                   /* full ones, too */
+    unsigned long nr;                   /* full ones, too; a guess */
 };
 
 struct tmem_pool {
@@ -164,7 +164,7 @@ struct tmem_prepared {
 /* Frames that are cut into chunks, see chunks.c. */
 struct tmem_store {
     unsigned long runs;                 /* bit n: by_run[n] is not empty */
-    unsigned long nr_frames;
+    unsigned long nr_frames;            /* a guess */
     struct page_list_head by_run[TMEM_UNITS];   /* by their longest gap - 1 */
 };
 
@@ -208,9 +208,9 @@ struct tmem_client {
     unsigned int nr_spare;
 
     struct tmem_store store[2];         /* ephemeral, persistent */
-    unsigned long packed_pages;         /* ephemeral ones that are not plain */
-    unsigned long sharing;              /* those of them in shared frames */
-    struct tmem_level duplicates;       /* summed over clients it makes sense */
+    unsigned long packed_pages;         /* ephemeral, not plain; a guess */
+    unsigned long sharing;              /* of those in shared frames; a guess */
+    struct tmem_level duplicates;       /* .now, summed over clients; a guess */
 
     unsigned long contents;             /* frames of persistent content */
     unsigned long charged;              /* pages, to the domain; see charge.c */
