@@ -21,6 +21,7 @@ from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 from common import surroundings
+from common.console import harmless
 from common.errors import UsageError, UserError
 from common.text import suggestion
 
@@ -213,7 +214,7 @@ def run(tasks: Collection) -> None:
 
 
 def _said(error: UserError) -> int:
-    print(f"inv: {error}", file=sys.stderr)
+    print(harmless(f"inv: {error}"), file=sys.stderr)
     return error.exit_code
 
 
