@@ -126,7 +126,7 @@ def test_each_cells_files_are_read_once(tmp_path: Path, monkeypatch: pytest.Monk
     results = load.load(made_up.write_campaign(tmp_path, repetitions=2))
     tables.build(results)
     report.markdown(results, (), ())
-    assert len(read) == len(set(read)) == len(results.records)
+    assert len(read) == len(set(read)) == len(results.complete)
 
 
 def test_failed_and_invalid_cells_are_listed_with_their_reason_and_counted_nowhere(tmp_path: Path) -> None:
