@@ -163,7 +163,7 @@ static struct page_info *find_extent(unsigned int order, unsigned int memflags)
             page = page->next;
         return page || (memflags & MEMF_no_dma) ? page : free_frames.next;
     }
-    for ( i = 0; i < end; i++ )
+    for ( i = memflags & MEMF_no_dma ? nr_dma_frames : 0; i < end; i++ )
     {
         run = frames[i].use == FRAME_FREE ? run + 1 : 0;
         if ( run >= (1UL << order) && !((i + 1) & ((1UL << order) - 1)) )
@@ -267,6 +267,7 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         page[i].type = PGT_none;
         if ( __atomic_load_n(&page[i].count_info, __ATOMIC_RELAXED) )
         {
+            page[i].use = FRAME_OFFLINED;
             nr_offlined++;
             continue;
         }
