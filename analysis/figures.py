@@ -1,31 +1,39 @@
-"""The figures of a campaign: PNG, PDF and SVG in `results/<campaign>/figures/`, the same bytes from the same results.
+"""The figures of a campaign, in `results/<campaign>/figures/`: the same bytes from the same results.
 
-sectors    sectors read and written by policy
-time       wall time and vCPU seconds (guests and dom0) by policy
+overview   the campaign in one picture: sectors read and their ratios, memory over time, where the reads went
+sectors    sectors read and written by policy, and their ratios
+requests   read requests and all disk requests by policy, and their ratios
+time       wall time and vCPU seconds (guests and dom0) by policy, and their ratios
 memory     memory of each guest and its pages in tmem over time, a row per policy
 hit_rates  tmem's hit rates by guest
-overview   the campaign in one picture: sectors read, wall time, memory over time, where the reads went
 
-An experiment with factors has each figure once per combination of levels, with the levels in the file's name and the
-title. Only complete cells are drawn; every cell is a point; intervals are Student's t (statistics.py).
+Each is there twice, for print at its own size: NAME over both columns of a paper (7 in), NAME.column over one (3.3 in),
+as PNG, PDF and SVG, with a caption as text beside it. An experiment with factors has each figure once per combination
+of levels, with the levels in the file's name and the caption. Only complete cells are drawn, and all of them; every
+cell is a point, every pair of cells a ratio; intervals are those of statistics.py.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import panels, rates, style, totals
+from analysis import panels, rates, statistics, style, timelines, totals
 from analysis.load import Results, load
+from analysis.style import Layout
 from common.errors import ResultsError
 
 FIGURES_DIR = "figures"
 
-MAX_COLUMNS = 8
+_MOST_GUESTS = {style.TWO_COLUMNS.name: 6, style.ONE_COLUMN.name: 3}
 """Guests beyond this many are not drawn one by one in `memory`: panels would be unreadable."""
+
+Panel = Callable[[Axes, Results, str], object]
 
 
 def draw(campaign_dir: Path | str, out_dir: Path | str | None = None) -> list[Path]:
@@ -43,27 +51,31 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
             remedy="./inv campaign.status shows why; ./inv campaign.run goes on with what is missing",
         )
     out_dir = out_dir or results.directory / FIGURES_DIR
-    figures: dict[str, Callable[[Results, str], Figure | None]] = {
-        "overview": _overview,
-        "sectors": _sectors,
-        "time": _time,
-        "memory": _memory,
-        "hit_rates": _hit_rates,
-    }
     paths: list[Path] = []
     with style.styled():
         for levels in results.levels:
-            for name, make in figures.items():
-                if (figure := make(results, levels)) is not None:
-                    if results.unverified:
-                        style.stamp(figure, "UNVERIFIED")
-                    paths += style.save(figure, out_dir / (name + suffix(levels)))
+            for name, make in FIGURES.items():
+                for layout in style.LAYOUTS:
+                    if (figure := make(results, levels, layout)) is not None:
+                        if results.unverified:
+                            style.stamp(figure, "UNVERIFIED")
+                        stem = out_dir / f"{name}{suffix(levels)}{layout.suffix}"
+                        paths += style.save(figure, stem, caption(results, name, levels, layout))
     return paths
 
 
-def shown(drawn: Sequence[Path]) -> list[str]:
-    """The figures as Markdown."""
-    return [f"![{path.stem}]({path.as_posix()})" for path in drawn if path.suffix == ".png"]
+def shown(results: Results, drawn: Sequence[Path]) -> list[str]:
+    """The figures over two columns as Markdown, each with its caption. drawn: paths relative to the campaign."""
+    stems = {f"{name}{suffix(levels)}": (name, levels) for levels in results.levels for name in FIGURES}
+    return [
+        part
+        for path in drawn
+        if path.suffix == ".png" and path.stem in stems
+        for part in (
+            f"![{path.stem}]({path.as_posix()})",
+            " ".join(caption(results, *stems[path.stem], style.TWO_COLUMNS)),
+        )
+    ]
 
 
 def suffix(levels: str) -> str:
@@ -85,130 +97,175 @@ def host_line(results: Results) -> str:
     return "; ".join(texts) or "no complete cell"
 
 
-def _notes(results: Results, levels: str) -> list[str]:
+_TITLES = {
+    "overview": (
+        "{experiment}: (a) sectors read by all guests, (b) their ratios between policies, (c) memory of all guests over time and their pages in "
+        "tmem (area), (d) sectors that were not read with tmem, and what the hypervisor's hits stand for."
+    ),
+    "sectors": "Sectors that all guests read (a, b) and wrote (c, d) by memory policy, and their ratios.",
+    "requests": "Requests of all guests to their disks by memory policy, reads (a, b) and all (c, d), and their ratios.",
+    "time": (
+        "Time from the release at the barrier to the end of the last guest's script (a, b), and vCPU seconds of guests and dom0 (c, d), by memory "
+        "policy, and their ratios."
+    ),
+    "memory": "Memory of each guest (line) and its pages in tmem (areas) over time, a row per memory policy.",
+    "hit_rates": "Hit rates of tmem by guest: gets that found their page, of the gets tried; cold misses count as misses.",
+}
+_WITH_RATIOS = ("overview", "sectors", "requests", "time")
+
+
+def caption(results: Results, name: str, levels: str, layout: Layout) -> list[str]:
+    """What a reader has to know to read a figure: what is shown, where it was measured, and what points, bars and lines are."""
+    title = _TITLES[name].format(experiment=results.record.experiment.get("title") or results.record.name)
+    lines = [f"{title.removesuffix('.')}, at {levels}." if levels else title]
+    lines.append(f"Campaign {results.record.campaign}, {host_line(results)}.")
+    if results.unverified:
+        lines.append("UNVERIFIED: the results are damaged or were changed.")
+    ran = _ran(results, levels)
+    if name in _WITH_RATIOS:
+        lines.append(f"Points: complete cells, and in ratios pairs of one block; bars: geometric means. {ran}")
+        if name == "time" and totals.without(results, totals.QUANTITIES["vcpu_seconds"]):
+            lines.append("What sampling took is taken out of the vCPU seconds.")
+        if name == "overview":
+            lines.append(
+                "In (c) the first repetition is drawn in full, the others thin; in (d) with the share explained."
+            )
+    elif name == "memory":
+        lines.append(f"The first repetition is drawn in full, the others as thin lines. {ran}")
+        hidden = len(rates.guests(results, levels)) - _MOST_GUESTS[layout.name]
+        if hidden > 0:
+            lines.append(
+                f"The first {_MOST_GUESTS[layout.name]} of {hidden + _MOST_GUESTS[layout.name]} guests are shown."
+            )
+    else:
+        lines.append(f"Points: complete cells; bars: all cells of the guest together. {ran}")
+    return lines
+
+
+def _ran(results: Results, levels: str) -> str:
+    """How often each policy ran, and which level an interval covers."""
     counts = {policy: len(results.at(policy, levels)) for policy in results.policies}
-    equal = len(set(counts.values())) == 1
-    shown = (
-        f"{next(iter(counts.values()))} of each policy" if equal else ", ".join(f"{p} {n}" for p, n in counts.items())
+    if max(counts.values()) < 2:
+        return "One repetition: no intervals."
+    boots = len({totals.boot_of(cell) for policy in counts for cell in results.at(policy, levels)})
+    if len(set(counts.values())) == 1:
+        ran = f"{statistics.repetitions(boots, next(iter(counts.values())))} of each policy"
+    else:
+        ran = ", ".join(f"{policy}: {statistics.repetitions(boots, n)}" for policy, n in counts.items())
+    return (
+        f"Intervals (lines, brackets): {100 * statistics.LEVEL:.0f} %, over {'boots' if boots > 1 else 'runs'}; {ran}."
     )
-    few = max(counts.values()) < 2
-    interval = "one repetition: no intervals" if few else "lines: 95 % t interval"
-    control = totals.control_of(results)
-    return [
-        f"{results.record.campaign}: {host_line(results)}.",
-        f"Points: complete cells ({shown}); bars: geometric mean; {interval}; ×: ratio to {control}.",
+
+
+def _grid(results: Results, levels: str, layout: Layout, drawers: Sequence[tuple[Panel, float]]) -> Figure:
+    """Panels with letters, row by row. drawers: what draws a panel, and how many rows of text it needs at its left."""
+    rows = math.ceil(len(drawers) / layout.columns)
+    heights = [
+        0.5 + 0.2 * max(lines for _, lines in drawers[row * layout.columns : (row + 1) * layout.columns])
+        for row in range(rows)
     ]
-
-
-def _title(figure: Figure, text: str, levels: str, *, room: str = "") -> None:
-    figure.suptitle((f"{text} ({levels})" if levels else text) + room, x=0.01, ha="left", fontsize=9, fontweight="bold")
-
-
-def _height(results: Results) -> float:
-    return 0.95 + 0.42 * len(results.policies)
-
-
-def _pair(results: Results, levels: str, title: str) -> Figure:
-    figure = style.new_figure(style.TEXT_WIDTH, _height(results))
-    figure.subplots(1, 2)
-    _title(figure, title, levels)
-    style.footnote(figure, _notes(results, levels))
+    figure = style.new_figure(layout.width, math.fsum(heights) + 0.1)
+    grid = figure.subplots(rows, layout.columns, squeeze=False, height_ratios=heights)
+    for index, (make, _) in enumerate(drawers):
+        axes = grid[index // layout.columns, index % layout.columns]
+        make(axes, results, levels)
+        axes.set_title(f"({'abcdefgh'[index]})")
     return figure
 
 
-def _sectors(results: Results, levels: str) -> Figure | None:
-    figure = _pair(results, levels, "Sectors read and written by all guests")
-    for index, name in enumerate(("sectors_read", "sectors_written")):
-        panels.by_policy(figure.axes[index], results, totals.QUANTITIES[name], levels, labels=index == 0)
-    return figure
+def _beside(results: Results, names: Sequence[str]) -> list[tuple[Panel, float]]:
+    """A panel of values and one of ratios for each quantity."""
+    compared = len([None for policy in results.policies for _ in totals.controls_of(results, policy)])
+    found: list[tuple[Panel, float]] = []
+    for name in names:
+        quantity = totals.QUANTITIES[name]
+        found.append((_values(quantity), 1.5 * len(results.policies)))
+        found.append((_ratios(quantity), 1.7 * compared))
+    return found
 
 
-def _time(results: Results, levels: str) -> Figure | None:
-    figure = _pair(results, levels, "Time until the last guest finished, and vCPU time spent")
-    quantity = totals.QUANTITIES
-    panels.by_policy(figure.axes[0], results, quantity["wall_seconds"], levels)
-    parts = (quantity["guest_vcpu_seconds"], quantity["dom0_vcpu_seconds"])
-    panels.by_policy(figure.axes[1], results, quantity["vcpu_seconds"], levels, parts=parts, labels=False)
-    return figure
+def _values(quantity: totals.Quantity) -> Panel:
+    parts = None
+    if quantity.name == "vcpu_seconds":
+        parts = totals.QUANTITIES["guest_vcpu_seconds"], totals.QUANTITIES["dom0_vcpu_seconds"]
+    return lambda axes, results, levels: panels.by_policy(axes, results, quantity, levels, parts=parts)
 
 
-def _memory(results: Results, levels: str) -> Figure | None:
-    everyone = rates.guests(results, levels)
-    guests = everyone[:MAX_COLUMNS]
+def _ratios(quantity: totals.Quantity) -> Panel:
+    return lambda axes, results, levels: panels.ratios(axes, results, quantity, levels)
+
+
+def _sectors(results: Results, levels: str, layout: Layout) -> Figure | None:
+    return _grid(results, levels, layout, _beside(results, ("sectors_read", "sectors_written")))
+
+
+def _requests(results: Results, levels: str, layout: Layout) -> Figure | None:
+    if not {"read_requests", "disk_requests"} <= results.known:
+        return None
+    return _grid(results, levels, layout, _beside(results, ("read_requests", "disk_requests")))
+
+
+def _time(results: Results, levels: str, layout: Layout) -> Figure | None:
+    return _grid(results, levels, layout, _beside(results, ("wall_seconds", "vcpu_seconds")))
+
+
+def _overview(results: Results, levels: str, layout: Layout) -> Figure | None:
+    both = _beside(results, ("sectors_read",))
+    over_time: list[tuple[Panel, float]] = [(timelines.all_memory, 6.5), (panels.account, 5)]
+    return _grid(results, levels, layout, [*both, *over_time])
+
+
+def _memory(results: Results, levels: str, layout: Layout) -> Figure | None:
+    guests = rates.guests(results, levels)[: _MOST_GUESTS[layout.name]]
     policies = results.policies
     if not guests:
         return None
-    width = style.TEXT_WIDTH if len(guests) > 1 else style.COLUMN_WIDTH
-    figure = style.new_figure(width, 1.0 + 1.05 * len(policies))
+    height = 0.55 + (1.05 if layout is style.TWO_COLUMNS else 1.15) * len(policies)
+    figure = style.new_figure(layout.width, height + (0 if layout is style.TWO_COLUMNS else 0.25))
     grid = figure.subplots(len(policies), len(guests), sharex=True, sharey=True, squeeze=False)
     drawn = False
     for row, policy in enumerate(policies):
         cells = results.at(policy, levels)
         for column, guest in enumerate(guests):
             axes = grid[row, column]
-            if panels.guest_memory(axes, results, cells, guest):
+            if timelines.guest_memory(axes, results, cells, guest):
                 drawn = True
             else:
-                text = "no samples" if cells else panels.why_nothing(results, policy, levels)
-                axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=style.MUTED)
+                style.say(axes, "no samples" if cells else panels.why_nothing(results, policy, levels))
             style.clean(axes, grid="y")
             if row == 0:
-                axes.set_title(guest)
-            if row == len(policies) - 1 and (column == 0 or len(guests) <= 3):
-                axes.set_xlabel("time since the release [s]", loc="center" if len(guests) <= 3 else "left")
-        grid[row, 0].set_ylabel(f"{policy}\n[MiB]")
+                axes.set_title(guest, fontweight="normal")
+        grid[row, 0].set_ylabel(f"{policy}\n[MiB]", fontsize=style.SMALL)
     if not drawn:
         return None
+    figure.supxlabel("time since the release [s]", fontsize=style.NORMAL)
     grid[0, 0].set_xlim(left=0)
     grid[0, 0].set_ylim(bottom=0)
-    _title(figure, "Memory of each guest and its pages in tmem", levels, room="\n")
-    style.key(
-        figure,
-        (
-            (style.INK, "the guest's memory", "line"),
-            (style.EPHEMERAL_COLOUR, "ephemeral pages in tmem", "area"),
-            (style.PERSISTENT_COLOUR, "persistent pages in tmem", "area"),
-        ),
-    )
-    repetitions = "first repetition in full, others as thin lines"
-    notes = f"Complete cells; {repetitions}."
-    if len(everyone) > len(guests):
-        notes += f" The first {len(guests)} of {len(everyone)} guests are shown."
-    style.footnote(figure, [f"{results.record.campaign}: {host_line(results)}.", notes])
+    style.key(figure, timelines.handles(), columns=3 if layout is style.TWO_COLUMNS else 2)
     return figure
 
 
-def _hit_rates(results: Results, levels: str) -> Figure | None:
+def _hit_rates(results: Results, levels: str, layout: Layout) -> Figure | None:
     using = {r.policy for r in rates.hit_rates(results) if r.levels == levels and r.gets_tried}
     if not using:
         return None
-    guests = len(rates.guests(results, levels))
-    figure = style.new_figure(style.TEXT_WIDTH, 1.15 + 0.3 * guests * len(using))
-    axes = figure.subplots(1, 2)
-    for place, kind in zip(axes, ("ephemeral", "persistent"), strict=True):
-        if not panels.hit_rate(place, results, kind, levels):
-            style.empty(place, f"no {kind} get was tried")
-    _title(figure, f"Hit rates of tmem under {', '.join(p for p in results.policies if p in using)}", levels)
-    notes = "Points: cells; bars: all cells of the guest together; cold misses count as misses."
-    style.footnote(figure, [f"{results.record.campaign}: {host_line(results)}.", notes])
-    return figure
+    rows = len(rates.guests(results, levels)) * len(using) * (1.2 if len(using) == 1 else 1.7)
+    return _grid(results, levels, layout, [(_hits("ephemeral"), rows), (_hits("persistent"), rows)])
 
 
-def _overview(results: Results, levels: str) -> Figure | None:
-    figure = style.new_figure(style.TEXT_WIDTH, 2.0 + 2 * 0.42 * len(results.policies))
-    (read, wall), (memory, account) = figure.subplots(2, 2)
-    panels.by_policy(read, results, totals.QUANTITIES["sectors_read"], levels)
-    panels.by_policy(wall, results, totals.QUANTITIES["wall_seconds"], levels, labels=False)
-    panels.all_memory(memory, results, levels)
-    panels.account(account, results, levels)
-    for axes, title in (
-        (read, "a  Sectors read"),
-        (wall, "b  Wall time of the last guest"),
-        (memory, "c  Memory over time"),
-        (account, "d  Where the reads went"),
-    ):
-        axes.set_title(title)
-    if levels:
-        _title(figure, results.record.name, levels)
-    style.footnote(figure, _notes(results, levels))
-    return figure
+def _hits(kind: str) -> Panel:
+    def make(axes: Axes, results: Results, levels: str) -> None:
+        if not panels.hit_rate(axes, results, kind, levels):
+            style.empty(axes, f"no {kind} get was tried")
+
+    return make
+
+
+FIGURES: dict[str, Callable[[Results, str, Layout], Figure | None]] = {
+    "overview": _overview,
+    "sectors": _sectors,
+    "requests": _requests,
+    "time": _time,
+    "memory": _memory,
+    "hit_rates": _hit_rates,
+}

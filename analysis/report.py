@@ -114,11 +114,7 @@ def summary_table(results: Results) -> tuple[tuple[str, ...], tuple[tuple[str, .
     rows = []
     for levels in results.levels:
         for policy in results.policies:
-            planned = sum(
-                1
-                for name, at in zip(results.cells["policy"], results.cells["levels"], strict=True)
-                if (name, at) == (policy, levels)
-            )
+            planned = len(results.cells[(results.cells["policy"] == policy) & (results.cells["levels"] == levels)])
             row = [policy, *((levels,) if factors else ()), f"{len(results.at(policy, levels))} of {planned}"]
             row += [_value(results, name, policy, control, levels) for name in _SHOWN]
             rows.append((*row, _hit_rate(results, policy, levels)))
@@ -283,7 +279,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
             "measured, from the release to the end of the last guest's script; that is more than the build or the tool in it took. A dash is "
             'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
-        *figures.shown(drawn),
+        *figures.shown(results, drawn),
         "## Compared",
         sections.repetition(results),
         *sections.compared(results),

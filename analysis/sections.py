@@ -78,8 +78,8 @@ def compared(results: Results) -> list[str]:
 def _left_out_of(results: Results, item: totals.Compared) -> str:
     """How many complete cells a ratio could not use, because their pair is missing or has no value."""
     there = [len(results.at(policy, item.levels)) for policy in (item.policy, item.control)]
-    unused = [count - len(used) for count, used in zip(there, item.ratio.used, strict=True)]
-    return f"; {sum(unused)} complete cells have no pair" if any(unused) else ""
+    unused = there[0] + there[1] - len(item.ratio.used[0]) - len(item.ratio.used[1])
+    return f"; {unused} complete cell{' has' if unused == 1 else 's have'} no pair" if unused else ""
 
 
 def verdicts(found: Sequence[Verdict]) -> list[str]:

@@ -12,6 +12,7 @@ import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,16 +24,35 @@ from matplotlib.figure import Figure
 
 from analysis.tables import replace
 
-COLUMN_WIDTH = 3.4
-"""Width of one column of a two-column paper [inch]; text stays readable at it."""
-TEXT_WIDTH = 7.0
-"""Width of both columns [inch]."""
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a figure is to stand in a paper. width [inch]: its own, so that text is printed at the size it has here.
+
+    suffix: of the file names. columns: of panels.
+    """
+
+    name: str
+    suffix: str
+    width: float
+    columns: int
+
+
+TWO_COLUMNS = Layout("two-column", "", 7.0, 2)
+ONE_COLUMN = Layout("one-column", ".column", 3.3, 1)
+LAYOUTS = (TWO_COLUMNS, ONE_COLUMN)
+
+SMALL, NORMAL, LARGE = 7.0, 7.5, 8.0
+"""Sizes of text [pt]. Nothing else is used: below 7 pt print is not read, above 9 pt it shouts."""
 
 DPI = 200
 FORMATS = ("png", "pdf", "svg")
 
 INK, MUTED, FAINT = "#222222", "#666666", "#d9d9d9"
-EPHEMERAL_COLOUR, PERSISTENT_COLOUR = "#56b4e9", "#cc78bc"
+
+_LINES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (3, 1, 1, 1, 1, 1)))
+_HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----")
+_MARKERS = ("o", "s", "D", "^", "v")
 
 _FIXED = {"static": 7, "selfballoon": 1, "selfballoon+tmem": 0}
 """Places in seaborn's colour-blind palette: grey for what is left alone, orange, blue."""
@@ -46,16 +66,16 @@ _METADATA: Mapping[str, Mapping[str, Any]] = {
 
 _RC: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine has this very file
-    "font.size": 7.5,
-    "axes.titlesize": 8,
+    "font.size": NORMAL,
+    "axes.titlesize": LARGE,
     "axes.titleweight": "bold",
     "axes.titlelocation": "left",
-    "axes.labelsize": 7.5,
+    "axes.labelsize": NORMAL,
     "axes.labelcolor": INK,
     "axes.edgecolor": MUTED,
     "axes.linewidth": 0.6,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
     "xtick.color": MUTED,
     "xtick.labelcolor": INK,
     "ytick.color": MUTED,
@@ -66,13 +86,13 @@ _RC: Mapping[str, Any] = {
     "ytick.major.size": 2.5,
     "xtick.bottom": True,
     "ytick.left": True,
-    "legend.fontsize": 7,
+    "legend.fontsize": SMALL,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
     "hatch.linewidth": 0.5,
     "text.color": INK,
     "svg.hashsalt": "xen-overcommit",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",
     "pdf.fonttype": 42,
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
@@ -109,6 +129,35 @@ def policy_colours(policies: Sequence[str]) -> dict[str, str]:
     return {name: palette[places[name]] for name in policies}
 
 
+@dataclass(frozen=True)
+class Look:
+    """How a policy is drawn, so that it is told from the others without colours, too."""
+
+    colour: str
+    line: Any
+    hatch: str
+    marker: str
+
+
+EPHEMERAL = Look("#56b4e9", "-", "", "")
+PERSISTENT = Look("#8f3a84", (0, (3, 1.2)), "xxxx", "")
+"""Kinds of pages in tmem: a light area and a dark, hatched one."""
+
+
+def looks(policies: Sequence[str]) -> dict[str, Look]:
+    """A look per policy, by its place among the policies of the experiment."""
+    colours = policy_colours(policies)
+    return {
+        name: Look(
+            colours[name],
+            _LINES[index % len(_LINES)],
+            _HATCHES[index % len(_HATCHES)],
+            _MARKERS[index % len(_MARKERS)],
+        )
+        for index, name in enumerate(policies)
+    }
+
+
 def tint(colour: str, strength: float = 0.55) -> str:
     """A colour mixed with white, opaque: what transparency would look like without the grid shining through."""
     red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
@@ -133,29 +182,18 @@ def clean(axes: Axes, *, grid: Literal["x", "y"] | None = None) -> None:
 
 def empty(axes: Axes, text: str) -> None:
     """Say why a panel has nothing to show, instead of showing a zero."""
-    axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", va="center", color=MUTED)
+    axes.text(0.5, 0.5, textwrap.fill(text, 30), transform=axes.transAxes, ha="center", va="center", color=MUTED)
     axes.set_axis_off()
 
 
-def key(figure: Figure, entries: Sequence[tuple[str, str, Literal["line", "area"]]]) -> None:
-    """A row of colours and their names under the title, which must end in an empty line to leave the room."""
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
+def say(axes: Axes, text: str) -> None:
+    """Say in the middle of a panel that keeps its axes why nothing is drawn."""
+    axes.text(0.5, 0.5, textwrap.fill(text, 14), transform=axes.transAxes, ha="center", va="center", color=MUTED)
 
-    handles: list[Any] = [
-        Line2D([], [], color=colour, label=name) if kind == "line" else Patch(color=colour, linewidth=0, label=name)
-        for colour, name, kind in entries
-    ]
-    top = 1 - 0.17 / figure.get_figheight()
-    legend = figure.legend(
-        handles=handles,
-        loc="upper left",
-        bbox_to_anchor=(0.0, top),
-        ncols=len(handles),
-        handlelength=1.4,
-        borderpad=0.3,
-    )
-    legend.set_in_layout(False)
+
+def key(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:
+    """A key above the panels, in so many columns."""
+    figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, handlelength=2.2, columnspacing=1.2)
 
 
 def percent(fraction: float) -> str:
@@ -166,13 +204,6 @@ def percent(fraction: float) -> str:
     return f"{whole} %"
 
 
-def footnote(figure: Figure, lines: Sequence[str]) -> None:
-    """Small print below the panels: kind of host first, then what points, bars and lines are."""
-    characters = int(figure.get_figwidth() * 19)
-    text = "\n".join(textwrap.fill(line, characters, break_on_hyphens=False) for line in lines)
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=6, color=MUTED)
-
-
 def stamp(figure: Figure, text: str) -> None:
     """Large letters across everything: nobody can take the figure for another one, nor cut them off."""
     stamped = figure.text(
@@ -181,13 +212,19 @@ def stamp(figure: Figure, text: str) -> None:
     stamped.set_in_layout(False)
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """The figure as PNG, PDF and SVG beside each other; the paths."""
+def save(figure: Figure, stem: Path, caption: Sequence[str]) -> list[Path]:
+    """The figure as PNG, PDF and SVG beside each other, and its caption as text, a paragraph a line; the paths.
+
+    Nothing of the caption is in the picture: a paper has its own.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # where everything stands is known now, and the same in every format
     paths = []
     for kind in FORMATS:
         buffer = io.BytesIO()
         figure.savefig(buffer, format=kind, dpi=DPI, metadata=dict(_METADATA[kind]))
-        path = stem.with_name(f"{stem.name}.{kind}")
-        replace(path, buffer.getvalue())
-        paths.append(path)
+        paths.append(stem.with_name(f"{stem.name}.{kind}"))
+        replace(paths[-1], buffer.getvalue())
+    paths.append(stem.with_name(f"{stem.name}.txt"))
+    replace(paths[-1], "".join(f"{line}\n" for line in caption).encode())
     return paths

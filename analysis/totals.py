@@ -174,6 +174,15 @@ def ratio_of_quantity(
     return statistics.ratio(sides[0], sides[1], blocked=blocked, boots=boots)
 
 
+def pair_ratios(results: Results, quantity: Quantity, *, treatment: str, control: str, levels: str) -> list[float]:
+    """Treatment ÷ control of each pair, in the order of the blocks; none where the plan has no pairs or the control has 0."""
+    if not is_blocked(results, treatment, control, levels):
+        return []
+    below = {pair_key(cell): value(results, cell, quantity) for cell in results.at(control, levels)}
+    pairs = [(value(results, cell, quantity), below.get(pair_key(cell))) for cell in results.at(treatment, levels)]
+    return [above / under for above, under in pairs if above is not None and under]
+
+
 def used_cells(results: Results, ratio: statistics.Ratio, policy: str, control: str, levels: str) -> list[CellRecord]:
     """The control's cells that entered a ratio."""
     blocked = is_blocked(results, policy, control, levels)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from campaigns import barrier, evaluate, provenance
@@ -90,7 +90,11 @@ class Attempt:
     def _work(self, writer: CellWriter) -> None:
         conditions, out = self.conditions, self.out
         with self._stage("reset"):
-            self.host.reset(conditions.host, replace(conditions.guests, kernel=self.policy.kernel))
+            boot = None if self.planned.boot is None else f"{self.campaign.campaign}, boot {self.planned.boot}"
+            guests = replace(conditions.guests, kernel=self.policy.kernel)
+            self.host.reset(conditions.host, guests, boot=boot)
+        # The host may have fallen back to software emulation: what is expected and allowed is then the emulation's.
+        self.expected = expected_stages(conditions, self.host.accelerator)
         machines = {name: guest.machine for name, guest in self.host.guests.items()}
         if len(machines) != conditions.guests.count:
             raise LabError(f"{len(machines)} guests are up instead of {conditions.guests.count}", where=self.host.name)
@@ -261,9 +265,7 @@ def kind_of(error: Exception, stage: str) -> str | None:
 def rerun_command(campaign: CampaignRecord, cell: str) -> str:
     """The command that runs just this cell again, on the lab that the campaign was begun on."""
     other = "" if campaign.campaign == campaign.name else f" --campaign {campaign.campaign}"
-    words = [Path(word.rpartition("=")[2]) for word in campaign.arguments]
-    inventories = [word for word in words if word.stem == campaign.lab and word.suffix in (".yml", ".yaml")]
-    lab = f" --inventory {inventories[0]}" if inventories else ""
+    lab = f" --inventory {shlex.quote(campaign.inventory)}" if campaign.inventory else ""
     return f"./inv campaign.run {campaign.name}{other}{lab} --cell {cell}"
 
 

@@ -108,7 +108,7 @@ def from_raw(raw: Path, conditions: Conditions) -> Run:
 
 def results(raw: Path, guests: Sequence[str], conditions: Conditions) -> dict[str, WorkloadResult]:
     """Guest -> what its workload's raw outputs say."""
-    return {name: conditions.workload.read(raw / name, conditions.parameters) for name in guests}
+    return {name: conditions.workload.read(conditions.parameters, raw / name) for name in guests}
 
 
 def logs(raw: Path) -> dict[str, str]:

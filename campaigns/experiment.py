@@ -12,14 +12,14 @@ import hashlib
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from campaigns import document, metrics
+from campaigns import document, feasible, metrics
 from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.records import Claim, find_spec
 from campaigns.schema import IDENTIFIER, ExperimentFile, GatesSection, TimeoutsSection, key_names
@@ -34,9 +34,6 @@ from workloads.base import Workload
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 
-SMALLEST_GUEST_MIB = 64
-"""Below this a guest with sshd and a compiler does not get through its boot."""
-
 FACTOR_ROOTS = (
     "overcommit_ratio",
     "host",
@@ -48,6 +45,9 @@ FACTOR_ROOTS = (
     "sampling",
 )
 """What may vary within an experiment; anything else would make cells that cannot be compared."""
+
+SYSCTLS = "guests.sysctl."
+"""What follows is one key, dots and all: the name of a kernel setting, whether the file gives it a value or not."""
 
 MOST_CELLS = 10_000
 
@@ -90,7 +90,8 @@ class Experiment:
     document: Mapping[str, Any]
     policies: tuple[Policy, ...]
     factors: Mapping[str, tuple[object, ...]]
-    repetitions: int
+    boots: int
+    runs: int
     seed: int
     claims: tuple[Claim, ...]
     metrics: tuple[MetricSpec, ...]
@@ -104,6 +105,11 @@ class Experiment:
     def sha256(self) -> str:
         """Of the canonical JSON of the document: what a resume compares."""
         return fingerprint(self.document)
+
+    @property
+    def repetitions(self) -> int:
+        """How often each point is run in all."""
+        return self.boots * self.runs
 
     def combinations(self) -> Iterator[dict[str, object]]:
         """Every combination of levels, the last factor fastest; one empty combination without factors."""
@@ -139,6 +145,12 @@ def from_document(name: str, content: Mapping[str, Any], where: str = "the resol
     return _build(name, Document(Path(where), dict(content), {}))
 
 
+def boots_and_runs(file: ExperimentFile) -> tuple[int, int]:
+    """Boots of the host, and runs from each; a plain number is runs of one boot."""
+    asked = file.repetitions
+    return (1, asked) if isinstance(asked, int) else (asked.boots, asked.runs)
+
+
 def fingerprint(content: Mapping[str, Any]) -> str:
     """SHA-256 of canonical JSON: sorted keys, no spaces."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -155,7 +167,7 @@ def changed_keys(old: object, new: object, path: KeyPath = ()) -> list[str]:
 
 
 def _build(name: str, source: Document) -> Experiment:
-    file = _validate(source, source.content, ())
+    file = _validate(source, source.content)
     problems = [*_name_problems(file), *_factor_problems(file)]
     if problems:
         raise source.error(problems)
@@ -165,25 +177,34 @@ def _build(name: str, source: Document) -> Experiment:
         document=resolved,
         policies=tuple(policies.parse(policy) for policy in file.policies),
         factors={path: tuple(levels) for path, levels in file.factors.items()},
-        repetitions=file.repetitions,
+        boots=boots_and_runs(file)[0],
+        runs=boots_and_runs(file)[1],
         seed=file.seed,
         claims=tuple(claim.record() for claim in file.claims),
         metrics=_metric_specs(registry.get(file.workload.name)),
     )
+    base = _problems(_at_levels(resolved, {}))
     for levels in experiment.combinations():
-        key: KeyPath = ("factors",) if levels else ()
-        _conditions(_validate(source, _at_levels(resolved, levels), key, levels), source, levels)
+        if found := _problems(_at_levels(resolved, levels)):
+            # what is wrong with the file itself is not a level's fault
+            raise source.error([each if each in base else _at_factor(each, levels) for each in found])
     return experiment
 
 
-def _validate(
-    source: Document, content: Mapping[str, Any], prefix: KeyPath, levels: Levels | None = None
-) -> ExperimentFile:
+def _problems(content: Mapping[str, Any]) -> list[Problem]:
+    """Everything that is wrong with a document without factors."""
+    try:
+        return _resolve(ExperimentFile.model_validate(content))[1]
+    except ValidationError as error:
+        return [_problem(detail) for detail in error.errors(include_url=False)]
+
+
+def _validate(source: Document, content: Mapping[str, Any]) -> ExperimentFile:
     try:
         return ExperimentFile.model_validate(content)
     except ValidationError as error:
         problems = [_problem(detail) for detail in error.errors(include_url=False)]
-    raise source.error([_at_factor(problem, levels) for problem in problems] if prefix else problems)
+    raise source.error(problems)
 
 
 def _at_factor(problem: Problem, levels: Levels | None) -> Problem:
@@ -290,22 +311,39 @@ def _factor_problems(file: ExperimentFile) -> list[Problem]:
     problems = []
     known = _leaves(file)
     for path, levels in file.factors.items():
-        if path not in known:
+        if path not in known and not path.startswith(SYSCTLS):
             problems.append(Problem(("factors", path), f"no key {path!r} can be a factor", hint(path, known)))
-        if any(level in levels[:index] for index, level in enumerate(levels)):
-            problems.append(
-                Problem(
-                    ("factors", path), "a level is there twice", "keep one; repetitions are counted in `repetitions`"
-                )
-            )
+        else:
+            problems.extend(_equal_levels(file, path, levels))
     if "overcommit_ratio" in file.factors and "host.guest_memory" in file.factors:
         problems.append(Problem(("factors",), "overcommit_ratio decides host.guest_memory, so both cannot be factors"))
-    cells = file.repetitions * len(file.policies)
+    boots, runs = boots_and_runs(file)
+    cells = boots * runs * len(file.policies)
     for levels in file.factors.values():
         cells *= len(levels)
     if cells > MOST_CELLS:
         problems.append(Problem(("factors",), f"{cells} cells are more than the {MOST_CELLS} that a campaign may have"))
     return problems
+
+
+def _equal_levels(file: ExperimentFile, path: str, levels: Sequence[object]) -> Iterator[Problem]:
+    """Levels that mean the same, however they are written: `1 s` and `1000 ms`."""
+    content = file.model_dump(mode="json", by_alias=True)
+    seen: dict[str, object] = {}
+    for level in levels:
+        try:
+            meant = _resolved(ExperimentFile.model_validate(_at_levels(content, {path: level})))
+        except ValidationError:
+            continue  # told where the combination is checked
+        key = fingerprint(meant)
+        if key in seen:
+            same = repr(level) if level == seen[key] else f"{level!r} is {seen[key]!r}"
+            yield Problem(
+                ("factors", path),
+                f"a level is there twice: {same}",
+                "keep one; repetitions are counted in `repetitions`",
+            )
+        seen.setdefault(key, level)
 
 
 def _leaves(file: ExperimentFile) -> list[str]:
@@ -332,7 +370,7 @@ def _at_levels(content: Mapping[str, Any], levels: Levels) -> dict[str, Any]:
     changed = copy.deepcopy(dict(content))
     changed["factors"] = {}
     for path, level in levels.items():
-        *parents, last = path.split(".")
+        *parents, last = ["guests", "sysctl", path[len(SYSCTLS) :]] if path.startswith(SYSCTLS) else path.split(".")
         target = changed
         for parent in parents:
             target = target[parent]
@@ -342,8 +380,16 @@ def _at_levels(content: Mapping[str, Any], levels: Levels) -> dict[str, Any]:
     return changed
 
 
-def _conditions(file: ExperimentFile, source: Document | None = None, levels: Levels | None = None) -> Conditions:
-    """Sizes that follow from others, and the refusal of what cannot be. Without a source everything has been checked before."""
+def _conditions(file: ExperimentFile) -> Conditions:
+    """Sizes that follow from others. InvalidFileError for what cannot be; of an experiment, all has been checked before."""
+    conditions, problems = _resolve(file)
+    if conditions is None or problems:
+        raise Document(Path("experiment"), {}, {}).error(problems)
+    return conditions
+
+
+def _resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
+    """The conditions, when the workload's parameters can be understood, and everything that is wrong with them."""
     guests, problems = file.guests, []
     if (file.overcommit_ratio is None) == (file.host.guest_memory is None):
         problems.append(
@@ -353,14 +399,16 @@ def _conditions(file: ExperimentFile, source: Document | None = None, levels: Le
                 "keep one of the two",
             )
         )
-    total = guests.count * guests.memory_max
-    available = file.host.guest_memory or int(total / (file.overcommit_ratio or 1))
-    share = available // guests.count
-    start = guests.memory_start if guests.memory_start is not None else min(guests.memory_max, share)
+    available = file.host.guest_memory
+    if available is None:
+        available = int(guests.count * guests.memory_max / (file.overcommit_ratio or 1))
+    start = guests.memory_start
+    if start is None:
+        start = min(guests.memory_max, available // guests.count)
     host = HostSizing(available, file.host.dom0_memory, file.host.vcpus)
     swap = guests.swap if guests.swap is not None else guests.memory_max
     sizing = GuestSizing(guests.count, guests.vcpus, guests.memory_max, start, swap)
-    problems.extend(_sizing_problems(host, sizing, share))
+    problems.extend(feasible.sizing(host, sizing))
     tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings(), file.tmem.settings())
     if tuning.selfballoon and not any(policies.parse(policy).module for policy in file.policies):
         problems.append(
@@ -369,41 +417,11 @@ def _conditions(file: ExperimentFile, source: Document | None = None, levels: Le
             )
         )
     workload = registry.get(file.workload.name)
-    problems.extend(_parameter_problems(workload, file.workload.parameters))
-    if problems:
-        raise (source or Document(Path("experiment"), {}, {})).error(
-            [_at_factor(problem, levels) for problem in problems]
-        )
+    if wrong := _parameter_problems(workload, file.workload.parameters):
+        return None, [*problems, *wrong]
     parameters = workload.Parameters.model_validate(file.workload.parameters)
-    return Conditions(
+    problems.extend(feasible.load(workload, parameters, file.timeouts))
+    conditions = Conditions(
         host, sizing, tuning, workload, parameters, file.settle, file.sampling.interval, file.timeouts, file.gates
     )
-
-
-def _sizing_problems(host: HostSizing, guests: GuestSizing, share_mib: int) -> Iterator[Problem]:
-    memory = ("host", "guest_memory")
-    if share_mib < SMALLEST_GUEST_MIB:
-        yield Problem(
-            memory,
-            f"{guests.count} guests have {share_mib} MiB each, too little for one to boot",
-            f"give the host at least {guests.count * SMALLEST_GUEST_MIB} MiB for guests, or declare fewer guests",
-        )
-        return
-    if guests.memory_max_mib < guests.memory_start_mib:
-        yield Problem(
-            ("guests", "memory_max"),
-            f"guests cannot have less at most ({guests.memory_max_mib} MiB) than at start ({guests.memory_start_mib} MiB)",
-            "raise memory_max, or leave memory_start out",
-        )
-    if guests.memory_start_mib < SMALLEST_GUEST_MIB:
-        yield Problem(
-            ("guests", "memory_start"),
-            f"a guest cannot boot with {guests.memory_start_mib} MiB",
-            f"at least {SMALLEST_GUEST_MIB} MiB",
-        )
-    if guests.count * guests.memory_start_mib > host.guest_memory_mib:
-        yield Problem(
-            ("guests", "memory_start"),
-            f"{guests.count} guests cannot start with {guests.memory_start_mib} MiB each on a host that has {host.guest_memory_mib} MiB for guests",
-            f"at most {share_mib} MiB, or leave memory_start out",
-        )
+    return conditions, problems

@@ -57,7 +57,9 @@ _PROGRAM = re.compile(r"[\w@./\\:()-]+\[\d+\]: ")
 _PROCESS_OF_KERNEL = re.compile(
     r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)"
 )
-_DEVICE = re.compile(r"\bdev(?:ice)?[ =](?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)")
+_DEVICE = re.compile(
+    r"\b(?:dev(?:ice)?[ =]+|(?:on|for) (?:device )?(?=\S+-\d+\.?$))(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
+)
 _ONLY_UNUSED = re.compile(UNUSED_DEVICES)
 _ANSI_END = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -190,6 +192,8 @@ def _harmless(text: str, match: re.Match[str]) -> bool:
     devices = [device for device in match.groupdict().values() if device]
     if not devices:
         devices = [found["device"] for found in _DEVICE.finditer(text)]
-    if devices and all(_ONLY_UNUSED.fullmatch(device.removeprefix("/dev/")) for device in devices):
+    # a journal's device is that of its file system with an inode: loop0-8
+    names = [re.sub(r"-\d+$", "", device.removeprefix("/dev/")) for device in devices]
+    if names and all(_ONLY_UNUSED.fullmatch(name) for name in names):
         return True
     return any(expression.search(text) for expression, _ in _allowed())

@@ -99,12 +99,14 @@ LINUX = (
         CPU,
         (
             r"CPU ?#?\d+(?: is|:)? (?:stuck|Not responding|not responding|failed to (?:boot|report alive))|"
-            r"do_boot_cpu failed|CPU\d+: (?:Not responding|Stuck)|Unexpected reschedule of offline CPU"
+            r"do_boot_cpu failed|CPU\d+: (?:Not responding|Stuck)|Unexpected reschedule of offline CPU|"
+            r"scheduling from the idle thread|non-responsive CSD lock|Some CPUs didn't answer|"
+            r"waiting for CPUs rendezvous|CPU on fire|CPU \d+ didn't die"
         ),
         "a processor is missing",
     ),
     # --- the kernel's own assumptions --------------------------------------------------------------------------------------------
-    (KERNEL, r"\bBUG: ", "the kernel found itself broken"),
+    (KERNEL, r"(?<!FIRMWARE )(?<!Firmware )\bBUG: ", "the kernel found itself broken"),
     (KERNEL, r"(?i:kernel BUG at )\S", "the kernel found itself broken"),
     (
         KERNEL,
@@ -201,7 +203,8 @@ LINUX = (
             r"\bK(?:ASAN|CSAN|MSAN|FENCE): |KASAN:|\bUBSAN: |(?i:slab corruption|slab error in|"
             r"slab: double free|slab: Internal list corruption)|(?:Redzone|Padding|Poison) (?:overwritten|0x)|"
             r"(?:Right |Left )?Redzone overwritten|Poison overwritten|Object already free|^FIX \S+: |"
-            r"Wrong slab cache|still has objects|Slab cache still"
+            r"Wrong slab cache|still has objects|Slab cache still|[Bb]uggy address|"
+            r"First byte 0x|^INFO: (?:Slab|Object) 0x|slabs counted but counter|detected buffer overflow in|PAGETABLE BUG"
         ),
         "a check of the kernel's memory failed",
     ),
@@ -209,7 +212,8 @@ LINUX = (
         MEMORY,
         (
             r"Memory failure: 0x|hardware memory corruption|[Cc]orrupted low memory|soft offline: |"
-            r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |HANDLING MCE MEMORY ERROR"
+            r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |HANDLING MCE MEMORY ERROR|"
+            r"[Uu]ncorrected (?:hardware )?memory error|Memory error not recovered|Probably bad RAM"
         ),
         "memory itself failed",
     ),
@@ -327,12 +331,14 @@ LINUX = (
         (
             r"VFS: (?:Unable to mount root|Cannot open root device|Busy inodes after unmount)|"
             r"nfs: server \S+ not responding|UNEXPECTED INCONSISTENCY|VFS: brelse: Trying to free|"
-            r"I/O [Ee]rror in filesystem"
+            r"I/O [Ee]rror in filesystem|Possible data corruption due to collision"
         ),
         "a file system cannot be used",
     ),
+    (FILE_SYSTEM, rf"{DEVICE}: writeback error on inode", "a file system could not be written"),
     # --- disks -------------------------------------------------------------------------------------------------------------------
     (DISK, rf"(?<!not supported )\berror, dev {DEVICE}(?:,| |$)", "a disk failed, so sectors and times mean nothing"),
+    (DISK, rf"{DEVICE}: (?:guard|ref|app) tag error at ", "a disk returned other data than was written"),
     (
         DISK,
         (
@@ -390,10 +396,10 @@ LINUX = (
     (
         DISK,
         (
-            r"(?:xen[-_])?blkfront: (?!.*\b(?:enabled|disabled)\b)|xen_blk: can't|(?:xen_blkfront|"
-            r"^\w+): .*(?:incorrect id|response (?:has|references)|disabled for further use|"
-            r"illegal number of responses|stale handles)|Bad return from blkdev data request|"
-            r"backed has not unmapped grant"
+            r"(?:xen[-_])?blkfront: (?!.*\b(?:enabled|disabled)\b)|xen_blk: can't|"
+            r"response (?:has (?:incorrect id|wrong operation)|references no pending)|"
+            r"disabled for further use|illegal number of responses|hot-unplugged, \d+ stale handles|"
+            r"Bad return from blkdev data request|backed has not unmapped grant"
         ),
         "the front end of a guest's disk failed",
     ),

@@ -15,7 +15,7 @@ from campaigns.progress import Listener, silent
 from campaigns.run import Outcome
 from common.console import Tell
 from lab import inventory as inventories
-from lab import lifecycle
+from lab import lifecycle, paths
 
 
 @dataclass(frozen=True)
@@ -60,5 +60,14 @@ def execute(
             campaign=request.campaign,
             cell=request.cell,
             arguments=arguments,
+            inventory=_named(request.inventory),
             listen=listen,
         )
+
+
+def _named(inventory: Path) -> str | None:
+    """An inventory as a command in the checkout names it; None for the default one, which needs no name."""
+    whole = inventory.absolute()
+    if whole == lifecycle.DEFAULT_INVENTORY:
+        return None
+    return str(whole.relative_to(paths.REPO) if whole.is_relative_to(paths.REPO) else inventory)

@@ -1,17 +1,24 @@
-"""The plan of a campaign: every cell, in an order that is random within blocks of repetitions, from a recorded seed. Touches no lab.
+"""The plan of a campaign: every cell, in an order that is random within blocks of repetitions and balanced over them, from a recorded seed.
 
-A block is one repetition of every policy at every combination of levels, so that a drift of the host over hours meets all policies alike.
-Within a block the cells are sorted by SHA-256 of `<seed>:<block>:<cell>`: the same order on every machine and Python, and anyone can check it.
+A block is one repetition of every policy at every combination of levels, so that a drift of the host over hours meets all policies alike. Within a
+block the combinations come in the order of SHA-256 of `<seed>:<block>:<levels>`; at each, the policies follow one another in the order of a row of
+Williams' design, so that over as many blocks as there are policies each stands once in each place, and over all rows each follows each other equally
+often. Which row, and which policy is which of the design's, are the seed's as well: the same on every machine and Python, and anyone can check it.
+Touches no lab.
+
+Source: E. J. Williams, Experimental designs balanced for the estimation of residual effects of treatments, 1949.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
 from campaigns.experiment import Conditions, Experiment, Levels, fingerprint
 from campaigns.records import PlannedCell
+from common.units import format_duration
 
 TCG_SLOWDOWN = 30.0
 """How many times slower a paravirtualised guest works under QEMU's TCG (measured on kernel builds: starting a process costs more than compiling)."""
@@ -38,35 +45,97 @@ def expected_stages(conditions: Conditions, accelerator: str | None) -> dict[str
     }
 
 
+def expected_seconds(conditions: Conditions, accelerator: str | None) -> float:
+    """Seconds that a cell should take."""
+    return math.fsum(expected_stages(conditions, accelerator).values())
+
+
 def plan(experiment: Experiment, accelerator: str | None = "tcg") -> tuple[PlannedCell, ...]:
     """Every cell in the order it is to be run. accelerator: of the host that the durations are expected for (`kvm`, `tcg`, None: physical)."""
     expected = {}
     for levels in experiment.combinations():
-        expected[level_key(levels)] = math.fsum(expected_stages(experiment.at(levels), accelerator).values())
+        expected[level_key(levels)] = expected_seconds(experiment.at(levels), accelerator)
+    combinations = [(level_key(levels), levels) for levels in experiment.combinations()]
+    names = [policy.name for policy in experiment.policies]
+    designs = {key: balanced_orders(experiment.seed, key, names) for key, _ in combinations}
     cells: list[PlannedCell] = []
     for block in range(experiment.repetitions):
-        members = [
-            (cell_id(policy.name, levels, block + 1), policy.name, levels)
-            for levels in experiment.combinations()
-            for policy in experiment.policies
-        ]
-        names = {cell: (policy, levels) for cell, policy, levels in members}
-        for cell in block_order(experiment.seed, block, names):
-            policy, levels = names[cell]
-            cells.append(
-                PlannedCell(cell, policy, levels, block + 1, block, len(cells), round(expected[level_key(levels)], 1))
-            )
+        level = (block // experiment.runs + 1, block % experiment.runs + 1) if experiment.boots > 1 else (None, None)
+        for key, levels in sorted(combinations, key=lambda pair: _chance(experiment.seed, block, pair[0])):
+            rows = designs[key]
+            for policy in rows[block % len(rows)]:
+                cell = _id(policy, key, block + 1)
+                seconds = round(expected[key], 1)
+                cells.append(PlannedCell(cell, policy, levels, block + 1, block, len(cells), seconds, *level))
     return tuple(cells)
 
 
+def balanced_orders(seed: int, key: str, policies: Sequence[str]) -> list[list[str]]:
+    """Orders of the policies, one for each block, over and over.
+
+    The first as many as there are policies have each policy once in each place; with an odd number, as many again are the same mirrored.
+    """
+    shuffled = sorted(policies, key=lambda policy: _chance(seed, key, policy))
+    count = len(shuffled)
+    first = [(place + 1) // 2 if place % 2 else (count - place // 2) % count for place in range(count)]
+    square = [[(number + row) % count for number in first] for row in range(count)]
+    squares = [square] if count % 2 == 0 or count == 1 else [square, [row[::-1] for row in square]]
+    rows = []
+    for number, each in enumerate(squares):
+        order = sorted(range(count), key=lambda row, number=number: _chance(seed, key, f"{number}:{row}"))  # type: ignore[misc]
+        rows += [[shuffled[place] for place in each[row]] for row in order]
+    return rows
+
+
+def _chance(seed: int, *what: object) -> str:
+    return hashlib.sha256(":".join(map(str, (seed, *what))).encode()).hexdigest()
+
+
+def positions(cells: Iterable[PlannedCell]) -> dict[str, list[int]]:
+    """Policy -> how often it is first, second, ... among the cells of its block and levels."""
+    places: Counter[tuple[int, str]] = Counter()
+    found: dict[str, Counter[int]] = {}
+    for cell in cells:
+        point = (cell.block, level_key(cell.levels))
+        found.setdefault(cell.policy, Counter())[places[point]] += 1
+        places[point] += 1
+    return {policy: [counts[place] for place in range(len(found))] for policy, counts in sorted(found.items())}
+
+
+def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[str]:
+    """What is allowed, and probably not meant. accelerator: of the host that it is to be run on."""
+    conditions = [experiment.at(levels) for levels in experiment.combinations()]
+    found = []
+    most = max(conditions, key=lambda each: each.overcommit_ratio)
+    if most.overcommit_ratio <= 1:
+        found.append(
+            f"nothing is overcommitted: {most.guests.count} guests of at most {most.guests.memory_max_mib} MiB fit into the host's "
+            f"{most.host.guest_memory_mib} MiB for guests, so no policy has anything to do; raise guests.memory_max or lower host.guest_memory"
+        )
+    for each in conditions:
+        expected = expected_stages(each, accelerator)
+        limits = each.timeouts
+        for stage, limit in (("run", limits.run), ("prepare", limits.prepare), ("collect", limits.collect)):
+            if limit is not None and limit < expected[stage]:
+                found.append(
+                    f"timeouts.{stage} is {format_duration(limit)}, and {format_duration(expected[stage])} are expected "
+                    f"{'without KVM' if accelerator == 'tcg' else 'on this host'}"
+                )
+    return list(dict.fromkeys(found))
+
+
 def block_order(seed: int, block: int, cells: Iterable[str]) -> list[str]:
-    """The cells of a block in the order that the seed gives them."""
+    """The cells of a block in the order that the seed gives them in campaigns of layout 1 (records.LAYOUT), which were not balanced."""
     return sorted(cells, key=lambda cell: hashlib.sha256(f"{seed}:{block}:{cell}".encode()).hexdigest())
 
 
 def cell_id(policy: str, levels: Levels, repetition: int) -> str:
     """A name that is unique in its campaign and safe as a directory's: `<policy>.<hash of the levels, if any>.r<repetition>`."""
-    return ".".join(part for part in (policy, level_key(levels), f"r{repetition}") if part)
+    return _id(policy, level_key(levels), repetition)
+
+
+def _id(policy: str, key: str, repetition: int) -> str:
+    return ".".join(part for part in (policy, key, f"r{repetition}") if part)
 
 
 def level_key(levels: Levels) -> str:

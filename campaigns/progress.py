@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from campaigns.records import CellRecord, PlannedCell
@@ -35,19 +37,49 @@ class Event:
 
 Listener = Callable[[Event], None]
 
+RESET = "reset"
+"""The stage that a cell's work does not tell anything about: the first reset to a sizing boots the host or its guests, the others take a snapshot."""
+
 
 def silent(_event: Event) -> None:
     """A listener that does nothing."""
 
 
-class Estimate:
-    """How long the rest takes: what the plan expects, corrected by how long finished cells took against their expectation."""
+@dataclass(frozen=True)
+class Expected:
+    """What a cell should take on the accelerator in use, in seconds: its reset to a known state that is there, and the rest.
 
-    def __init__(self, planned: Iterable[PlannedCell], finished: Iterable[CellRecord]) -> None:
-        self._expected = {cell.cell: cell.expected_seconds for cell in planned}
-        self._taken = {record.cell: sum(record.timings.values()) for record in finished}
-        self._current = ""
-        self._since = 0.0
+    state: which known state it needs; cells with the same need the same snapshot.
+    """
+
+    reset: float
+    work: float
+    state: str = ""
+
+
+@dataclass
+class Estimate:
+    """How long the rest takes: what is expected of each cell, corrected by how long finished cells took.
+
+    Work and resets are told apart: the first reset to a known state may take minutes, and says nothing of the others. Work is
+    corrected by cells of the same policy where there are any, since policies are what differs most.
+    """
+
+    policies: Mapping[str, str]
+    expected: Mapping[str, Expected]
+    _taken: dict[str, tuple[float, float]] = field(default_factory=dict)
+    _current: str = ""
+    _since: float = 0.0
+
+    @classmethod
+    def of(
+        cls, planned: Iterable[PlannedCell], expected: Mapping[str, Expected], finished: Iterable[CellRecord]
+    ) -> Estimate:
+        """The estimate of a campaign's cells, some of which have ended."""
+        made = cls({cell.cell: cell.policy for cell in planned}, expected)
+        for record in sorted(finished, key=lambda record: record.finished_at):
+            made.finish(record.cell, record.timings)
+        return made
 
     def begin(self, cell: str) -> None:
         """The clock of a cell starts."""
@@ -55,17 +87,53 @@ class Estimate:
 
     def finish(self, cell: str, timings: Mapping[str, float]) -> None:
         """A cell has ended; what it took corrects the rest."""
-        self._taken[cell] = sum(timings.values())
+        if cell in self.expected:
+            reset = timings.get(RESET, 0.0)
+            self._taken[cell] = (reset, math.fsum(timings.values()) - reset)
         self._current = ""
 
     def left(self, remaining: Iterable[str]) -> float:
         """Seconds that the remaining cells, the current one included, should take from now on."""
-        known = [
-            (taken, self._expected[cell])
-            for cell, taken in self._taken.items()
-            if self._expected.get(cell) and taken > 0
-        ]
-        factor = sum(taken for taken, _ in known) / sum(expected for _, expected in known) if known else 1.0
-        total = sum(self._expected[cell] for cell in remaining) * factor
-        spent = min(time.monotonic() - self._since, self._expected[self._current] * factor) if self._current else 0.0
-        return max(0.0, total - spent)
+        plain, first = self._resets()
+        factors = self._factors()
+        known = {self.expected[cell].state for cell in self._taken}
+        costs: dict[str, float] = {}
+        for cell in (cell for cell in remaining if cell in self.expected):
+            expected = self.expected[cell]
+            usual = expected.reset if plain is None else plain
+            reset = usual if expected.state in known or first is None else max(usual, first)
+            costs[cell] = reset + expected.work * factors.get(self.policies.get(cell, ""), factors[""])
+            known.add(expected.state)
+        spent = time.monotonic() - self._since if self._current else 0.0
+        if self._current not in costs:
+            return math.fsum(costs.values())
+        own = costs.pop(self._current)
+        rest = math.fsum(costs.values())
+        if spent > own > 0:
+            # It takes longer than was thought. Nothing says how much; where nothing has ended yet, the others are no quicker.
+            rest *= 1.0 if self._taken else spent / own
+            own = spent * LATE
+        return own - spent + rest
+
+    def _factors(self) -> dict[str, float]:
+        """Policy -> how many times longer its cells' work took than was expected; under "" that of all cells."""
+        sums: dict[str, tuple[float, float]] = {}
+        for cell, (_, work) in self._taken.items():
+            for key in (self.policies.get(cell, ""), ""):
+                taken, expected = sums.get(key, (0.0, 0.0))
+                sums[key] = (taken + work, expected + self.expected[cell].work)
+        return {"": 1.0} | {key: taken / expected for key, (taken, expected) in sums.items() if expected > 0}
+
+    def _resets(self) -> tuple[float | None, float | None]:
+        """Seconds of a reset to a known state that is there, and of the first one to a state; None where there was none."""
+        seen: set[str] = set()
+        firsts: list[float] = []
+        others: list[float] = []
+        for cell, (reset, _) in self._taken.items():
+            (others if self.expected[cell].state in seen else firsts).append(reset)
+            seen.add(self.expected[cell].state)
+        return (statistics.median(others) if others else None, statistics.median(firsts) if firsts else None)
+
+
+LATE = 1.25
+"""A cell that has taken longer than was expected is taken to need so many times what it has taken."""

@@ -6,7 +6,7 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -81,10 +81,15 @@ def environment(
     }
 
 
+def _told(policy: Policy) -> dict[str, object]:
+    """All of a policy but the form of its settings: what they were set to stands with the experiment."""
+    return {name: value for name, value in asdict(replace(policy, parameters={})).items() if name != "parameters"}
+
+
 def given(policy: Policy, conditions: Conditions) -> dict[str, object]:
     """What a cell was given, as JSON: verification works it out again from the experiment."""
     given: dict[str, object] = json.loads(
-        json.dumps({"policy": asdict(policy), "host": asdict(conditions.host), "guests": asdict(conditions.guests)})
+        json.dumps({"policy": _told(policy), "host": asdict(conditions.host), "guests": asdict(conditions.guests)})
     )
     return given | {
         "workload": conditions.workload.name,

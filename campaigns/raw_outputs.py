@@ -5,6 +5,7 @@ reader.
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ import yaml
 import workloads
 from campaigns import document
 from common.errors import CampaignError, InvalidFileError, OutputsError, UsageError, WorkloadError
+from common.machines import Machine, this_machine
 from common.metrics import Metric
+from workloads import run as running
 from workloads.base import Workload
 
 MARKS = ("timings", "*.out", "*.err")
@@ -115,7 +118,7 @@ def _read(workload: Workload[Any], machine: str | None, folder: Path, given: Map
     params = workload.parse({**known, **given})
     written = params.model_dump(mode="json")
     try:
-        result = workload.read(folder, params)
+        result = workload.read(params, folder)
     except WorkloadError as error:
         return Read(machine, written, (), {}, error)
     except OSError as error:
@@ -141,3 +144,16 @@ def _of_campaign(name: str, folder: Path) -> dict[str, object]:
             prefix = "workload.parameters."
             return found | {key.removeprefix(prefix): level for key, level in levels.items() if key.startswith(prefix)}
     return {}
+
+
+def run(workload: Workload[Any], params: Any, machine: Machine | None, raw: Path | None) -> Read:  # noqa: ANN401
+    """Run a workload once, on a machine or (None) on this one, and read what it left. WorkloadError when it fails.
+
+    raw: where its outputs stay; UsageError when that is there already, so that none are lost.
+    """
+    if raw is not None and raw.exists():
+        raise UsageError("raw outputs are never overwritten", where=str(raw), remedy="Name a folder that is not there.")
+    with tempfile.TemporaryDirectory() as folder:
+        into = raw or Path(folder)
+        result = running.run(machine or this_machine(), workload, params, into)
+    return Read(None, params.model_dump(mode="json"), result.metrics, result.checksums, None)

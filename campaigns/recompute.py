@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from campaigns.evaluate import Figures, Run
 from campaigns.experiment import Conditions, Experiment
 from campaigns.records import CampaignRecord, CellRecord, GateResult
 from common.errors import UserError
-from common.metrics import Metric
+from common.metrics import Metric, MetricSpec
 from lab.api import Sample
 from lab.counters import kept
 
@@ -69,7 +69,11 @@ class Recomputation:
             yield from _samples(path, run, cell)
             if run.released != cell.barrier:
                 yield records.CELL_FILE, f"the barrier is not that of {records.RAW_DIR}/{evaluate.BARRIER_LOG}"
-        for message in (*_metrics(cell, found), *self._gates(cell, found), *_others(cell, found)):
+        for message in (
+            *_metrics(cell, found, self.campaign.metrics),
+            *self._gates(cell, found),
+            *_others(cell, found),
+        ):
             yield records.CELL_FILE, message
 
     def _at(self, cell: CellRecord) -> Conditions:
@@ -116,11 +120,13 @@ def _samples(path: Path, run: Run, cell: CellRecord) -> Iterator[tuple[str, str]
         yield records.SAMPLES_FILE, where
 
 
-def _metrics(cell: CellRecord, found: Figures) -> Iterator[str]:
+def _metrics(cell: CellRecord, found: Figures, declared: Sequence[MetricSpec]) -> Iterator[str]:
     stored, wanted = ({(each.name, each.guest): each for each in side} for side in (cell.metrics, found.metrics))
     for key in dict.fromkeys([*stored, *wanted]):
         was, is_ = stored.get(key), wanted.get(key)
         name = f"metric {key[0]} of {key[1] or 'the host'}"
+        if was is None and records.find_spec(declared, key[0]) is None:
+            continue  # a metric that came after the campaign
         if was is None:
             yield f"{name} is not there; recomputed, it is {_value(is_)}"
         elif is_ is None:

@@ -154,6 +154,7 @@ class CampaignRecord(Record):
     commit: of the testbed, None outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
     arguments: the command that created the campaign. lab: the name of the lab it was begun on; None in campaigns from before it was recorded.
     layout: LAYOUT of the testbed that created it. gates: those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1.
+    inventory: the lab's file, as it was named; None for the default lab, and in campaigns from before it was recorded.
     """
 
     schema: int
@@ -174,6 +175,7 @@ class CampaignRecord(Record):
     lab: str | None = None
     layout: int = 1
     gates: tuple[str, ...] = ()
+    inventory: str | None = None
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""

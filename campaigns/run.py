@@ -6,9 +6,10 @@ cells whose attempts failed are.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from campaigns import gates, plan, provenance, resume, store
 from campaigns.cell import Attempt
 from campaigns.experiment import Experiment, from_document
 from campaigns.failures import CLASSES
-from campaigns.progress import Estimate, Event, Listener, silent
+from campaigns.progress import RESET, Estimate, Event, Expected, Listener, silent
 from campaigns.records import LAYOUT, SCHEMA, CampaignRecord, CellRecord, PlannedCell
 from campaigns.resume import Basis
 from campaigns.status import CampaignStatus, State, status
@@ -109,18 +110,21 @@ def run(
     campaign: str | None = None,
     cell: str | None = None,
     arguments: Sequence[str] = (),
+    inventory: str | None = None,
     listen: Listener = silent,
 ) -> Outcome:
     """Run a campaign, or what is left of it, or one cell of it.
 
-    lab: the host's. basis: what the host is made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid one
+    lab: the host's. inventory: its file, if it is not the default lab's. basis: what the host is made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid one
     is then run again, and its old record kept.
     UsageError: another experiment has this campaign's name, it was begun on another lab or host, another runner is at work, or the cell cannot
     be run. Errors of the lab and the load end in the cells' records. KeyboardInterrupt passes through, and leaves nothing half-written.
     """
     stored = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
-        stored = store.create(results, campaign_record(experiment, host.accelerator, campaign, lab, arguments))
+        stored = store.create(
+            results, campaign_record(experiment, host.accelerator, campaign, lab, arguments, inventory=inventory)
+        )
     with stored.lock():
         resume.check(
             experiment, lab, results=results, campaign=campaign, cell=cell
@@ -130,7 +134,13 @@ def run(
 
 
 def campaign_record(
-    experiment: Experiment, accelerator: str | None, campaign: str | None, lab: str | None, arguments: Sequence[str]
+    experiment: Experiment,
+    accelerator: str | None,
+    campaign: str | None,
+    lab: str | None,
+    arguments: Sequence[str],
+    *,
+    inventory: str | None = None,
 ) -> CampaignRecord:
     """What fixes a new campaign: plan, claims, metrics and gates of its experiment, and what the testbed is."""
     head, dirty = provenance.commit()
@@ -151,6 +161,7 @@ def campaign_record(
         arguments=tuple(arguments),
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         lab=lab,
+        inventory=inventory,
         layout=LAYOUT,
         gates=gates.names(),
     )
@@ -169,9 +180,26 @@ class _Runner:
         )
         self.policies = {policy.name: policy for policy in self.experiment.policies}
         self.finished = stored.cells()
-        self.estimate = Estimate(self.record.cells, self.finished.values())
+        self._expected: dict[str, Expected] = {}
+        self.estimate = self._estimate()
         self.made: list[CellRecord] = []
         self.alone = False
+
+    def _estimate(self) -> Estimate:
+        """What the cells should take on the host as it is. The plan's figures are of the accelerator that it was thought to have."""
+        self.accelerator = self.host.accelerator
+        known: dict[str, Expected] = {}
+        for planned in self.record.cells:
+            policy = self.policies[planned.policy]
+            key = f"{plan.level_key(planned.levels)} {policy.kernel} {planned.boot}"
+            if key not in known:
+                conditions = self.experiment.at(planned.levels)
+                stages = plan.expected_stages(conditions, self.accelerator)
+                reset = stages.pop(RESET)
+                state = f"{conditions.host} {replace(conditions.guests, kernel=policy.kernel)} {planned.boot}"
+                known[key] = Expected(reset, math.fsum(stages.values()), state)
+            self._expected[planned.cell] = known[key]
+        return Estimate.of(self.record.cells, self._expected, self.finished.values())
 
     def run(self, only: str | None) -> Outcome:
         self.alone = only is not None
@@ -218,6 +246,10 @@ class _Runner:
 
     def _attempt(self, planned: PlannedCell, remaining: list[str], attempt: int) -> CellRecord:
         def on_stage(stage: str, expected_s: float) -> None:
+            if self.host.accelerator != self.accelerator:
+                # It was found out in a reset, which says nothing of how long the others take.
+                self.estimate = self._estimate()
+                self.estimate.begin(planned.cell)
             self._tell("stage", remaining, planned, attempt=attempt, stage=stage, stage_s=expected_s)
 
         conditions = self.experiment.at(planned.levels)

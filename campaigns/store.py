@@ -16,6 +16,7 @@ import io
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -268,7 +269,7 @@ def publish(source: Path, target: Path) -> None:
 
 def write_sums(directory: Path) -> None:
     """SHA256SUMS over every file of a directory, in the format of sha256sum(1)."""
-    lines = [f"{digest(path)}  {path.relative_to(directory).as_posix()}\n" for path in files_of(directory)]
+    lines = [f"{digest(f'{directory}/{name}')}  {name}\n" for name in files_of(directory)]
     (directory / records.SUMS_FILE).write_text("".join(lines), encoding="utf-8")
 
 
@@ -295,20 +296,24 @@ def _replace_sums(directory: Path, listed: Mapping[str, str]) -> None:
     _sync(directory)
 
 
-def files_of(directory: Path) -> list[Path]:
-    """Every file below a directory but its SHA256SUMS, sorted by path. ResultsError for links and names that the sums cannot hold."""
+def files_of(directory: Path) -> list[str]:
+    """Every file below a directory but its SHA256SUMS, by its path from there, sorted. ResultsError for links and names that the sums cannot hold."""
     found = []
-    for path in sorted(directory.rglob("*")):
-        if path.is_symlink() or not (path.is_dir() or path.is_file()) or "\n" in path.name or "\\" in path.name:
-            raise ResultsError("results hold plain files with plain names only", where=str(path))
-        if path.is_file() and path != directory / records.SUMS_FILE:
-            found.append(path)
-    return found
+    for folder, folders, files in os.walk(directory):
+        below = os.path.relpath(folder, directory)
+        for name in (*folders, *files):
+            path = name if below == "." else f"{below}/{name}"
+            mode = os.lstat(f"{directory}/{path}").st_mode
+            if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)) or "\n" in name or "\\" in name:
+                raise ResultsError("results hold plain files with plain names only", where=f"{directory}/{path}")
+            if stat.S_ISREG(mode) and path != records.SUMS_FILE:
+                found.append(path)
+    return sorted(found, key=lambda path: path.split("/"))
 
 
-def digest(path: Path) -> str:
+def digest(path: Path | str) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands of them: a Path costs more than the reading
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

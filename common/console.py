@@ -61,6 +61,11 @@ class Reporter:
         """Text as it is, without a clock."""
         self._console.print(text, markup=False)
 
+    def pause(self, seconds: float) -> None:
+        """Time to read a warning and to interrupt: where a person looks at it."""
+        if self._console.is_terminal:
+            time.sleep(seconds)
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
         """A table of texts; all columns but the first are set flush right."""
         from rich.table import Table

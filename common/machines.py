@@ -6,7 +6,7 @@ task down.
 
 from __future__ import annotations
 
-from typing import IO, Literal, Protocol
+from typing import IO, Literal, Protocol, cast
 
 Trouble = Literal["no program", "too late", "failed", "broken"]
 """Why a command gave no answer: its program is not there; it did not end in time; it or the way to its machine failed,
@@ -55,6 +55,13 @@ class Machine(Protocol):
     """What commands run on. `machine["ls"]["-l", "/"]` is a command; str(machine) and `host`, where it has one, name it."""
 
     def __getitem__(self, program: str, /) -> Command: ...
+
+
+def this_machine() -> Machine:
+    """The machine that this runs on."""
+    from plumbum import local
+
+    return cast("Machine", local)
 
 
 def _table() -> dict[type[Exception], Trouble]:

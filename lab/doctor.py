@@ -130,8 +130,9 @@ def _accelerator() -> Iterator[Diagnosis]:
     remedy = (
         ""
         if works
-        else "Software emulation works, 16 to 30 times slower; for KVM, run on hardware that lends it to this user."
-    )
+        else "Software emulation works, 16 to 30 times slower; for KVM, run on hardware that lends it to this user. "
+        + accelerator.try_again()
+    ).strip()
     yield Diagnosis("accelerator", "ok" if works else "note", f"{choice.accelerator}: {choice.why}", remedy)
 
 

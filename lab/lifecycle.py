@@ -21,6 +21,7 @@ from typing import Any
 from common import files
 from common.console import Tell
 from common.errors import LabError, MissingError, UsageError
+from common.machines import Machine
 from lab import inventory, paths
 from lab.api import GuestSizing, HostSizing
 from lab.build import builder
@@ -30,7 +31,7 @@ from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
-from lab.remote.ssh import configured, socket_folder
+from lab.remote.ssh import Connections, configured, socket_folder
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
@@ -265,6 +266,17 @@ def require_one_host(path: Path) -> None:
 
 def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
     """The ssh command that reaches a machine of a lab. host: which, where several are up. UsageError for what is not there, or not up."""
+    return ["ssh", "-F", str(_config_of(path, machine, host)), machine]
+
+
+def machine(path: Path, name: str, host: str | None = None) -> Machine:
+    """A machine of a lab that is up, to run commands on. UsageError as of ssh_command."""
+    config = _config_of(path, name, host)
+    return Connections(config, socket_folder(config.parent)).machine(name)
+
+
+def _config_of(path: Path, machine: str, host: str | None) -> Path:
+    """The ssh_config that knows a machine of a lab."""
     configs = {row["host"]: row["ssh_config"] for row in status(path)}
     if host is not None and host not in configs:
         raise UsageError(f"the lab has no host {host!r}", remedy=f"Hosts are: {', '.join(configs)}.")
@@ -280,7 +292,7 @@ def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
     if machine not in (known := configured(config)):
         # ssh would look for a machine of that name elsewhere.
         raise UsageError(f"{up[0]} has no machine {machine!r}", remedy=f"Machines are: {', '.join(known)}.")
-    return ["ssh", "-F", str(config), machine]
+    return config
 
 
 def provision(path: Path, progress: Tell | None = None) -> None:

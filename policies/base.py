@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from pydantic import BaseModel
+
 from lab.api import TmemSettings
 
 Start = Literal["share", "configured"]
@@ -27,6 +29,7 @@ class Policy:
     value from the release on. sysctl, kernel: settings and words on the command line of the guests' kernels.
     manager: name of the process in dom0 that sets the guests' targets, if any.
     gates: names of gates (campaigns/gates.py) that hold for this policy beside those for all.
+    parameters: key of an experiment -> the settings that it may have below it.
     """
 
     name: str
@@ -40,6 +43,7 @@ class Policy:
     tmem: TmemSettings = field(default_factory=TmemSettings)
     manager: str | None = None
     gates: tuple[str, ...] = ()
+    parameters: Mapping[str, type[BaseModel]] = field(default_factory=dict, repr=False)
 
     @property
     def pools(self) -> tuple[str, ...]:

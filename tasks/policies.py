@@ -26,3 +26,34 @@ def decide(_c: Context, manager: str | None = None, state: str | None = None) ->
         missing = "--manager" if manager is None else "--state"
         raise UsageError(f"{missing} is missing", remedy="./inv policies.decide --manager qmemman --state FILE")
     Reporter().json(deciding.decisions(manager, state))
+
+
+@task(name="list", help={"json": "machine-readable"})
+def list_policies(_c: Context, json: bool = False) -> None:
+    """List the memory policies, and the parts that can be added to one, as in selfballoon+tmem."""
+    from dataclasses import asdict
+
+    from policies import describe as describing
+
+    report = Reporter()
+    found = describing.entries()
+    if json:
+        report.json([asdict(each) for each in found])
+        return
+    for each in found:
+        report.plain(f"{each.name:<14}{each.summary}")
+    report.plain()
+    report.plain(
+        "BASE[+PART...] is a policy of an experiment; ./inv policies.describe NAME says what it does, and where."
+    )
+
+
+@task(positional=["name"], help={"name": "a policy, with its parts, such as selfballoon+tmem"})
+def describe(_c: Context, name: str) -> None:
+    """Say what a memory policy does in the guests, in tmem and in dom0, and what of it can be set."""
+    from policies import describe as describing
+    from policies import registry
+
+    report = Reporter()
+    for line in describing.lines(registry.parse(name)):
+        report.plain(line)

@@ -9,6 +9,7 @@ from invoke.tasks import task
 
 from common.console import Reporter
 from common.errors import UsageError
+from tasks.shared import INVENTORY_HELP, inventory_path
 
 
 @task(name="list", help={"json": "machine-readable"})
@@ -26,6 +27,52 @@ def list_workloads(_c: Context, json: bool = False) -> None:
     for each in described:
         for line in each.lines():
             report.plain(line)
+
+
+@task(
+    name="run",
+    positional=["name"],
+    iterable=["set_"],
+    help={
+        "name": "the workload",
+        "on": "`local` for this machine, or a guest's name of a lab that is up (default: guest1)",
+        "set_": "one parameter: key=value; may be given several times",
+        "parameters": "YAML file with parameters",
+        "raw": "folder for the raw outputs; it must not exist (default: none are kept)",
+        "inventory": INVENTORY_HELP,
+        "json": "machine-readable",
+    },
+)
+def run_workload(
+    _c: Context,
+    name: str,
+    set_: list[str],
+    on: str = "guest1",
+    parameters: str | None = None,
+    raw: str | None = None,
+    inventory: str | None = None,
+    json: bool = False,
+) -> None:
+    """Run a workload once on one machine, without a campaign, and print its metrics. For trying things out."""
+    import workloads
+    from campaigns import raw_outputs
+    from lab import lifecycle
+
+    report = Reporter()
+    workload = workloads.get(name)
+    params = workload.parse(raw_outputs.parameters(parameters, set_))
+    machine = None if on == "local" else lifecycle.machine(inventory_path(inventory), on)
+    if machine is None and getattr(params, "reset_memory", False) and not json:
+        report.plain(
+            "This will empty the swap space and drop the file caches of THIS machine before the clock starts\n"
+            "(as root; --set reset_memory=false leaves them). Ctrl-C now, if that is not wanted."
+        )
+        report.pause(5)
+    result = raw_outputs.run(workload, params, machine, Path(raw) if raw else None)
+    if json:
+        report.json({"workload": name, "machine": on, **result.json()})
+        return
+    report.table(("metric", "value", "unit"), result.rows(), title=f"{name} on {on}")
 
 
 @task(

@@ -116,21 +116,25 @@ class Workload(ABC, Generic[P]):
         """Copy the raw outputs into raw_dir, which exists, and read them. After a script that failed: the WorkloadError that says why."""
 
     @abstractmethod
-    def read(self, raw_dir: Path, params: P) -> WorkloadResult:
-        """Read raw outputs that collect has copied, whenever and wherever that was.
+    def read(self, params: P, raw_dir: Path) -> WorkloadResult:
+        """What raw outputs say that `collect` has copied, whenever and wherever that was: needs no machine.
 
         WorkloadError when they say that the run failed, or lost a part of it; OutputsError, which is
         one, when they are not all there or not what the workload writes. A figure that they do not
         have is None.
         """
 
-    def told(self, raw_dir: Path) -> dict[str, object]:  # noqa: ARG002
-        """Parameters, as an experiment writes them, that raw outputs tell by themselves: for reading those of an unknown run."""
-        return {}
-
     @abstractmethod
     def expected_seconds(self, params: P, slowdown: float) -> float:
         """Rough seconds of the script on one CPU that is `slowdown` times slower than a current server's (1.0). For progress and time limits."""
+
+    def disk_bytes(self, params: P) -> int:  # noqa: ARG002 - a load that fills no disk has no use for it
+        """Bytes of the root disk that a run fills because its parameters say so; 0 for a load whose files are small."""
+        return 0
+
+    def told(self, raw_dir: Path) -> dict[str, object]:  # noqa: ARG002
+        """Parameters, as an experiment writes them, that raw outputs tell by themselves: for reading those of an unknown run."""
+        return {}
 
     def parse(self, values: Mapping[str, object]) -> P:
         """Parameters as an experiment writes them. ParameterError, with every mistake and a suggestion for unknown keys."""

@@ -14,10 +14,10 @@ from pathlib import Path
 from common.errors import WorkloadError
 
 _DEATHS = (
-    (r"got signal[= ](?P<signal>\d+)", "fio lost a job's process"),
-    (r"terminating on signal (?P<signal>\d+)", "the tool was ended by a signal"),
-    (r"[Tt]erminated (?:by|with) signal (?P<signal>\d+)", "a process was ended by a signal"),
-    (r"[Kk]illed by signal (?P<signal>\d+)", "a process was ended by a signal"),
+    (r"got signal[= ](?P<signal>\d{1,4})", "fio lost a job's process"),
+    (r"terminating on signal (?P<signal>\d{1,4})", "the tool was ended by a signal"),
+    (r"[Tt]erminated (?:by|with) signal (?P<signal>\d{1,4})", "a process was ended by a signal"),
+    (r"[Kk]illed by signal (?P<signal>\d{1,4})", "a process was ended by a signal"),
     (
         (
             r"(?:^|[\s:\]])(?P<name>Killed)(?: signal terminated program \S+| \(program \S+\)|$|"

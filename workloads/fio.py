@@ -109,9 +109,9 @@ class Fio(Workload[FioParameters]):
         machines.check_script(
             machine, f"rm -f {shlex.quote(params.directory)}/{JOB}.*", what="remove fio's file", timeout_s=300
         )
-        return self.read(raw_dir, params)
+        return self.read(params, raw_dir)
 
-    def read(self, raw_dir: Path, params: FioParameters) -> WorkloadResult:  # noqa: ARG002  (the document tells what was asked)
+    def read(self, params: FioParameters, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002  (the document tells what was asked)
         """The job's figures, if fio lost no process and did all that its document says was asked."""
         timing = scripts.read_timing(raw_dir, "fio", "fio")
         require_no_complaints(raw_dir / "fio.err")
@@ -122,6 +122,10 @@ class Fio(Workload[FioParameters]):
         }
         values |= read_job(machines.raw_text(raw_dir, "fio.out"), raw_dir / "fio.out")
         return WorkloadResult(self.measured(values), {})
+
+    def disk_bytes(self, params: FioParameters) -> int:
+        """The size of its files, unless they are in memory."""
+        return 0 if params.directory.startswith("/dev/shm") else params.size
 
     def expected_seconds(self, params: FioParameters, slowdown: float) -> float:
         """Time-bound jobs take their time; the others are taken to move 100 MB/s natively, and at most 5000 requests a second."""

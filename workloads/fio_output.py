@@ -104,6 +104,7 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
     except ValueError as error:
         raise OutputsError("fio's JSON cannot be read", where=str(where), why=str(error)) from None
     if rest := text[end:].strip():
+        _require_no_complaints(rest, where)
         raise OutputsError("there is more after fio's JSON", where=str(where), why=tail(rest))
     assert isinstance(document, dict)
     return document

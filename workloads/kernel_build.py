@@ -182,9 +182,9 @@ class KernelBuild(Workload[KernelBuildParameters]):
         _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)  # a build that failed leaves no objects
         listing = machines.check_script(machine, _digest_script(params), what="read the objects", timeout_s=1800)
         (raw_dir / "objects").write_text(listing, encoding="utf-8")
-        return self.read(raw_dir, params)
+        return self.read(params, raw_dir)
 
-    def read(self, raw_dir: Path, params: KernelBuildParameters) -> WorkloadResult:
+    def read(self, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
         """The same from what was copied: `timings`, the log of each round, and `objects`, the sizes and digests."""
         values = _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)
         for label in (*(f"round{number}" for number in range(1, params.rounds + 1)), "sync"):
@@ -227,7 +227,7 @@ def read_objects(listing: str, params: KernelBuildParameters, where: Path) -> tu
     sizes: dict[str, int] = {}
     checksums: dict[str, str] = {}
     for line in filter(str.strip, listing.splitlines()):
-        match = re.fullmatch(r"(?:(?P<digest>[0-9a-f]{64})  |(?P<size>\d+) )(?P<path>\S+)", line)
+        match = re.fullmatch(r"(?:(?P<digest>[0-9a-f]{64})  |(?P<size>\d{1,18}) )(?P<path>\S+)", line)
         if match is None or match["path"] in (sizes if match["size"] else checksums):
             why = f"{'cut short' if match is None else 'there twice'}: {line[:200]}"
             raise OutputsError("a line of the list of objects cannot be understood", where=str(where), why=why)

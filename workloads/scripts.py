@@ -119,7 +119,7 @@ def read_timing(raw_dir: Path, label: str, what: str) -> Timing:
 
 
 def _timing(raw_dir: Path, line: str) -> Timing:
-    match = re.fullmatch(r"(\S+) (\d+\.\d+) (\d+\.\d+) (\d+)", line)
+    match = re.fullmatch(r"(\S+) (\d{1,12}\.\d{1,9}) (\d{1,12}\.\d{1,9}) (\d{1,9})", line)
     if match is None or float(match[3]) < float(match[2]):
         raise OutputsError("a line of the timings cannot be understood", where=str(raw_dir / "timings"), why=line)
     user, system = _spent(raw_dir, match[1])
@@ -144,7 +144,7 @@ def children_times(path: Path) -> tuple[float, float]:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
         text = ""
-    found = re.findall(r"(\d+)m(\d+(?:\.\d+)?)s", text)
+    found = re.findall(r"(\d{1,9})m(\d{1,9}(?:\.\d{1,9})?)s", text)
     if len(found) != 4:
         raise OutputsError("the shell's `times` cannot be understood", where=str(path), why=text or "not written")
     user, system = (int(minutes) * 60 + float(seconds) for minutes, seconds in found[2:])

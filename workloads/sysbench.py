@@ -72,9 +72,9 @@ class _Sysbench(Workload[S], Generic[S]):
     def collect(self, machine: Machine, params: S, raw_dir: Path) -> WorkloadResult:
         """The report's figures; a test leaves no outputs that could be compared."""
         machines.fetch_raw(machine, raw_dir)
-        return self.read(raw_dir, params)
+        return self.read(params, raw_dir)
 
-    def read(self, raw_dir: Path, params: S) -> WorkloadResult:  # noqa: ARG002  (the report tells what was asked)
+    def read(self, params: S, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002  (the report tells what was asked)
         """The report's figures, if sysbench and its threads came to their end."""
         timing = scripts.read_timing(raw_dir, "sysbench", self.name)
         require_no_complaints(raw_dir / "sysbench.err")
@@ -266,6 +266,10 @@ class SysbenchFileio(_Sysbench[SysbenchFileioParameters]):
         folder = shlex.quote(params.directory)
         machines.check_script(machine, f"rm -f {folder}/test_file.*", what="remove sysbench's files", timeout_s=300)
         return super().collect(machine, params, raw_dir)
+
+    def disk_bytes(self, params: SysbenchFileioParameters) -> int:
+        """The size of its files, unless they are in memory."""
+        return 0 if params.directory.startswith("/dev/shm") else params.total_size
 
     def expected_seconds(self, params: SysbenchFileioParameters, slowdown: float) -> float:
         """About 5000 requests a second natively, when their number bounds the test."""

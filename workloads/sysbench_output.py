@@ -16,7 +16,7 @@ from common.errors import OutputsError, WorkloadError
 from common.machines import tail
 from workloads import complaints
 
-_FIGURE = r"\d+(?:\.\d+)?"
+_FIGURE = r"\d{1,30}(?:\.\d{1,30})?"
 _NUMBER = f"({_FIGURE})"
 
 MOST_SPREAD = 0.25
@@ -62,7 +62,7 @@ FILEIO = Labels(
 )
 _COMMON: Mapping[str, tuple[str, ...]] = {
     "test_seconds": (rf"^ +(?:total time|time elapsed): +{_NUMBER}s$",),
-    "events": (r"^ +total number of events: +(\d+)$",),
+    "events": (r"^ +total number of events: +(\d{1,30})$",),
     "latency_min": (rf"^ +min: +{_NUMBER}(?:ms)?$",),
     "latency_mean": (rf"^ +avg: +{_NUMBER}(?:ms)?$",),
     "latency_p95": (rf"^ +(?:95th percentile|approx\. +95 percentile): +{_NUMBER}(?:ms)?$",),
@@ -144,7 +144,7 @@ def _require_work(text: str, values: Mapping[str, float | int | None], where: Pa
         raise WorkloadError(
             f"sysbench counted {match[1]}: {match[2]}", where=str(where), why="what they cost is among its figures"
         )
-    threads = re.search(r"^Number of threads: (\d+)$", text, re.MULTILINE)
+    threads = re.search(r"^Number of threads: (\d{1,9})$", text, re.MULTILINE)
     events = re.search(rf"^ +events \(avg/stddev\): +{_NUMBER}/{_NUMBER}$", text, re.MULTILINE)
     if threads and events and values["events"] is not None:
         counted, total = float(events[1]) * int(threads[1]), values["events"]

@@ -147,6 +147,10 @@ class Plan:
     def source(self, name: str) -> sources.Source:
         return self._indexed(name).choice() if name in INDEXED else self._pinned[name]
 
+    def unanswered(self, name: str) -> bool:
+        """Whether the version of one of INDEXED had to be chosen without an answer of the mirror."""
+        return self._indexed(name).unanswered > 0
+
     def fetch(self, name: str) -> Path:
         """A source archive in downloads/. May settle on an older version than the index names; then recipes are made anew."""
         if name not in INDEXED:
@@ -282,8 +286,9 @@ def ensure(names: Iterable[str] | None = None, progress: Listener | None = None)
     tell = progress or (lambda _event: None)
     making = Plan()
     for source in _indexed_sources(_with_needs(chosen)):
-        if sources.NOT_ASKED in (found := making.source(source)).note:
-            tell(BuildEvent("note", "", f"the mirror does not answer; using {source} {found.version}"))
+        if making.unanswered(source):
+            version = making.source(source).version
+            tell(BuildEvent("note", "", f"the mirror does not answer; using {source} {version}"))
     if not making.missing(chosen):
         return _collect(making, chosen)
     with artifacts.build_lock():

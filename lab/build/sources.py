@@ -32,7 +32,7 @@ ASK_AGAIN_AFTER = 600.0
 """Seconds for which a mirror that did not answer is left alone: a single command asks several times, and each takes as long as the mirror is silent."""
 
 NOT_ASKED = "the mirror could not be asked"
-"""Begins the note, or ends it, of a version that was chosen without an answer."""
+"""In the note of a version that was chosen without an answer, for people; Resolved.unanswered tells the program."""
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,18 @@
 
 /dev/kvm may exist, open and create a machine, and still run nothing: nested set-ups hang or abort on the first instructions. So a boot sector
 of a few bytes is run under KVM, below a firmware, with a time limit; it has to end QEMU with a code of its own. The answer is kept for
-as long as the machine stays up.
+as long as the machine stays up. KVM that ran the payload and then no host is remembered longer: for this machine, kernel and QEMU.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -94,20 +96,26 @@ def choose(wanted: Literal["auto", "kvm", "tcg"] = "auto") -> Choice:
     """The accelerator to use. MissingError when KVM is demanded and does not work."""
     if wanted == "tcg":
         return Choice("tcg", "the inventory says so")
-    choice = _kept() or _probe()
+    choice = _distrusted() or _kept() or _probe()
     if wanted == "kvm" and choice.accelerator != "kvm":
         raise MissingError(
             "KVM does not work on this machine",
             where="lab_accelerator: kvm",
             why=choice.why,
-            remedy="Say lab_accelerator: auto in the inventory, or use a machine with KVM.",
+            remedy=f"Say lab_accelerator: auto in the inventory, or use a machine with KVM. {try_again()}".strip(),
         )
     return choice
 
 
 def distrust_kvm(why: str) -> None:
-    """Remember, until the next boot, that KVM ran the payload but not a host."""
-    _keep(Choice("tcg", why))
+    """Remember that KVM ran the payload but not a host: as long as machine, kernel and QEMU are these."""
+    seen = {"machine": _machine(), "why": why, "on": time.strftime("%Y-%m-%d", time.gmtime())}
+    files.replace(_distrust(), json.dumps(seen))
+
+
+def try_again() -> str:
+    """How to have KVM tried again after it was distrusted; empty when it was not."""
+    return f"To have KVM tried again, remove {_distrust()}." if _distrusted() else ""
 
 
 def qemu_version() -> str:
@@ -148,6 +156,36 @@ def _probe() -> Choice:
 
 def _state() -> Path:
     return paths.cache() / "accelerator.json"
+
+
+def _distrust() -> Path:
+    return paths.cache() / "kvm-distrusted.json"
+
+
+def _distrusted() -> Choice | None:
+    """The choice that a host which KVM could not run has left, if machine, kernel and QEMU are the same still."""
+    try:
+        seen = json.loads(_distrust().read_text())
+        if seen["machine"] != _machine():
+            return None
+        return Choice("tcg", f"{seen['why']} (seen on {seen['on']}, and remembered for this machine, kernel and QEMU)")
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _machine() -> dict[str, str]:
+    """What decides whether KVM can run a host: the processor, the kernel, QEMU. A cache may be shared between machines."""
+    program = shutil.which(QEMU)
+    changed = str(Path(program).stat().st_mtime_ns) if program else ""
+    return {"node": platform.node(), "processor": _processor(), "kernel": platform.release(), "qemu": changed}
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _identity() -> dict[str, str]:

@@ -30,6 +30,10 @@ from lab.emulator.accelerator import QEMU, Accelerator, boot_id
 QUIT_SECONDS = 10.0
 ENDING_SECONDS = 5.0
 LAST_LINES = 5
+
+CONDITIONS = {"running": "running", "io-error": "no space", "internal-error": "broken"}
+"""QEMU's run states (QMP query-status) that mean something to us; the others are kinds of a pause."""
+
 MOST_GUESTS = 12
 """Guests of one emulated host at most: each has two drives, and PCI slots are 32."""
 
@@ -115,6 +119,10 @@ class Throttle:
 
 class GoneError(LabError):
     """QEMU has ended by itself, or was killed."""
+
+
+class BrokenError(GoneError):
+    """QEMU has stopped the machine for good: its accelerator cannot run what the machine does."""
 
 
 UNLIMITED = Throttle(None, None)
@@ -204,7 +212,9 @@ class Emulator:
         self.monitor.unlink(missing_ok=True)
 
     def condition(self) -> str:
-        """`running`, `paused`, `gone`, or `no space` when a drive could not be written because the controller's disk is full."""
+        """`running`, `paused`, `gone`, `no space` when a drive could not be written because the controller's disk is full, or
+        `broken` when QEMU has stopped the machine for good, as it does at once where KVM cannot run Xen.
+        """
         process = self.recorded()
         if process is None:
             return "gone"
@@ -215,7 +225,7 @@ class Emulator:
             if _wait_gone(process.pid, process.start_time, ENDING_SECONDS):
                 return "gone"
             raise
-        return {"io-error": "no space", "running": "running"}.get(status, "paused")
+        return CONDITIONS.get(status, "paused")
 
     def require_running(self) -> None:
         """LabError that says what became of QEMU, unless it runs."""
@@ -226,6 +236,13 @@ class Emulator:
                 where=str(self.log),
                 why=self._last_words(),
                 remedy="Run the command again: the host is made anew from its snapshot.",
+            )
+        if condition == "broken":
+            raise BrokenError(
+                "the emulated host's QEMU has stopped with an internal error",
+                where=str(self.log),
+                why=self._last_words(),
+                remedy="Run the command again: the host is made anew from its snapshot. If it recurs: lab_accelerator: tcg.",
             )
         if condition == "no space":
             raise MissingError(

@@ -28,6 +28,7 @@ from lab.emulator.monitor import MonitorError
 from lab.emulator.process import (
     MOST_GUESTS,
     UNLIMITED,
+    BrokenError,
     Emulator,
     GoneError,
     Images,
@@ -131,8 +132,8 @@ class EmulatedHost(XenHost):
 
     # --- the known state -----------------------------------------------------------------------------------------------------------
 
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
-        """Jump to the snapshot of this sizing, making it first if there is none. LabError when the host cannot be brought there.
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
+        """Jump to the snapshot of this sizing, making it first if there is none, or none of this boot. LabError when the host cannot be brought there.
 
         A QEMU that is gone before all machines have answered is replaced, once: nothing has been measured yet. Its logs are kept.
         """
@@ -142,20 +143,23 @@ class EmulatedHost(XenHost):
             spec = self._make_spec(host, guests)
             drives = Drives(self.folder / f"machine-{spec.digest()}", spec)
             try:
-                notes = self._load(drives, tag, guests)
+                notes = self._load(drives, tag, guests, boot)
                 break
             except NotBootedError as error:
-                if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+                if not self._does_without_kvm(spec, error):
                     raise
-                self.stop()
-                distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
-                self._choice = None
             except OSError as error:
                 if error.errno != errno.ENOSPC:
                     raise
                 raise no_space(self.folder, str(error.strerror)) from error
             except (UnreachableError, MonitorError, GoneError) as error:
                 explained = self._explained(error)
+                if (
+                    isinstance(explained, BrokenError)
+                    and tag not in drives.snapshots()
+                    and self._does_without_kvm(spec, explained)
+                ):
+                    continue
                 if lost or not isinstance(explained, GoneError):
                     raise explained from error
                 lost = True
@@ -164,12 +168,24 @@ class EmulatedHost(XenHost):
         self._loaded = (drives.folder.name, tag)
         self._is_reset(host, guests, notes["logs"], notes["fixed"])
 
-    def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
+    def _does_without_kvm(self, spec: Spec, error: LabError) -> bool:
+        """Whether software emulation takes over from a KVM that could not run the host, which is then remembered."""
+        if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+            return False
+        self.stop()
+        distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
+        self._choice = None
+        self._tell(f"{error.what}, so software emulation takes over, and the time left is its own: {error.why}")
+        return True
+
+    def _load(self, drives: Drives, tag: str, sizing: GuestSizing, boot: str | None) -> dict[str, Any]:
         # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
         # every other clock of the machine, and Xen would stand still until they have caught up.
         self.stop()
+        if boot is not None and drives.snapshots().get(BOOTED, {}).get("boot") != boot:
+            drives.remove()
         if tag not in drives.snapshots():
-            self._make(drives, tag, sizing)
+            self._make(drives, tag, sizing, boot)
             self.stop()  # the first cell begins like every other
         self._start(drives, tag)
         self._spec = drives.spec
@@ -183,11 +199,11 @@ class EmulatedHost(XenHost):
             raise LabError("the host has not been started", where=self.name, remedy="Reset it first.")
         self.emulator.throttle(self._spec, limit)
 
-    def _make(self, drives: Drives, tag: str, sizing: GuestSizing) -> None:
+    def _make(self, drives: Drives, tag: str, sizing: GuestSizing, boot: str | None) -> None:
         """Make the snapshot of a sizing, and the one of the booted host before it if there is none."""
         if BOOTED not in drives.snapshots():
             drives.remove()
-            self._boot(drives)
+            self._boot(drives, boot)
         else:
             self._start(drives, BOOTED)
         self.emulator.throttle(drives.spec, UNLIMITED)
@@ -224,7 +240,7 @@ class EmulatedHost(XenHost):
         script = guests.create_script(sizing, disks, native_tsc=True, only=only)
         self.run(DOM0, script, timeout=guests.START_SECONDS)
 
-    def _boot(self, drives: Drives) -> None:
+    def _boot(self, drives: Drives, name: str | None) -> None:
         """Boot Xen and dom0 from nothing, put the files of the guests in place, and take the snapshot `booted`."""
         spec = drives.spec
         began = time.monotonic()
@@ -247,9 +263,13 @@ class EmulatedHost(XenHost):
         self.run(DOM0, "sync")
         self.disconnect()
         time.sleep(1.0)
-        took = drives.save(
-            self.emulator, BOOTED, {"free_mib": free, "boot_seconds": round(booted, 1), "made_at": time.time()}
-        )
+        notes: dict[str, object] = {
+            "boot": name,
+            "free_mib": free,
+            "boot_seconds": round(booted, 1),
+            "made_at": time.time(),
+        }
+        took = drives.save(self.emulator, BOOTED, notes)
         self._tell(f"booted in {booted:.0f} s; snapshot taken in {took:.1f} s; {free} MiB free for guests")
 
     def _put(self, source: Path, path: str, mode: str) -> None:
@@ -270,8 +290,16 @@ class EmulatedHost(XenHost):
         limit = BOOT_SECONDS[self._accelerator().accelerator]
         deadline = began + limit
         while time.monotonic() < deadline:
-            # One that was killed says nothing; one that cannot run what it boots does.
-            if self.emulator.condition() == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
+            # One that was killed says nothing; one that cannot run what it boots does, and some only stop for good.
+            condition = self.emulator.condition()
+            if condition == "broken":
+                said = self.emulator.log.read_text(errors="replace").strip()
+                raise NotBootedError(
+                    "QEMU stopped with an internal error while Xen or dom0 booted",
+                    where=str(self.emulator.log),
+                    why=said,
+                )
+            if condition == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
                 raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
             self.emulator.require_running()
             console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""

@@ -10,21 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Interface
 
+from lab import paths
 from lab.api import GuestSizing, TmemSettings
 from lab.remote import scripts
 
-NETWORK = "10.77.0"
-GATEWAY = f"{NETWORK}.1"
-NETMASK = "255.255.255.0"
 STATE = "/var/lib/overcommit"
 """Folder of dom0 with the guests' kernel and configurations."""
+
+ROOT_DISK_MIB = 4096
+"""Size of a guest's root disk, programs and sources included (playbooks/roles/guest_image, guest_image_size)."""
 
 SELFBALLOON = "/sys/devices/system/xen_memory/xen_memory0/selfballoon"
 """Folder of a guest with the driver's settings."""
 
 START_SECONDS = 300
 """Bound for creating all guests; a second or two each natively, 25 emulated."""
+
+FIRST_ADDRESS = 10
+"""The guests' addresses follow this one of the bridge's network."""
 
 ROOM_MIB = 8
 """What Xen needs for a guest beside the guest's memory, generously: page tables, frames of grant tables, vCPUs."""
@@ -50,7 +56,16 @@ def names(count: int) -> list[str]:
 
 def address(number: int) -> str:
     """Address of the guest with this number, counted from 1, on the guests' bridge."""
-    return f"{NETWORK}.{10 + number}"
+    return str(bridge().network.network_address + FIRST_ADDRESS + number)
+
+
+@cache
+def bridge() -> IPv4Interface:
+    """dom0's address on the guests' bridge, and the network there: what the role xen_host gives it."""
+    import yaml
+
+    declared = yaml.safe_load((paths.PLAYBOOKS / "roles" / "xen_host" / "defaults" / "main.yml").read_text())
+    return IPv4Interface(declared["xen_host_bridge_address"])
 
 
 def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc: bool = False) -> str:
@@ -64,7 +79,7 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
         "root=/dev/xvda",
         "rw",
         "console=hvc0",
-        f"ip={address(number)}::{GATEWAY}:{NETMASK}:{name}:eth0:off",
+        f"ip={address(number)}::{bridge().ip}:{bridge().netmask}:{name}:eth0:off",
         f"hostname={name}",
         # Statistics of memory pressure, where the kernel has them.
         "psi=1",

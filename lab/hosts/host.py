@@ -15,8 +15,8 @@ from common.errors import LabError
 from common.machines import Machine
 from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe
-from lab.hosts import guests as recipes
 from lab.hosts import kernel_logs, provenance
+from lab.hosts.guests import BALLOON_SECONDS, driver_script, memory_script, names, sysctl_script, tmem_script
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
 
@@ -63,7 +63,7 @@ class XenHost(ABC):
         return dict(self._guests)
 
     @abstractmethod
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         """Bring the host to its known state: these guests booted, idle, and no policy applied."""
 
     def _is_reset(
@@ -79,7 +79,7 @@ class XenHost(ABC):
         until the next reset.
         """
         self._sizing = (host, guests)
-        self._guests = {name: XenGuest(name, self.connections) for name in recipes.names(guests.count)}
+        self._guests = {name: XenGuest(name, self.connections) for name in names(guests.count)}
         self._driver = None
         self._logs_before = dict(logs_before)
         self._fixed = dict(fixed)
@@ -92,13 +92,13 @@ class XenHost(ABC):
     def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
         """Give guests memory, and let them hold more up to their limits."""
         self._require_sizing()
-        self.run(DOM0, recipes.memory_script(targets_mib, limits_mib), timeout=recipes.BALLOON_SECONDS + 60)
+        self.run(DOM0, memory_script(targets_mib, limits_mib), timeout=BALLOON_SECONDS + 60)
 
     def set_sysctls(self, settings: Mapping[str, int]) -> None:
         """Write settings of every guest's kernel."""
         self._require_sizing()
         if settings:
-            self._all(dict.fromkeys(self._guests, recipes.sysctl_script(settings)))
+            self._all(dict.fromkeys(self._guests, sysctl_script(settings)))
 
     def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
         """Load the driver in every guest, once per reset."""
@@ -110,13 +110,13 @@ class XenHost(ABC):
                 why="neither back end of the driver can be taken away again",
                 remedy="Reset the host first.",
             )
-        self._all(dict.fromkeys(self._guests, recipes.driver_script(parameters, settings)))
+        self._all(dict.fromkeys(self._guests, driver_script(parameters, settings)))
         self._driver = dict(parameters)
 
     def set_tmem(self, settings: TmemSettings) -> None:
         """Tell Xen how tmem keeps the guests' pages."""
         self._require_sizing()
-        if script := recipes.tmem_script(settings, list(self._guests)):
+        if script := tmem_script(settings, list(self._guests)):
             self.run(DOM0, script)
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:

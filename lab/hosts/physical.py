@@ -14,7 +14,7 @@ from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
-from lab.hosts import guests as recipes
+from lab.hosts.guests import START_SECONDS, STATE, Disks, address, create_script, destroy_script, names
 from lab.hosts.host import XenHost
 from lab.inventory import HostEntry, Physical
 from lab.remote import scripts
@@ -39,8 +39,15 @@ class PhysicalHost(XenHost):
         self._tell = progress
         self._known_hosts = folder / "known_hosts"
 
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         """End all guests, write their disks anew, start them. LabError when the server is not what the sizing asks for."""
+        if boot is not None:
+            raise InvalidFileError(
+                "a server is not booted anew between cells",
+                where="repetitions.boots of the experiment",
+                why=f"{self.name} is a physical host, and {boot} was asked for",
+                remedy="Use `repetitions: {runs: N}` on servers.",
+            )
         if guests.count > len(self.settings.guest_disks):
             raise InvalidFileError(
                 f"{guests.count} guests need as many pairs of disks, and {self.name} has {len(self.settings.guest_disks)}",
@@ -50,16 +57,15 @@ class PhysicalHost(XenHost):
         self.connections.configure(self._endpoints(guests.count))
         self.connections.wait(DOM0, 60)
         self._check(host)
-        self.run(DOM0, recipes.destroy_script(), timeout=180)
-        disks = [recipes.Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
+        self.run(DOM0, destroy_script(), timeout=180)
+        disks = [Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS)
         before = self._read_logs([])
-        self.run(DOM0, recipes.create_script(guests, disks), timeout=recipes.START_SECONDS)
-        names = recipes.names(guests.count)
-        for name in names:
+        self.run(DOM0, create_script(guests, disks), timeout=START_SECONDS)
+        for name in names(guests.count):
             self.connections.wait(name, GUEST_BOOT_SECONDS)
-        self._is_reset(host, guests, before, self._ask_fixed(names))
+        self._is_reset(host, guests, before, self._ask_fixed(names(guests.count)))
 
     def _check(self, host: HostSizing) -> None:
         info = dict(re.findall(r"^(\w+)\s*: (.*)$", self.run(DOM0, "xl info"), re.MULTILINE))
@@ -94,13 +100,13 @@ class PhysicalHost(XenHost):
             options=known,
         )
         beyond = [
-            Endpoint(name, recipes.address(number), key=paths.lab_key(), jump=True)
-            for number, name in enumerate(recipes.names(count), start=1)
+            Endpoint(name, address(number), key=paths.lab_key(), jump=True)
+            for number, name in enumerate(names(count), start=1)
         ]
         return [dom0, *beyond]
 
 
-def disk_script(disks: list[recipes.Disks]) -> str:
+def disk_script(disks: list[Disks]) -> str:
     """Sh for dom0: write each guest's root disk from the image that provisioning left there, and blank its swap."""
     words = [word for each in disks for word in (each.root, each.swap)]
-    return scripts.command("write-disks.sh", f"{recipes.STATE}/guest.qcow2", *words)
+    return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", *words)

@@ -18,9 +18,8 @@ from shells import run
 from common.errors import LabError
 from common.units import PAGE_BYTES
 from lab.emulator.process import UNLIMITED
-from lab.hosts import guests as recipes
 from lab.hosts.emulated import EmulatedHost
-from lab.hosts.guests import Disks
+from lab.hosts.guests import Disks, create_script
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST
 
 pytestmark = pytest.mark.lab
@@ -316,7 +315,7 @@ def test_a_start_that_fails_or_is_ended_thaws_the_host(host: EmulatedHost) -> No
     assert listing(host)["frozen"] is False
 
     # Ended from outside in the middle of it, as by a time limit.
-    script = recipes.create_script(small_guest, [Disks("/dev/null", "/dev/null")], only=[1])
+    script = create_script(small_guest, [Disks("/dev/null", "/dev/null")], only=[1])
     slow = script.replace("xl create", "tmemctl list --json > /run/during; sleep 100; xl create")
     with pytest.raises(LabError, match="did not end within"):
         host.run("dom0", slow, timeout=12)

@@ -78,9 +78,9 @@ class FakeLoad(Workload[FakeParameters]):
         if not output.is_file():
             raise WorkloadError("the load made no file", where=str(raw_dir))
         (raw_dir / "output").write_text(output.read_text())
-        return self.read(raw_dir, params)
+        return self.read(params, raw_dir)
 
-    def read(self, raw_dir: Path, params: FakeParameters) -> WorkloadResult:
+    def read(self, params: FakeParameters, raw_dir: Path) -> WorkloadResult:
         text = (raw_dir / "output").read_text()
         return WorkloadResult(self.measured({"files": 1, "files.round1": 1}), {"output": text.strip()})
 
@@ -144,9 +144,11 @@ class FakeHost:
     limits: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
     readings: int = 0
+    boots: list[str | None] = field(default_factory=list)
     resets: int = 0
 
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
+        self.boots.append(boot)
         self.hook("reset")
         self.resets += 1
         self.host, self.sizing, self.readings, self.driver = host, guests, 0, {}

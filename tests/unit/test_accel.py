@@ -69,7 +69,30 @@ def test_kvm_that_ran_no_host_is_distrusted(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(accelerator, "_kvm_problem", lambda: None)
     accelerator.choose()
     accelerator.distrust_kvm("Xen did not boot under it")
-    assert accelerator.choose() == Choice("tcg", "Xen did not boot under it")
+    choice = accelerator.choose()
+    assert choice.accelerator == "tcg"
+    assert choice.why.startswith("Xen did not boot under it (seen on ")
+
+
+def test_distrust_outlasts_a_boot_and_ends_with_another_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "runs", lambda *_: (True, "it ran"))
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: None)
+    accelerator.distrust_kvm("QEMU stopped with an internal error")
+    monkeypatch.setattr(accelerator, "boot_id", lambda: "another boot")
+    assert accelerator.choose().accelerator == "tcg"
+    with pytest.raises(MissingError, match="KVM does not work") as raised:
+        accelerator.choose("kvm")
+    assert str(paths.cache() / "kvm-distrusted.json") in raised.value.remedy
+    monkeypatch.setattr(accelerator.platform, "release", lambda: "99.1")
+    assert accelerator.choose().accelerator == "kvm"
+    assert accelerator.try_again() == ""
+
+
+def test_a_damaged_distrust_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(accelerator, "runs", lambda *_: (True, "it ran"))
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: None)
+    (paths.cache() / "kvm-distrusted.json").write_text("[]")
+    assert accelerator.choose().accelerator == "kvm"
 
 
 def test_kvm_can_be_demanded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import analysis_campaign as made_up
 import matplotlib as mpl
+import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from analysis import figures, load, panels, report, style
+from analysis import figures, load, panels, report, style, totals
 from campaigns.records import CellRecord
 from common.errors import ResultsError
 
 ROOT = Path(__file__).resolve().parents[2]
-NAMES = {"overview", "sectors", "time", "memory", "hit_rates"}
+NAMES = {"overview", "sectors", "requests", "time", "memory", "hit_rates"}
+BOTH = {f"{name}{layout.suffix}" for name in NAMES for layout in style.LAYOUTS}
 
 
 @pytest.fixture
@@ -32,18 +35,18 @@ def _stems(paths: list[Path] | tuple[Path, ...]) -> set[str]:
     return {path.name.removesuffix(path.suffix) for path in paths}
 
 
+def _figure(results: load.Results, name: str, layout: style.Layout = style.TWO_COLUMNS) -> Figure:
+    figure = figures.FIGURES[name](results, results.levels[0], layout)
+    assert figure is not None
+    return figure
+
+
 def _texts(results: load.Results, name: str) -> str:
-    """All texts of one figure, as drawn."""
-    makers = {
-        "memory": figures._memory,
-        "sectors": figures._sectors,
-        "time": figures._time,
-        "overview": figures._overview,
-    }
+    """All texts of one figure, as drawn, and its caption."""
     with style.styled():
-        figure = makers[name](results, results.levels[0])
-        assert figure is not None
-        return " ".join(text.get_text() for text in figure.findobj(mpl.text.Text)).replace("\n", " ")
+        drawn = " ".join(text.get_text() for text in _figure(results, name).findobj(mpl.text.Text))
+    caption = figures.caption(results, name, results.levels[0], style.TWO_COLUMNS)
+    return " ".join([drawn, *caption]).replace("\n", " ")
 
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
@@ -66,9 +69,9 @@ def test_all_figures_in_all_formats_and_no_warning(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         paths = figures.draw(directory, tmp_path / "elsewhere")
-    assert _stems(paths) == NAMES
-    assert {path.suffix for path in paths} == {".png", ".pdf", ".svg"}
-    assert all(path.parent == tmp_path / "elsewhere" and path.stat().st_size > 1000 for path in paths)
+    assert _stems(paths) == BOTH
+    assert {path.suffix for path in paths} == {".png", ".pdf", ".svg", ".txt"}
+    assert all(path.parent == tmp_path / "elsewhere" and path.stat().st_size > 100 for path in paths)
     assert not (directory / "figures").exists()
     assert b"<dc:date>" not in (tmp_path / "elsewhere/sectors.svg").read_bytes()
     assert b"CreationDate" not in (tmp_path / "elsewhere/sectors.pdf").read_bytes()
@@ -86,13 +89,95 @@ def test_every_cell_is_a_point_and_one_repetition_has_no_interval(tmp_path: Path
     for repetitions, bars in ((1, 0), (3, 3)):
         results = load.load(made_up.write_campaign(tmp_path, repetitions=repetitions, name=f"n{repetitions}"))
         with style.styled():
-            figure = figures._sectors(results, "")
-            assert figure is not None
-            axes = figure.axes[0]
-            points = sum(len(c.get_offsets()) for c in axes.collections if type(c).__name__ == "PathCollection")
-            assert points == 3 * repetitions
+            axes, ratios = _figure(results, "sectors").axes[:2]
+            for each in (axes, ratios):  # three policies, and three comparisons of them
+                points = sum(len(c.get_offsets()) for c in each.collections if type(c).__name__ == "PathCollection")
+                assert points == 3 * repetitions, "every cell a point, every pair a ratio"
             assert len(axes.containers) - 3 == bars  # one bar each, and an interval where there is one
-    assert "one repetition: no intervals" in _texts(load.load(tmp_path / "n1"), "sectors")
+            assert len(ratios.containers) == bars
+    assert "One repetition: no intervals" in _texts(load.load(tmp_path / "n1"), "sectors")
+    assert "over runs; 3 runs of one boot of each policy" in _texts(load.load(tmp_path / "n3"), "sectors")
+
+
+def test_ratios_are_drawn_with_their_intervals_in_figures(tmp_path: Path) -> None:
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=3, samples=False))
+    ratio = totals.ratio_of(
+        results, ("sectors_read",), "sum", treatment="selfballoon+tmem", control="selfballoon", levels=""
+    )
+    text = f"{ratio.estimate:.2f} [{ratio.low:.2f}, {ratio.high:.2f}]"
+    for name in ("overview", "sectors"):
+        assert text in _texts(results, name)
+    pairs = totals.pair_ratios(
+        results, totals.QUANTITIES["sectors_read"], treatment="selfballoon+tmem", control="selfballoon", levels=""
+    )
+    assert len(pairs) == 3
+
+
+@pytest.mark.parametrize("layout", style.LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_text_is_7_to_9_pt_in_print_and_nothing_is_baked_in(tmp_path: Path, name: str, layout: style.Layout) -> None:
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=2))
+    with style.styled():
+        figure = _figure(results, name, layout)
+        figure.draw_without_rendering()
+        texts = [text for text in figure.findobj(mpl.text.Text) if text.get_text().strip() and text.get_visible()]
+        sizes = {text.get_fontsize() for text in texts}
+        assert sizes
+        assert min(sizes) >= 7
+        assert max(sizes) <= 9
+        assert figure.get_figwidth() == {"one-column": 3.3, "two-column": 7.0}[layout.name]
+        assert figure._suptitle is None  # type: ignore[attr-defined]
+        said = " ".join(text.get_text() for text in texts)
+        for baked in (results.record.campaign, "emulated", "interval", "Points"):
+            assert baked not in said
+        box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
+        assert box.x0 > -0.02
+        assert box.x1 < layout.width + 0.02, "cut off, or wider than the column"
+
+
+def test_captions_say_what_the_pictures_do_not(tmp_path: Path) -> None:
+    directory = made_up.write_campaign(tmp_path, repetitions=2)
+    results = load.load(directory)
+    for name in NAMES:
+        for layout in style.LAYOUTS:
+            text = " ".join(figures.caption(results, name, "", layout))
+            assert results.record.campaign in text
+            assert "emulated host (tcg)" in text
+            assert "2 runs of one boot of each policy" in text
+    assert "at jobs=2." in figures.caption(results, "sectors", "jobs=2", style.ONE_COLUMN)[0]
+
+
+def test_text_in_svg_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "FORMATS", ("svg",))
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, samples=False))
+    with style.styled():
+        (path, _) = style.save(_figure(results, "sectors"), tmp_path / "sectors", ["a caption"])
+    drawn = path.read_text()
+    assert ">selfballoon+tmem</text>" in drawn.replace("\n", "")
+    assert "sectors read [thousand sectors]" in drawn
+
+
+def test_policies_and_kinds_of_pages_are_told_apart_without_colours() -> None:
+    looks = list(style.looks([*made_up.POLICIES, "zswap", "other"]).values())
+    for attribute in ("hatch", "line", "marker"):
+        assert len({str(getattr(look, attribute)) for look in looks}) == len(looks)
+    shades = [_luminance(look.colour) for look in (style.EPHEMERAL, style.PERSISTENT)]
+    assert abs(shades[0] - shades[1]) > 0.25
+    assert style.EPHEMERAL.hatch != style.PERSISTENT.hatch
+
+
+def _luminance(colour: str) -> float:
+    red, green, blue = mpl.colors.to_rgb(colour)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_every_repetition_is_drawn_over_time(tmp_path: Path) -> None:
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=3))
+    with style.styled():
+        for name, panel in (("memory", 0), ("overview", 2)):
+            axes = _figure(results, name).axes[panel]
+            gaps = sum(int(np.isnan(np.asarray(line.get_ydata(), dtype=float)).sum()) for line in axes.lines)
+            assert gaps >= 2, "the second and third repetition are one line with gaps"
 
 
 def test_every_figure_names_the_kind_of_host(tmp_path: Path) -> None:
@@ -141,7 +226,9 @@ def test_factors_have_a_figure_per_level(tmp_path: Path) -> None:
     levels = ({"jobs": 2}, {"jobs": 16})
     directory = made_up.write_campaign(tmp_path, repetitions=1, levels=levels)
     summary = report.summarise(directory)
-    assert _stems(summary.figures) == {f"{name}.jobs-{jobs}" for name in NAMES for jobs in (2, 16)}
+    assert _stems(summary.figures) == {
+        f"{name}.jobs-{jobs}{layout.suffix}" for name in NAMES for jobs in (2, 16) for layout in style.LAYOUTS
+    }
     assert summary.columns[1] == "levels"
     assert len(summary.rows) == 6
     assert "At jobs=2:" in summary.paragraph
@@ -150,7 +237,8 @@ def test_factors_have_a_figure_per_level(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("one_format")
 def test_without_samples_the_other_figures_are_drawn(tmp_path: Path) -> None:
     directory = made_up.write_campaign(tmp_path, repetitions=1, samples=False)
-    assert _stems(figures.draw(directory)) == {"overview", "sectors", "time"}
+    there = ("overview", "sectors", "requests", "time")
+    assert _stems(figures.draw(directory)) == {f"{name}{layout.suffix}" for name in there for layout in style.LAYOUTS}
     assert "no samples" in _texts(load.load(directory), "overview")
 
 
@@ -192,6 +280,9 @@ def test_summary_says_what_was_compared_what_came_out_and_where(tmp_path: Path) 
     text = summary.report.read_text()
     assert all(verdict.wording in text for verdict in summary.verdicts)
     assert "![overview](figures/overview.png)" in text
+    caption = (summary.report.parent / "figures/overview.txt").read_text().strip()
+    assert caption.replace("\n", " ") in text, "a caption below each"
+    assert "overview.column.png" not in text
     assert (summary.report.parent / "figures/overview.png").is_file()
 
 

@@ -129,14 +129,14 @@ def test_a_second_build_that_does_not_wait_is_told() -> None:
         pytest.fail("two builds at once")
 
 
-def test_the_key_depends_on_content_and_mode_but_not_on_build_products(tmp_path: Path) -> None:
+def test_the_key_depends_on_content_and_mode_but_not_on_build_products_or_words(tmp_path: Path) -> None:
     tree = tmp_path / "tree"
     (tree / "sub").mkdir(parents=True)
     source = tree / "sub" / "a.c"
     source.write_text("int a;")
     before = artifacts.tree_digest([tree], tmp_path)
     assert list(before) == ["tree/sub/a.c"]
-    for product in ("a.o", "a.ko", ".a.o.cmd", "a.mod", "a.mod.c", "modules.order"):
+    for product in ("a.o", "a.ko", ".a.o.cmd", "a.mod", "a.mod.c", "modules.order", "argument_specs.yml"):
         (tree / "sub" / product).write_text("x")
     assert artifacts.tree_digest([tree], tmp_path) == before
     source.chmod(0o755)

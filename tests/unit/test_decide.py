@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from common.errors import InvalidFileError, UsageError
@@ -39,6 +39,9 @@ def inv(*words: str, given_text: str = "") -> subprocess.CompletedProcess[str]:
 GUEST = {"domain": 1, "actual": 300 * 2**20, "maximum": 2**30, "used": 10**8, "no_progress": False}
 STATE = {"free": 10**8, "domains": [GUEST, {**GUEST, "domain": 2}]}
 PROXMOX = json.loads((DATA / "proxmox.json").read_text())[0]
+
+UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Nothing here is about time, and the machine may be busy."""
 
 
 # --- The command ---------------------------------------------------------------------------------------------------------------
@@ -188,6 +191,7 @@ ANYTHING = st.recursive(
 )
 
 
+@UNHURRIED
 @given(
     manager=st.sampled_from(managers.names()),
     start=st.sampled_from([STATE, PROXMOX]),
@@ -212,6 +216,7 @@ def test_whatever_is_in_a_state_ends_in_decisions_or_in_a_message(
     assert "state 0" in said
 
 
+@UNHURRIED
 @given(manager=st.text(max_size=10).filter(lambda name: name not in managers.names()))
 def test_no_name_of_a_manager_is_worse_than_wrong_usage(manager: str) -> None:
     with pytest.raises(UsageError):
@@ -228,7 +233,7 @@ def test_half_a_character_in_a_key_is_refused_too() -> None:
 
 def test_the_guides_manager_decides_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = (ROOT / "policies/README.md").read_text()
-    (module,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    (module,) = re.findall(r"`managers/even.py`.*?```python\n(.*?)```", guide, re.DOTALL)
     state, decided = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
     (tmp_path / "even.py").write_text(module)
     monkeypatch.setattr(managers, "__path__", [*managers.__path__, str(tmp_path)])

@@ -98,3 +98,8 @@ def test_the_accelerator_is_told_with_its_reason() -> None:
     found = finding("accelerator")
     assert found.state == "note"
     assert "there is no /dev/kvm" in found.found
+
+
+def test_kvm_that_ran_no_host_is_told_with_how_to_try_it_again() -> None:
+    accelerator.distrust_kvm("QEMU stopped with an internal error")
+    assert str(paths.cache() / "kvm-distrusted.json") in finding("accelerator").remedy

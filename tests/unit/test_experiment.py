@@ -9,7 +9,9 @@ import pytest
 from campaign_fakes import EXPERIMENT, write_experiment
 
 from campaigns import experiment, plan
+from campaigns.records import Relief
 from common.errors import InvalidFileError
+from lab.hosts import guests
 from workloads import registry
 
 
@@ -65,6 +67,15 @@ def test_the_resolved_document_is_an_experiment_again(tmp_path: Path) -> None:
         ("evidence: quoted", "evidence: heard", ["'heard' is not one of 'quoted', 'source' or 'recalled'"]),
         ("direction: decrease", "direction: increase", ["0.48 is no increase"]),
         ("direction: decrease, ratio_low: 0.48", "direction: unchanged", ["`unchanged` needs a tolerance"]),
+        ("ratio_low: 0.48", "ratio_low: 0.48, ratio_best: 0.48", ["ratio_best is the figure of an `up to`"]),
+        ("ratio_low: 0.48", "ratio_best: 1.2", ["1.2 is no decrease"]),
+        ("ratio_low: 0.48", "tolerance: 0.1", ["a tolerance is of `unchanged` or of a published figure"]),
+        ("direction: decrease, ratio_low: 0.48", "direction: unchanged, tolerance: 0.1, ratio_best: 1", ["`unchanged` has no best case"]),
+        ("evidence: quoted", "evidence: quoted\n    control_from: them", ["'them' is not one of 'source' or 'ours'"]),
+        ("evidence: quoted", "evidence: quoted\n    relief: maybe", ["key claims[0].relief"]),
+        ("{sectors_read: 100}", "{relief: {refault: 1}}", ["unknown key 'refault'", "did you mean 'refaults'?"]),
+        ("{sectors_read: 100}", "{relief: {refaults: 0}}", ["key gates.relief.refaults"]),
+        ("{sectors_read: 100}", "{relief: {pages_reclaimed: null, refaults: null, memory_stall: null}}", ["has to count"]),
         ("seed: 7", "seed: 7\nseed: 8", ["given before, in line 9", "test.yml:10", "key seed"]),
         ("seed: 7", "seed: &a 7\nrepetitions: *a", ["aliases are not supported"]),
         ("seed: 7", "seed: -1", ["key seed"]),
@@ -81,6 +92,14 @@ def test_the_resolved_document_is_an_experiment_again(tmp_path: Path) -> None:
         ("seed: 7", "factors: {guests.cout: [2, 3]}", ["no key 'guests.cout' can be a factor", "did you mean 'guests.count'?"]),
         ("seed: 7", "factors: {seed: [2, 3]}", ["no key 'seed' can be a factor"]),
         ("seed: 7", "factors: {guests.count: [2, 2]}", ["a level is there twice"]),
+        ("seed: 7", "factors: {settle: [1 s, 2 s, 1000 ms]}", ["a level is there twice: '1000 ms' is '1 s'", "key factors.settle"]),
+        ("seed: 7", "factors: {guests.memory_max: [1 GiB, 1024 MiB]}", ["a level is there twice: '1024 MiB' is '1 GiB'"]),
+        ("seed: 7", "factors: {guests.sysctl.net.ipv4: [1, 2]}", ["key factors.guests.sysctl.net.ipv4", "should match pattern"]),
+        ("seed: 7", "factors: {guests.sysctl.vm.swappiness: [1, x]}", ["key factors.guests.sysctl.vm.swappiness", "level 'x'"]),
+        ("guest_memory: 480 MiB", "guest_memory: 0 MiB", ["3 guests have 0 MiB each", "key host.guest_memory"]),
+        ("guest_memory: 480 MiB", "guest_memory: 480 MiB, dom0_memory: 0 MiB", ["dom0 cannot start guests with 0 MiB", "key host.dom0_memory"]),
+        ("seed: 7", "timeouts: {run: 1 s}", ["fake takes about 3.0 s even on a fast host", "key timeouts.run"]),
+        ("guest_memory: 480 MiB}", "guest_memory: 100 MiB}\nfactors: {workload.parameters.size: [1, 2]}", ["3 guests have 33 MiB each", "test.yml:3, key host.guest_memory"]),
         ("seed: 7", "factors: {guests.count: []}", ["key factors.guests.count"]),
         ("seed: 7", "factors: {guests.count: [2, 30]}", ["guests.count = 30", "too little for one to boot"]),
         ("seed: 7", "factors: {guests.memory_max: [256 MiB, 1 MB]}", ["level '1 MB'", "unknown unit", "key factors.guests.memory_max"]),
@@ -195,3 +214,57 @@ def test_what_changed_is_named_by_its_path() -> None:
     assert experiment.changed_keys(old, {"a": 1, "b": {"c": [1, 3], "d": 1}}) == ["b.c[1]"]
     assert experiment.changed_keys(old, {"a": 1, "b": {"c": [1], "e": 1}}) == ["b.c", "b.d", "b.e"]
     assert experiment.changed_keys(old, old) == []
+
+
+def test_a_kernel_setting_can_be_a_factor(tmp_path: Path) -> None:
+    """Its name has dots, which are no levels of the file."""
+    text = EXPERIMENT.replace(
+        "seed: 7", "factors: {guests.sysctl.vm.swappiness: [10, 60], selfballoon.interval: [1 s, 5 s]}"
+    )
+    found = write_experiment(tmp_path, text)
+    seen = [found.at(levels).tuning for levels in found.combinations()]
+    assert [tuning.sysctl for tuning in seen] == [{"vm.swappiness": 10}] * 2 + [{"vm.swappiness": 60}] * 2
+    again = experiment.from_document("test", found.document)
+    assert again.sha256 == found.sha256
+
+
+def test_a_file_that_fits_no_disk_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    workload = "workload:\n  name: fio\n  parameters: {size: 500 GiB}\n"
+    start, end = EXPERIMENT.index("workload:"), EXPERIMENT.index("seed:")
+    with pytest.raises(InvalidFileError, match="wants 512,000 MiB of a guest's disk, which has 4096 MiB in all"):
+        write_experiment(tmp_path, EXPERIMENT[:start] + workload + EXPERIMENT[end:])
+
+
+def test_the_disk_is_as_large_as_the_image_is_made() -> None:
+    defaults = Path(__file__).resolve().parents[2] / "playbooks/roles/guest_image/defaults/main.yml"
+    assert f"guest_image_size: {guests.ROOT_DISK_MIB // 1024}G" in defaults.read_text()
+
+
+def test_a_claim_says_whose_choice_its_control_is_and_what_the_control_has_to_have_felt(tmp_path: Path) -> None:
+    found = write_experiment(tmp_path)
+    (claim,) = found.claims
+    assert (claim.control_from, claim.relief) == ("ours", None), "nobody is quoted who did not say it"
+    assert claim.expectation.best == 0.48, "a range that is open towards no effect is an `up to`"
+    assert found.at({}).gates.relief.record() == Relief()
+    text = EXPERIMENT.replace(
+        "evidence: quoted", "evidence: quoted\n    control_from: source\n    relief: false"
+    ).replace("{sectors_read: 100}", "{relief: {refaults: 99, memory_stall: null}}")
+    other = write_experiment(tmp_path, text.replace("ratio_low: 0.48", "ratio_low: 0.48, ratio_high: 0.69"))
+    assert (other.claims[0].control_from, other.claims[0].relief, other.claims[0].expectation.best) == (
+        "source",
+        False,
+        None,
+    )
+    assert other.at({}).gates.relief.record() == Relief(1024, 99, None)
+    assert experiment.from_document(other.name, other.document) == other
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(experiment.EXPERIMENTS.glob("*.yml"))])
+def test_shipped_experiments_judge_operations_on_requests_and_best_cases_as_such(name: str) -> None:
+    content = (experiment.EXPERIMENTS / f"{name}.yml").read_text()
+    for claim in experiment.load(name).claims:
+        assert content.count("control_from:") >= content.count("- id:"), "said in the file, not left to a default"
+        if "operations" in claim.statement or "IO/sec" in claim.statement:
+            assert claim.metric.endswith("_requests")
+        if "up to" in claim.statement:
+            assert claim.expectation.ratio_best is not None

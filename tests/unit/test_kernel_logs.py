@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from campaigns import kernel_log
+from lab.hosts.host import XenGuest, XenHost
 from lab.hosts.kernel_logs import LOST, new_since
+from lab.remote.ssh import Connections
 from tests.unit.workloads_local import DATA
 
 
@@ -75,3 +82,34 @@ def test_no_new_line_of_a_ring_is_ever_missed(lines: list[str], read: int, ring:
     after = "".join(numbered)[-ring:]
     found = new_since(before, after)
     assert found.text == (after.lstrip("\n") if found.lost else "".join(numbered[read:]))
+
+
+class RingHost(XenHost):
+    """A host whose two rings are full: a reading before the reset, and one after the run."""
+
+    kind = "emulated"
+
+    def __init__(self) -> None:
+        super().__init__("ring", Connections(Path("unused"), Path("unused")))
+        self.texts = {"dom0": "", "guest1": ""}
+
+    def reset(self, host: Any, guests: Any, *, boot: str | None = None) -> None:
+        self._logs_before = self._read_logs(["guest1"])
+        self._guests = {"guest1": XenGuest("guest1", self.connections)}
+
+    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+        return {name: self.texts[name] for name in scripts}
+
+
+def test_a_host_with_full_rings_gives_what_is_new_since_the_reset() -> None:
+    """The way that a cell's logs come: both readings of Xen's and of dom0's log have as many lines."""
+    host = RingHost()
+    before, after = ((DATA / "xl-dmesg-wrapped" / f"{name}.txt").read_text() for name in ("before", "after"))
+    host.texts = {"dom0": f"{before}== end of a log ==\n[1] a\n[2] b\n", "guest1": "[1] boot\n"}
+    host.reset(None, None)
+    host.texts = {"dom0": f"{after}== end of a log ==\n[2] b\n[3] Oops: 0002 [#1]\n", "guest1": "[9] late\n"}
+    logs = host.kernel_log()
+    assert logs["hypervisor"].splitlines() == after.splitlines()[-6:]
+    assert logs["dom0"] == "[3] Oops: 0002 [#1]\n"
+    assert logs["guest1"] == f"{LOST}\n[9] late\n"
+    assert {each.source for each in kernel_log.findings(logs)} == {"hypervisor", "dom0", "guest1"}

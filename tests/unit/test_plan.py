@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from campaign_fakes import EXPERIMENT, write_experiment
+from campaign_fakes import EXPERIMENT, FakeHost, find, write_experiment
 
 from campaigns import plan
+from campaigns.run import run
 from workloads import registry
 
 FACTORS = EXPERIMENT.replace(
@@ -63,3 +66,53 @@ def test_guests_that_share_processors_and_an_emulated_one_take_longer(tmp_path: 
     assert plan.expected_stages(conditions, "tcg")["run"] == 3 * 45
     emulated, native = (plan.plan(found, accelerator)[0].expected_seconds for accelerator in ("tcg", "kvm"))
     assert emulated - native == pytest.approx(3 * 45 - 3 * 1.5)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
+def test_every_policy_stands_in_every_place_equally_often(count: int) -> None:
+    """In one kernel build of five repetitions tmem was first in four, and a host's drift became an effect."""
+    policies = [f"policy{number}" for number in range(count)]
+    rows = plan.balanced_orders(7, "", policies)
+    assert len(rows) == count * (1 if count == 1 or count % 2 == 0 else 2)
+    for begin in range(0, len(rows), count):
+        square = rows[begin : begin + count]
+        assert all(sorted(row) == policies for row in square)
+        assert all(sorted(column) == policies for column in zip(*square, strict=True))
+    follow = Counter(pair for row in rows for pair in pairwise(row))
+    assert len(set(follow.values())) <= 1
+
+
+def test_the_plan_is_balanced_at_every_combination_of_levels(tmp_path: Path) -> None:
+    cells = plan.plan(write_experiment(tmp_path, FACTORS))
+    for levels in {plan.level_key(cell.levels): cell.levels for cell in cells}.values():
+        found = plan.positions(cell for cell in cells if cell.levels == levels)
+        assert found == {key: [1, 1, 1] for key in ("selfballoon", "selfballoon+tmem", "static")}
+
+
+def test_what_is_probably_not_meant_is_said(tmp_path: Path) -> None:
+    assert plan.warnings(write_experiment(tmp_path)) == []
+    (said,) = plan.warnings(write_experiment(tmp_path, EXPERIMENT.replace("480 MiB", "800 MiB")))
+    assert said.startswith("nothing is overcommitted: 3 guests of at most 256 MiB fit into the host's 800 MiB")
+    short = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "timeouts: {run: 10 s}"))
+    assert plan.warnings(short) == ["timeouts.run is 10 s, and 2 min 15 s are expected without KVM"]
+    assert plan.warnings(short, "kvm") == []
+
+
+def test_boots_and_runs_are_told_of_each_cell(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("repetitions: 2", "repetitions: {boots: 3, runs: 2}")
+    cells = plan.plan(write_experiment(tmp_path, text))
+    assert [(cell.block, cell.boot, cell.run) for cell in cells[::3]] == [
+        (0, 1, 1), (1, 1, 2), (2, 2, 1), (3, 2, 2), (4, 3, 1), (5, 3, 2),
+    ]  # fmt: skip
+    assert len({cell.cell for cell in cells}) == 18
+    assert {cell.boot for cell in plan.plan(write_experiment(tmp_path, EXPERIMENT))} == {None}
+
+
+def test_each_boot_of_a_campaign_is_a_boot_of_the_host(tmp_path: Path) -> None:
+    """Five runs of one booted snapshot are not five repetitions of the testbed."""
+    text = EXPERIMENT.replace("repetitions: 2", "repetitions: {boots: 2, runs: 2}")
+    host = FakeHost(tmp_path / "host")
+    run(write_experiment(tmp_path, text), host, results=tmp_path / "results").check()
+    assert host.boots == ["test, boot 1"] * 6 + ["test, boot 2"] * 6
+    cells = find(tmp_path / "results").cells().values()
+    assert {(cell.boot, cell.run) for cell in cells} == {(1, 1), (1, 2), (2, 1), (2, 2)}

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
+import re
+from pathlib import Path
+
 import pytest
 
+from campaigns import gates
 from common.errors import UsageError
+from lab import paths
 from lab.api import GuestSizing, HostSizing, TmemSettings
-from policies import apply
+from policies import apply, describe
 from policies import registry as policies
 from policies.base import Tuning
 
@@ -84,3 +90,32 @@ def test_parts_and_the_experiment_tell_tmem_how_to_keep_pages() -> None:
     assert policy.tmem == TmemSettings(compress=True, dedup=True)
     own = Tuning(tmem=TmemSettings(compress=False, weights={"guest1": 3}))
     assert apply.tmem_settings(policy, own) == TmemSettings(False, True, {"guest1": 3}, {})
+
+
+def test_every_policy_and_part_can_be_listed_and_described() -> None:
+    listed = {entry.name for entry in describe.entries()}
+    assert {"static", "fixed", "selfballoon", "+tmem", "+compress"} <= listed
+    for entry in describe.entries():
+        assert entry.summary
+    said = "\n".join(describe.lines(policies.parse("selfballoon+tmem+compress")))
+    assert "modprobe tmem cleancache=1 frontswap=1 selfballooning=1 selfshrinking=1" in said
+    assert "tmemctl set --compress 1" in said
+    assert "downhysteresis: a step down" in said
+    assert "modprobe" not in "\n".join(describe.lines(policies.parse("fixed")))
+
+
+def test_the_guides_policy_is_one_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (paths.REPO / "policies" / "README.md").read_text()
+    code = re.search(r"`policies/halved.py`.*?```python\n(.*?)```", guide, re.DOTALL)
+    assert code
+    (tmp_path / "halved.py").write_text(code[1])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    written = importlib.import_module("halved").POLICY
+    monkeypatch.setitem(policies.BASES, written.name, written)
+    policy = policies.parse("halved+tmem")
+    assert (policy.start, policy.sysctl, policy.pools) == (
+        "configured",
+        {"vm.swappiness": 100},
+        ("ephemeral", "persistent"),
+    )
+    assert set(policy.gates) <= set(gates.POLICY_GATES)

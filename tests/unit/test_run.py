@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from campaigns.run import Outcome, ended, run
 from campaigns.status import line_of, status
 from campaigns.verify import verify
 from common.errors import CampaignError, InvalidFileError, LabError, MissingError, UsageError, WorkloadError
+from lab import lifecycle, paths
 from lab.api import Sample
 from workloads import registry
 
@@ -544,8 +546,8 @@ def test_guests_that_are_not_all_up_are_a_failure(
 ) -> None:
     real = FakeHost.reset
 
-    def one_short(self: FakeHost, *sizing: object) -> None:
-        real(self, *sizing)  # type: ignore[arg-type]
+    def one_short(self: FakeHost, *sizing: object, **boot: object) -> None:
+        real(self, *sizing, **boot)  # type: ignore[arg-type]
         self.guests = dict(list(self.guests.items())[1:])
 
     monkeypatch.setattr(FakeHost, "reset", one_short)
@@ -597,11 +599,17 @@ def test_a_complete_cell_and_an_unknown_one_are_refused(wanted: Experiment, host
 def test_a_cell_is_run_again_on_the_lab_that_its_campaign_was_begun_on(
     wanted: Experiment, host: FakeHost, results: Path
 ) -> None:
-    for number, word in enumerate(("inventory/xen-debug.yml", "--inventory=inventory/xen-debug.yml")):
-        name, arguments = f"debug{number}", ["./inv", "campaign.run", "test", "--inventory", word]
-        run(wanted, host, results=results, campaign=name, lab="xen-debug", cell="static.r1", arguments=arguments)
-        rerun = "./inv campaign.run test --campaign {} --inventory inventory/xen-debug.yml --cell selfballoon.r1"
-        assert rerun.format(name) in [each.rerun for each in status(find(results, name)).cells]
+    for number, inventory in enumerate(("inventory/xen-debug.yml", "my labs/xen-debug.yml")):
+        name = f"debug{number}"
+        run(wanted, host, results=results, campaign=name, lab="xen-debug", cell="static.r1", inventory=inventory)
+        rerun = f"./inv campaign.run test --campaign {name} --inventory {shlex.quote(inventory)} --cell selfballoon.r1"
+        assert rerun in [each.rerun for each in status(find(results, name)).cells]
+
+
+def test_the_default_lab_needs_no_name_and_one_of_the_checkout_none_of_this_machine() -> None:
+    assert launch._named(lifecycle.DEFAULT_INVENTORY) is None
+    assert launch._named(paths.REPO / "inventory" / "xen-debug.yml") == "inventory/xen-debug.yml"
+    assert launch._named(Path("/elsewhere/mine.yml")) == "/elsewhere/mine.yml"
 
 
 def test_status_tells_what_became_of_each_cell_and_how_to_rerun_it(

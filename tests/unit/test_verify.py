@@ -122,7 +122,7 @@ def test_damage_to_files_is_found(directory: Path, break_it: Callable[[Path], ob
         (f"{CELL}/cell.json", lambda c: c.update(schema=2), "schema version 2 is not known"),
         (f"{CELL}/cell.json", lambda c: c.pop("gates"), "gates: missing key"),
         (f"{CELL}/env.json", lambda e: e.pop("schema"), "not an object of schema 1"),
-        ("campaign.json", lambda c: c.update(seed=8), "not the one that seed 8 gives"),
+        ("campaign.json", lambda c: c.update(seed=8), "the seed is 8, and 7 in the experiment"),
         ("campaign.json", lambda c: c["experiment"].update(seed=8), "experiment_sha256 is not that of the experiment"),
         ("campaign.json", lambda c: c["cells"].reverse(), "not numbered in their order"),
         ("campaign.json", lambda c: c["cells"][0].update(repetition=2), "is not named after"),

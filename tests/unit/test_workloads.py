@@ -176,9 +176,9 @@ class Echo(Workload[EchoParameters]):
 
     def collect(self, machine: Any, params: EchoParameters, raw_dir: Path) -> WorkloadResult:
         machines.fetch_raw(machine, raw_dir)
-        return self.read(raw_dir, params)
+        return self.read(params, raw_dir)
 
-    def read(self, raw_dir: Path, params: EchoParameters) -> WorkloadResult:
+    def read(self, params: EchoParameters, raw_dir: Path) -> WorkloadResult:
         scripts.read_timings(raw_dir, "echo")
         return WorkloadResult(self.measured({"printed": int(machines.raw_text(raw_dir, "echo.out"))}), {})
 

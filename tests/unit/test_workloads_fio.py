@@ -203,7 +203,7 @@ def lay_out(folder: Path, text: str, complaint: str = "", status: int = 0) -> Pa
 
 def values_of(folder: Path) -> dict[str, float | int | None]:
     workload = registry.get("fio")
-    return {metric.name: metric.value for metric in workload.read(folder, workload.parse({})).metrics}
+    return {metric.name: metric.value for metric in workload.read(workload.parse({}), folder).metrics}
 
 
 def changed(**figures: Any) -> str:
@@ -222,7 +222,7 @@ def test_a_job_that_was_killed_at_once_is_an_error_that_names_the_signal() -> No
     """Named after a run whose zeros became figures: fio exits with 0, and says error 0."""
     workload = registry.get("fio")
     with pytest.raises(WorkloadError, match=r"SIGKILL \(9\)") as caught:
-        workload.read(DATA / "fio-job-killed-at-once", workload.parse({}))
+        workload.read(workload.parse({}), DATA / "fio-job-killed-at-once")
     assert caught.value.where.endswith("fio.err")
     assert "got signal=9" in caught.value.why
 
@@ -254,7 +254,7 @@ def test_a_job_without_requests_is_an_error_even_without_a_word_beside_it(tmp_pa
 def test_what_fio_says_beside_good_figures_counts(complaint: str, words: str, tmp_path: Path) -> None:
     good = text_of("3.39-randrw-psync.json")
     assert values_of(lay_out(tmp_path, good))["read_iops"]
-    for text, said in ((good, complaint), (complaint + good, "")):
+    for text, said in ((good, complaint), (complaint + good, ""), (f"{good}\n{complaint}", "")):
         with pytest.raises(WorkloadError, match=words):
             values_of(lay_out(tmp_path, text, said))
 

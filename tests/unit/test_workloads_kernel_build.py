@@ -301,10 +301,10 @@ def test_what_make_says_counts_whatever_its_status(said: str, words: str, name: 
     shutil.copytree(DATA / "kernel_build" / "two-rounds", folder)
     workload = registry.get("kernel_build")
     params = workload.parse(workload.told(folder))
-    assert workload.read(folder, params).metrics
+    assert workload.read(params, folder).metrics
     (folder / name).write_text(said)
     with pytest.raises(WorkloadError, match=words) as caught:
-        workload.read(folder, params)
+        workload.read(params, folder)
     assert caught.value.where == str(folder / name)
 
 
@@ -313,7 +313,7 @@ def test_a_warning_of_the_compiler_is_no_complaint(tmp_path: Path) -> None:
     shutil.copytree(DATA / "kernel_build" / "two-rounds", folder)
     (folder / "round1.err").write_text("mm/vmscan.c:1: warning: 'killed' defined but not used [-Wunused-variable]\n")
     workload = registry.get("kernel_build")
-    assert workload.read(folder, workload.parse(workload.told(folder))).metrics
+    assert workload.read(workload.parse(workload.told(folder)), folder).metrics
 
 
 @pytest.mark.parametrize(
@@ -332,11 +332,11 @@ def test_a_list_of_objects_that_is_not_whole(change: Any, words: str, tmp_path: 
     (folder / "objects").write_text(change((folder / "objects").read_text()))
     _, params = build({"rounds": 2})
     with pytest.raises(WorkloadError, match=words):
-        registry.get("kernel_build").read(folder, params)
+        registry.get("kernel_build").read(params, folder)
 
 
 def test_timings_of_more_rounds_are_another_builds(tmp_path: Path) -> None:
     """One round's time would pass for the whole build's."""
     workload, params = build({"rounds": 1})
     with pytest.raises(WorkloadError, match="another build"):
-        workload.read(DATA / "kernel_build" / "two-rounds", params)
+        workload.read(params, DATA / "kernel_build" / "two-rounds")

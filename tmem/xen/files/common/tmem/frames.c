@@ -267,14 +267,19 @@ static unsigned int take_from_heap(struct page_list_head *frames)
     /* Not those that devices may have to have. */
     const unsigned int flags = MEMF_tmem | MEMF_no_scrub | MEMF_no_dma;
     struct page_info *frame;
-    unsigned int nr = 0;
+    unsigned int i, nr = TMEM_PUT_REFILL;
 
-    while ( nr < TMEM_PUT_REFILL &&
-            (frame = alloc_domheap_pages(NULL, 0, flags)) )
+    /* Together, which costs little more than one; each goes back by itself. */
+    frame = alloc_domheap_pages(NULL, TMEM_PUT_REFILL_ORDER, flags);
+    if ( !frame )
     {
-        page_list_add_tail(frame, frames);
-        nr++;
+        nr = 1;
+        frame = alloc_domheap_pages(NULL, 0, flags);
+        if ( !frame )
+            return 0;
     }
+    for ( i = 0; i < nr; i++ )
+        page_list_add_tail(frame + i, frames);
 
     return nr;
 }

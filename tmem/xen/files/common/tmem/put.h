@@ -97,6 +97,7 @@ static always_inline long put_page_locked(
 
     if ( page )
     {
+        c->last = page->object;
         copy_frame(c, page->frame, src, start);
         if ( !pool->persistent )
             touch(c, page);
@@ -149,9 +150,9 @@ static noinline long other_pool_op(struct domain *d, struct tmem_client *c,
                                    tmem_op_t *op);
 
 static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
-                                   tmem_op_t *op)
+                                   tmem_op_t *op, bool may_time)
 {
-    uint64_t start = tmem_start(c);
+    uint64_t start = may_time ? tmem_start(c) : 0;
     struct tmem_prepared new = { };
     struct page_info *src = frame_get(d, op->u.gen.cmfn, false);
     struct tmem_pool *pool;
@@ -159,7 +160,7 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
     bool found;
     long rc;
 
-    if ( src && unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) &&
+    if ( src && unlikely(ACCESS_ONCE(c->compress) | ACCESS_ONCE(c->dedup)) &&
          !tmem_maybe_shared(c, op->pool_id) )
         tmem_prepare(c, op->pool_id, src, &new);
 

@@ -33,7 +33,8 @@
  * one put pays for all that others will use. A put that refills is to take less
  * than three times as long as one that does not.
  */
-#define TMEM_PUT_REFILL         4
+#define TMEM_PUT_REFILL         (1U << TMEM_PUT_REFILL_ORDER)
+#define TMEM_PUT_REFILL_ORDER   2
 /*
  * Index pages that one insertion can need: two slabs, a segment, a middle. When
  * both tables grow at once, one of them waits for the next insertion.
@@ -193,7 +194,7 @@ struct tmem_client {
     struct tmem_table objects;
     struct tmem_table pages;
     uint64_t secret[7];                 /* keeps guests from choosing buckets */
-    struct tmem_object *last;           /* that a page was put into */
+    struct tmem_object *last;           /* of which a page was put or found */
 
     struct list_head lru;               /* ephemeral pages, oldest first */
     uint32_t oldest;                    /* stamp of the first of them; a guess */

@@ -1,0 +1,75 @@
+"""What can be known before anything is built: sizes that no guest boots with, files that fit no disk, time-outs that no run can keep."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from campaigns.document import Problem
+from campaigns.schema import TimeoutsSection
+from common.units import format_duration
+from lab.api import GuestSizing, HostSizing
+from lab.hosts.guests import ROOT_DISK_MIB
+from workloads.base import Workload
+
+SMALLEST_GUEST_MIB = 64
+"""Below this a guest with sshd and a compiler does not get through its boot."""
+
+SMALLEST_DOM0_MIB = 128
+"""Debian's kernel keeps 107 MiB of 384 for itself; with less than this no dom0 starts a guest. An emulated host asks for more."""
+
+MIB = 2**20
+
+
+def sizing(host: HostSizing, guests: GuestSizing) -> Iterator[Problem]:
+    """What is wrong with the memory of host and guests."""
+    if host.dom0_memory_mib < SMALLEST_DOM0_MIB:
+        yield Problem(
+            ("host", "dom0_memory"),
+            f"dom0 cannot start guests with {host.dom0_memory_mib} MiB",
+            f"at least {SMALLEST_DOM0_MIB} MiB",
+        )
+    share_mib = host.guest_memory_mib // guests.count
+    if share_mib < SMALLEST_GUEST_MIB:
+        yield Problem(
+            ("host", "guest_memory"),
+            f"{guests.count} guests have {share_mib} MiB each, too little for one to boot",
+            f"give the host at least {guests.count * SMALLEST_GUEST_MIB} MiB for guests, or declare fewer guests",
+        )
+        return
+    if guests.memory_max_mib < guests.memory_start_mib:
+        yield Problem(
+            ("guests", "memory_max"),
+            f"guests cannot have less at most ({guests.memory_max_mib} MiB) than at start ({guests.memory_start_mib} MiB)",
+            "raise memory_max, or leave memory_start out",
+        )
+    if guests.memory_start_mib < SMALLEST_GUEST_MIB:
+        yield Problem(
+            ("guests", "memory_start"),
+            f"a guest cannot boot with {guests.memory_start_mib} MiB",
+            f"at least {SMALLEST_GUEST_MIB} MiB",
+        )
+    if guests.count * guests.memory_start_mib > host.guest_memory_mib:
+        yield Problem(
+            ("guests", "memory_start"),
+            f"{guests.count} guests cannot start with {guests.memory_start_mib} MiB each on a host that has {host.guest_memory_mib} MiB for guests",
+            f"at most {share_mib} MiB, or leave memory_start out",
+        )
+
+
+def load(workload: Workload[Any], parameters: Any, timeouts: TimeoutsSection) -> Iterator[Problem]:  # noqa: ANN401
+    """What is wrong with the load: it fits no disk, or not even a fast host ends it in time."""
+    needed = workload.disk_bytes(parameters)
+    if needed >= ROOT_DISK_MIB * MIB:
+        yield Problem(
+            ("workload", "parameters"),
+            f"{workload.name} wants {needed / MIB:,.0f} MiB of a guest's disk, which has {ROOT_DISK_MIB} MiB in all",
+            "make its files smaller",
+        )
+    least = workload.expected_seconds(parameters, 1.0)
+    if timeouts.run is not None and timeouts.run < least:
+        yield Problem(
+            ("timeouts", "run"),
+            f"{workload.name} takes about {format_duration(least)} even on a fast host alone, and may take {format_duration(timeouts.run)}",
+            "raise it or leave it out, or lower the load",
+        )

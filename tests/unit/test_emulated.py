@@ -1,0 +1,112 @@
+"""The emulated host between QEMU and its machines: what it makes of a machine that does not come up. QEMU is made up here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.api import GuestSizing, HostSizing
+from lab.emulator import accelerator, monitor
+from lab.emulator.process import BrokenError, Emulator, GoneError, Images, Process
+from lab.hosts import emulated
+from lab.hosts.emulated import EmulatedHost, NotBootedError
+from lab.inventory import Emulated
+
+HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
+GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=64)
+SUBERROR = "KVM internal error. Suberror: 1"
+
+
+def images() -> Images:
+    some = Path("/nonexistent")
+    return Images(some, some, some, some, some, some, some, {"xen": "1"})
+
+
+@pytest.fixture
+def said() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[str]) -> EmulatedHost:
+    """A host on a machine whose KVM runs the tiny payload, and whose QEMU runs when asked."""
+    monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(accelerator, "runs", lambda *_: (True, "a tiny payload ran"))
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: None)
+    monkeypatch.setattr(emulated, "qemu_version", lambda: "QEMU emulator version 7.2")
+    made = EmulatedHost("test", "xen1", Emulated(kind="emulated"), images, said.append)
+    monkeypatch.setattr(made, "stop", lambda: None)
+    monkeypatch.setattr(made, "_is_reset", lambda *_: None)
+    return made
+
+
+def status(monkeypatch: pytest.MonkeyPatch, word: str) -> None:
+    """QEMU runs, and says that its machine is in this state."""
+    process = Process(1, 1, "boot", 22, "machine", [], 0.0)
+    monkeypatch.setattr(Emulator, "recorded", lambda _self: process)
+    monkeypatch.setattr(monitor, "execute", lambda *_args, **_more: {"status": word})
+
+
+def test_a_machine_that_qemu_has_stopped_for_good_is_broken(
+    host: EmulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    status(monkeypatch, "internal-error")
+    host.emulator.log.write_text(f"{SUBERROR}\n")
+    assert host.emulator.condition() == "broken"
+    with pytest.raises(BrokenError, match="internal error") as raised:
+        host.emulator.require_running()
+    assert SUBERROR in raised.value.why
+
+
+def test_a_boot_ends_at_once_when_qemu_has_stopped_for_good(
+    host: EmulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took three minutes to notice: the bound of the whole boot."""
+    status(monkeypatch, "internal-error")
+    host.emulator.log.write_text(f"{SUBERROR}\n")
+    monkeypatch.setattr(emulated.time, "sleep", lambda _s: pytest.fail("waits for a machine that has stopped for good"))
+    with pytest.raises(NotBootedError) as raised:
+        host._wait_for_dom0(emulated.time.monotonic())
+    assert SUBERROR in raised.value.why
+
+
+Load = Callable[..., Mapping[str, Any]]
+
+
+def under(load: Mapping[str, Exception | None]) -> tuple[list[str], Load]:
+    """The accelerators of the loads that were tried, and a load that ends so under each."""
+    tried: list[str] = []
+
+    def _load(drives: Any, _tag: str, _sizing: GuestSizing, _boot: str | None) -> Mapping[str, Any]:
+        tried.append(drives.spec.accelerator)
+        if (error := load.get(drives.spec.accelerator)) is not None:
+            raise error
+        return {"logs": {}, "fixed": {}}
+
+    return tried, _load
+
+
+@pytest.mark.parametrize("error", [NotBootedError("QEMU stopped"), BrokenError("QEMU stopped")])
+def test_software_emulation_takes_over_from_kvm_that_runs_no_host(
+    error: Exception, host: EmulatedHost, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    tried, load = under({"kvm": error})
+    monkeypatch.setattr(host, "_load", load)
+    assert host.accelerator == "kvm"
+    host.reset(HOST, GUESTS)
+    assert tried == ["kvm", "tcg"]
+    assert host.accelerator == "tcg"
+    assert "software emulation takes over" in said[0]
+    another = EmulatedHost("test", "xen2", Emulated(kind="emulated"), images, said.append)
+    assert another.accelerator == "tcg"  # it is remembered
+
+
+def test_a_host_that_stays_broken_is_an_error(host: EmulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried, load = under({"kvm": NotBootedError("x"), "tcg": GoneError("QEMU is gone")})
+    monkeypatch.setattr(host, "_load", load)
+    with pytest.raises(GoneError):
+        host.reset(HOST, GUESTS)
+    assert tried == ["kvm", "tcg", "tcg"]
