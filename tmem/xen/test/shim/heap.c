@@ -35,6 +35,9 @@ static unsigned long nr_frames;
 
 static DEFINE_SPINLOCK(heap_lock);
 static PAGE_LIST_HEAD(free_frames);
+/* Where to look for the next extent; of this order and beyond there is none. */
+static unsigned long next_extent;
+static unsigned int none_from_order;
 static unsigned long total_avail_pages, outstanding_claims;
 static unsigned long of_tmem;           /* frames without an owner */
 static unsigned long nr_xmallocs;       /* atomic */
@@ -148,18 +151,34 @@ static void __attribute__((no_sanitize("thread"))) check_untouched(struct page_i
 static struct page_info *find_extent(unsigned int order, unsigned int memflags)
 {
     unsigned int bits = memflags >> _MEMF_bits;
-    unsigned long i, run = 0, end = nr_frames;
+    unsigned long first, i, size = 1UL << order, end = nr_frames & ~(size - 1);
+    unsigned long tried, from = 0;
 
     if ( bits )
         end = min(end, 1UL << (bits - PAGE_SHIFT));
     else if ( !order )
         return free_frames.next;
-    for ( i = 0; i < end; i++ )
+    else
     {
-        run = frames[i].use == FRAME_FREE ? run + 1 : 0;
-        if ( run >= (1UL << order) && !((i + 1) & ((1UL << order) - 1)) )
-            return &frames[i + 1 - (1UL << order)];
+        /* On from the last one, unless there was none and nothing has been freed since. */
+        if ( none_from_order <= order )
+            return NULL;
+        from = next_extent & ~(size - 1);
     }
+    for ( tried = 0; tried < end; tried += size )
+    {
+        first = from + tried < end ? from + tried : from + tried - end;
+        for ( i = 0; i < size && frames[first + i].use == FRAME_FREE; i++ )
+            ;
+        if ( i == size )
+        {
+            if ( !bits )
+                next_extent = first + size < end ? first + size : 0;
+            return &frames[first];
+        }
+    }
+    if ( !bits )
+        none_from_order = order;
 
     return NULL;
 }
@@ -259,6 +278,7 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         page[i].type = PGT_none;
         page_list_add(&page[i], &free_frames);
     }
+    none_from_order = ~0U;
     total_avail_pages += nr;
     if ( !owned )
         of_tmem -= nr;
@@ -429,6 +449,8 @@ void shim_heap_start(unsigned long wanted)
     }
     total_avail_pages = nr_frames;
     outstanding_claims = of_tmem = 0;
+    next_extent = 0;
+    none_from_order = ~0U;
 }
 
 void shim_heap_stop(void)
