@@ -98,6 +98,12 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
 
     add_sized(&c->stats.ops, 1);
     pool->stats.gets_tried++;
+    if ( page && unlikely(ACCESS_ONCE(tmem_frames_marked)) &&
+         tmem_is_lost(page) && !pool->persistent )
+    {
+        tmem_drop_page(c, page);
+        page = NULL;
+    }
     if ( !page )
     {
         if ( with_frame )
@@ -108,7 +114,9 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
     else
     {
         c->last = page->object;
-        if ( likely(dst) && likely(!tmem_is_packed(page)) )
+        if ( unlikely(ACCESS_ONCE(tmem_frames_marked)) && tmem_is_lost(page) )
+            rc = -EFAULT;
+        else if ( likely(dst) && likely(!tmem_is_packed(page)) )
             get_plain(c, pool, page, spot.bucket, dst, start);
         else if ( !dst || !get_packed(c, pool, page, dst) )
             rc = -EFAULT;
@@ -259,6 +267,10 @@ static noinline long rare_op(struct domain *d, struct tmem_client *c,
     case TMEM_FLUSH_OBJECT:
         rc = tmem_maybe_shared(c, op->pool_id) ? other_pool_op(d, c, op)
                                                : tmem_flush_object(c, op);
+        break;
+
+    case TMEM_DRAINED:
+        rc = c ? tmem_set_drained(c, op) : -ENODEV;
         break;
 
     case TMEM_NEW_POOL:

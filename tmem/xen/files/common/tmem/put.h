@@ -61,6 +61,15 @@ static always_inline long put_page_locked(
     if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
         return put_refused(c, pool, page, -EFROZEN, start);
 
+    if ( page && unlikely(ACCESS_ONCE(tmem_frames_marked)) &&
+         tmem_must_leave(page) )
+    {
+        tmem_drop_page(c, page);
+        pool->stats.dup_flushed++;
+        page = NULL;
+        spot.bucket = bucket_of(&c->pages, spot.hash);
+    }
+
     if ( !page && !pool->persistent && unlikely(ACCESS_ONCE(c->cap)) )
     {
         tmem_make_room(c);
@@ -96,7 +105,7 @@ static always_inline long put_page_locked(
         goto done;
     }
 
-    if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )
+    if ( !tmem_has_frame(c) || c->nr_spare < TMEM_SPARE_NEEDED )
         return may_retry ? -ERESTART
                          : put_refused(c, pool, NULL, -ENOMEM, start);
     if ( pool->persistent &&
@@ -113,7 +122,7 @@ static always_inline long put_page_locked(
         tmem_release_frame(c, frame);
         if ( pool->persistent )
         {
-            c->contents--;
+            tmem_content_gone(c);
             tmem_settle(c);
         }
         return put_refused(c, pool, NULL, -ENOMEM, start);
@@ -122,7 +131,10 @@ static always_inline long put_page_locked(
  done:
     pool->stats.puts++;
     if ( pool->persistent )
+    {
         c->stats.persistent_puts++;
+        pool->drained = false;
+    }
     else
         c->ephemeral_puts++;
     tmem_account(c, TMEM_TIME_PUT_OK, start);
