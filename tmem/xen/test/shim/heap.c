@@ -40,10 +40,7 @@ static unsigned long next_extent;
 static unsigned int none_from_order;
 static unsigned long total_avail_pages, outstanding_claims;
 static unsigned long nr_offlined;
-static void (*before_xmalloc)(void);
-static unsigned int before_which;       /* atomic; 0: none */
 static unsigned long of_tmem;           /* frames without an owner */
-static unsigned long nr_xmallocs;       /* atomic */
 static _Thread_local unsigned int nr_mapped;
 static _Thread_local char scratch[PAGE_SIZE] __aligned(PAGE_SIZE);
 
@@ -132,7 +129,7 @@ unsigned int shim_mappings(void)
 /* Allocation. */
 
 /* A guest's data in what is given back without scrubbing? */
-static void check_no_secrets(const void *p, size_t bytes, const char *what)
+void shim_no_secrets(const void *p, size_t bytes, const char *what)
 {
     static const uint32_t tag = SECRET_TAG;
 
@@ -276,7 +273,7 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         {
             UNPOISON(address_of(&page[i]));
             if ( use == FRAME_XENHEAP )
-                check_no_secrets(address_of(&page[i]), PAGE_SIZE, "a page of Xen's own heap");
+                shim_no_secrets(address_of(&page[i]), PAGE_SIZE, "a page of Xen's own heap");
             scribble(address_of(&page[i]));
             POISON(address_of(&page[i]));
         }
@@ -350,65 +347,6 @@ unsigned long avail_domheap_pages(void)
 
 /* Small allocations are not taken from the frames. */
 
-struct chunk {
-    size_t bytes;
-    char data[] __aligned(64);
-};
-
-void world_before_xmalloc(unsigned int n, void (*hook)(void))
-{
-    before_xmalloc = hook;
-    __atomic_store_n(&before_which, n, __ATOMIC_RELAXED);
-}
-
-void *shim_zalloc(size_t size)
-{
-    struct chunk *chunk;
-
-    if ( __atomic_load_n(&before_which, __ATOMIC_RELAXED) &&
-         !__atomic_sub_fetch(&before_which, 1, __ATOMIC_RELAXED) )
-        before_xmalloc();
-    shim_no_locks("an allocation");
-    if ( shim_fault_now() )
-        return NULL;
-    chunk = aligned_alloc(64, ROUNDUP(sizeof(*chunk) + size, 64));
-    CHECK(chunk, "the harness itself is out of memory");
-    memset(chunk, 0, sizeof(*chunk) + size);
-    chunk->bytes = size;
-    __atomic_fetch_add(&nr_xmallocs, 1, __ATOMIC_RELAXED);
-
-    return chunk->data;
-}
-
-void xfree(void *p)
-{
-    struct chunk *chunk;
-
-    if ( !p )
-        return;
-    chunk = container_of(p, struct chunk, data);
-    check_no_secrets(p, chunk->bytes, "what xmalloc() gave");
-    __atomic_fetch_sub(&nr_xmallocs, 1, __ATOMIC_RELAXED);
-    free(chunk);
-}
-
-/* What is allocated once, whenever, and stays. */
-
-unsigned long total_pages;
-
-void *shim_vzalloc(size_t size)
-{
-    shim_no_locks("an allocation");
-    return calloc(1, size);
-}
-
-void shim_vfree(void *p)
-{
-    free(p);
-}
-
-/* For the tests. */
-
 unsigned long heap_frames_of_tmem(void)
 {
     unsigned long nr;
@@ -418,11 +356,6 @@ unsigned long heap_frames_of_tmem(void)
     spin_unlock(&heap_lock);
 
     return nr;
-}
-
-unsigned long heap_xmallocs(void)
-{
-    return __atomic_load_n(&nr_xmallocs, __ATOMIC_RELAXED);
 }
 
 void heap_claim(unsigned long pages)
