@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ HOOKS = sorted((paths.REPO / "tmem" / "xen" / "patches").glob("*.patch"))
 DEFAULTS = paths.PLAYBOOKS / "roles" / "xen" / "defaults" / "main.yml"
 
 
+CHANGED = " /* changed */"
+
+
 @dataclass(frozen=True)
 class Hunk:
     """before: the lines that it expects to find, context and what it takes away."""
@@ -32,9 +36,9 @@ class Hunk:
     before: tuple[str, ...]
 
 
-def hunks() -> list[Hunk]:
+def hunks(hooks: Sequence[Path] = HOOKS) -> list[Hunk]:
     found = []
-    for hook in HOOKS:
+    for hook in hooks:
         for part in re.split(r"^diff --git ", hook.read_text(), flags=re.MULTILINE)[1:]:
             file = re.findall(r"^\+\+\+ b/(\S+)$", part, re.MULTILINE)[0]
             for body in re.split(r"^@@ .*$\n", part, flags=re.MULTILINE)[1:]:
@@ -57,10 +61,10 @@ def tree(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def apply(tree: Path, fuzz: int) -> str:
+def apply(tree: Path, fuzz: int, hooks: Sequence[Path] = HOOKS) -> str:
     """What `patch` says. CalledProcessError when a hook does not fit."""
     said = ""
-    for hook in HOOKS:
+    for hook in hooks:
         command = [
             "patch",
             "--batch",
@@ -95,12 +99,16 @@ def test_hooks_fit_without_fuzz(tree: Path) -> None:
 def test_hooks_fit_when_a_neighbour_has_changed(tree: Path, side: str) -> None:
     """A point release may change the outer line of every hook's context; the role then lets it differ."""
     fuzz = yaml.safe_load(DEFAULTS.read_text())["xen_patch_fuzz"]
-    for hunk in hunks():
-        path = tree / hunk.file
-        text, old = path.read_text(), "\n".join(hunk.before) + "\n"
-        assert text.count(old) == 1, f"{hunk.file} has not one place for the hook at {hunk.before[0]!r}"
-        lines = list(hunk.before)
-        lines[0 if side == "before" else -1] += " /* changed */"
-        path.write_text(text.replace(old, "\n".join(lines) + "\n"))
-    said = apply(tree, fuzz)
-    assert said.count("fuzz") == len(hunks())
+    for hook in HOOKS:  # one after the other: a hook may stand beside one of an earlier patch
+        changed = {}
+        for hunk in hunks([hook]):
+            path = tree / hunk.file
+            text, old = path.read_text(), "\n".join(hunk.before) + "\n"
+            assert text.count(old) == 1, f"{hunk.file} has not one place for the hook at {hunk.before[0]!r}"
+            lines = list(hunk.before)
+            lines[0 if side == "before" else -1] += CHANGED
+            path.write_text(text.replace(old, "\n".join(lines) + "\n"))
+            changed[path] = None
+        assert apply(tree, fuzz, [hook]).count("fuzz") == len(hunks([hook]))
+        for path in changed:
+            path.write_text(path.read_text().replace(CHANGED, ""))
