@@ -36,7 +36,7 @@ class Session:
 
     def answer(self) -> list[str]:
         assert self.process.stdout is not None
-        lines = []
+        lines: list[str] = []
         for line in self.process.stdout:
             if line == b"== end\n":
                 return lines
@@ -189,7 +189,7 @@ def test_it_samples_on_its_beat_and_tells_what_it_took(kind: str, request: pytes
     assert len(lines) == len(times) + 1
     assert cost is not None
     assert cost > 0
-    own = [sample.value for sample in samples if sample.counter == parse.SAMPLER_CPU]
+    own = [sample.value or 0 for sample in samples if sample.counter == parse.SAMPLER_CPU]
     assert own == sorted(own)
     assert session.ask("stop") == (["cost 0.000000 0.000 0"] if kind == "linux" else [])
 
