@@ -90,7 +90,9 @@ class Attempt:
     def _work(self, writer: CellWriter) -> None:
         conditions, out = self.conditions, self.out
         with self._stage("reset"):
-            self.host.reset(conditions.host, replace(conditions.guests, kernel=self.policy.kernel))
+            boot = None if self.planned.boot is None else f"{self.campaign.campaign}, boot {self.planned.boot}"
+            guests = replace(conditions.guests, kernel=self.policy.kernel)
+            self.host.reset(conditions.host, guests, boot=boot)
         # The host may have fallen back to software emulation: what is expected and allowed is then the emulation's.
         self.expected = expected_stages(conditions, self.host.accelerator)
         machines = {name: guest.machine for name, guest in self.host.guests.items()}

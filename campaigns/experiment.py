@@ -90,7 +90,8 @@ class Experiment:
     document: Mapping[str, Any]
     policies: tuple[Policy, ...]
     factors: Mapping[str, tuple[object, ...]]
-    repetitions: int
+    boots: int
+    runs: int
     seed: int
     claims: tuple[Claim, ...]
     metrics: tuple[MetricSpec, ...]
@@ -104,6 +105,11 @@ class Experiment:
     def sha256(self) -> str:
         """Of the canonical JSON of the document: what a resume compares."""
         return fingerprint(self.document)
+
+    @property
+    def repetitions(self) -> int:
+        """How often each point is run in all."""
+        return self.boots * self.runs
 
     def combinations(self) -> Iterator[dict[str, object]]:
         """Every combination of levels, the last factor fastest; one empty combination without factors."""
@@ -139,6 +145,12 @@ def from_document(name: str, content: Mapping[str, Any], where: str = "the resol
     return _build(name, Document(Path(where), dict(content), {}))
 
 
+def boots_and_runs(file: ExperimentFile) -> tuple[int, int]:
+    """Boots of the host, and runs from each; a plain number is runs of one boot."""
+    asked = file.repetitions
+    return (1, asked) if isinstance(asked, int) else (asked.boots, asked.runs)
+
+
 def fingerprint(content: Mapping[str, Any]) -> str:
     """SHA-256 of canonical JSON: sorted keys, no spaces."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -165,7 +177,8 @@ def _build(name: str, source: Document) -> Experiment:
         document=resolved,
         policies=tuple(policies.parse(policy) for policy in file.policies),
         factors={path: tuple(levels) for path, levels in file.factors.items()},
-        repetitions=file.repetitions,
+        boots=boots_and_runs(file)[0],
+        runs=boots_and_runs(file)[1],
         seed=file.seed,
         claims=tuple(claim.record() for claim in file.claims),
         metrics=_metric_specs(registry.get(file.workload.name)),
@@ -304,7 +317,8 @@ def _factor_problems(file: ExperimentFile) -> list[Problem]:
             problems.extend(_equal_levels(file, path, levels))
     if "overcommit_ratio" in file.factors and "host.guest_memory" in file.factors:
         problems.append(Problem(("factors",), "overcommit_ratio decides host.guest_memory, so both cannot be factors"))
-    cells = file.repetitions * len(file.policies)
+    boots, runs = boots_and_runs(file)
+    cells = boots * runs * len(file.policies)
     for levels in file.factors.values():
         cells *= len(levels)
     if cells > MOST_CELLS:

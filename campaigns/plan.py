@@ -60,12 +60,13 @@ def plan(experiment: Experiment, accelerator: str | None = "tcg") -> tuple[Plann
     designs = {key: balanced_orders(experiment.seed, key, names) for key, _ in combinations}
     cells: list[PlannedCell] = []
     for block in range(experiment.repetitions):
+        level = (block // experiment.runs + 1, block % experiment.runs + 1) if experiment.boots > 1 else (None, None)
         for key, levels in sorted(combinations, key=lambda pair: _chance(experiment.seed, block, pair[0])):
             rows = designs[key]
             for policy in rows[block % len(rows)]:
                 cell = _id(policy, key, block + 1)
                 seconds = round(expected[key], 1)
-                cells.append(PlannedCell(cell, policy, levels, block + 1, block, len(cells), seconds))
+                cells.append(PlannedCell(cell, policy, levels, block + 1, block, len(cells), seconds, *level))
     return tuple(cells)
 
 

@@ -127,7 +127,8 @@ class Estimate:
     def _resets(self) -> tuple[float | None, float | None]:
         """Seconds of a reset to a known state that is there, and of the first one to a state; None where there was none."""
         seen: set[str] = set()
-        firsts, others = [], []
+        firsts: list[float] = []
+        others: list[float] = []
         for cell, (reset, _) in self._taken.items():
             (others if self.expected[cell].state in seen else firsts).append(reset)
             seen.add(self.expected[cell].state)

@@ -69,7 +69,11 @@ class Recomputation:
             yield from _samples(path, run, cell)
             if run.released != cell.barrier:
                 yield records.CELL_FILE, f"the barrier is not that of {records.RAW_DIR}/{evaluate.BARRIER_LOG}"
-        for message in (*_metrics(cell, found, self.campaign.metrics), *self._gates(cell, found), *_others(cell, found)):
+        for message in (
+            *_metrics(cell, found, self.campaign.metrics),
+            *self._gates(cell, found),
+            *_others(cell, found),
+        ):
             yield records.CELL_FILE, message
 
     def _at(self, cell: CellRecord) -> Conditions:

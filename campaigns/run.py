@@ -191,12 +191,12 @@ class _Runner:
         known: dict[str, Expected] = {}
         for planned in self.record.cells:
             policy = self.policies[planned.policy]
-            key = f"{plan.level_key(planned.levels)} {policy.kernel}"
+            key = f"{plan.level_key(planned.levels)} {policy.kernel} {planned.boot}"
             if key not in known:
                 conditions = self.experiment.at(planned.levels)
                 stages = plan.expected_stages(conditions, self.accelerator)
                 reset = stages.pop(RESET)
-                state = f"{conditions.host} {replace(conditions.guests, kernel=policy.kernel)}"
+                state = f"{conditions.host} {replace(conditions.guests, kernel=policy.kernel)} {planned.boot}"
                 known[key] = Expected(reset, math.fsum(stages.values()), state)
             self._expected[planned.cell] = known[key]
         return Estimate.of(self.record.cells, self._expected, self.finished.values())

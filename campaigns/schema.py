@@ -179,6 +179,13 @@ class ClaimSection(Section):
         )
 
 
+class RepetitionsSection(Section):
+    """Repetition at its levels: so many boots of the host, each with drives made anew, and so many runs from each."""
+
+    boots: Annotated[Count, Field(ge=1, le=100)] = 1
+    runs: Annotated[Count, Field(ge=1, le=1000)] = 1
+
+
 class ExperimentFile(Section):
     """A whole experiment file."""
 
@@ -193,7 +200,7 @@ class ExperimentFile(Section):
     tmem: TmemSection = TmemSection()
     workload: WorkloadSection
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
-    repetitions: Annotated[Count, Field(ge=1, le=1000)] = 1
+    repetitions: Annotated[Count, Field(ge=1, le=1000)] | RepetitionsSection = 1
     seed: Annotated[Count, Field(ge=0)] = 1
     settle: Seconds = 0.0
     sampling: SamplingSection = SamplingSection()

@@ -264,7 +264,7 @@ class _Verifier:
         if planned is None:
             yield "the plan has no such cell"
             return
-        for key in ("policy", "levels", "repetition", "block", "order"):
+        for key in ("policy", "levels", "repetition", "block", "order", "boot", "run"):
             if getattr(cell, key) != getattr(planned, key):
                 yield f"{key} is {getattr(cell, key)!r}, and {getattr(planned, key)!r} in the plan"
 

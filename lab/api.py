@@ -98,8 +98,12 @@ class Host(Protocol):
     def dom0(self) -> Machine: ...
     @property
     def guests(self) -> Mapping[str, Guest]: ...
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
-        """Bring the host to its known state: these guests booted, idle, and no policy applied."""
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
+        """Bring the host to its known state: these guests booted, idle, and no policy applied.
+
+        boot: name of the boot that the state has to come from; the host boots anew, from drives made
+        anew, where it comes from another. None: whatever boot it comes from.
+        """
 
     def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
         """Give guests memory: guest -> MiB it is to have now, and MiB it may hold at most. Returns when every guest has it."""

@@ -132,8 +132,8 @@ class EmulatedHost(XenHost):
 
     # --- the known state -----------------------------------------------------------------------------------------------------------
 
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
-        """Jump to the snapshot of this sizing, making it first if there is none. LabError when the host cannot be brought there.
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
+        """Jump to the snapshot of this sizing, making it first if there is none, or none of this boot. LabError when the host cannot be brought there.
 
         A QEMU that is gone before all machines have answered is replaced, once: nothing has been measured yet. Its logs are kept.
         """
@@ -143,7 +143,7 @@ class EmulatedHost(XenHost):
             spec = self._make_spec(host, guests)
             drives = Drives(self.folder / f"machine-{spec.digest()}", spec)
             try:
-                notes = self._load(drives, tag, guests)
+                notes = self._load(drives, tag, guests, boot)
                 break
             except NotBootedError as error:
                 if not self._does_without_kvm(spec, error):
@@ -178,12 +178,14 @@ class EmulatedHost(XenHost):
         self._tell(f"{error.what}, so software emulation takes over, and the time left is its own: {error.why}")
         return True
 
-    def _load(self, drives: Drives, tag: str, sizing: GuestSizing) -> dict[str, Any]:
+    def _load(self, drives: Drives, tag: str, sizing: GuestSizing, boot: str | None) -> dict[str, Any]:
         # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
         # every other clock of the machine, and Xen would stand still until they have caught up.
         self.stop()
+        if boot is not None and drives.snapshots().get(BOOTED, {}).get("boot") != boot:
+            drives.remove()
         if tag not in drives.snapshots():
-            self._make(drives, tag, sizing)
+            self._make(drives, tag, sizing, boot)
             self.stop()  # the first cell begins like every other
         self._start(drives, tag)
         self._spec = drives.spec
@@ -197,11 +199,11 @@ class EmulatedHost(XenHost):
             raise LabError("the host has not been started", where=self.name, remedy="Reset it first.")
         self.emulator.throttle(self._spec, limit)
 
-    def _make(self, drives: Drives, tag: str, sizing: GuestSizing) -> None:
+    def _make(self, drives: Drives, tag: str, sizing: GuestSizing, boot: str | None) -> None:
         """Make the snapshot of a sizing, and the one of the booted host before it if there is none."""
         if BOOTED not in drives.snapshots():
             drives.remove()
-            self._boot(drives)
+            self._boot(drives, boot)
         else:
             self._start(drives, BOOTED)
         self.emulator.throttle(drives.spec, UNLIMITED)
@@ -238,7 +240,7 @@ class EmulatedHost(XenHost):
         script = guests.create_script(sizing, disks, native_tsc=True, only=only)
         self.run(DOM0, script, timeout=guests.START_SECONDS)
 
-    def _boot(self, drives: Drives) -> None:
+    def _boot(self, drives: Drives, name: str | None) -> None:
         """Boot Xen and dom0 from nothing, put the files of the guests in place, and take the snapshot `booted`."""
         spec = drives.spec
         began = time.monotonic()
@@ -261,9 +263,13 @@ class EmulatedHost(XenHost):
         self.run(DOM0, "sync")
         self.disconnect()
         time.sleep(1.0)
-        took = drives.save(
-            self.emulator, BOOTED, {"free_mib": free, "boot_seconds": round(booted, 1), "made_at": time.time()}
-        )
+        notes: dict[str, object] = {
+            "boot": name,
+            "free_mib": free,
+            "boot_seconds": round(booted, 1),
+            "made_at": time.time(),
+        }
+        took = drives.save(self.emulator, BOOTED, notes)
         self._tell(f"booted in {booted:.0f} s; snapshot taken in {took:.1f} s; {free} MiB free for guests")
 
     def _put(self, source: Path, path: str, mode: str) -> None:

@@ -63,7 +63,7 @@ class XenHost(ABC):
         return dict(self._guests)
 
     @abstractmethod
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         """Bring the host to its known state: these guests booted, idle, and no policy applied."""
 
     def _is_reset(

@@ -39,8 +39,15 @@ class PhysicalHost(XenHost):
         self._tell = progress
         self._known_hosts = folder / "known_hosts"
 
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         """End all guests, write their disks anew, start them. LabError when the server is not what the sizing asks for."""
+        if boot is not None:
+            raise InvalidFileError(
+                "a server is not booted anew between cells",
+                where="repetitions.boots of the experiment",
+                why=f"{self.name} is a physical host, and {boot} was asked for",
+                remedy="Use `repetitions: {runs: N}` on servers.",
+            )
         if guests.count > len(self.settings.guest_disks):
             raise InvalidFileError(
                 f"{guests.count} guests need as many pairs of disks, and {self.name} has {len(self.settings.guest_disks)}",

@@ -144,9 +144,11 @@ class FakeHost:
     limits: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
     readings: int = 0
+    boots: list[str | None] = field(default_factory=list)
     resets: int = 0
 
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
+        self.boots.append(boot)
         self.hook("reset")
         self.resets += 1
         self.host, self.sizing, self.readings, self.driver = host, guests, 0, {}

@@ -80,7 +80,7 @@ def under(load: Mapping[str, Exception | None]) -> tuple[list[str], Load]:
     """The accelerators of the loads that were tried, and a load that ends so under each."""
     tried: list[str] = []
 
-    def _load(drives: Any, _tag: str, _sizing: GuestSizing) -> Mapping[str, Any]:
+    def _load(drives: Any, _tag: str, _sizing: GuestSizing, _boot: str | None) -> Mapping[str, Any]:
         tried.append(drives.spec.accelerator)
         if (error := load.get(drives.spec.accelerator)) is not None:
             raise error

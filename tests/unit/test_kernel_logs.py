@@ -93,7 +93,7 @@ class RingHost(XenHost):
         super().__init__("ring", Connections(Path("unused"), Path("unused")))
         self.texts = {"dom0": "", "guest1": ""}
 
-    def reset(self, host: Any, guests: Any) -> None:
+    def reset(self, host: Any, guests: Any, *, boot: str | None = None) -> None:
         self._logs_before = self._read_logs(["guest1"])
         self._guests = {"guest1": XenGuest("guest1", self.connections)}
 

@@ -8,9 +8,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from campaign_fakes import EXPERIMENT, write_experiment
+from campaign_fakes import EXPERIMENT, FakeHost, find, write_experiment
 
 from campaigns import plan
+from campaigns.run import run
 from workloads import registry
 
 FACTORS = EXPERIMENT.replace(
@@ -95,3 +96,23 @@ def test_what_is_probably_not_meant_is_said(tmp_path: Path) -> None:
     short = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "timeouts: {run: 10 s}"))
     assert plan.warnings(short) == ["timeouts.run is 10 s, and 2 min 15 s are expected without KVM"]
     assert plan.warnings(short, "kvm") == []
+
+
+def test_boots_and_runs_are_told_of_each_cell(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("repetitions: 2", "repetitions: {boots: 3, runs: 2}")
+    cells = plan.plan(write_experiment(tmp_path, text))
+    assert [(cell.block, cell.boot, cell.run) for cell in cells[::3]] == [
+        (0, 1, 1), (1, 1, 2), (2, 2, 1), (3, 2, 2), (4, 3, 1), (5, 3, 2),
+    ]  # fmt: skip
+    assert len({cell.cell for cell in cells}) == 18
+    assert {cell.boot for cell in plan.plan(write_experiment(tmp_path, EXPERIMENT))} == {None}
+
+
+def test_each_boot_of_a_campaign_is_a_boot_of_the_host(tmp_path: Path) -> None:
+    """Five runs of one booted snapshot are not five repetitions of the testbed."""
+    text = EXPERIMENT.replace("repetitions: 2", "repetitions: {boots: 2, runs: 2}")
+    host = FakeHost(tmp_path / "host")
+    run(write_experiment(tmp_path, text), host, results=tmp_path / "results").check()
+    assert host.boots == ["test, boot 1"] * 6 + ["test, boot 2"] * 6
+    cells = find(tmp_path / "results").cells().values()
+    assert {(cell.boot, cell.run) for cell in cells} == {(1, 1), (1, 2), (2, 1), (2, 2)}

@@ -60,7 +60,7 @@ class FallingBack(FakeHost):
 
     accelerator: str | None = "kvm"
 
-    def reset(self, host: HostSizing, guests: GuestSizing) -> None:
+    def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         super().reset(host, guests)
         self.accelerator = "tcg"
 

@@ -548,8 +548,8 @@ def test_guests_that_are_not_all_up_are_a_failure(
 ) -> None:
     real = FakeHost.reset
 
-    def one_short(self: FakeHost, *sizing: object) -> None:
-        real(self, *sizing)  # type: ignore[arg-type]
+    def one_short(self: FakeHost, *sizing: object, **boot: object) -> None:
+        real(self, *sizing, **boot)  # type: ignore[arg-type]
         self.guests = dict(list(self.guests.items())[1:])
 
     monkeypatch.setattr(FakeHost, "reset", one_short)
