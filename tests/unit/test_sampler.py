@@ -97,6 +97,12 @@ def test_every_counter_of_a_guest_is_read_by_the_name_that_it_was_asked_for(linu
     assert abs(samples[0].time - time.time()) < 5
 
 
+def test_the_names_of_counters_stand_in_one_place() -> None:
+    text = "".join(path.read_text() for path in made_up.SOURCE.glob("*.[ch]"))
+    names = [name for name in parse.GUEST_COUNTERS if not name.startswith("psi.")]
+    assert [name for name in names if re.search(rf"\b{re.escape(name.split('.')[-1])}\b", text)] == []
+
+
 def test_files_are_kept_open_and_yet_read_anew(linux: Session, tmp_path: Path) -> None:
     linux.ask("once")
     descriptors = Path(f"/proc/{linux.process.pid}/fd")
