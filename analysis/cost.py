@@ -45,8 +45,8 @@ FIGURES = ("cycles", "seconds", "of_one_cpu", "of_guests", "operations", "cycles
 
 def tmem(results: Results) -> list[TmemCost]:
     """Of every complete cell in which tmem took any cycle, then the mean of each policy at each levels."""
-    grown = derived.growth(results.samples, {cell.cell for cell in results.records}, [_OPERATIONS])
-    each = [_of_cell(results, cell, grown.get((cell.cell, "hypervisor", _OPERATIONS))) for cell in results.records]
+    grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, [_OPERATIONS])
+    each = [_of_cell(results, cell, grown.get((cell.cell, "hypervisor", _OPERATIONS))) for cell in results.complete]
     found = [cost for cost in each if cost.cycles]
     for levels in results.levels:
         for policy in results.policies:
@@ -125,12 +125,12 @@ def sampling(results: Results) -> str:
     if not net and derived.DOM0_SAMPLING not in results.known:
         return "What sampling took in all was not recorded, so it is part of dom0's vCPU seconds."
     if net:
-        told = [_of_each(results, cell) for cell in results.records]
+        told = [_of_each(results, cell) for cell in results.complete]
     else:
         dom0 = dataclasses.replace(quantity["sampling_seconds"], metrics=(derived.DOM0_SAMPLING,))
         gross = dataclasses.replace(quantity["dom0_vcpu_seconds"], less=())
         asked = (quantity["sampling_seconds"], dom0, gross)
-        told = [tuple(totals.value(results, cell, each) for each in asked) for cell in results.records]
+        told = [tuple(totals.value(results, cell, each) for each in asked) for cell in results.complete]
     parts = [aggregate(values, "mean") for values in zip(*told, strict=True)] if told else [None, None, None]
     if parts[1] is None or parts[2] is None:
         return (

@@ -75,10 +75,13 @@ def run(
     ready_s: float,
     run_s: float,
     before_release: Callable[[], None] = lambda: None,
+    watch: Callable[[list[str]], None] = lambda _unfinished: None,
+    watch_s: float = math.inf,
     log: Path | None = None,
 ) -> BarrierRecord:
     """Run the script in all guests at once and wait for all of them.
 
+    watch: called every watch_s with the guests that have not ended; whatever it raises ends the run.
     log: a file for what the guests said, one line each (`read_log`).
 
     ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called when all are ready and wait.
@@ -96,7 +99,8 @@ def run(
         before_release()
         for member in members.values():
             _release(member)
-        _wait(members, said, "DONE", run_s + _KILL_AFTER_S + _GRACE_S, limit_s=run_s)
+        patience_s = run_s + _KILL_AFTER_S + _GRACE_S
+        _wait(members, said, "DONE", patience_s, limit_s=run_s, watch=watch, watch_s=watch_s)
         for member in members.values():
             with suppress(subprocess.TimeoutExpired):
                 member.process.wait(timeout=_GRACE_S)
@@ -199,14 +203,22 @@ def _wait(
     said: queue.SimpleQueue[tuple[str, str | None]],
     mark: str,
     patience_s: float,
+    *,
     limit_s: float = 0.0,
+    watch: Callable[[list[str]], None] = lambda _unfinished: None,
+    watch_s: float = math.inf,
 ) -> None:
     """Listen until every member has said the mark and, when the mark is DONE, nothing went wrong."""
     deadline = time.monotonic() + patience_s
+    look = time.monotonic() + watch_s
     while missing := [name for name, member in members.items() if mark not in member.marks]:
         try:
-            name, line = said.get(timeout=max(0.0, deadline - time.monotonic()))
+            name, line = said.get(timeout=max(0.0, min(deadline, look) - time.monotonic()))
         except queue.Empty:
+            if time.monotonic() < deadline:
+                watch(missing)
+                look = time.monotonic() + watch_s
+                continue
             if mark == "READY":
                 raise NotReadyError(
                     f"{', '.join(missing)} did not get ready within {patience_s:.0f} s", where=", ".join(missing)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from campaigns import barrier, evaluate, provenance
+from campaigns import barrier, evaluate, provenance, starved, stuck
 from campaigns.evaluate import Figures
 from campaigns.experiment import Conditions
 from campaigns.plan import expected_stages
@@ -19,13 +19,16 @@ from campaigns.store import CampaignStore, CellWriter, storing
 from common.errors import LabError, WorkloadError
 from common.machines import Machine, command_errors, explain
 from lab.api import Host, Observation, Sample
+from lab.emulator.share import Reading
 from policies import apply
 from policies.base import Policy
 from workloads.base import WorkloadResult
 
-LEAST_RUN_S = 600.0
+LAST_RESORT_S = 3600.0
 RUN_FACTOR = 5.0
-"""Without timeouts.run, a workload may take this many times what it is expected to, and at least LEAST_RUN_S."""
+"""Without timeouts.run, a workload may take this many times what it is expected to, and at least LAST_RESORT_S. It is stuck when its guests no
+longer get on (campaigns/stuck.py), and not when it is slow.
+"""
 
 StageListener = Callable[[str, float], None]
 
@@ -41,6 +44,8 @@ class _Outcome:
     after: list[Sample] = field(default_factory=list)
     samples: list[Sample] = field(default_factory=list)
     cost: Mapping[str, float] = field(default_factory=dict)
+    given_before: Reading | None = None
+    given_after: Reading | None = None
     released: BarrierRecord | None = None
     figures: Figures = evaluate.NONE
     host: Mapping[str, object] | None = None
@@ -125,6 +130,7 @@ class Attempt:
 
         def watch() -> None:
             observation.start()
+            out.given_before = self.host.given()
             # last, so that nothing comes between this reading and the release (gate readings_close)
             out.before = self.host.read_counters(writer.raw / evaluate.BEFORE)
 
@@ -133,10 +139,13 @@ class Attempt:
                 machines,
                 apply.release_script(self.policy) + conditions.workload.script(conditions.parameters),
                 ready_s=conditions.timeouts.ready,
-                run_s=conditions.timeouts.run or max(LEAST_RUN_S, RUN_FACTOR * self.expected["run"]),
+                run_s=conditions.timeouts.run or max(LAST_RESORT_S, RUN_FACTOR * self.expected["run"]),
                 before_release=watch,
+                watch=stuck.Watch(self.host.activity, machines, barrier.DIRECTORY, self.expected["run"]),
+                watch_s=stuck.LOOK_S,
                 log=writer.raw / evaluate.BARRIER_LOG,
             )
+            out.given_after = self.host.given()
             out.after = self.host.read_counters(writer.raw / evaluate.AFTER)
         except BaseException:
             with suppress(Exception):
@@ -156,7 +165,10 @@ class Attempt:
         results = barrier.in_parallel(
             machines, lambda name, machine: self._collect_guest(writer, name, machine), limit_s=limit
         )
+        with storing(writer.raw):
+            starved.save(writer.raw, out.given_before, out.given_after)
         run = evaluate.Run(
+            given=starved.load(writer.raw),
             before=out.before,
             after=out.after,
             samples=out.samples,
@@ -255,6 +267,7 @@ def kind_of(error: Exception, stage: str) -> str | None:
         (barrier.GuestLostError, "guest_lost"),
         (barrier.NotReadyError, "barrier"),
         (barrier.RunTimeoutError, "timeout"),
+        (stuck.StuckError, "stuck"),
         (barrier.ScriptError, "workload"),
         (WorkloadError, "workload"),
         (LabError, "lab"),

@@ -63,6 +63,15 @@ def dotted(path: KeyPath) -> str:
 def read(file: Path) -> Document:
     """A YAML file whose root is a mapping. InvalidFileError for what is no YAML, for keys given twice, and for keys that are no text."""
     try:
+        return _read(file)
+    except RecursionError:
+        raise InvalidFileError(
+            "the file is nested too deeply", where=str(file), remedy="write it with fewer levels"
+        ) from None
+
+
+def _read(file: Path) -> Document:
+    try:
         text = file.read_text(encoding="utf-8")
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except OSError as error:

@@ -2,6 +2,7 @@
 
 raw/before/, raw/after/      the readings before the release and after the last guest's end, as the agents said them
 raw/*.samples.*              the readings meanwhile, and what taking them cost
+raw/controller.json          what the machine of an emulated host gave it (campaigns/starved.py)
 raw/barrier.txt              when each guest was ready, released and done
 raw/<guest>/                 the workload's own outputs
 raw/kernel_log/<source>.txt  kernel messages
@@ -13,12 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from campaigns import barrier, gates, metrics
+from campaigns import barrier, gates, metrics, starved
 from campaigns.experiment import Conditions
 from campaigns.records import BarrierRecord, Claim, GateResult
 from common.metrics import Metric
 from lab.api import Sample
 from lab.counters import kept
+from lab.emulator.share import Given
 from policies.base import Policy
 from workloads.base import WorkloadResult
 
@@ -29,7 +31,10 @@ KERNEL_LOG = "kernel_log"
 
 @dataclass(frozen=True)
 class Run:
-    """What one run left. before, after: readings; samples: meanwhile; results: guest -> what its workload gave; logs: source -> kernel messages."""
+    """What one run left. before, after: readings; samples: meanwhile; results: guest -> what its workload gave; logs: source -> kernel messages.
+
+    given: what the machine of an emulated host gave it.
+    """
 
     before: Sequence[Sample]
     after: Sequence[Sample]
@@ -38,6 +43,7 @@ class Run:
     released: BarrierRecord
     results: Mapping[str, WorkloadResult]
     logs: Mapping[str, str]
+    given: Given | None = None
 
     @property
     def readings(self) -> Iterator[Sample]:
@@ -73,7 +79,7 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
     merged = metrics.merge(ours, theirs)
     checksums = {name: result.checksums for name, result in run.results.items()}
     verdicts, details = gates.check(
-        gates.Evidence(
+        gates.Measured(
             policy=policy,
             conditions=conditions,
             guests=tuple(run.results),
@@ -88,7 +94,9 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
             claims=claims,
         )
     )
-    return Figures(merged, verdicts, checksums, (*notes, *details))
+    # The gates judge what was measured; starvation is no gate, since counters are right all the same.
+    told, doubts = starved.judged(merged, run.given)
+    return Figures(told, verdicts, checksums, (*notes, *details, *doubts))
 
 
 def from_raw(raw: Path, conditions: Conditions) -> Run:
@@ -104,6 +112,7 @@ def from_raw(raw: Path, conditions: Conditions) -> Run:
         released=released,
         results=results(raw, guests, conditions),
         logs=logs(raw),
+        given=starved.load(raw),
     )
 
 

@@ -47,6 +47,12 @@ CLASSES = {
             reason="the same load takes as long again; raise timeouts.run or lower the load",
         ),
         FailureClass(
+            "stuck",
+            "the guests' processor time, disks and output stood still",
+            retries=1,
+            reason="what hangs once may be the emulator's or a back end's slip; a load that hangs twice is a finding",
+        ),
+        FailureClass(
             "workload",
             "the workload reported an error of its own",
             retries=0,

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from campaigns import starved
 from campaigns.records import BarrierRecord
 from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, total
 from lab.api import Sample
@@ -140,6 +141,7 @@ SPECS: tuple[MetricSpec, ...] = (
     SAMPLING_COST,
     FREE_BEFORE,
     FREE_AFTER,
+    starved.SHARE,
 )
 """All of them; a workload may declare one of these names again, and its figure, taken closer to the work, then replaces ours."""
 

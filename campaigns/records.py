@@ -41,6 +41,9 @@ ENV_FILE = "env.json"
 SAMPLES_FILE = "samples/samples.csv"
 RAW_DIR = "raw"
 SUMS_FILE = "SHA256SUMS"
+STARVED = "the host was starved"
+"""How the note of a cell begins whose host its machine starved (campaigns/starved.py)."""
+
 SAMPLE_COLUMNS = ("time_s", "source", "counter", "unit", "value")
 
 Status = Literal["complete", "invalid", "failed"]
@@ -260,6 +263,11 @@ class CellRecord(Record):
     finished_at: str
     boot: int | None = None
     run: int | None = None
+
+    @property
+    def starved(self) -> bool:
+        """Whether the host's machine gave it too little processor time, so that nothing that is measured in time has a value."""
+        return any(note.startswith(STARVED) for note in self.notes)
 
     def value(self, metric: str, how: Aggregate = "sum") -> float | None:
         """One value of a metric, aggregated over the guests (a host's metric has one value). None when any guest's value is."""

@@ -55,12 +55,15 @@ class SamplingSection(Section):
 
 
 class TimeoutsSection(Section):
-    """Limits of the stages. run: by default five times what the workload is expected to take, and at least 10 min."""
+    """Limits of the stages. run: a last resort; by default five times what the workload is expected to take, and at least an hour.
+
+    A run whose guests no longer get on ends long before: see campaigns/stuck.py.
+    """
 
     prepare: Annotated[Seconds, Field(gt=0)] = 900.0
-    ready: Annotated[Seconds, Field(gt=0)] = 120.0
+    ready: Annotated[Seconds, Field(gt=0)] = 600.0
     run: Annotated[Seconds, Field(gt=0)] | None = None
-    collect: Annotated[Seconds, Field(gt=0)] = 300.0
+    collect: Annotated[Seconds, Field(gt=0)] = 900.0
 
 
 class ReliefSection(Section):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import shutil
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from common import files
 from common.errors import MissingError, UserError
 from lab import paths
 from lab.build import packages, sources
@@ -28,7 +28,9 @@ State = Literal["ok", "note", "missing"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing looked at. state `missing`: the demo cannot run; `note`: it can, but not as well as it might."""
+    """One thing looked at. state `missing`: the demo cannot run; `note`: it can, but not as well as
+    it might.
+    """
 
     check: str
     state: State
@@ -37,7 +39,9 @@ class Diagnosis:
 
 
 def examine() -> list[Diagnosis]:
-    """Every check, in the order in which a user would mend things. Changes nothing but a remembered choice of accelerator."""
+    """Every check, in the order in which a user would mend things. Changes nothing but a remembered
+    choice of accelerator.
+    """
     found: list[Diagnosis] = []
     for check in (_system, _programs, _privileges, _memory, _space, _accelerator, _mirror):
         try:
@@ -101,7 +105,7 @@ def _memory() -> Iterator[Diagnosis]:
 def _space() -> Iterator[Diagnosis]:
     for name, folder, wanted in (("cache", paths.cache(), CACHE_MIB), ("results", paths.REPO, RESULTS_MIB)):
         free = shutil.disk_usage(folder).free // 2**20
-        used = _used_mib(folder) if name == "cache" else 0  # what is there already needs no more space
+        used = files.taken(folder) >> 20 if name == "cache" else 0  # what is there already needs no more space
         enough = free + used >= wanted
         remedy = "Free space" + (", or set OVERCOMMIT_CACHE to a folder on a larger disk." if name == "cache" else ".")
         yield Diagnosis(
@@ -110,16 +114,6 @@ def _space() -> Iterator[Diagnosis]:
             f"{free} MiB free at {folder}" + (f", {used} MiB used" if used else ""),
             "" if enough else f"{wanted} MiB are needed. {remedy}",
         )
-
-
-def _used_mib(folder: Path) -> int:
-    """What really lies there, as far as this user may look: drives have holes, and a build's tree is root's."""
-    blocks = 0
-    for at, _, files in os.walk(folder):
-        for file in files:
-            with contextlib.suppress(OSError):
-                blocks += (Path(at) / file).lstat().st_blocks
-    return blocks * 512 >> 20
 
 
 def _accelerator() -> Iterator[Diagnosis]:

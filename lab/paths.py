@@ -1,4 +1,5 @@
-"""Where things are: the checkout, and the cache outside it that holds all that is downloaded, built or running.
+"""Where things are: the checkout, and the cache outside it that holds all that is downloaded, built
+or running.
 
 The cache is $OVERCOMMIT_CACHE, else $XDG_CACHE_HOME/xen-overcommit, else ~/.cache/xen-overcommit:
 
@@ -35,8 +36,19 @@ def cache() -> Path:
         path = Path(explicit).expanduser()
     else:
         base = os.environ.get("XDG_CACHE_HOME")
-        path = (Path(base) if base else Path.home() / ".cache") / "xen-overcommit"
+        path = (Path(base) if base else _home() / ".cache") / "xen-overcommit"
     return _folder(path.absolute())
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:
+        raise MissingError(
+            "there is no folder for the cache",
+            why="HOME is not set, and the user database does not have this user",
+            remedy="Set OVERCOMMIT_CACHE to a folder that is yours, and HOME for SSH and Ansible.",
+        ) from None
 
 
 def downloads() -> Path:
@@ -70,9 +82,11 @@ def host_dir(lab: str, host: str) -> Path:
 
 
 def lab_key() -> Path:
-    """The private half of the key pair that opens every image of this cache; the public half is beside it, `.pub`.
+    """The private half of the key pair that opens every image of this cache; the public half is
+    beside it, `.pub`.
 
-    Made at the first call. It guards test machines that listen on 127.0.0.1 only, so it has no passphrase.
+    Made at the first call. It guards test machines that listen on 127.0.0.1 only, so it has no
+    passphrase.
     """
     folder = _folder(cache() / "key", mode=0o700)
     key = folder / "id_ed25519"
@@ -103,4 +117,12 @@ def _folder(path: Path, mode: int = 0o755) -> Path:
             why=str(error.strerror),
             remedy="Free space, or set OVERCOMMIT_CACHE to a folder that you can write to.",
         ) from error
+    if not os.access(path, os.R_OK | os.W_OK | os.X_OK):
+        status = path.stat()
+        raise MissingError(
+            "a folder of the cache may not be read and written by this user",
+            where=str(path),
+            why=f"it is user {status.st_uid}'s, with mode {status.st_mode & 0o777:o}; this is user {os.geteuid()}",
+            remedy="Set OVERCOMMIT_CACHE to a folder of your own, or have its owner hand it over.",
+        )
     return path

@@ -76,7 +76,13 @@ def destroy(_c: Context, inventory: str | None = None) -> None:
     """Stop the lab's emulated hosts and remove their disks and snapshots."""
     from lab import lifecycle
 
-    Reporter().say(f"removed: {', '.join(lifecycle.destroy(inventory_path(inventory))) or 'nothing'}")
+    report = Reporter()
+    removed = lifecycle.destroy(inventory_path(inventory))
+    for each in removed:
+        report.plain(f"removed {each.path} ({each.size / 2**20:.1f} MiB)")
+    report.say(
+        f"removed: {sum(each.size for each in removed) >> 20} MiB in all" if removed else "there was nothing to remove"
+    )
 
 
 @task(help={"inventory": "the lab of physical servers, made from inventory/physical.example.yml"})

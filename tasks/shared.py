@@ -17,7 +17,14 @@ DEFAULT_INVENTORY = "inventory/emulated.yml"
 INVENTORY_HELP = f"the lab: an inventory file (default: {DEFAULT_INVENTORY})"
 
 
+MOST_DIGITS = 18
+
+
 def number(option: str, text: str, least: int) -> int:
+    if len(text) > MOST_DIGITS:
+        raise UsageError(
+            f"--{option} takes a whole number of at most {MOST_DIGITS} digits, not one of {len(text)} characters"
+        )
     if not text.isascii() or not text.isdigit() or int(text) < least:
         raise UsageError(f"--{option} takes a whole number, at least {least}, not {text!r}")
     return int(text)

@@ -1,22 +1,27 @@
-"""What emulated and physical hosts have in common: guests, memory policies, counters, kernel logs, provenance.
+"""What emulated and physical hosts have in common: guests, memory policies, counters, kernel logs,
+provenance.
 
-How a host comes to its known state is what they differ in: lab/hosts/emulated.py and lab/hosts/physical.py.
+How a host comes to its known state is what they differ in: lab/hosts/emulated.py and
+lab/hosts/physical.py.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 from common.errors import LabError
 from common.machines import Machine
-from lab.api import GuestSizing, HostSizing, Sample, TmemSettings
+from lab.api import Activity, GuestSizing, HostSizing, Sample, TmemSettings
 from lab.counters import observe, parse
-from lab.hosts import kernel_logs, provenance
+from lab.emulator.share import Reading
+from lab.hosts import boots, kernel_logs, provenance
 from lab.hosts.guests import BALLOON_SECONDS, driver_script, memory_script, names, sysctl_script, tmem_script
+from lab.remote import scripts
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
 
@@ -75,8 +80,8 @@ class XenHost(ABC):
     ) -> None:
         """Remember what the known state is.
 
-        logs_before: source -> its kernel log as it was then, which belongs to the time before. fixed: machine -> what of its provenance cannot change
-        until the next reset.
+        logs_before: source -> its kernel log as it was then, which belongs to the time before.
+        fixed: machine -> what of its provenance cannot change until the next reset.
         """
         self._sizing = (host, guests)
         self._guests = {name: XenGuest(name, self.connections) for name in names(guests.count)}
@@ -92,13 +97,18 @@ class XenHost(ABC):
     def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
         """Give guests memory, and let them hold more up to their limits."""
         self._require_sizing()
-        self.run(DOM0, memory_script(targets_mib, limits_mib), timeout=BALLOON_SECONDS + 60)
+        self.run(
+            DOM0,
+            memory_script(targets_mib, limits_mib),
+            timeout=BALLOON_SECONDS + 60,
+            step="giving the guests their memory",
+        )
 
     def set_sysctls(self, settings: Mapping[str, int]) -> None:
         """Write settings of every guest's kernel."""
         self._require_sizing()
         if settings:
-            self._all(dict.fromkeys(self._guests, sysctl_script(settings)))
+            self._all(dict.fromkeys(self._guests, sysctl_script(settings)), step="writing sysctls")
 
     def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
         """Load the driver in every guest, once per reset."""
@@ -110,14 +120,14 @@ class XenHost(ABC):
                 why="neither back end of the driver can be taken away again",
                 remedy="Reset the host first.",
             )
-        self._all(dict.fromkeys(self._guests, driver_script(parameters, settings)))
+        self._all(dict.fromkeys(self._guests, driver_script(parameters, settings)), step="loading the driver")
         self._driver = dict(parameters)
 
     def set_tmem(self, settings: TmemSettings) -> None:
         """Tell Xen how tmem keeps the guests' pages."""
         self._require_sizing()
         if script := tmem_script(settings, list(self._guests)):
-            self.run(DOM0, script)
+            self.run(DOM0, script, step="telling tmem its settings")
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
         """Start a manager in dom0."""
@@ -144,12 +154,24 @@ class XenHost(ABC):
         return observe.HostObservation(self.agents, list(self._guests), interval_s)
 
     def kernel_log(self) -> dict[str, str]:
-        """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where some may be missing."""
+        """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where
+        some may be missing.
+        """
         logs = self._read_logs(list(self._guests))
         return {
             source: kernel_logs.new_since(self._logs_before.get(source, ""), text).marked()
             for source, text in logs.items()
         }
+
+    def activity(self) -> dict[str, Activity]:
+        """Guest -> what it has done so far."""
+        text = self.run(DOM0, scripts.command("guest-activity.sh", *self._guests), step="looking at what the guests do")
+        rows = (line.split() for line in text.splitlines())
+        return {name: Activity(float(seconds), int(sectors)) for name, seconds, sectors in rows}
+
+    def given(self) -> Reading | None:
+        """Nothing is known of what a server of its own lacks."""
+        return None
 
     def provenance(self) -> dict[str, object]:
         """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
@@ -157,10 +179,10 @@ class XenHost(ABC):
         if self._sizing is not None:
             found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}
         found["driver"] = dict(self._driver) if self._driver is not None else None
-        scripts = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
+        asked = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
         machines = {
             name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)}
-            for name, text in self._all(scripts).items()
+            for name, text in self._all(asked).items()
         }
         found["xen"] = machines[DOM0].pop("xen", None)
         found["dom0"] = machines.pop(DOM0)
@@ -168,25 +190,52 @@ class XenHost(ABC):
         found["controller"] = provenance.controller()
         return found
 
-    # --- for the kinds of hosts --------------------------------------------------------------------------------------------------
+    # --- for the kinds of hosts -------------------------------------------------------------------
 
     def disconnect(self) -> None:
         """End every session with the host's machines."""
         self.agents.close()
         self.connections.drop()
 
-    def run(self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None) -> str:
-        """Run sh on a machine, with an error that says what became of the host when it cannot be reached."""
+    def run(
+        self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
+    ) -> str:
+        """Run sh on a machine, with an error that says what became of the host when it cannot be
+        reached. step: what it does.
+        """
         try:
-            return self.connections.run(machine, script, timeout=timeout, stdin=stdin)
+            return self.connections.run(machine, script, timeout=timeout, stdin=stdin, step=step)
         except UnreachableError as error:
             raise self._explained(error) from error
 
-    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0, step: str = "") -> dict[str, str]:
         try:
-            return self.connections.run_all(scripts, timeout=timeout)
+            return self.connections.run_all(scripts, timeout=timeout, step=step)
         except UnreachableError as error:
             raise self._explained(error) from error
+
+    def _wait_for_guests(self, names: Sequence[str], seconds: float, alive: Callable[[], None] = lambda: None) -> None:
+        """Until guests that were created let us in. GuestBootError, with its console's last lines,
+        for one that will not.
+        """
+        watch = boots.Watch(self.name, self._look)
+
+        def check(name: str) -> None:
+            alive()
+            watch.check(name)
+
+        for name in names:
+            while True:
+                try:
+                    self.connections.wait(name, seconds, alive=partial(check, name))
+                    break
+                except UnreachableError:
+                    alive()
+                    if not watch.moved(name, seconds):
+                        raise watch.late(name, seconds) from None
+
+    def _look(self, names: Collection[str]) -> dict[str, boots.Domain]:
+        return boots.parse_look(self.run(DOM0, boots.look_script(names), step="looking at the guests' domains"))
 
     def _explained(self, error: LabError) -> LabError:
         """A better error than `error`, if the host knows one."""
@@ -202,8 +251,8 @@ class XenHost(ABC):
 
     def _ask_fixed(self, guests: Sequence[str]) -> dict[str, dict[str, object]]:
         """Machine -> what of its provenance cannot change until the next reset."""
-        scripts = {DOM0: provenance.DOM0_FIXED, **dict.fromkeys(guests, provenance.GUEST_FIXED)}
-        texts = self._all(scripts, timeout=120)
+        asked = {DOM0: provenance.DOM0_FIXED, **dict.fromkeys(guests, provenance.GUEST_FIXED)}
+        texts = self._all(asked, timeout=120)
         found = {DOM0: provenance.parse_dom0_fixed(texts.pop(DOM0))}
         return found | {name: provenance.parse_guest_fixed(text) for name, text in texts.items()}
 

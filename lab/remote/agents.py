@@ -1,7 +1,10 @@
-"""Agents: one small program, the sampler (lab/remote/sampler), resident in dom0 and the guests, each at the other end of one SSH session.
+"""Agents: one small program, the sampler (lab/remote/sampler), resident in dom0 and the guests,
+each at the other end of one SSH session.
 
-It is sent through the session that starts it, so nothing is installed and nothing can be out of date, and it ends with the session, so a
-killed controller leaves none behind. While something is measured, it keeps its readings in memory and the session is silent.
+It is sent through the session that starts it, so nothing is installed and nothing can be out of
+date, and it ends with the session, so a
+killed controller leaves none behind. While something is measured, it keeps its readings in memory
+and the session is silent.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_gr
 END = "== end"
 START_SECONDS = 180.0
 ANSWER_SECONDS = 180.0
-"""Bounds for an answer. A second or two, but other programs may keep this machine's processors busy."""
+"""Bounds for an answer. A second or two, but other programs may keep this machine's processors
+busy.
+"""
 
 LAST_WORDS_SECONDS = 5.0
 """For what an agent that has ended said last."""
@@ -32,19 +37,23 @@ LAST_WORDS_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Program:
-    """What an agent runs: sh text for its machine, and what that reads from its standard input first."""
+    """What an agent runs: sh text for its machine, and what that reads from its standard input
+    first.
+    """
 
     command: str
     sent: bytes = b""
 
 
 def hypervisor_reader() -> Program:
-    """Reads counters of Xen, tmem and the guests' disks, in dom0. BuildError when it is not built."""
+    """Reads counters of Xen, tmem and the guests' disks, in dom0. BuildError: not built."""
     return _sampler("xen")
 
 
 def linux_reader(counters: Iterable[str] = ()) -> Program:
-    """Reads these counters of Linux (group.counter, as lab.counters.parse names them), and its clock; in a guest or in dom0."""
+    """Reads these counters of Linux (group.counter, as lab.counters.parse names them), and its
+    clock; in a guest or in dom0.
+    """
     return _sampler("linux", *counters)
 
 
@@ -56,7 +65,9 @@ def _sampler(*arguments: str) -> Program:
 
 @cache
 def packed_sampler() -> bytes:
-    """The sampler as it is sent. Read once, so that a campaign that runs for hours keeps to one version."""
+    """The sampler as it is sent. Read once, so that a campaign that runs for hours keeps to one
+    version.
+    """
     return gzip.compress(builder.artifact("sampler").outputs["sampler"].read_bytes(), mtime=0)
 
 
@@ -83,7 +94,9 @@ class Agent:
         self._read(START_SECONDS)
 
     def ask(self, line: str, seconds: float = ANSWER_SECONDS) -> list[str]:
-        """The lines of the answer. AgentError when the agent has ended, UnreachableError when it does not answer in time."""
+        """The lines of the answer. AgentError when the agent has ended, UnreachableError when it
+        does not answer in time.
+        """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line.encode() + b"\n")
@@ -147,7 +160,9 @@ class Agent:
 
 
 class Agents:
-    """The agents of dom0 and these guests, started at first use. Asking means all of them, at the same time."""
+    """The agents of dom0 and these guests, started at first use. Asking means all of them, at the
+    same time.
+    """
 
     def __init__(self, connections: Connections, counters: Iterable[str]) -> None:
         """Counters: what is read in the guests."""
@@ -167,7 +182,9 @@ class Agents:
         self._agents.update(started)
 
     def ask(self, lines: Mapping[str, str]) -> dict[str, list[str]]:
-        """Machine -> answer to its line. The first error is raised when all have answered or failed."""
+        """Machine -> answer to its line. The first error is raised when all have answered or
+        failed.
+        """
         return self._connections.in_parallel(
             {name: partial(self._agents[name].ask, line) for name, line in lines.items()}
         )

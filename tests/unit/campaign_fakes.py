@@ -14,8 +14,9 @@ from plumbum import local
 from campaigns import barrier, experiment, store
 from common.errors import WorkloadError
 from common.metrics import MetricSpec
-from lab.api import Guest, GuestSizing, HostSizing, Machine, Observation, Sample, TmemSettings
+from lab.api import Activity, Guest, GuestSizing, HostSizing, Machine, Observation, Sample, TmemSettings
 from lab.counters import kept
+from lab.emulator.share import Reading
 from policies import apply
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
@@ -143,6 +144,7 @@ class FakeHost:
     targets: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
+    gave: list[Reading] = field(default_factory=list)
     readings: int = 0
     boots: list[str | None] = field(default_factory=list)
     resets: int = 0
@@ -219,6 +221,13 @@ class FakeHost:
 
     def observe(self, interval_s: float) -> Observation:
         return FakeObservation(self)
+
+    def activity(self) -> Mapping[str, Activity]:
+        self.hook("activity")
+        return {name: Activity(1.0, 100) for name in self.guests}
+
+    def given(self) -> Reading | None:
+        return self.gave.pop(0) if self.gave else None
 
     def provenance(self) -> dict[str, object]:
         self.hook("provenance")

@@ -51,6 +51,8 @@ def test_the_sampler_reads_this_kernel_and_leaves_nothing_behind(connections: Co
         assert values["vmstat.pgfault"]
         # the last lines of a file that is longer than what the kernel gives at once
         assert values["vmstat.oom_kill"] is not None
+        (line,) = agent.ask("once")
+        assert {word.partition("=")[0] for word in line.split()[1:]} <= {*parse.GUEST_COUNTERS, parse.SAMPLER_CPU}
         agent.ask("start 0.2")
         time.sleep(1.5)
         samples, cost = parse.parse_guest("guest1", agent.ask("stop"))

@@ -110,3 +110,39 @@ def test_a_host_that_stays_broken_is_an_error(host: EmulatedHost, monkeypatch: p
     with pytest.raises(GoneError):
         host.reset(HOST, GUESTS)
     assert tried == ["kvm", "tcg", "tcg"]
+
+
+def test_a_kernel_that_panics_by_the_emulators_fault_is_booted_again_and_counted(
+    host: EmulatedHost, monkeypatch: pytest.MonkeyPatch, said: list[str]
+) -> None:
+    fates = iter([NotBootedError("dom0 died", why="Oops: int3", panicked=True), None])
+
+    def load(*_: object) -> Mapping[str, Any]:
+        if error := next(fates):
+            raise error
+        host._panicked = len(host._panics)
+        return {"logs": {}, "fixed": {}}
+
+    monkeypatch.setattr(host, "_load", load)
+    object.__setattr__(host.settings, "accelerator", "tcg")
+    host.reset(HOST, GUESTS)
+    assert host._panicked == 1
+    assert "Oops: int3" in said[0]
+
+
+def test_a_kernel_that_panics_every_time_is_an_error(host: EmulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    object.__setattr__(host.settings, "accelerator", "tcg")
+    tried, load = under({"tcg": NotBootedError("dom0 died", why="Kernel panic", panicked=True)})
+    monkeypatch.setattr(host, "_load", load)
+    with pytest.raises(NotBootedError):
+        host.reset(HOST, GUESTS)
+    assert len(tried) == 1 + emulated.MOST_PANICS
+
+
+def test_a_panic_on_the_serial_console_ends_the_boot(host: EmulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    status(monkeypatch, "running")
+    line = "[    2.1] Oops: int3: 0000 [#1] PREEMPT SMP NOPTI"
+    host.emulator.serial.write_text(f"(XEN) fine\n{line}\n")
+    with pytest.raises(NotBootedError) as raised:
+        host._wait_for_dom0(emulated.time.monotonic())
+    assert (raised.value.why, raised.value.panicked) == (line, True)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import shutil
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 from types import ModuleType
 
@@ -62,9 +65,7 @@ def test_a_python_without_wheels_is_told_which_ones_have_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inv = load(tmp_path / "checkout")
-    monkeypatch.setattr(
-        subprocess, "run", lambda words, **_: subprocess.CompletedProcess(words, 1 if "pip" in words else 0)
-    )
+    monkeypatch.setattr(inv, "child", lambda words: 1 if "pip" in words else 0)
     code, said = fails(inv, capsys)
     assert code == 3
     assert "3.11 to 3.13" in said
@@ -73,10 +74,47 @@ def test_a_python_without_wheels_is_told_which_ones_have_them(
 def test_an_environment_that_was_made_elsewhere_is_made_anew(tmp_path: Path) -> None:
     """Its programs name their interpreter by its path."""
     inv = load(tmp_path / "before")
-    inv.VENV.mkdir()
+    (inv.VENV / "bin").mkdir(parents=True)
+    (inv.VENV / "bin" / "python").symlink_to(sys.executable)
     inv.STAMP.write_text(inv.wanted_stamp())
     assert inv.current()
     shutil.copytree(tmp_path / "before" / ".venv", tmp_path / ".venv")
     moved = load(tmp_path / "after")
     shutil.copytree(tmp_path / ".venv", moved.VENV)
     assert not moved.current()
+
+
+def test_an_environment_whose_interpreter_is_gone_is_made_anew(tmp_path: Path) -> None:
+    inv = load(tmp_path / "checkout")
+    (inv.VENV / "bin").mkdir(parents=True)
+    (inv.VENV / "bin" / "python").symlink_to(tmp_path / "python3.11")
+    inv.STAMP.write_text(inv.wanted_stamp())
+    assert not inv.current()
+    (tmp_path / "python3.11").symlink_to(sys.executable)
+    assert inv.current()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
+def test_a_launcher_that_is_ended_ends_what_it_has_started(tmp_path: Path, number: signal.Signals) -> None:
+    """The installer went on for minutes in an environment that nobody waited for."""
+    load(tmp_path / "checkout")
+    script = """
+import importlib.machinery, importlib.util, sys
+loader = importlib.machinery.SourceFileLoader("launcher", "inv")
+module = importlib.util.module_from_spec(importlib.util.spec_from_loader("launcher", loader))
+loader.exec_module(module)
+module.make_environment = lambda: module.child(["sh", "-c", "sleep 600 & echo $! > child; wait"])
+module.main()
+"""
+    launcher = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path / "checkout", stderr=subprocess.PIPE)
+    child = tmp_path / "checkout" / "child"
+    while not (child.exists() and child.read_text().strip()):
+        assert launcher.poll() is None
+        time.sleep(0.05)
+    launcher.send_signal(number)
+    _, said = launcher.communicate(timeout=60)
+    assert launcher.returncode == 130
+    assert b"interrupted" in said
+    pid = int(child.read_text())
+    while Path(f"/proc/{pid}").exists() and " Z " not in Path(f"/proc/{pid}/stat").read_text():
+        time.sleep(0.05)  # ends at once, or this test never does

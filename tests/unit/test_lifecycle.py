@@ -86,7 +86,13 @@ def test_a_lab_has_one_user_at_a_time(inventory_path: Path) -> None:
 
 def test_down_and_destroy_of_a_lab_that_is_down(inventory_path: Path) -> None:
     assert lifecycle.down(inventory_path) == []
-    assert lifecycle.destroy(inventory_path) == ["xen1"]
+    folder = paths.host_dir("mine", "xen1")
+    (folder / "machine-1").mkdir()
+    (folder / "machine-1" / "dom0.qcow2").write_bytes(b"x" * 2**20)
+    (removed,) = lifecycle.destroy(inventory_path)
+    assert removed.path == folder / "machine-1"
+    assert removed.size >= 2**20
+    assert not folder.exists()
 
 
 def test_a_lab_is_made_of_what_its_inventory_names(tmp_path: Path) -> None:

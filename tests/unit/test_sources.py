@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import BuildError, MissingError
+from lab import paths
 from lab.build import sources
 from lab.build.sources import Mirror, Source
 
@@ -250,3 +252,24 @@ def test_what_is_there_needs_no_network(apt: Apt) -> None:
 def test_a_listing_without_a_verified_upstream_archive_names_no_source(mangle: Callable[[str], str]) -> None:
     assert sources.parse_uris("xen", NEW, mangle(uri_line(NEW))) is None
     assert sources.parse_uris("xen", NEW, uri_line(NEW)) is not None
+
+
+def test_what_an_interrupted_download_left_is_removed(apt: Apt, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolved = sources.resolve("xen", "trixie", AT)
+    source = resolved.choice()
+    folder = paths.downloads()
+    killed = folder / f"{source.file}.999999999.part"
+    theirs = folder / f"{source.file}.{os.getppid()}.part"  # of a process that is still at it
+    for each in (killed, theirs):
+        each.write_bytes(b"half")
+
+    def interrupted(words: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        Path(words[-2]).write_bytes(b"ha")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sources, "_run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            sources.fetch(source)
+    assert list(folder.glob("*.part*")) == [theirs]
+    assert sources.fetch(source).read_bytes() == CONTENT[NEW]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from invoke.tasks import Task
 
 from common.program import arguments
 from invoke_tasks import namespace
+from invoke_tasks import namespace as the_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -67,6 +69,20 @@ MISTAKES = [
     ("figures referense", 2, "reference"),
     ("lab.status --inventory emulated.yml", 4, "inventory/emulated.yml"),
     ("build.all --names imgae", 2, "guest_image"),
+    ("campaign.rnu demo", 2, "did you mean campaign.run"),
+    ("--help campaign.rnu", 2, "did you mean campaign.run"),
+    ("--list campain", 2, "no namespace 'campain'"),
+    ("--nosuch", 2, "--nosuch"),
+    ("campaign.plan --foo", 2, "campaign.plan has no option --foo"),
+    ("campaign.run --sed 1 demo", 2, "campaign.run has no option --sed"),
+    ("campaign.plan --sed 1 demo", 2, "did you mean --seed?"),
+    ("campaign.plan demo extra", 2, "takes no 'extra'"),
+    ("campaign.plan -x demo", 2, "no option -x"),
+    ("lab.ssh -h xen9", 2, "xen9"),
+    (f"campaign.plan demo --seed {'9' * 400}", 2, "at most 18 digits"),
+    (f"campaign.plan {'x' * 300}", 2, "too long"),
+    (f"campaign.status {'x' * 300}", 2, "too long"),
+    (f"lab.status --inventory {'x' * 300}.yml", 4, "too long"),
 ]
 
 
@@ -77,3 +93,55 @@ def test_a_mistake_ends_with_its_exit_code_and_what_to_do(line: str, code: int, 
     assert said in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
     assert done.stdout == ""  # nothing was announced, installed or built for it
+
+
+@pytest.mark.parametrize(
+    "namespace", sorted(name for name in namespace.collections if not namespace.collections[name].default)
+)
+def test_a_namespace_without_a_default_lists_its_tasks(namespace: str) -> None:
+    assert arguments(["inv", namespace], the_tasks) == ["inv", "--list", namespace]
+
+
+def test_a_namespace_with_a_default_runs_it() -> None:
+    assert arguments(["inv", "build"], the_tasks) == ["inv", "build"]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("campaign.plan", "campaign.plan NAME [--options]"),
+        ("logs.check", "logs.check FILE... [--options]"),
+        ("setup", "setup"),
+    ],
+)
+def test_usage_shows_the_words_that_a_task_takes(words: str, expected: str) -> None:
+    done = inv(words, "--help")
+    assert done.stdout.splitlines()[0] == f"Usage: ./inv {expected}"
+
+
+def test_short_options_are_those_that_help_tells() -> None:
+    done = inv("campaign.plan", "-n", "demo", "-s", "7")
+    assert "seed: 7" in done.stdout, done.stderr
+    assert '"order": 0' in inv("campaign.plan", "-js", "7", "demo").stdout
+    assert re.search(r"-s STRING, --seed=STRING +another seed", inv("campaign.plan", "-h").stdout)
+
+
+def test_a_reader_that_has_gone_is_no_error() -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} invoke_tasks.py --list | true; echo ${{PIPESTATUS[0]}}"],
+        cwd=ROOT,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("141\n", "")
+
+
+def test_files_that_are_nested_too_deeply_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "deep.yml"
+    path.write_text("title: " + "{a: " * 1500 + "1" + "}" * 1500)
+    for words in (("campaign.plan", str(path)), ("lab.status", "--inventory", str(path))):
+        done = inv(*words)
+        assert done.returncode == 4
+        assert "nested too deeply" in done.stderr
+        assert str(path) in done.stderr

@@ -31,13 +31,16 @@ bool shim_threads, shim_no_contents;
 static struct page_info *frames;
 static char *memory;
 uint64_t *shim_heap_memory;
-static unsigned long nr_frames;
+static unsigned long nr_frames, nr_dma_frames;
 
 static DEFINE_SPINLOCK(heap_lock);
 static PAGE_LIST_HEAD(free_frames);
+/* Where to look for the next extent that is not for DMA; of this order and beyond there is none. */
+static unsigned long next_extent;
+static unsigned int none_from_order;
 static unsigned long total_avail_pages, outstanding_claims;
+static unsigned long nr_offlined;
 static unsigned long of_tmem;           /* frames without an owner */
-static unsigned long nr_xmallocs;       /* atomic */
 static _Thread_local unsigned int nr_mapped;
 static _Thread_local char scratch[PAGE_SIZE] __aligned(PAGE_SIZE);
 
@@ -126,7 +129,7 @@ unsigned int shim_mappings(void)
 /* Allocation. */
 
 /* A guest's data in what is given back without scrubbing? */
-static void check_no_secrets(const void *p, size_t bytes, const char *what)
+void shim_no_secrets(const void *p, size_t bytes, const char *what)
 {
     static const uint32_t tag = SECRET_TAG;
 
@@ -148,18 +151,43 @@ static void __attribute__((no_sanitize("thread"))) check_untouched(struct page_i
 static struct page_info *find_extent(unsigned int order, unsigned int memflags)
 {
     unsigned int bits = memflags >> _MEMF_bits;
-    unsigned long i, run = 0, end = nr_frames;
+    unsigned long first, i, size = 1UL << order, end = nr_frames & ~(size - 1);
+    unsigned long tried, from = 0;
 
     if ( bits )
         end = min(end, 1UL << (bits - PAGE_SHIFT));
     else if ( !order )
-        return free_frames.next;
-    for ( i = 0; i < end; i++ )
     {
-        run = frames[i].use == FRAME_FREE ? run + 1 : 0;
-        if ( run >= (1UL << order) && !((i + 1) & ((1UL << order) - 1)) )
-            return &frames[i + 1 - (1UL << order)];
+        struct page_info *page = free_frames.next;
+
+        while ( page && page - frames < nr_dma_frames )
+            page = page->next;
+        return page || (memflags & MEMF_no_dma) ? page : free_frames.next;
     }
+    else if ( memflags & MEMF_no_dma )
+    {
+        /* On from the last one, unless there was none and nothing has been freed since. */
+        if ( none_from_order <= order )
+            return NULL;
+        from = next_extent & ~(size - 1);
+    }
+    for ( tried = 0; tried < end; tried += size )
+    {
+        first = from + tried < end ? from + tried : from + tried - end;
+        if ( (memflags & MEMF_no_dma) && first < nr_dma_frames )
+            continue;
+        /* What is free and on no list has been taken out of use. */
+        for ( i = 0; i < size && frames[first + i].use == FRAME_FREE && frames[first + i].listed; i++ )
+            ;
+        if ( i == size )
+        {
+            if ( memflags & MEMF_no_dma )
+                next_extent = first + size < end ? first + size : 0;
+            return &frames[first];
+        }
+    }
+    if ( memflags & MEMF_no_dma )
+        none_from_order = order;
 
     return NULL;
 }
@@ -176,23 +204,16 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
         return NULL;
 
  again:
-    /* tmem_backs() enters it; here RCU is a lock, which has its place before others. */
-    shim_rcu_read_lock();
     spin_lock(&heap_lock);
     page = NULL;
-    if ( !(tmem_reserve_pages &&
-           ((memflags & MEMF_tmem)
-            ? total_avail_pages < outstanding_claims + tmem_reserve_pages + request
-            : d && !is_hardware_domain(d) && !(memflags & MEMF_no_refcount) &&
-              total_avail_pages < tmem_reserve_pages + request)) &&
-         (outstanding_claims + request <= total_avail_pages ||
-          tmem_backs(outstanding_claims + request - total_avail_pages)) )
+    if ( outstanding_claims + request <= tmem_heap_avail(total_avail_pages, outstanding_claims, request,
+                                                         memflags, d) ||
+         (!(memflags & MEMF_no_refcount) && d && d->outstanding_pages >= request) )
         page = find_extent(order, memflags);
     if ( !page )
     {
         spin_unlock(&heap_lock);
-        shim_rcu_read_unlock();
-        if ( tmem_relinquish(order, memflags, &attempt) )
+        if ( tmem_make_way(d, order, memflags, &attempt) )
             goto again;
         return NULL;
     }
@@ -205,8 +226,14 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
     total_avail_pages -= request;
     if ( !d )
         of_tmem += request;
+    else if ( d->outstanding_pages && !(memflags & MEMF_no_refcount) )
+    {
+        unsigned long claimed = min(d->outstanding_pages, request);
+
+        outstanding_claims -= claimed;
+        d->outstanding_pages -= claimed;
+    }
     spin_unlock(&heap_lock);
-    shim_rcu_read_unlock();
 
     if ( shim_no_contents )
         return page;
@@ -246,7 +273,7 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         {
             UNPOISON(address_of(&page[i]));
             if ( use == FRAME_XENHEAP )
-                check_no_secrets(address_of(&page[i]), PAGE_SIZE, "a page of Xen's own heap");
+                shim_no_secrets(address_of(&page[i]), PAGE_SIZE, "a page of Xen's own heap");
             scribble(address_of(&page[i]));
             POISON(address_of(&page[i]));
         }
@@ -257,9 +284,16 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         page[i].use = FRAME_FREE;
         page[i].owner = NULL;
         page[i].type = PGT_none;
+        if ( __atomic_load_n(&page[i].count_info, __ATOMIC_RELAXED) )
+        {
+            page[i].use = FRAME_OFFLINED;
+            nr_offlined++;
+            continue;
+        }
         page_list_add(&page[i], &free_frames);
+        total_avail_pages++;
     }
-    total_avail_pages += nr;
+    none_from_order = ~0U;
     if ( !owned )
         of_tmem -= nr;
     spin_unlock(&heap_lock);
@@ -314,56 +348,6 @@ unsigned long avail_domheap_pages(void)
 
 /* Small allocations are not taken from the frames. */
 
-struct chunk {
-    size_t bytes;
-    char data[] __aligned(64);
-};
-
-void *shim_zalloc(size_t size)
-{
-    struct chunk *chunk;
-
-    shim_no_locks("an allocation");
-    if ( shim_fault_now() )
-        return NULL;
-    chunk = aligned_alloc(64, ROUNDUP(sizeof(*chunk) + size, 64));
-    CHECK(chunk, "the harness itself is out of memory");
-    memset(chunk, 0, sizeof(*chunk) + size);
-    chunk->bytes = size;
-    __atomic_fetch_add(&nr_xmallocs, 1, __ATOMIC_RELAXED);
-
-    return chunk->data;
-}
-
-void xfree(void *p)
-{
-    struct chunk *chunk;
-
-    if ( !p )
-        return;
-    chunk = container_of(p, struct chunk, data);
-    check_no_secrets(p, chunk->bytes, "what xmalloc() gave");
-    __atomic_fetch_sub(&nr_xmallocs, 1, __ATOMIC_RELAXED);
-    free(chunk);
-}
-
-/* What is allocated once, whenever, and stays. */
-
-unsigned long total_pages;
-
-void *shim_vzalloc(size_t size)
-{
-    shim_no_locks("an allocation");
-    return calloc(1, size);
-}
-
-void shim_vfree(void *p)
-{
-    free(p);
-}
-
-/* For the tests. */
-
 unsigned long heap_frames_of_tmem(void)
 {
     unsigned long nr;
@@ -375,15 +359,29 @@ unsigned long heap_frames_of_tmem(void)
     return nr;
 }
 
-unsigned long heap_xmallocs(void)
-{
-    return __atomic_load_n(&nr_xmallocs, __ATOMIC_RELAXED);
-}
-
 void heap_claim(unsigned long pages)
 {
     spin_lock(&heap_lock);
     outstanding_claims = pages;
+    spin_unlock(&heap_lock);
+}
+
+void heap_mark(struct page_info *frame, bool broken)
+{
+    CHECK(frame->use != FRAME_FREE, "only frames in use are marked here");
+    __atomic_fetch_or(&frame->count_info, PGC_state_offlining | (broken ? PGC_broken : 0), __ATOMIC_RELAXED);
+    tmem_frame_is_marked();
+}
+
+unsigned long heap_offlined(void)
+{
+    return nr_offlined;
+}
+
+void heap_claim_is_of(struct domain *d)
+{
+    spin_lock(&heap_lock);
+    d->outstanding_pages = outstanding_claims;
     spin_unlock(&heap_lock);
 }
 
@@ -406,11 +404,12 @@ unsigned long heap_claimed(void)
     return pages;
 }
 
-void shim_heap_start(unsigned long wanted)
+void shim_heap_start(unsigned long wanted, unsigned long dma)
 {
     unsigned long i;
 
     nr_frames = wanted;
+    nr_dma_frames = dma;
     frames = calloc(nr_frames, sizeof(*frames));
     memory = mmap(NULL, nr_frames * PAGE_SIZE, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -428,16 +427,19 @@ void shim_heap_start(unsigned long wanted)
         page_list_add_tail(&frames[i], &free_frames);
     }
     total_avail_pages = nr_frames;
-    outstanding_claims = of_tmem = 0;
+    outstanding_claims = of_tmem = nr_offlined = 0;
+    next_extent = 0;
+    none_from_order = ~0U;
 }
 
 void shim_heap_stop(void)
 {
     unsigned long i;
 
-    CHECK(total_avail_pages == nr_frames && !of_tmem,
+    CHECK(total_avail_pages + nr_offlined == nr_frames && !of_tmem,
           "%lu of %lu frames did not come back, %lu of them tmem's",
           nr_frames - total_avail_pages, nr_frames, of_tmem);
+    CHECK(!tmem_spare_now(), "%ld frames count as freeable that nobody has", tmem_spare_now());
     CHECK(!tmem_dedup_frames(), "%lu contents are in the table without a page", tmem_dedup_frames());
     CHECK(!heap_xmallocs(), "%lu allocations were not freed", heap_xmallocs());
     for ( i = 0; i < nr_frames && !shim_no_contents; i++ )

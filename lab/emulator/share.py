@@ -1,0 +1,112 @@
+"""How much of the processor time that a QEMU asked for its machine gave it.
+
+The kernel counts for every thread how long it ran and how long it was ready and had to wait
+(/proc/PID/task/TID/schedstat). Time that a hypervisor below took away from this machine counts as
+waiting, too. A QEMU that has to wait still counts its guests' requests right, but their times are
+the other programs' as much as its own.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+PROC = Path("/proc")
+ENOUGH = 0.8
+"""Share from which on times are told. Two busy vCPUs on two processors, and the controller's own
+work between them, leave 0.95 and more.
+"""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Counters of a QEMU and its machine. time: epoch seconds. threads: number -> nanoseconds that
+    it ran, and that it waited.
+
+    busy, stolen: clock ticks of all the machine's processors, and those of them that a hypervisor
+    below took. cpu_seconds: QEMU's processor time, of threads that have ended, too. load: average
+    of the last minute. processors: of the machine.
+    """
+
+    time: float
+    threads: Mapping[str, tuple[int, int]]
+    busy: int
+    stolen: int
+    cpu_seconds: float
+    load: float
+    processors: int
+
+
+@dataclass(frozen=True)
+class Given:
+    """What a QEMU got between two readings. share: of what it asked for, None when that was not to
+    be had; processors: used on average.
+    """
+
+    share: float | None
+    processors: float | None
+
+    @property
+    def starved(self) -> bool:
+        """Whether times say more of the machine's other work than of the host. What is not known is
+        not held against it.
+        """
+        return self.share is not None and self.share < ENOUGH
+
+
+_READING = TypeAdapter(Reading)
+
+
+def parse(document: object) -> Reading:
+    """A reading from JSON. ValueError when it is none."""
+    return _READING.validate_python(document)
+
+
+def read(pid: int, now: float) -> Reading | None:
+    """A reading of a process; None when it is gone."""
+    threads = {}
+    try:
+        for task in (PROC / str(pid) / "task").iterdir():
+            if found := _schedstat(task):
+                threads[task.name] = found
+        fields = (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        ticks = [int(word) for word in (PROC / "stat").read_text().splitlines()[0].split()[1:9]]
+    except (OSError, ValueError, IndexError):
+        return None
+    return Reading(
+        time=now,
+        threads=threads,
+        busy=sum(ticks) - ticks[3] - ticks[4],
+        stolen=ticks[7],
+        cpu_seconds=(int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"),
+        load=os.getloadavg()[0],
+        processors=os.cpu_count() or 1,
+    )
+
+
+def _schedstat(task: Path) -> tuple[int, int] | None:
+    """None for a thread that has just ended, and on a kernel that does not count."""
+    try:
+        ran, waited, _ = (task / "schedstat").read_text().split()
+    except (OSError, ValueError):
+        return None
+    return int(ran), int(waited)
+
+
+def between(before: Reading, after: Reading) -> Given:
+    """What was given between two readings. Threads that are in one of them only are the short-lived
+    ones of disk requests.
+    """
+    both = before.threads.keys() & after.threads.keys()
+    ran = sum(after.threads[thread][0] - before.threads[thread][0] for thread in both)
+    waited = sum(after.threads[thread][1] - before.threads[thread][1] for thread in both)
+    busy, stolen = after.busy - before.busy, after.stolen - before.stolen
+    share = ran / (ran + waited) if ran > 0 and waited >= 0 else None
+    if share is not None and busy > 0:
+        share *= 1 - max(0, stolen) / busy
+    wall = after.time - before.time
+    return Given(share, (after.cpu_seconds - before.cpu_seconds) / wall if wall > 0 else None)
