@@ -139,7 +139,8 @@ def sampling(results: Results) -> str:
     whole = f"{parts[0]:.3g} s of processor time a cell, {parts[1]:.3g} s of it in dom0" if parts[0] is not None else ""
     whole = whole or f"{parts[1]:.3g} s of dom0's processor time a cell"
     share = f" ({100 * parts[1] / parts[2]:.0f} % of what dom0 ran)" if parts[2] else ""
-    return f"Sampling took {whole}{share}; it is taken out of the vCPU seconds."
+    taken = "what it took in dom0" if net else "it"
+    return f"Sampling took {whole}{share}; {taken} is taken out of the vCPU seconds."
 
 
 def _of_each(results: Results, cell: CellRecord) -> tuple[float | None, ...]:

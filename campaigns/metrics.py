@@ -1,7 +1,8 @@
 """The metrics that every cell yields, whatever its workload: differences of counters read before and after, and figures of the run itself.
 
-Processor time is without what the sampler took of it, which is a metric of its own. Readings of before the sampler told that (raw outputs of
-older campaigns) give no such metric, and processor time with it.
+Dom0's processor time is without what the sampler took of it, which is a metric of its own. Readings
+of before the sampler told that (raw outputs of older campaigns) give no such metric, and processor
+time with it.
 
 A counter that is missing on either side makes its metric None. A counter that went backwards makes it None as well, with a note: it was
 reset or has wrapped, and no difference means anything then.
@@ -51,7 +52,7 @@ GUEST_COUNTERS = (
         "vcpu_seconds",
         "s",
         "vcpu_seconds",
-        "processor time of the guest's vCPUs, as the hypervisor counted it; hypercalls included, the sampler's not",
+        "processor time of the guest's vCPUs, as the hypervisor counted it; hypercalls and the sampler's included",
     ),
     _lower("major_faults", "count", "vmstat.pgmajfault", "page faults that had to wait for a disk or for tmem"),
     _lower(
@@ -166,7 +167,9 @@ def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) ->
         figure = total(known) * metric.factor if len(known) == len(grown) else None
         if metric.counters == ("vcpu_seconds",) and _sampling_told(before, after, source):
             taken = sampling_seconds(before, after, source)
-            figure = None if figure is None or taken is None else figure - taken
+            # a guest's own account of time counts what Xen gave to others meanwhile, so it is told and not taken out
+            if source == DOM0:
+                figure = None if figure is None or taken is None else figure - taken
             metrics.append(Metric(SAMPLING_CPU.name, SAMPLING_CPU.unit, taken, guest))
         metrics.append(Metric(metric.spec.name, metric.spec.unit, figure, guest))
     return metrics, notes

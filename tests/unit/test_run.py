@@ -68,7 +68,7 @@ def test_a_campaign_stores_every_cell_with_figures_provenance_and_raw_files(
     done = stored.cells()["selfballoon+tmem.r1"]
     by_name = {(m.name, m.guest): (m.value, m.unit) for m in done.metrics}
     assert by_name["sectors_read", "guest1"] == (10_000, "sectors")
-    assert by_name["vcpu_seconds", "guest2"] == (12.0, "s")
+    assert by_name["vcpu_seconds", "guest2"] == (12.5, "s")
     assert by_name["tmem_ephemeral_hits", "guest1"] == (1_250, "pages")
     assert by_name["files", "guest2"] == (1, "count")
     assert by_name["dom0_vcpu_seconds", None] == (2.75, "s"), "3 s, without the sampler's quarter"
