@@ -121,14 +121,17 @@ def explain(costs: Sequence[TmemCost], levels: str) -> list[str]:
 def sampling(results: Results) -> str:
     """What reading the counters cost, as a sum a cell, and whether it is in the vCPU seconds."""
     quantity = totals.QUANTITIES
-    if derived.DOM0_SAMPLING not in results.known:
+    net = derived.SAMPLING_CPU in results.known
+    if not net and derived.DOM0_SAMPLING not in results.known:
         return "What sampling took in all was not recorded, so it is part of dom0's vCPU seconds."
-    dom0 = dataclasses.replace(quantity["sampling_seconds"], metrics=(derived.DOM0_SAMPLING,))
-    gross = dataclasses.replace(quantity["dom0_vcpu_seconds"], less=())
-    parts = [
-        aggregate([totals.value(results, cell, each) for cell in results.complete], "mean")
-        for each in (quantity["sampling_seconds"], dom0, gross)
-    ]
+    if net:
+        told = [_of_each(results, cell) for cell in results.complete]
+    else:
+        dom0 = dataclasses.replace(quantity["sampling_seconds"], metrics=(derived.DOM0_SAMPLING,))
+        gross = dataclasses.replace(quantity["dom0_vcpu_seconds"], less=())
+        asked = (quantity["sampling_seconds"], dom0, gross)
+        told = [tuple(totals.value(results, cell, each) for each in asked) for cell in results.complete]
+    parts = [aggregate(values, "mean") for values in zip(*told, strict=True)] if told else [None, None, None]
     if parts[1] is None or parts[2] is None:
         return (
             "What sampling took was not recorded in every cell; where it was not, vCPU seconds with dom0 are missing."
@@ -136,7 +139,16 @@ def sampling(results: Results) -> str:
     whole = f"{parts[0]:.3g} s of processor time a cell, {parts[1]:.3g} s of it in dom0" if parts[0] is not None else ""
     whole = whole or f"{parts[1]:.3g} s of dom0's processor time a cell"
     share = f" ({100 * parts[1] / parts[2]:.0f} % of what dom0 ran)" if parts[2] else ""
-    return f"Sampling took {whole}{share}; it is taken out of the vCPU seconds."
+    taken = "what it took in dom0" if net else "it"
+    return f"Sampling took {whole}{share}; {taken} is taken out of the vCPU seconds."
+
+
+def _of_each(results: Results, cell: CellRecord) -> tuple[float | None, ...]:
+    """What sampling took in a cell, in dom0 alone, and what dom0 ran with it; of a cell whose metrics are without it."""
+    whole = totals.value(results, cell, totals.QUANTITIES[derived.SAMPLING_CPU])
+    named = {metric.name: metric.value for metric in cell.metrics if metric.guest is None}
+    dom0, rest = named.get(derived.SAMPLING_CPU), named.get("dom0_vcpu_seconds")
+    return whole, dom0, None if dom0 is None or rest is None else dom0 + rest
 
 
 def frame(costs: Sequence[TmemCost]) -> pd.DataFrame:

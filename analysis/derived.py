@@ -20,7 +20,10 @@ from campaigns.records import CellRecord
 from common.metrics import PRESSURE, REQUESTS, Metric, total
 
 DOM0_SAMPLING, GUEST_SAMPLING = "dom0_sampling_seconds", "sampling_seconds"
-"""Processor time that the sampler took in dom0, and in each guest [s]."""
+"""Processor time that the sampler took in dom0, and in each guest [s]: in cells whose processor time has it in it."""
+
+SAMPLING_CPU = "sampling_cpu_seconds"
+"""The same, in dom0 (no guest) and each guest, of cells whose processor time is without it already (campaigns.metrics)."""
 
 _COUNTED = (*REQUESTS, *PRESSURE)
 _KEY = ["cell", "source", "counter"]
@@ -87,6 +90,8 @@ def _counted(cell: CellRecord, grown: Mapping[tuple[str, str, str], float | None
 
 def _sampling(directory: Path, cell: CellRecord) -> list[Metric]:
     raw = directory / records.CELLS_DIR / cell.cell / records.RAW_DIR
+    if any(metric.name == SAMPLING_CPU for metric in cell.metrics):
+        return []
     guests = dict.fromkeys(metric.guest for metric in cell.metrics if metric.guest is not None)
     told: list[tuple[str, float | None, str | None]] = [(DOM0_SAMPLING, _spent(raw / "dom0.samples.jsonl"), None)]
     told += [(GUEST_SAMPLING, _spent(raw / f"{guest}.samples.txt"), guest) for guest in guests]

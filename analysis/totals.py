@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from analysis import statistics
-from analysis.derived import DOM0_SAMPLING, GUEST_SAMPLING
+from analysis.derived import DOM0_SAMPLING, GUEST_SAMPLING, SAMPLING_CPU
 from analysis.load import Results, levels_text
 from campaigns.records import Aggregate, CellRecord, PlannedCell, aggregate
 
@@ -51,6 +51,7 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("guest_vcpu_seconds", ("vcpu_seconds",), "sum", "s", "vCPU seconds, guests", _SAMPLING[:1]),
         Quantity("dom0_vcpu_seconds", ("dom0_vcpu_seconds",), "sum", "s", "vCPU seconds, dom0", _SAMPLING[1:]),
         Quantity("sampling_seconds", _SAMPLING, "sum", "s", "vCPU seconds, sampling"),
+        Quantity("sampling_cpu_seconds", (SAMPLING_CPU,), "sum", "s", "vCPU seconds, sampling"),
         Quantity("tmem_cycles", ("tmem_cycles",), "sum", "cycles", "cycles in tmem"),
         Quantity("major_faults", ("major_faults",), "sum", "count", "major faults"),
         Quantity("swap_in", ("swap_in",), "sum", "pages", "pages swapped in"),

@@ -129,9 +129,10 @@ class Attempt:
         observation = self.host.observe(conditions.interval_s)
 
         def watch() -> None:
-            out.before = self.host.read_counters(writer.raw / evaluate.BEFORE)
             observation.start()
             out.given_before = self.host.given()
+            # last, so that nothing comes between this reading and the release (gate readings_close)
+            out.before = self.host.read_counters(writer.raw / evaluate.BEFORE)
 
         try:
             out.released = barrier.run(

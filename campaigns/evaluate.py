@@ -89,6 +89,7 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
             metrics=merged,
             checksums=checksums,
             skew_seconds=run.released.skew_seconds,
+            apart_s=gates.apart(run.before, run.after, run.released),
             logs=run.logs,
             claims=claims,
         )

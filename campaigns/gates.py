@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from campaigns import kernel_log
 from campaigns.experiment import Conditions
 from campaigns.metrics import HYPERVISOR, Readings, difference
-from campaigns.records import Claim, GateResult, aggregate
+from campaigns.records import BarrierRecord, Claim, GateResult, aggregate
 from common.metrics import Metric
 from common.units import PAGE_BYTES
 from lab.api import Sample
@@ -36,7 +36,11 @@ SHARE_SLACK = 1.02
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run left behind for the gates. before, after: readings; samples: while it ran; logs: source -> kernel messages."""
+    """What a run left behind for the gates. before, after: readings; samples: while it ran; logs: source -> kernel messages.
+
+    apart_s: the most by which any counter of `before` was read before the release, or of `after`
+    after the last guest's end; None: not all were read.
+    """
 
     policy: Policy
     conditions: Conditions
@@ -47,6 +51,7 @@ class Measured:
     metrics: Sequence[Metric]
     checksums: Mapping[str, Mapping[str, str]]
     skew_seconds: float
+    apart_s: float | None
     logs: Mapping[str, str]
     claims: Sequence[Claim]
 
@@ -178,6 +183,24 @@ def _together(measured: Measured) -> Iterable[GateResult]:
     yield _at_most("barrier_skew", measured.skew_seconds, measured.conditions.gates.barrier_skew, "s", reason)
 
 
+def _readings_close(measured: Measured) -> Iterable[GateResult]:
+    reason = (
+        "how far from the release, or from the last guest's end, a counter was read, in its machine's time; "
+        "what was counted in between is not the run's"
+    )
+    yield _at_most("readings_close", measured.apart_s, measured.conditions.gates.readings_close, "s", reason)
+
+
+def apart(before: Iterable[Sample], after: Iterable[Sample], released: BarrierRecord) -> float | None:
+    """Seconds between the readings and the run that they enclose, at most, by the host's clock. None without readings.
+
+    A reading within the run is too late before it, or too early after it, by as much.
+    """
+    ended_at = released.released_at + max(released.ends.values())
+    times = [[abs(released.released_at - each.time) for each in before], [abs(each.time - ended_at) for each in after]]
+    return max(map(max, times)) if all(times) else None
+
+
 def _clean_logs(measured: Measured) -> Iterable[GateResult]:
     found = kernel_log.findings(measured.logs)
     reasons = "; ".join(sorted({finding.reason for finding in found}))
@@ -201,6 +224,7 @@ GATES: tuple[Gate, ...] = (
     _reads_happened,
     _same_output,
     _together,
+    _readings_close,
     _clean_logs,
     _claims_have_figures,
 )

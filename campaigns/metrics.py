@@ -1,5 +1,9 @@
 """The metrics that every cell yields, whatever its workload: differences of counters read before and after, and figures of the run itself.
 
+Dom0's processor time is without what the sampler took of it, which is a metric of its own. Readings
+of before the sampler told that (raw outputs of older campaigns) give no such metric, and processor
+time with it.
+
 A counter that is missing on either side makes its metric None. A counter that went backwards makes it None as well, with a note: it was
 reset or has wrapped, and no difference means anything then.
 """
@@ -12,6 +16,7 @@ from campaigns import starved
 from campaigns.records import BarrierRecord
 from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, total
 from lab.api import Sample
+from lab.counters.parse import SAMPLER_CPU
 
 Readings = Mapping[tuple[str, str], float | int | None]
 """(source, counter) -> value of one reading."""
@@ -47,7 +52,7 @@ GUEST_COUNTERS = (
         "vcpu_seconds",
         "s",
         "vcpu_seconds",
-        "processor time of the guest's vCPUs, as the hypervisor counted it; hypercalls included",
+        "processor time of the guest's vCPUs, as the hypervisor counted it; hypercalls and the sampler's included",
     ),
     _lower("major_faults", "count", "vmstat.pgmajfault", "page faults that had to wait for a disk or for tmem"),
     _lower(
@@ -94,7 +99,10 @@ GUEST_COUNTERS = (
 """Per guest."""
 
 DOM0_CPU = _lower(
-    "dom0_vcpu_seconds", "s", "vcpu_seconds", "processor time of dom0's vCPUs: the disks' back ends work there"
+    "dom0_vcpu_seconds",
+    "s",
+    "vcpu_seconds",
+    "processor time of dom0's vCPUs, without the sampler's: the disks' back ends work there",
 )
 EVICTIONS = _neither("tmem_evictions", "pages", "tmem.evicted", "ephemeral pages that Xen evicted, all guests together")
 
@@ -105,6 +113,12 @@ WALL = MetricSpec(
     "time from the start of the guest's script, at the barrier, to its end, by the host's clock; more than the build or the tool in it takes",
 )
 BARRIER_SKEW = MetricSpec("barrier_skew", "s", "lower", "time between the first and the last guest's start")
+SAMPLING_CPU = MetricSpec(
+    "sampling_cpu_seconds",
+    "s",
+    "lower",
+    "processor time that the sampler took between the readings before and after: of each guest, and, without a guest's name, of dom0",
+)
 SAMPLING_COST = MetricSpec(
     "sampling_cost", "fraction", "lower", "largest share of one processor that sampling took at any one source"
 )
@@ -124,6 +138,7 @@ SPECS: tuple[MetricSpec, ...] = (
     DOM0_CPU.spec,
     EVICTIONS.spec,
     BARRIER_SKEW,
+    SAMPLING_CPU,
     SAMPLING_COST,
     FREE_BEFORE,
     FREE_AFTER,
@@ -150,8 +165,24 @@ def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) ->
                 notes.append(f"{source}: {counter} went backwards by {-value:g}, so {metric.spec.name} has no value")
         known = [value for value in grown if value is not None and value >= 0]
         figure = total(known) * metric.factor if len(known) == len(grown) else None
+        if metric.counters == ("vcpu_seconds",) and _sampling_told(before, after, source):
+            taken = sampling_seconds(before, after, source)
+            # a guest's own account of time counts what Xen gave to others meanwhile, so it is told and not taken out
+            if source == DOM0:
+                figure = None if figure is None or taken is None else figure - taken
+            metrics.append(Metric(SAMPLING_CPU.name, SAMPLING_CPU.unit, taken, guest))
         metrics.append(Metric(metric.spec.name, metric.spec.unit, figure, guest))
     return metrics, notes
+
+
+def _sampling_told(before: Readings, after: Readings, source: str) -> bool:
+    return any((source, SAMPLER_CPU) in side for side in (before, after))
+
+
+def sampling_seconds(before: Readings, after: Readings, source: str) -> float | None:
+    """What the sampler took at a source; None when that is not known, also because another sampler had to be started meanwhile."""
+    grown = difference(before, after, source, SAMPLER_CPU)
+    return None if grown is None or grown < 0 else grown / 1e6
 
 
 def difference(before: Readings, after: Readings, source: str, counter: str) -> float | int | None:

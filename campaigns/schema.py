@@ -94,6 +94,7 @@ class GatesSection(Section):
     overcommit_ratio: the least measured ratio under a policy that overcommits. sectors_read: the least sum over the guests.
     memory_given: the least share of its even share of the host that every self-ballooning guest must have given back at some time.
     tmem_puts: the least successful puts under a tmem policy, all guests together. barrier_skew: the largest.
+    readings_close: the most by which counters may be read before the release, or after the last guest's end.
     relief: not of a run but of claims: what their control has to have felt.
     """
 
@@ -102,6 +103,7 @@ class GatesSection(Section):
     memory_given: Annotated[Number, Field(ge=0, lt=1)] = 0.02
     tmem_puts: Annotated[Count, Field(ge=0)] = 1
     barrier_skew: Annotated[Seconds, Field(gt=0)] = 2.0
+    readings_close: Annotated[Seconds, Field(gt=0)] = 2.0
     relief: ReliefSection = ReliefSection()
 
 

@@ -74,10 +74,8 @@ def artifacts_for(path: Path = DEFAULT_INVENTORY) -> list[str]:
     """The artifacts that a lab is made from, by name. Raises InvalidFileError for the inventory."""
     names: set[str] = set()
     for entry in inventory.load(path).hosts:
-        if isinstance(entry.settings, inventory.Emulated):
-            names.update(_artifacts_of(entry.settings))
-        else:
-            names.update(PROVISIONED)
+        names.update(_artifacts_of(entry.settings) if isinstance(entry.settings, inventory.Emulated) else PROVISIONED)
+        names.add("sampler")
     return [name for name in RECIPES if name in names]
 
 

@@ -54,6 +54,13 @@ _ALL = (
     Recipe("guest_root", ("root.tar",), 90, ("linux",), ("toolchain",)),
     Recipe("tmemctl", ("tmemctl",), 10, requires=("toolchain",), trees=("tmem/tmemctl", "tmem/xen/files/include")),
     Recipe(
+        "sampler",
+        ("sampler",),
+        10,
+        requires=("toolchain",),
+        trees=("lab/remote/sampler", "tmem/tmemctl", "tmem/xen/files/include"),
+    ),
+    Recipe(
         "guest_kernel",
         ("vmlinuz", "config", "System.map", "modules.tar"),
         20,
@@ -92,7 +99,7 @@ _ALL = (
 RECIPES = {recipe.name: recipe for recipe in _ALL}
 """By name, in the order in which they are started when nothing else decides."""
 
-PUBLISHED = ("xen", "guest_kernel", "tmemctl", "guest_image", "host_image")
+PUBLISHED = ("xen", "guest_kernel", "tmemctl", "sampler", "guest_image", "host_image")
 """What a lab needs; the others are steps on the way, or variants for a lab that asks for one."""
 
 

@@ -117,15 +117,22 @@ GUEST_COUNTERS: Mapping[str, str] = {
     **{f"cleancache.{name}": "count" for name in ("succ_gets", "failed_gets", "puts", "invalidates")},
     **{f"frontswap.{name}": "count" for name in ("loads", "succ_stores", "failed_stores", "invalidates")},
 }
-"""What lab/remote/linux.pl is told to read, with units: lines of /proc/vmstat and /proc/meminfo,
-totals of /proc/pressure, files of debugfs.
+"""What is read in a guest, with units: lines of /proc/vmstat and /proc/meminfo, totals of
+/proc/pressure, files of debugfs.
+
+The sampler is given these names when it is started (lab/remote/agents.py); it has none of its own.
+"""
+
+SAMPLER_CPU = "sampler.cpu"
+"""Processor time that the sampler itself has taken on a machine [us], of dom0 and of each guest.
+Only where it is told: older raw outputs lack it.
 """
 
 _XVDA = 202 << 8
 
 
 def parse_reading(reading: Mapping[str, Any], guests: Iterable[str]) -> list[Sample]:
-    """Samples of one reading of lab/remote/dom0.py. `guests` are those that there should be: one
+    """Samples of one reading of the sampler in dom0. `guests` are those that there should be: one
     that is missing has None.
     """
     time = float(reading["time"])
@@ -133,6 +140,8 @@ def parse_reading(reading: Mapping[str, Any], guests: Iterable[str]) -> list[Sam
     domains = {domain["name"]: domain for domain in reading["domains"]}
     dom0 = next((domain for domain in reading["domains"] if domain["id"] == 0), None)
     found += _domain(time, DOM0, dom0)
+    if SAMPLER_CPU in reading:
+        found.append(Sample(time, DOM0, SAMPLER_CPU, "us", reading[SAMPLER_CPU]))
     tmem: Mapping[str, Any] | None = reading.get("tmem")
     found += _tmem_global(time, tmem)
     clients = {client["CI"]: client for client in tmem["clients"]} if tmem else {}
@@ -195,8 +204,8 @@ def _tmem_client(time: float, source: str, client: Mapping[str, Any] | None) -> 
 
 
 def parse_host(lines: Iterable[str], guests: Iterable[str]) -> tuple[list[Sample], float | None]:
-    """Samples of the readings of lab/remote/dom0.py, and the fraction of a CPU that they cost (None
-    where it does not say).
+    """Samples of the readings of the sampler in dom0, and the fraction of a CPU that they cost
+    (None where it does not say).
     """
     names = list(guests)
     found: list[Sample] = []
@@ -221,7 +230,7 @@ def _json(line: str) -> dict[str, Any]:
 
 
 def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float | None]:
-    """Samples of the readings of lab/remote/linux.pl, and the fraction of a CPU that they cost
+    """Samples of the readings of the sampler in a guest, and the fraction of a CPU that they cost
     (None where it does not say).
 
     Every counter of GUEST_COUNTERS is there in every reading; one that the guest's kernel does not
@@ -240,6 +249,8 @@ def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float 
         except (ValueError, IndexError):
             raise LabError("a reading of a guest's agent cannot be understood", where=source, why=line[:200]) from None
         found += [Sample(time, source, name, unit, values.get(name)) for name, unit in GUEST_COUNTERS.items()]
+        if SAMPLER_CPU in values:
+            found.append(Sample(time, source, SAMPLER_CPU, "us", values[SAMPLER_CPU]))
     return found, cost
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 
 from common.errors import LabError
-from lab.remote.agents import LINUX_COMMAND, Agent
+from lab.remote.agents import Agent, linux_reader
 from lab.remote.ssh import DOM0, Connections
 
 EXCHANGES = 6
@@ -43,11 +43,12 @@ def synchronise(connections: Connections, guests: Sequence[str]) -> dict[str, fl
 
 def _measure(connections: Connections, guests: Sequence[str], *, correct: bool) -> dict[str, tuple[float, float]]:
     """Guest -> offset to dom0 and the round trips that it took to learn it, both in seconds."""
-    agents = [Agent(connections, DOM0, LINUX_COMMAND)]
+    program = linux_reader()
+    agents = [Agent(connections, DOM0, program)]
     try:
         found: dict[str, tuple[float, float]] = {}
         for name in guests:
-            agents.append(Agent(connections, name, LINUX_COMMAND))
+            agents.append(Agent(connections, name, program))
             for _ in range(PASSES):
                 reference, mine = _offset(agents[0]), _offset(agents[-1])
                 found[name] = (mine[0] - reference[0], mine[1] + reference[1])

@@ -1,24 +1,27 @@
-"""Agents: small resident programs in dom0 and the guests that read counters there, each at the
-other end of one SSH session.
+"""Agents: one small program, the sampler (lab/remote/sampler), resident in dom0 and the guests,
+each at the other end of one SSH session.
 
-They are sent with the command that starts them, so nothing is installed and nothing can be out of
-date, and they end with the session, so a killed controller leaves none behind. While something is
-measured, they keep their readings in memory and the session is silent.
+It is sent through the session that starts it, so nothing is installed and nothing can be out of
+date, and it ends with the session, so a
+killed controller leaves none behind. While something is measured, it keeps its readings in memory
+and the session is silent.
 """
 
 from __future__ import annotations
 
+import gzip
 import os
 import select
 import shlex
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
 
 from common.errors import LabError
-from lab.counters import parse
+from lab.build import builder
+from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_group
 
 END = "== end"
@@ -31,13 +34,41 @@ busy.
 LAST_WORDS_SECONDS = 5.0
 """For what an agent that has ended said last."""
 
-_REMOTE = Path(__file__).parent
+
+@dataclass(frozen=True)
+class Program:
+    """What an agent runs: sh text for its machine, and what that reads from its standard input
+    first.
+    """
+
+    command: str
+    sent: bytes = b""
 
 
-# Read here, so that a campaign that runs for hours keeps to one version.
-DOM0_COMMAND = f"exec python3 -S -E -c {shlex.quote((_REMOTE / 'dom0.py').read_text())}"
-LINUX_COMMAND = f"exec perl -e {shlex.quote((_REMOTE / 'linux.pl').read_text())} {' '.join(parse.GUEST_COUNTERS)}"
-"""Starts the agent that reads Linux's counters and clock, in a guest or in dom0."""
+def hypervisor_reader() -> Program:
+    """Reads counters of Xen, tmem and the guests' disks, in dom0. BuildError: not built."""
+    return _sampler("xen")
+
+
+def linux_reader(counters: Iterable[str] = ()) -> Program:
+    """Reads these counters of Linux (group.counter, as lab.counters.parse names them), and its
+    clock; in a guest or in dom0.
+    """
+    return _sampler("linux", *counters)
+
+
+def _sampler(*arguments: str) -> Program:
+    packed = packed_sampler()
+    script = scripts.command("start-sampler.sh", len(packed), *arguments)
+    return Program(f"exec sh -c {shlex.quote(script)}", packed)
+
+
+@cache
+def packed_sampler() -> bytes:
+    """The sampler as it is sent. Read once, so that a campaign that runs for hours keeps to one
+    version.
+    """
+    return gzip.compress(builder.artifact("sampler").outputs["sampler"].read_bytes(), mtime=0)
 
 
 class AgentError(LabError):
@@ -47,11 +78,11 @@ class AgentError(LabError):
 class Agent:
     """One agent. It is ready when the constructor returns."""
 
-    def __init__(self, connections: Connections, machine: str, command: str) -> None:
+    def __init__(self, connections: Connections, machine: str, program: Program) -> None:
         connections.open(machine)
         self.machine = machine
         self._process = subprocess.Popen(
-            ["ssh", "-F", str(connections.config), machine, command],
+            ["ssh", "-F", str(connections.config), machine, program.command],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -59,6 +90,7 @@ class Agent:
         )
         connections.started(self._process)
         self._pending = b""
+        self._send(program.sent, START_SECONDS)
         self._read(START_SECONDS)
 
     def ask(self, line: str, seconds: float = ANSWER_SECONDS) -> list[str]:
@@ -79,6 +111,22 @@ class Agent:
     def close(self) -> None:
         abandon(self._process)
 
+    def _send(self, data: bytes, seconds: float) -> None:
+        """Write what may be more than a pipe holds, to a machine that may not read it."""
+        assert self._process.stdin is not None
+        descriptor = self._process.stdin.fileno()
+        deadline = time.monotonic() + seconds
+        os.set_blocking(descriptor, False)
+        while data:
+            _, writable, _ = select.select([], [descriptor], [], max(0.0, deadline - time.monotonic()))
+            if not writable:
+                raise self._silent(seconds)
+            try:
+                data = data[os.write(descriptor, data) :]
+            except OSError:
+                raise self._ended() from None
+        os.set_blocking(descriptor, True)
+
     def _read(self, seconds: float) -> list[str]:
         assert self._process.stdout is not None
         end = f"{END}\n".encode()
@@ -87,16 +135,19 @@ class Agent:
         while not self._pending.endswith(end):
             readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
-                self.close()
-                raise UnreachableError(
-                    f"the agent on {self.machine} did not answer within {seconds:.0f} s", where=self.machine
-                )
+                raise self._silent(seconds)
             chunk = os.read(descriptor, 65536)
             if not chunk:
                 raise self._ended()
             self._pending += chunk
         text, self._pending = self._pending[: -len(end)].decode(errors="replace"), b""
         return text.splitlines()
+
+    def _silent(self, seconds: float) -> LabError:
+        self.close()
+        return UnreachableError(
+            f"the agent on {self.machine} did not answer within {seconds:.0f} s", where=self.machine
+        )
 
     def _ended(self) -> LabError:
         assert self._process.stderr is not None
@@ -113,17 +164,20 @@ class Agents:
     same time.
     """
 
-    def __init__(self, connections: Connections) -> None:
+    def __init__(self, connections: Connections, counters: Iterable[str]) -> None:
+        """Counters: what is read in the guests."""
         self._connections = connections
+        self._counters = tuple(counters)
         self._agents: dict[str, Agent] = {}
 
     def start(self, guests: Sequence[str]) -> None:
         """Start those that do not run yet."""
-        commands = {DOM0: DOM0_COMMAND}
-        commands |= dict.fromkeys(guests, LINUX_COMMAND)
-        missing = [name for name in commands if name not in self._agents or not self._agents[name].alive()]
+        missing = [name for name in (DOM0, *guests) if name not in self._agents or not self._agents[name].alive()]
+        if not missing:
+            return
+        programs = {DOM0: hypervisor_reader(), **dict.fromkeys(guests, linux_reader(self._counters))}
         started = self._connections.in_parallel(
-            {name: partial(Agent, self._connections, name, commands[name]) for name in missing}
+            {name: partial(Agent, self._connections, name, programs[name]) for name in missing}
         )
         self._agents.update(started)
 

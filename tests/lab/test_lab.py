@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -62,6 +63,26 @@ def test_clocks_agree(host: EmulatedHost) -> None:
 def test_a_healthy_guest_has_every_counter(host: EmulatedHost) -> None:
     missing = [f"{sample.source} {sample.counter}" for sample in host.read_counters() if sample.value is None]
     assert missing == []
+
+
+def test_the_sampler_reads_what_xen_s_own_tools_say(host: EmulatedHost) -> None:
+    """The guests idle, so nothing moves between the sampler's reading and theirs but what time itself moves."""
+    host.agents.start(list(host.guests))
+    answers = host.agents.ask(dict.fromkeys(["dom0", *host.guests], "once"))
+    reading = json.loads(answers["dom0"][0])
+    tools = host.run("dom0", "tmemctl list -l --json; xl info | sed -n 's/^free_memory *: //p'; xl list").splitlines()
+    tmem = json.loads(tools[0])
+    assert reading["tmem"].keys() == tmem.keys()
+    assert reading["tmem"]["global"].keys() == tmem["global"].keys()
+    assert reading["tmem"]["global"]["Fc"] == tmem["global"]["Fc"]
+    assert abs(reading["free"] // 256 - int(tools[1])) <= 1
+    listed = [line.split()[:2] for line in tools[3:]]
+    assert [[domain["name"], str(domain["id"])] for domain in reading["domains"]] == listed
+    for name in host.guests:
+        told = dict(word.split("=") for word in answers[name][0].split()[1:])
+        wanted = host.run(name, "sed -n 's/^MemTotal: *\\([0-9]*\\) kB/\\1/p' /proc/meminfo").split()
+        assert told["meminfo.MemTotal"] == wanted[0]
+        assert int(told["sampler.cpu"]) > 0
 
 
 def test_sectors_are_counted_exactly_and_disks_are_as_slow_as_declared(host: EmulatedHost) -> None:

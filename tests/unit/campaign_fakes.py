@@ -210,12 +210,13 @@ class FakeHost:
                 clients.append({"CI": number, "pools": pools})
         reading = {
             "time": time.time(),
+            "sampler.cpu": 1_000_000 + 250_000 * done,
             "free": self.host.guest_memory_mib * PAGES - held * len(self.guests),
             "domains": domains,
             "vbd": vbd,
             "tmem": {"global": {"Ec": 0, "Ta": 0}, "clients": clients} if tmem else None,
         }
-        vmstat = f"vmstat.pgmajfault={900 + 50 * done} vmstat.pswpin={10 * done} vmstat.pswpout={20 * done}"
+        vmstat = f"vmstat.pgmajfault={900 + 50 * done} vmstat.pswpin={10 * done} vmstat.pswpout={20 * done} sampler.cpu={500_000 * (1 + done)}"
         return {"dom0": [json.dumps(reading)]} | {name: [f"{time.time():.3f} {vmstat}"] for name in self.guests}
 
     def observe(self, interval_s: float) -> Observation:

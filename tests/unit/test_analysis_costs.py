@@ -53,6 +53,30 @@ def test_sampling_is_a_sum_of_its_own_and_no_cost_of_the_policy(tmp_path: Path) 
     assert "taken out of the vCPU seconds" in text
 
 
+def test_sampling_that_is_out_of_a_cell_s_metrics_is_not_taken_out_again(tmp_path: Path) -> None:
+    """Cells of a sampler that tells its own processor time with every reading."""
+
+    def net(record: CellRecord) -> CellRecord:
+        took = [Metric("sampling_cpu_seconds", "s", 0.25, name) for name in (None, *made_up.GUESTS)]
+        return dataclasses.replace(record, metrics=(*record.metrics, *took))
+
+    directory = made_up.write_campaign(tmp_path, repetitions=1, change=net)
+    plain = load.load(made_up.write_campaign(tmp_path / "plain", repetitions=1))
+    for policy in made_up.POLICIES:
+        _raw(directory, f"{policy}.r1", 6.0, 0.5)
+    results = load.load(directory)
+    for name in ("dom0_vcpu_seconds", "vcpu_seconds", "guest_vcpu_seconds"):
+        quantity = totals.QUANTITIES[name]
+        assert totals.values(results, quantity, "static", "") == totals.values(plain, quantity, "static", "")
+    sampling = totals.values(results, totals.QUANTITIES["sampling_cpu_seconds"], "static", "")
+    assert sampling["static.r1"] == 0.25 * (1 + len(made_up.GUESTS))
+    text = cost.sampling(results)
+    assert (
+        f"Sampling took {0.25 * (1 + len(made_up.GUESTS)):.3g} s of processor time a cell, 0.25 s of it in dom0" in text
+    )
+    assert "taken out of the vCPU seconds" in text
+
+
 def test_a_cell_whose_sampling_is_not_known_has_no_net_figure(tmp_path: Path) -> None:
     directory = made_up.write_campaign(tmp_path, repetitions=1)
     _raw(directory, "static.r1", 6.0, 0.5)

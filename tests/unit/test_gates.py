@@ -12,6 +12,7 @@ from campaign_fakes import write_experiment
 
 from campaigns import gates, kernel_log
 from campaigns.gates import Measured
+from campaigns.records import BarrierRecord
 from common.metrics import Metric
 from lab.api import Sample
 from policies import registry as policies
@@ -47,6 +48,7 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
         metrics=[Metric("sectors_read", "sectors", 1000, guest) for guest in GUESTS],
         checksums={guest: {"vmscan.o": "abc"} for guest in GUESTS},
         skew_seconds=0.1,
+        apart_s=0.4,
         logs={"dom0": "fine\n"},
         claims=found.claims,
     )
@@ -66,7 +68,7 @@ def test_a_good_run_passes_every_gate(measured: Measured) -> None:
     assert notes == []
     assert {result.name: result.observed for result in results} == {
         "guests_alive": 3, "equal_start": 0, "overcommitted": pytest.approx(1.6), "memory_moved": pytest.approx(1 - 20_000 / START), "tmem_puts": 1500,
-        "reads_happened": 3000, "same_output": 1, "barrier_skew": 0.1, "kernel_logs": 0, "has_sectors_read": 3,
+        "reads_happened": 3000, "same_output": 1, "barrier_skew": 0.1, "readings_close": 0.4, "kernel_logs": 0, "has_sectors_read": 3,
     }  # fmt: skip
 
 
@@ -91,12 +93,30 @@ def test_a_good_run_passes_every_gate(measured: Measured) -> None:
         (lambda e: replace(e, checksums={**e.checksums, "guest2": {"vmscan.o": "abd"}}), "same_output"),
         (lambda e: replace(e, checksums={"guest1": {"vmscan.o": "abc"}}), "same_output"),
         (lambda e: replace(e, skew_seconds=5.0), "barrier_skew"),
+        (lambda e: replace(e, apart_s=2.67), "readings_close"),
+        (lambda e: replace(e, apart_s=None), "readings_close"),
         (lambda e: replace(e, logs={"guest1": "[1] INFO: task cc1:12 blocked for more than 120 seconds.\n"}), "kernel_logs"),
         (lambda e: replace(e, metrics=[*e.metrics[:2], Metric("sectors_read", "sectors", None, "guest3")]), "has_sectors_read"),
     ],
 )  # fmt: skip
 def test_each_gate_fails_for_its_own_reason(measured: Measured, change: Any, gate: str) -> None:
     assert gate in _failed(change(measured))
+
+
+def test_readings_are_held_against_the_release_and_the_last_end() -> None:
+    """One cell's first reading came 2.67 s before the release, and nothing said so."""
+    ran = BarrierRecord(0.5, 1000.0, {"guest1": 0.0, "guest2": 0.5}, {"guest1": 60.0, "guest2": 70.0})
+
+    def at(*times: float) -> list[Sample]:
+        return [Sample(time, "dom0", "vcpu_seconds", "s", 1.0) for time in times]
+
+    assert gates.apart(at(999.5, 999.75), at(1070.25), ran) == 0.5
+    assert gates.apart(at(997.33, 999.75), at(1070.25), ran) == pytest.approx(2.67)
+    assert gates.apart(at(999.75), at(1070.25, 1074.0), ran) == 4.0
+    assert gates.apart(at(1003.0), at(1070.0), ran) == 3.0, "it was read within the run"
+    assert gates.apart(at(1000.0), at(1060.0), ran) == 10.0, "another guest still ran"
+    assert gates.apart([], at(1070.0), ran) is None
+    assert gates.apart(at(1000.0), [], ran) is None
 
 
 def test_a_broken_kernel_does_not_flood_the_record(measured: Measured) -> None:

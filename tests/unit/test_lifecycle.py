@@ -102,9 +102,9 @@ def test_a_lab_is_made_of_what_its_inventory_names(tmp_path: Path) -> None:
         path = tmp_path / "mine.yml"
         path.write_text(TEXT.replace("tcg}", f"tcg, lab_hypervisor: {name}}}"))
         found = set(lifecycle.artifacts_for(path))
-        assert found - {"guest_image", "guest_kernel", "tmemctl"} == {chosen.artifact, chosen.host_image}
+        assert found - {"guest_image", "guest_kernel", "tmemctl", "sampler"} == {chosen.artifact, chosen.host_image}
     physical = paths.INVENTORY / "physical.example.yml"
-    assert set(lifecycle.artifacts_for(physical)) == set(lifecycle.PROVISIONED)
+    assert set(lifecycle.artifacts_for(physical)) == {*lifecycle.PROVISIONED, "sampler"}
 
 
 def test_a_host_boots_the_hypervisor_of_its_inventory(

@@ -71,12 +71,14 @@ def test_a_campaign_stores_every_cell_with_figures_provenance_and_raw_files(
     assert by_name["vcpu_seconds", "guest2"] == (12.5, "s")
     assert by_name["tmem_ephemeral_hits", "guest1"] == (1_250, "pages")
     assert by_name["files", "guest2"] == (1, "count")
-    assert by_name["dom0_vcpu_seconds", None] == (3.0, "s")
+    assert by_name["dom0_vcpu_seconds", None] == (2.75, "s"), "3 s, without the sampler's quarter"
+    assert by_name["sampling_cpu_seconds", None] == (0.25, "s")
+    assert by_name["sampling_cpu_seconds", "guest2"] == (0.5, "s")
     assert by_name["sampling_cost", None] == (0.02, "fraction")
     assert done.value("sectors_read") == 20_000
     assert done.checksums == {"guest1": {"output": "made"}, "guest2": {"output": "made"}}
     assert [gate.name for gate in done.gates] == [
-        "guests_alive", "equal_start", "reads_happened", "same_output", "barrier_skew", "kernel_logs", "has_sectors_read",
+        "guests_alive", "equal_start", "reads_happened", "same_output", "barrier_skew", "readings_close", "kernel_logs", "has_sectors_read",
         "overcommitted", "memory_moved", "tmem_puts",
     ]  # fmt: skip
     assert list(done.timings) == list(plan.STAGES[:-1])
@@ -113,7 +115,7 @@ def test_the_guests_are_prepared_before_the_policy_is_applied(
     monkeypatch.setattr(FakeLoad, "hook", staticmethod(steps.append))
     run(wanted, host, results=results, cell="static.r1")
     assert [step for step in dict.fromkeys(steps) if step in ("reset", "prepare", "policy", "counters", "observe", "stop", "collect")] == [
-        "reset", "prepare", "policy", "counters", "observe", "stop", "collect",
+        "reset", "prepare", "policy", "observe", "counters", "stop", "collect",
     ]  # fmt: skip
 
 

@@ -22,34 +22,34 @@ struct field {
 #define LEVEL(now_tag, most_tag, level) \
     { now_tag, (level).now, false }, { most_tag, (level).most, false }
 
-static void line(const struct field *f, size_t nr)
+static void line(FILE *out, const struct field *f, size_t nr)
 {
     for (size_t i = 0; i < nr; i++)
-        printf("%s%s:%" PRIu64, i ? "," : "", f[i].tag, f[i].value);
+        fprintf(out, "%s%s:%" PRIu64, i ? "," : "", f[i].tag, f[i].value);
 }
 
-static void json(const struct field *f, size_t nr)
+static void json(FILE *out, const struct field *f, size_t nr)
 {
     const char *comma = "";
 
     for (size_t i = 0; i < nr; i++) {
         if (f[i].absent)
             continue;
-        printf("%s\"%s\":%" PRIu64, comma, f[i].tag, f[i].value);
+        fprintf(out, "%s\"%s\":%" PRIu64, comma, f[i].tag, f[i].value);
         comma = ",";
     }
 }
 
-typedef void (*show_fn)(const struct field *, size_t);
+typedef void (*show_fn)(FILE *, const struct field *, size_t);
 
-#define SHOW(show, ...) do {                                      \
+#define SHOW(out, show, ...) do {                                 \
         const struct field f_[] = { __VA_ARGS__ };                \
-        (show)(f_, sizeof(f_) / sizeof(f_[0]));                   \
+        (show)(out, f_, sizeof(f_) / sizeof(f_[0]));              \
     } while (0)
 
-static void show_global(show_fn show, const struct tmem_stats_global *g)
+static void show_global(FILE *out, show_fn show, const struct tmem_stats_global *g)
 {
-    SHOW(show,
+    SHOW(out, show,
          { "Tt", g->ops, false }, { "Te", g->errors, false },
          { "Cf", g->failed_copies, false },
          { "Af", g->ephemeral_refused, false },
@@ -62,9 +62,9 @@ static void show_global(show_fn show, const struct tmem_stats_global *g)
          { "Fp", g->pools_flushed, false });
 }
 
-static void show_global_long(show_fn show, const struct tmem_stats_global *g)
+static void show_global_long(FILE *out, show_fn show, const struct tmem_stats_global *g)
 {
-    SHOW(show,
+    SHOW(out, show,
          LEVEL("Ec", "Em", g->ephemeral), LEVEL("Oc", "Om", g->objects),
          LEVEL("Nc", "Nm", g->nodes), LEVEL("Pc", "Pm", g->descriptors),
          LEVEL("Fc", "Fm", g->frames),
@@ -73,9 +73,9 @@ static void show_global_long(show_fn show, const struct tmem_stats_global *g)
          { "Gz", g->lz4_bytes, false });
 }
 
-static void show_client(show_fn show, const struct tmem_stats_client *c)
+static void show_client(FILE *out, show_fn show, const struct tmem_stats_client *c)
 {
-    SHOW(show,
+    SHOW(out, show,
          { "CI", c->domid, false }, { "ww", c->weight, false },
          { "ca", c->cap, false }, { "co", c->compress, false },
          { "fr", c->frozen, false }, { "Tc", c->cycles, false },
@@ -84,18 +84,18 @@ static void show_client(show_fn show, const struct tmem_stats_client *c)
          { "Gp", c->persistent_gets, false });
 }
 
-static void show_client_long(show_fn show, const struct tmem_stats_client *c)
+static void show_client_long(FILE *out, show_fn show, const struct tmem_stats_client *c)
 {
-    SHOW(show,
+    SHOW(out, show,
          LEVEL("Ec", "Em", c->ephemeral), { "cp", c->compressed, false },
          { "cb", c->compressed_bytes, false },
          { "cn", c->incompressible, false },
          { "cm", c->compress_refused, false });
 }
 
-static void show_pool(show_fn show, const struct tmem_stats_pool *p)
+static void show_pool(FILE *out, show_fn show, const struct tmem_stats_pool *p)
 {
-    SHOW(show,
+    SHOW(out, show,
          LEVEL("Pc", "Pm", p->pages), LEVEL("Oc", "Om", p->objects),
          ABSENT("Nc"), ABSENT("Nm"),
          { "ps", p->puts, false }, { "pt", p->puts_tried, false },
@@ -110,90 +110,90 @@ static void show_pool(show_fn show, const struct tmem_stats_pool *p)
 /* In the order of TMEM_TIME_*. */
 static const char times[TMEM_NR_TIMES + 1] = "GPgpFOCcdS";
 
-static void print_times(const struct tmem_timing *t)
+static void print_times(FILE *out, const struct tmem_timing *t)
 {
-    printf("T=");
+    fprintf(out, "T=");
     for (unsigned int i = 0; i < TMEM_NR_TIMES; i++)
-        printf("%s%cn:%" PRIu64 ",%ct:%" PRIu64 ",%cx:%" PRIu64 ",%cm:%" PRIu64,
+        fprintf(out, "%s%cn:%" PRIu64 ",%ct:%" PRIu64 ",%cx:%" PRIu64 ",%cm:%" PRIu64,
                i ? "," : "", times[i], t[i].count, times[i], t[i].total,
                times[i], t[i].most, times[i], t[i].least);
-    printf("\n");
+    fprintf(out, "\n");
 }
 
-void print_lines(const struct reading *r, bool long_form)
+void print_lines(FILE *out, const struct reading *r, bool long_form)
 {
-    printf("G=");
-    show_global(line, &r->global);
+    fprintf(out, "G=");
+    show_global(out, line, &r->global);
     if (long_form) {
-        printf(",");
-        show_global_long(line, &r->global);
+        fprintf(out, ",");
+        show_global_long(out, line, &r->global);
     }
-    printf("\n");
+    fprintf(out, "\n");
 
     for (unsigned int i = 0; i < r->nr_clients; i++) {
         const struct client *c = &r->clients[i];
 
-        printf("C=");
-        show_client(line, &c->stats);
+        fprintf(out, "C=");
+        show_client(out, line, &c->stats);
         if (long_form) {
-            printf(",");
-            show_client_long(line, &c->stats);
+            fprintf(out, ",");
+            show_client_long(out, line, &c->stats);
         }
-        printf("\n");
+        fprintf(out, "\n");
         for (unsigned int j = 0; long_form && j < c->nr_pools; j++) {
             const struct tmem_stats_pool *p = &c->pools[j];
 
-            printf("P=CI:%" PRIu64 ",PI:%" PRIu64 ",PT:%c%c,U0:%" PRIx64
+            fprintf(out, "P=CI:%" PRIu64 ",PI:%" PRIu64 ",PT:%c%c,U0:%" PRIx64
                    ",U1:%" PRIx64 ",", c->stats.domid, p->id,
                    p->persistent ? 'P' : 'E', p->shared ? 'S' : 'P',
                    p->uuid[0], p->uuid[1]);
-            show_pool(line, p);
-            printf("\n");
+            show_pool(out, line, p);
+            fprintf(out, "\n");
         }
     }
     for (unsigned int i = 0; long_form && i < r->nr_shared; i++) {
         const struct tmem_stats_shared *s = &r->shared[i];
 
-        printf("S=SI:%" PRIu64 ",PT:%c%c,U0:%" PRIx64 ",U1:%" PRIx64
+        fprintf(out, "S=SI:%" PRIu64 ",PT:%c%c,U0:%" PRIx64 ",U1:%" PRIx64
                ",SC:%" PRIu64 ",", s->pool.id, s->pool.persistent ? 'P' : 'E',
                s->pool.shared ? 'S' : 'P', s->pool.uuid[0], s->pool.uuid[1],
                s->sharers);
-        show_pool(line, &s->pool);
-        printf("\n");
+        show_pool(out, line, &s->pool);
+        fprintf(out, "\n");
     }
     if (long_form)
-        print_times(r->global.time);
+        print_times(out, r->global.time);
 }
 
-static void json_pool(const struct tmem_stats_pool *p)
+static void json_pool(FILE *out, const struct tmem_stats_pool *p)
 {
-    printf("{\"PI\":%" PRIu64 ",\"PT\":\"%c%c\",\"U0\":\"%" PRIx64
+    fprintf(out, "{\"PI\":%" PRIu64 ",\"PT\":\"%c%c\",\"U0\":\"%" PRIx64
            "\",\"U1\":\"%" PRIx64 "\",", p->id, p->persistent ? 'P' : 'E',
            p->shared ? 'S' : 'P', p->uuid[0], p->uuid[1]);
-    show_pool(json, p);
-    printf("}");
+    show_pool(out, json, p);
+    fprintf(out, "}");
 }
 
-static void json_shared(const struct tmem_stats_shared *s)
+static void json_shared(FILE *out, const struct tmem_stats_shared *s)
 {
-    printf("{\"SI\":%" PRIu64 ",\"PT\":\"%c%c\",\"U0\":\"%" PRIx64
+    fprintf(out, "{\"SI\":%" PRIu64 ",\"PT\":\"%c%c\",\"U0\":\"%" PRIx64
            "\",\"U1\":\"%" PRIx64 "\",\"SC\":%" PRIu64
            ",\"weight\":%" PRIu64 ",\"cap\":%" PRIu64 ",\"evicted\":%" PRIu64 ",",
            s->pool.id, s->pool.persistent ? 'P' : 'E',
            s->pool.shared ? 'S' : 'P', s->pool.uuid[0], s->pool.uuid[1],
            s->sharers, s->weight, s->cap, s->evicted);
-    show_pool(json, &s->pool);
-    printf("}");
+    show_pool(out, json, &s->pool);
+    fprintf(out, "}");
 }
 
 /* What only the JSON has: figures that the old lines have no tag for. */
-static void json_client(const struct client *c)
+static void json_client(FILE *out, const struct client *c)
 {
-    printf("{");
-    show_client(json, &c->stats);
-    printf(",");
-    show_client_long(json, &c->stats);
-    printf(",\"ops\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"evicted\":%" PRIu64
+    fprintf(out, "{");
+    show_client(out, json, &c->stats);
+    fprintf(out, ",");
+    show_client_long(out, json, &c->stats);
+    fprintf(out, ",\"ops\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"evicted\":%" PRIu64
            ",\"free_frames\":%" PRIu64 ",\"persistent\":%" PRIu64
            ",\"persistent_most\":%" PRIu64 ",\"objects\":%" PRIu64
            ",\"nodes\":%" PRIu64 ",\"descriptors\":%" PRIu64
@@ -207,44 +207,44 @@ static void json_client(const struct client *c)
            c->stats.dedup, c->stats.deduplicated, c->stats.short_bytes,
            c->stats.lz4_bytes);
     for (unsigned int j = 0; j < c->nr_pools; j++) {
-        printf("%s", j ? "," : "");
-        json_pool(&c->pools[j]);
+        fprintf(out, "%s", j ? "," : "");
+        json_pool(out, &c->pools[j]);
     }
-    printf("]}");
+    fprintf(out, "]}");
 }
 
-void print_json(const struct reading *r)
+void print_json(FILE *out, const struct reading *r)
 {
     const struct tmem_timing *t = r->global.time;
 
-    printf("{\"version\":1,\"enabled\":%s,\"frozen\":%s,\"global\":{",
+    fprintf(out, "{\"version\":1,\"enabled\":%s,\"frozen\":%s,\"global\":{",
            r->global.enabled ? "true" : "false",
            r->global.frozen ? "true" : "false");
-    show_global(json, &r->global);
-    printf(",");
-    show_global_long(json, &r->global);
-    printf(",\"persistent\":%" PRIu64 ",\"persistent_most\":%" PRIu64
+    show_global(out, json, &r->global);
+    fprintf(out, ",");
+    show_global_long(out, json, &r->global);
+    fprintf(out, ",\"persistent\":%" PRIu64 ",\"persistent_most\":%" PRIu64
            ",\"broken_bounds\":%" PRIu64
            "},\"clients\":[", r->global.persistent.now,
            r->global.persistent.most, r->global.broken_bounds);
     for (unsigned int i = 0; i < r->nr_clients; i++) {
-        printf("%s", i ? "," : "");
-        json_client(&r->clients[i]);
+        fprintf(out, "%s", i ? "," : "");
+        json_client(out, &r->clients[i]);
     }
-    printf("],\"shared\":[");
+    fprintf(out, "],\"shared\":[");
     for (unsigned int i = 0; i < r->nr_shared; i++) {
-        printf("%s", i ? "," : "");
-        json_shared(&r->shared[i]);
+        fprintf(out, "%s", i ? "," : "");
+        json_shared(out, &r->shared[i]);
     }
-    printf("],\"timings\":{");
+    fprintf(out, "],\"timings\":{");
     for (unsigned int i = 0; i < TMEM_NR_TIMES; i++) {
-        printf("%s\"%c\":{\"n\":%" PRIu64 ",\"t\":%" PRIu64, i ? "," : "",
+        fprintf(out, "%s\"%c\":{\"n\":%" PRIu64 ",\"t\":%" PRIu64, i ? "," : "",
                times[i], t[i].count, t[i].total);
         if (t[i].count)
-            printf(",\"x\":%" PRIu64 ",\"m\":%" PRIu64 "}", t[i].most,
+            fprintf(out, ",\"x\":%" PRIu64 ",\"m\":%" PRIu64 "}", t[i].most,
                    t[i].least);
         else
-            printf(",\"x\":null,\"m\":null}");
+            fprintf(out, ",\"x\":null,\"m\":null}");
     }
-    printf("}}\n");
+    fprintf(out, "}}\n");
 }

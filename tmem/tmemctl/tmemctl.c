@@ -12,12 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <xencall.h>
-
 #include "tmemctl.h"
-
-/* Which headers of a Xen without tmem do not name. */
-#define SYSCTL_TMEM_OP      24
 
 static const char usage_text[] =
     "tmemctl: transcendent memory of this host\n"
@@ -58,39 +53,6 @@ void die(int code, const char *format, ...)
     exit(code);
 }
 
-/* Memory that Xen can read and write. */
-static void *buffer(size_t bytes)
-{
-    void *p = xencall_alloc_buffer(xcall, bytes);
-
-    if (!p)
-        die(1, "no memory for a hypercall buffer");
-    memset(p, 0, bytes);
-
-    return p;
-}
-
-/* One control operation. Its records, if there are any, are in a buffer(). */
-static int control(struct xen_sysctl_tmem_op *op)
-{
-    struct xen_sysctl *sysctl = buffer(sizeof(*sysctl));
-    int rc, saved;
-
-    _Static_assert(sizeof(*op) <= sizeof(sysctl->u), "the operation does not fit into a sysctl");
-
-    op->version = TMEM_CONTROL_VERSION;
-    sysctl->cmd = SYSCTL_TMEM_OP;
-    sysctl->interface_version = XEN_SYSCTL_INTERFACE_VERSION;
-    memcpy(&sysctl->u, op, sizeof(*op));
-    rc = xencall1(xcall, __HYPERVISOR_sysctl, (uintptr_t)sysctl);
-    saved = errno;
-    memcpy(op, &sysctl->u, sizeof(*op));
-    xencall_free_buffer(xcall, sysctl);
-    errno = saved;
-
-    return rc;
-}
-
 static void must(int rc, const char *doing)
 {
     if (rc >= 0)
@@ -116,79 +78,11 @@ static void must(int rc, const char *doing)
     }
 }
 
-static void read_pools(struct client *c)
-{
-    tmem_stats_pool_t *records = buffer(sizeof(c->pools));
-    struct xen_sysctl_tmem_op op = {
-        .subop = TMEM_CONTROL_POOLS,
-        .domid = c->stats.domid,
-        .u.stats.nr = MAX_POOLS,
-    };
-
-    set_xen_guest_handle(op.u.stats.to.pools, records);
-    /* A guest that has gone since it was listed has no pools. */
-    if (control(&op) >= 0)
-        c->nr_pools = op.u.stats.nr < MAX_POOLS ? op.u.stats.nr : MAX_POOLS;
-    memcpy(c->pools, records, sizeof(c->pools));
-    xencall_free_buffer(xcall, records);
-}
-
-static void read_shared(struct reading *r)
-{
-    tmem_stats_shared_t *records = buffer(sizeof(r->shared));
-    struct xen_sysctl_tmem_op op = {
-        .subop = TMEM_CONTROL_SHARED_POOLS,
-        .u.stats.nr = MAX_SHARED,
-    };
-
-    set_xen_guest_handle(op.u.stats.to.shared, records);
-    must(control(&op), "listing shared pools");
-    r->nr_shared = op.u.stats.nr < MAX_SHARED ? op.u.stats.nr : MAX_SHARED;
-    memcpy(r->shared, records, sizeof(r->shared));
-    xencall_free_buffer(xcall, records);
-}
-
-static void take_reading(struct reading *r, bool pools)
-{
-    struct xen_sysctl_tmem_op op = { .subop = TMEM_CONTROL_GLOBAL };
-    tmem_stats_global_t *global = buffer(sizeof(*global));
-    tmem_stats_client_t *records;
-    unsigned int room = 32;
-
-    set_xen_guest_handle(op.u.stats.to.global, global);
-    must(control(&op), "reading counters");
-    r->global = *global;
-    xencall_free_buffer(xcall, global);
-
-    for (;;) {
-        records = buffer(room * sizeof(*records));
-        op = (struct xen_sysctl_tmem_op){ .subop = TMEM_CONTROL_CLIENTS, .u.stats.nr = room };
-        set_xen_guest_handle(op.u.stats.to.clients, records);
-        must(control(&op), "listing clients");
-        if (op.u.stats.nr <= room)
-            break;
-        room = op.u.stats.nr + 8;
-        xencall_free_buffer(xcall, records);
-    }
-
-    r->nr_clients = op.u.stats.nr;
-    r->clients = calloc(r->nr_clients ? r->nr_clients : 1, sizeof(*r->clients));
-    if (!r->clients)
-        die(1, "no memory for %u clients", r->nr_clients);
-    for (unsigned int i = 0; i < r->nr_clients; i++) {
-        r->clients[i].stats = records[i];
-        if (pools)
-            read_pools(&r->clients[i]);
-    }
-    xencall_free_buffer(xcall, records);
-    if (pools)
-        read_shared(r);
-}
-
 static int list(int argc, char **argv)
 {
     bool long_form = false, json = false;
-    struct reading r = { 0 };
+    struct reading r;
+    const char *failed;
 
     for (int i = 0; i < argc; i++) {
         if (!strcmp(argv[i], "-l"))
@@ -199,12 +93,14 @@ static int list(int argc, char **argv)
             die(2, "list: unknown option %s (there are -l and --json)", argv[i]);
     }
 
-    take_reading(&r, long_form || json);
+    failed = tmem_read(xcall, &r, long_form || json);
+    if (failed)
+        must(-1, failed);
     if (json)
-        print_json(&r);
+        print_json(stdout, &r);
     else
-        print_lines(&r, long_form);
-    free(r.clients);
+        print_lines(stdout, &r, long_form);
+    tmem_free(&r);
 
     return 0;
 }
@@ -275,7 +171,7 @@ static int set(int argc, char **argv)
             op.domid = settings[nr].for_all ? domid(argv[0]) : one_domid(argv[0]);
             op.u.set.value = number(argv[i + 1], settings[nr].most, settings[nr].what);
             if (pass)
-                must(control(&op), argv[i]);
+                must(tmem_control(xcall, &op), argv[i]);
         }
     }
 
@@ -325,7 +221,7 @@ static int shared_auth(const char *client, const char *uuid, const char *answer)
     op.u.shared_auth.uuid[0] = words[0];
     op.u.shared_auth.uuid[1] = words[1];
 
-    must(control(&op), "shared-auth");
+    must(tmem_control(xcall, &op), "shared-auth");
 
     return 0;
 }
@@ -334,7 +230,7 @@ static int freeable(void)
 {
     struct xen_sysctl_tmem_op op = { .subop = TMEM_CONTROL_FREEABLE };
 
-    must(control(&op), "asking what is freeable");
+    must(tmem_control(xcall, &op), "asking what is freeable");
     printf("%" PRIu64 "\n", op.u.freeable.pages / 256);
 
     return 0;
@@ -347,7 +243,7 @@ static int freeze(const char *client, bool thaw)
         .domid = domid(client),
     };
 
-    must(control(&op), thaw ? "thaw" : "freeze");
+    must(tmem_control(xcall, &op), thaw ? "thaw" : "freeze");
 
     return 0;
 }
@@ -363,7 +259,7 @@ static int flush(const char *client, const char *pages, bool json)
             .u.flush.pages = wanted - done,
         };
 
-        must(control(&op), "flush");
+        must(tmem_control(xcall, &op), "flush");
         /* Pages may go without a frame for each: that is no end of it. */
         if (!op.u.flush.freed && !op.u.flush.dropped)
             break;

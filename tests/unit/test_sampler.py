@@ -1,0 +1,221 @@
+"""The sampler, compiled here and run on made-up trees: what it reads, the lines that lab.counters.parse reads, its beat and its own cost."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sampler as made_up
+from test_counters import TMEM
+
+from lab.counters import parse
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return made_up.build(tmp_path_factory.mktemp("sampler"))
+
+
+class Session:
+    """One sampler that runs, and its answers."""
+
+    def __init__(self, *command: object) -> None:
+        self.process = subprocess.Popen(
+            [str(each) for each in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert self.answer() == ["ready"]
+
+    def answer(self) -> list[str]:
+        assert self.process.stdout is not None
+        lines: list[str] = []
+        for line in self.process.stdout:
+            if line == b"== end\n":
+                return lines
+            lines.append(line.decode().rstrip("\n"))
+        raise AssertionError(f"it ended after {lines}")
+
+    def ask(self, line: str) -> list[str]:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n".encode())
+        self.process.stdin.flush()
+        return self.answer()
+
+
+@pytest.fixture
+def linux(program: Path, tmp_path: Path) -> Iterator[Session]:
+    made_up.linux_tree(tmp_path)
+    session = Session(program, "--root", tmp_path, "linux", *parse.GUEST_COUNTERS)
+    yield session
+    session.process.communicate()
+    assert session.process.returncode == 0
+
+
+@pytest.fixture
+def xen(program: Path, tmp_path: Path) -> Iterator[Session]:
+    made_up.xen_tree(tmp_path, json.dumps(TMEM))
+    session = Session(program, "--root", tmp_path, "xen")
+    yield session
+    session.process.communicate()
+    assert session.process.returncode == 0
+
+
+def by_hand(root: Path) -> dict[str, int]:
+    """The same counters, read from the tree by other means."""
+    found = {f"vmstat.{name}": value for name, value in made_up.VMSTAT.items()}
+    found |= {f"meminfo.{name}": value for name, value in made_up.MEMINFO.items()}
+    for path in (root / "proc/pressure").iterdir():
+        for extent, total in re.findall(r"^(\w+) .*total=(\d+)$", path.read_text(), re.MULTILINE):
+            found[f"psi.{path.name}.{extent}"] = int(total)
+    for path in (root / "sys/kernel/debug").glob("*/*"):
+        found[f"{path.parent.name}.{path.name}"] = int(path.read_text())
+    return found
+
+
+def values(samples: list[Any]) -> dict[tuple[str, str], Any]:
+    return {(sample.source, sample.counter): sample.value for sample in samples}
+
+
+def test_every_counter_of_a_guest_is_read_by_the_name_that_it_was_asked_for(linux: Session, tmp_path: Path) -> None:
+    samples, cost = parse.parse_guest("guest1", linux.ask("once"))
+    found = values(samples)
+    wanted = by_hand(tmp_path)
+    for name in parse.GUEST_COUNTERS:
+        assert found["guest1", name] == wanted.get(name), name
+    assert found["guest1", "vmstat.pgfault"] == 2**53 + 1
+    assert found["guest1", "frontswap.loads"] is None
+    assert found["guest1", parse.SAMPLER_CPU] > 0
+    assert cost is None
+    assert abs(samples[0].time - time.time()) < 5
+
+
+def test_the_names_of_counters_stand_in_one_place() -> None:
+    text = "".join(path.read_text() for path in made_up.SOURCE.glob("*.[ch]"))
+    names = [name for name in parse.GUEST_COUNTERS if not name.startswith("psi.")]
+    assert [name for name in names if re.search(rf"\b{re.escape(name.split('.')[-1])}\b", text)] == []
+
+
+def test_files_are_kept_open_and_yet_read_anew(linux: Session, tmp_path: Path) -> None:
+    linux.ask("once")
+    descriptors = Path(f"/proc/{linux.process.pid}/fd")
+    held = len(list(descriptors.iterdir()))
+    puts = tmp_path / "sys/kernel/debug/cleancache/puts"
+    with puts.open("r+") as file:
+        file.write("1001")
+    # the driver's module is loaded after the sampler was started
+    made_up.write(tmp_path / "sys/kernel/debug/frontswap/loads", "3\n")
+    for _ in range(3):
+        found = values(parse.parse_guest("guest1", linux.ask("once"))[0])
+        assert found["guest1", "cleancache.puts"] == 1001
+        assert found["guest1", "frontswap.loads"] == 3
+    assert len(list(descriptors.iterdir())) == held + 1
+
+
+def test_a_reading_of_xen_is_parsed_as_it_always_was(xen: Session) -> None:
+    (line,) = xen.ask("once")
+    reading = json.loads(line)
+    assert reading["free"] == 1234
+    assert reading["domains"] == [
+        {"id": 0, "name": "Domain-0", "cpu_ns": 2_500_000_000, "pages": 98304},
+        {"id": 1, "name": "guest1", "cpu_ns": 1_000_000, "pages": 40960},
+        {"id": 2, "name": "guest2", "cpu_ns": 2_000_000, "pages": 40961},
+        {"id": 7, "name": "guest3", "cpu_ns": 3, "pages": 4},
+        {"id": 9, "name": "", "cpu_ns": 1, "pages": 2},
+    ]
+    assert reading["tmem"] == TMEM
+    assert reading["vbd"] == {
+        "1": {
+            "51712": {"rd_req": 10, "wr_req": 1, "rd_sect": 80, "wr_sect": 2**40},
+            "51728": {"rd_req": 1, "wr_req": 0, "rd_sect": 16, "wr_sect": 0},
+        },
+        "2": {"51712": {"rd_req": 1, "wr_req": 1, "rd_sect": 8}},
+    }
+    samples, cost = parse.parse_host([line], ["guest1", "guest2", "guest3"])
+    found = values(samples)
+    assert cost is None
+    assert found["dom0", "vcpu_seconds"] == 2.5
+    assert found["dom0", parse.SAMPLER_CPU] > 0
+    assert found["guest1", "vbd.sectors_read"] == 96
+    assert found["guest2", "vbd.sectors_written"] is None
+    assert found["guest3", "vbd.sectors_read"] is None
+    assert found["guest1", "tmem.ephemeral.gets"] == 12
+
+
+def test_without_tmem_the_reading_says_why(program: Path, tmp_path: Path) -> None:
+    made_up.xen_tree(tmp_path, None)
+    reading = json.loads(Session(program, "--root", tmp_path, "xen").ask("once")[0])
+    assert reading["tmem"] is None
+    assert reading["tmem_error"] == "reading counters: No such device"
+
+
+def test_guests_and_disks_come_and_go_while_it_runs(xen: Session, tmp_path: Path) -> None:
+    descriptors = Path(f"/proc/{xen.process.pid}/fd")
+    xen.ask("once")
+    held = len(list(descriptors.iterdir()))
+    shutil.rmtree(tmp_path / "sys/bus/xen-backend/devices/vbd-1-51728")
+    made_up.disk(tmp_path, 3, 51712, rd_req=4, wr_req=4, rd_sect=4, wr_sect=4)
+    made_up.write(tmp_path / "xen", "free 1\n0 9 9 Domain-0\n1 5 5 renamed\n3 1 1 guest3\n")
+    for _ in range(2):
+        reading = json.loads(xen.ask("once")[0])
+        assert list(reading["vbd"]) == ["1", "2", "3"]
+        assert list(reading["vbd"]["1"]) == ["51712"]
+        assert [domain["name"] for domain in reading["domains"]] == ["Domain-0", "renamed", "guest3"]
+        assert len(list(descriptors.iterdir())) == held
+    shutil.rmtree(tmp_path / "sys/bus")
+    assert json.loads(xen.ask("once")[0])["vbd"] == {}
+
+
+def test_a_name_that_is_no_name_breaks_no_json(program: Path, tmp_path: Path) -> None:
+    made_up.write(tmp_path / "xen", 'free 1\n1 5 5 a"b\\c\td\n')
+    reading = json.loads(Session(program, "--root", tmp_path, "xen").ask("once")[0])
+    assert reading["domains"][0]["name"] == 'a"b\\c\td'
+
+
+@pytest.mark.parametrize("kind", ["linux", "xen"])
+def test_it_samples_on_its_beat_and_tells_what_it_took(kind: str, request: pytest.FixtureRequest) -> None:
+    session: Session = request.getfixturevalue(kind)
+    assert session.ask("start 0.2") == ["started"]
+    time.sleep(1.5)
+    lines = session.ask("stop")
+    if kind == "linux":
+        samples, cost = parse.parse_guest("guest1", lines)
+    else:
+        samples, cost = parse.parse_host(lines, ["guest1"])
+    times = sorted({sample.time for sample in samples})
+    # On a busy machine a beat may be late or left out; none is early, and none is made up.
+    assert 2 <= len(times) <= 9
+    assert len(lines) == len(times) + 1
+    assert cost is not None
+    assert cost > 0
+    own = [sample.value or 0 for sample in samples if sample.counter == parse.SAMPLER_CPU]
+    assert own == sorted(own)
+    assert session.ask("stop") == (["cost 0.000000 0.000 0"] if kind == "linux" else [])
+
+
+def test_it_refuses_what_it_cannot_do(linux: Session) -> None:
+    assert linux.ask("start -1") == ["no interval: -1"]
+    assert linux.ask("start nan") == ["no interval: nan"]
+    assert linux.ask("dance") == ["unknown: dance"]
+    assert linux.ask("x" * 5000)[0].startswith("unknown: x")
+
+
+def test_wrong_usage(program: Path, tmp_path: Path) -> None:
+    for arguments in ([], ["xen", "more"], ["guest"]):
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "usage" in done.stderr
+    for name in ("pgfault", "../etc.passwd", ".x"):
+        done = subprocess.run([program, "linux", name], capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "is no counter" in done.stderr
+    done = subprocess.run([program, "--root", tmp_path, "xen"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "No such file or directory" in done.stderr
