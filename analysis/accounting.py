@@ -126,7 +126,7 @@ def summary(results: Results, levels: str) -> list[Account]:
 
 def agreement(results: Results, account: Account) -> statistics.Ratio:
     """Explained ÷ saved over the pairs of a mean account, with its interval at the level that was repeated."""
-    boots = {cell.cell: totals.boot_of(cell) for cell in results.records}
+    boots = {cell.cell: totals.boot_of(cell) for cell in results.complete}
     pairs = {
         pair.cell: (pair.explained, pair.saved)
         for pair in accounts(results)

@@ -63,7 +63,7 @@ class Verdict:
 
 def judge(results: Results) -> list[Verdict]:
     """A verdict per claim and factor levels, in the order of the experiment."""
-    judged = [_lean(results, claim, levels) for claim in results.record.claims for levels in results.levels]
+    judged = [_lean(results, claim, levels) for claim in results.campaign.claims for levels in results.levels]
     adjusted = statistics.holm([verdict.p for verdict in judged])
     judged = [dataclasses.replace(verdict, p_adjusted=p) for verdict, p in zip(judged, adjusted, strict=True)]
     sizes = magnitude.judge([(each.claim, each.levels, each.ratio, each.testable) for each in judged], ALPHA)
@@ -215,12 +215,12 @@ def _remarks(results: Results, verdict: Verdict) -> list[str]:
 
 
 def _is_time(results: Results, claim: Claim) -> bool:
-    return any(spec.name == claim.metric and spec.unit in ("s", "seconds") for spec in results.record.metrics)
+    return any(spec.name == claim.metric and spec.unit in ("s", "seconds") for spec in results.campaign.metrics)
 
 
 def emulated(results: Results) -> bool:
     """Whether any cell of the campaign ran on an emulated host."""
-    return any(cell.host_kind == "emulated" for cell in results.records)
+    return any(cell.host_kind == "emulated" for cell in results.complete)
 
 
 def frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:

@@ -45,8 +45,8 @@ FIGURES = ("cycles", "seconds", "of_one_cpu", "of_guests", "operations", "cycles
 
 def tmem(results: Results) -> list[TmemCost]:
     """Of every complete cell in which tmem took any cycle, then the mean of each policy at each levels."""
-    grown = derived.growth(results.samples, {cell.cell for cell in results.records}, [_OPERATIONS])
-    each = [_of_cell(results, cell, grown.get((cell.cell, "hypervisor", _OPERATIONS))) for cell in results.records]
+    grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, [_OPERATIONS])
+    each = [_of_cell(results, cell, grown.get((cell.cell, "hypervisor", _OPERATIONS))) for cell in results.complete]
     found = [cost for cost in each if cost.cycles]
     for levels in results.levels:
         for policy in results.policies:
@@ -126,7 +126,7 @@ def sampling(results: Results) -> str:
     dom0 = dataclasses.replace(quantity["sampling_seconds"], metrics=(derived.DOM0_SAMPLING,))
     gross = dataclasses.replace(quantity["dom0_vcpu_seconds"], less=())
     parts = [
-        aggregate([totals.value(results, cell, each) for cell in results.records], "mean")
+        aggregate([totals.value(results, cell, each) for cell in results.complete], "mean")
         for each in (quantity["sampling_seconds"], dom0, gross)
     ]
     if parts[1] is None or parts[2] is None:

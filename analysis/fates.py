@@ -80,8 +80,8 @@ FIGURES = (*_COUNTS, "with_objects", "missed", "never_put")
 def fates(results: Results) -> list[Fate]:
     """Of every complete cell in which pages were put, then the means of each policy at each levels."""
     counters = [counter for names in _GUEST.values() for counter in names] + [_EVICTED]
-    grown = derived.growth(results.samples, {cell.cell for cell in results.records}, counters)
-    each = [_of_cell(results, cell, grown) for cell in results.records]
+    grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, counters)
+    each = [_of_cell(results, cell, grown) for cell in results.complete]
     found = [fate for fate in each if fate.puts]
     for levels in results.levels:
         for policy in results.policies:

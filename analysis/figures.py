@@ -43,7 +43,7 @@ def draw(campaign_dir: Path | str, out_dir: Path | str | None = None) -> list[Pa
 
 def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
     """As `draw`, for results that are already loaded."""
-    if not results.records:
+    if not results.complete:
         raise ResultsError(
             "there is nothing to draw: no cell of the campaign is complete",
             where=str(results.directory),
@@ -87,7 +87,7 @@ def suffix(levels: str) -> str:
 
 def host_line(results: Results) -> str:
     """From which kind of host the figures are; every output carries it."""
-    kinds = sorted({(cell.host_kind, cell.accelerator or "") for cell in results.records})
+    kinds = sorted({(cell.host_kind, cell.accelerator or "") for cell in results.complete})
     texts = [
         f"emulated host ({accelerator or 'unknown accelerator'}): times are the emulated machine's; counters are real"
         if kind == "emulated"
@@ -116,9 +116,9 @@ _WITH_RATIOS = ("overview", "sectors", "requests", "time")
 
 def caption(results: Results, name: str, levels: str, layout: Layout) -> list[str]:
     """What a reader has to know to read a figure: what is shown, where it was measured, and what points, bars and lines are."""
-    title = _TITLES[name].format(experiment=results.record.experiment.get("title") or results.record.name)
+    title = _TITLES[name].format(experiment=results.campaign.experiment.get("title") or results.campaign.name)
     lines = [f"{title.removesuffix('.')}, at {levels}." if levels else title]
-    lines.append(f"Campaign {results.record.campaign}, {host_line(results)}.")
+    lines.append(f"Campaign {results.campaign.campaign}, {host_line(results)}.")
     if results.unverified:
         lines.append("UNVERIFIED: the results are damaged or were changed.")
     ran = _ran(results, levels)

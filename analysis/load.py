@@ -10,15 +10,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as pc
 
 from analysis import derived
 from campaigns import records
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common.errors import ResultsError
+
+CLOCKS_S = 1.0
+"""How far the clocks of a host's machines may lie apart where it is asked whether a reading came after the end."""
+
+_Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 NOT_RUN = "not run"
 """Status of a planned cell without a record."""
@@ -31,10 +40,10 @@ KNOWN_POLICIES = ("static", "selfballoon", "selfballoon+tmem")
 class Results:
     """A campaign as read. Tables are sorted by the order of the plan.
 
-    records: the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
+    campaign: what was asked. complete: the records of the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
     unverified: whether everything that is made of them has to say that they did not pass verification.
 
-    cells: cell, policy, levels, level.<factor>..., repetition, block, order, status, attempts [count], host, host_kind,
+    cells: cell, policy, levels, level.<factor>..., repetition, block, boot and run (missing: one boot), order, status, attempts [count], host, host_kind,
         accelerator, skew_s [s], reason, rerun, notes, started_at, finished_at.
     metrics: cell, policy, levels, level.<factor>..., repetition, block, guest (missing: the host), metric, unit, value.
     samples: cell, policy, levels, repetition, time_s [s after the release], source, counter, unit, value.
@@ -43,8 +52,8 @@ class Results:
     """
 
     directory: Path
-    record: CampaignRecord
-    records: tuple[CellRecord, ...]
+    campaign: CampaignRecord
+    complete: tuple[CellRecord, ...]
     policies: tuple[str, ...]
     levels: tuple[str, ...]
     cells: pd.DataFrame
@@ -56,14 +65,20 @@ class Results:
 
     def at(self, policy: str, levels: str) -> list[CellRecord]:
         """The complete cells of a policy at factor levels, by repetition."""
-        found = [cell for cell in self.records if cell.policy == policy and levels_text(cell.levels) == levels]
-        return sorted(found, key=lambda cell: (cell.repetition, cell.order))
+        return list(self._at.get((policy, levels), ()))
+
+    @cached_property
+    def _at(self) -> Mapping[tuple[str, str], Sequence[CellRecord]]:
+        found: dict[tuple[str, str], list[CellRecord]] = {}
+        for cell in sorted(self.complete, key=lambda cell: (cell.repetition, cell.order)):
+            found.setdefault((cell.policy, levels_text(cell.levels)), []).append(cell)
+        return found
 
     @cached_property
     def guests_with(self) -> Mapping[tuple[str, str], frozenset[str | None]]:
         """(levels, metric) -> the guests (None: the host) that have it in any complete cell at these levels."""
         found: dict[tuple[str, str], set[str | None]] = {}
-        for cell in self.records:
+        for cell in self.complete:
             for item in cell.metrics:
                 found.setdefault((levels_text(cell.levels), item.name), set()).add(item.guest)
         return {key: frozenset(guests) for key, guests in found.items()}
@@ -71,35 +86,53 @@ class Results:
     @cached_property
     def known(self) -> frozenset[str]:
         """The metrics that have a value in any complete cell."""
-        return frozenset(item.name for cell in self.records for item in cell.metrics if item.value is not None)
+        return frozenset(item.name for cell in self.complete for item in cell.metrics if item.value is not None)
 
     def samples_of(self, cell: str, source: str, counter: str) -> pd.DataFrame:
         """time_s and value of one counter in one cell, by time, missing readings left out."""
-        found = self._series.get((cell, source, counter))
-        return table([], ("time_s", "value")).astype(float) if found is None else found
+        times, values = self._readings(cell, source, counter)
+        there = ~np.isnan(values)
+        return pd.DataFrame({"time_s": times[there], "value": values[there]})
+
+    def _readings(self, cell: str, source: str, counter: str) -> tuple[_Floats, _Floats]:
+        """Times and values of one counter in one cell, by time; NaN is a missing reading."""
+        times, values, places = self._series
+        where = places.get((cell, source, counter), slice(0))
+        return times[where], values[where]
 
     @cached_property
-    def _series(self) -> dict[tuple[str, str, str], pd.DataFrame]:
-        """(cell, source, counter) -> its readings: the table is long, and figures ask many times."""
-        there = self.samples.dropna(subset=["value"]).sort_values("time_s", kind="stable")
-        groups = there.groupby(["cell", "source", "counter"], sort=False)
-        return {
-            (str(cell), str(source), str(counter)): group[["time_s", "value"]].astype(float)
-            for (cell, source, counter), group in groups
-        }
+    def _series(self) -> tuple[_Floats, _Floats, Mapping[tuple[str, str, str], slice]]:
+        """Times, values, and where in them (cell, source, counter) is: the table is long, and figures ask many times."""
+        named = [pd.factorize(self.samples[name]) for name in ("cell", "source", "counter")]
+        times = self.samples["time_s"].to_numpy(dtype="float64")
+        values = self.samples["value"].to_numpy(dtype="float64", na_value=np.nan)
+        codes = [code for code, _ in named]
+        order = np.lexsort((times, *reversed(codes)))
+        ordered = np.stack([code[order] for code in codes])
+        begins: list[int] = (np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1).tolist()
+        edges = [0, *begins, len(order)] if len(order) else [0]
+        places = {}
+        for begin, end in pairwise(edges):
+            cell, source, counter = (str(names[ordered[i, begin]]) for i, (_, names) in enumerate(named))
+            places[cell, source, counter] = slice(begin, end)
+        return times[order], values[order], places
+
+    @cached_property
+    def _ends(self) -> Mapping[str, float]:
+        """Cell -> seconds from the release to the end of its last guest."""
+        return {cell.cell: max(cell.barrier.ends.values()) for cell in self.complete if cell.barrier}
 
     def delta(self, cell: str, source: str, counter: str) -> float | None:
-        """By how much a counter grew from the release (the last reading before it) to the last reading.
+        """By how much a counter grew from the release (the last reading before it) to the reading after the last guest's end.
 
-        None without two readings, and when it fell: a counter that was reset says nothing about the interval.
+        None when either is missing, whatever was read in between, and when it fell: a counter that was reset says nothing about the interval.
         """
-        readings = self.samples_of(cell, source, counter)
-        if len(readings) < 2:
+        times, values = self._readings(cell, source, counter)
+        before = values[times <= 0]
+        if not len(before) or times[-1] < self._ends.get(cell, 0.0) - CLOCKS_S:
             return None
-        before = readings[readings["time_s"] <= 0]
-        first = float(before["value"].iloc[-1] if len(before) else readings["value"].iloc[0])
-        last = float(readings["value"].iloc[-1])
-        return last - first if last >= first else None
+        grown = float(values[-1] - before[-1])
+        return grown if grown >= 0 else None  # NaN is no growth either
 
 
 def levels_text(levels: Mapping[str, object]) -> str:
@@ -109,7 +142,7 @@ def levels_text(levels: Mapping[str, object]) -> str:
 
 def experiment_text(results: Results, section: str, key: str) -> str | None:
     """A quantity of the resolved experiment as it is written there, such as `256 MiB`; None when it declares none."""
-    found = results.record.experiment.get(section)
+    found = results.campaign.experiment.get(section)
     value = found.get(key) if isinstance(found, Mapping) else None
     return value if isinstance(value, str) else None
 
@@ -131,8 +164,8 @@ def load(directory: Path | str) -> Results:
     complete = derived.completed(directory, complete, samples)
     return Results(
         directory=directory,
-        record=record,
-        records=complete,
+        campaign=record,
+        complete=complete,
         policies=_policies(record, plan),
         levels=tuple(dict.fromkeys(levels_text(cell.levels) for cell in sorted(plan, key=_natural))),
         cells=_cells(plan, known, attempts, ended),
@@ -197,6 +230,8 @@ def _level_columns(cell: PlannedCell | CellRecord) -> dict[str, str]:
 _TYPES = {
     "repetition": "int64",
     "block": "int64",
+    "boot": "Int64",
+    "run": "Int64",
     "order": "int64",
     "attempts": "int64",
     "passed": "bool",
@@ -227,7 +262,15 @@ def _cells(
 ) -> pd.DataFrame:
     rows = []
     for cell in plan:
-        row = {**_key(cell), **_level_columns(cell), "block": cell.block, "order": cell.order, "status": NOT_RUN}
+        row = {
+            **_key(cell),
+            **_level_columns(cell),
+            "block": cell.block,
+            "boot": cell.boot,
+            "run": cell.run,
+            "order": cell.order,
+            "status": NOT_RUN,
+        }
         row["attempts"] = len(attempts.get(cell.cell, ())) + (cell.cell in ended)
         if (found := known.get(cell.cell)) is not None:
             row |= {
@@ -243,7 +286,19 @@ def _cells(
                 "finished_at": found.finished_at,
             }
         rows.append(row)
-    columns = ["cell", "policy", "levels", *_factors(plan), "repetition", "block", "order", "status", "attempts"]
+    columns = [
+        "cell",
+        "policy",
+        "levels",
+        *_factors(plan),
+        "repetition",
+        "block",
+        "boot",
+        "run",
+        "order",
+        "status",
+        "attempts",
+    ]
     columns += ["host", "host_kind", "accelerator", "skew_s", "reason", "rerun", "notes", "started_at", "finished_at"]
     return table(rows, columns)
 
@@ -287,37 +342,64 @@ def _metrics(plan: Sequence[PlannedCell], complete: Sequence[CellRecord]) -> pd.
 
 
 def _samples(directory: Path, complete: Sequence[CellRecord]) -> pd.DataFrame:
-    """All samples. A cell without the file has none, which the figures say; a damaged file is an error."""
+    """All samples. A cell without the file has none, which the figures say; a damaged file is an error.
+
+    Names are categories here: a million texts would take a gibibyte. Tables have them as texts.
+    """
     columns = ["cell", "policy", "levels", "repetition", *records.SAMPLE_COLUMNS]
-    frames = [table([], columns)]
+    parts: list[pa.Table] = []
     for cell in complete:
         path = directory / records.CELLS_DIR / cell.cell / records.SAMPLES_FILE
         if not path.is_file():
             continue
-        frame = _read_samples(path)
+        part = _read_samples(path)
         for name, value in _key(cell).items():
-            frame[name] = pd.Series(value, index=frame.index, dtype=_type(name))
-        order = ["time_s", "source", "counter"]
-        frames.append(frame.sort_values(order, kind="stable")[columns])
-    filled = [frame for frame in frames if len(frame)] or frames
-    return pd.concat(filled, ignore_index=True)
+            kind = pa.int64() if name == "repetition" else _TEXT
+            part = part.append_column(name, pa.array([value] * len(part), kind))
+        parts.append(part)
+    if not sum(map(len, parts)):
+        return table([], columns)
+    joined = pa.concat_tables(parts).unify_dictionaries().select(columns)
+    frame: pd.DataFrame = joined.to_pandas()
+    frame["value"] = frame["value"].astype("Float64")
+    of_cell = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+    order = np.lexsort((_ranks(frame["counter"]), _ranks(frame["source"]), frame["time_s"].to_numpy(), of_cell))
+    return frame.iloc[order].reset_index(drop=True)
 
 
-def _read_samples(path: Path) -> pd.DataFrame:
+def _ranks(names: pd.Series[Any]) -> np.ndarray[Any, Any]:
+    """The place of each name in the alphabet."""
+    places: np.ndarray[Any, Any] = np.argsort(np.argsort(np.array(names.cat.categories, dtype=str)))
+    return places[names.cat.codes.to_numpy()]
+
+
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+
+_SAMPLE_TYPES = {
+    "time_s": pa.float64(),
+    "source": _TEXT,
+    "counter": _TEXT,
+    "unit": _TEXT,
+    "value": pa.float64(),
+}
+
+
+def _read_samples(path: Path) -> pa.Table:
+    convert = pc.ConvertOptions(column_types=_SAMPLE_TYPES, null_values=[""], strings_can_be_null=True)
     try:
-        frame = pd.read_csv(path, dtype="string", keep_default_na=False, na_values=[""], encoding="utf-8")
-        if tuple(frame.columns) != records.SAMPLE_COLUMNS:
-            raise ValueError(f"columns {', '.join(frame.columns)}; expected {', '.join(records.SAMPLE_COLUMNS)}")
-        if frame[["time_s", "source", "counter", "unit"]].isna().any(axis=None):
+        found = pc.read_csv(path, convert_options=convert, read_options=pc.ReadOptions(use_threads=False))
+        if tuple(found.column_names) != records.SAMPLE_COLUMNS:
+            raise ValueError(f"columns {', '.join(found.column_names)}; expected {', '.join(records.SAMPLE_COLUMNS)}")
+        if any(found[name].null_count for name in ("time_s", "source", "counter", "unit")):
             raise ValueError("a row lacks its time, source, counter or unit")
-        return frame.astype({name: _type(name) for name in records.SAMPLE_COLUMNS})
-    except (OSError, ValueError) as error:  # pandas' parser errors are ValueErrors
+    except (OSError, ValueError) as error:  # Arrow's errors are ValueErrors
         raise ResultsError(
             "the samples of a cell cannot be read",
             where=str(path),
             why=str(error),
             remedy="./inv results.verify; a damaged cell directory can be moved away and the campaign resumed",
         ) from None
+    return found
 
 
 def _gates(cells: Sequence[CellRecord]) -> pd.DataFrame:

@@ -46,7 +46,7 @@ def differing(results: Results, levels: str) -> dict[str, dict[str, list[str]]]:
 
 
 def _cells(results: Results, levels: str) -> list[CellRecord]:
-    return [cell for cell in results.records if levels_text(cell.levels) == levels]
+    return [cell for cell in results.complete if levels_text(cell.levels) == levels]
 
 
 def _names(cells: Sequence[CellRecord]) -> list[str]:

@@ -60,7 +60,7 @@ def _figures(reclaimed: float | None, refaults: float | None, stall: float | Non
 
 def required(results: Results) -> Relief:
     """What the experiment demands of a control. Experiments from before they said it get the defaults."""
-    gates = results.record.experiment.get("gates")
+    gates = results.campaign.experiment.get("gates")
     relief = gates.get("relief") if isinstance(gates, Mapping) else None
     if not isinstance(relief, Mapping):
         return Relief()
@@ -71,7 +71,7 @@ def is_relief(results: Results, claim: Claim) -> bool:
     """Whether a claim is that something gets better than under its control. What is better is the metric's to say."""
     if claim.relief is not None:
         return claim.relief
-    spec = results.record.spec(claim.metric)
+    spec = results.campaign.spec(claim.metric)
     better = {"lower": "decrease", "higher": "increase"}.get(spec.better) if spec else None
     return claim.expectation.direction == better
 

@@ -48,7 +48,7 @@ def hit_rates(results: Results) -> tuple[HitRate, ...]:
             results.delta(cell.cell, guest, f"tmem.{kind}.gets"),
             results.delta(cell.cell, guest, f"tmem.{kind}.gets_tried"),
         )
-        for cell in results.records
+        for cell in results.complete
         for guest in guests(results, levels_text(cell.levels))
         for kind in KINDS
     )

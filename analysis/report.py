@@ -13,7 +13,6 @@ from pathlib import Path
 from analysis import (
     accounting,
     claims,
-    drift,
     figures,
     outputs,
     panels,
@@ -23,6 +22,7 @@ from analysis import (
     style,
     tables,
     totals,
+    unlike,
 )
 from analysis.claims import Verdict
 from analysis.load import Results, experiment_text, load
@@ -88,12 +88,12 @@ def summarise(campaign_dir: Path | str, *, into: Path | None = None, unverified:
     verdicts = tuple(claims.judge(results))
     columns, rows = summary_table(results)
     written = tables.write_all(results, into)
-    drawn = figures.draw_all(results, into / figures.FIGURES_DIR) if results.records else []
+    drawn = figures.draw_all(results, into / figures.FIGURES_DIR) if results.complete else []
     report = into / REPORT_FILE
     text = markdown(results, verdicts, [path.relative_to(into) for path in drawn])
     tables.replace(report, text.encode())
     return Summary(
-        campaign=results.record.campaign,
+        campaign=results.campaign.campaign,
         host=figures.host_line(results),
         columns=columns,
         rows=rows,
@@ -160,12 +160,12 @@ def paragraph(results: Results) -> str:
     counts = results.cells["status"].value_counts()
     sentences = [
         (
-            f"Campaign {results.record.campaign} of experiment {results.record.name} compared {len(results.policies)} memory "
+            f"Campaign {results.campaign.campaign} of experiment {results.campaign.name} compared {len(results.policies)} memory "
             f"{'policy' if len(results.policies) == 1 else 'policies'} ({', '.join(results.policies)})"
             f"{_sizing(results)}; {counts.get('complete', 0)} of {len(results.cells)} cells are complete."
         )
     ]
-    if not results.records:
+    if not results.complete:
         return " ".join([*sentences, "Nothing can be said yet."])
     for levels in results.levels:
         said = [*_outcome(results, levels), *_accounted(results, levels)]
@@ -175,12 +175,12 @@ def paragraph(results: Results) -> str:
     if max(len(results.at(policy, levels)) for levels in results.levels for policy in results.policies) > 1:
         sentences.append(sections.repetition(results))
     sentences += outputs.compare(results)
-    if drifted := list(dict.fromkeys(each.what for each in drift.differences(results))):
+    if drifted := list(dict.fromkeys(each.what for each in unlike.differences(results))):
         sentences.append(f"What the cells ran on was not the same for all: {', '.join(drifted)} (see the report).")
     sentences += sections.starved(results)
     if claims.emulated(results):
         accelerators = sorted(
-            {cell.accelerator or "unknown" for cell in results.records if cell.host_kind == "emulated"}
+            {cell.accelerator or "unknown" for cell in results.complete if cell.host_kind == "emulated"}
         )
         sentences.append(
             f"The host was emulated ({', '.join(accelerators)}): the counters are real, but every time is the emulated "
@@ -268,7 +268,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
     columns, rows = summary_table(results)
     control = totals.control_of(results)
     parts = [
-        f"# {results.record.campaign}",
+        f"# {results.campaign.campaign}",
         f"**{UNVERIFIED}**" if results.unverified else "",
         f"Host: {figures.host_line(results)}.",
         paragraph(results),

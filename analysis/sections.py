@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from analysis import accounting, claims, cost, drift, fates, panels, statistics, style, totals
+from analysis import accounting, claims, cost, fates, panels, statistics, style, totals, unlike
 from analysis.accounting import Account
 from analysis.claims import Verdict
 from analysis.load import Results
@@ -23,7 +23,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def repetition(results: Results) -> str:
     """Which level was repeated, and so what an interval covers and what it does not."""
-    ran = {totals.boot_of(cell) for cell in results.records}
+    ran = {totals.boot_of(cell) for cell in results.complete}
     counts = [len(results.at(policy, levels)) for levels in results.levels for policy in results.policies]
     if max(counts, default=0) < 2:
         return "One run of each policy on one boot of one build: there are no intervals."
@@ -41,7 +41,7 @@ def repetition(results: Results) -> str:
 
 def starved(results: Results) -> list[str]:
     """In how many cells the host's machine had other work to do, and what that leaves of their figures."""
-    found = [cell for cell in results.records if cell.starved]
+    found = [cell for cell in results.complete if cell.starved]
     if not found:
         return []
     shares = [share for cell in found if (share := cell.value("controller_share")) is not None]
@@ -51,7 +51,7 @@ def starved(results: Results) -> list[str]:
         else ""
     )
     text = (
-        f"In {len(found)} of {len(results.records)} cells the machine below starved the host{least}: their counters count, and their "
+        f"In {len(found)} of {len(results.complete)} cells the machine below starved the host{least}: their counters count, and their "
         "times and rates have no value, so that nothing is said of time where none is left."
     )
     return [text]
@@ -179,12 +179,12 @@ def tmem_cost(results: Results) -> list[str]:
 
 def drifted(results: Results) -> list[str]:
     """What the complete cells ran on, as far as it was not the same for all."""
-    untold = drift.untold(results)
-    if not results.records or len(untold) == len(results.records):
+    untold = unlike.untold(results)
+    if not results.complete or len(untold) == len(results.complete):
         return ["Nothing is recorded of what the cells ran on."]
     parts = [f"Nothing is recorded of what {', '.join(untold)} ran on."] if untold else []
-    if found := drift.differences(results):
-        return [*parts, table(("what", "was"), drift.rows(found))]
+    if found := unlike.differences(results):
+        return [*parts, table(("what", "was"), unlike.rows(found))]
     same = (
         "Nothing that is recorded of testbed, host, hypervisor, kernels and settings differed between complete cells, but what the policies "
         "and factors set, and clocks, load and free memory."
@@ -194,7 +194,7 @@ def drifted(results: Results) -> list[str]:
 
 def sampling(results: Results) -> str:
     """What reading the counters cost, at most, in any complete cell."""
-    share = aggregate((cell.value("sampling_cost", "max") for cell in results.records), "max")
+    share = aggregate((cell.value("sampling_cost", "max") for cell in results.complete), "max")
     if share is None:
         return f"What sampling took was not measured in every cell. {cost.sampling(results)}"
     return f"Sampling took at most {style.percent(share)} of one processor at any source. {cost.sampling(results)}"

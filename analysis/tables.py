@@ -62,6 +62,9 @@ def write_all(results: Results, into: Path | None = None) -> list[Path]:
 def parquet_bytes(frame: pd.DataFrame) -> bytes:
     """A frame as Parquet, without metadata that names a library's version."""
     columns = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None)
+    for place, field in enumerate(columns.schema):
+        if pa.types.is_dictionary(field.type):  # a text in every table, however it is held in memory
+            columns = columns.set_column(place, field.name, columns[place].cast(pa.string()))
     sink = pa.BufferOutputStream()
     pq.write_table(columns, sink, compression="zstd")
     content: bytes = sink.getvalue().to_pybytes()

@@ -142,7 +142,7 @@ def boot_of(cell: CellRecord | PlannedCell) -> int:
 def is_blocked(results: Results, treatment: str, control: str, levels: str) -> bool:
     """Whether the plan has both policies exactly once in each of their blocks, so that blocks are pairs."""
     blocks: dict[str, list[tuple[object, ...]]] = {treatment: [], control: []}
-    for cell in results.record.cells:
+    for cell in results.campaign.cells:
         if cell.policy in blocks and levels_text(cell.levels) == levels:
             blocks[cell.policy].append(tuple(-1 if part is None else part for part in pair_key(cell)))
     above, below = sorted(blocks[treatment]), sorted(blocks[control])
@@ -201,7 +201,7 @@ def centre_of(results: Results, quantity: Quantity, policy: str, levels: str) ->
 
 def compare_all(results: Results) -> list[Compared]:
     """Every quantity of every policy against its controls, at all levels, where the campaign has the metric at all."""
-    measured = {item.name for cell in results.records for item in cell.metrics}
+    measured = {item.name for cell in results.complete for item in cell.metrics}
     return [
         Compared(
             levels,

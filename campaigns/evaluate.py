@@ -79,7 +79,7 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
     merged = metrics.merge(ours, theirs)
     checksums = {name: result.checksums for name, result in run.results.items()}
     verdicts, details = gates.check(
-        gates.Evidence(
+        gates.Measured(
             policy=policy,
             conditions=conditions,
             guests=tuple(run.results),

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from campaigns.document import Problem
 from campaigns.schema import TimeoutsSection
+from common.errors import InvalidFileError
 from common.units import format_duration
 from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import ROOT_DISK_MIB
 from workloads.base import Workload
+
+if TYPE_CHECKING:
+    from campaigns.experiment import Experiment
 
 SMALLEST_GUEST_MIB = 64
 """Below this a guest with sshd and a compiler does not get through its boot."""
@@ -73,3 +77,18 @@ def load(workload: Workload[Any], parameters: Any, timeouts: TimeoutsSection) ->
             f"{workload.name} takes about {format_duration(least)} even on a fast host alone, and may take {format_duration(timeouts.run)}",
             "raise it or leave it out, or lower the load",
         )
+
+
+def on_host(experiment: Experiment, kind: str) -> None:
+    """InvalidFileError, with the key, for what a host of this kind cannot be; a physical one is asked when it is there."""
+    if kind != "emulated":
+        return
+    from lab.hosts.emulated import check_sizing
+
+    for levels in experiment.combinations():
+        conditions = experiment.at(levels)
+        try:
+            check_sizing(conditions.host, conditions.guests)
+        except InvalidFileError as error:
+            where = error.where.replace(" of the experiment", f" of {experiment.name}.yml")
+            raise InvalidFileError(error.what, where=where, why=error.why, remedy=error.remedy) from None

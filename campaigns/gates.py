@@ -35,7 +35,7 @@ SHARE_SLACK = 1.02
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Measured:
     """What a run left behind for the gates. before, after: readings; samples: while it ran; logs: source -> kernel messages."""
 
     policy: Policy
@@ -51,14 +51,14 @@ class Evidence:
     claims: Sequence[Claim]
 
 
-Gate = Callable[[Evidence], Iterable[GateResult]]
+Gate = Callable[[Measured], Iterable[GateResult]]
 
 
-def check(evidence: Evidence) -> tuple[tuple[GateResult, ...], list[str]]:
+def check(measured: Measured) -> tuple[tuple[GateResult, ...], list[str]]:
     """Every gate's verdict, and notes with the details that do not fit into a verdict."""
-    asked = [*GATES, *(POLICY_GATES[name] for name in evidence.policy.gates)]
-    results = tuple(result for gate in asked for result in gate(evidence))
-    found = kernel_log.findings(evidence.logs)
+    asked = [*GATES, *(POLICY_GATES[name] for name in measured.policy.gates)]
+    results = tuple(result for gate in asked for result in gate(measured))
+    found = kernel_log.findings(measured.logs)
     notes = [f"kernel log of {each.source}: {each.line} ({each.kind}: {each.reason})" for each in found[:MOST_NOTES]]
     if len(found) > MOST_NOTES:
         notes.append(f"kernel logs: {len(found) - MOST_NOTES} more lines like these; raw/kernel_log/ has them all")
@@ -77,91 +77,91 @@ def _at_most(name: str, observed: float | None, required: float, unit: str, reas
     )
 
 
-def _guests_alive(evidence: Evidence) -> Iterable[GateResult]:
-    alive = sum(evidence.after.get((guest, "vcpu_seconds")) is not None for guest in evidence.guests)
+def _guests_alive(measured: Measured) -> Iterable[GateResult]:
+    alive = sum(measured.after.get((guest, "vcpu_seconds")) is not None for guest in measured.guests)
     reason = "the hypervisor still counts every guest after the run; a guest that died left its memory to the others"
-    yield _at_least("guests_alive", alive, evidence.conditions.guests.count, "guests", reason)
+    yield _at_least("guests_alive", alive, measured.conditions.guests.count, "guests", reason)
 
 
-def _overcommitted(evidence: Evidence) -> Iterable[GateResult]:
+def _overcommitted(measured: Measured) -> Iterable[GateResult]:
     """Guests whose memory moves want more than the host has, as measured before the barrier, where the experiment says so."""
-    declared = evidence.conditions.overcommit_ratio
+    declared = measured.conditions.overcommit_ratio
     if declared <= 1:
         return
-    held = aggregate([evidence.before.get((guest, "memory")) for guest in evidence.guests], "sum")
-    free = evidence.before.get((HYPERVISOR, "free_memory"))
-    wanted = len(evidence.guests) * evidence.conditions.guests.memory_max_mib * PAGES_PER_MIB
-    pages = aggregate([held, free, _tmem_pages(evidence)], "sum")
-    required = evidence.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
+    held = aggregate([measured.before.get((guest, "memory")) for guest in measured.guests], "sum")
+    free = measured.before.get((HYPERVISOR, "free_memory"))
+    wanted = len(measured.guests) * measured.conditions.guests.memory_max_mib * PAGES_PER_MIB
+    pages = aggregate([held, free, _tmem_pages(measured)], "sum")
+    required = measured.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
     reason = "the guests' maximum memory ÷ what guests and nobody hold; with more memory on the host, nobody would have to give any"
     yield _at_least("overcommitted", wanted / pages if pages else None, required, "ratio", reason)
 
 
-def _fits(evidence: Evidence) -> Iterable[GateResult]:
+def _fits(measured: Measured) -> Iterable[GateResult]:
     """Guests that keep what they are given have to fit into the host's memory."""
-    held = aggregate([evidence.before.get((guest, "memory")) for guest in evidence.guests], "sum")
-    share = evidence.conditions.host.guest_memory_mib * PAGES_PER_MIB
+    held = aggregate([measured.before.get((guest, "memory")) for guest in measured.guests], "sum")
+    share = measured.conditions.host.guest_memory_mib * PAGES_PER_MIB
     reason = "the guests' memory ÷ the host's memory for guests; what is given is kept"
     yield _at_most("fits", held / share if held is not None else None, SHARE_SLACK, "ratio", reason)
 
 
-def _equal_start(evidence: Evidence) -> Iterable[GateResult]:
+def _equal_start(measured: Measured) -> Iterable[GateResult]:
     """A policy takes effect at the release: until then, every guest has what the plan gives it."""
-    start = start_mib(evidence.policy, evidence.conditions.host, evidence.conditions.guests) * PAGES_PER_MIB
-    seen = [evidence.before.get((guest, "memory")) for guest in evidence.guests]
+    start = start_mib(measured.policy, measured.conditions.host, measured.conditions.guests) * PAGES_PER_MIB
+    seen = [measured.before.get((guest, "memory")) for guest in measured.guests]
     off = [abs(value - start) / PAGES_PER_MIB for value in seen if value is not None]
     reason = "how far a guest's memory was from what it is to have at the release; a policy that had begun before compares another start"
     yield _at_most("equal_start", max(off) if off and len(off) == len(seen) else None, START_SLACK_MIB, "MiB", reason)
 
 
-def _tmem_pages(evidence: Evidence) -> float | None:
+def _tmem_pages(measured: Measured) -> float | None:
     """Pages that tmem holds in nobody's name: ephemeral ones and its own free list.
 
     Xen may have no tmem, and then there is nothing to read; under a policy that uses tmem, what cannot be read is not known.
     """
     counters = ("tmem.ephemeral_pages", "tmem.free_pages")
-    pages = [evidence.before.get((HYPERVISOR, counter)) for counter in counters]
-    return aggregate(pages if evidence.policy.pools else [each or 0 for each in pages], "sum")
+    pages = [measured.before.get((HYPERVISOR, counter)) for counter in counters]
+    return aggregate(pages if measured.policy.pools else [each or 0 for each in pages], "sum")
 
 
-def _memory_moved(evidence: Evidence) -> Iterable[GateResult]:
+def _memory_moved(measured: Measured) -> Iterable[GateResult]:
     """Every guest that follows its need gave memory back, or took some, at some time: seen from the hypervisor, not claimed by the guest."""
-    start = start_mib(evidence.policy, evidence.conditions.host, evidence.conditions.guests) * PAGES_PER_MIB
+    start = start_mib(measured.policy, measured.conditions.host, measured.conditions.guests) * PAGES_PER_MIB
     moved: list[float | None] = []
-    for guest in evidence.guests:
-        seen = [sample.value for sample in evidence.samples if sample.source == guest and sample.counter == "memory"]
-        seen += [evidence.before.get((guest, "memory")), evidence.after.get((guest, "memory"))]
+    for guest in measured.guests:
+        seen = [sample.value for sample in measured.samples if sample.source == guest and sample.counter == "memory"]
+        seen += [measured.before.get((guest, "memory")), measured.after.get((guest, "memory"))]
         known = [value for value in seen if value is not None]
         moved.append(max(abs(value / start - 1) for value in known) if known else None)
     reason = "the least that any guest's memory moved, up or down, as a share of what it had at the release; one that never moved was never self-ballooning"
-    yield _at_least("memory_moved", aggregate(moved, "min"), evidence.conditions.gates.memory_given, "fraction", reason)
+    yield _at_least("memory_moved", aggregate(moved, "min"), measured.conditions.gates.memory_given, "fraction", reason)
 
 
-def _tmem_used(evidence: Evidence) -> Iterable[GateResult]:
+def _tmem_used(measured: Measured) -> Iterable[GateResult]:
     """Pages really went to tmem. One counter that cannot be read fails the gate: the sum of the others is another figure."""
-    counters = [(guest, f"tmem.{pool}.puts") for guest in evidence.guests for pool in evidence.policy.pools]
-    puts = aggregate([_growth(evidence, guest, counter) for guest, counter in counters], "sum")
+    counters = [(guest, f"tmem.{pool}.puts") for guest in measured.guests for pool in measured.policy.pools]
+    puts = aggregate([_growth(measured, guest, counter) for guest, counter in counters], "sum")
     reason = "successful puts of all guests; without any, the policy was never in force"
-    yield _at_least("tmem_puts", puts, evidence.conditions.gates.tmem_puts, "pages", reason)
+    yield _at_least("tmem_puts", puts, measured.conditions.gates.tmem_puts, "pages", reason)
 
 
-def _growth(evidence: Evidence, source: str, counter: str) -> float | None:
+def _growth(measured: Measured, source: str, counter: str) -> float | None:
     """A counter's growth; None when it went backwards, or could not be read at both ends. A guest without a pool has 0 (lab/counters/parse.py)."""
-    grown = difference(evidence.before, evidence.after, source, counter)
+    grown = difference(measured.before, measured.after, source, counter)
     return None if grown is None or grown < 0 else grown
 
 
-def _reads_happened(evidence: Evidence) -> Iterable[GateResult]:
-    required = evidence.conditions.gates.sectors_read
+def _reads_happened(measured: Measured) -> Iterable[GateResult]:
+    required = measured.conditions.gates.sectors_read
     if required:
-        read = aggregate([metric.value for metric in evidence.metrics if metric.name == "sectors_read"], "sum")
+        read = aggregate([metric.value for metric in measured.metrics if metric.name == "sectors_read"], "sum")
         reason = "sectors read by all guests; fewer mean that caches were warm or the load did not run"
         yield _at_least("reads_happened", read, required, "sectors", reason)
 
 
-def _same_output(evidence: Evidence) -> Iterable[GateResult]:
+def _same_output(measured: Measured) -> Iterable[GateResult]:
     """Guests do the same work, so its output is the same in each: a difference is a corrupted page or a broken load."""
-    outputs = {tuple(sorted(evidence.checksums.get(guest, {}).items())) for guest in evidence.guests}
+    outputs = {tuple(sorted(measured.checksums.get(guest, {}).items())) for guest in measured.guests}
     if outputs == {()}:
         return  # a workload without output to compare
     yield _at_most(
@@ -173,24 +173,24 @@ def _same_output(evidence: Evidence) -> Iterable[GateResult]:
     )
 
 
-def _together(evidence: Evidence) -> Iterable[GateResult]:
+def _together(measured: Measured) -> Iterable[GateResult]:
     reason = "between the first and the last guest's start; alone at the beginning, a guest has memory that it should compete for"
-    yield _at_most("barrier_skew", evidence.skew_seconds, evidence.conditions.gates.barrier_skew, "s", reason)
+    yield _at_most("barrier_skew", measured.skew_seconds, measured.conditions.gates.barrier_skew, "s", reason)
 
 
-def _clean_logs(evidence: Evidence) -> Iterable[GateResult]:
-    found = kernel_log.findings(evidence.logs)
+def _clean_logs(measured: Measured) -> Iterable[GateResult]:
+    found = kernel_log.findings(measured.logs)
     reasons = "; ".join(sorted({finding.reason for finding in found}))
     yield _at_most("kernel_logs", len(found), 0, "lines", reasons or "no kernel complained")
 
 
-def _claims_have_figures(evidence: Evidence) -> Iterable[GateResult]:
+def _claims_have_figures(measured: Measured) -> Iterable[GateResult]:
     """A claim is judged on its metric, so that has to be there for every guest."""
-    policy = evidence.policy.name
+    policy = measured.policy.name
     for name in sorted(
-        {claim.metric for claim in evidence.claims if policy in (claim.compare.treatment, claim.compare.control)}
+        {claim.metric for claim in measured.claims if policy in (claim.compare.treatment, claim.compare.control)}
     ):
-        values = [metric.value for metric in evidence.metrics if metric.name == name]
+        values = [metric.value for metric in measured.metrics if metric.name == name]
         known = sum(value is not None for value in values)
         yield _at_least(f"has_{name}", known, max(1, len(values)), "values", "a claim is judged on this metric")
 

@@ -65,7 +65,7 @@ _ANSI_END = re.compile(r"\x1b\[[0-9;]*m")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Breakage:
     """A line of a log that a run that counts may not have. line: without spaces around it. number:
     of the line in its log, from 1. kind: see KINDS.
     """
@@ -84,7 +84,7 @@ class _Message:
     program: bool
 
 
-def findings(logs: Mapping[str, str]) -> list[Finding]:
+def findings(logs: Mapping[str, str]) -> list[Breakage]:
     """Every line that says that something broke, in order. logs: source -> text."""
     return [finding for source, text in logs.items() for finding in _of_log(source, text)]
 
@@ -107,11 +107,11 @@ def message_of(line: str) -> str:
     return _message(line).text
 
 
-def _of_log(source: str, text: str) -> Iterator[Finding]:
+def _of_log(source: str, text: str) -> Iterator[Breakage]:
     for number, line in enumerate(text.split("\n"), start=1):
         pattern = classify(line)
         if pattern is not None:
-            yield Finding(source, line.strip(), pattern.reason, pattern.kind, number)
+            yield Breakage(source, line.strip(), pattern.reason, pattern.kind, number)
 
 
 def _message(line: str) -> _Message:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaigns import experiment, run, store
+from campaigns import experiment, feasible, run, store
 from campaigns.experiment import Experiment
 from campaigns.progress import Listener, silent
 from campaigns.run import Outcome
@@ -35,7 +35,9 @@ def ask(
     """A request whose names are all good. InvalidFileError for experiment and inventory, UsageError for campaign, cell, and a lab of several hosts."""
     made = experiment.load(name)
     lifecycle.require_one_host(inventory)
-    lab = inventories.load(inventory).name
+    found = inventories.load(inventory)
+    lab = found.name
+    feasible.on_host(made, found.hosts[0].settings.kind)
     ended = run.ended(made, lab, results=results, campaign=campaign, cell=cell)
     return Request(made, inventory, campaign, cell, ended)
 

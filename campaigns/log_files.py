@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from campaigns import kernel_log
-from campaigns.kernel_log import Finding
+from campaigns.kernel_log import Breakage
 from common.errors import InvalidFileError
 from lab.hosts import kernel_logs
 
@@ -28,7 +28,7 @@ class Checked:
     file: str
     lines: int
     lost: bool
-    findings: tuple[Finding, ...]
+    findings: tuple[Breakage, ...]
 
     @property
     def valid(self) -> bool:
@@ -110,7 +110,9 @@ def _check(file: str, text: str, before: str | None) -> Checked:
         delta = kernel_logs.new_since(before, text)
         skipped, lost = text[: len(text) - len(delta.text)].count("\n"), delta.lost
         text = delta.text
-    gap = [Finding(file, kernel_logs.LOST, "nobody knows what the missing messages said", "lost", 0)] if lost else []
-    found = [Finding(**{**asdict(each), "number": each.number + skipped}) for each in kernel_log.findings({file: text})]
+    gap = [Breakage(file, kernel_logs.LOST, "nobody knows what the missing messages said", "lost", 0)] if lost else []
+    found = [
+        Breakage(**{**asdict(each), "number": each.number + skipped}) for each in kernel_log.findings({file: text})
+    ]
     lines = text.count("\n") + (not text.endswith("\n") and bool(text))
     return Checked(file, lines, lost, (*gap, *found))

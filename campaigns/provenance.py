@@ -33,9 +33,15 @@ def versions() -> dict[str, str]:
 
 
 def commit(checkout: Path = CHECKOUT) -> tuple[str | None, bool | None]:
-    """The checkout's commit, and whether tracked files differ from it; None and None outside git."""
-    head = _git(checkout, "rev-parse", "HEAD")
-    if not head:
+    """The checkout's commit, and whether tracked files differ from it; None and None outside git.
+
+    A testbed that was unpacked inside somebody else's repository is outside: that repository's commit says nothing about it.
+    """
+    top, head = _git(checkout, "rev-parse", "--show-toplevel"), _git(checkout, "rev-parse", "HEAD")
+    if not top or not head or Path(top).resolve() != checkout.resolve():
+        return None, None
+    ours = Path(__file__).resolve()
+    if ours.is_relative_to(checkout.resolve()) and not _git(checkout, "ls-files", "--", str(ours)):
         return None, None
     changes = _git(checkout, "status", "--porcelain", "--untracked-files=no")
     return head, None if changes is None else bool(changes)

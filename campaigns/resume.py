@@ -1,7 +1,7 @@
 """Whether a campaign may go on, and with which cell: under one name there is one experiment, one lab, and one kind of host.
 
 Cells of two experiments, or of two hosts, cannot be compared, so they are never mixed. What can be known without a lab is asked before
-anything is built (`check`); what the host is made from, before its first cell of a run (`refuse_another_host`).
+anything is built (`begun`); what the host is made from, before its first cell of a run (`refuse_another_host`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _UNTOLD = object()
 _NEVER_MIXED = "cells of two {} cannot be compared, so they are never mixed"
 
 
-def check(
+def begun(
     experiment: Experiment,
     lab: str | None,
     *,

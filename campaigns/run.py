@@ -93,7 +93,7 @@ def ended(
     cell: str | None = None,
 ) -> Outcome | None:
     """What a campaign has come to when nothing of it is left to run, else None. UsageError as `run` raises it, without a lab."""
-    found = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
+    found = resume.begun(experiment, lab, results=results, campaign=campaign, cell=cell)
     if found is None or cell is not None:
         return None
     outcome = Outcome(found.directory, status(found))
@@ -120,13 +120,13 @@ def run(
     UsageError: another experiment has this campaign's name, it was begun on another lab or host, another runner is at work, or the cell cannot
     be run. Errors of the lab and the load end in the cells' records. KeyboardInterrupt passes through, and leaves nothing half-written.
     """
-    stored = resume.check(experiment, lab, results=results, campaign=campaign, cell=cell)
+    stored = resume.begun(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
         stored = store.create(
             results, campaign_record(experiment, host.accelerator, campaign, lab, arguments, inventory=inventory)
         )
     with stored.lock():
-        resume.check(
+        resume.begun(
             experiment, lab, results=results, campaign=campaign, cell=cell
         )  # another runner may have ended since
         resume.refuse_another_host(stored, basis or {})

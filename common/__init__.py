@@ -1,1 +1,3 @@
-"""The leaf that every package may import: errors, units and the records that cross package boundaries."""
+"""The leaf that every package may import: errors, units and the records that cross package
+boundaries.
+"""

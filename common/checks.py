@@ -1,4 +1,6 @@
-"""Checkers of the source, such as a linter and a type checker: run at the same time, each with one line when it has nothing to say."""
+"""Checkers of the source, such as a linter and a type checker: run at the same time, each with one
+line when it has nothing to say.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ SHELL = re.compile(rb"#!\s*\S*[/ ](ba|da)?sh\b")
 
 
 def shell_scripts(root: Path) -> list[str]:
-    """The shell scripts below a checkout's folders, whatever their names; templates are none until they are filled in."""
+    """The shell scripts below a checkout's folders, whatever their names; templates are none until
+    they are filled in.
+    """
     folders = [each for each in root.iterdir() if each.name == ".ci" or not each.name.startswith((".", "results"))]
     files = (path for folder in folders for path in folder.rglob("*") if path.suffix in {"", ".sh"} and path.is_file())
     return sorted(str(path.relative_to(root)) for path in files if SHELL.match(path.read_bytes()[:80]))
@@ -23,7 +27,8 @@ def shell_scripts(root: Path) -> list[str]:
 def check(
     commands: Mapping[str, Sequence[str]], directory: Path, environment: Mapping[str, str], tell: Tell
 ) -> list[str]:
-    """Run commands by name, and tell the last line of each that passed and all that a failed one printed.
+    """Run commands by name, and tell the last line of each that passed and all that a failed one
+    printed.
 
     Returns the names of those that failed, in the order of the commands.
     """

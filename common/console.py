@@ -1,10 +1,13 @@
-"""What tasks print: messages with the time since the start, tables, and one live line with the time left on a terminal."""
+"""What tasks print: messages with the time since the start, tables, and one live line with the time
+left on a terminal.
+"""
 
 from __future__ import annotations
 
 import errno
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,7 +18,9 @@ from typing import Any
 from common.units import format_duration
 
 TIMELINE = "OVERCOMMIT_TIMELINE"
-"""Environment variable: a file to which every line is appended as JSON with its time, for benchmarks/stages.py."""
+"""Environment variable: a file to which every line is appended as JSON with its time, for
+benchmarks/stages.py.
+"""
 
 
 Tell = Callable[[str], None]
@@ -23,7 +28,9 @@ Tell = Callable[[str], None]
 
 
 class Reporter:
-    """Prints one line per event, and on a terminal keeps the newest step and the time left on a line of its own below."""
+    """Prints one line per event, and on a terminal keeps the newest step and the time left on a
+    line of its own below.
+    """
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -45,12 +52,16 @@ class Reporter:
         if self._timeline:
             with Path(self._timeline).open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps({"seconds": time.monotonic() - self._began, "text": text}) + "\n")
-        self._console.print(f"{self._clock()} {text}{_left(left)}", markup=False)
+        self._console.print(harmless(f"{self._clock()} {text}{_left(left)}"), markup=False)
 
     def step(self, text: str, left: float | None = None) -> None:
-        """What is going on now: replaced by the next step on a terminal, not shown at all in a file."""
+        """What is going on now: replaced by the next step on a terminal, not shown at all in a
+        file.
+        """
         if self._status is not None:
-            self._status.update(f"{text}{_left(left)}")
+            from rich.text import Text
+
+            self._status.update(Text(harmless(f"{text}{_left(left)}")))
 
     @contextmanager
     def live(self) -> Iterator[None]:
@@ -67,7 +78,7 @@ class Reporter:
 
     def plain(self, text: str = "") -> None:
         """Text as it is, without a clock."""
-        self._console.print(text, markup=False)
+        self._console.print(harmless(text), markup=False)
 
     def pause(self, seconds: float) -> None:
         """Time to read a warning and to interrupt: where a person looks at it."""
@@ -79,11 +90,11 @@ class Reporter:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=title or None, title_justify="left")
+        table = Table(title=Text(harmless(title)) if title else None, title_justify="left")
         for number, column in enumerate(columns):
-            table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+            table.add_column(Text(harmless(column)), justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(Text(cell) for cell in row))
+            table.add_row(*(Text(harmless(cell)) for cell in row))
         self._console.print(table)
 
     def json(self, value: object) -> None:
@@ -101,11 +112,24 @@ MOST_UPRIGHT = 4
 def upright(
     columns: Sequence[str], rows: Sequence[Sequence[str]]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """A table with rows and columns exchanged when it has few rows, so that long headings and many figures fit a narrow terminal."""
+    """A table with rows and columns exchanged when it has few rows, so that long headings and many
+    figures fit a narrow terminal.
+    """
     if len(rows) > MOST_UPRIGHT:
         return tuple(columns), tuple(tuple(row) for row in rows)
     turned = list(zip(columns, *rows, strict=True))
     return turned[0], tuple(turned[1:])
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Everything that moves a cursor, changes colours or turns text around; tab and newline stay."""
+
+
+def harmless(text: str) -> str:
+    """Text with its control characters shown and not obeyed: what files, guests and tools say comes
+    to a terminal through here.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _left(seconds: float | None) -> str:

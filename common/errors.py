@@ -1,8 +1,9 @@
 """Errors that a user can act on, and the exit codes of every task.
 
-Exit codes: 0 success; 1 a defect of the testbed (a traceback is shown); 2 wrong usage; 3 something this machine lacks; 4 an invalid
-file (inventory, experiment); 5 a build failed; 6 a lab, host, guest or workload failed; 7 cells failed or were invalid, or their
-outputs differ; 8 stored results are damaged or incomplete; 130 interrupted; 141 nobody reads the output any more (`| head`).
+Exit codes: 0 success; 1 a defect of the testbed (a traceback is shown); 2 wrong usage; 3 something
+this machine lacks; 4 an invalid file (inventory, experiment); 5 a build failed; 6 a lab, host,
+guest or workload failed; 7 cells failed or were invalid, or their outputs differ; 8 stored results
+are damaged or incomplete; 130 interrupted; 141 nobody reads the output any more (`| head`).
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import ClassVar
 class UserError(Exception):
     """An error whose cause lies outside the code. Shown without a traceback.
 
-    what: what went wrong, in one clause. where: file and key, host, or command. why: the cause as far as known. remedy: what to do next.
+    what: what went wrong, in one clause. where: file and key, host, or command. why: the cause as
+    far as known. remedy: what to do next.
     """
 
     exit_code: ClassVar[int] = 1
@@ -70,11 +72,15 @@ class WorkloadError(LabError):
 
 
 class OutputsError(WorkloadError):
-    """Raw outputs of a workload that are missing, cut short, or of a form that its reader does not know."""
+    """Raw outputs of a workload that are missing, cut short, or of a form that its reader does not
+    know.
+    """
 
 
 class CampaignError(UserError):
-    """Cells failed or were invalid, or outputs differ between guests or policies; what was complete is kept."""
+    """Cells failed or were invalid, or outputs differ between guests or policies; what was complete
+    is kept.
+    """
 
     exit_code = 7
 

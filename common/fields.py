@@ -1,4 +1,5 @@
-"""Types of fields in files that people write: amounts with their units, strict numbers, and sections without unknown keys.
+"""Types of fields in files that people write: amounts with their units, strict numbers, and
+sections without unknown keys.
 
 Each is written back the way it is read, so that a resolved file can be read again.
 """

@@ -1,4 +1,5 @@
-"""Files that others must never see half written, or two at a time: locks, replacement, what reaches the disk, digests.
+"""Files that others must never see half written, or two at a time: locks, replacement, what reaches
+the disk, digests.
 
 Locks are the kernel's (flock): they end with the process that holds them, however that ends.
 """
@@ -22,7 +23,8 @@ class LockedError(BlockingIOError):
 
 
 def lock(path: Path, *, wait: bool = True) -> IO[str]:
-    """Lock a file, made when it is missing, and write our number into it; closing what is returned ends the lock.
+    """Lock a file, made when it is missing, and write our number into it; closing what is returned
+    ends the lock.
 
     LockedError when another process holds it and wait is false; OSError when it cannot be made.
     """
@@ -44,7 +46,9 @@ def lock(path: Path, *, wait: bool = True) -> IO[str]:
 
 
 def lock_holder(path: Path) -> int | None:
-    """The number of the process that holds a lock now, -1 when it did not write it down; None when nobody does."""
+    """The number of the process that holds a lock now, -1 when it did not write it down; None when
+    nobody does.
+    """
     try:
         with path.open() as stream:
             try:
@@ -63,7 +67,8 @@ def _signature(stream: IO[str]) -> int | None:
 
 
 def replace(path: Path, content: str | bytes, *, durable: bool = False) -> None:
-    """Write a file whole or not at all; who reads it meanwhile sees the old one. OSError leaves the old one as it was.
+    """Write a file whole or not at all; who reads it meanwhile sees the old one. OSError leaves the
+    old one as it was.
 
     durable: it has reached the disk when this returns, so that no power failure can leave it empty.
     """
@@ -84,7 +89,9 @@ def replace(path: Path, content: str | bytes, *, durable: bool = False) -> None:
 
 
 def sync(path: Path) -> None:
-    """Have a file, or the names in a folder, reach the disk: a rename must not outlive what it names, should the power fail."""
+    """Have a file, or the names in a folder, reach the disk: a rename must not outlive what it
+    names, should the power fail.
+    """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -93,7 +100,9 @@ def sync(path: Path) -> None:
 
 
 def taken(path: Path) -> int:
-    """Bytes of disk that a file, or all below a folder, really takes: files may have holes. What may not be looked at is left out."""
+    """Bytes of disk that a file, or all below a folder, really takes: files may have holes. What
+    may not be looked at is left out.
+    """
     blocks = 0
     with suppress(OSError):
         blocks = path.lstat().st_blocks

@@ -1,7 +1,8 @@
-"""Machines to run commands on (the controller, a dom0, a guest), and all that running one can raise.
+"""Machines to run commands on (the controller, a dom0, a guest), and all that running one can
+raise.
 
-A machine is a plumbum machine, local or remote. Plumbum is not imported before something runs: it would slow every
-task down.
+A machine is a plumbum machine, local or remote. Plumbum is not imported before something runs: it
+would slow every task down.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 from typing import IO, Literal, Protocol, cast
 
 Trouble = Literal["no program", "too late", "failed", "broken"]
-"""Why a command gave no answer: its program is not there; it did not end in time; it or the way to its machine failed,
-with words of its own; the connection broke without any.
+"""Why a command gave no answer: its program is not there; it did not end in time; it or the way to
+its machine failed, with words of its own; the connection broke without any.
 """
 
 TAIL_LINES = 20
@@ -27,7 +28,11 @@ class Process(Protocol):
 
     def poll(self) -> int | None: ...
     def wait(self, timeout: float | None = None) -> int: ...
-    def communicate(self, input: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]: ...  # noqa: A002
+    def communicate(
+        self,
+        input: bytes | None = None,  # noqa: A002
+        timeout: float | None = None,
+    ) -> tuple[bytes, bytes]: ...
     def terminate(self) -> None: ...
     def kill(self) -> None: ...
 
@@ -45,14 +50,18 @@ class Command(Protocol):
         """Run it; what it printed. Raises for any exit status but 0. timeout: seconds."""
 
     def run(self, *, retcode: int | None = 0, timeout: float | None = None) -> tuple[int, str, str]:
-        """Run it; status, output, complaints. retcode: the status that is no error, None for any."""
+        """Run it; status, output, complaints. retcode: the status that is no error, None for
+        any.
+        """
 
     def popen(self, *, stdin: int = ..., stdout: int = ..., stderr: int = ...) -> Process:
         """Start it. What is no pipe must not be touched."""
 
 
 class Machine(Protocol):
-    """What commands run on. `machine["ls"]["-l", "/"]` is a command; str(machine) and `host`, where it has one, name it."""
+    """What commands run on. `machine["ls"]["-l", "/"]` is a command; str(machine) and `host`, where
+    it has one, name it.
+    """
 
     def __getitem__(self, program: str, /) -> Command: ...
 
@@ -65,9 +74,11 @@ def this_machine() -> Machine:
 
 
 def _table() -> dict[type[Exception], Trouble]:
-    """The one table of what a command on a machine can raise; of several that match, the first counts.
+    """The one table of what a command on a machine can raise; of several that match, the first
+    counts.
 
-    Two of plumbum's are no ProcessExecutionError: CommandNotFound is an AttributeError, ProcessTimedOut a plain one.
+    Two of plumbum's are no ProcessExecutionError: CommandNotFound is an AttributeError,
+    ProcessTimedOut a plain one.
     """
     from plumbum.commands.processes import CommandNotFound, ProcessExecutionError, ProcessTimedOut
 
@@ -82,7 +93,9 @@ def _table() -> dict[type[Exception], Trouble]:
 
 
 def command_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """All that a command on a machine can raise, for an `except`, with what more the caller has to expect."""
+    """All that a command on a machine can raise, for an `except`, with what more the caller has to
+    expect.
+    """
     return (*_table(), *more)
 
 

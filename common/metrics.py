@@ -15,7 +15,9 @@ Better = Literal["lower", "higher", "neither"]
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """A metric as it is declared: its name, its unit, which direction is better, and what it means."""
+    """A metric as it is declared: its name, its unit, which direction is better, and what it
+    means.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -42,7 +44,9 @@ class Metric:
 
 @dataclass(frozen=True)
 class CounterMetric:
-    """A metric that is by how much counters grew over the run, all of them together, times a factor to its unit."""
+    """A metric that is by how much counters grew over the run, all of them together, times a factor
+    to its unit.
+    """
 
     spec: MetricSpec
     counters: tuple[str, ...]
@@ -50,7 +54,9 @@ class CounterMetric:
 
 
 def total(values: Sequence[float | int]) -> float | int:
-    """The sum, the same bits on every Python: exact of whole numbers, else correctly rounded. `sum` adds otherwise from 3.12 on."""
+    """The sum, the same bits on every Python: exact of whole numbers, else correctly rounded. `sum`
+    adds otherwise from 3.12 on.
+    """
     if all(isinstance(value, int) for value in values):
         return sum(values)
     return math.fsum(values)
@@ -93,4 +99,6 @@ REQUESTS = (
         "requests of the guest to its disks, reads and writes: what is called operations",
     ),
 )
-"""Operations, which are not sectors: one request reads from one sector to hundreds. Per guest, as dom0 counted them."""
+"""Operations, which are not sectors: one request reads from one sector to hundreds. Per guest, as
+dom0 counted them.
+"""

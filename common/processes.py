@@ -1,4 +1,6 @@
-"""Processes of this machine, told apart by number and start time: a number alone may long be another program's."""
+"""Processes of this machine, told apart by number and start time: a number alone may long be
+another program's.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,11 @@ from pathlib import Path
 
 
 def start_time(pid: int) -> int | None:
-    """Clock ticks from this machine's boot to the start of a process; None when there is none, or only its remains.
+    """Clock ticks from this machine's boot to the start of a process; None when there is none, or
+    only its remains.
 
-    Field 22 of /proc/PID/stat. A process whose first thread has ended is there until the others have, too: so long
-    it keeps its files, their locks and its port.
+    Field 22 of /proc/PID/stat. A process whose first thread has ended is there until the others
+    have, too: so long it keeps its files, their locks and its port.
     """
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")

@@ -1,7 +1,8 @@
-"""The command line: Invoke, with the testbed's exit codes, and without a traceback for a user's mistake.
+"""The command line: Invoke, with the testbed's exit codes, and without a traceback for a user's
+mistake.
 
-Every task passes through here, so what users and machines do to all of them is told here: wrong usage, an interruption, a reader that
-has gone, and the surroundings of common/surroundings.py.
+Every task passes through here, so what users and machines do to all of them is told here: wrong
+usage, an interruption, a reader that has gone, and the surroundings of common/surroundings.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 from common import surroundings
+from common.console import harmless
 from common.errors import UsageError, UserError
 from common.text import suggestion
 
@@ -94,7 +96,8 @@ class Testbed(Program):
 
 
 def check_words(words: list[str], contexts: dict[str, ParserContext]) -> None:
-    """Exit with UsageError's code for a task that is none, and for an option that its task does not have.
+    """Exit with UsageError's code for a task that is none, and for an option that its task does not
+    have.
 
     Invoke takes an unknown option for the value of a positional argument that is still missing.
     """
@@ -119,7 +122,9 @@ def check_words(words: list[str], contexts: dict[str, ParserContext]) -> None:
 
 
 def _check_option(word: str, context: ParserContext, rest: Iterator[str]) -> str | None:
-    """The name of the argument that an option is for, if that is told by its first word; its value is taken from the rest."""
+    """The name of the argument that an option is for, if that is told by its first word; its value
+    is taken from the rest.
+    """
     name, equals, _ = word.partition("=")
     short = name if name in context.flags or name.startswith("--") else name[:2]  # -n3, or several short ones in one
     if short not in context.flags and short not in context.inverse_flags:
@@ -148,8 +153,8 @@ def _usage(what: str, remedy: str) -> Exit:
 
 
 def arguments(argv: list[str], tasks: Collection | None = None) -> list[str]:
-    """Argument vector for Invoke. It takes `TASK --help` for the task's first positional, so that becomes `--help TASK`; a namespace
-    alone becomes the list of its tasks. tasks: all there are.
+    """Argument vector for Invoke. It takes `TASK --help` for the task's first positional, so that
+    becomes `--help TASK`; a namespace alone becomes the list of its tasks. tasks: all there are.
     """
     words = argv[1:]
     if len(words) > 1 and not words[0].startswith("-") and _asks_for_help(words, tasks):
@@ -175,7 +180,9 @@ def _asks_for_help(words: list[str], tasks: Collection | None) -> bool:
 
 
 def _named_files(words: list[str]) -> list[str]:
-    """Words of a task that takes any number of files, each file as an option of its own: Invoke would take the second for a task."""
+    """Words of a task that takes any number of files, each file as an option of its own: Invoke
+    would take the second for a task.
+    """
     named: list[str] = []
     for word in words:
         is_value = bool(named) and named[-1] in ("--file", "--before", "-f", "-b")
@@ -185,7 +192,9 @@ def _named_files(words: list[str]) -> list[str]:
 
 
 def run(tasks: Collection) -> None:
-    """Run the tasks named on the command line, and exit. Being ended, or losing the terminal, is an interruption: things are put in order first."""
+    """Run the tasks named on the command line, and exit. Being ended, or losing the terminal, is an
+    interruption: things are put in order first.
+    """
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, signal.default_int_handler)
@@ -205,7 +214,7 @@ def run(tasks: Collection) -> None:
 
 
 def _said(error: UserError) -> int:
-    print(f"inv: {error}", file=sys.stderr)
+    print(harmless(f"inv: {error}"), file=sys.stderr)
     return error.exit_code
 
 

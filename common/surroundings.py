@@ -1,4 +1,5 @@
-"""What a machine does to a program: a full disk, a file of somebody else, a limit. One clear message for each, whichever task meets it.
+"""What a machine does to a program: a full disk, a file of somebody else, a limit. One clear
+message for each, whichever task meets it.
 
 An error that is not told here is a defect, and shown with its traceback.
 """
@@ -26,7 +27,9 @@ _HUGE = InvalidFileError("a number that was read is too large", remedy="Write a 
 
 
 def explain(error: BaseException) -> UserError | None:
-    """What an error means to a user, when the surroundings are its cause; None when the program is."""
+    """What an error means to a user, when the surroundings are its cause; None when the program
+    is.
+    """
     if isinstance(error, UserError):
         return error
     of_system = _of_system(error) if isinstance(error, OSError) else None

@@ -10,7 +10,8 @@ PAGE_BYTES = 4096
 """Bytes of a page: x86 guests and Xen agree on it, and the tmem ABI allows no other size."""
 
 SECTOR_BYTES = 512
-"""Bytes of a sector, the unit of Linux's block statistics whatever the disk's own sector size is."""
+"""Bytes of a sector, the unit of Linux's block statistics whatever the disk's own sector size is.
+"""
 
 SECTORS_PER_PAGE = PAGE_BYTES // SECTOR_BYTES
 
@@ -36,7 +37,9 @@ def _parse(text: object, units: Mapping[str, Fraction], example: str) -> Fractio
 
 
 def parse_size(text: object) -> int:
-    """Bytes of a size such as `384 MiB`. ValueError, naming the units, for anything else (decimal units and parts of a byte are refused)."""
+    """Bytes of a size such as `384 MiB`. ValueError, naming the units, for anything else (decimal
+    units and parts of a byte are refused).
+    """
     size = _parse(text, _SIZES, "384 MiB")
     if size.denominator != 1:
         raise ValueError(f"{text!r} is not a whole number of bytes")
@@ -44,7 +47,9 @@ def parse_size(text: object) -> int:
 
 
 def parse_duration(text: object) -> float:
-    """Seconds of a duration such as `5 s` or `10 min`. ValueError, naming the units, for anything else."""
+    """Seconds of a duration such as `5 s` or `10 min`. ValueError, naming the units, for anything
+    else.
+    """
     seconds = _parse(text, _TIMES, "5 s")
     if seconds > _LONGEST_S:
         raise ValueError(f"{text!r} is longer than a year")

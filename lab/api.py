@@ -1,7 +1,10 @@
-"""What a lab offers to a campaign: records of what is asked and read, and protocols of hosts and guests.
+"""What a lab offers to a campaign: records of what is asked and read, and protocols of hosts and
+guests.
 
-Clocks: every time of one host is Xen's wall clock in epoch seconds, in dom0 and in the guests alike.
-Errors: every method raises common.errors.LabError when the host or a guest does not do what was asked.
+Clocks: every time of one host is Xen's wall clock in epoch seconds, in dom0 and in the guests
+alike.
+Errors: every method raises common.errors.LabError when the host or a guest does not do what was
+asked.
 """
 
 from __future__ import annotations
@@ -17,7 +20,9 @@ from lab.emulator.share import Reading
 
 @dataclass(frozen=True)
 class GuestSizing:
-    """The guests of a cell, all alike. Memory and swap in MiB. kernel: words on their kernels' command line."""
+    """The guests of a cell, all alike. Memory and swap in MiB. kernel: words on their kernels'
+    command line.
+    """
 
     count: int
     vcpus: int
@@ -38,9 +43,11 @@ class HostSizing:
 
 @dataclass(frozen=True)
 class TmemSettings:
-    """What Xen's tmem is told about the guests, as `tmemctl set` takes it. None, and guests that are missing: left as it is.
+    """What Xen's tmem is told about the guests, as `tmemctl set` takes it. None, and guests that
+    are missing: left as it is.
 
-    compress, dedup: for all guests. weights: guest -> weight (a number without unit). caps: guest -> most ephemeral pages.
+    compress, dedup: for all guests. weights: guest -> weight (a number without unit). caps: guest
+    -> most ephemeral pages.
     """
 
     compress: bool | None = None
@@ -51,7 +58,9 @@ class TmemSettings:
 
 @dataclass(frozen=True)
 class Sample:
-    """A reading of a counter. time: host epoch seconds. source: "hypervisor", "dom0" or a guest's name. value None: not readable."""
+    """A reading of a counter. time: host epoch seconds. source: "hypervisor", "dom0" or a guest's
+    name. value None: not readable.
+    """
 
     time: float
     source: str
@@ -62,14 +71,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class Activity:
-    """What a guest has done since it was created, as dom0 sees it. sectors: that its disks read and wrote."""
+    """What a guest has done since it was created, as dom0 sees it. sectors: that its disks read and
+    wrote.
+    """
 
     cpu_seconds: float
     sectors: int
 
 
 def even_share_mib(host: HostSizing, guests: GuestSizing) -> int:
-    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's memory, or its maximum if that is less."""
+    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's
+    memory, or its maximum if that is less.
+    """
     return min(host.guest_memory_mib // guests.count, guests.memory_max_mib)
 
 
@@ -110,24 +123,30 @@ class Host(Protocol):
     def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         """Bring the host to its known state: these guests booted, idle, and no policy applied.
 
-        boot: name of the boot that the state has to come from; the host boots anew, from drives made
-        anew, where it comes from another. None: whatever boot it comes from.
+        boot: name of the boot that the state has to come from; the host boots anew, from drives
+        made anew, where it comes from another. None: whatever boot it comes from.
         """
 
     def set_memory(self, targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> None:
-        """Give guests memory: guest -> MiB it is to have now, and MiB it may hold at most. Returns when every guest has it."""
+        """Give guests memory: guest -> MiB it is to have now, and MiB it may hold at most. Returns
+        when every guest has it.
+        """
 
     def set_sysctls(self, settings: Mapping[str, int]) -> None:
         """Write settings of every guest's kernel: dotted name -> value."""
 
     def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
-        """Load the driver in every guest: its parameters, and settings in sysfs. Once per reset: it can't be taken away again."""
+        """Load the driver in every guest: its parameters, and settings in sysfs. Once per reset: it
+        can't be taken away again.
+        """
 
     def set_tmem(self, settings: TmemSettings) -> None:
         """Tell Xen how tmem keeps the guests' pages."""
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
-        """Start a manager in dom0, which from now on sets the guests' targets. LabError for one that this host does not have."""
+        """Start a manager in dom0, which from now on sets the guests' targets. LabError for one
+        that this host does not have.
+        """
 
     def stop_manager(self) -> Sequence[Mapping[str, object]]:
         """Stop the manager, if one runs; what it saw and decided, a record for each decision."""
@@ -142,7 +161,9 @@ class Host(Protocol):
         """Guest -> what it has done so far; for now and then, since asking costs dom0 time."""
 
     def given(self) -> Reading | None:
-        """What the controller's processors have given an emulated host so far; None for a physical one."""
+        """What the controller's processors have given an emulated host so far; None for a physical
+        one.
+        """
 
     def provenance(self) -> dict[str, object]:
         """What the host is and runs, for env.json: allow-listed, no secrets."""

@@ -28,7 +28,9 @@ State = Literal["ok", "note", "missing"]
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """One thing looked at. state `missing`: the demo cannot run; `note`: it can, but not as well as it might."""
+    """One thing looked at. state `missing`: the demo cannot run; `note`: it can, but not as well as
+    it might.
+    """
 
     check: str
     state: State
@@ -37,7 +39,9 @@ class Diagnosis:
 
 
 def examine() -> list[Diagnosis]:
-    """Every check, in the order in which a user would mend things. Changes nothing but a remembered choice of accelerator."""
+    """Every check, in the order in which a user would mend things. Changes nothing but a remembered
+    choice of accelerator.
+    """
     found: list[Diagnosis] = []
     for check in (_system, _programs, _privileges, _memory, _space, _accelerator, _mirror):
         try:

@@ -1,8 +1,10 @@
-"""Inventories: the Ansible YAML files that say what a lab is, read and checked before anything is touched.
+"""Inventories: the Ansible YAML files that say what a lab is, read and checked before anything is
+touched.
 
-Ansible itself reads the same files, so its own structure (groups, hosts, vars, children) and its `ansible_*` variables are as usual. What the lab needs
-are `lab_*` variables of the hosts in the group `xen_hosts`; an unknown one is refused with a suggestion, because a misspelt throttle
-would otherwise silently be none.
+Ansible itself reads the same files, so its own structure (groups, hosts, vars, children) and its
+`ansible_*` variables are as usual. What the lab needs are `lab_*` variables of the hosts in the
+group `xen_hosts`; an unknown one is refused with a suggestion, because a misspelt throttle would
+otherwise silently be none.
 """
 
 from __future__ import annotations
@@ -64,10 +66,11 @@ class _Model(BaseModel):
 
 
 class Emulated(_Model):
-    """An emulated host as declared. disk_iops: requests per second of each drive; disk_bandwidth: bytes per second; None is no limit.
+    """An emulated host as declared. disk_iops: requests per second of each drive; disk_bandwidth:
+    bytes per second; None is no limit.
 
-    hypervisor: which of recipes.HYPERVISORS it boots. icount: its clocks advance by a nanosecond for each instruction, whatever
-    that one costs; its processors take turns.
+    hypervisor: which of recipes.HYPERVISORS it boots. icount: its clocks advance by a nanosecond
+    for each instruction, whatever that one costs; its processors take turns.
     """
 
     kind: Literal["emulated"]
@@ -117,7 +120,9 @@ class Physical(_Model):
 
 @dataclass(frozen=True)
 class HostEntry:
-    """One host of an inventory. connection: its `ansible_*` variables, which say how a physical host is reached."""
+    """One host of an inventory. connection: its `ansible_*` variables, which say how a physical
+    host is reached.
+    """
 
     name: str
     settings: Emulated | Physical
@@ -134,7 +139,9 @@ class Inventory:
 
 
 def load(path: Path) -> Inventory:
-    """Read and check an inventory. InvalidFileError names file, key, and what was probably meant."""
+    """Read and check an inventory. InvalidFileError names file, key, and what was probably
+    meant.
+    """
     import yaml
 
     try:
@@ -160,7 +167,9 @@ def load(path: Path) -> Inventory:
 
 
 def _hosts(path: Path, data: object) -> dict[str, dict[str, AnsibleValue]]:
-    """Host name -> merged variables (group's, then host's) of the group xen_hosts, which may stand alone or below `all`."""
+    """Host name -> merged variables (group's, then host's) of the group xen_hosts, which may stand
+    alone or below `all`.
+    """
     if not isinstance(data, dict):
         raise InvalidFileError(
             "the inventory is not a mapping of groups", where=str(path), remedy=f"Begin with `{GROUP}:`."
@@ -268,7 +277,8 @@ def _unique_ports(path: Path, entries: tuple[HostEntry, ...]) -> None:
         if port is not None and port in taken:
             raise InvalidFileError(
                 f"two hosts have the SSH port {port}",
-                where=f"{path}, keys {GROUP}.hosts.{taken[port]}.lab_ssh_port and {GROUP}.hosts.{entry.name}.lab_ssh_port",
+                where=f"{path}, keys {GROUP}.hosts.{taken[port]}.lab_ssh_port "
+                f"and {GROUP}.hosts.{entry.name}.lab_ssh_port",
             )
         if port is not None:
             taken[port] = entry.name

@@ -1,8 +1,10 @@
-"""Labs from inventories: open one for a campaign, bring it up for a person, look at it, take it down.
+"""Labs from inventories: open one for a campaign, bring it up for a person, look at it, take it
+down.
 
-One process at a time uses a lab's hosts (a lock per host). A host that `lab.up` started stays up until `lab.down`; one that was started
-in passing is stopped when the lab is closed, since its snapshot brings it back in seconds. A host whose controller was killed is found
-again, and then belongs to whoever opens the lab next.
+One process at a time uses a lab's hosts (a lock per host). A host that `lab.up` started stays up
+until `lab.down`; one that was started in passing is stopped when the lab is closed, since its
+snapshot brings it back in seconds. A host whose controller was killed is found again, and then
+belongs to whoever opens the lab next.
 """
 
 from __future__ import annotations
@@ -46,14 +48,18 @@ PROVISIONED = ("xen", "tmemctl", "guest_kernel", "guest_image")
 
 @dataclass(frozen=True)
 class OpenLab:
-    """A lab whose hosts are ours until it is closed. images: what an emulated host is made from; asked once, as its host does."""
+    """A lab whose hosts are ours until it is closed. images: what an emulated host is made from;
+    asked once, as its host does.
+    """
 
     name: str
     hosts: list[XenHost]
     images: Callable[[inventory.Emulated], Images]
 
     def basis(self, host: XenHost) -> dict[str, object]:
-        """What of a host may not change within a campaign, by its path in what the host's provenance() tells. Starts nothing."""
+        """What of a host may not change within a campaign, by its path in what the host's
+        provenance() tells. Starts nothing.
+        """
         found: dict[str, object] = {"name": host.name, "kind": host.kind, "accelerator": host.accelerator}
         if isinstance(host, EmulatedHost):
             found |= {
@@ -81,7 +87,9 @@ def _artifacts_of(settings: inventory.Emulated) -> list[str]:
 
 
 def artifact_images(settings: inventory.Emulated) -> Images:
-    """What an emulated host is made from: the built artifacts. BuildError names the one that is missing."""
+    """What an emulated host is made from: the built artifacts. BuildError names the one that is
+    missing.
+    """
     built = {name: builder.artifact(name) for name in _artifacts_of(settings)}
     chosen = HYPERVISORS[settings.hypervisor]
     host_image = built[chosen.host_image].outputs
@@ -104,7 +112,8 @@ def open_lab(
     progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> Iterator[OpenLab]:
-    """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless lab.up had brought it up before.
+    """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless
+    lab.up had brought it up before.
 
     Raises InvalidFileError for the inventory, LabError when another process uses the lab.
     """
@@ -144,7 +153,9 @@ def _emulated(
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in order: impatience must not leave a QEMU behind."""
+    """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in
+    order: impatience must not leave a QEMU behind.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -176,7 +187,9 @@ def up(
     progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> list[dict[str, Any]]:
-    """Bring every host of a lab to its known state and leave it running. Returns what status() does."""
+    """Bring every host of a lab to its known state and leave it running. Returns what status()
+    does.
+    """
     with open_lab(path, progress=progress, images=images) as opened:
         for each in opened.hosts:
             each.reset(host, guests)
@@ -187,7 +200,9 @@ def up(
 
 
 def down(path: Path = DEFAULT_INVENTORY) -> list[str]:
-    """Stop the emulated hosts of a lab. Returns the names of those that ran. Physical hosts are left as they are."""
+    """Stop the emulated hosts of a lab. Returns the names of those that ran. Physical hosts are
+    left as they are.
+    """
     stopped = []
     declared = inventory.load(path)
     for entry in declared.hosts:
@@ -210,7 +225,9 @@ class Removed:
 
 
 def destroy(path: Path = DEFAULT_INVENTORY) -> list[Removed]:
-    """Stop the emulated hosts of a lab and remove their drives and snapshots. Returns what was removed."""
+    """Stop the emulated hosts of a lab and remove their drives and snapshots. Returns what was
+    removed.
+    """
     removed = []
     declared = inventory.load(path)
     for entry in declared.hosts:
@@ -224,7 +241,9 @@ def destroy(path: Path = DEFAULT_INVENTORY) -> list[Removed]:
 
 
 def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
-    """What is known of each host without asking its machines: state, accelerator, port, ssh_config, disk use. Takes no lock."""
+    """What is known of each host without asking its machines: state, accelerator, port, ssh_config,
+    disk use. Takes no lock.
+    """
     declared = inventory.load(path)
     found: list[dict[str, Any]] = []
     for entry in declared.hosts:
@@ -264,7 +283,9 @@ def lines_of(row: dict[str, Any]) -> Iterator[str]:
 
 
 def require_one_host(path: Path) -> None:
-    """UsageError for a lab of several hosts: a campaign runs on one, and which is not ours to choose."""
+    """UsageError for a lab of several hosts: a campaign runs on one, and which is not ours to
+    choose.
+    """
     names = [entry.name for entry in inventory.load(path).hosts]
     if len(names) > 1:
         raise UsageError(
@@ -275,7 +296,9 @@ def require_one_host(path: Path) -> None:
 
 
 def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
-    """The ssh command that reaches a machine of a lab. host: which, where several are up. UsageError for what is not there, or not up."""
+    """The ssh command that reaches a machine of a lab. host: which, where several are up.
+    UsageError for what is not there, or not up.
+    """
     return ["ssh", "-F", str(_config_of(path, machine, host)), machine]
 
 
@@ -306,7 +329,9 @@ def _config_of(path: Path, machine: str, host: str | None) -> Path:
 
 
 def provision(path: Path, progress: Tell | None = None) -> None:
-    """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server boots the testbed's hypervisor at its next boot."""
+    """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server
+    boots the testbed's hypervisor at its next boot.
+    """
     from lab.build import ansible
 
     require_physical(path)
@@ -336,7 +361,9 @@ def teardown(path: Path, progress: Tell | None = None) -> None:
 
 
 def require_physical(path: Path) -> None:
-    """UsageError when a lab has no server that could be provisioned; InvalidFileError for the inventory."""
+    """UsageError when a lab has no server that could be provisioned; InvalidFileError for the
+    inventory.
+    """
     if not any(isinstance(entry.settings, inventory.Physical) for entry in inventory.load(path).hosts):
         raise UsageError(
             "this lab has no physical hosts",
@@ -347,7 +374,9 @@ def require_physical(path: Path) -> None:
 
 
 def _accelerator(settings: inventory.Emulated) -> tuple[str | None, str]:
-    """The accelerator of a host, or None where the one that its inventory demands does not work, and why."""
+    """The accelerator of a host, or None where the one that its inventory demands does not work,
+    and why.
+    """
     try:
         choice = accelerator.choose(settings.accelerator)
     except MissingError as error:

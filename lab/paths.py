@@ -1,4 +1,5 @@
-"""Where things are: the checkout, and the cache outside it that holds all that is downloaded, built or running.
+"""Where things are: the checkout, and the cache outside it that holds all that is downloaded, built
+or running.
 
 The cache is $OVERCOMMIT_CACHE, else $XDG_CACHE_HOME/xen-overcommit, else ~/.cache/xen-overcommit:
 
@@ -81,9 +82,11 @@ def host_dir(lab: str, host: str) -> Path:
 
 
 def lab_key() -> Path:
-    """The private half of the key pair that opens every image of this cache; the public half is beside it, `.pub`.
+    """The private half of the key pair that opens every image of this cache; the public half is
+    beside it, `.pub`.
 
-    Made at the first call. It guards test machines that listen on 127.0.0.1 only, so it has no passphrase.
+    Made at the first call. It guards test machines that listen on 127.0.0.1 only, so it has no
+    passphrase.
     """
     folder = _folder(cache() / "key", mode=0o700)
     key = folder / "id_ed25519"

@@ -14,20 +14,24 @@ from tasks.shared import INVENTORY_HELP, inventory_path, number, run_campaign
     help={
         "name": "experiment: experiments/NAME.yml",
         "seed": "another seed than the experiment's",
+        "inventory": INVENTORY_HELP,
         "json": "machine-readable",
     },
 )
-def plan(_c: Context, name: str, seed: str | None = None, json: bool = False) -> None:
+def plan(_c: Context, name: str, seed: str | None = None, inventory: str | None = None, json: bool = False) -> None:
     """Show the cells of an experiment in the order in which a campaign would run them. Touches no lab."""
     from dataclasses import asdict
 
-    from campaigns import experiment, plan
+    from campaigns import experiment, feasible, plan
     from common.units import format_duration
+    from lab import inventory as inventories
 
     report = Reporter()
     made = experiment.load(name)
     if seed is not None:
         made = made.with_seed(number("seed", seed, 0))
+    kind = inventories.load(inventory_path(inventory)).hosts[0].settings.kind
+    feasible.on_host(made, kind)
     cells = plan.plan(made)
     if json:
         report.json([asdict(cell) for cell in cells])
@@ -38,6 +42,8 @@ def plan(_c: Context, name: str, seed: str | None = None, json: bool = False) ->
     ]
     report.table(("order", "cell", "policy", "repetition", "expected"), rows, title=f"{made.title} (seed {made.seed})")
     report.plain(f"about {format_duration(sum(cell.expected_seconds for cell in cells))} without KVM")
+    for line in plan.warnings(made, "tcg" if kind == "emulated" else None):
+        report.plain(f"warning: {line}")
     if seed is not None:
         report.plain(f"to run the cells in this order, write it into the experiment: seed: {made.seed}")
 
@@ -56,9 +62,12 @@ def run(
 ) -> None:
     """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
     from campaigns import launch
+    from campaigns.plan import warnings as plan_warnings
 
     report = Reporter()
     request = launch.ask(name, inventory_path(inventory), campaign, cell)
+    for line in plan_warnings(request.experiment, None):
+        report.plain(f"warning: {line}")
     directory = run_campaign(report, request, f"./inv campaign.run {name}")
     if cell is not None:
         report.say(

@@ -1,1 +1,3 @@
-"""Artifacts: what they are made of, how they are built, fetched and kept; Ansible runs; the packages of this machine."""
+"""Artifacts: what they are made of, how they are built, fetched and kept; Ansible runs; the
+packages of this machine.
+"""

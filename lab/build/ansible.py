@@ -1,8 +1,10 @@
-"""One way to run a playbook: fresh state per run, progress as text, and an error that says where it went wrong.
+"""One way to run a playbook: fresh state per run, progress as text, and an error that says where it
+went wrong.
 
-Traps that shape this module: ansible-runner keeps extra variables in a reused private folder, so each run has its own; a
-timeout or a cancelled run has rc 254; a playbook that cannot be read has `failed` and no statistics, with the reason on stdout only;
-the artifact file `command` holds the whole environment, so it is removed.
+Traps that shape this module: ansible-runner keeps extra variables in a reused private folder, so
+each run has its own; a timeout or a cancelled run has rc 254; a playbook that cannot be read has
+`failed` and no statistics, with the reason on stdout only; the artifact file `command` holds the
+whole environment, so it is removed.
 """
 
 from __future__ import annotations
@@ -36,13 +38,17 @@ FINISHES_PACKAGES = "finishes-packages"
 
 
 class PlaybookError(UserError):
-    """A playbook failed, did not end in time, or could not be read. Callers give it the exit code of what they were doing."""
+    """A playbook failed, did not end in time, or could not be read. Callers give it the exit code
+    of what they were doing.
+    """
 
     exit_code: ClassVar[int] = 6
 
 
 def needs_sudo() -> bool:
-    """Whether this user's playbooks need sudo to be root here. MissingError when they cannot be: they would stop at a question that nobody sees."""
+    """Whether this user's playbooks need sudo to be root here. MissingError when they cannot be:
+    they would stop at a question that nobody sees.
+    """
     if os.geteuid() == 0:
         return False
     if shutil.which("sudo") is None:
@@ -62,7 +68,9 @@ def needs_sudo() -> bool:
 
 @dataclass(frozen=True)
 class Failure:
-    """The task that ended a run. task_path: file:line; command and output as far as the module told them."""
+    """The task that ended a run. task_path: file:line; command and output as far as the module told
+    them.
+    """
 
     host: str
     task: str
@@ -97,10 +105,12 @@ def run(
 ) -> RunResult:
     """Run a playbook, named by its path or by its file name below playbooks/.
 
-    inventory: a path; without it, the controller itself (local connection). progress gets one line per task. timeout in seconds.
-    cancel: setting it ends the run. KeyboardInterrupt does too, and is raised again. finish_packages: an installation of packages on this machine
-    that has begun is not ended but waited for, however the run ends.
-    Raises `error` (a UserError class) with the task's file:line, host, command and the tail of its output.
+    inventory: a path; without it, the controller itself (local connection). progress gets one line
+    per task. timeout in seconds.
+    cancel: setting it ends the run. KeyboardInterrupt does too, and is raised again.
+    finish_packages: an installation of packages on this machine that has begun is not ended but
+    waited for, however the run ends. Raises `error` (a UserError class) with the task's file:line,
+    host, command and the tail of its output.
     """
     import ansible_runner
 
@@ -154,7 +164,9 @@ def run(
 
 
 def _take_lock(private: Path) -> IO[str]:
-    """Locked before it has its name: by that it is found, and whoever finds it free removes the folder."""
+    """Locked before it has its name: by that it is found, and whoever finds it free removes the
+    folder.
+    """
     new = private / "lock.new"
     lock = files.lock(new)
     new.rename(private / "lock")
@@ -176,7 +188,9 @@ def _end(private: Path, finish_packages: bool, progress: Tell | None) -> None:
 
 
 def _remove_stale(progress: Tell | None = None) -> None:
-    """End and remove runs whose owner was killed. A folder too young to have its lock yet is left alone."""
+    """End and remove runs whose owner was killed. A folder too young to have its lock yet is left
+    alone.
+    """
     for lock_path in (paths.tmp() / "ansible").glob("*/lock"):
         with contextlib.suppress(OSError), files.lock(lock_path, wait=False):
             _end(lock_path.parent, (lock_path.parent / FINISHES_PACKAGES).exists(), progress)
@@ -209,7 +223,8 @@ class _Recorder:
             return
         result: Mapping[str, Any] = data.get("res") or {}
         path = str(data.get("task_path") or "")
-        # A loop ends with a summary that says no more than "one item failed": the item itself was kept before.
+        # A loop ends with a summary that says no more than "one item failed": the item itself was
+        # kept before.
         if summary and "results" in result and self.failure is not None and self.failure.task_path == path:
             return
         command = result.get("cmd") or ""
@@ -226,7 +241,9 @@ class _Recorder:
 
 
 def _output(result: Mapping[str, Any]) -> str:
-    """The tail of what a failed task said: stderr, else stdout, else its message; the message first when it adds something."""
+    """The tail of what a failed task said: stderr, else stdout, else its message; the message first
+    when it adds something.
+    """
     parts: list[str] = []
     message = str(result.get("msg") or "").strip()
     if message and message != "non-zero return code":
@@ -282,7 +299,9 @@ def _relative(task_path: str) -> str:
 
 
 def _controller_inventory(private: Path) -> Path:
-    """The controller alone, with the interpreter that runs us: connection plugins and modules need no other Python."""
+    """The controller alone, with the interpreter that runs us: connection plugins and modules need
+    no other Python.
+    """
     variables = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
     path = private / "controller.yml"
     path.write_text(json.dumps({"all": {"hosts": {"controller": variables}}}))
@@ -290,7 +309,9 @@ def _controller_inventory(private: Path) -> Path:
 
 
 def _environment(private: Path) -> dict[str, str]:
-    """Settings of every run; there is no ansible.cfg, so that a user's own one does not matter either."""
+    """Settings of every run; there is no ansible.cfg, so that a user's own one does not matter
+    either.
+    """
     settings = private / "ansible.cfg"
     settings.write_text("")
     bin_dir = str(Path(sys.executable).parent)
@@ -310,7 +331,9 @@ def _environment(private: Path) -> dict[str, str]:
 
 
 def _keep_log(private: Path, ident: str) -> Path:
-    """Move a failed run's text log to the cache; everything else, the environment above all, goes."""
+    """Move a failed run's text log to the cache; everything else, the environment above all,
+    goes.
+    """
     kept = paths.logs() / f"{ident}.log"
     source = private / "artifacts" / ident / "stdout"
     if source.exists():

@@ -1,11 +1,14 @@
-"""The artifact store: what was built, found by the content of its recipe, and written whole or not at all.
+"""The artifact store: what was built, found by the content of its recipe, and written whole or not
+at all.
 
-An artifact is a folder artifacts/NAME-KEY16/ with its outputs and manifest.json. It is built in tmp/ and renamed when complete, so a
-build that is killed leaves a folder in tmp/ only, which the next build removes: whether its owner lives is asked of a lock, not of a
-process number. Folders are never changed after the rename.
+An artifact is a folder artifacts/NAME-KEY16/ with its outputs and manifest.json. It is built in
+tmp/ and renamed when complete, so a build that is killed leaves a folder in tmp/ only, which the
+next build removes: whether its owner lives is asked of a lock, not of a process number. Folders are
+never changed after the rename.
 
-manifest.json (schema 1): name, key, built_at (UTC), duration_seconds, inputs {name: {version, sha256, note}}, outputs {file: {sha256,
-size_bytes}}, packages {name: version} where the artifact holds a Debian system, recipe (what the key is the digest of).
+manifest.json (schema 1): name, key, built_at (UTC), duration_seconds, inputs {name: {version,
+sha256, note}}, outputs {file: {sha256, size_bytes}}, packages {name: version} where the artifact
+holds a Debian system, recipe (what the key is the digest of).
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ PACKAGES = "packages.tsv"
 
 @dataclass(frozen=True)
 class Input:
-    """Something an artifact is made from: a source archive or another artifact. sha256 is the archive's, or the artifact's key.
+    """Something an artifact is made from: a source archive or another artifact. sha256 is the
+    archive's, or the artifact's key.
 
     note: how the version came to be chosen, where that needs saying.
     """
@@ -48,7 +52,9 @@ class Input:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something that was built. outputs and versions by name; key is the recipe's SHA-256 (64 hexadecimal digits)."""
+    """Something that was built. outputs and versions by name; key is the recipe's SHA-256 (64
+    hexadecimal digits).
+    """
 
     name: str
     key: str
@@ -75,8 +81,9 @@ def recipe_key(recipe: Mapping[str, object]) -> str:
 def tree_digest(roots: Iterable[Path], base: Path) -> dict[str, str]:
     """SHA-256 of every file below the roots (a root may be a file), by its path relative to base.
 
-    Hidden files, compiled Python and build products (*.o, *.ko, *.cmd, *.mod ...) are left out: they come and go without a change of content.
-    So is what a role says of its arguments, which makes no artifact another one.
+    Hidden files, compiled Python and build products (*.o, *.ko, *.cmd, *.mod ...) are left out:
+    they come and go without a change of content. So is what a role says of its arguments, which
+    makes no artifact another one.
     """
     skip = {".o", ".ko", ".cmd", ".mod", ".a", ".pyc", ".symvers", ".order"}
     found: dict[str, str] = {}
@@ -94,7 +101,9 @@ def tree_digest(roots: Iterable[Path], base: Path) -> dict[str, str]:
 
 
 def find(name: str, key: str) -> Artifact | None:
-    """The artifact with this key, or None. One whose manifest cannot be read or whose outputs are gone counts as missing."""
+    """The artifact with this key, or None. One whose manifest cannot be read or whose outputs are
+    gone counts as missing.
+    """
     folder = paths.artifacts() / folder_name(name, key)
     try:
         return _load(folder)
@@ -117,7 +126,9 @@ def _load(folder: Path) -> Artifact:
 
 @contextlib.contextmanager
 def workspace(name: str) -> Iterator[Path]:
-    """A folder for one build, removed at the end whatever happens. publish() takes its `out` folder away before that."""
+    """A folder for one build, removed at the end whatever happens. publish() takes its `out` folder
+    away before that.
+    """
     folder = paths.tmp() / f"build-{name}-{uuid.uuid4().hex[:8]}"
     lock_path = folder.with_name(folder.name + ".lock")
     with files.lock(lock_path):
@@ -148,7 +159,9 @@ def remove_stale() -> list[str]:
 
 
 def remove_tree(folder: Path) -> None:
-    """Remove a folder that may hold root's files. Never crosses into another file system, should something be mounted below it."""
+    """Remove a folder that may hold root's files. Never crosses into another file system, should
+    something be mounted below it.
+    """
     if not folder.exists():
         return
     command = ["rm", "-rf", "--one-file-system", str(folder)]
@@ -168,7 +181,9 @@ def publish(
     inputs: Iterable[Input],
     duration: float,
 ) -> Artifact:
-    """Write the manifest into `out` and rename it to its place. BuildError when an output is missing or empty."""
+    """Write the manifest into `out` and rename it to its place. BuildError when an output is
+    missing or empty.
+    """
     described: dict[str, dict[str, object]] = {}
     for output in outputs:
         path = out / output

@@ -1,8 +1,10 @@
-"""Artifacts: which ones there should be, which are missing, and building those. What each is made of is in lab/build/recipes.py.
+"""Artifacts: which ones there should be, which are missing, and building those. What each is made
+of is in lab/build/recipes.py.
 
-An artifact's key is the SHA-256 of its recipe: its role's files, the parts of the checkout it is built from, its source archives by
-version and SHA-256, the keys of the artifacts it needs. So nothing that matters can change without a rebuild, and a rebuild of what is
-there already never happens. The machinery itself (playbooks/build.yml, this module) is not part of the recipe.
+An artifact's key is the SHA-256 of its recipe: its role's files, the parts of the checkout it is
+built from, its source archives by version and SHA-256, the keys of the artifacts it needs. So
+nothing that matters can change without a rebuild, and a rebuild of what is there already never
+happens. The machinery itself (playbooks/build.yml, this module) is not part of the recipe.
 """
 
 from __future__ import annotations
@@ -32,18 +34,23 @@ WORKERS = 2
 """Artifacts built at once: some steps keep one processor busy, or none."""
 
 INDEXED = {"xen": "suite", "xen_4_17": "xen_4_17_suite", "linux_6_1": "linux_6_1_suite"}
-"""Sources whose version is the newest that a release's index names -> the variable that names the release.
+"""Sources whose version is the newest that a release's index names -> the variable that names the
+release.
 
 A source's name begins with its package's, before the first underscore.
 """
 
 SPACE_MIB = 12 * 1024
-"""Free space of the cache below which a cold build of all that is published is not begun; for other builds, their share of its time."""
+"""Free space of the cache below which a cold build of all that is published is not begun; for other
+builds, their share of its time.
+"""
 
 
 @dataclass(frozen=True)
 class BuildEvent:
-    """Something began, moved on or ended. remaining: seconds that all outstanding work should still take."""
+    """Something began, moved on or ended. remaining: seconds that all outstanding work should still
+    take.
+    """
 
     kind: Literal["plan", "fetch", "start", "step", "done", "note"]
     artifact: str
@@ -109,7 +116,9 @@ def read_variables(path: Path | None = None) -> Variables:
 
 
 class Plan:
-    """What every artifact is to be made of now. Reads the checkout and asks for Xen's version; builds and fetches no archive."""
+    """What every artifact is to be made of now. Reads the checkout and asks for Xen's version;
+    builds and fetches no archive.
+    """
 
     def __init__(self, variables: Variables | None = None) -> None:
         self.variables = variables or read_variables()
@@ -148,11 +157,15 @@ class Plan:
         return self._indexed(name).choice() if name in INDEXED else self._pinned[name]
 
     def unanswered(self, name: str) -> bool:
-        """Whether the version of one of INDEXED had to be chosen without an answer of the mirror."""
+        """Whether the version of one of INDEXED had to be chosen without an answer of the
+        mirror.
+        """
         return self._indexed(name).unanswered > 0
 
     def fetch(self, name: str) -> Path:
-        """A source archive in downloads/. May settle on an older version than the index names; then recipes are made anew."""
+        """A source archive in downloads/. May settle on an older version than the index names; then
+        recipes are made anew.
+        """
         if name not in INDEXED:
             return sources.fetch(self.source(name))
         self._resolved[name], path = sources.fetch_newest(self._indexed(name))
@@ -203,7 +216,9 @@ class Plan:
         return archives + [Input(each, self.key(each)[:16], self.key(each)) for each in recipe.requires]
 
     def missing(self, names: Iterable[str]) -> list[str]:
-        """What has to be built so that `names` are there, in an order that works. An artifact that is there needs nothing."""
+        """What has to be built so that `names` are there, in an order that works. An artifact that
+        is there needs nothing.
+        """
         wanted: list[str] = []
 
         def add(name: str) -> None:
@@ -227,7 +242,9 @@ def _known(names: Iterable[str] | None) -> list[str]:
 
 
 def _estimate(names: Iterable[str]) -> float:
-    """Seconds to build these, not less than the longest chain of needs. Two at once save little, since both want the processors."""
+    """Seconds to build these, not less than the longest chain of needs. Two at once save little,
+    since both want the processors.
+    """
     remaining = list(names)
     total = sum(RECIPES[name].seconds for name in remaining)
 
@@ -251,7 +268,9 @@ def artifact(name: str) -> Artifact:
 
 
 def show() -> list[dict[str, Any]]:
-    """What `build.show` prints: every artifact with its state, paths, versions and hashes. Missing figures are None."""
+    """What `build.show` prints: every artifact with its state, paths, versions and hashes. Missing
+    figures are None.
+    """
     rows: list[dict[str, Any]] = []
     making = Plan()
     for name in RECIPES:
@@ -280,7 +299,8 @@ def show() -> list[dict[str, Any]]:
 def ensure(names: Iterable[str] | None = None, progress: Listener | None = None) -> dict[str, Artifact]:
     """Build what is missing of `names` (all published artifacts by default) and return them.
 
-    Only one process builds at a time; a second one waits and then finds everything built. BuildError says which task failed.
+    Only one process builds at a time; a second one waits and then finds everything built.
+    BuildError says which task failed.
     """
     chosen = _known(names)
     tell = progress or (lambda _event: None)
@@ -332,7 +352,8 @@ def _check_machine(missing: list[str]) -> None:
     if lacking := packages.missing():
         raise MissingError(
             f"programs are missing: {', '.join(lacking)}",
-            remedy=f"Install the packages {', '.join(sorted(set(lacking.values())))} (Debian's names), or run ./inv setup as root.",
+            remedy=f"Install the packages {', '.join(sorted(set(lacking.values())))} (Debian's names), "
+            "or run ./inv setup as root.",
         )
     free = shutil.disk_usage(paths.cache()).free // 2**20
     cold = sum(RECIPES[name].seconds for name in _with_needs(PUBLISHED))
@@ -346,7 +367,9 @@ def _check_machine(missing: list[str]) -> None:
 
 
 class _Builder:
-    """Builds a list of missing artifacts, up to WORKERS at once, each as soon as what it needs is there."""
+    """Builds a list of missing artifacts, up to WORKERS at once, each as soon as what it needs is
+    there.
+    """
 
     def __init__(self, making: Plan, missing: list[str], tell: Listener, sudo: bool) -> None:
         self._making = making
@@ -360,7 +383,8 @@ class _Builder:
         self._archives: dict[str, Future[Path]] = {}
 
     def run(self) -> None:
-        """Returns when all is built. After a failure nothing more is begun, what runs is finished, and the failure is raised.
+        """Returns when all is built. After a failure nothing more is begun, what runs is finished,
+        and the failure is raised.
 
         KeyboardInterrupt ends what runs and is raised.
         """
@@ -419,7 +443,8 @@ class _Builder:
         making, recipe = self._making, RECIPES[name]
         inputs = {source: str(self._archives[source].result()) for source in recipe.sources}
         requires = {each: str(self._need(each).path) for each in recipe.requires}
-        # The recipe as of now: had a file changed since, publishing under the new key would be a lie.
+        # The recipe as of now: had a file changed since, publishing under the new key would be a
+        # lie.
         made_of, described = making.recipe(name), making.inputs(name)
         self._began[name] = time.monotonic()
         self._tell("start", name, "building")

@@ -1,6 +1,8 @@
-"""The user-space harness of tmem's hypervisor side: its sources compiled with sanitizers, its cases, its runs.
+"""The user-space harness of tmem's hypervisor side: its sources compiled with sanitizers, its
+cases, its runs.
 
-tmem/xen/test compiles common/tmem/*.c unchanged as a program (see tmem/README.md); this module is how Python gets at it.
+tmem/xen/test compiles common/tmem/*.c unchanged as a program (see tmem/README.md); this module is
+how Python gets at it.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ XEN = paths.REPO / "tmem" / "xen"
 TESTS = XEN / "test"
 CODE = XEN / "files" / "common" / "tmem"
 
-Build = Literal["memory", "threads"]
+Build = Literal["memory", "threads", "plain"]
+"""What it is built to find: wrong accesses, races, or, as fast as it can, what the model alone
+notices.
+"""
 SANITIZERS: dict[Build, list[str]] = {
     "memory": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"],
     # Volatile accesses are what ACCESS_ONCE() makes; shim/locks.c says what they mean.
@@ -49,10 +54,14 @@ ENVIRONMENT = {
     "ASAN_OPTIONS": "detect_leaks=0",
     "UBSAN_OPTIONS": "print_stacktrace=1",
 }
-"""A leak is a failure by the harness's own accounts; the leak sanitizer needs ptrace, which containers deny."""
+"""A leak is a failure by the harness's own accounts; the leak sanitizer needs ptrace, which
+containers deny.
+"""
 
 THREADED = frozenset({"races.c", "shared.c"})
-"""The files with the cases in which more than one thread runs: the only ones that the build `threads` can say anything about."""
+"""The files with the cases in which more than one thread runs: the only ones that the build
+`threads` can say anything about.
+"""
 
 
 class HarnessError(UserError):
@@ -74,14 +83,16 @@ def cases(build: Build = "memory") -> list[Case]:
         for path in sorted(TESTS.glob("*.c"))
         for name in re.findall(r"^    CASE\((\w+)\),$", path.read_text(), re.MULTILINE)
     ]
-    return [case for case in found if build == "memory" or case.source in THREADED]
+    return [case for case in found if build != "threads" or case.source in THREADED]
 
 
 def compile_program(folder: Path, build: Build) -> Path:
-    """The program, compiled in `folder`. MissingError without a compiler, BuildError with the compiler's messages."""
+    """The program, compiled in `folder`. MissingError without a compiler, BuildError with the
+    compiler's messages.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sources = [*sorted(TESTS.glob("*.c")), *sorted((TESTS / "shim").glob("*.c")), *sorted(CODE.glob("**/*.c"))]
-    options = [*FLAGS, *SANITIZERS[build]]
+    options = [*FLAGS, *SANITIZERS.get(build, [])]
 
     def compile_one(source: Path) -> Path:
         target = folder / (str(source.relative_to(XEN)).replace("/", "-") + ".o")
@@ -110,7 +121,9 @@ def _gcc(arguments: list[str], what: Path) -> None:
 
 
 def run_case(program: Path, case: str, *, seed: int = 1, scale: int = 1, timeout: float = 600) -> None:
-    """Run one case; HarnessError with what it said when it fails, hangs, or does not report success."""
+    """Run one case; HarnessError with what it said when it fails, hangs, or does not report
+    success.
+    """
     command = [str(program), "--seed", str(seed), "--scale", str(scale), case]
     try:
         done = subprocess.run(
@@ -134,7 +147,9 @@ def run_case(program: Path, case: str, *, seed: int = 1, scale: int = 1, timeout
 
 
 def soak(folder: Path, minutes: float, first_seed: int, tell: Tell) -> int:
-    """All cases of both builds with one seed after another until the time is over, in ever larger runs; how many ran."""
+    """All cases of both builds with one seed after another until the time is over, in ever larger
+    runs; how many ran.
+    """
     programs: dict[Build, Path] = {build: compile_program(folder, build) for build in SANITIZERS}
     end = time.monotonic() + minutes * 60
     for count, (build, case, seed, scale) in enumerate(_endless(first_seed)):

@@ -1,11 +1,13 @@
 """Ends what a cancelled or killed run left working.
 
-ansible-runner does not end a run's commands when it is cancelled or killed (seen with 2.4.3), so whoever owns a run's folder does: every
-process of the run inherits the folder's path in its environment or has it on its command line. The path is random, so nothing else names it.
+ansible-runner does not end a run's commands when it is cancelled or killed (seen with 2.4.3), so
+whoever owns a run's folder does: every process of the run inherits the folder's path in its
+environment or has it on its command line. The path is random, so nothing else names it.
 
-What sudo started is root's: only root may look into its environment and end it. So who is not root has this module do the same once more
-as a program, through sudo: `orphans.py end` or `orphans.py wait`, with the folder's path on its input, since on its command line it would
-be one of those that name it. It stands on the standard library alone.
+What sudo started is root's: only root may look into its environment and end it. So who is not root
+has this module do the same once more as a program, through sudo: `orphans.py end` or `orphans.py
+wait`, with the folder's path on its input, since on its command line it would be one of those that
+name it. It stands on the standard library alone.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ INSTALLATION_SECONDS = 900.0
 
 
 def end_processes_of(folder: Path) -> None:
-    """Kill the processes whose command line or environment names the folder, with all that they started, and wait until they are gone.
+    """Kill the processes whose command line or environment names the folder, with all that they
+    started, and wait until they are gone.
 
-    Again until none is left, since one that is killed late may have started another. What holds a name space (playbooks/files/chroot-exec) takes all inside with it.
+    Again until none is left, since one that is killed late may have started another. What holds a
+    name space (playbooks/files/chroot-exec) takes all inside with it.
     """
     _as_root("end", folder)
     _end(os.fsencode(folder))
@@ -37,14 +41,17 @@ def end_processes_of(folder: Path) -> None:
 def wait_for_packages(folder: Path) -> None:
     """Return when those processes install no packages.
 
-    A dpkg that is killed leaves packages half installed, and apt then does nothing until someone has set that right.
+    A dpkg that is killed leaves packages half installed, and apt then does nothing until someone
+    has set that right.
     """
     _as_root("wait", folder)
     _wait(os.fsencode(folder))
 
 
 def _as_root(what: str, folder: Path) -> None:
-    """Do the same to root's processes, too. Where sudo does not let this user, it has started none of them."""
+    """Do the same to root's processes, too. Where sudo does not let this user, it has started none
+    of them.
+    """
     if os.geteuid() == 0:
         return
     command = ["sudo", "-n", sys.executable, "-I", str(Path(__file__).resolve()), what]
@@ -73,7 +80,9 @@ def _wait(needle: bytes) -> None:
 
 
 def _processes_of(needle: bytes) -> dict[int, str]:
-    """Number -> program of the processes that name it, and of their descendants: sudo hands its environment to nobody. Never we, or who called us."""
+    """Number -> program of the processes that name it, and of their descendants: sudo hands its
+    environment to nobody. Never we, or who called us.
+    """
     programs: dict[int, str] = {}
     parents: dict[int, int] = {}
     found: list[int] = []

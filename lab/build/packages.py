@@ -1,6 +1,7 @@
 """The system packages that the controller needs: which are missing, and their installation.
 
-The programs and their packages are those of playbooks/roles/controller_packages, which installs them on Debian and Ubuntu.
+The programs and their packages are those of playbooks/roles/controller_packages, which installs
+them on Debian and Ubuntu.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ def missing() -> dict[str, str]:
 
 
 def install_missing(progress: Tell | None = None) -> list[str]:
-    """Install what is missing with the machine's package manager; the packages' names. MissingError when that is not possible here."""
+    """Install what is missing with the machine's package manager; the packages' names. MissingError
+    when that is not possible here.
+    """
     lacking = missing()
     if not lacking:
         return []
@@ -71,7 +74,8 @@ def install_missing(progress: Tell | None = None) -> list[str]:
             error.what,
             where=error.where,
             why=error.why,
-            remedy=f"Check the network and the machine's apt sources, then run this again. Or: {by_hand} as root.\n{error.remedy}",
+            remedy=f"Check the network and the machine's apt sources, then run this again. "
+            f"Or: {by_hand} as root.\n{error.remedy}",
         ) from None
     if still := missing():
         raise MissingError(f"programs are missing after the installation: {', '.join(still)}", remedy=f"{by_hand}.")

@@ -1,8 +1,10 @@
-"""What each artifact is made of, declared: adding an artifact is adding a Recipe here and a role playbooks/roles/NAME.
+"""What each artifact is made of, declared: adding an artifact is adding a Recipe here and a role
+playbooks/roles/NAME.
 
-playbooks/build.yml runs the role's tasks/main.yml on the controller, then the roles of `inside` in the image tree that it left in
-build_root (through a chroot connection), then its tasks/pack.yml if it has one. The role writes its outputs to build_out; what it
-leaves there beside them (a tree, packages.tsv) is kept too.
+playbooks/build.yml runs the role's tasks/main.yml on the controller, then the roles of `inside` in
+the image tree that it left in build_root (through a chroot connection), then its tasks/pack.yml if
+it has one. The role writes its outputs to build_out; what it leaves there beside them (a tree,
+packages.tsv) is kept too.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Recipe:
-    """One artifact. Everything named here goes into its key, so that a change of any of it builds it anew.
+    """One artifact. Everything named here goes into its key, so that a change of any of it builds
+    it anew.
 
-    name: also its role's. outputs: files of build_out. seconds: a cold build on two idle cores, for plans and remaining time.
-    sources: archives ("xen", "xen_4_17", "linux", "linux_6_1"). requires: artifacts. trees: folders and files of the checkout. inside: roles, or role:tasks, applied in the image.
+    name: also its role's. outputs: files of build_out. seconds: a cold build on two idle cores, for
+    plans and remaining time.
+    sources: archives ("xen", "xen_4_17", "linux", "linux_6_1"). requires: artifacts. trees: folders
+    and files of the checkout. inside: roles, or role:tasks, applied in the image.
     roles: other roles that its own includes. lab_key: the image is opened by the lab's key pair.
     """
 
@@ -93,7 +98,9 @@ PUBLISHED = ("xen", "guest_kernel", "tmemctl", "guest_image", "host_image")
 
 @dataclass(frozen=True)
 class Hypervisor:
-    """What `lab_hypervisor` of an inventory can name: a hypervisor and the dom0 that goes with it, as artifacts."""
+    """What `lab_hypervisor` of an inventory can name: a hypervisor and the dom0 that goes with it,
+    as artifacts.
+    """
 
     artifact: str
     host_image: str

@@ -1,9 +1,11 @@
 """Where sources come from: the machine's own Debian mirror, verified by apt, fetched by SHA-256.
 
-The mirror is the one that the machine's apt is configured with, or `build_debian_mirror` of inventory/group_vars/all.yml where apt serves
-no Debian. Xen's version is whatever the suite's signed Sources index names (apt's private state below the cache, so that signatures are
-verified); Linux is pinned. An index can name a version that its pool does not hold (seen on the day of a point release): then the newest
-that can be fetched is taken, the last resort being a version that is pinned too, and what was passed over is recorded.
+The mirror is the one that the machine's apt is configured with, or `build_debian_mirror` of
+inventory/group_vars/all.yml where apt serves no Debian. Xen's version is whatever the suite's
+signed Sources index names (apt's private state below the cache, so that signatures are verified);
+Linux is pinned. An index can name a version that its pool does not hold (seen on the day of a point
+release): then the newest that can be fetched is taken, the last resort being a version that is
+pinned too, and what was passed over is recorded.
 """
 
 from __future__ import annotations
@@ -31,15 +33,21 @@ RESOLVE_EVERY = 24 * 3600.0
 """Seconds for which a resolved version is used without asking the mirror again."""
 
 ASK_AGAIN_AFTER = 600.0
-"""Seconds for which a mirror that did not answer is left alone: a single command asks several times, and each takes as long as the mirror is silent."""
+"""Seconds for which a mirror that did not answer is left alone: a single command asks several
+times, and each takes as long as the mirror is silent.
+"""
 
 NOT_ASKED = "the mirror could not be asked"
-"""In the note of a version that was chosen without an answer, for people; Resolved.unanswered tells the program."""
+"""In the note of a version that was chosen without an answer, for people; Resolved.unanswered tells
+the program.
+"""
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """Base addresses of Debian's archives. security is None where the machine is configured with none."""
+    """Base addresses of Debian's archives. security is None where the machine is configured with
+    none.
+    """
 
     main: str
     security: str | None = None
@@ -47,7 +55,8 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Source:
-    """A source archive: uris are alternatives in order. note: what a reader of the manifest should know of the choice.
+    """A source archive: uris are alternatives in order. note: what a reader of the manifest should
+    know of the choice.
 
     pinned: declared in the checkout, not read from an index.
     """
@@ -63,7 +72,8 @@ class Source:
 
 @dataclass(frozen=True)
 class Resolved:
-    """What the suite named at `at` (epoch seconds): candidates, newest first. lacking: versions that the pool turned out not to hold.
+    """What the suite named at `at` (epoch seconds): candidates, newest first. lacking: versions
+    that the pool turned out not to hold.
 
     unanswered: when the mirror was last asked in vain; 0 when it was not, since `at`.
     """
@@ -86,14 +96,17 @@ class Resolved:
 
 
 class NotFetchedError(BuildError):
-    """An archive could not be fetched from any of its addresses. gone: the mirror answered that it has no such file."""
+    """An archive could not be fetched from any of its addresses. gone: the mirror answered that it
+    has no such file.
+    """
 
     def __init__(self, source: Source, why: str, *, gone: bool) -> None:
         super().__init__(
             f"the source archive {source.file} could not be fetched",
             where="\n".join(source.uris),
             why=why,
-            remedy="Check the network and the machine's apt sources (build_debian_mirror overrides them), or put the file, of "
+            remedy="Check the network and the machine's apt sources (build_debian_mirror overrides them), "
+            "or put the file, of "
             f"SHA-256 {source.sha256}, into {paths.downloads()}.",
         )
         self.gone = gone
@@ -113,7 +126,9 @@ def _run(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
 
 
 def mirror(main: str | None = None, security: str | None = None) -> Mirror:
-    """The Debian mirror: the given addresses, else those of the machine's apt. MissingError when apt knows of no Debian."""
+    """The Debian mirror: the given addresses, else those of the machine's apt. MissingError when
+    apt knows of no Debian.
+    """
     if main:
         return Mirror(main.rstrip("/"), security.rstrip("/") if security else None)
     rows = _run(
@@ -132,7 +147,8 @@ def mirror(main: str | None = None, security: str | None = None) -> Mirror:
 def parse_targets(rows: str, *, running_debian: bool) -> Mirror | None:
     """The mirror from apt's index targets, one `site|release|origin|label` a line.
 
-    Before the first `apt-get update` apt knows neither origin nor label; on Debian the release's name then has to do.
+    Before the first `apt-get update` apt knows neither origin nor label; on Debian the release's
+    name then has to do.
     """
     main = security = None
     for row in rows.splitlines():
@@ -167,9 +183,11 @@ def pinned(name: str, version: str, sha256: str, at: Mirror, note: str = "") -> 
 
 
 def resolve(name: str, suite: str, at: Mirror, *, fallback: Source | None = None) -> Resolved:
-    """The versions of a source package in the suite and its updates, newest first; asked of the mirror at most once a day.
+    """The versions of a source package in the suite and its updates, newest first; asked of the
+    mirror at most once a day.
 
-    fallback: a pinned version, the last candidate. With no network the last answer stands, however old, or the fallback alone.
+    fallback: a pinned version, the last candidate. With no network the last answer stands, however
+    old, or the fallback alone.
     """
     last, now = _load(_record(name, suite)), time.time()
     if last and last.mirror == at.main:
@@ -212,7 +230,9 @@ def _record(name: str, suite: str) -> Path:
 
 
 def _save(name: str, resolved: Resolved) -> None:
-    """Remember what the index named. A pinned version is the checkout's to name, so it is left out."""
+    """Remember what the index named. A pinned version is the checkout's to name, so it is left
+    out.
+    """
     record = _record(name, resolved.suite)
     resolved = replace(resolved, candidates=tuple(each for each in resolved.candidates if not each.pinned))
     files.replace(record, json.dumps(asdict(resolved), indent=1) + "\n")
@@ -228,7 +248,9 @@ def _load(record: Path) -> Resolved | None:
 
 
 def _ask(name: str, suite: str, at: Mirror) -> tuple[Source, ...]:
-    """Read the signed indexes. Updates and security are optional archives: a mirror without them still serves."""
+    """Read the signed indexes. Updates and security are optional archives: a mirror without them
+    still serves.
+    """
     if not KEYRING.exists():
         raise MissingError(f"{KEYRING} is missing", remedy="Install the package debian-archive-keyring.")
     main = [f"{at.main} {suite} main"]
@@ -262,7 +284,9 @@ def _ask(name: str, suite: str, at: Mirror) -> tuple[Source, ...]:
 
 
 def _private_apt(state: Path) -> list[str]:
-    """Options that keep apt's state below `state` and away from the machine's. The machine's proxies and credentials still count."""
+    """Options that keep apt's state below `state` and away from the machine's. The machine's
+    proxies and credentials still count.
+    """
     for folder in ("lists/partial", "cache/archives/partial"):
         (state / folder).mkdir(parents=True, exist_ok=True)
     (state / "status").touch()
@@ -289,7 +313,9 @@ def _compare(left: str, right: str) -> int:
 
 
 def parse_uris(name: str, version: str, text: str) -> Source | None:
-    """The upstream archive among the lines of `apt-get source --print-uris`: 'uri' file size SHA256:digest."""
+    """The upstream archive among the lines of `apt-get source --print-uris`: 'uri' file size
+    SHA256:digest.
+    """
     for line in text.splitlines():
         match = re.fullmatch(r"'([^']+)' (\S+\.orig\.tar\.\w+) \d+ SHA256:([0-9a-f]{64})", line.strip())
         if match:
@@ -304,7 +330,9 @@ def have(source: Source) -> Path | None:
 
 
 def fetch(source: Source) -> Path:
-    """The archive in downloads/, fetched and verified when it is not there. NotFetchedError when it cannot be had."""
+    """The archive in downloads/, fetched and verified when it is not there. NotFetchedError when it
+    cannot be had.
+    """
     if (path := have(source)) is not None:
         return path
     target = paths.downloads() / source.file
@@ -329,7 +357,9 @@ def fetch(source: Source) -> Path:
 
 
 def _remove_leftovers(target: Path) -> None:
-    """Parts of this archive whose downloads were killed: what nobody goes on with only takes space."""
+    """Parts of this archive whose downloads were killed: what nobody goes on with only takes
+    space.
+    """
     for part in target.parent.glob(f"{glob.escape(target.name)}.*.part*"):
         number = part.name.removeprefix(f"{target.name}.").partition(".")[0]
         if not number.isdigit() or start_time(int(number)) is None:
@@ -339,7 +369,8 @@ def _remove_leftovers(target: Path) -> None:
 def fetch_newest(resolved: Resolved) -> tuple[Resolved, Path]:
     """The newest candidate that can be had: an answer that has it as its choice(), and its archive.
 
-    What the index names but the pool does not hold is remembered until the index is read again, and goes into the source's note.
+    What the index names but the pool does not hold is remembered until the index is read again, and
+    goes into the source's note.
     """
     while True:
         source = resolved.choice()

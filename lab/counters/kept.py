@@ -1,4 +1,5 @@
-"""What agents said, as files: kept unparsed when it is read, and read again by whoever wants to check a campaign's figures. Needs no lab.
+"""What agents said, as files: kept unparsed when it is read, and read again by whoever wants to
+check a campaign's figures. Needs no lab.
 
 One file for each machine: `dom0` as JSON Lines, guests as text.
 """
@@ -12,7 +13,9 @@ from lab.api import Sample
 from lab.counters import parse
 
 SAMPLES, READING = ".samples", ""
-"""What stands between a machine's name and the suffix of a file of many readings, and of one of a single reading."""
+"""What stands between a machine's name and the suffix of a file of many readings, and of one of a
+single reading.
+"""
 
 Answers = Mapping[str, Sequence[str]]
 """Machine -> the lines of its agent."""
@@ -36,7 +39,9 @@ def one_reading(answers: Answers, guests: Sequence[str]) -> list[Sample]:
 
 
 def many_readings(answers: Answers, guests: Sequence[str]) -> tuple[list[Sample], dict[str, float]]:
-    """Samples by time, and source -> fraction of a CPU that sampling took, where that was said. LabError as above."""
+    """Samples by time, and source -> fraction of a CPU that sampling took, where that was said.
+    LabError as above.
+    """
     samples, cost = _parsed(answers, guests)
     return sorted(samples, key=lambda sample: sample.time), cost
 

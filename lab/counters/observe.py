@@ -1,6 +1,8 @@
-"""An observation: counters sampled on a host and in its guests while something runs, with no traffic from the controller meanwhile.
+"""An observation: counters sampled on a host and in its guests while something runs, with no
+traffic from the controller meanwhile.
 
-What sampling cost is the processor time of the agents (lab/remote/agents.py) over the time they sampled: the fraction of one CPU of their machine.
+What sampling cost is the processor time of the agents (lab/remote/agents.py) over the time they
+sampled: the fraction of one CPU of their machine.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from lab.remote.ssh import DOM0
 
 
 class HostObservation:
-    """Sampling on one host and these guests every interval_s seconds. A host has one observation at a time."""
+    """Sampling on one host and these guests every interval_s seconds. A host has one observation at
+    a time.
+    """
 
     def __init__(self, agents: Agents, guests: Sequence[str], interval_s: float) -> None:
         if interval_s <= 0:
@@ -32,7 +36,9 @@ class HostObservation:
         self._agents.ask(dict.fromkeys([DOM0, *self._guests], f"start {self._interval:g}"))
 
     def stop(self, raw_dir: Path) -> list[Sample]:
-        """Stop sampling, keep what the agents wrote below raw_dir, and return the readings in the order of time."""
+        """Stop sampling, keep what the agents wrote below raw_dir, and return the readings in the
+        order of time.
+        """
         answers = self._agents.ask(dict.fromkeys([DOM0, *self._guests], "stop"))
         kept.keep(answers, raw_dir, kept.SAMPLES)
         samples, self._cost = kept.many_readings(answers, self._guests)

@@ -1,7 +1,9 @@
-"""Counters: what the agents print, as Samples with names and units. Nothing here talks to a machine.
+"""Counters: what the agents print, as Samples with names and units. Nothing here talks to a
+machine.
 
-Sources: "hypervisor", "dom0", and each guest by its name. A counter that could not be read is a Sample with value None, so that it is seen to be
-missing. Where tmem answers and does not know a guest, the guest has used none of it: those counters are 0, because that is what they are.
+Sources: "hypervisor", "dom0", and each guest by its name. A counter that could not be read is a
+Sample with value None, so that it is seen to be missing. Where tmem answers and does not know a
+guest, the guest has used none of it: those counters are 0, because that is what they are.
 """
 
 from __future__ import annotations
@@ -115,13 +117,17 @@ GUEST_COUNTERS: Mapping[str, str] = {
     **{f"cleancache.{name}": "count" for name in ("succ_gets", "failed_gets", "puts", "invalidates")},
     **{f"frontswap.{name}": "count" for name in ("loads", "succ_stores", "failed_stores", "invalidates")},
 }
-"""What lab/remote/linux.pl reads, with units: lines of /proc/vmstat and /proc/meminfo, totals of /proc/pressure, files of debugfs."""
+"""What lab/remote/linux.pl is told to read, with units: lines of /proc/vmstat and /proc/meminfo,
+totals of /proc/pressure, files of debugfs.
+"""
 
 _XVDA = 202 << 8
 
 
 def parse_reading(reading: Mapping[str, Any], guests: Iterable[str]) -> list[Sample]:
-    """Samples of one reading of lab/remote/dom0.py. `guests` are those that there should be: one that is missing has None."""
+    """Samples of one reading of lab/remote/dom0.py. `guests` are those that there should be: one
+    that is missing has None.
+    """
     time = float(reading["time"])
     found = [Sample(time, HYPERVISOR, "free_memory", "pages", reading["free"])]
     domains = {domain["name"]: domain for domain in reading["domains"]}
@@ -170,7 +176,9 @@ def _tmem_global(time: float, tmem: Mapping[str, Any] | None) -> Iterator[Sample
 
 
 def _tmem_client(time: float, source: str, client: Mapping[str, Any] | None) -> Iterator[Sample]:
-    """Client None: tmem could not be read. client {}: it does not know the guest, which has used none of it."""
+    """Client None: tmem could not be read. client {}: it does not know the guest, which has used
+    none of it.
+    """
     absent = None if client is None else 0
     client = client or {}
     yield Sample(time, source, "tmem.cycles", "cycles", client.get("Tc", absent))
@@ -187,7 +195,9 @@ def _tmem_client(time: float, source: str, client: Mapping[str, Any] | None) -> 
 
 
 def parse_host(lines: Iterable[str], guests: Iterable[str]) -> tuple[list[Sample], float | None]:
-    """Samples of the readings of lab/remote/dom0.py, and the fraction of a CPU that they cost (None where it does not say)."""
+    """Samples of the readings of lab/remote/dom0.py, and the fraction of a CPU that they cost (None
+    where it does not say).
+    """
     names = list(guests)
     found: list[Sample] = []
     cost = None
@@ -211,9 +221,11 @@ def _json(line: str) -> dict[str, Any]:
 
 
 def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float | None]:
-    """Samples of the readings of lab/remote/linux.pl, and the fraction of a CPU that they cost (None where it does not say).
+    """Samples of the readings of lab/remote/linux.pl, and the fraction of a CPU that they cost
+    (None where it does not say).
 
-    Every counter of GUEST_COUNTERS is there in every reading; one that the guest's kernel does not have is None.
+    Every counter of GUEST_COUNTERS is there in every reading; one that the guest's kernel does not
+    have is None.
     """
     found: list[Sample] = []
     cost = None

@@ -1,8 +1,10 @@
 """Which accelerator QEMU gets: KVM where it really runs something, else software emulation (tcg).
 
-/dev/kvm may exist, open and create a machine, and still run nothing: nested set-ups hang or abort on the first instructions. So a boot sector
-of a few bytes is run under KVM, below a firmware, with a time limit; it has to end QEMU with a code of its own. The answer is kept for
-as long as the machine stays up. KVM that ran the payload and then no host is remembered longer: for this machine, kernel and QEMU.
+/dev/kvm may exist, open and create a machine, and still run nothing: nested set-ups hang or abort
+on the first instructions. So a boot sector of a few bytes is run under KVM, below a firmware, with
+a time limit; it has to end QEMU with a code of its own. The answer is kept for as long as the
+machine stays up. KVM that ran the payload and then no host is remembered longer: for this machine,
+kernel and QEMU.
 """
 
 from __future__ import annotations
@@ -42,9 +44,11 @@ class Choice:
 
 
 def boot_sector() -> bytes:
-    """512 bytes that switch to protected mode and back to prove more than a firmware does, then write to the exit port.
+    """512 bytes that switch to protected mode and back to prove more than a firmware does, then
+    write to the exit port.
 
-    16-bit code at 0x7c00: cli; xor ax,ax; mov ds,ax; lgdt; set CR0.PE; clear CR0.PE; mov al,VALUE; out PORT,al; hlt.
+    16-bit code at 0x7c00: cli; xor ax,ax; mov ds,ax; lgdt; set CR0.PE; clear CR0.PE; mov al,VALUE;
+    out PORT,al; hlt.
     """
     gdt_pointer = 0x7C00 + 0x40
     code = bytes([0xFA, 0x31, 0xC0, 0x8E, 0xD8])
@@ -58,7 +62,9 @@ def boot_sector() -> bytes:
 
 
 def runs(accelerator: Accelerator, seconds: float = PROBE_SECONDS) -> tuple[bool, str]:
-    """Whether QEMU runs the boot sector with this accelerator within the time, and what was seen."""
+    """Whether QEMU runs the boot sector with this accelerator within the time, and what was
+    seen.
+    """
     cpu = "host" if accelerator == "kvm" else "qemu64"
     with tempfile.TemporaryDirectory(dir=paths.tmp()) as folder:
         image = Path(folder) / "boot.img"
@@ -108,7 +114,9 @@ def choose(wanted: Literal["auto", "kvm", "tcg"] = "auto") -> Choice:
 
 
 def distrust_kvm(why: str) -> None:
-    """Remember that KVM ran the payload but not a host: as long as machine, kernel and QEMU are these."""
+    """Remember that KVM ran the payload but not a host: as long as machine, kernel and QEMU are
+    these.
+    """
     seen = {"machine": _machine(), "why": why, "on": time.strftime("%Y-%m-%d", time.gmtime())}
     files.replace(_distrust(), json.dumps(seen))
 
@@ -163,7 +171,9 @@ def _distrust() -> Path:
 
 
 def _distrusted() -> Choice | None:
-    """The choice that a host which KVM could not run has left, if machine, kernel and QEMU are the same still."""
+    """The choice that a host which KVM could not run has left, if machine, kernel and QEMU are the
+    same still.
+    """
     try:
         seen = json.loads(_distrust().read_text())
         if seen["machine"] != _machine():
@@ -174,7 +184,9 @@ def _distrusted() -> Choice | None:
 
 
 def _machine() -> dict[str, str]:
-    """What decides whether KVM can run a host: the processor, the kernel, QEMU. A cache may be shared between machines."""
+    """What decides whether KVM can run a host: the processor, the kernel, QEMU. A cache may be
+    shared between machines.
+    """
     program = shutil.which(QEMU)
     changed = str(Path(program).stat().st_mtime_ns) if program else ""
     return {"node": platform.node(), "processor": _processor(), "kernel": platform.release(), "qemu": changed}

@@ -1,9 +1,10 @@
 """Drives of an emulated host and the snapshots in them.
 
-A machine's folder, labs/LAB/HOST/machine-DIGEST/, holds overlays over the images (so images are never written), links to what QEMU boots, and
-machine.json, written last: a folder without it was being made when its controller died, and is made again. Snapshots are QEMU's
-internal ones: the machine's memory and the state of every drive, in the drives. Going back to one drops what was written since, so
-drives grow by one cell's writes at most.
+A machine's folder, labs/LAB/HOST/machine-DIGEST/, holds overlays over the images (so images are
+never written), links to what QEMU boots, and machine.json, written last: a folder without it was
+being made when its controller died, and is made again. Snapshots are QEMU's internal ones: the
+machine's memory and the state of every drive, in the drives. Going back to one drops what was
+written since, so drives grow by one cell's writes at most.
 
 machine.json (schema 1): spec (what the machine is made of), snapshots {tag: what is known of it}.
 """
@@ -85,7 +86,9 @@ class Drives:
         return dict(data["snapshots"]) if data else {}
 
     def save(self, emulator: Emulator, tag: str, notes: dict[str, object]) -> float:
-        """Take a snapshot of the running machine. Returns the seconds it took. LabError with QEMU's words when it fails."""
+        """Take a snapshot of the running machine. Returns the seconds it took. LabError with QEMU's
+        words when it fails.
+        """
         began = time.monotonic()
         self._write({key: value for key, value in self.snapshots().items() if key != tag})
         said = monitor.human(emulator.monitor, f"savevm {tag}", timeout=SNAPSHOT_SECONDS).strip()
@@ -115,7 +118,9 @@ class Drives:
         files.replace(self._manifest, text, durable=True)
 
     def _sound(self) -> bool:
-        """Whether all drives are there, and whole: a QEMU that was killed may leave leaks (harmless), not errors."""
+        """Whether all drives are there, and whole: a QEMU that was killed may leave leaks
+        (harmless), not errors.
+        """
         for name in self.spec.drives():
             path = self.folder / f"{name}.qcow2"
             if not path.exists():
@@ -127,7 +132,9 @@ class Drives:
 
 
 def _forget_old(new: Path, spec: Spec) -> None:
-    """Remove machines made of other images, and those used longest ago, to make room for a new one."""
+    """Remove machines made of other images, and those used longest ago, to make room for a new
+    one.
+    """
     others = sorted(new.parent.glob("machine-*"), key=lambda each: each.stat().st_mtime, reverse=True)
     kept = 0
     for folder in others:

@@ -1,7 +1,8 @@
 """QEMU's monitor, one command at a time: connect, ask, hang up.
 
-A connection per call costs a millisecond and leaves nothing behind when the controller is killed; QEMU serves one client at a time, so a
-second controller waits for its turn instead of finding the monitor taken.
+A connection per call costs a millisecond and leaves nothing behind when the controller is killed;
+QEMU serves one client at a time, so a second controller waits for its turn instead of finding the
+monitor taken.
 """
 
 from __future__ import annotations
@@ -23,13 +24,21 @@ class MonitorError(LabError):
 CONNECT_SECONDS = 10.0
 
 
-def execute(socket: Path, command: str, arguments: Mapping[str, object] | None = None, *, timeout: float = 30.0) -> Any:  # noqa: ANN401
+def execute(
+    socket: Path,
+    command: str,
+    arguments: Mapping[str, object] | None = None,
+    *,
+    timeout: float = 30.0,
+) -> Any:  # noqa: ANN401
     """Run a QMP command and return its `return` value. timeout in seconds."""
     return asyncio.run(_execute(socket, command, dict(arguments or {}), timeout))
 
 
 def human(socket: Path, line: str, *, timeout: float = 120.0) -> str:
-    """Run a command of the human monitor and return what it printed. Such commands report errors in their text only: check it."""
+    """Run a command of the human monitor and return what it printed. Such commands report errors in
+    their text only: check it.
+    """
     return str(execute(socket, "human-monitor-command", {"command-line": line}, timeout=timeout))
 
 

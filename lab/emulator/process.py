@@ -1,8 +1,9 @@
 """The emulated host's machine: a QEMU process that boots Xen, and that no controller can lose.
 
-What a machine is made of (images, memory, drives, accelerator) is a `Spec`; its digest names the folder of its drives, so that snapshots are
-only ever used by the machine that made them. The process is found again by its number together with its start time, or by its monitor's
-path on its command line: a number alone may long be another program's.
+What a machine is made of (images, memory, drives, accelerator) is a `Spec`; its digest names the
+folder of its drives, so that snapshots are only ever used by the machine that made them. The
+process is found again by its number together with its start time, or by its monitor's path on its
+command line: a number alone may long be another program's.
 """
 
 from __future__ import annotations
@@ -32,13 +33,15 @@ ENDING_SECONDS = 5.0
 LAST_LINES = 5
 
 CONDITIONS = {"running": "running", "io-error": "no space", "internal-error": "broken"}
-"""QEMU's run states (QMP query-status) that mean something to us; the others are kinds of a pause."""
+"""QEMU's run states (QMP query-status) that mean something to us; the others are kinds of a pause.
+"""
 
 MOST_GUESTS = 12
 """Guests of one emulated host at most: each has two drives, and PCI slots are 32."""
 
 BLACKLIST = "ahci,libata,iTCO_wdt,i2c_i801,lpc_ich,pcspkr,vga16fb,vsock,vsock_loopback,evdev,button,serio_raw"
-"""Modules of dom0 that find something in QEMU and are of no use there; loading them costs seconds."""
+"""Modules of dom0 that find something in QEMU and are of no use there; loading them costs seconds.
+"""
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Images:
 
 @dataclass(frozen=True)
 class Spec:
-    """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its version.
+    """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its
+    version.
 
     icount: virtual time is instructions, one a nanosecond; under tcg only.
     """
@@ -76,16 +80,19 @@ class Spec:
     def digest(self) -> str:
         """Identifies machines that are alike, to the point that one's snapshot is the other's."""
         fields = {key: value for key, value in asdict(self).items() if key != "images"}
-        # tmemctl and the guest kernel are copied into dom0 before the first snapshot, so their keys count as the images' do.
+        # tmemctl and the guest kernel are copied into dom0 before the first snapshot, so their keys
+        # count as the images' do.
         fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 3}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 
     def xen_options(self) -> str:
         memory = f"{self.dom0_memory_mib}M"
         return (
-            # Guests' own mistakes are logged at a limited rate, with assertions as without: a guest that probes foreign frames would fill Xen's log.
+            # Guests' own mistakes are logged at a limited rate, with assertions as without: a guest
+            # that probes foreign frames would fill Xen's log.
             f"console=com1 com1=115200 dom0_mem={memory},max:{memory} dom0_max_vcpus={self.vcpus} tmem loglvl=info"
-            # Xen keeps 16 KiB of its messages on two processors, and a booted host has written 10 of them.
+            # Xen keeps 16 KiB of its messages on two processors, and a booted host has written 10
+            # of them.
             f" conring_size={CONSOLE_RING}"
             " guest_loglvl=none/warning"
         )
@@ -126,12 +133,16 @@ class BrokenError(GoneError):
 
 
 UNLIMITED = Throttle(None, None)
-"""As fast as the emulation is: for set-up, and for tests of what Xen and the driver do, where waiting for a slow disk proves nothing."""
+"""As fast as the emulation is: for set-up, and for tests of what Xen and the driver do, where
+waiting for a slow disk proves nothing.
+"""
 
 
 @dataclass(frozen=True)
 class Process:
-    """A QEMU process as recorded. start_time: clock ticks since the controller's boot (field 22 of /proc/PID/stat)."""
+    """A QEMU process as recorded. start_time: clock ticks since the controller's boot (field 22 of
+    /proc/PID/stat).
+    """
 
     pid: int
     start_time: int
@@ -143,7 +154,9 @@ class Process:
 
 
 class Emulator:
-    """The QEMU of one emulated host. folder: labs/LAB/HOST; sockets: a folder with a path short enough for sockets."""
+    """The QEMU of one emulated host. folder: labs/LAB/HOST; sockets: a folder with a path short
+    enough for sockets.
+    """
 
     def __init__(self, folder: Path, sockets: Path) -> None:
         self.folder = folder
@@ -153,10 +166,12 @@ class Emulator:
         self._record = folder / "qemu.json"
         self._child: subprocess.Popen[bytes] | None = None
 
-    # --- the process -------------------------------------------------------------------------------------------------------------
+    # --- the process ------------------------------------------------------------------------------
 
     def recorded(self) -> Process | None:
-        """The running QEMU of this host, or None. Only looks, so whoever does not hold the host may ask."""
+        """The running QEMU of this host, or None. Only looks, so whoever does not hold the host may
+        ask.
+        """
         recorded = self._read()
         if (
             recorded is not None
@@ -167,17 +182,22 @@ class Emulator:
         return None
 
     def process(self) -> Process | None:
-        """As recorded(), for who holds the host: a record of one that is gone is removed, and one without a record is ended."""
+        """As recorded(), for who holds the host: a record of one that is gone is removed, and one
+        without a record is ended.
+        """
         if (recorded := self.recorded()) is not None:
             return recorded
         if (stray := self._find()) is not None:
-            # Its controller was killed before it wrote the record: nothing says what it runs, so it cannot be used.
+            # Its controller was killed before it wrote the record: nothing says what it runs, so it
+            # cannot be used.
             _kill(stray)
         self._record.unlink(missing_ok=True)
         return None
 
     def start(self, spec: Spec, drives: Path, port: int | None, snapshot: str | None) -> Process:
-        """Start QEMU, from a snapshot if one is named. MissingError for an occupied port, LabError when QEMU does not come up."""
+        """Start QEMU, from a snapshot if one is named. MissingError for an occupied port, LabError
+        when QEMU does not come up.
+        """
         self.monitor.unlink(missing_ok=True)
         attempts = 1 if port is not None else 3
         for attempt in range(attempts):
@@ -200,7 +220,9 @@ class Emulator:
         raise AssertionError("unreachable")
 
     def stop(self) -> None:
-        """End QEMU: by its monitor, else by signals. Returns when it is gone; nothing is done when it does not run."""
+        """End QEMU: by its monitor, else by signals. Returns when it is gone; nothing is done when
+        it does not run.
+        """
         process = self.process()
         if process is None:
             return
@@ -212,8 +234,9 @@ class Emulator:
         self.monitor.unlink(missing_ok=True)
 
     def condition(self) -> str:
-        """`running`, `paused`, `gone`, `no space` when a drive could not be written because the controller's disk is full, or
-        `broken` when QEMU has stopped the machine for good, as it does at once where KVM cannot run Xen.
+        """`running`, `paused`, `gone`, `no space` when a drive could not be written because the
+        controller's disk is full, or `broken` when QEMU has stopped the machine for good, as it
+        does at once where KVM cannot run Xen.
         """
         process = self.recorded()
         if process is None:
@@ -242,13 +265,15 @@ class Emulator:
                 "the emulated host's QEMU has stopped with an internal error",
                 where=str(self.log),
                 why=self._last_words(),
-                remedy="Run the command again: the host is made anew from its snapshot. If it recurs: lab_accelerator: tcg.",
+                remedy="Run the command again: the host is made anew from its snapshot. "
+                "If it recurs: lab_accelerator: tcg.",
             )
         if condition == "no space":
             raise MissingError(
                 "the emulated host stopped because the controller's disk is full",
                 where=str(self.folder),
-                remedy="Free space, or set OVERCOMMIT_CACHE to a folder on a larger disk; then ./inv lab.down and run this again.",
+                remedy="Free space, or set OVERCOMMIT_CACHE to a folder on a larger disk; "
+                "then ./inv lab.down and run this again.",
             )
 
     def keep_logs(self) -> None:
@@ -258,7 +283,9 @@ class Emulator:
                 path.replace(path.with_suffix(".lost"))
 
     def _last_words(self) -> str:
-        """How a QEMU that is gone ended, as far as it is known, and the end of its log and of Xen's console."""
+        """How a QEMU that is gone ended, as far as it is known, and the end of its log and of Xen's
+        console.
+        """
         lines = []
         code = self._child.poll() if self._child is not None else None
         if code is not None and code < 0:
@@ -292,7 +319,7 @@ class Emulator:
     def pause(self) -> None:
         monitor.execute(self.monitor, "stop")
 
-    # --- its parts ---------------------------------------------------------------------------------------------------------------
+    # --- its parts --------------------------------------------------------------------------------
 
     def _command(self, spec: Spec, port: int, snapshot: str | None) -> list[str]:
         threads = "single" if spec.icount else "multi"
@@ -310,7 +337,8 @@ class Emulator:
         command += ["-icount", "shift=0,sleep=off"] if spec.icount else []
         command += ["-display", "none", "-nodefaults", "-no-user-config", "-no-reboot"]
         command += ["-qmp", f"unix:{self.monitor},server=on,wait=off", "-serial", "file:../serial.log"]
-        # Names are relative to the folder of the drives (lab/emulator/drives.py), since QEMU gives commas and blanks in paths a meaning.
+        # Names are relative to the folder of the drives (lab/emulator/drives.py), since QEMU gives
+        # commas and blanks in paths a meaning.
         command += ["-kernel", "hypervisor", "-append", spec.xen_options()]
         # QEMU splits -initrd at commas, so one inside a module's options is doubled.
         options = DOM0_OPTIONS.replace(",", ",,")
@@ -358,7 +386,9 @@ class Emulator:
         return f"its monitor did not answer within {seconds:.0f} s"
 
     def _choose_port(self, *, again: bool) -> int:
-        """A free port: the one of the last start if that is free, so that people's ssh commands keep working."""
+        """A free port: the one of the last start if that is free, so that people's ssh commands
+        keep working.
+        """
         with contextlib.suppress(OSError, ValueError):
             last = int((self.folder / "port").read_text())
             if not again and _port_is_free(last):
@@ -383,7 +413,9 @@ class Emulator:
 
 
 def check_controller(memory_mib: int, folder: Path, accelerator: Literal["kvm", "tcg"]) -> None:
-    """MissingError when this machine cannot hold the emulated host: its memory, or the disk space of its drives and snapshots."""
+    """MissingError when this machine cannot hold the emulated host: its memory, or the disk space
+    of its drives and snapshots.
+    """
     wanted = memory_mib + (768 if accelerator == "tcg" else 256)
     available = _available_mib()
     if available < wanted:
@@ -397,7 +429,8 @@ def check_controller(memory_mib: int, folder: Path, accelerator: Literal["kvm", 
         raise MissingError(
             f"the emulated host's drives and snapshots need about {2 * memory_mib + 1024} MiB, and {free} MiB are free",
             where=str(folder),
-            remedy="Free space (./inv lab.destroy removes old hosts), or set OVERCOMMIT_CACHE to a folder on a larger disk.",
+            remedy="Free space (./inv lab.destroy removes old hosts), "
+            "or set OVERCOMMIT_CACHE to a folder on a larger disk.",
         )
 
 

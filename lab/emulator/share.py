@@ -1,8 +1,9 @@
 """How much of the processor time that a QEMU asked for its machine gave it.
 
-The kernel counts for every thread how long it ran and how long it was ready and had to wait (/proc/PID/task/TID/schedstat). Time that a
-hypervisor below took away from this machine counts as waiting, too. A QEMU that has to wait still counts its guests' requests
-right, but their times are the other programs' as much as its own.
+The kernel counts for every thread how long it ran and how long it was ready and had to wait
+(/proc/PID/task/TID/schedstat). Time that a hypervisor below took away from this machine counts as
+waiting, too. A QEMU that has to wait still counts its guests' requests right, but their times are
+the other programs' as much as its own.
 """
 
 from __future__ import annotations
@@ -16,15 +17,19 @@ from pydantic import TypeAdapter
 
 PROC = Path("/proc")
 ENOUGH = 0.8
-"""Share from which on times are told. Two busy vCPUs on two processors, and the controller's own work between them, leave 0.95 and more."""
+"""Share from which on times are told. Two busy vCPUs on two processors, and the controller's own
+work between them, leave 0.95 and more.
+"""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Counters of a QEMU and its machine. time: epoch seconds. threads: number -> nanoseconds that it ran, and that it waited.
+    """Counters of a QEMU and its machine. time: epoch seconds. threads: number -> nanoseconds that
+    it ran, and that it waited.
 
-    busy, stolen: clock ticks of all the machine's processors, and those of them that a hypervisor below took. cpu_seconds: QEMU's processor
-    time, of threads that have ended, too. load: average of the last minute. processors: of the machine.
+    busy, stolen: clock ticks of all the machine's processors, and those of them that a hypervisor
+    below took. cpu_seconds: QEMU's processor time, of threads that have ended, too. load: average
+    of the last minute. processors: of the machine.
     """
 
     time: float
@@ -38,14 +43,18 @@ class Reading:
 
 @dataclass(frozen=True)
 class Given:
-    """What a QEMU got between two readings. share: of what it asked for, None when that was not to be had; processors: used on average."""
+    """What a QEMU got between two readings. share: of what it asked for, None when that was not to
+    be had; processors: used on average.
+    """
 
     share: float | None
     processors: float | None
 
     @property
     def starved(self) -> bool:
-        """Whether times say more of the machine's other work than of the host. What is not known is not held against it."""
+        """Whether times say more of the machine's other work than of the host. What is not known is
+        not held against it.
+        """
         return self.share is not None and self.share < ENOUGH
 
 
@@ -89,7 +98,9 @@ def _schedstat(task: Path) -> tuple[int, int] | None:
 
 
 def between(before: Reading, after: Reading) -> Given:
-    """What was given between two readings. Threads that are in one of them only are the short-lived ones of disk requests."""
+    """What was given between two readings. Threads that are in one of them only are the short-lived
+    ones of disk requests.
+    """
     both = before.threads.keys() & after.threads.keys()
     ran = sum(after.threads[thread][0] - before.threads[thread][0] for thread in both)
     waited = sum(after.threads[thread][1] - before.threads[thread][1] for thread in both)

@@ -1,6 +1,8 @@
-"""Boots that do not succeed: what a guest's domain does, what it said on its console, and what a panic looks like.
+"""Boots that do not succeed: what a guest's domain does, what it said on its console, and what a
+panic looks like.
 
-A guest that crashed will never answer, so whoever waits for it looks at its domain meanwhile, and ends at once.
+A guest that crashed will never answer, so whoever waits for it looks at its domain meanwhile, and
+ends at once.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _PANIC = re.compile(r"^.*(Panic on CPU|Kernel panic|Domain 0 crashed|Oops: int3)
 
 
 class BootError(LabError):
-    """Xen, dom0 or a guest did not come up. panicked: a kernel ended itself, or Xen did; another boot may go well under an emulator."""
+    """Xen, dom0 or a guest did not come up. panicked: a kernel ended itself, or Xen did; another
+    boot may go well under an emulator.
+    """
 
     def __init__(self, what: str, *, where: str = "", why: str = "", remedy: str = "", panicked: bool = False) -> None:
         super().__init__(what, where=where, why=why, remedy=remedy)
@@ -41,7 +45,9 @@ class GuestBootError(BootError):
 
 @dataclass(frozen=True)
 class Domain:
-    """A guest's domain. flags: as `xl list` has them, or `gone`; said: the last lines on its console; cpu_seconds: of its vCPUs."""
+    """A guest's domain. flags: as `xl list` has them, or `gone`; said: the last lines on its
+    console; cpu_seconds: of its vCPUs.
+    """
 
     name: str
     flags: str
@@ -94,9 +100,11 @@ class Watch:
         self._before: dict[str, Domain] = {}
 
     def moved(self, name: str, seconds: float) -> bool:
-        """Whether a guest that has not let us in for these seconds gets on all the same: it says something, or its vCPUs work.
+        """Whether a guest that has not let us in for these seconds gets on all the same: it says
+        something, or its vCPUs work.
 
-        On a busy machine a boot takes as long as it takes. Nothing is waited for beyond LAST_RESORT_SECONDS.
+        On a busy machine a boot takes as long as it takes. Nothing is waited for beyond
+        LAST_RESORT_SECONDS.
         """
         domain, before = self._look([name])[name], self._before.get(name)
         self._before[name] = domain

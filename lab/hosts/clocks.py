@@ -1,8 +1,9 @@
 """Setting the guests' clocks by dom0's, once, before a snapshot is taken.
 
-A paravirtual guest reads Xen's wall clock when it boots, and then counts timer ticks until its real clock source is up; when every
-instruction is emulated, seconds of ticks are lost in between. Afterwards its clock runs at Xen's rate, so one correction holds.
-The exchange with the shortest round trip counts, as in NTP.
+A paravirtual guest reads Xen's wall clock when it boots, and then counts timer ticks until its real
+clock source is up; when every instruction is emulated, seconds of ticks are lost in between.
+Afterwards its clock runs at Xen's rate, so one correction holds. The exchange with the shortest
+round trip counts, as in NTP.
 """
 
 from __future__ import annotations
@@ -17,16 +18,22 @@ from lab.remote.ssh import DOM0, Connections
 EXCHANGES = 6
 PASSES = 5
 TOLERANCE_S = 0.1
-"""Offset between a guest and dom0 that is left alone. A round trip takes some 10 ms where nothing else runs."""
+"""Offset between a guest and dom0 that is left alone. A round trip takes some 10 ms where nothing
+else runs.
+"""
 
 
 def offsets(connections: Connections, guests: Sequence[str]) -> dict[str, float]:
-    """Seconds by which each guest's clock is ahead of dom0's; uncertain by half of two round trips."""
+    """Seconds by which each guest's clock is ahead of dom0's; uncertain by half of two round
+    trips.
+    """
     return {name: value for name, (value, _) in _measure(connections, guests, correct=False).items()}
 
 
 def synchronise(connections: Connections, guests: Sequence[str]) -> dict[str, float]:
-    """Set the guests' clocks by dom0's. Returns what is left, in seconds. LabError when a guest's clock will not be set."""
+    """Set the guests' clocks by dom0's. Returns what is left, in seconds. LabError when a guest's
+    clock will not be set.
+    """
     left = _measure(connections, guests, correct=True)
     for name, (value, round_trip) in left.items():
         if abs(value) > TOLERANCE_S + round_trip:
@@ -54,7 +61,9 @@ def _measure(connections: Connections, guests: Sequence[str], *, correct: bool) 
 
 
 def _offset(agent: Agent) -> tuple[float, float]:
-    """Seconds by which a machine's clock is ahead of the controller's, and the round trip of the exchange that says so."""
+    """Seconds by which a machine's clock is ahead of the controller's, and the round trip of the
+    exchange that says so.
+    """
     found = []
     for _ in range(EXCHANGES):
         before = time.time()

@@ -1,7 +1,9 @@
-"""The emulated host: a QEMU on this machine that boots Xen, and jumps back to a snapshot before every cell.
+"""The emulated host: a QEMU on this machine that boots Xen, and jumps back to a snapshot before
+every cell.
 
-There are two kinds of snapshots. `booted` has dom0 alone, with the guests' kernel and tmemctl in place; `guests-HASH` has the guests of one
-sizing up and idle, without the driver. Each is made when it is first needed and kept, so a host is in its known state within seconds.
+There are two kinds of snapshots. `booted` has dom0 alone, with the guests' kernel and tmemctl in
+place; `guests-HASH` has the guests of one sizing up and idle, without the driver. Each is made when
+it is first needed and kept, so a host is in its known state within seconds.
 """
 
 from __future__ import annotations
@@ -49,7 +51,9 @@ from lab.remote.ssh import DOM0, Connections, Endpoint, UnreachableError, socket
 
 BOOTED = "booted"
 BOOT_SECONDS = {"kvm": 180.0, "tcg": 600.0}
-"""Bounds for the silence of a booting host's console. A two-core machine boots in a minute under tcg; a loaded one takes as long as it takes."""
+"""Bounds for the silence of a booting host's console. A two-core machine boots in a minute under
+tcg; a loaded one takes as long as it takes.
+"""
 
 LAST_RESORT_SECONDS = 3600.0
 """Bound for a boot whose console goes on talking."""
@@ -58,16 +62,22 @@ GUEST_BOOT_SECONDS = 300.0
 """Bound for a guest that neither says anything nor works (lab/hosts/boots.py)."""
 
 ANSWER_SECONDS = 180.0
-"""Bound for a machine of a restored host to let us in: a second or two, but other programs may keep this machine's processors busy."""
+"""Bound for a machine of a restored host to let us in: a second or two, but other programs may keep
+this machine's processors busy.
+"""
 
 SETTLE_SECONDS = 5.0
-"""Between the last session and a snapshot: a guest still writes what its boot left dirty, and sshd still ends its children."""
+"""Between the last session and a snapshot: a guest still writes what its boot left dirty, and sshd
+still ends its children.
+"""
 
 XEN_FIXED_MIB = 6
 XEN_SHARE = 1 / 96
 XEN_GUEST_MIB = 1
-"""What Xen keeps for itself: MiB at least, a share of the RAM (frame table 1/128, machine-to-physical table 1/512), MiB per guest. Measured;
-reset() compares the result with what Xen says is free."""
+"""What Xen keeps for itself: MiB at least, a share of the RAM (frame table 1/128,
+machine-to-physical table 1/512), MiB per guest. Measured; reset() compares the result with what Xen
+says is free.
+"""
 
 MEMORY_TOLERANCE_MIB = 16
 
@@ -78,7 +88,9 @@ MOST_VCPUS = 255
 """What QEMU and Xen number without x2APIC."""
 
 LEAST_DOM0_MIB = 192
-"""Of 384 MiB Debian's kernel keeps 107 for itself; of less than this it would leave dom0 too little to start guests."""
+"""Of 384 MiB Debian's kernel keeps 107 for itself; of less than this it would leave dom0 too little
+to start guests.
+"""
 
 DEFAULT_CPU = {"kvm": "host", "tcg": "qemu64"}
 """Under tcg, `max` has features on which dom0 dies, and named models are slower."""
@@ -116,7 +128,9 @@ class NotBootedError(BootError):
 
 
 class EmulatedHost(XenHost):
-    """One emulated host of a lab. images: what it is made from, asked for when it is first started."""
+    """One emulated host of a lab. images: what it is made from, asked for when it is first
+    started.
+    """
 
     kind: Literal["emulated", "physical"] = "emulated"
 
@@ -126,7 +140,8 @@ class EmulatedHost(XenHost):
         super().__init__(name, Connections(self.folder / "ssh_config", sockets))
         self.settings = settings
         self.emulator = Emulator(self.folder, sockets)
-        # Once: telling artifacts by their contents takes longer than starting QEMU, and what is run is not to change within a campaign.
+        # Once: telling artifacts by their contents takes longer than starting QEMU, and what is run
+        # is not to change within a campaign.
         self._images = cache(images)
         self._tell = progress
         self._spec: Spec | None = None
@@ -144,12 +159,14 @@ class EmulatedHost(XenHost):
             self._choice = choose(self.settings.accelerator)
         return self._choice
 
-    # --- the known state -----------------------------------------------------------------------------------------------------------
+    # --- the known state --------------------------------------------------------------------------
 
     def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
-        """Jump to the snapshot of this sizing, making it first if there is none, or none of this boot. LabError when the host cannot be brought there.
+        """Jump to the snapshot of this sizing, making it first if there is none, or none of this
+        boot. LabError when the host cannot be brought there.
 
-        A QEMU that is gone before all machines have answered is replaced, once: nothing has been measured yet. Its logs are kept.
+        A QEMU that is gone before all machines have answered is replaced, once: nothing has been
+        measured yet. Its logs are kept.
         """
         tag = guests_tag(guests)
         lost = False
@@ -163,7 +180,8 @@ class EmulatedHost(XenHost):
             except BootError as error:
                 if isinstance(error, NotBootedError) and self._does_without_kvm(spec, error):
                     continue
-                # QEMU's emulation breaks a kernel's run-time patching now and then ("Oops: int3"): the next boot goes well.
+                # QEMU's emulation breaks a kernel's run-time patching now and then ("Oops: int3"):
+                # the next boot goes well.
                 if not error.panicked or spec.accelerator != "tcg" or len(self._panics) >= MOST_PANICS:
                     raise
                 self._panics.append(error.why)
@@ -190,7 +208,9 @@ class EmulatedHost(XenHost):
         self._is_reset(host, guests, notes["logs"], notes["fixed"])
 
     def _does_without_kvm(self, spec: Spec, error: LabError) -> bool:
-        """Whether software emulation takes over from a KVM that could not run the host, which is then remembered."""
+        """Whether software emulation takes over from a KVM that could not run the host, which is
+        then remembered.
+        """
         if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
             return False
         self.stop()
@@ -200,8 +220,9 @@ class EmulatedHost(XenHost):
         return True
 
     def _load(self, drives: Drives, tag: str, sizing: GuestSizing, boot: str | None) -> dict[str, Any]:
-        # Always a new QEMU: within one process QEMU never lets the time-stamp counter run backwards, so after `loadvm` it would be ahead of
-        # every other clock of the machine, and Xen would stand still until they have caught up.
+        # Always a new QEMU: within one process QEMU never lets the time-stamp counter run
+        # backwards, so after `loadvm` it would be ahead of every other clock of the machine, and
+        # Xen would stand still until they have caught up.
         self.stop()
         if boot is not None and drives.snapshots().get(BOOTED, {}).get("boot") != boot:
             drives.remove()
@@ -217,13 +238,17 @@ class EmulatedHost(XenHost):
         return snapshots[tag]
 
     def limit_disks(self, limit: Throttle) -> None:
-        """Let each drive do so much per second until the next reset, instead of what the inventory declares."""
+        """Let each drive do so much per second until the next reset, instead of what the inventory
+        declares.
+        """
         if self._spec is None:
             raise LabError("the host has not been started", where=self.name, remedy="Reset it first.")
         self.emulator.throttle(self._spec, limit)
 
     def _make(self, drives: Drives, tag: str, sizing: GuestSizing, boot: str | None) -> None:
-        """Make the snapshot of a sizing, and the one of the booted host before it if there is none."""
+        """Make the snapshot of a sizing, and the one of the booted host before it if there is
+        none.
+        """
         if BOOTED not in drives.snapshots():
             drives.remove()
             self._boot(drives, boot)
@@ -258,14 +283,18 @@ class EmulatedHost(XenHost):
         self._tell(f"snapshot {tag} taken in {took:.1f} s")
 
     def create(self, sizing: GuestSizing, only: Collection[int] | None = None) -> None:
-        """Create the guests of a sizing, or those with these numbers. Returns before they have booted."""
+        """Create the guests of a sizing, or those with these numbers. Returns before they have
+        booted.
+        """
         count = sizing.count
         disks = [guests.Disks(device(1 + i), device(1 + count + i)) for i in range(count)]
         script = guests.create_script(sizing, disks, native_tsc=True, only=only)
         self.run(DOM0, script, timeout=guests.START_SECONDS, step="creating the guests")
 
     def _boot(self, drives: Drives, name: str | None) -> None:
-        """Boot Xen and dom0 from nothing, put the files of the guests in place, and take the snapshot `booted`."""
+        """Boot Xen and dom0 from nothing, put the files of the guests in place, and take the
+        snapshot `booted`.
+        """
         spec = drives.spec
         began = time.monotonic()
         self._tell(f"booting Xen under {spec.accelerator} ({self._accelerator().why})")
@@ -312,12 +341,15 @@ class EmulatedHost(XenHost):
         return int(found[1])
 
     def _wait_for_dom0(self, began: float) -> None:
-        """Until dom0 lets us in and its Xen daemons run. The console tells when it is worth asking: every question costs the booting CPU."""
+        """Until dom0 lets us in and its Xen daemons run. The console tells when it is worth asking:
+        every question costs the booting CPU.
+        """
         limit = BOOT_SECONDS[self._accelerator().accelerator]
         deadline = began + limit
         heard = ""
         while time.monotonic() < deadline:
-            # One that was killed says nothing; one that cannot run what it boots does, and some only stop for good.
+            # One that was killed says nothing; one that cannot run what it boots does, and some
+            # only stop for good.
             condition = self.emulator.condition()
             if condition == "broken":
                 said = self.emulator.log.read_text(errors="replace").strip()
@@ -341,7 +373,8 @@ class EmulatedHost(XenHost):
             time.sleep(0.5)
         else:
             raise NotBootedError(
-                f"dom0 is not up {time.monotonic() - began:.0f} s after its start, and its console has ended or fallen silent",
+                f"dom0 is not up {time.monotonic() - began:.0f} s after its start, "
+                "and its console has ended or fallen silent",
                 where=str(self.emulator.serial),
                 why="\n".join(console.splitlines()[-5:]),
                 remedy="The console's whole output is in that file.",
@@ -372,7 +405,9 @@ class EmulatedHost(XenHost):
         return [Endpoint(DOM0, "127.0.0.1", port=port, key=key), *beyond]
 
     def _check_machines(self, sizing: GuestSizing) -> None:
-        """Every machine lets us in; guests have their plumbum machine, all at once because each takes a second or two to make."""
+        """Every machine lets us in; guests have their plumbum machine, all at once because each
+        takes a second or two to make.
+        """
         self._wait(DOM0, ANSWER_SECONDS)
 
         def greet(name: str) -> None:
@@ -400,7 +435,7 @@ class EmulatedHost(XenHost):
             icount=self.settings.icount,
         )
 
-    # --- its life ------------------------------------------------------------------------------------------------------------------
+    # --- its life ---------------------------------------------------------------------------------
 
     def stop(self) -> None:
         """End QEMU and every connection. Drives and snapshots stay."""

@@ -1,9 +1,11 @@
-"""Guests of a Xen host: their names, addresses, configurations, and the dom0 commands that make them and give them memory.
+"""Guests of a Xen host: their names, addresses, configurations, and the dom0 commands that make
+them and give them memory.
 
-Everything here is text for dom0 (POSIX sh around `xl`), so it serves an emulated and a physical host alike. Memory words:
-`memory` is what the guest starts with, `maxmem` what its kernel sizes its tables for; the target (`xl mem-set`) is what its balloon driver
-is told; Xen's own limit (`xl mem-max`) is what it may hold. `xl mem-set` also lowers Xen's limit to the target, so a guest that balloons by
-itself needs the limit raised again.
+Everything here is text for dom0 (POSIX sh around `xl`), so it serves an emulated and a physical
+host alike. Memory words: `memory` is what the guest starts with, `maxmem` what its kernel sizes its
+tables for; the target (`xl mem-set`) is what its balloon driver is told; Xen's own limit (`xl
+mem-max`) is what it may hold. `xl mem-set` also lowers Xen's limit to the target, so a guest that
+balloons by itself needs the limit raised again.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ STATE = "/var/lib/overcommit"
 """Folder of dom0 with the guests' kernel and configurations."""
 
 ROOT_DISK_MIB = 4096
-"""Size of a guest's root disk, programs and sources included (playbooks/roles/guest_image, guest_image_size)."""
+"""Size of a guest's root disk, programs and sources included (playbooks/roles/guest_image,
+guest_image_size).
+"""
 
 SELFBALLOON = "/sys/devices/system/xen_memory/xen_memory0/selfballoon"
 """Folder of a guest with the driver's settings."""
@@ -33,7 +37,9 @@ FIRST_ADDRESS = 10
 """The guests' addresses follow this one of the bridge's network."""
 
 ROOM_MIB = 8
-"""What Xen needs for a guest beside the guest's memory, generously: page tables, frames of grant tables, vCPUs."""
+"""What Xen needs for a guest beside the guest's memory, generously: page tables, frames of grant
+tables, vCPUs.
+"""
 
 GONE_SECONDS = 60
 """Time that guests which were ended get to give back their last page."""
@@ -61,7 +67,9 @@ def address(number: int) -> str:
 
 @cache
 def bridge() -> IPv4Interface:
-    """dom0's address on the guests' bridge, and the network there: what the role xen_host gives it."""
+    """dom0's address on the guests' bridge, and the network there: what the role xen_host gives
+    it.
+    """
     import yaml
 
     declared = yaml.safe_load((paths.PLAYBOOKS / "roles" / "xen_host" / "defaults" / "main.yml").read_text())
@@ -71,8 +79,9 @@ def bridge() -> IPv4Interface:
 def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc: bool = False) -> str:
     """The xl configuration of a guest.
 
-    native_tsc: let the guest read the time-stamp counter itself. Xen otherwise traps every reading where it does not trust the
-    counter, as under QEMU, whose counter is sound: a trap for each look at the clock costs more than the work in between.
+    native_tsc: let the guest read the time-stamp counter itself. Xen otherwise traps every reading
+    where it does not trust the counter, as under QEMU, whose counter is sound: a trap for each look
+    at the clock costs more than the work in between.
     """
     name = f"guest{number}"
     kernel = [
@@ -108,7 +117,8 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
 def create_script(
     sizing: GuestSizing, disks: Sequence[Disks], *, native_tsc: bool = False, only: Collection[int] | None = None
 ) -> str:
-    """Sh for dom0: write the configurations and create the guests. Tmem gives back what they lack, if it holds so much.
+    """Sh for dom0: write the configurations and create the guests. Tmem gives back what they lack,
+    if it holds so much.
 
     only: the numbers of the guests to create, counted from 1; all of them by default.
     """
@@ -126,7 +136,8 @@ def destroy_script() -> str:
 
 
 def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> str:
-    """Sh for dom0: give guests these targets and wait until they have them; then let each hold up to its limit.
+    """Sh for dom0: give guests these targets and wait until they have them; then let each hold up
+    to its limit.
 
     A guest may miss its target by 1 MiB: libxl leaves that much to a domain.
     """
@@ -137,7 +148,8 @@ def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int])
         f"deadline=$(( $(date +%s) + {BALLOON_SECONDS} ))",
         "while :; do",
         f"  late=$(xl list | awk -v wanted='{wanted}' '",
-        '    BEGIN { count = split(wanted, pairs, " "); for (i = 1; i <= count; i++) { split(pairs[i], pair, "="); target[pair[1]] = pair[2] } }',
+        '    BEGIN { count = split(wanted, pairs, " ")',
+        '        for (i = 1; i <= count; i++) { split(pairs[i], pair, "="); target[pair[1]] = pair[2] } }',
         "    $1 in target && ($3 - target[$1] > 1 || target[$1] - $3 > 1) { print $1, $3 }')",
         '  [ -z "$late" ] && break',
         '  if [ "$(date +%s)" -gt $deadline ]; then',
@@ -151,7 +163,9 @@ def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int])
 
 
 def tmem_script(settings: TmemSettings, guests: Collection[str]) -> str:
-    """Sh for dom0: tell tmem how it keeps these guests' pages; empty where there is nothing to tell."""
+    """Sh for dom0: tell tmem how it keeps these guests' pages; empty where there is nothing to
+    tell.
+    """
     switches = [
         f"--{name} {int(value)}"
         for name, value in (("compress", settings.compress), ("dedup", settings.dedup))
@@ -177,18 +191,22 @@ def sysctl_script(settings: Mapping[str, int]) -> str:
 def _settings_script(values: Mapping[str, int]) -> str:
     """Sh: write each value to its file, and check that it is what the kernel then has."""
     return "\n".join(
-        f'echo {value} > {path} && [ "$(cat {path})" = {value} ] || {{ echo "{path} does not take {value}" >&2; exit 1; }}'
+        f'echo {value} > {path} && [ "$(cat {path})" = {value} ]'
+        f' || {{ echo "{path} does not take {value}" >&2; exit 1; }}'
         for path, value in values.items()
     )
 
 
 def driver_script(parameters: Mapping[str, bool], settings: Mapping[str, int] | None = None) -> str:
-    """Sh for a guest: load the driver, check that it took the parameters, and give it its settings in sysfs."""
+    """Sh for a guest: load the driver, check that it took the parameters, and give it its settings
+    in sysfs.
+    """
     checks = []
     for name, on in parameters.items():
         path = f"/sys/module/tmem/parameters/{name}"
         checks.append(
-            f'[ ! -r {path} ] || [ "$(cat {path})" = {"Y" if on else "N"} ] || {{ echo "{name} is not {"Y" if on else "N"}" >&2; exit 1; }}'
+            f'[ ! -r {path} ] || [ "$(cat {path})" = {"Y" if on else "N"} ]'
+            f' || {{ echo "{name} is not {"Y" if on else "N"}" >&2; exit 1; }}'
         )
     written = _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})
     words = " ".join(f"{name}={int(on)}" for name, on in parameters.items())

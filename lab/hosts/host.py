@@ -1,6 +1,8 @@
-"""What emulated and physical hosts have in common: guests, memory policies, counters, kernel logs, provenance.
+"""What emulated and physical hosts have in common: guests, memory policies, counters, kernel logs,
+provenance.
 
-How a host comes to its known state is what they differ in: lab/hosts/emulated.py and lab/hosts/physical.py.
+How a host comes to its known state is what they differ in: lab/hosts/emulated.py and
+lab/hosts/physical.py.
 """
 
 from __future__ import annotations
@@ -78,8 +80,8 @@ class XenHost(ABC):
     ) -> None:
         """Remember what the known state is.
 
-        logs_before: source -> its kernel log as it was then, which belongs to the time before. fixed: machine -> what of its provenance cannot change
-        until the next reset.
+        logs_before: source -> its kernel log as it was then, which belongs to the time before.
+        fixed: machine -> what of its provenance cannot change until the next reset.
         """
         self._sizing = (host, guests)
         self._guests = {name: XenGuest(name, self.connections) for name in names(guests.count)}
@@ -152,7 +154,9 @@ class XenHost(ABC):
         return observe.HostObservation(self.agents, list(self._guests), interval_s)
 
     def kernel_log(self) -> dict[str, str]:
-        """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where some may be missing."""
+        """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where
+        some may be missing.
+        """
         logs = self._read_logs(list(self._guests))
         return {
             source: kernel_logs.new_since(self._logs_before.get(source, ""), text).marked()
@@ -186,7 +190,7 @@ class XenHost(ABC):
         found["controller"] = provenance.controller()
         return found
 
-    # --- for the kinds of hosts --------------------------------------------------------------------------------------------------
+    # --- for the kinds of hosts -------------------------------------------------------------------
 
     def disconnect(self) -> None:
         """End every session with the host's machines."""
@@ -196,7 +200,9 @@ class XenHost(ABC):
     def run(
         self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
     ) -> str:
-        """Run sh on a machine, with an error that says what became of the host when it cannot be reached. step: what it does."""
+        """Run sh on a machine, with an error that says what became of the host when it cannot be
+        reached. step: what it does.
+        """
         try:
             return self.connections.run(machine, script, timeout=timeout, stdin=stdin, step=step)
         except UnreachableError as error:
@@ -209,7 +215,9 @@ class XenHost(ABC):
             raise self._explained(error) from error
 
     def _wait_for_guests(self, names: Sequence[str], seconds: float, alive: Callable[[], None] = lambda: None) -> None:
-        """Until guests that were created let us in. GuestBootError, with its console's last lines, for one that will not."""
+        """Until guests that were created let us in. GuestBootError, with its console's last lines,
+        for one that will not.
+        """
         watch = boots.Watch(self.name, self._look)
 
         def check(name: str) -> None:

@@ -21,7 +21,9 @@ _END_OF_LINE = re.compile(r"[ \t]*(?:\n|$)")
 
 @dataclass(frozen=True)
 class Delta:
-    """text: what is new. lost: whether messages between what was known and this may have been lost."""
+    """text: what is new. lost: whether messages between what was known and this may have been
+    lost.
+    """
 
     text: str
     lost: bool

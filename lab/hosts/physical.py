@@ -1,7 +1,8 @@
 """A physical Xen server, reached over SSH and configured by playbooks/provision.yml.
 
-Its known state: the testbed's hypervisor runs, no guest is there, the guests' disks are written anew from the image, and the guests are
-started afresh. Memory is what the server has: a host sizing that it does not have is refused.
+Its known state: the testbed's hypervisor runs, no guest is there, the guests' disks are written
+anew from the image, and the guests are started afresh. Memory is what the server has: a host sizing
+that it does not have is refused.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class PhysicalHost(XenHost):
         self._known_hosts = folder / "known_hosts"
 
     def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
-        """End all guests, write their disks anew, start them. LabError when the server is not what the sizing asks for."""
+        """End all guests, write their disks anew, start them. LabError when the server is not what
+        the sizing asks for.
+        """
         if boot is not None:
             raise InvalidFileError(
                 "a server is not booted anew between cells",
@@ -50,7 +53,8 @@ class PhysicalHost(XenHost):
             )
         if guests.count > len(self.settings.guest_disks):
             raise InvalidFileError(
-                f"{guests.count} guests need as many pairs of disks, and {self.name} has {len(self.settings.guest_disks)}",
+                f"{guests.count} guests need as many pairs of disks, "
+                f"and {self.name} has {len(self.settings.guest_disks)}",
                 where=f"lab_guest_disks of {self.name} in the inventory",
             )
         self.disconnect()
@@ -106,6 +110,8 @@ class PhysicalHost(XenHost):
 
 
 def disk_script(disks: list[Disks]) -> str:
-    """Sh for dom0: write each guest's root disk from the image that provisioning left there, and blank its swap."""
+    """Sh for dom0: write each guest's root disk from the image that provisioning left there, and
+    blank its swap.
+    """
     words = [word for each in disks for word in (each.root, each.swap)]
     return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", *words)

@@ -1,6 +1,8 @@
-"""What a host was when a cell ran: the parts of env.json that only the host can tell. An allow-list: no environment, no keys, no addresses.
+"""What a host was when a cell ran: the parts of env.json that only the host can tell. An
+allow-list: no environment, no keys, no addresses.
 
-Everything comes from one command per machine, in sections, and is parsed here; a figure that a machine does not have is None.
+Everything comes from one command per machine, in sections, and is parsed here; a figure that a
+machine does not have is None.
 """
 
 from __future__ import annotations
@@ -87,7 +89,8 @@ def parse_guest_fixed(text: str) -> dict[str, object]:
 def parse_changing(text: str) -> dict[str, object]:
     """What DOM0_CHANGING or GUEST_CHANGING printed.
 
-    clock_offset_s: the machine's clock less the controller's, in seconds; an emulated host's clock goes on from its snapshot.
+    clock_offset_s: the machine's clock less the controller's, in seconds; an emulated host's clock
+    goes on from its snapshot.
     driver: its parameters as the kernel shows them, {} when it is not loaded.
     """
     sections = _sections(text)

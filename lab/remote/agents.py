@@ -1,7 +1,9 @@
-"""Agents: small resident programs in dom0 and the guests that read counters there, each at the other end of one SSH session.
+"""Agents: small resident programs in dom0 and the guests that read counters there, each at the
+other end of one SSH session.
 
-They are sent with the command that starts them, so nothing is installed and nothing can be out of date, and they end with the session, so a
-killed controller leaves none behind. While something is measured, they keep their readings in memory and the session is silent.
+They are sent with the command that starts them, so nothing is installed and nothing can be out of
+date, and they end with the session, so a killed controller leaves none behind. While something is
+measured, they keep their readings in memory and the session is silent.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ from functools import partial
 from pathlib import Path
 
 from common.errors import LabError
+from lab.counters import parse
 from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_group
 
 END = "== end"
 START_SECONDS = 180.0
 ANSWER_SECONDS = 180.0
-"""Bounds for an answer. A second or two, but other programs may keep this machine's processors busy."""
+"""Bounds for an answer. A second or two, but other programs may keep this machine's processors
+busy.
+"""
 
 LAST_WORDS_SECONDS = 5.0
 """For what an agent that has ended said last."""
@@ -31,7 +36,7 @@ _REMOTE = Path(__file__).parent
 
 # Read here, so that a campaign that runs for hours keeps to one version.
 DOM0_COMMAND = f"exec python3 -S -E -c {shlex.quote((_REMOTE / 'dom0.py').read_text())}"
-LINUX_COMMAND = f"exec perl -e {shlex.quote((_REMOTE / 'linux.pl').read_text())}"
+LINUX_COMMAND = f"exec perl -e {shlex.quote((_REMOTE / 'linux.pl').read_text())} {' '.join(parse.GUEST_COUNTERS)}"
 """Starts the agent that reads Linux's counters and clock, in a guest or in dom0."""
 
 
@@ -57,7 +62,9 @@ class Agent:
         self._read(START_SECONDS)
 
     def ask(self, line: str, seconds: float = ANSWER_SECONDS) -> list[str]:
-        """The lines of the answer. AgentError when the agent has ended, UnreachableError when it does not answer in time."""
+        """The lines of the answer. AgentError when the agent has ended, UnreachableError when it
+        does not answer in time.
+        """
         assert self._process.stdin is not None
         try:
             self._process.stdin.write(line.encode() + b"\n")
@@ -102,7 +109,9 @@ class Agent:
 
 
 class Agents:
-    """The agents of dom0 and these guests, started at first use. Asking means all of them, at the same time."""
+    """The agents of dom0 and these guests, started at first use. Asking means all of them, at the
+    same time.
+    """
 
     def __init__(self, connections: Connections) -> None:
         self._connections = connections
@@ -119,7 +128,9 @@ class Agents:
         self._agents.update(started)
 
     def ask(self, lines: Mapping[str, str]) -> dict[str, list[str]]:
-        """Machine -> answer to its line. The first error is raised when all have answered or failed."""
+        """Machine -> answer to its line. The first error is raised when all have answered or
+        failed.
+        """
         return self._connections.in_parallel(
             {name: partial(self._agents[name].ask, line) for name, line in lines.items()}
         )

@@ -1,16 +1,19 @@
 #!/bin/sh
-# Writes guests' configurations and creates the guests, one after the other: xl locks around it anyway. Runs in dom0.
+# Writes guests' configurations and creates the guests, one after the other: xl locks around it
+# anyway. Runs in dom0.
 #
 #     create-guests.sh FOLDER ROOM_MIB { NAME MEMORY_MIB CONFIGURATION }...
 #
-# FOLDER: where the configurations go. ROOM_MIB: what Xen needs for a guest beside the guest's memory. Where tmem holds
-# the host's memory it is frozen, asked what it could give back, and made to give back what a guest lacks; it is thawed
-# at the end, however that comes. A script that is killed outright leaves tmem frozen, and the next one thaws it.
+# FOLDER: where the configurations go. ROOM_MIB: what Xen needs for a guest beside the guest's
+# memory. Where tmem holds the host's memory it is frozen, asked what it could give back, and made
+# to give back what a guest lacks; it is thawed at the end, however that comes. A script that is
+# killed outright leaves tmem frozen, and the next one thaws it.
 set -e
 folder=$1 room=$2
 shift 2
 
-# Gives back what a guest (its name and MiB are the arguments) lacks: not before it is known that this is enough.
+# Gives back what a guest (its name and MiB are the arguments) lacks: not before it is known that
+# this is enough.
 room_for() {
     [ -n "$tmem" ] || return 0
     # The reserve is what Xen keeps back from guests, see tmem/README.md.

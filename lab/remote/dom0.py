@@ -1,13 +1,16 @@
-"""The agent in dom0: reads Xen's, dom0's and the guests' counters. Started through SSH; obeys lines on its standard input, ends with it.
+"""The agent in dom0: reads Xen's, dom0's and the guests' counters. Started through SSH; obeys lines
+on its standard input, ends with it.
 
     once              one reading now
     start INTERVAL    a reading at once and every INTERVAL seconds, kept in memory
     stop              the readings since start, then the cost
 
-Every answer ends with a line `== end`. A reading is one line of JSON: {"time": epoch seconds, "free": pages, "domains": [{"id", "name", "cpu_ns",
-"pages"}], "vbd": {domid: {device number: {file: count}}}, "tmem": what `tmemctl list -l --json` prints, or null, and then "tmem_error" says why}. Sources:
-Xen's physinfo and domain list through libxenstat, and /sys/bus/xen-backend for disks. The cost is {"cost": {"cpu_seconds", "wall_seconds", "readings"}}
-of this process and its children. It is resident because starting Python takes an emulated CPU seconds.
+Every answer ends with a line `== end`. A reading is one line of JSON: {"time": epoch seconds,
+"free": pages, "domains": [{"id", "name", "cpu_ns", "pages"}], "vbd": {domid: {device number: {file:
+count}}}, "tmem": what `tmemctl list -l --json` prints, or null, and then "tmem_error" says why}.
+Sources: Xen's physinfo and domain list through libxenstat, and /sys/bus/xen-backend for disks. The
+cost is {"cost": {"cpu_seconds", "wall_seconds", "readings"}} of this process and its children. It
+is resident because starting Python takes an emulated CPU seconds.
 """
 
 # ruff: noqa: PTH119, PTH123, PTH207
@@ -27,7 +30,9 @@ STATISTICS = ("rd_req", "wr_req", "rd_sect", "wr_sect")
 
 
 class Xenstat:
-    """The few calls of libxenstat that are needed. It is found by name, since its version is Xen's."""
+    """The few calls of libxenstat that are needed. It is found by name, since its version is
+    Xen's.
+    """
 
     def __init__(self) -> None:
         found = sorted(glob.glob("/usr/lib/*/libxenstat.so*"))

@@ -1,4 +1,5 @@
-# The agent on a Linux machine: reads the kernel's counters and clock. Started through SSH; obeys lines on its standard input, ends with it.
+# The agent on a Linux machine: reads the kernel's counters and clock. Started through SSH; obeys
+# lines on its standard input, ends with it.
 #
 #     once              one reading now
 #     start INTERVAL    a reading at once and every INTERVAL seconds, kept in memory
@@ -6,22 +7,20 @@
 #     now               epoch seconds of its clock
 #     shift NANOSECONDS sets its clock forward, or back
 #
-# Every answer ends with a line `== end`. A reading is one line: epoch seconds, then NAME=VALUE for each counter that this kernel has; names are
-# group.counter. The cost is a line `cost CPU_SECONDS WALL_SECONDS READINGS` of this process. Perl, because it is in every Debian, reads a dozen
-# small files in milliseconds of an emulated CPU, and needs few megabytes; a shell would start a process for each.
+# Its arguments are the counters to read, as group.counter (lab/counters/parse.py has them): lines
+# of /proc/vmstat and /proc/meminfo, totals of /proc/pressure, files of debugfs. Every answer ends
+# with a line `== end`. A reading is one line: epoch seconds, then NAME=VALUE for each of these that
+# this kernel has. The cost is a line `cost CPU_SECONDS WALL_SECONDS READINGS` of this process.
+# Perl, because it is in every Debian, reads a dozen small files in milliseconds of an emulated CPU,
+# and needs few megabytes; a shell would start a process for each.
 use strict;
 use warnings;
 
-my %vmstat = map { $_ => 1 } qw(
-    pgfault pgmajfault pgpgin pgpgout pswpin pswpout pgscan_kswapd pgscan_direct pgsteal_kswapd pgsteal_direct
-    workingset_refault_file workingset_refault_anon pginodesteal kswapd_inodesteal allocstall_normal oom_kill);
-my %meminfo = map { $_ => 1 } qw(
-    MemTotal MemFree MemAvailable Buffers Cached SwapCached Active Inactive Dirty Writeback AnonPages Mapped Shmem Slab
-    SwapTotal SwapFree CommitLimit Committed_AS);
-my %debug = (
-    cleancache => [qw(succ_gets failed_gets puts invalidates)],
-    frontswap => [qw(loads succ_stores failed_stores invalidates)],
-);
+my %wanted;
+for (@ARGV) {
+    my ($group, $name) = split /\./, $_, 2;
+    $wanted{$group}{$name} = 1;
+}
 
 sub content {
     open(my $file, '<', $_[0]) or return '';
@@ -29,7 +28,8 @@ sub content {
     return $text;
 }
 
-# Of x86-64: clock_settime is system call 227, clock_gettime is 228; clock 0 is real time, 1 monotonic time. In nanoseconds.
+# Of x86-64: clock_settime is system call 227, clock_gettime is 228; clock 0 is real time, 1
+# monotonic time. In nanoseconds.
 sub nanoseconds {
     my $spec = pack('q2', 0, 0);
     syscall(228, $_[0], $spec);
@@ -50,18 +50,20 @@ sub reading {
     my $line = sprintf('%.6f', clock(0));
     for (split /\n/, content('/proc/vmstat')) {
         my ($name, $value) = split / /;
-        $line .= " vmstat.$name=$value" if $vmstat{$name};
+        $line .= " vmstat.$name=$value" if $wanted{vmstat}{$name};
     }
     for (split /\n/, content('/proc/meminfo')) {
         my ($name, $value) = /^(\w+):\s+(\d+)/ or next;
-        $line .= " meminfo.$name=$value" if $meminfo{$name};
+        $line .= " meminfo.$name=$value" if $wanted{meminfo}{$name};
     }
     for my $resource (qw(memory io cpu)) {
         my $text = content("/proc/pressure/$resource");
-        while ($text =~ /^(some|full) .*total=(\d+)/mg) { $line .= " psi.$resource.$1=$2" }
+        while ($text =~ /^(some|full) .*total=(\d+)/mg) {
+            $line .= " psi.$resource.$1=$2" if $wanted{psi}{"$resource.$1"};
+        }
     }
     for my $folder (qw(cleancache frontswap)) {
-        for my $name (@{ $debug{$folder} }) {
+        for my $name (sort keys %{ $wanted{$folder} }) {
             $line .= " $folder.$name=$1" if content("/sys/kernel/debug/$folder/$name") =~ /^(\d+)/;
         }
     }

@@ -1,10 +1,11 @@
 #!/bin/sh
-# Tells what a machine is and runs, in sections that begin with a line `== TITLE`. What it does not have is left out.
+# Tells what a machine is and runs, in sections that begin with a line `== TITLE`. What it does not
+# have is left out.
 #
 #     provenance.sh dom0|guest fixed|changing
 #
-# fixed: what cannot change between two resets, asked once per known state. changing: what a policy or a workload may
-# have changed, asked for every cell.
+# fixed: what cannot change between two resets, asked once per known state. changing: what a policy
+# or a workload may have changed, asked for every cell.
 section() { echo "== $1"; }
 
 fixed() {

@@ -1,6 +1,8 @@
-"""The shell scripts beside this module (*.sh), as commands for a machine: text and arguments in one, so nothing is installed there.
+"""The shell scripts beside this module (*.sh), as commands for a machine: text and arguments in
+one, so nothing is installed there.
 
-They are POSIX sh: dash in dom0, busybox in the guests. Each says in its first lines what it does and what its arguments are.
+They are POSIX sh: dash in dom0, busybox in the guests. Each says in its first lines what it does
+and what its arguments are.
 """
 
 from __future__ import annotations
@@ -19,5 +21,7 @@ def _text(name: str) -> str:
 
 
 def command(name: str, *arguments: str | int) -> str:
-    """Sh text that is the script NAME with these arguments. Its first line names the script, for errors."""
+    """Sh text that is the script NAME with these arguments. Its first line names the script, for
+    errors.
+    """
     return f"# {name}\nset -- {shlex.join(str(each) for each in arguments)}\n{_text(name)}"

@@ -1,4 +1,5 @@
-"""Operations on tmem, asked of a guest's kernel: the module tmem_test with mode=serve (tmem/linux/test/serve.c), which a file in debugfs commands.
+"""Operations on tmem, asked of a guest's kernel: the module tmem_test with mode=serve
+(tmem/linux/test/serve.c), which a file in debugfs commands.
 
 For benchmarks and tests, which run the script on the guest each in their own way.
 """

@@ -1,8 +1,10 @@
-"""Reaching dom0 and the guests: one SSH configuration per host, connections that are shared, and commands that end.
+"""Reaching dom0 and the guests: one SSH configuration per host, connections that are shared, and
+commands that end.
 
-Each host has a folder with an `ssh_config` in which `dom0` and every guest have a name; guests are reached through dom0. A handshake costs
-seconds of an emulated CPU, so all sessions with a machine share one connection (ControlMaster). When a host jumps back in time, its
-connections are dead and have to be dropped. Anyone can use the same file: `ssh -F ssh_config guest1`.
+Each host has a folder with an `ssh_config` in which `dom0` and every guest have a name; guests are
+reached through dom0. A handshake costs seconds of an emulated CPU, so all sessions with a machine
+share one connection (ControlMaster). When a host jumps back in time, its connections are dead and
+have to be dropped. Anyone can use the same file: `ssh -F ssh_config guest1`.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ SOCKET_PATH_LIMIT = 108
 """Bytes of a Unix socket's path on Linux, its terminating zero included."""
 
 LONGEST_SOCKET_NAME = 48
-"""ssh appends a dot and 16 characters to a control path while it makes it; names of machines are short."""
+"""ssh appends a dot and 16 characters to a control path while it makes it; names of machines are
+short.
+"""
 
 SHORT = f"/tmp/overcommit-{os.geteuid()}"
 """Folder of the sockets whose own folder has too long a path."""
@@ -55,8 +59,8 @@ class CommandError(LabError):
 
 
 def socket_folder(folder: Path) -> Path:
-    """Where sockets of a host go: its own folder, or a short private one in its place when the path is too long for a
-    socket, or has characters to which ssh or QEMU give a meaning.
+    """Where sockets of a host go: its own folder, or a short private one in its place when the path
+    is too long for a socket, or has characters to which ssh or QEMU give a meaning.
     """
     plain = re.fullmatch(r"[A-Za-z0-9_./+-]+", str(folder)) is not None
     if plain and len(os.fsencode(folder)) + LONGEST_SOCKET_NAME < SOCKET_PATH_LIMIT:
@@ -80,7 +84,9 @@ def socket_folder(folder: Path) -> Path:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """How a machine is reached: address, port, user, private key (None: the user's own), and whether it is beyond dom0."""
+    """How a machine is reached: address, port, user, private key (None: the user's own), and
+    whether it is beyond dom0.
+    """
 
     name: str
     address: str
@@ -93,7 +99,9 @@ class Endpoint:
 
 
 def ssh_config(endpoints: Iterable[Endpoint], sockets: Path) -> str:
-    """Text of an ssh_config for these machines. Host keys of emulated machines are not checked: we started them on 127.0.0.1 ourselves."""
+    """Text of an ssh_config for these machines. Host keys of emulated machines are not checked: we
+    started them on 127.0.0.1 ourselves.
+    """
     blocks = ["# Written by the testbed at every start of the host; use it with: ssh -F THIS_FILE MACHINE\n"]
     for each in endpoints:
         lines = [f"HostName {each.address}", f"Port {each.port}", f"User {each.user}", f"HostKeyAlias {each.name}"]
@@ -147,8 +155,9 @@ class Connections:
     ) -> str:
         """Run a POSIX sh script on a machine and return what it printed.
 
-        timeout: seconds, enforced on the machine itself with its whole process group. step: what it does, for errors. CommandError with
-        the command's own words when it fails; UnreachableError when the machine cannot be reached.
+        timeout: seconds, enforced on the machine itself with its whole process group. step: what it
+        does, for errors. CommandError with the command's own words when it fails; UnreachableError
+        when the machine cannot be reached.
         """
         return self.run_bytes(machine, script, timeout=timeout, stdin=stdin, step=step).decode(errors="replace")
 
@@ -176,10 +185,11 @@ class Connections:
         raise CommandError(f"a command on {machine} failed with code {code}", where=where, why=tail)
 
     def open(self, machine: str) -> None:
-        """Make the shared connection of a machine, and of dom0 on the way to a guest, if there is none.
+        """Make the shared connection of a machine, and of dom0 on the way to a guest, if there is
+        none.
 
-        Done apart from commands, because the process that holds the connection keeps its standard error: a command that made the
-        connection in passing would not end for whoever reads it.
+        Done apart from commands, because the process that holds the connection keeps its standard
+        error: a command that made the connection in passing would not end for whoever reads it.
         """
         if machine != DOM0:
             self.open(DOM0)
@@ -201,7 +211,9 @@ class Connections:
             )
 
     def run_all(self, scripts: Mapping[str, str], *, timeout: float = 60.0, step: str = "") -> dict[str, str]:
-        """Run one script on each machine at the same time; the first error is raised when all have ended."""
+        """Run one script on each machine at the same time; the first error is raised when all have
+        ended.
+        """
         return self.in_parallel(
             {name: partial(self.run, name, text, timeout=timeout, step=step) for name, text in scripts.items()}
         )
@@ -209,7 +221,8 @@ class Connections:
     def in_parallel(self, tasks: Mapping[str, Callable[[], T]]) -> dict[str, T]:
         """Do these at the same time, in threads; the first error is raised when all have ended.
 
-        Ctrl-C ends the commands that run on the machines first: threads cannot be interrupted, and the interpreter waits for them.
+        Ctrl-C ends the commands that run on the machines first: threads cannot be interrupted, and
+        the interpreter waits for them.
         """
         with ThreadPoolExecutor(max(1, len(tasks))) as pool:
             futures = {name: pool.submit(task) for name, task in tasks.items()}
@@ -221,7 +234,9 @@ class Connections:
         return {name: future.result() for name, future in futures.items()}
 
     def interrupt(self) -> None:
-        """End every command that runs on a machine now; waiting for machines ends, too. disconnecting makes this a thing of the past."""
+        """End every command that runs on a machine now; waiting for machines ends, too.
+        disconnecting makes this a thing of the past.
+        """
         self._interrupted = True
         for process in list(self._running):
             kill_group(process)
@@ -235,7 +250,8 @@ class Connections:
     ) -> None:
         """Wait until a machine lets us in. UnreachableError when it has not within `seconds`.
 
-        alive: called between attempts; whatever it raises ends the wait, since nobody will answer any more.
+        alive: called between attempts; whatever it raises ends the wait, since nobody will answer
+        any more.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -269,7 +285,9 @@ class Connections:
         return cast(Machine, self._machines[name])
 
     def drop(self, machines: Sequence[str] | None = None) -> None:
-        """End the shared connections of these machines (of all by default) and forget their plumbum machines."""
+        """End the shared connections of these machines (of all by default) and forget their plumbum
+        machines.
+        """
         if machines is None:
             for process in list(self._running):
                 kill_group(process)
@@ -288,7 +306,9 @@ class Connections:
                     machine.close()
 
     def _communicate(self, command: list[str], stdin: bytes | None, limit: float) -> tuple[int | None, bytes, bytes]:
-        """Exit code (None: killed after `limit` seconds), standard output and error of a local command."""
+        """Exit code (None: killed after `limit` seconds), standard output and error of a local
+        command.
+        """
         try:
             process = subprocess.Popen(
                 command,
@@ -318,7 +338,9 @@ class Connections:
 
 
 def _brief(script: str) -> str:
-    """The first line of a script that says what it does: the name of one of ours, else no setting of the shell and no comment."""
+    """The first line of a script that says what it does: the name of one of ours, else no setting
+    of the shell and no comment.
+    """
     lines = [line.strip() for line in script.splitlines() if line.strip()]
     if lines and lines[0].startswith("# "):
         return lines[0].removeprefix("# ")
@@ -326,14 +348,16 @@ def _brief(script: str) -> str:
 
 
 def kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a process that leads a session of its own, with all that it has started: a child that lives on would hold its pipes."""
+    """Kill a process that leads a session of its own, with all that it has started: a child that
+    lives on would hold its pipes.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
 
 
 def abandon(process: subprocess.Popen[bytes]) -> None:
-    """Kill a command on a machine and forget what it might still say. Its pipes are not read to their end: the shared connection has them, too,
-    and to a dead guest it holds on for minutes.
+    """Kill a command on a machine and forget what it might still say. Its pipes are not read to
+    their end: the shared connection has them, too, and to a dead guest it holds on for minutes.
     """
     kill_group(process)
     for stream in (process.stdin, process.stdout, process.stderr):
@@ -344,7 +368,9 @@ def abandon(process: subprocess.Popen[bytes]) -> None:
 
 
 def _wait(command: list[str], said: IO[bytes], limit: float) -> int | None:
-    """Exit code (None: killed after `limit` seconds) of a local command whose words go to a file."""
+    """Exit code (None: killed after `limit` seconds) of a local command whose words go to a
+    file.
+    """
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
     except FileNotFoundError:

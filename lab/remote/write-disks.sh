@@ -1,5 +1,6 @@
 #!/bin/sh
-# Writes each guest's root disk from an image, and blanks its swap. Runs in dom0 of a physical server.
+# Writes each guest's root disk from an image, and blanks its swap. Runs in dom0 of a physical
+# server.
 #
 #     write-disks.sh IMAGE { ROOT SWAP }...
 set -e

@@ -37,7 +37,7 @@ static unsigned int chance(unsigned int of)
 	} while (0)
 
 /* Xen: one list of pages, searched from end to end. */
-static struct { bool used; } pools[POOLS];
+static struct { bool used, drained; } pools[POOLS];
 struct kept { struct kept *next; struct tmem_key key; u64 content; };
 static struct kept *store[1024];
 static bool has_tmem = true, frozen, losing, draining;
@@ -87,9 +87,16 @@ int tmem_new_pool(u32 flags, const u64 uuid[2])
 	for (int i = 0; i < POOLS; i++)
 		if (!pools[i].used) {
 			pools[i].used = true;
+			pools[i].drained = false;
 			return i;
 		}
 	return -EPERM;
+}
+
+void tmem_set_drained(s32 pool, bool drained)
+{
+	CHECK(tmem_pool_exists(pool), "pool %d is none", pool);
+	pools[pool].drained = drained;
 }
 
 bool tmem_pool_exists(s32 pool) { return pool >= 0 && pools[pool].used; }
@@ -313,6 +320,9 @@ static void suspend(unsigned long outcomes[4])
 		again = 1;
 		return;
 	}
+	/* Else Xen refuses to suspend the guest. */
+	for (unsigned int i = 0; i < POOLS; i++)
+		CHECK(!pools[i].used || pools[i].drained, "pool %u is drained, and Xen does not know", i);
 	suspended = true;
 	for (unsigned int i = chance(50); i; i--)
 		operate();
@@ -330,6 +340,8 @@ static void suspend(unsigned long outcomes[4])
 	for (unsigned int i = chance(50); i; i--)
 		operate();
 	again = tmem_frontswap_resume();
+	for (unsigned int i = 0; i < POOLS; i++)
+		CHECK(!pools[i].used || !pools[i].drained, "pool %u holds pages again, and Xen does not know", i);
 }
 
 int main(int count, char **arguments)

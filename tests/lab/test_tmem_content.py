@@ -185,6 +185,28 @@ def test_pages_of_zeros_need_no_frames(tmem: Tmem, setting: str) -> None:
         assert verify() == all_right(PAGES)
 
 
+def test_records_of_persistent_zeros_are_paid_for(tmem: Tmem) -> None:
+    """A page of zeros takes no frame, but its record does its part: 63 to a slab, and a page of buckets for six of those."""
+    tmem.set("guest1", SETTINGS["compress"])
+    before = tmem.charged("guest1")
+    with tmem.hold("guest1", pages=PAGES, content="zero", persistent=True) as verify:
+        charged = tmem.charged("guest1") - before
+        assert PAGES // 63 <= charged <= PAGES // 63 * 5 // 4 + 3
+        assert verify() == all_right(PAGES)
+    assert tmem.charged("guest1") == before
+
+
+@pytest.mark.parametrize("setting", sorted(SETTINGS))
+def test_evicting_zeros_yields_the_frames_of_their_records(tmem: Tmem, setting: str) -> None:
+    tmem.set("guest1", SETTINGS[setting])
+    with tmem.hold("guest1", pages=PAGES, content="zero"):
+        held = tmem.client("guest1")["Ec"]
+        flushed = json.loads(run(tmem.host, DOM0, f"tmemctl flush {tmem.domids['guest1']} {PAGES} --json"))
+        assert flushed["dropped"] == held
+        assert held // 64 <= flushed["freed"]
+        assert tmem.client("guest1")["Ec"] == 0
+
+
 def test_tails_of_zeros_are_not_stored(tmem: Tmem) -> None:
     tmem.set("guest1", "--compress 1 --dedup 0")
     before = tmem.total()

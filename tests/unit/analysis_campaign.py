@@ -261,7 +261,7 @@ def _samples(record: CellRecord, guests: Sequence[str]) -> list[str]:
     tmem, balloon = record.policy.endswith("+tmem"), record.policy != "static"
     values = {(metric.name, metric.guest): metric.value for metric in record.metrics}
     lines = []
-    for second in range(-2, 81, 2):
+    for second in range(-2, 101, 2):
         for index, guest in enumerate(guests):
             done = min(1.0, max(0.0, second / 70))
             bump = math.exp(-(((second - 25 - 9 * index) / 16) ** 2))

@@ -23,6 +23,8 @@ def test_the_guest_agent_reads_this_kernel(connections: Connections) -> None:
         assert abs(samples[0].time - time.time()) < 5
         assert values["vmstat.pgfault"]
         assert values["meminfo.MemTotal"]
+        (line,) = agent.ask("once")
+        assert {word.partition("=")[0] for word in line.split()[1:]} <= set(parse.GUEST_COUNTERS)
         agent.ask("start 0.2")
         time.sleep(1.5)
         samples, cost = parse.parse_guest("guest1", agent.ask("stop"))

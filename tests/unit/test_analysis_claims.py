@@ -119,8 +119,8 @@ def test_pairs_are_blocks_and_incomplete_blocks_are_left_out(tmp_path: Path) -> 
 
 def test_without_blocks_the_groups_are_independent(tmp_path: Path) -> None:
     results = load.load(made_up.write_campaign(tmp_path, repetitions=3))
-    cells = tuple(dataclasses.replace(cell, block=0) for cell in results.record.cells)
-    unblocked = dataclasses.replace(results, record=dataclasses.replace(results.record, cells=cells))
+    cells = tuple(dataclasses.replace(cell, block=0) for cell in results.campaign.cells)
+    unblocked = dataclasses.replace(results, campaign=dataclasses.replace(results.campaign, cells=cells))
     ratio = totals.ratio_of(
         unblocked, ("sectors_read",), "sum", treatment="selfballoon+tmem", control="selfballoon", levels=""
     )

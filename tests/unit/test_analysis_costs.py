@@ -233,6 +233,8 @@ def test_the_report_says_which_level_was_repeated(tmp_path: Path) -> None:
     assert sections.repetition(runs) in report.paragraph(runs)
     boots = load.load(made_up.write_campaign(tmp_path, repetitions=6, boots=3, samples=False, name="boots"))
     assert "3 boots of 2 runs each of each policy; runs of one boot are averaged first" in sections.repetition(boots)
+    assert list(boots.cells.query("policy == 'static'")["boot"]) == [1, 2, 3, 1, 2, 3]
+    assert runs.cells[["boot", "run"]].isna().all(axis=None)
     one = load.load(made_up.write_campaign(tmp_path, repetitions=1, samples=False, name="one"))
     assert "there are no intervals" in sections.repetition(one)
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import analysis_campaign as made_up
@@ -128,7 +129,7 @@ def test_text_is_7_to_9_pt_in_print_and_nothing_is_baked_in(tmp_path: Path, name
         assert figure.get_figwidth() == {"one-column": 3.3, "two-column": 7.0}[layout.name]
         assert figure._suptitle is None  # type: ignore[attr-defined]
         said = " ".join(text.get_text() for text in texts)
-        for baked in (results.record.campaign, "emulated", "interval", "Points"):
+        for baked in (results.campaign.campaign, "emulated", "interval", "Points"):
             assert baked not in said
         box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
         assert box.x0 > -0.02
@@ -141,7 +142,7 @@ def test_captions_say_what_the_pictures_do_not(tmp_path: Path) -> None:
     for name in NAMES:
         for layout in style.LAYOUTS:
             text = " ".join(figures.caption(results, name, "", layout))
-            assert results.record.campaign in text
+            assert results.campaign.campaign in text
             assert "emulated host (tcg)" in text
             assert "2 runs of one boot of each policy" in text
     assert "at jobs=2." in figures.caption(results, "sectors", "jobs=2", style.ONE_COLUMN)[0]
@@ -260,9 +261,9 @@ def test_guests_that_differ_in_number_between_levels(tmp_path: Path) -> None:
         cell
         if cell.levels["guests.count"] == 3
         else CellRecord(**{**cell.__dict__, "metrics": tuple(m for m in cell.metrics if m.guest != "guest3")})
-        for cell in results.records
+        for cell in results.complete
     )
-    results = load.Results(**{k: trimmed if k == "records" else v for k, v in results.__dict__.items()})
+    results = replace(results, complete=trimmed)
     for row in report.summary_table(results)[1]:
         assert report.MISSING not in row[3:7]
     assert "with 2 or 3 guests" in report.paragraph(results)

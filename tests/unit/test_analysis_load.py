@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import analysis_campaign as made_up
 import pandas as pd
@@ -94,13 +95,38 @@ def test_a_counter_that_fell_has_no_difference(tmp_path: Path) -> None:
     assert load.load(directory).delta("static.r1", "guest1", "c") is None
 
 
-def test_the_difference_starts_at_the_last_reading_before_the_release(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("final", "expected"),
+    [
+        ("99,guest1,c,count,30\n", 20),
+        ("99,guest1,c,count,\n", None),  # it could not be read
+        ("", None),  # the last one there was is from before the end
+    ],
+)
+def test_the_difference_is_from_before_the_release_to_after_the_end(
+    tmp_path: Path, final: str, expected: float | None
+) -> None:
     directory = made_up.write_campaign(tmp_path, repetitions=1)
     path = directory / "cells/static.r1" / records.SAMPLES_FILE
-    path.write_text(
-        "time_s,source,counter,unit,value\n9,guest1,c,count,30\n-4,guest1,c,count,1\n-1,guest1,c,count,10\n10,guest1,c,count,\n"
-    )
-    assert load.load(directory).delta("static.r1", "guest1", "c") == 20
+    readings = "9,guest1,c,count,30\n-4,guest1,c,count,1\n-1,guest1,c,count,10\n"
+    path.write_text(f"time_s,source,counter,unit,value\n{readings}{final}")
+    assert load.load(directory).delta("static.r1", "guest1", "c") == expected
+
+
+def test_each_cells_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Work grows with the cells and not with their square."""
+    read: list[Path] = []
+    real = load._read_samples
+
+    def counted(path: Path) -> Any:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(load, "_read_samples", counted)
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=2))
+    tables.build(results)
+    report.markdown(results, (), ())
+    assert len(read) == len(set(read)) == len(results.complete)
 
 
 def test_failed_and_invalid_cells_are_listed_with_their_reason_and_counted_nowhere(tmp_path: Path) -> None:
@@ -144,7 +170,7 @@ def test_parameters_come_from_records_and_not_from_names(tmp_path: Path) -> None
     assert set(results.cells["policy"]) == set(made_up.POLICIES)
     assert results.levels == ("workload.parameters.jobs=2", "workload.parameters.jobs=16")
     assert set(results.cells["level.workload.parameters.jobs"]) == {"2", "16"}
-    assert results.record.campaign == "made-up"
+    assert results.campaign.campaign == "made-up"
 
 
 def test_nothing_but_derived_files_is_written_or_deleted(tmp_path: Path) -> None:

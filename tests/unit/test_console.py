@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from common.console import MOST_UPRIGHT, upright
+import pytest
+
+from common.console import MOST_UPRIGHT, Reporter, upright
 
 
 def test_a_table_of_few_rows_is_turned() -> None:
@@ -14,3 +16,23 @@ def test_a_table_of_few_rows_is_turned() -> None:
 def test_a_table_of_many_rows_stays() -> None:
     given = tuple((str(number), "x") for number in range(MOST_UPRIGHT + 1))
     assert upright(("number", "text"), given) == (("number", "text"), given)
+
+
+HOSTILE = "a [bold]b[/bold] [/nothing] \x1b]0;title\x07 \x1b[31mred\r\u202egnp"
+SHOWN = r"a [bold]b[/bold] [/nothing] \x1b]0;title\x07 \x1b[31mred\r\u202egnp"
+
+
+def test_brackets_stay_and_escape_sequences_are_shown_not_obeyed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Titles of experiments, names of policies, and what guests say may hold anything."""
+    monkeypatch.setenv("COLUMNS", "200")
+    report = Reporter()
+    report.say(HOSTILE)
+    report.plain(HOSTILE)
+    report.table((HOSTILE,), [(HOSTILE,)], title=HOSTILE)
+    report.plain("two\n\tlines")
+    said = capsys.readouterr().out
+    assert said.count(SHOWN) == 5
+    assert "two\n" in said
+    assert not {"\x1b", "\x07", "\r", "\u202e"} & set(said)

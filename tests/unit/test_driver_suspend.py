@@ -27,6 +27,8 @@ MISTAKES = {
     "loses pages when refusing": ("frontswap.c", "\tif (rc < 0) {\n\t\t*pages", "\tif (0) {\n\t\t*pages"),
     "takes an invalidated page for a lost one": ("frontswap.c", "\tif (unlikely(!tmem_slots_has(&held, slot))) {", "\tif (0) {"),
     "keeps a copy of an invalidated page": ("frontswap.c", "\t\ttmem_stash_forget(slot);\n\t\treturn 0;", "\t\treturn 0;"),
+    "does not say that it drained": ("frontswap.c", "\t\t\ttmem_set_drained(pool, true);", "\t\t\t(void)0;"),
+    "does not say that it holds pages again": ("frontswap.c", "\t\t\ttmem_set_drained(pool_aside, false);\n", ""),
 }  # fmt: skip
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from campaign_fakes import EXPERIMENT, write_experiment
 
-from campaigns import experiment, plan
+from campaigns import experiment, feasible, plan
 from campaigns.records import Relief
 from common.errors import InvalidFileError
 from lab.hosts import guests
@@ -268,3 +268,22 @@ def test_shipped_experiments_judge_operations_on_requests_and_best_cases_as_such
             assert claim.metric.endswith("_requests")
         if "up to" in claim.statement:
             assert claim.expectation.ratio_best is not None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("count: 3, memory_max: 256 MiB", "count: 30, memory_max: 256 MiB", "guests.count of test.yml"),
+        ("guest_memory: 480 MiB", "guest_memory: 2 GiB, vcpus: 1024", "host.vcpus of test.yml"),
+        ("guest_memory: 480 MiB", "guest_memory: 2 GiB, dom0_memory: 130 MiB", "host.dom0_memory of test.yml"),
+    ],
+)
+def test_what_no_emulated_host_can_be_is_refused_before_anything_is_built(
+    tmp_path: Path, old: str, new: str, key: str
+) -> None:
+    text = EXPERIMENT.replace("480 MiB", "4 GiB") if "count: 30" in new else EXPERIMENT
+    found = write_experiment(tmp_path, text.replace(old, new))
+    feasible.on_host(found, "physical")
+    with pytest.raises(InvalidFileError) as caught:
+        feasible.on_host(found, "emulated")
+    assert caught.value.where == key

@@ -11,7 +11,7 @@ import pytest
 from campaign_fakes import write_experiment
 
 from campaigns import gates, kernel_log
-from campaigns.gates import Evidence
+from campaigns.gates import Measured
 from common.metrics import Metric
 from lab.api import Sample
 from policies import registry as policies
@@ -23,7 +23,7 @@ HOST = 480 * 256
 
 
 @pytest.fixture
-def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evidence:
+def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
     found = write_experiment(tmp_path)
     before: dict[tuple[str, str], float | int | None] = {
@@ -37,7 +37,7 @@ def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evidence:
         before |= {(guest, "tmem.ephemeral.puts"): 0, (guest, "tmem.persistent.puts"): 0}
         after |= {(guest, "memory"): 20_000, (guest, "vcpu_seconds"): 9.0}
         after |= {(guest, "tmem.ephemeral.puts"): 500, (guest, "tmem.persistent.puts"): 0}
-    return Evidence(
+    return Measured(
         policy=policies.parse("selfballoon+tmem"),
         conditions=found.at({}),
         guests=GUESTS,
@@ -52,17 +52,17 @@ def evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Evidence:
     )
 
 
-def _failed(evidence: Evidence) -> set[str]:
-    return {result.name for result in gates.check(evidence)[0] if not result.passed}
+def _failed(measured: Measured) -> set[str]:
+    return {result.name for result in gates.check(measured)[0] if not result.passed}
 
 
-def _with(evidence: Evidence, side: str, values: Mapping[tuple[str, str], float | None]) -> Evidence:
-    return replace(evidence, **{side: {**getattr(evidence, side), **values}})
+def _with(measured: Measured, side: str, values: Mapping[tuple[str, str], float | None]) -> Measured:
+    return replace(measured, **{side: {**getattr(measured, side), **values}})
 
 
-def test_a_good_run_passes_every_gate(evidence: Evidence) -> None:
-    results, notes = gates.check(evidence)
-    assert _failed(evidence) == set()
+def test_a_good_run_passes_every_gate(measured: Measured) -> None:
+    results, notes = gates.check(measured)
+    assert _failed(measured) == set()
     assert notes == []
     assert {result.name: result.observed for result in results} == {
         "guests_alive": 3, "equal_start": 0, "overcommitted": pytest.approx(1.6), "memory_moved": pytest.approx(1 - 20_000 / START), "tmem_puts": 1500,
@@ -95,47 +95,47 @@ def test_a_good_run_passes_every_gate(evidence: Evidence) -> None:
         (lambda e: replace(e, metrics=[*e.metrics[:2], Metric("sectors_read", "sectors", None, "guest3")]), "has_sectors_read"),
     ],
 )  # fmt: skip
-def test_each_gate_fails_for_its_own_reason(evidence: Evidence, change: Any, gate: str) -> None:
-    assert gate in _failed(change(evidence))
+def test_each_gate_fails_for_its_own_reason(measured: Measured, change: Any, gate: str) -> None:
+    assert gate in _failed(change(measured))
 
 
-def test_a_broken_kernel_does_not_flood_the_record(evidence: Evidence) -> None:
-    results, notes = gates.check(replace(evidence, logs={"guest1": "Out of memory: Killed process 1\n" * 1000}))
+def test_a_broken_kernel_does_not_flood_the_record(measured: Measured) -> None:
+    results, notes = gates.check(replace(measured, logs={"guest1": "Out of memory: Killed process 1\n" * 1000}))
     assert next(result.observed for result in results if result.name == "kernel_logs") == 1000
     assert len(notes) == 21
     assert "980 more lines" in notes[-1]
 
 
-def test_a_guest_that_gave_memory_only_for_a_while_is_seen_in_the_samples(evidence: Evidence) -> None:
+def test_a_guest_that_gave_memory_only_for_a_while_is_seen_in_the_samples(measured: Measured) -> None:
     still = {(guest, "memory"): START for guest in GUESTS}
-    flat = _with(_with(evidence, "before", still), "after", still)
+    flat = _with(_with(measured, "before", still), "after", still)
     assert "memory_moved" in _failed(flat)
     assert "memory_moved" not in _failed(
         replace(flat, samples=[Sample(1.0, guest, "memory", "pages", START // 2) for guest in GUESTS])
     )
 
 
-def test_static_guests_have_to_fit_and_owe_no_ballooning_and_no_puts(evidence: Evidence) -> None:
-    static = replace(evidence, policy=policies.parse("static"))
+def test_static_guests_have_to_fit_and_owe_no_ballooning_and_no_puts(measured: Measured) -> None:
+    static = replace(measured, policy=policies.parse("static"))
     assert {result.name for result in gates.check(static)[0]}.isdisjoint({"overcommitted", "memory_moved", "tmem_puts"})
     assert _failed(static) == set()
     assert "fits" in _failed(_with(static, "before", {("guest1", "memory"): HOST}))
 
 
-def test_tmem_under_static_memory_is_checked_too(evidence: Evidence) -> None:
-    cached = replace(evidence, policy=policies.parse("static+cleancache"))
+def test_tmem_under_static_memory_is_checked_too(measured: Measured) -> None:
+    cached = replace(measured, policy=policies.parse("static+cleancache"))
     assert _failed(_with(cached, "after", {(guest, "tmem.ephemeral.puts"): None for guest in GUESTS})) == {"tmem_puts"}
 
 
-def test_a_xen_without_tmem_has_no_pages_in_it(evidence: Evidence) -> None:
+def test_a_xen_without_tmem_has_no_pages_in_it(measured: Measured) -> None:
     without = {("hypervisor", f"tmem.{counter}"): None for counter in ("ephemeral_pages", "free_pages")}
-    ballooning = replace(_with(evidence, "before", without), policy=policies.parse("selfballoon"))
+    ballooning = replace(_with(measured, "before", without), policy=policies.parse("selfballoon"))
     assert "overcommitted" not in _failed(ballooning)
 
 
-def test_memory_that_tmem_holds_counts_as_the_hosts(evidence: Evidence) -> None:
+def test_memory_that_tmem_holds_counts_as_the_hosts(measured: Measured) -> None:
     freed = {("hypervisor", "free_memory"): HOST - 3 * START - 10_000, ("hypervisor", "tmem.ephemeral_pages"): 10_000}
-    (gate,) = (result for result in gates.check(_with(evidence, "before", freed))[0] if result.name == "overcommitted")
+    (gate,) = (result for result in gates.check(_with(measured, "before", freed))[0] if result.name == "overcommitted")
     assert gate.observed == pytest.approx(1.6)
 
 

@@ -6,6 +6,8 @@ import hashlib
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from campaigns import provenance
 
 
@@ -29,6 +31,22 @@ def test_commit_and_whether_the_checkout_differs_from_it(tmp_path: Path) -> None
     assert provenance.commit(tmp_path) == (head, False)
     (tmp_path / "file").write_text("2")
     assert provenance.commit(tmp_path) == (head, True)
+
+
+def test_what_was_unpacked_inside_another_repository_has_no_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _git(tmp_path, "init")
+    (tmp_path / "paper.tex").write_text("1")
+    _git(tmp_path, "add", "paper.tex")
+    _git(tmp_path, "commit", "-m", "x")
+    (tmp_path / "testbed").mkdir()
+    assert provenance.commit(tmp_path)[0] is not None
+    assert provenance.commit(tmp_path / "testbed") == (None, None)
+    (tmp_path / "campaigns").mkdir()
+    (tmp_path / "campaigns/provenance.py").write_text("")  # unpacked beside paper.tex itself
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "campaigns/provenance.py"))
+    assert provenance.commit(tmp_path) == (None, None)
 
 
 def test_the_lock_files_hash(tmp_path: Path) -> None:

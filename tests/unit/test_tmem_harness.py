@@ -5,8 +5,10 @@ Needs gcc with its sanitizers' libraries (`./inv setup` installs them); without 
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,8 +16,10 @@ import pytest
 from common.errors import BuildError
 from lab.build import harness
 
-SEEDS = {"random.c": (1, 2009)}
+SEEDS = {"random.c": (1, 2009), "claims.c": (1, 2009)}
 """Cases of other files do the same, or nearly, whatever the seed."""
+RANDOM_CASES = [case.name for case in harness.cases() if case.source == "random.c" or case.name == "any_sequence"]
+MANY_SEEDS = 200
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +41,24 @@ def test_tmem_does_what_its_model_says(
     programs: Mapping[harness.Build, Path], build: harness.Build, case: str, seed: int
 ) -> None:
     harness.run_case(programs[build], case, seed=seed)
+
+
+@pytest.mark.long
+def test_random_cases_pass_whatever_the_seed(tmp_path: Path) -> None:
+    """Every case of random operations with each of 200 seeds, without sanitizers: that takes two processors a few minutes."""
+    program = harness.compile_program(tmp_path, "plain")
+    runs = [(case, seed) for seed in range(1, MANY_SEEDS + 1) for case in RANDOM_CASES]
+
+    def outcome(run: tuple[str, int]) -> str | None:
+        try:
+            harness.run_case(program, run[0], seed=run[1])
+        except harness.HarnessError as error:
+            return str(error)
+        return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        failures = [failure for failure in pool.map(outcome, runs) if failure]
+    assert not failures, f"{len(failures)} of {len(runs)} runs:\n" + "\n".join(failures[:20])
 
 
 def test_program_has_the_cases_that_are_tested(programs: Mapping[harness.Build, Path]) -> None:

@@ -21,6 +21,12 @@ enum tmem_command {
 	TMEM_GET_PAGE		= 5,
 	TMEM_FLUSH_PAGE		= 6,
 	TMEM_FLUSH_OBJECT	= 7,
+
+	/*
+	 * Not in version 1, and -ENOSYS where it is unknown: whether the guest has copies of
+	 * all that a pool holds (page.index), so that it may be suspended.
+	 */
+	TMEM_DRAINED		= 0x1001,
 };
 
 /* tmem_request.create.flags */

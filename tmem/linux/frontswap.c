@@ -322,6 +322,8 @@ int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages)
 		tmem_stash_tidy();
 		WRITE_ONCE(accepting, pool >= 0 && !tmem_stash_count());
 	} else {
+		if (pool >= 0)
+			tmem_set_drained(pool, true);
 		pool_aside = pool;
 		WRITE_ONCE(pool, -1);
 		WRITE_ONCE(generation, generation + 1);
@@ -369,6 +371,8 @@ unsigned long tmem_frontswap_resume(void)
 	mutex_lock(&pool_lock);
 	if (pool_aside >= 0) {
 		if (tmem_pool_exists(pool_aside)) {
+			/* Before the copies go. */
+			tmem_set_drained(pool_aside, false);
 			WRITE_ONCE(pool, pool_aside);
 			WRITE_ONCE(generation, generation + 1);
 			synchronize_rcu();	/* invalidations that did not flush are done */

@@ -126,6 +126,17 @@ bool tmem_pool_exists(s32 pool)
 	return rc != -ENODEV && rc != -ENOSYS;
 }
 
+/*
+ * Tell Xen whether the guest has copies of all that a pool holds. As long as it has not, Xen does not
+ * suspend it. Where Xen does not know that, nothing depends on it.
+ */
+void tmem_set_drained(s32 pool, bool drained)
+{
+	const struct tmem_key key = { .pool = pool, .index = drained };
+
+	tmem_page_call(TMEM_DRAINED, &key, NULL);
+}
+
 static enum tmem_outcome tmem_note(enum tmem_kind kind, enum tmem_verb verb, int rc,
 				   enum tmem_outcome outcome)
 {

@@ -49,6 +49,7 @@ int tmem_probe(void);
 int tmem_new_pool(u32 flags, const u64 uuid[2]);
 int tmem_destroy_pool(s32 pool);
 bool tmem_pool_exists(s32 pool);
+void tmem_set_drained(s32 pool, bool drained);
 enum tmem_outcome tmem_put(enum tmem_kind kind, const struct tmem_key *key, struct page *page);
 enum tmem_outcome tmem_get(enum tmem_kind kind, const struct tmem_key *key, struct page *page);
 enum tmem_outcome tmem_flush_page(enum tmem_kind kind, const struct tmem_key *key);

@@ -28,9 +28,10 @@ static const char usage_text[] =
     "                                 of those to come\n"
     "  tmemctl thaw DOMID|all         end that freeze; `all` leaves frozen who was\n"
     "                                 frozen by number\n"
-    "  tmemctl flush DOMID|all PAGES  give the oldest ephemeral pages back to Xen, until\n"
+    "  tmemctl flush DOMID|all PAGES [--json]\n"
+    "                                 give the oldest ephemeral pages back to Xen, until\n"
     "                                 so many pages of its memory are free; prints how\n"
-    "                                 many are\n"
+    "                                 many are; --json: also how many went for it\n"
     "  tmemctl set DOMID|all OPTION VALUE...\n"
     "      --weight N                 share of ephemeral memory under pressure, 0 to\n"
     "                                 65535; of one guest\n"
@@ -351,7 +352,7 @@ static int freeze(const char *client, bool thaw)
     return 0;
 }
 
-static int flush(const char *client, const char *pages)
+static int flush(const char *client, const char *pages, bool json)
 {
     uint64_t wanted = number(pages, UINT32_MAX, "number of pages"), done = 0, dropped = 0;
 
@@ -368,6 +369,10 @@ static int flush(const char *client, const char *pages)
             break;
         done += op.u.flush.freed;
         dropped += op.u.flush.dropped;
+    }
+    if (json) {
+        printf("{\"freed\":%" PRIu64 ",\"dropped\":%" PRIu64 "}\n", done, dropped);
+        return 0;
     }
     printf("%" PRIu64 "\n", done);
     if (dropped != done)
@@ -393,7 +398,9 @@ static int run(int argc, char **argv)
     if (!strcmp(task, "thaw") && argc == 3)
         return freeze(argv[2], true);
     if (!strcmp(task, "flush") && argc == 4)
-        return flush(argv[2], argv[3]);
+        return flush(argv[2], argv[3], false);
+    if (!strcmp(task, "flush") && argc == 5 && !strcmp(argv[4], "--json"))
+        return flush(argv[2], argv[3], true);
 
     fputs(usage_text, stderr);
     return 2;

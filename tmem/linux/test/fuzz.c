@@ -86,7 +86,9 @@ static u32 some_command(struct fuzzer *f)
 		TMEM_PUT_PAGE, TMEM_PUT_PAGE, TMEM_PUT_PAGE, TMEM_GET_PAGE, TMEM_GET_PAGE,
 		TMEM_FLUSH_PAGE, TMEM_FLUSH_OBJECT, TMEM_NEW_POOL, TMEM_DESTROY_POOL,
 	};
-	static const u32 unusual[] = { 0, 3, 8, 9, 10, 101, 102, 0x80000000, ~0u };
+	static const u32 unusual[] = {
+		0, 3, 8, 9, 10, 101, 102, TMEM_DRAINED, TMEM_DRAINED + 1, 0x80000000, ~0u
+	};
 
 	switch (below(f, 16)) {
 	case 0:
@@ -156,6 +158,8 @@ static bool can_answer(u32 command, int rc)
 		return rc == 0 || rc == 1 || rc == -TMEM_EEMPTY || rc == -EFAULT || rc == -ENODEV;
 	case TMEM_FLUSH_PAGE:
 	case TMEM_FLUSH_OBJECT:
+		return rc == 1 || rc == -ENODEV;
+	case TMEM_DRAINED:
 		return rc == 1 || rc == -ENODEV;
 	default:
 		return rc == -ENOSYS;

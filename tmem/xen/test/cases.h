@@ -15,6 +15,7 @@ struct test_case {
 #define END_OF_CASES    { 0 }
 
 extern const struct test_case random_cases[], fault_cases[], race_cases[], death_cases[], index_cases[],
-    control_cases[], policy_cases[], shared_cases[], hostile_cases[], charge_cases[], gain_cases[];
+    control_cases[], policy_cases[], shared_cases[], hostile_cases[], claim_cases[], guest_cases[],
+    charge_cases[], gain_cases[];
 
 #endif

@@ -244,7 +244,7 @@ static void check_charge(const struct tmem_client *c, unsigned long contents, un
     CHECK(held <= c->charged * 5 / 4 + 9, "%lu frames are held for a charge of %lu", held, c->charged);
 }
 
-static void check_client(struct tmem_client *c, unsigned long *charged, unsigned long *shared)
+static void check_client(struct tmem_client *c, unsigned long *charged, unsigned long *shared, long *spare)
 {
     unsigned long free = 0, tables, nodes, held;
     struct found found = { 0 };
@@ -293,6 +293,9 @@ static void check_client(struct tmem_client *c, unsigned long *charged, unsigned
     check_charge(c, contents->plain[1] + c->store[1].nr_frames, tables);
     CHECK(c->domain || !c->charged, "nobody can be charged for a shared pool");
     *charged = c->charged;
+    *spare += contents->plain[0] + c->store[0].nr_frames + free + c->slabs[TMEM_SLAB_PAGES].nr +
+              c->slabs[TMEM_SLAB_OBJECTS].nr;
+    *spare -= c->asked_for;
     *shared += contents->shared;
     spin_unlock(&c->lock);
 }
@@ -322,6 +325,7 @@ static void check_frames(const struct domain *d, unsigned long charged)
 unsigned long check_system(void)
 {
     unsigned long frames = 0, charged, shared = 0;
+    long spare = 0;
     struct tmem_client *c;
     struct tmem_walk w;
     struct domain *d;
@@ -330,7 +334,7 @@ unsigned long check_system(void)
     for_each_client ( w, c )
     {
         charged = 0;
-        check_client(c, &charged, &shared);
+        check_client(c, &charged, &shared, &spare);
         frames += c->stats.frames.now;
         if ( c->domain )
             check_frames(c->domain, charged);
@@ -339,6 +343,9 @@ unsigned long check_system(void)
         if ( !d->tmem )
             check_frames(d, 0);
     rcu_read_unlock(&domlist_read_lock);
+    spare += tmem_dedup_frames();
+    CHECK(tmem_spare_now() == max(spare, 0L), "%ld frames could be given back, %ld are counted", spare,
+          tmem_spare_now());
     CHECK(shared >= tmem_dedup_frames() && !shared == !tmem_dedup_frames(),
           "%lu pages share %lu contents", shared, tmem_dedup_frames());
     CHECK(heap_frames_of_tmem() == frames + tmem_dedup_frames(),

@@ -22,15 +22,17 @@ static void scenario(void)
         model_new_pool(&model[i], EPHEMERAL_POOL);
         model_new_pool(&model[i], PERSISTENT_POOL);
     }
-    for ( i = 0; i < 150; i++ )
+    for ( i = 0; i < 340; i++ )
     {
         struct model_domain *m = &model[i % 2];
+        unsigned int pool = i / 2 % 2, index = i / 2 % MODEL_INDEXES;
+        unsigned int object = (i + i / (2 * MODEL_INDEXES)) % MODEL_OBJECTS;
 
-        model_put(m, i / 2 % 2, i % MODEL_OBJECTS, i / 2, GFN_RAM, i << 3);
+        model_put(m, pool, object, index, GFN_RAM, i << 3);
         if ( i % 5 == 0 )
-            model_put(m, i / 2 % 2, i % MODEL_OBJECTS, i / 2, i % 10 ? GFN_RAM : GFN_NONE, (i + 1000) << 3);
+            model_put(m, pool, object, index, i % 10 ? GFN_RAM : GFN_NONE, (i + 1000) << 3);
         if ( i % 7 == 0 )
-            model_get(m, i / 2 % 2, i % MODEL_OBJECTS, i / 2, i % 14 ? GFN_RAM : GFN_READ_ONLY);
+            model_get(m, pool, object, index, i % 14 ? GFN_RAM : GFN_READ_ONLY);
     }
     model_evict(NULL, 20);
     model_flush_object(&model[0], 0, 1);

@@ -49,6 +49,7 @@ struct model_options {
     unsigned long frames;
     unsigned int domains, max_pages, preempt_percent;
     bool packs;                         /* all compress and share from the start */
+    bool claims_stay;                   /* and nobody dies, since a new domain takes memory, too */
 };
 
 extern struct model_domain model[MODEL_DOMAINS];

@@ -287,9 +287,9 @@ void model_step(void)
         model_balloon(m);
     else if ( dice < 997 )
         some_setting(m);
-    else if ( dice < 998 )
+    else if ( dice < 998 && !model_now.claims_stay )
         heap_claim(random_below(2) ? 0 : random_below(40));
-    else if ( dice < 999 )
+    else if ( dice < 999 && !model_now.claims_stay )
         model_kill(m);
     else
         model_check();

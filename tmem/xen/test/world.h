@@ -47,6 +47,7 @@ struct world_options {
     bool threads;                   /* frames are not poisoned while they are unmapped */
     bool packs;                     /* new clients compress and share contents */
     bool no_contents;               /* no frame of tmem holds anything: for great numbers */
+    unsigned long dma_frames;       /* the first so many, which others should not have */
 };
 
 void world_start(const struct world_options *options);
@@ -80,6 +81,10 @@ extern void (*world_between)(const tmem_op_t *op);
 extern void (*world_before_map)(void);
 /* Called once, by whoever next enters an RCU critical section. */
 extern void (*world_before_rcu)(void);
+/* Calls it once, before the n-th allocation of a structure from now on. */
+void world_before_xmalloc(unsigned int n, void (*hook)(void));
+/* Without a generator in the processor: get_random() has seen its best days. */
+extern bool world_random_is_poor;
 
 /* Frames of guests. */
 bool world_balloon_in(struct domain *d, unsigned int gfn);
@@ -111,6 +116,11 @@ unsigned long fault_hits(void);     /* since fault_at() or fault_probability() *
 unsigned long heap_frames_of_tmem(void);
 unsigned long heap_xmallocs(void);
 void heap_claim(unsigned long pages);
+/* As Xen marks a frame that is in use: it is taken offline when it is freed. */
+void heap_mark(struct page_info *frame, bool broken);
+unsigned long heap_offlined(void);
+/* What is claimed is d's: it can take it. */
+void heap_claim_is_of(struct domain *d);
 unsigned long heap_claimed(void);
 
 /* Random numbers of the test, one sequence for each thread. */
@@ -127,8 +137,9 @@ unsigned int shim_rcu_depth(void);
 extern unsigned int shim_preempt_percent;
 extern bool shim_threads, shim_no_contents;
 extern uint64_t *shim_heap_memory;
-void shim_heap_start(unsigned long frames);
+void shim_heap_start(unsigned long frames, unsigned long dma);
 void shim_heap_stop(void);
 unsigned int shim_mappings(void);
+void shim_domain_is_gone(const struct domain *d);
 
 #endif

@@ -113,6 +113,7 @@ static void domain_destroy(struct domain *d)
     struct domain **link = &domain_list;
 
     CHECK(!d->tot_pages, "domain %u is destroyed with %u pages", d->domain_id, d->tot_pages);
+    shim_domain_is_gone(d);
     pthread_mutex_lock(&list_mutex);
     while ( *link != d )
         link = &(*link)->next_in_list;
@@ -270,8 +271,10 @@ void world_start(const struct world_options *options)
     world_between = NULL;
     world_denied = NULL;
     world_before_rcu = NULL;
+    world_before_xmalloc(0, NULL);
+    world_random_is_poor = false;
     fault_none();
-    shim_heap_start(options->frames);
+    shim_heap_start(options->frames, options->dma_frames);
     opt_tmem = true;
     shim_boot();
 }

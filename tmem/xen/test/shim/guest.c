@@ -34,10 +34,19 @@ unsigned int shim_cpu(void)
     return cpu_plus_1 - 1;
 }
 
+/* A thread that has entered no domain is Xen itself. */
 struct vcpu *shim_current(void)
 {
-    CHECK(vcpu.domain, "this thread is no vCPU: world_enter()");
-    return &vcpu;
+    static struct domain idle = { .domain_id = DOMID_IDLE };
+    static struct vcpu of_idle = { .domain = &idle };
+
+    return vcpu.domain ? &vcpu : &of_idle;
+}
+
+void shim_domain_is_gone(const struct domain *d)
+{
+    if ( vcpu.domain == d )
+        vcpu.domain = NULL;
 }
 
 void world_enter(struct domain *d)
@@ -125,6 +134,7 @@ long world_op(tmem_op_t *op)
     XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop = { op };
     long rc;
 
+    CHECK(vcpu.domain, "this thread is no vCPU: world_enter()");
     for ( ; ; )
     {
         continuation = NULL;

@@ -31,11 +31,14 @@ bool shim_threads, shim_no_contents;
 static struct page_info *frames;
 static char *memory;
 uint64_t *shim_heap_memory;
-static unsigned long nr_frames;
+static unsigned long nr_frames, nr_dma_frames;
 
 static DEFINE_SPINLOCK(heap_lock);
 static PAGE_LIST_HEAD(free_frames);
 static unsigned long total_avail_pages, outstanding_claims;
+static unsigned long nr_offlined;
+static void (*before_xmalloc)(void);
+static unsigned int before_which;       /* atomic; 0: none */
 static unsigned long of_tmem;           /* frames without an owner */
 static unsigned long nr_xmallocs;       /* atomic */
 static _Thread_local unsigned int nr_mapped;
@@ -153,7 +156,13 @@ static struct page_info *find_extent(unsigned int order, unsigned int memflags)
     if ( bits )
         end = min(end, 1UL << (bits - PAGE_SHIFT));
     else if ( !order )
-        return free_frames.next;
+    {
+        struct page_info *page = free_frames.next;
+
+        while ( page && page - frames < nr_dma_frames )
+            page = page->next;
+        return page || (memflags & MEMF_no_dma) ? page : free_frames.next;
+    }
     for ( i = 0; i < end; i++ )
     {
         run = frames[i].use == FRAME_FREE ? run + 1 : 0;
@@ -176,23 +185,16 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
         return NULL;
 
  again:
-    /* tmem_backs() enters it; here RCU is a lock, which has its place before others. */
-    shim_rcu_read_lock();
     spin_lock(&heap_lock);
     page = NULL;
-    if ( !(tmem_reserve_pages &&
-           ((memflags & MEMF_tmem)
-            ? total_avail_pages < outstanding_claims + tmem_reserve_pages + request
-            : d && !is_hardware_domain(d) && !(memflags & MEMF_no_refcount) &&
-              total_avail_pages < tmem_reserve_pages + request)) &&
-         (outstanding_claims + request <= total_avail_pages ||
-          tmem_backs(outstanding_claims + request - total_avail_pages)) )
+    if ( outstanding_claims + request <= tmem_heap_avail(total_avail_pages, outstanding_claims, request,
+                                                         memflags, d) ||
+         (!(memflags & MEMF_no_refcount) && d && d->outstanding_pages >= request) )
         page = find_extent(order, memflags);
     if ( !page )
     {
         spin_unlock(&heap_lock);
-        shim_rcu_read_unlock();
-        if ( tmem_relinquish(order, memflags, &attempt) )
+        if ( tmem_make_way(d, order, memflags, &attempt) )
             goto again;
         return NULL;
     }
@@ -205,8 +207,14 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
     total_avail_pages -= request;
     if ( !d )
         of_tmem += request;
+    else if ( d->outstanding_pages && !(memflags & MEMF_no_refcount) )
+    {
+        unsigned long claimed = min(d->outstanding_pages, request);
+
+        outstanding_claims -= claimed;
+        d->outstanding_pages -= claimed;
+    }
     spin_unlock(&heap_lock);
-    shim_rcu_read_unlock();
 
     if ( shim_no_contents )
         return page;
@@ -257,9 +265,14 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         page[i].use = FRAME_FREE;
         page[i].owner = NULL;
         page[i].type = PGT_none;
+        if ( __atomic_load_n(&page[i].count_info, __ATOMIC_RELAXED) )
+        {
+            nr_offlined++;
+            continue;
+        }
         page_list_add(&page[i], &free_frames);
+        total_avail_pages++;
     }
-    total_avail_pages += nr;
     if ( !owned )
         of_tmem -= nr;
     spin_unlock(&heap_lock);
@@ -319,10 +332,19 @@ struct chunk {
     char data[] __aligned(64);
 };
 
+void world_before_xmalloc(unsigned int n, void (*hook)(void))
+{
+    before_xmalloc = hook;
+    __atomic_store_n(&before_which, n, __ATOMIC_RELAXED);
+}
+
 void *shim_zalloc(size_t size)
 {
     struct chunk *chunk;
 
+    if ( __atomic_load_n(&before_which, __ATOMIC_RELAXED) &&
+         !__atomic_sub_fetch(&before_which, 1, __ATOMIC_RELAXED) )
+        before_xmalloc();
     shim_no_locks("an allocation");
     if ( shim_fault_now() )
         return NULL;
@@ -387,6 +409,25 @@ void heap_claim(unsigned long pages)
     spin_unlock(&heap_lock);
 }
 
+void heap_mark(struct page_info *frame, bool broken)
+{
+    CHECK(frame->use != FRAME_FREE, "only frames in use are marked here");
+    __atomic_fetch_or(&frame->count_info, PGC_state_offlining | (broken ? PGC_broken : 0), __ATOMIC_RELAXED);
+    tmem_frame_is_marked();
+}
+
+unsigned long heap_offlined(void)
+{
+    return nr_offlined;
+}
+
+void heap_claim_is_of(struct domain *d)
+{
+    spin_lock(&heap_lock);
+    d->outstanding_pages = outstanding_claims;
+    spin_unlock(&heap_lock);
+}
+
 void get_outstanding_claims(uint64_t *free_pages, uint64_t *outstanding_pages)
 {
     spin_lock(&heap_lock);
@@ -406,11 +447,12 @@ unsigned long heap_claimed(void)
     return pages;
 }
 
-void shim_heap_start(unsigned long wanted)
+void shim_heap_start(unsigned long wanted, unsigned long dma)
 {
     unsigned long i;
 
     nr_frames = wanted;
+    nr_dma_frames = dma;
     frames = calloc(nr_frames, sizeof(*frames));
     memory = mmap(NULL, nr_frames * PAGE_SIZE, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -428,16 +470,17 @@ void shim_heap_start(unsigned long wanted)
         page_list_add_tail(&frames[i], &free_frames);
     }
     total_avail_pages = nr_frames;
-    outstanding_claims = of_tmem = 0;
+    outstanding_claims = of_tmem = nr_offlined = 0;
 }
 
 void shim_heap_stop(void)
 {
     unsigned long i;
 
-    CHECK(total_avail_pages == nr_frames && !of_tmem,
+    CHECK(total_avail_pages + nr_offlined == nr_frames && !of_tmem,
           "%lu of %lu frames did not come back, %lu of them tmem's",
           nr_frames - total_avail_pages, nr_frames, of_tmem);
+    CHECK(!tmem_spare_now(), "%ld frames count as freeable that nobody has", tmem_spare_now());
     CHECK(!tmem_dedup_frames(), "%lu contents are in the table without a page", tmem_dedup_frames());
     CHECK(!heap_xmallocs(), "%lu allocations were not freed", heap_xmallocs());
     for ( i = 0; i < nr_frames && !shim_no_contents; i++ )

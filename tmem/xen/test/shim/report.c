@@ -61,9 +61,11 @@ uint32_t random_below(uint32_t limit)
     return ((random_64() >> 32) * limit) >> 32;
 }
 
+bool world_random_is_poor;
+
 unsigned int get_random(void)
 {
-    return random_64();
+    return world_random_is_poor ? 4 : random_64();
 }
 
 #define MAX_INITCALLS   32

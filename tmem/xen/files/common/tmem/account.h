@@ -53,14 +53,16 @@ static always_inline void tmem_level(struct tmem_client *c,
 
 extern uint32_t tmem_clock;
 
+/* Before the lock: a guess, by which a guest's vCPUs may race. */
+static inline bool tmem_timed(const struct tmem_client *c)
+{
+    return ACCESS_ONCE(c->stats.ops) >= ACCESS_ONCE(c->timed_from);
+}
+
 /* When an operation began, in cycles; 0 when it is not timed. */
 static inline uint64_t tmem_start(struct tmem_client *c)
 {
-    /* Before the lock: a guess, by which a guest's vCPUs may race. */
-    if ( unlikely(ACCESS_ONCE(c->stats.ops) >= ACCESS_ONCE(c->timed_from)) )
-        return tmem_start_timed(c);
-
-    return 0;
+    return unlikely(tmem_timed(c)) ? tmem_start_timed(c) : 0;
 }
 
 static inline uint32_t tmem_now(void)

@@ -67,10 +67,15 @@ bool tmem_charge(struct tmem_client *c, unsigned int contents,
 
     ASSERT(spin_is_locked(&c->lock));
 
+    if ( !tmem_commit_frames(c, contents) )
+        return false;
     if ( now > c->charged )
     {
         if ( !take(c->domain, now - c->charged) )
+        {
+            tmem_uncommit_frames(c, contents);
             return false;
+        }
     }
     else if ( now < c->charged )
         give(c->domain, c->charged - now);

@@ -110,20 +110,21 @@ static unsigned int units_after(unsigned int bytes, unsigned int gap)
 
 bool tmem_chunk_fits(struct tmem_store *s, unsigned int bytes)
 {
-    struct page_info *frame;
+    struct page_info *frame, *rest;
     unsigned int gap;
-    bool fits;
 
-    if ( best_frame(s, tmem_units(bytes)) )
-        return true;
+    /* One that Xen has marked gets no more; what it has stays until it goes. */
+    frame = best_frame(s, tmem_units(bytes));
+    if ( frame )
+        return !tmem_is_marked(frame);
     frame = gap_frame(s, &gap);
-    if ( !frame )
+    if ( !frame || tmem_is_marked(frame) )
         return false;
     unlink(s, frame);
-    fits = best_frame(s, units_after(bytes, gap));
+    rest = best_frame(s, units_after(bytes, gap));
     link(s, frame);
 
-    return fits;
+    return rest && !tmem_is_marked(rest);
 }
 
 static void take(struct page_info *frame, unsigned int units,
@@ -146,9 +147,10 @@ unsigned int tmem_chunk_alloc(struct tmem_store *s, unsigned int bytes,
     if ( fresh )
     {
         fresh->u.tmem.units = ~ALL_FREE;
-        s->nr_frames++;
+        add_sized(&s->nr_frames, 1);
     }
-    if ( !frame && (first = gap_frame(s, &gap)) )
+    if ( !frame && (first = gap_frame(s, &gap)) &&
+         !(fresh && tmem_is_marked(first)) )
     {
         /* Out of the lists while the other place is looked for. */
         unlink(s, first);
@@ -177,7 +179,7 @@ bool tmem_chunk_free(struct tmem_store *s, const struct tmem_place *place)
         ~((ALL_FREE >> (TMEM_UNITS - place->units)) << place->unit);
     if ( !frame->u.tmem.units )
     {
-        s->nr_frames--;
+        add_sized(&s->nr_frames, -1);
         return true;
     }
     link(s, frame);

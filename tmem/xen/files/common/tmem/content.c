@@ -115,7 +115,8 @@ static noinline long not_put(struct tmem_client *c, bool persistent,
     if ( frame )
     {
         tmem_release_frame(c, frame);
-        c->contents -= persistent;
+        if ( persistent )
+            tmem_content_gone(c);
     }
     if ( persistent )
         tmem_settle(c);
@@ -134,6 +135,8 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
     struct page_info *shared = NULL, *frame = NULL;
     bool needs_frame;
 
+    ASSERT(spin_is_locked(&c->lock));
+
     account_prepared(c, new);
     if ( !page && c->nr_spare < TMEM_SPARE_NEEDED )
         return -ERESTART;
@@ -151,7 +154,7 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
         shared = tmem_dedup_find(new->hash, new->data);
     needs_frame = kind != TMEM_ZERO && !shared &&
                   !(is_chunk(kind) && tmem_chunk_fits(store, new->bytes));
-    if ( needs_frame && !c->nr_free )
+    if ( needs_frame && !tmem_has_frame(c) )
         return -ERESTART;
 
     if ( page )
@@ -160,6 +163,9 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
         /* The gap that was found may have been in the frame that just went. */
         if ( is_chunk(kind) )
             needs_frame = !tmem_chunk_fits(store, new->bytes);
+        /* It is not kept if Xen has marked it. */
+        if ( needs_frame && !tmem_has_frame(c) )
+            return -ENOMEM;
     }
     if ( persistent &&
          !tmem_charge(c, needs_frame,
@@ -204,14 +210,15 @@ long tmem_put_content(struct tmem_client *c, struct tmem_pool *pool,
             shared = frame;
         }
         page->content = packed_as(TMEM_SHARED, shared, 0, 0);
-        c->sharing++;
+        add_sized(&c->sharing, 1);
         break;
 
     default:
         put_chunk(c, page, persistent, frame, new);
         break;
     }
-    c->packed_pages += !persistent;
+    if ( !persistent )
+        add_sized(&c->packed_pages, 1);
 
     return 1;
 }
@@ -225,6 +232,8 @@ bool tmem_get_content(struct tmem_client *c, const struct tmem_page *page,
     uint64_t start = rdtsc();
     uint8_t *to = __map_domain_page(dst);
     int got = 0;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     if ( is_chunk(kind) )
     {

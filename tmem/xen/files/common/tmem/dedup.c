@@ -17,7 +17,6 @@
 
 #include <xen/domain_page.h>
 #include <xen/mm.h>
-#include <xen/random.h>
 #include <xen/vmap.h>
 
 #include "private.h"
@@ -61,8 +60,8 @@ int tmem_dedup_enable(void)
     if ( !buckets )
     {
         for ( i = 0; i < WORDS; i++ )
-            keys[i] = get_random();
-        last_key = ((uint64_t)get_random() << 32) | get_random() | 1;
+            keys[i] = tmem_random();
+        last_key = tmem_random() | 1;
         for ( i = 0; i < NR_LOCKS; i++ )
             spin_lock_init(&locks[i]);
         bucket_mask = nr - 1;
@@ -129,7 +128,7 @@ struct page_info *tmem_dedup_find(uint32_t hash, const void *data)
              (frame->u.tmem.sharers & REFERENCES_MASK) < REFERENCES_MASK &&
              same(frame, data) )
         {
-            ACCESS_ONCE(frame->u.tmem.sharers) += REFERENCE;
+            add_sized(&frame->u.tmem.sharers, REFERENCE);
             break;
         }
         if ( ++looked_at == MAX_CHAIN )
@@ -146,7 +145,8 @@ struct page_info *tmem_dedup_find(uint32_t hash, const void *data)
 /* A frame with a new content; the caller has its only reference. */
 void tmem_dedup_add(struct page_info *frame, uint32_t hash)
 {
-    frame->u.tmem.sharers = ((unsigned long)hash << HASH_SHIFT) | REFERENCE;
+    ACCESS_ONCE(frame->u.tmem.sharers) =
+        ((unsigned long)hash << HASH_SHIFT) | REFERENCE;
     atomic_inc(&nr_contents);
     spin_lock(lock_of(hash));
     page_list_add(frame, &buckets[hash & bucket_mask]);
@@ -161,7 +161,7 @@ bool tmem_dedup_put(struct page_info *frame)
     bool last;
 
     spin_lock(lock_of(hash));
-    ACCESS_ONCE(frame->u.tmem.sharers) -= REFERENCE;
+    add_sized(&frame->u.tmem.sharers, -REFERENCE);
     last = !(frame->u.tmem.sharers & REFERENCES_MASK);
     if ( last )
         page_list_del(frame, &buckets[hash & bucket_mask]);
@@ -169,7 +169,7 @@ bool tmem_dedup_put(struct page_info *frame)
 
     if ( last )
     {
-        frame->u.tmem.sharers = 0;
+        ACCESS_ONCE(frame->u.tmem.sharers) = 0;
         atomic_dec(&nr_contents);
     }
 

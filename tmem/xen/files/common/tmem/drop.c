@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * Transcendent memory: how pages go, one by one, or together where no frame
- * would come free otherwise. Callers hold the client's lock.
+ * would come free otherwise.
  */
 
 #include <xen/mm.h>
@@ -63,7 +63,7 @@ static void unpack(struct tmem_client *c, struct tmem_page *page,
         }
         else
             tmem_level(c, TMEM_LEVEL_DUPLICATES, -1);
-        c->sharing--;
+        add_sized(&c->sharing, -1);
         break;
 
     default:
@@ -72,7 +72,7 @@ static void unpack(struct tmem_client *c, struct tmem_page *page,
     }
 
     if ( !persistent )
-        c->packed_pages--;
+        add_sized(&c->packed_pages, -1);
     page->content = packed_as(TMEM_NOTHING, NULL, 0, 0);
 }
 
@@ -81,6 +81,8 @@ void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
 {
     PAGE_LIST_HEAD(frames);
     struct page_info *frame;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     if ( tmem_is_packed(page) )
         unpack(c, page, &frames, persistent);
@@ -93,7 +95,8 @@ void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
     while ( (frame = page_list_remove_head(&frames)) )
     {
         tmem_release_frame(c, frame);
-        c->contents -= persistent;
+        if ( persistent )
+            tmem_content_gone(c);
     }
 }
 
@@ -101,6 +104,8 @@ void tmem_clear_content(struct tmem_client *c, struct tmem_page *page,
 void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 {
     bool persistent = c->pools[pool_of_key(page->object->key)]->persistent;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     if ( unlikely(tmem_is_packed(page)) )
     {
@@ -110,15 +115,17 @@ void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
     else
     {
         tmem_release_frame(c, tmem_remove_page(c, page));
-        c->contents -= persistent;
+        if ( persistent )
+            tmem_content_gone(c);
     }
     if ( persistent )
         tmem_settle(c);
 }
 
-/* There is one. */
 void tmem_drop_oldest(struct tmem_client *c)
 {
+    ASSERT(!list_empty(&c->lru));
+
     tmem_drop_page(c, list_entry(c->lru.next, struct tmem_page, lru));
     c->stats.evicted++;
 }

@@ -10,29 +10,11 @@
  */
 
 #include <xen/event.h>
-#include <xen/init.h>
 #include <xen/mm.h>
-#include <xen/param.h>
 #include <xen/rcupdate.h>
 
+#include "packed.h"
 #include "records.h"
-
-bool __read_mostly opt_tmem;
-boolean_param("tmem", opt_tmem);
-
-unsigned long __read_mostly tmem_reserve_pages;
-
-/* Orders up to this are served by evicting, in the hope that they fit then. */
-#define MAX_SERVED_ORDER    3
-
-/*
- * How often one allocation of Xen has pages evicted, twice as many each time up
- * to the most. One that has to have memory of some kind, by its address or its
- * node, need not be helped by whatever is the oldest.
- */
-#define ATTEMPTS            16
-#define ATTEMPTS_AT_SOME    2
-#define MOST_RELINQUISHED   1024
 
 /*
  * Pages dropped beyond those that yield a frame each. Where many go for one, no
@@ -50,20 +32,6 @@ static struct {
     uint64_t relinquished, relinquish_attempts, relinquish_most;
 } totals = { .lock = SPIN_LOCK_UNLOCKED };
 
-static int __init cf_check tmem_init(void)
-{
-    if ( !opt_tmem )
-        return 0;
-
-    /* For Xen's own needs, allocations of several pages among them. */
-    tmem_reserve_pages = min(avail_domheap_pages() / 256,
-                             64UL << (20 - PAGE_SHIFT));
-    printk("tmem: on; leaves %lu pages of the heap free\n", tmem_reserve_pages);
-
-    return 0;
-}
-__initcall(tmem_init);
-
 void tmem_frames_stats(struct tmem_stats_global *g)
 {
     spin_lock(&totals.lock);
@@ -76,23 +44,6 @@ void tmem_frames_stats(struct tmem_stats_global *g)
     spin_unlock(&totals.lock);
 }
 
-unsigned long tmem_freeable_pages(void)
-{
-    struct tmem_client *c;
-    struct tmem_walk w;
-    unsigned long pages = 0;
-
-    if ( !opt_tmem )
-        return 0;
-
-    rcu_read_lock(&domlist_read_lock);
-    for_each_client ( w, c )
-        pages += tmem_ephemeral_frames(c) + ACCESS_ONCE(c->nr_free);
-    rcu_read_unlock(&domlist_read_lock);
-
-    return pages + tmem_dedup_frames();
-}
-
 /*
  * Drops the oldest pages of a client until they have yielded nr frames, or a
  * batch of them has gone, and up to 63 that have to go with the last.
@@ -100,7 +51,7 @@ unsigned long tmem_freeable_pages(void)
 static void take_oldest(struct tmem_client *c, unsigned int nr,
                         struct tmem_eviction *e)
 {
-    unsigned int before = e->dropped;
+    unsigned int before = e->dropped, taken = e->taken;
     uint64_t start;
 
     nr += tmem_gained(e);
@@ -110,6 +61,7 @@ static void take_oldest(struct tmem_client *c, unsigned int nr,
             !list_empty(&c->lru) )
         tmem_evict_oldest(c, e);
     c->stats.evicted += e->dropped - before;
+    tmem_spare_frames(taken - e->taken);
     tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
     spin_unlock(&c->lock);
 }
@@ -175,17 +127,26 @@ static void free_evicted(struct tmem_eviction *e)
 }
 
 /* As many as it may keep, for its next puts. */
-static void keep_frames(struct tmem_client *c, struct page_list_head *frames)
+static void keep_frames(struct tmem_client *c, struct page_list_head *frames,
+                        struct page_list_head *marked)
 {
     struct page_info *frame;
+    unsigned int kept = 0;
 
     /* A shared pool may have gone meanwhile. */
     while ( !c->dying && c->nr_free < TMEM_MAX_FREE &&
             (frame = page_list_remove_head(frames)) )
     {
+        if ( unlikely(tmem_is_marked(frame)) )
+        {
+            page_list_add(frame, marked);
+            continue;
+        }
         tmem_keep_frame(c, frame);
         tmem_level(c, TMEM_LEVEL_FRAMES, 1);
+        kept++;
     }
+    tmem_spare_frames(kept);
 }
 
 /* Takes frames without content, up to `most` of one client's, or of all. */
@@ -200,6 +161,7 @@ static unsigned int drain_free_frames(struct tmem_client *only,
     rcu_read_lock(&domlist_read_lock);
     for_each_client ( w, c )
     {
+        unsigned int before = taken;
         struct page_info *frame;
 
         if ( (only && c != only) || !ACCESS_ONCE(c->nr_free) )
@@ -211,6 +173,8 @@ static unsigned int drain_free_frames(struct tmem_client *only,
             tmem_level(c, TMEM_LEVEL_FRAMES, -1);
             taken++;
         }
+        tmem_spare_frames(before - taken);
+        tmem_commit_nothing(c);
         spin_unlock(&c->lock);
     }
     rcu_read_unlock(&domlist_read_lock);
@@ -247,6 +211,7 @@ unsigned long tmem_flush_pages(struct tmem_client *only, unsigned long nr,
 bool tmem_make_index_room(struct tmem_client *c)
 {
     PAGE_LIST_HEAD(frames);
+    PAGE_LIST_HEAD(marked);
     struct tmem_eviction e = { .frames = &frames };
     uint64_t available, claimed;
     void *page;
@@ -258,53 +223,30 @@ bool tmem_make_index_room(struct tmem_client *c)
 
     spin_lock(&c->lock);
     while ( !c->dying && c->nr_spare < TMEM_SPARE_KEPT &&
-            (page = next_index_page(&e)) )
+            tmem_claims_allow(0) && (page = next_index_page(&e)) )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
         tmem_level(c, TMEM_LEVEL_FRAMES, 1);
     }
     if ( e.wants_index )
-        keep_frames(c, &frames);
+        keep_frames(c, &frames, &marked);
     spin_unlock(&c->lock);
     free_evicted(&e);
+    free_frames(&marked);
 
     return tmem_gained(&e);
 }
 
-bool tmem_backs(unsigned long pages)
+bool tmem_give_way(unsigned int nr)
 {
-    return opt_tmem && tmem_freeable_pages() >= pages;
-}
-
-bool tmem_relinquish(unsigned int order, unsigned int memflags,
-                     unsigned int *attempt)
-{
-    unsigned long wanted = 1UL << order;
-    bool at_some = (memflags & MEMF_exact_node) || memflags >> _MEMF_bits;
     PAGE_LIST_HEAD(frames);
     struct tmem_eviction e = { .frames = &frames };
-    unsigned int freed, nr;
+    unsigned int freed = drain_free_frames(NULL, nr);
 
-    if ( !opt_tmem || (memflags & MEMF_tmem) ||
-         system_state < SYS_STATE_active ||
-         *attempt >= (at_some ? ATTEMPTS_AT_SOME : ATTEMPTS) )
-        return false;
-
-    /*
-     * A large extent is asked for in hope, by callers that fall back to
-     * smaller ones. Not worth all of the cache when it is only the heap's
-     * fragmentation that refuses it.
-     */
-    if ( order > MAX_SERVED_ORDER && avail_domheap_pages() >= wanted )
-        return false;
-
-    nr = max(wanted, min(TMEM_REFILL << *attempt, MOST_RELINQUISHED) + 0UL);
-    ++*attempt;
-    freed = drain_free_frames(NULL, nr);
     if ( freed < nr )
     {
-        evict(NULL, nr - freed, min(wanted, TMEM_REFILL + 0UL), &e);
+        evict(NULL, nr - freed, 1, &e);
         free_evicted(&e);
         freed += tmem_gained(&e);
     }
@@ -325,38 +267,30 @@ static unsigned int take_from_heap(struct page_list_head *frames)
     /* Not those that devices may have to have. */
     const unsigned int flags = MEMF_tmem | MEMF_no_scrub | MEMF_no_dma;
     struct page_info *frame;
-    unsigned int nr = 0;
+    unsigned int i, nr = TMEM_PUT_REFILL;
 
-    while ( nr < TMEM_PUT_REFILL &&
-            (frame = alloc_domheap_pages(NULL, 0, flags)) )
+    /* Together, which costs little more than one; each goes back by itself. */
+    frame = alloc_domheap_pages(NULL, TMEM_PUT_REFILL_ORDER, flags);
+    if ( !frame )
     {
-        page_list_add_tail(frame, frames);
-        nr++;
+        nr = 1;
+        frame = alloc_domheap_pages(NULL, 0, flags);
+        if ( !frame )
+            return 0;
     }
+    for ( i = 0; i < nr; i++ )
+        page_list_add_tail(frame + i, frames);
 
     return nr;
-}
-
-/*
- * Whether claims on memory are covered without a few ephemeral pages: what is
- * persistent can't be given to whom the memory has been promised.
- */
-static bool claims_can_spare(unsigned int nr)
-{
-    uint64_t available, claimed;
-
-    get_outstanding_claims(&available, &claimed);
-
-    return !claimed || available + tmem_freeable_pages() >=
-                       claimed + tmem_reserve_pages + nr;
 }
 
 bool tmem_refill(struct tmem_client *c, bool persistent)
 {
     PAGE_LIST_HEAD(frames);
+    PAGE_LIST_HEAD(marked);
     unsigned int nr = take_from_heap(&frames);
 
-    if ( !nr && (!persistent || claims_can_spare(TMEM_PUT_REFILL)) )
+    if ( !nr && (!persistent || tmem_claims_allow(1)) )
     {
         struct tmem_eviction e = { .frames = &frames };
 
@@ -369,26 +303,54 @@ bool tmem_refill(struct tmem_client *c, bool persistent)
     }
 
     spin_lock(&c->lock);
-    keep_frames(c, &frames);
+    keep_frames(c, &frames, &marked);
     spin_unlock(&c->lock);
     free_frames(&frames);
+    free_frames(&marked);
+    tmem_stir();
 
     return nr;
 }
 
 void tmem_give_back(struct tmem_client *c, struct page_info *frame)
 {
+    ASSERT(spin_is_locked(&c->lock));
+
     tmem_level(c, TMEM_LEVEL_FRAMES, -1);
+    tmem_spare_frames(-1);
     free_domheap_page(frame);
+}
+
+bool __read_mostly tmem_frames_marked;
+
+static const struct page_info *frame_of_content(const struct tmem_page *page)
+{
+    if ( !tmem_is_packed(page) )
+        return page->frame;
+
+    return is_chunk(kind_of(page)) || kind_of(page) == TMEM_SHARED
+           ? frame_of(page) : NULL;
+}
+
+bool tmem_must_leave(const struct tmem_page *page)
+{
+    const struct page_info *frame = frame_of_content(page);
+
+    return frame && tmem_is_marked(frame);
+}
+
+bool tmem_is_lost(const struct tmem_page *page)
+{
+    const struct page_info *frame = frame_of_content(page);
+
+    return frame && (ACCESS_ONCE(frame->count_info) & PGC_broken);
 }
 
 void tmem_drain_free(struct tmem_client *c)
 {
     struct page_info *frame;
 
+    tmem_commit_nothing(c);
     while ( (frame = tmem_take_frame(c)) )
-    {
-        tmem_level(c, TMEM_LEVEL_FRAMES, -1);
-        free_domheap_page(frame);
-    }
+        tmem_give_back(c, frame);
 }

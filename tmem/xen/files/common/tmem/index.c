@@ -10,7 +10,6 @@
 
 #include <xen/lib.h>
 #include <xen/mm.h>
-#include <xen/random.h>
 
 #include "records.h"
 
@@ -20,7 +19,8 @@
 
 static void *index_page_alloc(unsigned int memflags)
 {
-    void *page = alloc_xenheap_pages(0, memflags);
+    /* Not what devices may have to have, as for frames. */
+    void *page = alloc_xenheap_pages(0, memflags | MEMF_no_dma);
 
     if ( page )
         clear_page(page);
@@ -88,7 +88,9 @@ static void *take_spare(struct tmem_client *c)
 static void return_page(struct tmem_client *c, void *page)
 {
     tmem_level(c, TMEM_LEVEL_NODES, -1);
-    if ( !c->eviction && c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying )
+    /* At hand it may become a persistent record's, so claims are asked now. */
+    if ( !c->eviction && c->nr_spare <= TMEM_SPARE_NEEDED && !c->dying &&
+         tmem_claims_allow(0) && !tmem_is_marked(virt_to_page(page)) )
     {
         clear_page(page);
         c->spare[c->nr_spare++] = page;
@@ -127,7 +129,9 @@ bool tmem_new_slab(struct tmem_client *c, struct tmem_slabs *slabs)
     slab->first_free = TMEM_ENTRY_SIZE;
     slab->used = 0;
     list_add(&slab->list, &slabs->roomy);
-    ACCESS_ONCE(slabs->nr) = slabs->nr + 1;
+    add_sized(&slabs->nr, 1);
+    if ( slabs != &c->slabs[TMEM_SLAB_PERSISTENT] )
+        tmem_spare_frames(1);
 
     return true;
 }
@@ -136,7 +140,9 @@ void tmem_free_slab(struct tmem_client *c, struct tmem_slabs *slabs,
                     struct tmem_slab *slab)
 {
     list_del(&slab->list);
-    ACCESS_ONCE(slabs->nr) = slabs->nr - 1;
+    add_sized(&slabs->nr, -1);
+    if ( slabs != &c->slabs[TMEM_SLAB_PERSISTENT] )
+        tmem_spare_frames(-1);
     return_page(c, slab);
 }
 
@@ -258,11 +264,6 @@ void tmem_table_shrink(struct tmem_client *c, struct tmem_table *t)
     /* Two buckets for one entry, so that an emptied table is small. */
     for ( i = 0; i < 2 && t->entries < t->shrink_below; i++ )
         merge_last_bucket(c, t);
-}
-
-uint64_t tmem_random(void)
-{
-    return ((uint64_t)get_random() << 32) | get_random();
 }
 
 /* Takes its three pages from the spare ones. */

@@ -98,11 +98,15 @@ static inline uint32_t page_hash(const struct tmem_client *c, uint64_t key,
     return (key + c->secret[6] * index) >> 32;
 }
 
+static always_inline bool same_oid(const uint64_t a[3], const uint64_t b[3])
+{
+    return a[0] == b[0] && a[1] == b[1] && a[2] == b[2];
+}
+
 static inline bool object_is(const struct tmem_object *obj, uint64_t key,
                              const xen_tmem_oid_t *oid)
 {
-    return obj->key == key && obj->oid[0] == oid->oid[0] &&
-           obj->oid[1] == oid->oid[1] && obj->oid[2] == oid->oid[2];
+    return obj->key == key && same_oid(obj->oid, oid->oid);
 }
 
 static inline struct tmem_object *tmem_find_object(
@@ -117,19 +121,32 @@ static inline struct tmem_object *tmem_find_object(
     return obj;
 }
 
+/*
+ * Operations on an object follow each other, mostly: the one that was found last
+ * (client->last) saves hashing its name, and comparing it with that of the page's.
+ */
 static always_inline struct tmem_page *tmem_find_page(
     const struct tmem_client *c, const struct tmem_pool *pool,
     const tmem_op_t *op, struct tmem_spot *spot)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
+    const struct tmem_object *last = c->last;
     uint32_t index = op->u.gen.index;
+    bool same = last && pool_of_key(last->key) == pool->id &&
+                same_oid(last->oid, oid->oid);
     struct tmem_page *page;
 
-    spot->key = tmem_key(c, pool, oid);
+    spot->key = same ? last->key : tmem_key(c, pool, oid);
     spot->hash = page_hash(c, spot->key, index);
     spot->bucket = bucket_of(&c->pages, spot->hash);
 
     page = first_of(*spot->bucket, spot->hash);
+    if ( likely(same) )
+    {
+        while ( page && !(page->index == index && page->object == last) )
+            page = page->next;
+        return page;
+    }
     while ( page && !(page->index == index &&
                       object_is(page->object, spot->key, oid)) )
         page = page->next;

@@ -67,9 +67,10 @@ static always_inline void get_plain(struct tmem_client *c,
  * to copy to.
  */
 static always_inline long get_once(struct domain *d, struct tmem_client *c,
-                                   tmem_op_t *op, bool with_frame)
+                                   tmem_op_t *op, bool with_frame,
+                                   bool may_time)
 {
-    uint64_t start = tmem_start(c);
+    uint64_t start = may_time ? tmem_start(c) : 0;
     struct page_info *dst = NULL;
     struct tmem_spot spot;
     struct tmem_pool *pool;
@@ -97,6 +98,12 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
 
     add_sized(&c->stats.ops, 1);
     pool->stats.gets_tried++;
+    if ( page && unlikely(ACCESS_ONCE(tmem_frames_marked)) &&
+         tmem_is_lost(page) && !pool->persistent )
+    {
+        tmem_drop_page(c, page);
+        page = NULL;
+    }
     if ( !page )
     {
         if ( with_frame )
@@ -106,7 +113,10 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
     }
     else
     {
-        if ( likely(dst) && likely(!tmem_is_packed(page)) )
+        c->last = page->object;
+        if ( unlikely(ACCESS_ONCE(tmem_frames_marked)) && tmem_is_lost(page) )
+            rc = -EFAULT;
+        else if ( likely(dst) && likely(!tmem_is_packed(page)) )
             get_plain(c, pool, page, spot.bucket, dst, start);
         else if ( !dst || !get_packed(c, pool, page, dst) )
             rc = -EFAULT;
@@ -133,7 +143,7 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
 }
 
 static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
-                                   tmem_op_t *op)
+                                   tmem_op_t *op, bool may_time)
 {
     long rc;
 
@@ -144,19 +154,19 @@ static always_inline long tmem_get(struct domain *d, struct tmem_client *c,
      */
     if ( !ACCESS_ONCE(c->hit) )
     {
-        rc = get_once(d, c, op, false);
+        rc = get_once(d, c, op, false, may_time);
         if ( likely(rc != -ERESTART) )
             return rc;
     }
 
-    return get_once(d, c, op, true);
+    return get_once(d, c, op, true, may_time);
 }
 
 static always_inline long tmem_flush_page(struct domain *d,
                                           struct tmem_client *c,
-                                          tmem_op_t *op)
+                                          tmem_op_t *op, bool may_time)
 {
-    uint64_t start = tmem_start(c);
+    uint64_t start = may_time ? tmem_start(c) : 0;
     struct tmem_spot spot;
     struct tmem_pool *pool;
     struct tmem_page *page;
@@ -182,19 +192,20 @@ static always_inline long tmem_flush_page(struct domain *d,
     return 1;
 }
 
+/* Not in line: on a shared pool, or timed. */
 static noinline long page_op(struct domain *d, struct tmem_client *c,
                              tmem_op_t *op)
 {
     switch ( op->cmd )
     {
     case TMEM_PUT_PAGE:
-        return tmem_put(d, c, op);
+        return tmem_put(d, c, op, true);
 
     case TMEM_GET_PAGE:
-        return tmem_get(d, c, op);
+        return tmem_get(d, c, op, true);
 
     case TMEM_FLUSH_PAGE:
-        return tmem_flush_page(d, c, op);
+        return tmem_flush_page(d, c, op, true);
 
     default:
         return tmem_flush_object(c, op);
@@ -258,6 +269,10 @@ static noinline long rare_op(struct domain *d, struct tmem_client *c,
                                                : tmem_flush_object(c, op);
         break;
 
+    case TMEM_DRAINED:
+        rc = c ? tmem_set_drained(c, op) : -ENODEV;
+        break;
+
     case TMEM_NEW_POOL:
         rc = xsm_tmem_use(XSM_HOOK) ?: tmem_new_pool(d, op);
         break;
@@ -304,12 +319,16 @@ long do_tmem_op(XEN_GUEST_HANDLE_PARAM(tmem_op_t) uop)
     if ( unlikely(read_op(d, &op, uop)) )
         return -EFAULT;
 
-    if ( op.cmd == TMEM_GET_PAGE )
-        return tmem_get(d, c, &op);
-    if ( op.cmd == TMEM_PUT_PAGE )
-        return tmem_put(d, c, &op);
-    if ( op.cmd == TMEM_FLUSH_PAGE )
-        return tmem_flush_page(d, c, &op);
+    if ( unlikely(op.cmd < TMEM_PUT_PAGE || op.cmd > TMEM_FLUSH_PAGE) )
+        return rare_op(d, c, &op, uop);
 
-    return rare_op(d, c, &op, uop);
+    /* What is timed is the same: nothing else is in line here. */
+    if ( unlikely(tmem_timed(c)) )
+        return page_op(d, c, &op);
+    if ( op.cmd == TMEM_GET_PAGE )
+        return tmem_get(d, c, &op, false);
+    if ( op.cmd == TMEM_PUT_PAGE )
+        return tmem_put(d, c, &op, false);
+
+    return tmem_flush_page(d, c, &op, false);
 }

@@ -109,6 +109,9 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
     }
 
     spin_lock(&c->lock);
+    /* The control domain may have had second thoughts meanwhile. */
+    if ( shared )
+        shared = tmem_shared_may_join(c, pool->stats.uuid);
     for ( id = 0; id < TMEM_MAX_POOLS && c->pools[id]; id++ )
         ;
     if ( id < TMEM_MAX_POOLS )
@@ -119,7 +122,7 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
         pool->own = !shared;
         pool->stats.id = id;
         c->pools[id] = pool;
-        c->shared_pools |= shared << id;
+        ACCESS_ONCE(c->shared_pools) = c->shared_pools | (shared << id);
         c->stats.nr_pools++;
         ACCESS_ONCE(c->persistent_pools) =
             (c->persistent_pools & ~(1U << id)) | (pool->persistent << id);
@@ -138,6 +141,8 @@ bool tmem_drain_object(struct tmem_client *c, struct tmem_object *obj,
                        unsigned int *budget)
 {
     bool last;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     /* The object goes with its last page. */
     do {
@@ -169,8 +174,10 @@ bool tmem_drain_pool(struct tmem_client *c, struct tmem_pool *pool)
 
 static void remove_pool(struct tmem_client *c, unsigned int id)
 {
+    ASSERT(spin_is_locked(&c->lock));
+
     c->pools[id] = NULL;
-    c->shared_pools &= ~(1U << id);
+    ACCESS_ONCE(c->shared_pools) = c->shared_pools & ~(1U << id);
     c->stats.nr_pools--;
 }
 
@@ -184,6 +191,8 @@ static bool leave_pool(struct tmem_client *c, unsigned int id)
     struct tmem_pool *pool = c->pools[id];
     struct tmem_shared *s = pool->shared;
     bool done;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     tmem_shared_leave(pool);
     if ( pool->empties )
@@ -306,21 +315,20 @@ void tmem_client_empty(struct tmem_client *c)
 {
     uint64_t start = rdtsc();
 
+    ASSERT(spin_is_locked(&c->lock));
+
     tmem_drain_free(c);
     tmem_index_free(c);
     tmem_time(c, TMEM_TIME_STEP, rdtsc() - start);
     tmem_retire_stats(c);
 }
 
-int tmem_domain_kill(struct domain *d)
+int tmem_domain_reset(struct domain *d)
 {
-    struct tmem_client *c = d->tmem;
+    struct tmem_client *c = ACCESS_ONCE(d->tmem);
     unsigned int id;
 
-    if ( !c )
-        return 0;
-
-    for ( id = 0; id < TMEM_MAX_POOLS; id++ )
+    for ( id = 0; c && id < TMEM_MAX_POOLS; id++ )
     {
         long rc = tmem_destroy_pool(c, id);
 
@@ -328,12 +336,72 @@ int tmem_domain_kill(struct domain *d)
             return rc;
     }
 
+    return 0;
+}
+
+int tmem_domain_kill(struct domain *d)
+{
+    struct tmem_client *c = d->tmem;
+    int rc;
+
+    if ( !c )
+        return 0;
+
+    rc = tmem_domain_reset(d);
+    if ( rc )
+        return rc;
+
     spin_lock(&c->lock);
     if ( !c->dying )
         tmem_client_empty(c);
     spin_unlock(&c->lock);
 
     return 0;
+}
+
+/*
+ * A guest that goes on in another domain has to have copies of its persistent
+ * pages: what tells the toolstack of a guest's memory has no place for them.
+ */
+long tmem_set_drained(struct tmem_client *c, const tmem_op_t *op)
+{
+    struct tmem_pool *pool;
+
+    spin_lock(&c->lock);
+    c->stats.ops++;
+    pool = tmem_find_pool(c, op->pool_id);
+    if ( pool )
+        pool->drained = op->u.gen.index;
+    else
+        c->stats.errors++;
+    spin_unlock(&c->lock);
+
+    return pool ? 1 : -ENODEV;
+}
+
+bool tmem_may_suspend(const struct domain *d)
+{
+    struct tmem_client *c = ACCESS_ONCE(d->tmem);
+    unsigned long pages = 0;
+    unsigned int id;
+
+    if ( !c )
+        return true;
+
+    spin_lock(&c->lock);
+    for ( id = 0; id < TMEM_MAX_POOLS; id++ )
+        if ( c->pools[id] && c->pools[id]->persistent && !c->pools[id]->drained )
+            pages += c->pools[id]->stats.pages.now;
+    spin_unlock(&c->lock);
+
+    if ( !pages )
+        return true;
+    printk(XENLOG_G_WARNING
+           "tmem: d%d may not be suspended: it would lose %lu swapped pages, "
+           "which its driver leaves in tmem; swapoff in the guest brings them back\n",
+           d->domain_id, pages);
+
+    return false;
 }
 
 void tmem_domain_free(struct domain *d)

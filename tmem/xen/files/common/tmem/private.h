@@ -19,8 +19,11 @@
 #include "frames.h"
 #include "types.h"
 
-/* index.c: records and their tables. Callers hold the client's lock. */
+/* random.c: 64 bits that nobody can guess; and more to make them of. */
 uint64_t tmem_random(void);
+void tmem_stir(void);
+
+/* index.c: records and their tables. Callers hold the client's lock. */
 int tmem_index_init(struct tmem_client *c);
 void tmem_index_free(struct tmem_client *c);
 /* Without the lock: have TMEM_SPARE_NEEDED index pages at hand. */
@@ -40,7 +43,7 @@ extern rcu_read_lock_t tmem_shared_rcu;
 struct tmem_client *tmem_next_shared(unsigned int *slot);
 long tmem_shared_authorise(struct tmem_client *c, const uint64_t uuid[2],
                            bool may);
-bool tmem_shared_may_join(const struct tmem_client *c, const uint64_t uuid[2]);
+bool tmem_shared_may_join(struct tmem_client *c, const uint64_t uuid[2]);
 /* The weight or the cap of a client has changed. */
 void tmem_shared_inherit(void);
 /* One that nobody has joined yet, and what to do with it when nobody will. */
@@ -80,6 +83,8 @@ void tmem_client_empty(struct tmem_client *c);
 long tmem_new_pool(struct domain *d, const tmem_op_t *op);
 long tmem_destroy_pool(struct tmem_client *c, unsigned int id);
 long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op);
+/* Whether the guest has copies of all that a persistent pool of it holds. */
+long tmem_set_drained(struct tmem_client *c, const tmem_op_t *op);
 /* One step of emptying a pool; true when it is empty. Lock held. */
 bool tmem_drain_pool(struct tmem_client *c, struct tmem_pool *pool);
 /* Drops up to TMEM_BATCH pages; true when nothing is left. Lock held. */

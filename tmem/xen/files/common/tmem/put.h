@@ -61,6 +61,15 @@ static always_inline long put_page_locked(
     if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
         return put_refused(c, pool, page, -EFROZEN, start);
 
+    if ( page && unlikely(ACCESS_ONCE(tmem_frames_marked)) &&
+         tmem_must_leave(page) )
+    {
+        tmem_drop_page(c, page);
+        pool->stats.dup_flushed++;
+        page = NULL;
+        spot.bucket = bucket_of(&c->pages, spot.hash);
+    }
+
     if ( !page && !pool->persistent && unlikely(ACCESS_ONCE(c->cap)) )
     {
         tmem_make_room(c);
@@ -88,6 +97,7 @@ static always_inline long put_page_locked(
 
     if ( page )
     {
+        c->last = page->object;
         copy_frame(c, page->frame, src, start);
         if ( !pool->persistent )
             touch(c, page);
@@ -95,7 +105,7 @@ static always_inline long put_page_locked(
         goto done;
     }
 
-    if ( !c->nr_free || c->nr_spare < TMEM_SPARE_NEEDED )
+    if ( !tmem_has_frame(c) || c->nr_spare < TMEM_SPARE_NEEDED )
         return may_retry ? -ERESTART
                          : put_refused(c, pool, NULL, -ENOMEM, start);
     if ( pool->persistent &&
@@ -112,7 +122,7 @@ static always_inline long put_page_locked(
         tmem_release_frame(c, frame);
         if ( pool->persistent )
         {
-            c->contents--;
+            tmem_content_gone(c);
             tmem_settle(c);
         }
         return put_refused(c, pool, NULL, -ENOMEM, start);
@@ -121,7 +131,10 @@ static always_inline long put_page_locked(
  done:
     pool->stats.puts++;
     if ( pool->persistent )
+    {
         c->stats.persistent_puts++;
+        pool->drained = false;
+    }
     else
         c->ephemeral_puts++;
     tmem_account(c, TMEM_TIME_PUT_OK, start);
@@ -137,9 +150,9 @@ static noinline long other_pool_op(struct domain *d, struct tmem_client *c,
                                    tmem_op_t *op);
 
 static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
-                                   tmem_op_t *op)
+                                   tmem_op_t *op, bool may_time)
 {
-    uint64_t start = tmem_start(c);
+    uint64_t start = may_time ? tmem_start(c) : 0;
     struct tmem_prepared new = { };
     struct page_info *src = frame_get(d, op->u.gen.cmfn, false);
     struct tmem_pool *pool;
@@ -147,7 +160,7 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
     bool found;
     long rc;
 
-    if ( src && unlikely(ACCESS_ONCE(c->compress) || ACCESS_ONCE(c->dedup)) &&
+    if ( src && unlikely(ACCESS_ONCE(c->compress) | ACCESS_ONCE(c->dedup)) &&
          !tmem_maybe_shared(c, op->pool_id) )
         tmem_prepare(c, op->pool_id, src, &new);
 

@@ -54,10 +54,12 @@ static bool is_named(const struct tmem_pool *pool, const uint64_t uuid[2])
 
 /* Whom the control domain lets in. */
 
-static unsigned int find_authorised(const struct tmem_client *c,
+static unsigned int find_authorised(struct tmem_client *c,
                                     const uint64_t uuid[2])
 {
     unsigned int i;
+
+    ASSERT(spin_is_locked(&c->lock));
 
     for ( i = 0; i < c->nr_authorised; i++ )
         if ( c->authorised[i][0] == uuid[0] && c->authorised[i][1] == uuid[1] )
@@ -98,7 +100,7 @@ long tmem_shared_authorise(struct tmem_client *c, const uint64_t uuid[2],
     return rc;
 }
 
-bool tmem_shared_may_join(const struct tmem_client *c, const uint64_t uuid[2])
+bool tmem_shared_may_join(struct tmem_client *c, const uint64_t uuid[2])
 {
     return find_authorised(c, uuid) < c->nr_authorised;
 }
@@ -113,6 +115,8 @@ static void inherit(struct tmem_shared *s)
     unsigned int weight = 0;
     uint64_t cap = 1;
     bool capped = true;
+
+    ASSERT(spin_is_locked(&shared_lock));
 
     list_for_each_entry ( member, &s->members, members )
     {
@@ -195,6 +199,8 @@ int tmem_shared_join(struct tmem_pool *pool, struct tmem_client *owner,
     unsigned int i, slot = TMEM_MAX_SHARED;
     struct tmem_shared *s = NULL;
 
+    ASSERT(spin_is_locked(&owner->lock));
+
     if ( is_leaving(owner, pool->stats.uuid) )
         return -EPERM;
 
@@ -229,6 +235,8 @@ int tmem_shared_join(struct tmem_pool *pool, struct tmem_client *owner,
 void tmem_shared_leave(struct tmem_pool *pool)
 {
     struct tmem_shared *s = pool->shared;
+
+    ASSERT(spin_is_locked(&pool->owner->lock));
 
     spin_lock(&shared_lock);
     if ( !list_empty(&pool->members) )

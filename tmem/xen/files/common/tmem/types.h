@@ -33,7 +33,8 @@
  * one put pays for all that others will use. A put that refills is to take less
  * than three times as long as one that does not.
  */
-#define TMEM_PUT_REFILL         4
+#define TMEM_PUT_REFILL         (1U << TMEM_PUT_REFILL_ORDER)
+#define TMEM_PUT_REFILL_ORDER   2
 /*
  * Index pages that one insertion can need: two slabs, a segment, a middle. When
  * both tables grow at once, one of them waits for the next insertion.
@@ -103,7 +104,7 @@ enum tmem_slab_kind {
 
 struct tmem_slabs {
     struct list_head roomy;             /* with room for an entry */
-    unsigned long nr;                   /* full ones, too */
+    unsigned long nr;                   /* full ones, too; a guess */
 };
 
 struct tmem_pool {
@@ -111,6 +112,7 @@ struct tmem_pool {
     uint64_t secret;                    /* with its client's */
     bool persistent;
     bool used;                          /* has held a page */
+    bool drained;                       /* the guest has copies of all pages */
     bool dying;
     bool own;                           /* its client's own, and not dying */
     struct list_head objects;
@@ -163,7 +165,7 @@ struct tmem_prepared {
 /* Frames that are cut into chunks, see chunks.c. */
 struct tmem_store {
     unsigned long runs;                 /* bit n: by_run[n] is not empty */
-    unsigned long nr_frames;
+    unsigned long nr_frames;            /* a guess */
     struct page_list_head by_run[TMEM_UNITS];   /* by their longest gap - 1 */
 };
 
@@ -192,13 +194,14 @@ struct tmem_client {
     struct tmem_table objects;
     struct tmem_table pages;
     uint64_t secret[7];                 /* keeps guests from choosing buckets */
-    struct tmem_object *last;           /* that a page was put into */
+    struct tmem_object *last;           /* of which a page was put or found */
 
     struct list_head lru;               /* ephemeral pages, oldest first */
     uint32_t oldest;                    /* stamp of the first of them; a guess */
 
     struct page_info *free;             /* frames at hand; hold no content */
     unsigned int nr_free;               /* a guess */
+    unsigned int asked_for;             /* frames, of claims: see heap.c */
 
     struct tmem_slabs slabs[TMEM_NR_SLAB_KINDS];
     struct tmem_eviction *eviction;     /* takes the index pages that come free */
@@ -206,9 +209,9 @@ struct tmem_client {
     unsigned int nr_spare;
 
     struct tmem_store store[2];         /* ephemeral, persistent */
-    unsigned long packed_pages;         /* ephemeral ones that are not plain */
-    unsigned long sharing;              /* those of them in shared frames */
-    struct tmem_level duplicates;       /* summed over clients it makes sense */
+    unsigned long packed_pages;         /* ephemeral, not plain; a guess */
+    unsigned long sharing;              /* of those in shared frames; a guess */
+    struct tmem_level duplicates;       /* .now, summed over clients; a guess */
 
     unsigned long contents;             /* frames of persistent content */
     unsigned long charged;              /* pages, to the domain; see charge.c */

@@ -17,6 +17,8 @@
 #define TMEM_FLUSH_PAGE             6
 #define TMEM_FLUSH_OBJECT           7
 
+#define TMEM_DRAINED                0x1001
+
 #define TMEM_AUTH                   101
 #define TMEM_RESTORE_NEW            102
 

@@ -10,7 +10,9 @@ typedef uint64_t xen_pfn_t;
 typedef uint64_t uint64_aligned_t __attribute__((aligned(8)));
 
 #define DOMID_SELF          0x7ff0U
+#define DOMID_FIRST_RESERVED DOMID_SELF
 #define DOMID_INVALID       0x7ff4U
+#define DOMID_IDLE          0x7fffU
 
 #define __HYPERVISOR_tmem_op 38
 

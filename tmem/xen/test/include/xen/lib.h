@@ -102,6 +102,11 @@ typedef struct { int counter; } atomic_t;
 #define BITS_PER_LONG               64
 #define panic(...)                  shim_fail(__FILE__, __LINE__, __VA_ARGS__)
 
+static inline uint32_t rol32(uint32_t word, unsigned int shift)
+{
+    return word << shift | word >> (32 - shift);
+}
+
 static inline unsigned int fls(unsigned int x)
 {
     return x ? 32 - __builtin_clz(x) : 0;
@@ -135,6 +140,7 @@ extern int system_state;
 
 unsigned int get_random(void);
 /* Time that advances with every look at it, so that runs repeat. */
+typedef int64_t s_time_t;
 int64_t shim_now(void);
 #define NOW()                       shim_now()
 #define rdtsc()                     ((uint64_t)shim_now() >> 4)

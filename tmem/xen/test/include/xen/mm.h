@@ -31,6 +31,7 @@ enum shim_use { FRAME_FREE, FRAME_DOMHEAP, FRAME_XENHEAP };
 struct page_info {
     struct page_info *next, *prev;      /* on one list at most */
     bool listed;
+    unsigned long count_info;           /* PGC_*; references are in count */
     enum shim_use use;
     struct domain *owner;               /* NULL: tmem's */
     unsigned int count;                 /* references; atomic */
@@ -41,6 +42,11 @@ struct page_info {
         union { unsigned long units, sharers; } tmem;
     } u;
 };
+
+#define PGC_broken                  1UL
+#define PGC_state                   6UL
+#define PGC_state_inuse             0UL
+#define PGC_state_offlining         2UL
 
 #define PGT_none                    0U
 #define PGT_l1_page_table           (1U << 28)

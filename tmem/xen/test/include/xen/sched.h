@@ -18,6 +18,8 @@ struct domain {
     spinlock_t page_alloc_lock;
     spinlock_t domain_lock;
     unsigned int tot_pages, max_pages;
+    unsigned long outstanding_pages;
+    s_time_t tmem_evicted_until;
     int refcnt;                         /* atomic */
     bool is_dying;
     bool control;
@@ -41,6 +43,7 @@ struct vcpu *shim_current(void);
 #define current                     shim_current()
 #define is_control_domain(d)        ((d)->control)
 #define is_hardware_domain(d)       ((d)->control)
+#define is_system_domain(d)         ((d)->domain_id >= DOMID_FIRST_RESERVED)
 #define smp_processor_id()          shim_cpu()
 #define is_hvm_domain(d)            ((d)->translated)
 

@@ -85,8 +85,8 @@ static always_inline struct page_info *tmem_get_frame(struct domain *d,
         return NULL;
 
     x = ACCESS_ONCE(page->count_info);
-    /* Not free, and not at the end of what can be counted; see mm.c. */
-    if ( likely((x & PGC_count_mask) - 1 < PGC_count_mask - 2) &&
+    /* The count's low bits: not free, and far from all that can be counted. */
+    if ( likely((int)x > 0) &&
          likely(cmpxchg(&page->count_info, x, x + 1) == x) )
     {
         /* Only a frame with a reference keeps its owner. */
@@ -102,7 +102,7 @@ static always_inline void tmem_put_frame(struct page_info *page)
 {
     unsigned long x = ACCESS_ONCE(page->count_info);
 
-    if ( unlikely((x & PGC_count_mask) < 2) ||
+    if ( unlikely((int)x < 2) ||
          unlikely(cmpxchg(&page->count_info, x, x - 1) != x) )
         put_page(page);
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import analysis_campaign as made_up
 
-from analysis import drift, load, report
+from analysis import load, report, unlike
 from campaigns import records
 
 COMMIT = "1" * 40
@@ -59,9 +59,9 @@ def _campaign(tmp_path: Path, change: dict[str, Any], cell: str, *, levels: bool
 
 
 def test_clocks_load_policy_and_sizing_are_no_drift(tmp_path: Path) -> None:
-    assert drift.differences(_campaign(tmp_path / "one", {}, "")) == []
+    assert unlike.differences(_campaign(tmp_path / "one", {}, "")) == []
     results = _campaign(tmp_path / "two", {}, "", levels=True)
-    assert drift.differences(results) == []
+    assert unlike.differences(results) == []
     assert "Nothing that is recorded of testbed, host" in report.markdown(results, (), ())
 
 
@@ -73,7 +73,7 @@ def test_another_hypervisor_checkout_and_kernel_are_named_with_their_cells(tmp_p
         "host/guests/guest2/kernel": "Linux 6.1",
     }
     results = _campaign(tmp_path, change, "static.r2")
-    found = {each.what: each.values for each in drift.differences(results)}
+    found = {each.what: each.values for each in unlike.differences(results)}
     assert list(found) == ["testbed.commit", "host.xen.info.build_id", "host.guests.*.kernel"]
     assert found["host.xen.info.build_id"]["77aa"] == ("static.r2",)
     assert len(found["host.xen.info.build_id"]["5e5b"]) == 5
@@ -85,17 +85,17 @@ def test_another_hypervisor_checkout_and_kernel_are_named_with_their_cells(tmp_p
 
 def test_settings_of_the_driver_are_compared_within_a_policy(tmp_path: Path) -> None:
     change = {"host/guests/guest1/driver": {"cleancache": "N"}}
-    (found,) = drift.differences(_campaign(tmp_path, change, "selfballoon+tmem.r2"))
+    (found,) = unlike.differences(_campaign(tmp_path, change, "selfballoon+tmem.r2"))
     assert found.what == "host.guests.*.driver.cleancache"
     assert found.values == {"Y": ("selfballoon+tmem.r1",), "N": ("selfballoon+tmem.r2",)}
 
 
 def test_what_a_cell_does_not_tell_is_a_difference_and_a_cell_that_tells_nothing_is_named(tmp_path: Path) -> None:
     results = _campaign(tmp_path / "one", {"host/artifacts": {}}, "static.r1")
-    assert {each.what for each in drift.differences(results)} == {"host.artifacts.xen", "host.artifacts"}
+    assert {each.what for each in unlike.differences(results)} == {"host.artifacts.xen", "host.artifacts"}
     results = _campaign(tmp_path / "two", {}, "")
     (results.directory / records.CELLS_DIR / "static.r1" / records.ENV_FILE).unlink()
-    assert drift.untold(results) == ["static.r1"]
+    assert unlike.untold(results) == ["static.r1"]
     assert "Nothing is recorded of what static.r1 ran on." in report.markdown(results, (), ())
     silent = load.load(made_up.write_campaign(tmp_path, repetitions=1, samples=False))
     assert "Nothing is recorded of what the cells ran on." in report.markdown(silent, (), ())

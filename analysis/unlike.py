@@ -75,7 +75,7 @@ def rows(found: list[Difference]) -> list[tuple[str, str]]:
 
 def _environments(results: Results) -> list[tuple[CellRecord, Mapping[str, object] | None]]:
     cells = results.directory / records.CELLS_DIR
-    return [(cell, records.read_env(cells / cell.cell)) for cell in results.records]
+    return [(cell, records.read_env(cells / cell.cell)) for cell in results.complete]
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
