@@ -10,7 +10,7 @@ import pytest
 
 from lab.hosts import boots
 from lab.hosts.boots import Domain, GuestBootError, Watch
-from lab.hosts.host import XenHost
+from lab.hosts.host import XenGuest, XenHost
 from lab.remote.ssh import CommandError, Connections, UnreachableError
 
 XL = """#!/bin/sh
@@ -163,3 +163,11 @@ def test_where_names_the_step(script: str, step: str, where: str, connections: C
     with pytest.raises(CommandError) as raised:
         connections.run("dom0", script, step=step)
     assert raised.value.where == where
+
+
+def test_a_host_tells_which_guests_are_lost(dom0: Connections) -> None:
+    host = OneHost("xen1", dom0)
+    host._guests = {name: XenGuest(name, dom0) for name in ("guest1", "guest2")}
+    (lost,) = host.lost().values()
+    assert lost.startswith("guest2 is crashed: ")
+    assert PANIC in lost
