@@ -172,7 +172,7 @@ class XenHost(ABC):
     def lost(self) -> dict[str, str]:
         """Guest -> what became of it and what it said last."""
         domains = self._look(list(self._guests))
-        return {name: f"{name} is {each.state}: {each.said}" for name, each in domains.items() if each.lost}
+        return {name: f"{name} is {each.state}: {each.shown}" for name, each in domains.items() if each.lost}
 
     def given(self) -> Reading | None:
         """Nothing is known of what a server of its own lacks."""
