@@ -131,6 +131,7 @@ uint64_t random_64(void);
 unsigned int shim_locks_held(void);
 /* Between the files of shim/. */
 bool shim_fault_now(void);
+void shim_no_secrets(const void *p, size_t bytes, const char *what);
 long shim_sysctl(tmem_control_t *guests);
 long shim_continue(const void *argument);
 unsigned int shim_rcu_depth(void);

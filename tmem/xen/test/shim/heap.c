@@ -35,12 +35,12 @@ static unsigned long nr_frames, nr_dma_frames;
 
 static DEFINE_SPINLOCK(heap_lock);
 static PAGE_LIST_HEAD(free_frames);
+/* Where to look for the next extent that is not for DMA; of this order and beyond there is none. */
+static unsigned long next_extent;
+static unsigned int none_from_order;
 static unsigned long total_avail_pages, outstanding_claims;
 static unsigned long nr_offlined;
-static void (*before_xmalloc)(void);
-static unsigned int before_which;       /* atomic; 0: none */
 static unsigned long of_tmem;           /* frames without an owner */
-static unsigned long nr_xmallocs;       /* atomic */
 static _Thread_local unsigned int nr_mapped;
 static _Thread_local char scratch[PAGE_SIZE] __aligned(PAGE_SIZE);
 
@@ -129,7 +129,7 @@ unsigned int shim_mappings(void)
 /* Allocation. */
 
 /* A guest's data in what is given back without scrubbing? */
-static void check_no_secrets(const void *p, size_t bytes, const char *what)
+void shim_no_secrets(const void *p, size_t bytes, const char *what)
 {
     static const uint32_t tag = SECRET_TAG;
 
@@ -151,7 +151,8 @@ static void __attribute__((no_sanitize("thread"))) check_untouched(struct page_i
 static struct page_info *find_extent(unsigned int order, unsigned int memflags)
 {
     unsigned int bits = memflags >> _MEMF_bits;
-    unsigned long i, run = 0, end = nr_frames;
+    unsigned long first, i, size = 1UL << order, end = nr_frames & ~(size - 1);
+    unsigned long tried, from = 0;
 
     if ( bits )
         end = min(end, 1UL << (bits - PAGE_SHIFT));
@@ -163,12 +164,30 @@ static struct page_info *find_extent(unsigned int order, unsigned int memflags)
             page = page->next;
         return page || (memflags & MEMF_no_dma) ? page : free_frames.next;
     }
-    for ( i = 0; i < end; i++ )
+    else if ( memflags & MEMF_no_dma )
     {
-        run = frames[i].use == FRAME_FREE ? run + 1 : 0;
-        if ( run >= (1UL << order) && !((i + 1) & ((1UL << order) - 1)) )
-            return &frames[i + 1 - (1UL << order)];
+        /* On from the last one, unless there was none and nothing has been freed since. */
+        if ( none_from_order <= order )
+            return NULL;
+        from = next_extent & ~(size - 1);
     }
+    for ( tried = 0; tried < end; tried += size )
+    {
+        first = from + tried < end ? from + tried : from + tried - end;
+        if ( (memflags & MEMF_no_dma) && first < nr_dma_frames )
+            continue;
+        /* What is free and on no list has been taken out of use. */
+        for ( i = 0; i < size && frames[first + i].use == FRAME_FREE && frames[first + i].listed; i++ )
+            ;
+        if ( i == size )
+        {
+            if ( memflags & MEMF_no_dma )
+                next_extent = first + size < end ? first + size : 0;
+            return &frames[first];
+        }
+    }
+    if ( memflags & MEMF_no_dma )
+        none_from_order = order;
 
     return NULL;
 }
@@ -254,7 +273,7 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         {
             UNPOISON(address_of(&page[i]));
             if ( use == FRAME_XENHEAP )
-                check_no_secrets(address_of(&page[i]), PAGE_SIZE, "a page of Xen's own heap");
+                shim_no_secrets(address_of(&page[i]), PAGE_SIZE, "a page of Xen's own heap");
             scribble(address_of(&page[i]));
             POISON(address_of(&page[i]));
         }
@@ -267,12 +286,14 @@ static void heap_free(struct page_info *page, unsigned int order, enum shim_use 
         page[i].type = PGT_none;
         if ( __atomic_load_n(&page[i].count_info, __ATOMIC_RELAXED) )
         {
+            page[i].use = FRAME_OFFLINED;
             nr_offlined++;
             continue;
         }
         page_list_add(&page[i], &free_frames);
         total_avail_pages++;
     }
+    none_from_order = ~0U;
     if ( !owned )
         of_tmem -= nr;
     spin_unlock(&heap_lock);
@@ -327,65 +348,6 @@ unsigned long avail_domheap_pages(void)
 
 /* Small allocations are not taken from the frames. */
 
-struct chunk {
-    size_t bytes;
-    char data[] __aligned(64);
-};
-
-void world_before_xmalloc(unsigned int n, void (*hook)(void))
-{
-    before_xmalloc = hook;
-    __atomic_store_n(&before_which, n, __ATOMIC_RELAXED);
-}
-
-void *shim_zalloc(size_t size)
-{
-    struct chunk *chunk;
-
-    if ( __atomic_load_n(&before_which, __ATOMIC_RELAXED) &&
-         !__atomic_sub_fetch(&before_which, 1, __ATOMIC_RELAXED) )
-        before_xmalloc();
-    shim_no_locks("an allocation");
-    if ( shim_fault_now() )
-        return NULL;
-    chunk = aligned_alloc(64, ROUNDUP(sizeof(*chunk) + size, 64));
-    CHECK(chunk, "the harness itself is out of memory");
-    memset(chunk, 0, sizeof(*chunk) + size);
-    chunk->bytes = size;
-    __atomic_fetch_add(&nr_xmallocs, 1, __ATOMIC_RELAXED);
-
-    return chunk->data;
-}
-
-void xfree(void *p)
-{
-    struct chunk *chunk;
-
-    if ( !p )
-        return;
-    chunk = container_of(p, struct chunk, data);
-    check_no_secrets(p, chunk->bytes, "what xmalloc() gave");
-    __atomic_fetch_sub(&nr_xmallocs, 1, __ATOMIC_RELAXED);
-    free(chunk);
-}
-
-/* What is allocated once, whenever, and stays. */
-
-unsigned long total_pages;
-
-void *shim_vzalloc(size_t size)
-{
-    shim_no_locks("an allocation");
-    return calloc(1, size);
-}
-
-void shim_vfree(void *p)
-{
-    free(p);
-}
-
-/* For the tests. */
-
 unsigned long heap_frames_of_tmem(void)
 {
     unsigned long nr;
@@ -395,11 +357,6 @@ unsigned long heap_frames_of_tmem(void)
     spin_unlock(&heap_lock);
 
     return nr;
-}
-
-unsigned long heap_xmallocs(void)
-{
-    return __atomic_load_n(&nr_xmallocs, __ATOMIC_RELAXED);
 }
 
 void heap_claim(unsigned long pages)
@@ -471,6 +428,8 @@ void shim_heap_start(unsigned long wanted, unsigned long dma)
     }
     total_avail_pages = nr_frames;
     outstanding_claims = of_tmem = nr_offlined = 0;
+    next_extent = 0;
+    none_from_order = ~0U;
 }
 
 void shim_heap_stop(void)

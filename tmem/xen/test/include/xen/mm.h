@@ -26,7 +26,7 @@ typedef struct { unsigned long value; } gfn_t;
 #define _gfn(n)                     ((gfn_t){ n })
 #define gfn_x(g)                    ((g).value)
 
-enum shim_use { FRAME_FREE, FRAME_DOMHEAP, FRAME_XENHEAP };
+enum shim_use { FRAME_FREE, FRAME_DOMHEAP, FRAME_XENHEAP, FRAME_OFFLINED };
 
 struct page_info {
     struct page_info *next, *prev;      /* on one list at most */
