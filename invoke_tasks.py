@@ -8,12 +8,16 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from invoke.collection import Collection
-
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from common.program import run
-from tasks import build, campaign, lab, logs, policies, results, testbed, tmem, workloads
+try:
+    from invoke.collection import Collection
+
+    from common.program import run
+    from tasks import build, campaign, lab, logs, policies, results, testbed, tmem, workloads
+except (MemoryError, SystemError):  # the interpreter itself raises the second where it has no memory for the first
+    sys.stderr.write("inv: there is not enough memory to load the tasks\n  do:    Raise the limit (ulimit -v).\n")
+    raise SystemExit(3) from None
 
 namespace = Collection.from_module(testbed)
 for module in (build, lab, tmem, policies, workloads, logs, campaign, results):

@@ -161,7 +161,7 @@ def in_parallel(machines: Mapping[str, Machine], work: Callable[[str, Machine], 
     for name in machines:
         if name in errors:
             raise errors[name]
-    return results
+    return {name: results[name] for name in machines}  # whichever ended first: what is made of them has one order
 
 
 def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseException]) -> str:

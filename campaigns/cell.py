@@ -248,6 +248,9 @@ class Attempt:
         message = (
             str(error) if isinstance(error, LabError | WorkloadError) else f"{type(error).__name__}: {explain(error)}"
         )
+        if kind in ("guest_lost", "barrier", "stuck"):
+            with suppress(Exception):  # dom0 may be lost as well
+                message = "\n".join([message, *self.host.lost().values()])
         return Failure(kind, self.out.stage, message, rerun_command(self.campaign, self.planned.cell))
 
     @contextmanager

@@ -160,6 +160,9 @@ class Host(Protocol):
     def activity(self) -> Mapping[str, Activity]:
         """Guest -> what it has done so far; for now and then, since asking costs dom0 time."""
 
+    def lost(self) -> Mapping[str, str]:
+        """Guest -> what became of it and what it said last, where it will never answer again."""
+
     def given(self) -> Reading | None:
         """What the controller's processors have given an emulated host so far; None for a physical
         one.

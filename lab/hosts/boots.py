@@ -19,6 +19,9 @@ CONSOLES = "/var/log/xen/console"
 """Folder of dom0 where the guests' consoles are logged (playbooks/roles/xen_host)."""
 
 SHOWN_LINES = 12
+ASKED_LINES = 100
+"""An oops and the panic after it are longer than what an error shows."""
+
 LOOK_SECONDS = 10.0
 """Between looks at the domains of guests that boot: a look costs an emulated CPU half a second."""
 
@@ -63,6 +66,11 @@ class Domain:
         return next((word for flag, word in words.items() if flag in self.flags), "waiting for a processor")
 
     @property
+    def shown(self) -> str:
+        """The last of what it said, as much as an error shows."""
+        return "\n".join(self.said.splitlines()[-SHOWN_LINES:])
+
+    @property
     def lost(self) -> bool:
         """Whether it will never answer."""
         return self.state in {"gone", "crashed", "shut down", "dying"} or panic(self.said) is not None
@@ -76,7 +84,7 @@ def panic(console: str) -> str | None:
 
 def look_script(names: Iterable[str]) -> str:
     """Sh for dom0: what these guests' domains do."""
-    return scripts.command("guest-state.sh", CONSOLES, SHOWN_LINES, *names)
+    return scripts.command("guest-state.sh", CONSOLES, ASKED_LINES, *names)
 
 
 def parse_look(text: str) -> dict[str, Domain]:
@@ -135,9 +143,9 @@ class Watch:
         return GuestBootError(
             what,
             where=f"booting {domain.name} on {self._host}",
-            why=f"its console ended with:\n{domain.said}" if domain.said else "it said nothing on its console",
+            why=f"its console ended with:\n{domain.shown}" if domain.said else "it said nothing on its console",
             remedy=f"All it said is in {CONSOLES}/guest-{domain.name}.log of dom0; xl console {domain.name} asks it.",
-            panicked=domain.state == "crashed" or panic(domain.said) is not None,
+            panicked="Oops: int3" in domain.said,  # what no configuration brings about
         )
 
 

@@ -169,6 +169,11 @@ class XenHost(ABC):
         rows = (line.split() for line in text.splitlines())
         return {name: Activity(float(seconds), int(sectors)) for name, seconds, sectors in rows}
 
+    def lost(self) -> dict[str, str]:
+        """Guest -> what became of it and what it said last."""
+        domains = self._look(list(self._guests))
+        return {name: f"{name} is {each.state}: {each.shown}" for name, each in domains.items() if each.lost}
+
     def given(self) -> Reading | None:
         """Nothing is known of what a server of its own lacks."""
         return None

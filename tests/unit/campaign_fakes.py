@@ -145,6 +145,7 @@ class FakeHost:
     limits: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
     gave: list[Reading] = field(default_factory=list)
+    dead: Mapping[str, str] = field(default_factory=dict)
     readings: int = 0
     boots: list[str | None] = field(default_factory=list)
     resets: int = 0
@@ -225,6 +226,9 @@ class FakeHost:
     def activity(self) -> Mapping[str, Activity]:
         self.hook("activity")
         return {name: Activity(1.0, 100) for name in self.guests}
+
+    def lost(self) -> Mapping[str, str]:
+        return self.dead
 
     def given(self) -> Reading | None:
         return self.gave.pop(0) if self.gave else None

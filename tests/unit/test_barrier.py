@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,17 @@ def test_parallel_work_reports_the_first_error_by_guest_and_the_late(tmp_path: P
     with pytest.raises(barrier.RunTimeoutError, match="guest1, guest2, guest3 did not finish within 0 s"):
         barrier.in_parallel(_machines(tmp_path), lambda _n, _m: time.sleep(5), limit_s=0.1)
     assert barrier.in_parallel(_machines(tmp_path), lambda name, _m: name, limit_s=20) == {name: name for name in NAMES}
+
+
+def test_results_are_in_the_order_of_the_guests_whichever_ended_first(tmp_path: Path) -> None:
+    """On a busy machine the metrics of a cell came in another order each time."""
+    last = threading.Event()
+
+    def work(name: str, _machine: Any) -> str:
+        if name == "guest3":
+            last.set()
+        else:
+            assert last.wait(60)
+        return name
+
+    assert list(barrier.in_parallel(_machines(tmp_path), work, limit_s=60)) == list(NAMES)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from campaign_fakes import EXPERIMENT, FakeHost, FakeMachine, find, write_experiment
 
-from analysis import sections
+from analysis import report, sections
 from analysis.load import load
 from campaigns import barrier, cell, starved
 from campaigns.run import run
@@ -171,5 +171,21 @@ def test_a_starved_host_keeps_its_counters_and_loses_its_times(tmp_path: Path, m
     verify(stored).check()  # raw/controller.json says the same again
     (said,) = sections.starved(load(stored))
     assert said.startswith("In 1 of 3 cells")
+    assert said in report.summarise(stored).paragraph
+    assert "the host was starved" in (stored / "tables" / "cells.csv").read_text()
     path = next(stored.glob(f"cells/{hungry.cell}/raw/controller.json"))
     assert json.loads(path.read_text())["after"]["threads"] == {"7": [60_000_000_000, 60_000_000_000]}
+
+
+def test_a_guest_that_is_lost_is_told_with_its_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+
+    def hook(step: str) -> None:
+        if step == "observe":
+            raise barrier.GuestLostError("guest2 was lost before it said DONE")
+
+    host = FakeHost(tmp_path / "host", hook=hook, dead={"guest2": "guest2 is crashed: Kernel panic - not syncing"})
+    outcome = run(write_experiment(tmp_path, SMALL), host, results=tmp_path / "results")
+    failure = outcome.records[0].failure
+    assert failure is not None
+    assert failure.message.endswith("guest2 is crashed: Kernel panic - not syncing")

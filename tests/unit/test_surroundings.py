@@ -138,3 +138,18 @@ def test_sockets_of_a_long_path_are_ours_alone_under_any_umask(mask: int, tmp_pa
     assert done.returncode == 0, done.stderr
     made = Path(done.stdout.strip())
     assert {each.stat().st_mode & 0o777 for each in (made, made.parent)} == {0o700}
+
+
+def test_too_little_memory_to_load_the_tasks_is_told() -> None:
+    code = """
+import runpy, sys
+class Full:
+    def find_spec(self, name, *_):
+        if name == "tasks.tmem":
+            raise MemoryError
+sys.meta_path.insert(0, Full())
+runpy.run_path("invoke_tasks.py", run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (3, False)
+    assert "not enough memory" in done.stderr
