@@ -1,6 +1,8 @@
-"""The one entry: assembles the tasks of tasks/, a module for each namespace. `./inv --list`, `./inv TASK --help`.
+"""The one entry: assembles the tasks of tasks/, a module for each namespace. `./inv --list`, `./inv
+TASK --help`.
 
-Exit codes are those of common/errors.py. Imports of anything heavy are inside the tasks, so that `./inv --list` is quick.
+Exit codes are those of common/errors.py. Imports of anything heavy are inside the tasks, so that
+`./inv --list` is quick.
 """
 
 from __future__ import annotations

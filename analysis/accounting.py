@@ -1,8 +1,10 @@
-"""Where the reads went: the pages that tmem returned against the sectors that were not read from disk.
+"""Where the reads went: the pages that tmem returned against the sectors that were not read from
+disk.
 
-Every successful get of an ephemeral (cleancache) or persistent (frontswap) page replaces the read of one page, which
-is 8 sectors. So the sectors saved between a policy and the same policy with tmem should be the hypervisor's own count
-of hits × 8. What is left over is named: prefetching of what nobody asked for, and different behaviour of the guest.
+Every successful get of an ephemeral (cleancache) or persistent (frontswap) page replaces the read
+of one page, which is 8 sectors. So the sectors saved between a policy and the same policy with tmem
+should be the hypervisor's own count of hits × 8. What is left over is named: prefetching of what
+nobody asked for, and different behaviour of the guest.
 """
 
 from __future__ import annotations
@@ -28,11 +30,13 @@ _GUESTS_OWN = {EPHEMERAL: "cleancache_hits", PERSISTENT: "frontswap_loads"}
 
 @dataclass(frozen=True)
 class Account:
-    """Sectors of one pair of cells, of one guest or of all (`guest` None); `cell` None for the mean of the pairs.
+    """Sectors of one pair of cells, of one guest or of all (`guest` None); `cell` None for the mean
+    of the pairs.
 
-    sectors_control, sectors_policy: read from all disks. ephemeral_hits, persistent_hits: pages, counted by the
-    hypervisor. guest_hits: the same hits as the guest counts them. file_saved, swap_saved: sectors saved, from file
-    systems and from the swap disk. Any of them is None when it was not measured.
+    sectors_control, sectors_policy: read from all disks. ephemeral_hits, persistent_hits: pages,
+    counted by the hypervisor. guest_hits: the same hits as the guest counts them. file_saved,
+    swap_saved: sectors saved, from file systems and from the swap disk. Any of them is None when it
+    was not measured.
     """
 
     levels: str
@@ -51,7 +55,9 @@ class Account:
 
     @property
     def saved(self) -> float | None:
-        """Sectors the policy did not read, compared with its control; negative when it read more."""
+        """Sectors the policy did not read, compared with its control; negative when it read
+        more.
+        """
         return _minus(self.sectors_control, self.sectors_policy)
 
     @property
@@ -62,7 +68,9 @@ class Account:
 
     @property
     def left(self) -> float | None:
-        """Sectors saved that no hit explains; negative when there were more hits than sectors saved."""
+        """Sectors saved that no hit explains; negative when there were more hits than sectors
+        saved.
+        """
         return _minus(self.saved, self.explained)
 
     @property
@@ -82,7 +90,9 @@ def _minus(left: float | None, right: float | None) -> float | None:
 
 
 def hits(results: Results, cell: CellRecord, guest: str, kind: str) -> float | None:
-    """Successful gets [pages] of a guest during a cell, by the hypervisor's counters: the cell's metric, else the samples."""
+    """Successful gets [pages] of a guest during a cell, by the hypervisor's counters: the cell's
+    metric, else the samples.
+    """
     for metric in cell.metrics:
         if metric.name == f"tmem_{kind}_hits" and metric.guest == guest and metric.value is not None:
             return float(metric.value)
@@ -97,7 +107,9 @@ def _metric(cell: CellRecord, name: str, guest: str) -> float | None:
 
 
 def _swap_sectors(results: Results, cell: CellRecord, guest: str) -> float | None:
-    """Sectors a guest read from its swap disk: the cell's metric, else the samples. All others are from file systems."""
+    """Sectors a guest read from its swap disk: the cell's metric, else the samples. All others
+    are from file systems.
+    """
     if (value := _metric(cell, "swap_sectors_read", guest)) is not None:
         return value
     return results.delta(cell.cell, guest, "vbd.xvdb.sectors_read")
@@ -105,7 +117,9 @@ def _swap_sectors(results: Results, cell: CellRecord, guest: str) -> float | Non
 
 @lru_cache(maxsize=2)
 def accounts(results: Results) -> tuple[Account, ...]:
-    """Per pair of cells: every guest and the total; then the means over the pairs. Empty when no policy has a base."""
+    """Per pair of cells: every guest and the total; then the means over the pairs. Empty when no
+    policy has a base.
+    """
     found: list[Account] = []
     for levels in results.levels:
         for policy in results.policies:
@@ -120,12 +134,16 @@ def accounts(results: Results) -> tuple[Account, ...]:
 
 
 def summary(results: Results, levels: str) -> list[Account]:
-    """The total over the guests, mean of the pairs, of every policy that has a base at these levels."""
+    """The total over the guests, mean of the pairs, of every policy that has a base at these
+    levels.
+    """
     return [item for item in accounts(results) if item.levels == levels and item.guest is None and item.cell is None]
 
 
 def agreement(results: Results, account: Account) -> statistics.Ratio:
-    """Explained ÷ saved over the pairs of a mean account, with its interval at the level that was repeated."""
+    """Explained ÷ saved over the pairs of a mean account, with its interval at the level that
+    was repeated.
+    """
     boots = {cell.cell: totals.boot_of(cell) for cell in results.complete}
     pairs = {
         pair.cell: (pair.explained, pair.saved)
@@ -209,7 +227,9 @@ def _total(guests: Sequence[Account]) -> Account:
 
 
 def _means(each: Sequence[Account]) -> list[Account]:
-    """Per guest and in total, the mean over the pairs that have sectors and hits; pairs that lack them are left out."""
+    """Per guest and in total, the mean over the pairs that have sectors and hits; pairs that
+    lack them are left out.
+    """
     found = []
     for guest in dict.fromkeys(account.guest for account in each):
         whole = [a for a in each if a.guest == guest and a.saved is not None and a.explained is not None]
@@ -236,7 +256,9 @@ def frame(items: Sequence[Account]) -> pd.DataFrame:
 
 
 def explain(results: Results, account: Account) -> list[str]:
-    """What the hits explain of the sectors saved and what is left, in sentences made from the figures."""
+    """What the hits explain of the sectors saved and what is left, in sentences made from the
+    figures.
+    """
     if account.saved is None or account.explained is None:
         return ["The sectors read or the hits were not measured in any pair of cells, so nothing can be accounted for."]
     lines = [
@@ -261,7 +283,9 @@ def explain(results: Results, account: Account) -> list[str]:
 
 
 def _sure(results: Results, account: Account) -> str:
-    """The interval of the agreement in words, its range between pairs, and whether it is different from all of it."""
+    """The interval of the agreement in words, its range between pairs, and whether it is
+    different from all of it.
+    """
     ratio, found = agreement(results, account), spread(results, account)
     if ratio.low is None or found is None:
         return ""

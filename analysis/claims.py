@@ -1,16 +1,18 @@
-"""Does a campaign support what the literature says, contradict it, or leave it open – or could it not tell at all?
+"""Does a campaign support what the literature says, contradict it, or leave it open – or could it
+not tell at all?
 
-Each claim is one ratio treatment ÷ control per combination of factor levels, and gets two verdicts. The direction is
-tested against a ratio of 1, both ways; `unchanged` needs evidence too, and is supported only when the ratio is shown to
-lie within the tolerance. The magnitude (magnitude.py) is tested against the published figure. Each of the two is one
-family over the campaign's claims, with Holm's correction. With one repetition nothing is tested, and the words say
-"observed".
+Each claim is one ratio treatment ÷ control per combination of factor levels, and gets two verdicts.
+The direction is tested against a ratio of 1, both ways; `unchanged` needs evidence too, and is
+supported only when the ratio is shown to lie within the tolerance. The magnitude (magnitude.py) is
+tested against the published figure. Each of the two is one family over the campaign's claims, with
+Holm's correction. With one repetition nothing is tested, and the words say "observed".
 
-A claim of relief is testable only where its control felt what is to be relieved (pressure.py); elsewhere the verdict is
-"not testable here", with the figure that shows it, and enters no family.
+A claim of relief is testable only where its control felt what is to be relieved (pressure.py);
+elsewhere the verdict is "not testable here", with the figure that shows it, and enters no family.
 
-How well the published figure is known (evidence) decides the words, never the direction's verdict: nothing is called
-reproduced against a figure that is only recalled, nor without the direction and the magnitude both shown.
+How well the published figure is known (evidence) decides the words, never the direction's verdict:
+nothing is called reproduced against a figure that is only recalled, nor without the direction and
+the magnitude both shown.
 """
 
 from __future__ import annotations
@@ -38,9 +40,10 @@ Word = Literal["supports", "contradicts", "leaves open", "not testable here"]
 class Verdict:
     """What a campaign says about one claim at one combination of factor levels.
 
-    verdict: of the direction. leaning: what the estimate alone says of it, before asking whether it could be chance; None when there is
-    no estimate. p: of the test behind the leaning, uncorrected; p_adjusted: by Holm over the campaign's claims. None: not tested.
-    magnitude: None when no figure was published. felt: what the control felt, of a claim of relief; None of any other.
+    verdict: of the direction. leaning: what the estimate alone says of it, before asking whether it
+    could be chance; None when there is no estimate. p: of the test behind the leaning, uncorrected;
+    p_adjusted: by Holm over the campaign's claims. None: not tested. magnitude: None when no figure
+    was published. felt: what the control felt, of a claim of relief; None of any other.
     """
 
     claim: Claim
@@ -86,7 +89,9 @@ def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
 
 
 def _test(claim: Claim, ratio: statistics.Ratio) -> tuple[Word | None, float | None]:
-    """Which way the estimate points, and the probability of such data if it pointed nowhere (or the other way)."""
+    """Which way the estimate points, and the probability of such data if it pointed nowhere (or
+    the other way).
+    """
     expected = claim.expectation
     if expected.direction != "unchanged":
         if ratio.fell is None:
@@ -143,7 +148,9 @@ def format_p(p: float) -> str:
 
 
 def format_ratio(ratio: statistics.Ratio) -> str:
-    """`0.61 (95 % interval 0.55 to 0.68, n = 5 runs of one boot)`, or without an interval and why."""
+    """`0.61 (95 % interval 0.55 to 0.68, n = 5 runs of one boot)`, or without an interval and
+    why.
+    """
     if ratio.estimate is None:
         return f"no ratio ({ratio.note or 'nothing to divide by'})"
     n = statistics.repetitions(ratio.boots, ratio.runs)

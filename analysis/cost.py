@@ -1,7 +1,7 @@
 """What tmem and sampling cost in processor time.
 
-Xen counts the cycles it spends in tmem for each guest (`Tc`). With the frequency that Xen itself measured they are
-seconds; on an emulated host both are the emulated machine's.
+Xen counts the cycles it spends in tmem for each guest (`Tc`). With the frequency that Xen itself
+measured they are seconds; on an emulated host both are the emulated machine's.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ _OPERATIONS = "tmem.ops"
 class TmemCost:
     """Of a cell, or the mean over the cells of a policy (`cell` None). None: not measured.
 
-    cycles, seconds: for all guests together. of_one_cpu: seconds ÷ the cell's wall time; of_guests: seconds ÷ what the guests' vCPUs ran.
-    operations: hypercalls, failed ones too; cycles_per_operation.
+    cycles, seconds: for all guests together. of_one_cpu: seconds ÷ the cell's wall time; of_guests:
+    seconds ÷ what the guests' vCPUs ran. operations: hypercalls, failed ones too;
+    cycles_per_operation.
     """
 
     levels: str
@@ -44,7 +45,9 @@ FIGURES = ("cycles", "seconds", "of_one_cpu", "of_guests", "operations", "cycles
 
 
 def tmem(results: Results) -> list[TmemCost]:
-    """Of every complete cell in which tmem took any cycle, then the mean of each policy at each levels."""
+    """Of every complete cell in which tmem took any cycle, then the mean of each policy at each
+    levels.
+    """
     grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, [_OPERATIONS])
     each = [_of_cell(results, cell, grown.get((cell.cell, "hypervisor", _OPERATIONS))) for cell in results.complete]
     found = [cost for cost in each if cost.cycles]
@@ -82,7 +85,9 @@ def _ratio(above: float | None, below: float | None) -> float | None:
 
 
 def _hertz(results: Results, cell: CellRecord) -> float | None:
-    """The frequency of the counter that Xen counts cycles by, as `xl info` told; None where it did not."""
+    """The frequency of the counter that Xen counts cycles by, as `xl info` told; None where it
+    did not.
+    """
     value: object = records.read_env(results.directory / records.CELLS_DIR / cell.cell)
     for key in ("host", "xen", "info", "cpu_mhz"):
         value = value.get(key) if isinstance(value, dict) else None
@@ -144,7 +149,9 @@ def sampling(results: Results) -> str:
 
 
 def _of_each(results: Results, cell: CellRecord) -> tuple[float | None, ...]:
-    """What sampling took in a cell, in dom0 alone, and what dom0 ran with it; of a cell whose metrics are without it."""
+    """What sampling took in a cell, in dom0 alone, and what dom0 ran with it; of a cell whose
+    metrics are without it.
+    """
     whole = totals.value(results, cell, totals.QUANTITIES[derived.SAMPLING_CPU])
     named = {metric.name: metric.value for metric in cell.metrics if metric.guest is None}
     dom0, rest = named.get(derived.SAMPLING_CPU), named.get("dom0_vcpu_seconds")
@@ -152,7 +159,9 @@ def _of_each(results: Results, cell: CellRecord) -> tuple[float | None, ...]:
 
 
 def frame(costs: Sequence[TmemCost]) -> pd.DataFrame:
-    """Tmem's cost as a table: cycles, seconds [s], of_one_cpu and of_guests [fraction], operations [count]."""
+    """Tmem's cost as a table: cycles, seconds [s], of_one_cpu and of_guests [fraction],
+    operations [count].
+    """
     texts = ("levels", "policy", "cell")
     return pd.DataFrame(
         {

@@ -1,7 +1,9 @@
-"""Metrics that a cell's record lacks and that the cell's other files hold, so that campaigns of older checkouts are read like new ones.
+"""Metrics that a cell's record lacks and that the cell's other files hold, so that campaigns of
+older checkouts are read like new ones.
 
-Requests and what guests felt of the lack of memory (common.metrics.REQUESTS, PRESSURE) are differences of counters in
-the samples. What sampling itself took is the last line of what each agent wrote to raw/.
+Requests and what guests felt of the lack of memory (common.metrics.REQUESTS, PRESSURE) are
+differences of counters in the samples. What sampling itself took is the last line of what each
+agent wrote to raw/.
 """
 
 from __future__ import annotations
@@ -20,10 +22,14 @@ from campaigns.records import CellRecord
 from common.metrics import PRESSURE, REQUESTS, Metric, total
 
 DOM0_SAMPLING, GUEST_SAMPLING = "dom0_sampling_seconds", "sampling_seconds"
-"""Processor time that the sampler took in dom0, and in each guest [s]: in cells whose processor time has it in it."""
+"""Processor time that the sampler took in dom0, and in each guest [s]: in cells whose processor
+time has it in it.
+"""
 
 SAMPLING_CPU = "sampling_cpu_seconds"
-"""The same, in dom0 (no guest) and each guest, of cells whose processor time is without it already (campaigns.metrics)."""
+"""The same, in dom0 (no guest) and each guest, of cells whose processor time is without it
+already (campaigns.metrics).
+"""
 
 _COUNTED = (*REQUESTS, *PRESSURE)
 _KEY = ["cell", "source", "counter"]
@@ -32,7 +38,9 @@ _TAIL = 4096
 
 
 def completed(directory: Path, cells: Sequence[CellRecord], samples: pd.DataFrame) -> tuple[CellRecord, ...]:
-    """The cells with the metrics that can be had from their samples and raw outputs, where their records have none."""
+    """The cells with the metrics that can be had from their samples and raw outputs, where their
+    records have none.
+    """
     lacking = {cell.cell for cell in cells if _lacks(cell)}
     grown = growth(samples, lacking, [counter for metric in _COUNTED for counter in metric.counters])
     return tuple(
@@ -44,9 +52,11 @@ def completed(directory: Path, cells: Sequence[CellRecord], samples: pd.DataFram
 def growth(
     samples: pd.DataFrame, cells: set[str], counters: Sequence[str]
 ) -> Mapping[tuple[str, str, str], float | None]:
-    """(cell, source, counter) -> by how much it grew from the last reading before the release to the last reading.
+    """(cell, source, counter) -> by how much it grew from the last reading before the release to
+    the last reading.
 
-    None when either reading is missing or the counter fell: it was reset, and no difference means anything.
+    None when either reading is missing or the counter fell: it was reset, and no difference means
+    anything.
     """
     if not cells:
         return {}
@@ -99,7 +109,9 @@ def _sampling(directory: Path, cell: CellRecord) -> list[Metric]:
 
 
 def _spent(path: Path) -> float | None:
-    """Processor seconds that an agent says it took, in its last line; None when there is none or it does not say."""
+    """Processor seconds that an agent says it took, in its last line; None when there is none or
+    it does not say.
+    """
     try:
         with path.open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))

@@ -1,10 +1,12 @@
-"""What became of the pages that guests put into tmem, and of the gets that missed: returned, flushed, evicted, still there, never put.
+"""What became of the pages that guests put into tmem, and of the gets that missed: returned,
+flushed, evicted, still there, never put.
 
-A page that is put ends in one of five ways: a get returns it (a private ephemeral get removes it), the guest flushes it
-by itself, the guest flushes the object it belongs to (Linux does when it prunes the inode), Xen evicts it, or it is
-still there at the end. Xen counts puts, gets, flushes and evictions in pages, and flushes of objects in objects; the
-pages that went with their objects are what is left of the puts. A get that missed asked for a page that had been there
-and was flushed or evicted, or for one that was never put: of the first there are at most as many as were lost.
+A page that is put ends in one of five ways: a get returns it (a private ephemeral get removes it),
+the guest flushes it by itself, the guest flushes the object it belongs to (Linux does when it
+prunes the inode), Xen evicts it, or it is still there at the end. Xen counts puts, gets, flushes
+and evictions in pages, and flushes of objects in objects; the pages that went with their objects
+are what is left of the puts. A get that missed asked for a page that had been there and was flushed
+or evicted, or for one that was never put: of the first there are at most as many as were lost.
 """
 
 from __future__ import annotations
@@ -35,10 +37,12 @@ _EVICTED = "tmem.evicted"
 
 @dataclass(frozen=True)
 class Fate:
-    """Ephemeral pages of all guests of a cell (`cell` None: means over the cells of a policy) [pages]; None: not measured.
+    """Ephemeral pages of all guests of a cell (`cell` None: means over the cells of a policy)
+    [pages]; None: not measured.
 
-    objects_flushed [objects] that the guests flushed and tmem had; inodes_pruned [inodes] by the guests' kernels, most of which have pages
-    in no pool. there: at the end. replaced: puts of what was there already.
+    objects_flushed [objects] that the guests flushed and tmem had; inodes_pruned [inodes] by the
+    guests' kernels, most of which have pages in no pool. there: at the end. replaced: puts of what
+    was there already.
     """
 
     levels: str
@@ -56,7 +60,9 @@ class Fate:
 
     @property
     def with_objects(self) -> float | None:
-        """Pages that were flushed together with their object: what is left of the puts. Never below 0."""
+        """Pages that were flushed together with their object: what is left of the puts. Never
+        below 0.
+        """
         rest = [self.returned, self.flushed, self.replaced, self.evicted, self.there]
         gone = aggregate(rest, "sum")
         return None if self.puts is None or gone is None else max(0.0, self.puts - gone)
@@ -68,7 +74,9 @@ class Fate:
 
     @property
     def never_put(self) -> float | None:
-        """The least number of misses that asked for a page which had not been put since it was last there."""
+        """The least number of misses that asked for a page which had not been put since it was
+        last there.
+        """
         lost = aggregate([self.flushed, self.with_objects, self.evicted], "sum")
         return None if self.missed is None or lost is None else max(0.0, self.missed - lost)
 
@@ -78,7 +86,9 @@ FIGURES = (*_COUNTS, "with_objects", "missed", "never_put")
 
 
 def fates(results: Results) -> list[Fate]:
-    """Of every complete cell in which pages were put, then the means of each policy at each levels."""
+    """Of every complete cell in which pages were put, then the means of each policy at each
+    levels.
+    """
     counters = [counter for names in _GUEST.values() for counter in names] + [_EVICTED]
     grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, counters)
     each = [_of_cell(results, cell, grown) for cell in results.complete]

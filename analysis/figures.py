@@ -1,16 +1,17 @@
-"""The figures of a campaign, in `results/<campaign>/figures/`: the same bytes from the same results.
+"""The figures of a campaign, in `results/<campaign>/figures/`: the same bytes from the same
+results.
 
-overview   the campaign in one picture: sectors read and their ratios, memory over time, where the reads went
-sectors    sectors read and written by policy, and their ratios
-requests   read requests and all disk requests by policy, and their ratios
-time       wall time and vCPU seconds (guests and dom0) by policy, and their ratios
-memory     memory of each guest and its pages in tmem over time, a row per policy
-hit_rates  tmem's hit rates by guest
+overview   the campaign in one picture: sectors read and their ratios, memory over time, where the
+reads went sectors    sectors read and written by policy, and their ratios requests   read requests
+and all disk requests by policy, and their ratios time       wall time and vCPU seconds (guests and
+dom0) by policy, and their ratios memory     memory of each guest and its pages in tmem over time, a
+row per policy hit_rates  tmem's hit rates by guest
 
-Each is there twice, for print at its own size: NAME over both columns of a paper (7 in), NAME.column over one (3.3 in),
-as PNG, PDF and SVG, with a caption as text beside it. An experiment with factors has each figure once per combination
-of levels, with the levels in the file's name and the caption. Only complete cells are drawn, and all of them; every
-cell is a point, every pair of cells a ratio; intervals are those of statistics.py.
+Each is there twice, for print at its own size: NAME over both columns of a paper (7 in),
+NAME.column over one (3.3 in), as PNG, PDF and SVG, with a caption as text beside it. An experiment
+with factors has each figure once per combination of levels, with the levels in the file's name and
+the caption. Only complete cells are drawn, and all of them; every cell is a point, every pair of
+cells a ratio; intervals are those of statistics.py.
 """
 
 from __future__ import annotations
@@ -37,7 +38,9 @@ Panel = Callable[[Axes, Results, str], object]
 
 
 def draw(campaign_dir: Path | str, out_dir: Path | str | None = None) -> list[Path]:
-    """Draw all figures of a campaign; the paths. ResultsError when it cannot be read or has no complete cell."""
+    """Draw all figures of a campaign; the paths. ResultsError when it cannot be read or has no
+    complete cell.
+    """
     return draw_all(load(campaign_dir), Path(out_dir) if out_dir is not None else None)
 
 
@@ -65,7 +68,9 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
 
 
 def shown(results: Results, drawn: Sequence[Path]) -> list[str]:
-    """The figures over two columns as Markdown, each with its caption. drawn: paths relative to the campaign."""
+    """The figures over two columns as Markdown, each with its caption. drawn: paths relative to
+    the campaign.
+    """
     stems = {f"{name}{suffix(levels)}": (name, levels) for levels in results.levels for name in FIGURES}
     return [
         part
@@ -115,7 +120,9 @@ _WITH_RATIOS = ("overview", "sectors", "requests", "time")
 
 
 def caption(results: Results, name: str, levels: str, layout: Layout) -> list[str]:
-    """What a reader has to know to read a figure: what is shown, where it was measured, and what points, bars and lines are."""
+    """What a reader has to know to read a figure: what is shown, where it was measured, and what
+    points, bars and lines are.
+    """
     title = _TITLES[name].format(experiment=results.campaign.experiment.get("title") or results.campaign.name)
     lines = [f"{title.removesuffix('.')}, at {levels}." if levels else title]
     lines.append(f"Campaign {results.campaign.campaign}, {host_line(results)}.")
@@ -158,7 +165,9 @@ def _ran(results: Results, levels: str) -> str:
 
 
 def _grid(results: Results, levels: str, layout: Layout, drawers: Sequence[tuple[Panel, float]]) -> Figure:
-    """Panels with letters, row by row. drawers: what draws a panel, and how many rows of text it needs at its left."""
+    """Panels with letters, row by row. drawers: what draws a panel, and how many rows of text it
+    needs at its left.
+    """
     rows = math.ceil(len(drawers) / layout.columns)
     heights = [
         0.5 + 0.2 * max(lines for _, lines in drawers[row * layout.columns : (row + 1) * layout.columns])

@@ -1,8 +1,9 @@
 """A campaign's directory as tidy tables.
 
-Every planned cell is a row of `cells`, whatever became of it; `metrics` and `samples` hold complete cells only, so
-that nothing downstream can use the figures of a cell that failed or was invalid. A value that could not be read is
-missing (NA) in every table: it is never 0 and never left out of sight.
+Every planned cell is a row of `cells`, whatever became of it; `metrics` and `samples` hold complete
+cells only, so that nothing downstream can use the figures of a cell that failed or was invalid. A
+value that could not be read is missing (NA) in every table: it is never 0 and never left out of
+sight.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common.errors import ResultsError
 
 CLOCKS_S = 1.0
-"""How far the clocks of a host's machines may lie apart where it is asked whether a reading came after the end."""
+"""How far the clocks of a host's machines may lie apart where it is asked whether a reading came
+after the end.
+"""
 
 _Floats = np.ndarray[Any, np.dtype[np.float64]]
 
@@ -40,15 +43,18 @@ KNOWN_POLICIES = ("static", "selfballoon", "selfballoon+tmem")
 class Results:
     """A campaign as read. Tables are sorted by the order of the plan.
 
-    campaign: what was asked. complete: the records of the complete cells. levels: the texts of the factor levels, in the order of the plan ("" without factors).
-    unverified: whether everything that is made of them has to say that they did not pass verification.
+    campaign: what was asked. complete: the records of the complete cells. levels: the texts of the
+    factor levels, in the order of the plan ("" without factors). unverified: whether everything
+    that is made of them has to say that they did not pass verification.
 
-    cells: cell, policy, levels, level.<factor>..., repetition, block, boot and run (missing: one boot), order, status, attempts [count], host, host_kind,
+    cells: cell, policy, levels, level.<factor>..., repetition, block, boot and run (missing: one
+    boot), order, status, attempts [count], host, host_kind,
         accelerator, skew_s [s], reason, rerun, notes, started_at, finished_at.
-    metrics: cell, policy, levels, level.<factor>..., repetition, block, guest (missing: the host), metric, unit, value.
-    samples: cell, policy, levels, repetition, time_s [s after the release], source, counter, unit, value.
-    gates: cell, policy, levels, repetition, gate, passed, observed, required, unit, reason (complete and invalid cells).
-    timings: cell, policy, levels, repetition, stage, seconds [s] (every attempted cell).
+    metrics: cell, policy, levels, level.<factor>..., repetition, block, guest (missing: the host),
+    metric, unit, value. samples: cell, policy, levels, repetition, time_s [s after the release],
+    source, counter, unit, value. gates: cell, policy, levels, repetition, gate, passed, observed,
+    required, unit, reason (complete and invalid cells). timings: cell, policy, levels, repetition,
+    stage, seconds [s] (every attempted cell).
     """
 
     directory: Path
@@ -76,7 +82,9 @@ class Results:
 
     @cached_property
     def guests_with(self) -> Mapping[tuple[str, str], frozenset[str | None]]:
-        """(levels, metric) -> the guests (None: the host) that have it in any complete cell at these levels."""
+        """(levels, metric) -> the guests (None: the host) that have it in any complete cell at
+        these levels.
+        """
         found: dict[tuple[str, str], set[str | None]] = {}
         for cell in self.complete:
             for item in cell.metrics:
@@ -102,7 +110,9 @@ class Results:
 
     @cached_property
     def _series(self) -> tuple[_Floats, _Floats, Mapping[tuple[str, str, str], slice]]:
-        """Times, values, and where in them (cell, source, counter) is: the table is long, and figures ask many times."""
+        """Times, values, and where in them (cell, source, counter) is: the table is long, and
+        figures ask many times.
+        """
         named = [pd.factorize(self.samples[name]) for name in ("cell", "source", "counter")]
         times = self.samples["time_s"].to_numpy(dtype="float64")
         values = self.samples["value"].to_numpy(dtype="float64", na_value=np.nan)
@@ -123,9 +133,11 @@ class Results:
         return {cell.cell: max(cell.barrier.ends.values()) for cell in self.complete if cell.barrier}
 
     def delta(self, cell: str, source: str, counter: str) -> float | None:
-        """By how much a counter grew from the release (the last reading before it) to the reading after the last guest's end.
+        """By how much a counter grew from the release (the last reading before it) to the reading
+        after the last guest's end.
 
-        None when either is missing, whatever was read in between, and when it fell: a counter that was reset says nothing about the interval.
+        None when either is missing, whatever was read in between, and when it fell: a counter that
+        was reset says nothing about the interval.
         """
         times, values = self._readings(cell, source, counter)
         before = values[times <= 0]
@@ -141,7 +153,9 @@ def levels_text(levels: Mapping[str, object]) -> str:
 
 
 def experiment_text(results: Results, section: str, key: str) -> str | None:
-    """A quantity of the resolved experiment as it is written there, such as `256 MiB`; None when it declares none."""
+    """A quantity of the resolved experiment as it is written there, such as `256 MiB`; None when
+    it declares none.
+    """
     found = results.campaign.experiment.get(section)
     value = found.get(key) if isinstance(found, Mapping) else None
     return value if isinstance(value, str) else None
@@ -157,7 +171,8 @@ def load(directory: Path | str) -> Results:
         attempts.setdefault(attempt.cell, []).append(attempt)
     _refuse_strangers(directory, record, [*ended, *attempts])
     plan = sorted(record.cells, key=lambda cell: cell.order)
-    # an attempt that is `complete` was superseded by a rerun; without its successor the cell counts as not run
+    # an attempt that is `complete` was superseded by a rerun; without its successor the cell counts
+    # as not run
     known = {cell: tried[-1] for cell, tried in attempts.items() if tried[-1].status == "failed"} | ended
     complete = tuple(ended[cell.cell] for cell in plan if cell.cell in ended and ended[cell.cell].status == "complete")
     samples = _samples(directory, complete)
@@ -202,7 +217,9 @@ def _natural(cell: PlannedCell) -> tuple[tuple[str, float, str], ...]:
 
 
 def _policies(record: CampaignRecord, plan: Sequence[PlannedCell]) -> tuple[str, ...]:
-    """The policies of the plan in the order the experiment declares them: the plan's own order is random."""
+    """The policies of the plan in the order the experiment declares them: the plan's own order
+    is random.
+    """
     planned = {cell.policy for cell in plan}
     declared = record.experiment.get("policies")
     names: list[str] = []
@@ -245,7 +262,9 @@ _TYPES = {
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    """A data frame with these columns in this order and one type per column; None is NA. Works without rows."""
+    """A data frame with these columns in this order and one type per column; None is NA. Works
+    without rows.
+    """
     frame = pd.DataFrame({name: pd.Series([row.get(name) for row in rows], dtype=_type(name)) for name in columns})
     return frame[list(columns)]
 
@@ -342,7 +361,8 @@ def _metrics(plan: Sequence[PlannedCell], complete: Sequence[CellRecord]) -> pd.
 
 
 def _samples(directory: Path, complete: Sequence[CellRecord]) -> pd.DataFrame:
-    """All samples. A cell without the file has none, which the figures say; a damaged file is an error.
+    """All samples. A cell without the file has none, which the figures say; a damaged file is an
+    error.
 
     Names are categories here: a million texts would take a gibibyte. Tables have them as texts.
     """
@@ -357,7 +377,7 @@ def _samples(directory: Path, complete: Sequence[CellRecord]) -> pd.DataFrame:
             kind = pa.int64() if name == "repetition" else _TEXT
             part = part.append_column(name, pa.array([value] * len(part), kind))
         parts.append(part)
-    if not sum(map(len, parts)):
+    if not any(map(len, parts)):
         return table([], columns)
     joined = pa.concat_tables(parts).unify_dictionaries().select(columns)
     frame: pd.DataFrame = joined.to_pandas()

@@ -1,10 +1,13 @@
-"""Is an effect as large as the published one? A verdict of its own, beside the direction's: 0.1 % fewer is not 52 % fewer.
+"""Is an effect as large as the published one? A verdict of its own, beside the direction's: 0.1 %
+fewer is not 52 % fewer.
 
-A published range is reached when the ratio is shown to lie within it. "Up to 52 % fewer" is a claim about the best case,
-and is judged as one: among the factor levels of a campaign the one with the largest effect is tested, with p multiplied
-by the number of levels it was picked from; it reaches the figure when it is shown to be as large or larger, and falls
-short when it is shown to be smaller. Falling short of a best case does not contradict it: others need not reach it.
-`tolerance` widens a figure to a relative range. All p are two-sided, and corrected by Holm over a campaign's claims.
+A published range is reached when the ratio is shown to lie within it. "Up to 52 % fewer" is a claim
+about the best case, and is judged as one: among the factor levels of a campaign the one with the
+largest effect is tested, with p multiplied by the number of levels it was picked from; it reaches
+the figure when it is shown to be as large or larger, and falls short when it is shown to be
+smaller. Falling short of a best case does not contradict it: others need not reach it. `tolerance`
+widens a figure to a relative range. All p are two-sided, and corrected by Holm over a campaign's
+claims.
 """
 
 from __future__ import annotations
@@ -25,7 +28,9 @@ Judged = tuple[Claim, str, statistics.Ratio, bool]
 
 @dataclass(frozen=True)
 class Magnitude:
-    """Whether an effect is as large as published. leaning: what the estimate alone says. p: uncorrected; None: not tested here."""
+    """Whether an effect is as large as published. leaning: what the estimate alone says. p:
+    uncorrected; None: not tested here.
+    """
 
     word: Size
     leaning: Size | None
@@ -48,7 +53,9 @@ def published(claim: Claim) -> str:
 
 
 def judge(judged: Sequence[Judged], alpha: float) -> list[Magnitude | None]:
-    """A verdict on the size of each effect, in the same order; None where no figure was published."""
+    """A verdict on the size of each effect, in the same order; None where no figure was
+    published.
+    """
     found = [_lean(judged, index) for index in range(len(judged))]
     adjusted = statistics.holm([each.p if each else None for each in found])
     return [
@@ -112,7 +119,9 @@ def _test(claim: Claim, ratio: statistics.Ratio) -> tuple[Size | None, float | N
 
 
 def _bounds(claim: Claim) -> tuple[float, float]:
-    """The range of ratios that counts as the published figure: from 0 or to infinity where it is open."""
+    """The range of ratios that counts as the published figure: from 0 or to infinity where it is
+    open.
+    """
     expected = claim.expectation
     tolerance = expected.tolerance or 0.0
     low, high = expected.ratio_low, expected.ratio_high

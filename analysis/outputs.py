@@ -1,6 +1,8 @@
-"""Did every cell compute the same? Checksums of the workload's outputs, between guests and policies.
+"""Did every cell compute the same? Checksums of the workload's outputs, between guests and
+policies.
 
-A page that tmem corrupted would show here: the same build must give the same objects under every policy.
+A page that tmem corrupted would show here: the same build must give the same objects under every
+policy.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ MOST_PLACES = 6
 
 
 def compare(results: Results) -> list[str]:
-    """Sentences on the checksums of the complete cells, per factor levels. Different levels may compute different things."""
+    """Sentences on the checksums of the complete cells, per factor levels. Different levels may
+    compute different things.
+    """
     return [line for levels in results.levels for line in _at(results, levels)]
 
 
@@ -30,9 +34,11 @@ def all_differing(results: Results) -> tuple[str, ...]:
 
 
 def differing(results: Results, levels: str) -> dict[str, dict[str, list[str]]]:
-    """Output name -> digest -> `cell/guest` that have it, of the outputs that are not the same everywhere.
+    """Output name -> digest -> `cell/guest` that have it, of the outputs that are not the same
+    everywhere.
 
-    A guest that lacks an output which others have differs from them. Cells without any checksum say nothing.
+    A guest that lacks an output which others have differs from them. Cells without any checksum say
+    nothing.
     """
     cells = [cell for cell in _cells(results, levels) if any(cell.checksums.values())]
     guests = sorted({guest for cell in cells for guest in cell.checksums})

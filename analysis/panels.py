@@ -1,6 +1,8 @@
-"""What is drawn inside one axes: bars by policy with every cell as a point, ratios with every pair, hit rates, the account.
+"""What is drawn inside one axes: bars by policy with every cell as a point, ratios with every pair,
+hit rates, the account.
 
-Each function draws from loaded results into axes that the caller placed. What is missing is said in words in its place.
+Each function draws from loaded results into axes that the caller placed. What is missing is said in
+words in its place.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ def scale_for(largest: float) -> Scale:
 
 
 def offsets(count: int, width: float = 0.36) -> list[float]:
-    """Where `count` points stand across a bar, so that none hides another: by position, never by chance."""
+    """Where `count` points stand across a bar, so that none hides another: by position, never by
+    chance.
+    """
     return [0.0] if count == 1 else [width * (index / (count - 1) - 0.5) for index in range(count)]
 
 
@@ -161,7 +165,9 @@ def _name_parts(axes: Axes, parts: tuple[Quantity, Quantity]) -> None:
 
 
 def ratios(axes: Axes, results: Results, quantity: Quantity, levels: str) -> None:
-    """A row per comparison: the ratio of each pair as a point, the estimate as a diamond with its interval, and both in figures."""
+    """A row per comparison: the ratio of each pair as a point, the estimate as a diamond with
+    its interval, and both in figures.
+    """
     looks = style.looks(results.policies)
     rows = [(policy, control) for policy in results.policies for control in totals.controls_of(results, policy)]
     ends: list[float] = [1.0]
@@ -235,7 +241,9 @@ def _ratio_scale(axes: Axes, low: float, high: float) -> None:
 
 
 def why_nothing(results: Results, policy: str, levels: str) -> str:
-    """Why a policy has no value here: `no complete cell (2 invalid, 1 failed)`, or that the metric was not read."""
+    """Why a policy has no value here: `no complete cell (2 invalid, 1 failed)`, or that the
+    metric was not read.
+    """
     table = results.cells
     chosen = table[(table["policy"] == policy) & (table["levels"] == levels)]
     counts = chosen["status"].value_counts().to_dict()
@@ -246,7 +254,9 @@ def why_nothing(results: Results, policy: str, levels: str) -> str:
 
 
 def hit_rate(axes: Axes, results: Results, kind: str, levels: str) -> bool:
-    """A row per guest within each policy that used tmem: a point per cell, a bar to the pooled rate. Whether anything was drawn."""
+    """A row per guest within each policy that used tmem: a point per cell, a bar to the pooled
+    rate. Whether anything was drawn.
+    """
     looks = style.looks(results.policies)
     found = [r for r in rates.hit_rates(results) if r.levels == levels and r.kind == kind]
     using = [p for p in results.policies if any(r.policy == p and r.gets_tried for r in found)]
@@ -275,7 +285,9 @@ def hit_rate(axes: Axes, results: Results, kind: str, levels: str) -> bool:
 
 
 def account(axes: Axes, results: Results, levels: str) -> None:
-    """Sectors saved beside hits × 8, per policy with tmem: means as bars, the paired differences as points, and what part is explained."""
+    """Sectors saved beside hits × 8, per policy with tmem: means as bars, the paired differences
+    as points, and what part is explained.
+    """
     means = accounting.summary(results, levels)
     if not means:
         style.empty(axes, "no pair of complete cells with and without tmem")

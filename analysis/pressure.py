@@ -1,8 +1,10 @@
-"""Whether a control felt what a treatment is said to relieve it of: without that, no treatment could have relieved it.
+"""Whether a control felt what a treatment is said to relieve it of: without that, no treatment
+could have relieved it.
 
-Felt is what the guests' kernels counted: pages they reclaimed, of these the ones that were wanted again (refaults), and
-the share of the guests' time in which some task waited for memory (PSI). The experiment says how much is enough
-(`gates.relief`); one of the three suffices, and every cell of the control that enters a ratio has to reach it.
+Felt is what the guests' kernels counted: pages they reclaimed, of these the ones that were wanted
+again (refaults), and the share of the guests' time in which some task waited for memory (PSI). The
+experiment says how much is enough (`gates.relief`); one of the three suffices, and every cell of
+the control that enters a ratio has to reach it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,11 @@ _FIGURES = ("pages_reclaimed", "refaults", "memory_stall")
 
 @dataclass(frozen=True)
 class Felt:
-    """What the control's cells felt, each figure that of the cell that felt least of it; None where it was not measured in all.
+    """What the control's cells felt, each figure that of the cell that felt least of it; None where
+    it was not measured in all.
 
-    pages_reclaimed, refaults: pages, all guests together. memory_stall: share of the guests' time. enough: in every cell.
+    pages_reclaimed, refaults: pages, all guests together. memory_stall: share of the guests' time.
+    enough: in every cell.
     """
 
     control: str
@@ -34,7 +38,9 @@ class Felt:
 
     @property
     def text(self) -> str:
-        """`0 pages reclaimed, 0 refaults, 0 % of the time waiting for memory, in the least of 5 cells`."""
+        """`0 pages reclaimed, 0 refaults, 0 % of the time waiting for memory, in the least of 5
+        cells`.
+        """
         shown = _figures(self.pages_reclaimed, self.refaults, self.memory_stall, "not measured")
         return f"{', '.join(shown)}, in {'its one cell' if self.cells == 1 else f'the least of {self.cells} cells'}"
 
@@ -59,7 +65,9 @@ def _figures(reclaimed: float | None, refaults: float | None, stall: float | Non
 
 
 def required(results: Results) -> Relief:
-    """What the experiment demands of a control. Experiments from before they said it get the defaults."""
+    """What the experiment demands of a control. Experiments from before they said it get the
+    defaults.
+    """
     gates = results.campaign.experiment.get("gates")
     relief = gates.get("relief") if isinstance(gates, Mapping) else None
     if not isinstance(relief, Mapping):
@@ -68,7 +76,9 @@ def required(results: Results) -> Relief:
 
 
 def is_relief(results: Results, claim: Claim) -> bool:
-    """Whether a claim is that something gets better than under its control. What is better is the metric's to say."""
+    """Whether a claim is that something gets better than under its control. What is better is
+    the metric's to say.
+    """
     if claim.relief is not None:
         return claim.relief
     spec = results.campaign.spec(claim.metric)

@@ -1,4 +1,5 @@
-"""Hit rates of tmem: gets that found their page ÷ gets tried, per guest and kind of pool, by the hypervisor's counters.
+"""Hit rates of tmem: gets that found their page ÷ gets tried, per guest and kind of pool, by the
+hypervisor's counters.
 
 Cold misses count as misses. Without a single get tried there is no rate: 0 ÷ 0 is missing, not 0.
 """
@@ -17,7 +18,9 @@ from analysis.load import Results, levels_text
 
 @dataclass(frozen=True)
 class HitRate:
-    """gets, gets_tried: during the cell [count]. None when the counters could not be read at both ends."""
+    """gets, gets_tried: during the cell [count]. None when the counters could not be read at
+    both ends.
+    """
 
     cell: str
     policy: str

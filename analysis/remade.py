@@ -1,4 +1,5 @@
-"""Tables, figures and report of a campaign against what its cells make now: whoever edited one of them is found out.
+"""Tables, figures and report of a campaign against what its cells make now: whoever edited one of
+them is found out.
 
 Only what is there is compared; all of it may be deleted and made again (`./inv figures`).
 """
@@ -16,7 +17,9 @@ PLACES = (tables.TABLES_DIR, figures.FIGURES_DIR, report.REPORT_FILE)
 
 
 def differences(directory: Path) -> Iterator[tuple[str, str]]:
-    """(path relative to the campaign's directory, what is wrong with it), in the order of the paths."""
+    """(path relative to the campaign's directory, what is wrong with it), in the order of the
+    paths.
+    """
     present = sorted(path for place in PLACES for path in _files(directory / place))
     if not present:
         return

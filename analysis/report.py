@@ -1,7 +1,8 @@
-"""What a campaign says, for people: rows for the terminal, one paragraph in words, verdicts, and `report.md`.
+"""What a campaign says, for people: rows for the terminal, one paragraph in words, verdicts, and
+`report.md`.
 
-Every figure in it comes from `load`, `totals`, `accounting` and `claims`; this module only finds the words. The report
-holds no time of its own making: the same results give the same bytes.
+Every figure in it comes from `load`, `totals`, `accounting` and `claims`; this module only finds
+the words. The report holds no time of its own making: the same results give the same bytes.
 """
 
 from __future__ import annotations
@@ -35,10 +36,12 @@ REPORT_FILE = "report.md"
 
 @dataclass(frozen=True)
 class Summary:
-    """What a task prints. columns and rows: a table of texts, a row per policy (and factor levels); "–" is a missing value.
+    """What a task prints. columns and rows: a table of texts, a row per policy (and factor levels);
+    "–" is a missing value.
 
     differing: names of outputs that are not the same in every guest and under every policy.
-    figures, tables: paths of what was written; figures is empty when no cell is complete. report: path of report.md.
+    figures, tables: paths of what was written; figures is empty when no cell is complete. report:
+    path of report.md.
     """
 
     campaign: str
@@ -77,9 +80,11 @@ _SHOWN: Mapping[str, str] = {
 
 
 def summarise(campaign_dir: Path | str, *, into: Path | None = None, unverified: bool = False) -> Summary:
-    """Write tables, figures and report.md of a campaign, and return what to print. ResultsError when it cannot be read.
+    """Write tables, figures and report.md of a campaign, and return what to print. ResultsError
+    when it cannot be read.
 
-    into: where to write them, by default the campaign's directory. unverified: say on each that the results were not verified, or did not pass.
+    into: where to write them, by default the campaign's directory. unverified: say on each that the
+    results were not verified, or did not pass.
     """
     results = load(campaign_dir)
     if unverified:
@@ -107,7 +112,9 @@ def summarise(campaign_dir: Path | str, *, into: Path | None = None, unverified:
 
 
 def summary_table(results: Results) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
-    """Columns and rows of the summary: per policy the mean over its complete cells (statistics.Centre), and the ratio to the control."""
+    """Columns and rows of the summary: per policy the mean over its complete cells
+    (statistics.Centre), and the ratio to the control.
+    """
     control = totals.control_of(results)
     factors = len(results.levels) > 1 or bool(results.levels and results.levels[0])
     columns = ("policy", *(("levels",) if factors else ()), "cells", *_SHOWN.values(), "tmem hit rate")
@@ -140,7 +147,9 @@ def _value(results: Results, name: str, policy: str, control: str, levels: str) 
 
 
 def _hit_rate(results: Results, policy: str, levels: str) -> str:
-    """Of all guests and cells together. A rate over fewer guests is another figure: one whose counters are missing makes it missing."""
+    """Of all guests and cells together. A rate over fewer guests is another figure: one whose
+    counters are missing makes it missing.
+    """
     found = [r for r in rates.hit_rates(results) if (r.policy, r.levels) == (policy, levels)]
     texts = []
     for kind in accounting.KINDS:
@@ -156,7 +165,9 @@ def _hit_rate(results: Results, policy: str, levels: str) -> str:
 
 
 def paragraph(results: Results) -> str:
-    """What was compared, what came out, how sure that is, and on what kind of machine. One paragraph."""
+    """What was compared, what came out, how sure that is, and on what kind of machine. One
+    paragraph.
+    """
     counts = results.cells["status"].value_counts()
     sentences = [
         (

@@ -1,4 +1,6 @@
-"""The sections of report.md: tables and sentences in Markdown, from figures that the other modules of `analysis` have made."""
+"""The sections of report.md: tables and sentences in Markdown, from figures that the other
+modules of `analysis` have made.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def repetition(results: Results) -> str:
 
 
 def starved(results: Results) -> list[str]:
-    """In how many cells the host's machine had other work to do, and what that leaves of their figures."""
+    """In how many cells the host's machine had other work to do, and what that leaves of their
+    figures.
+    """
     found = [cell for cell in results.complete if cell.starved]
     if not found:
         return []
@@ -61,7 +65,9 @@ _COMPARED = ("sectors_read", "sectors_written", "read_requests", "disk_requests"
 
 
 def compared(results: Results) -> list[str]:
-    """Every ratio with its interval, and the means that it divides: those of the cells that it used, and of no others."""
+    """Every ratio with its interval, and the means that it divides: those of the cells that it
+    used, and of no others.
+    """
     rows = []
     for item in totals.compare_all(results):
         if item.quantity not in _COMPARED or item.ratio.n == 0:
@@ -94,7 +100,9 @@ def compared(results: Results) -> list[str]:
 
 
 def _left_out_of(results: Results, item: totals.Compared) -> str:
-    """How many complete cells a ratio could not use, because their pair is missing or has no value."""
+    """How many complete cells a ratio could not use, because their pair is missing or has no
+    value.
+    """
     there = [len(results.at(policy, item.levels)) for policy in (item.policy, item.control)]
     unused = there[0] + there[1] - len(item.ratio.used[0]) - len(item.ratio.used[1])
     return f"; {unused} complete cell{' has' if unused == 1 else 's have'} no pair" if unused else ""

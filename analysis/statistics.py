@@ -1,17 +1,21 @@
-"""Means, ratios between memory policies and their intervals: Student's t, never a bootstrap, at the level that was repeated.
+"""Means, ratios between memory policies and their intervals: Student's t, never a bootstrap, at the
+level that was repeated.
 
-Why: at the few repetitions a testbed affords (n = 3 to 10) a bootstrap interval of a nominal 95 % covers far less
-(72 % at n = 3, simulated), and constant data breaks it; t on the logarithms covers what it promises. Ratios multiply,
-so their logarithms are what is averaged: an estimate is a ratio of geometric means. Where a value is 0, which has no
-logarithm, the ratio is one of arithmetic means, and its interval is Fieller's: the ratios r for which a t test finds
-no difference between the treatment and r times the control.
+Why: at the few repetitions a testbed affords (n = 3 to 10) a bootstrap interval of a nominal 95 %
+covers far less (72 % at n = 3, simulated), and constant data breaks it; t on the logarithms covers
+what it promises. Ratios multiply, so their logarithms are what is averaged: an estimate is a ratio
+of geometric means. Where a value is 0, which has no logarithm, the ratio is one of arithmetic
+means, and its interval is Fieller's: the ratios r for which a t test finds no difference between
+the treatment and r times the control.
 
-The unit is the cell: guests of one cell share a host and are not repetitions of each other. Where runs are nested in
-boots the unit is the boot: runs of one boot share whatever that boot was dealt, so they are averaged first, and n
-counts boots. With one boot, n counts its runs, and the interval says nothing about another boot.
+The unit is the cell: guests of one cell share a host and are not repetitions of each other. Where
+runs are nested in boots the unit is the boot: runs of one boot share whatever that boot was dealt,
+so they are averaged first, and n counts boots. With one boot, n counts its runs, and the interval
+says nothing about another boot.
 
-No error is taken to be smaller than the resolution of the values allows: counts that do not vary at all are equal to
-within half a count, not exactly. Two repetitions without variation are not tested: two can agree by chance.
+No error is taken to be smaller than the resolution of the values allows: counts that do not vary at
+all are equal to within half a count, not exactly. Two repetitions without variation are not tested:
+two can agree by chance.
 """
 
 from __future__ import annotations
@@ -44,8 +48,8 @@ ALIKE_TWICE = "two repetitions without variation: nothing says how large chance 
 class Centre:
     """Where the values of one policy lie. `low` and `high` are None with fewer than two values.
 
-    n: at the level `repeated`. mean: the geometric mean when every value is positive, otherwise the arithmetic mean
-    (`scale` says which).
+    n: at the level `repeated`. mean: the geometric mean when every value is positive, otherwise the
+    arithmetic mean (`scale` says which).
     """
 
     n: int
@@ -59,7 +63,9 @@ class Centre:
 
 @dataclass(frozen=True)
 class Linear:
-    """Two means and the variances of these means, on the linear scale: what a ratio with zeros is tested by."""
+    """Two means and the variances of these means, on the linear scale: what a ratio with zeros
+    is tested by.
+    """
 
     above: float
     below: float
@@ -69,7 +75,9 @@ class Linear:
     freedom: float
 
     def t(self, bound: float) -> float:
-        """Of the difference between the treatment and bound × control; positive when the treatment is more."""
+        """Of the difference between the treatment and bound × control; positive when the
+        treatment is more.
+        """
         variance = self.above_variance + bound**2 * self.below_variance - 2 * bound * self.covariance
         return (self.above - bound * self.below) / math.sqrt(variance)
 
@@ -78,12 +86,13 @@ class Linear:
 class Ratio:
     """A metric under one policy divided by the same metric under a baseline, dimensionless.
 
-    n: pairs when paired, otherwise the smaller group, counted at the level `repeated`. `low`, `high` and `p` (two-sided,
-    against a ratio of 1) are None when nothing could be tested; `note` then says why. `estimate` is None when there is
-    nothing to divide by. `high` alone is None when the control cannot be told from 0: the interval has no upper end.
-    error, freedom: standard error of the logarithm and its degrees of freedom; linear: the same where a value is 0.
-    treatment, control: the means that were divided, over the cells of `used` (keys, as they were given) and no others.
-    boots, runs: boots that were used, and cells per policy in all of them.
+    n: pairs when paired, otherwise the smaller group, counted at the level `repeated`. `low`,
+    `high` and `p` (two-sided, against a ratio of 1) are None when nothing could be tested; `note`
+    then says why. `estimate` is None when there is nothing to divide by. `high` alone is None when
+    the control cannot be told from 0: the interval has no upper end. error, freedom: standard error
+    of the logarithm and its degrees of freedom; linear: the same where a value is 0. treatment,
+    control: the means that were divided, over the cells of `used` (keys, as they were given) and no
+    others. boots, runs: boots that were used, and cells per policy in all of them.
     """
 
     n: int
@@ -110,13 +119,17 @@ class Ratio:
 
     @property
     def fell(self) -> bool | None:
-        """Whether the treatment has less than its control; None when they are equal, or nothing was measured."""
+        """Whether the treatment has less than its control; None when they are equal, or nothing
+        was measured.
+        """
         if self.treatment is None or self.control is None or self.estimate == 1 or self.treatment == self.control:
             return None
         return self.treatment < self.control
 
     def p_beyond(self, bound: float, side: Literal["below", "above"]) -> float | None:
-        """One-sided p against a true ratio at or beyond a bound: `below` tests "ratio <= bound". None when not tested."""
+        """One-sided p against a true ratio at or beyond a bound: `below` tests "ratio <= bound".
+        None when not tested.
+        """
         if bound <= 0 or self.p is None:
             return None
         if self.linear is not None:
@@ -134,7 +147,9 @@ def present(values: Iterable[float | None]) -> list[float]:
 
 
 def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean, the same bits on every Python: `sum` adds in another way from 3.12 on."""
+    """The arithmetic mean, the same bits on every Python: `sum` adds in another way from 3.12
+    on.
+    """
     return math.fsum(values) / len(values)
 
 
@@ -148,7 +163,9 @@ def _equal(values: Sequence[float]) -> bool:
 
 
 def _variance(values: Sequence[float]) -> float:
-    """Sample variance (n - 1). Equal values give exactly 0, whatever rounding does to their mean."""
+    """Sample variance (n - 1). Equal values give exactly 0, whatever rounding does to their
+    mean.
+    """
     if _equal(values):
         return 0.0
     centre_ = mean(values)
@@ -167,13 +184,17 @@ def _t(level: float, freedom: float) -> float:
 
 
 def resolution(values: Sequence[float]) -> float:
-    """The step that values of one kind have: 1 for whole numbers, 0.01 for what is given in hundredths."""
+    """The step that values of one kind have: 1 for whole numbers, 0.01 for what is given in
+    hundredths.
+    """
     exponents = [Decimal(repr(float(value))).normalize().as_tuple().exponent for value in values if value]
     return 10.0 ** min([0, *[int(exponent) for exponent in exponents]])
 
 
 def _rounding(values: Sequence[float]) -> list[float]:
-    """The variance that the resolution alone gives each value: of a uniform error of one step, step² ÷ 12."""
+    """The variance that the resolution alone gives each value: of a uniform error of one step,
+    step² ÷ 12.
+    """
     step = resolution(values)
     return [max(step**2 / 12, (_LEAST_RELATIVE_ERROR * value) ** 2) for value in values]
 
@@ -189,7 +210,9 @@ def centre(
     *,
     boots: Mapping[Any, int] | None = None,
 ) -> Centre:
-    """Mean and interval of one group of cells. boots: key of a value -> the boot it was measured in."""
+    """Mean and interval of one group of cells. boots: key of a value -> the boot it was measured
+    in.
+    """
     given: dict[Hashable, float | None] = dict(values) if isinstance(values, Mapping) else dict(enumerate(values))
     there = {key: value[0] for key, each in given.items() if (value := present([each]))}
     positive = bool(there) and min(there.values()) > 0
@@ -212,7 +235,9 @@ def centre(
 
 
 def _count(keys: Iterable[K], boots: Mapping[K, int]) -> int:
-    """How many boots these cells ran in; a record that names none is of the one boot that there was."""
+    """How many boots these cells ran in; a record that names none is of the one boot that there
+    was.
+    """
     return len({boots.get(key, 1) for key in keys})
 
 
@@ -234,7 +259,9 @@ def _from_logs(
     method: Method,
     level: float,
 ) -> Ratio:
-    """A ratio from the mean of logarithms. least: the error that the values' resolution gives it at least."""
+    """A ratio from the mean of logarithms. least: the error that the values' resolution gives it
+    at least.
+    """
     estimate = math.exp(middle)
     if error <= least and n == 2:
         return Ratio(n, estimate, None, None, None, "none", ALIKE_TWICE)
@@ -246,7 +273,9 @@ def _from_logs(
 
 
 def _from_means(linear: Linear, *, alike: bool, n: int, method: Method, level: float) -> Ratio:
-    """A ratio of arithmetic means with Fieller's interval. alike: nothing varied but by the values' resolution."""
+    """A ratio of arithmetic means with Fieller's interval. alike: nothing varied but by the
+    values' resolution.
+    """
     estimate = linear.above / linear.below if linear.below > 0 else None
     if linear.above == 0 and linear.below == 0:
         return Ratio(n, None, None, None, None, "none", "both sides are 0 in every cell: nothing to compare")
@@ -263,7 +292,9 @@ def _from_means(linear: Linear, *, alike: bool, n: int, method: Method, level: f
 
 
 def _fieller(linear: Linear, t: float) -> tuple[float, float | None]:
-    """The ratios of two means of which none is below 0 that a t test does not reject. high None: no upper end."""
+    """The ratios of two means of which none is below 0 that a t test does not reject. high None:
+    no upper end.
+    """
     square = linear.below**2 - t**2 * linear.below_variance
     half = linear.above * linear.below - t**2 * linear.covariance
     rest = linear.above**2 - t**2 * linear.above_variance
@@ -281,7 +312,9 @@ def _untested(treatment: Sequence[float], baseline: Sequence[float], note: str) 
 
 
 def paired_ratio(treatment: Sequence[float], baseline: Sequence[float], level: float = LEVEL) -> Ratio:
-    """Interval of treatment ÷ baseline from pairs (same block): t on the differences of logarithms."""
+    """Interval of treatment ÷ baseline from pairs (same block): t on the differences of
+    logarithms.
+    """
     if len(treatment) != len(baseline):
         raise ValueError("pairs need as many values on both sides")
     if not treatment:
@@ -316,9 +349,11 @@ def _paired_linear(treatment: Sequence[float], baseline: Sequence[float], n: int
 
 
 def ratio_of_sums(pairs: Mapping[K, tuple[float, float]], *, boots: Mapping[K, int], level: float = LEVEL) -> Ratio:
-    """Ratio of the sums of two figures that add up and were measured together, with Fieller's interval.
+    """Ratio of the sums of two figures that add up and were measured together, with Fieller's
+    interval.
 
-    None of the interval when there is one pair, or when the second figure is not above 0 on average.
+    None of the interval when there is one pair, or when the second figure is not above 0 on
+    average.
     """
     if not pairs:
         return Ratio(0, None, None, None, None, "none", "no pair of complete cells")
@@ -385,9 +420,9 @@ def ratio(
 ) -> Ratio:
     """Treatment ÷ baseline from values by block (or cell).
 
-    blocked: the plan ran both policies within each block, so blocks are pairs; a block that lacks one side is left
-    out. Otherwise the groups are taken as independent. boots: block (or cell) -> the boot it was measured in; with more
-    than one, the runs of a boot are averaged first.
+    blocked: the plan ran both policies within each block, so blocks are pairs; a block that lacks
+    one side is left out. Otherwise the groups are taken as independent. boots: block (or cell) ->
+    the boot it was measured in; with more than one, the runs of a boot are averaged first.
     """
     sides = [
         {key: value[0] for key, each in side.items() if (value := present([each]))} for side in (treatment, baseline)
@@ -412,7 +447,9 @@ def ratio(
 
 
 def repetitions(boots: int, runs: int) -> str:
-    """What was repeated, in words: `5 runs of one boot`, `3 boots of 3 runs each`, `3 boots with 8 runs in all`."""
+    """What was repeated, in words: `5 runs of one boot`, `3 boots of 3 runs each`, `3 boots with
+    8 runs in all`.
+    """
     if boots <= 1:
         return f"{runs} run{'' if runs == 1 else 's'} of one boot"
     each, rest = divmod(runs, boots)
@@ -422,7 +459,9 @@ def repetitions(boots: int, runs: int) -> str:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down adjustment over one family. None (not tested) stays None and does not enlarge the family."""
+    """Holm's step-down adjustment over one family. None (not tested) stays None and does not
+    enlarge the family.
+    """
     tested = sorted((p, index) for index, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     highest = 0.0

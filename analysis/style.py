@@ -1,8 +1,10 @@
-"""How figures look, and how they are saved with the same bytes each time. The one module that knows seaborn.
+"""How figures look, and how they are saved with the same bytes each time. The one module that knows
+seaborn.
 
-seaborn supplies the colours and the axes style; its own error bars (an unseeded bootstrap) and its jitter (unseeded)
-are never used: intervals come from `statistics`, points are spread by position. Its deprecation warnings with current
-pandas and matplotlib are contained here. No global state of matplotlib is touched, and a user's matplotlibrc has no say.
+seaborn supplies the colours and the axes style; its own error bars (an unseeded bootstrap) and its
+jitter (unseeded) are never used: intervals come from `statistics`, points are spread by position.
+Its deprecation warnings with current pandas and matplotlib are contained here. No global state of
+matplotlib is touched, and a user's matplotlibrc has no say.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from analysis.tables import replace
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a figure is to stand in a paper. width [inch]: its own, so that text is printed at the size it has here.
+    """Where a figure is to stand in a paper. width [inch]: its own, so that text is printed at the
+    size it has here.
 
     suffix: of the file names. columns: of panels.
     """
@@ -102,7 +105,9 @@ _RC: Mapping[str, Any] = {
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Matplotlib's defaults, seaborn's white style and ours on top, for the time of drawing and saving."""
+    """Matplotlib's defaults, seaborn's white style and ours on top, for the time of drawing and
+    saving.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", PendingDeprecationWarning)
@@ -118,7 +123,9 @@ def styled() -> Iterator[None]:
 
 
 def policy_colours(policies: Sequence[str]) -> dict[str, str]:
-    """A colour per policy: the same for the same policies in every figure, distinct for the colour-blind."""
+    """A colour per policy: the same for the same policies in every figure, distinct for the
+    colour-blind.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import seaborn as sns
@@ -159,7 +166,9 @@ def looks(policies: Sequence[str]) -> dict[str, Look]:
 
 
 def tint(colour: str, strength: float = 0.55) -> str:
-    """A colour mixed with white, opaque: what transparency would look like without the grid shining through."""
+    """A colour mixed with white, opaque: what transparency would look like without the grid
+    shining through.
+    """
     red, green, blue = (1 - strength * (1 - part) for part in to_rgb(colour))
     return to_hex((red, green, blue))
 
@@ -197,7 +206,9 @@ def key(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:
 
 
 def percent(fraction: float) -> str:
-    """A fraction as whole per cent, but never 100 % of what is not all nor 0 % of what is not nothing."""
+    """A fraction as whole per cent, but never 100 % of what is not all nor 0 % of what is not
+    nothing.
+    """
     whole = f"{100 * fraction:.0f}"
     if (whole == "100" and fraction != 1) or (whole == "0" and fraction != 0):
         whole = f"{100 * fraction:.3g}"
@@ -205,7 +216,9 @@ def percent(fraction: float) -> str:
 
 
 def stamp(figure: Figure, text: str) -> None:
-    """Large letters across everything: nobody can take the figure for another one, nor cut them off."""
+    """Large letters across everything: nobody can take the figure for another one, nor cut them
+    off.
+    """
     stamped = figure.text(
         0.5, 0.5, text, ha="center", va="center", rotation=20, fontsize=36, fontweight="bold", color="red", alpha=0.35
     )
@@ -213,7 +226,8 @@ def stamp(figure: Figure, text: str) -> None:
 
 
 def save(figure: Figure, stem: Path, caption: Sequence[str]) -> list[Path]:
-    """The figure as PNG, PDF and SVG beside each other, and its caption as text, a paragraph a line; the paths.
+    """The figure as PNG, PDF and SVG beside each other, and its caption as text, a paragraph a
+    line; the paths.
 
     Nothing of the caption is in the picture: a paper has its own.
     """

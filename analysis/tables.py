@@ -1,7 +1,8 @@
-"""The tables of a campaign as files: `results/<campaign>/tables/NAME.parquet` and `NAME.csv`, the same bytes each time.
+"""The tables of a campaign as files: `results/<campaign>/tables/NAME.parquet` and `NAME.csv`, the
+same bytes each time.
 
-Parquet keeps types and missing values; CSV is for reviewers without tools (missing is empty, 15 significant digits).
-Everything here is derived and may be deleted and rebuilt.
+Parquet keeps types and missing values; CSV is for reviewers without tools (missing is empty, 15
+significant digits). Everything here is derived and may be deleted and rebuilt.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ def write(campaign_dir: Path | str) -> list[Path]:
 
 
 def write_all(results: Results, into: Path | None = None) -> list[Path]:
-    """As `write`, for results that are already loaded. into: the directory below which they go, by default the campaign's."""
+    """As `write`, for results that are already loaded. into: the directory below which they go,
+    by default the campaign's.
+    """
     directory = (into or results.directory) / TABLES_DIR
     paths = []
     for name, frame in build(results).items():
@@ -72,7 +75,9 @@ def parquet_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """Write a derived file, whole or not at all. MissingError when there is no space or no permission."""
+    """Write a derived file, whole or not at all. MissingError when there is no space or no
+    permission.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         files.replace(path, content)

@@ -1,4 +1,5 @@
-"""What is drawn over time: memory of each guest with its pages in tmem, and of all guests together by policy.
+"""What is drawn over time: memory of each guest with its pages in tmem, and of all guests together
+by policy.
 
 Every complete cell is drawn: the first repetition in full, the others as thin lines.
 """
@@ -80,7 +81,9 @@ def _series(results: Results, cell: CellRecord, source: str, counter: str) -> Li
 
 
 def all_memory(axes: Axes, results: Results, levels: str) -> None:
-    """Memory of all guests together over time, a line per policy and cell, and below it the pages in tmem of the first repetition [MiB]."""
+    """Memory of all guests together over time, a line per policy and cell, and below it the
+    pages in tmem of the first repetition [MiB].
+    """
     looks = style.looks(results.policies)
     ends: list[tuple[float, float, str]] = []
     for policy in results.policies:
@@ -152,7 +155,9 @@ def _name_lines(axes: Axes, x: float, ends: Sequence[tuple[float, float, str]]) 
 
 
 def _sum_over_guests(results: Results, cell: CellRecord, levels: str, counter: str) -> Line | None:
-    """A counter summed over all guests, on the readings' times where every guest was read; None when one guest has none."""
+    """A counter summed over all guests, on the readings' times where every guest was read; None
+    when one guest has none.
+    """
     series = [_series(results, cell, guest, counter) for guest in rates.guests(results, levels)]
     if not series or any(len(time) < 2 for time, _ in series):
         return None

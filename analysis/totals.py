@@ -1,7 +1,8 @@
-"""One value per cell: a metric aggregated over the guests, and ratios of such values between policies.
+"""One value per cell: a metric aggregated over the guests, and ratios of such values between
+policies.
 
-A total over fewer guests is another figure, not a smaller one: if any guest that has the metric elsewhere in the
-campaign lacks it in a cell, or its value is missing, the cell's value is missing.
+A total over fewer guests is another figure, not a smaller one: if any guest that has the metric
+elsewhere in the campaign lacks it in a cell, or its value is missing, the cell's value is missing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from campaigns.records import Aggregate, CellRecord, PlannedCell, aggregate
 
 @dataclass(frozen=True)
 class Quantity:
-    """A quantity of a cell that tables and figures show. metrics: what is added up; how: over the guests.
+    """A quantity of a cell that tables and figures show. metrics: what is added up; how: over the
+    guests.
 
     less: what is taken out of it, where the campaign has it measured at all (`without`).
     """
@@ -60,9 +62,11 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("refaults", ("refaults",), "sum", "pages", "refaults"),
     )
 }
-"""Wall time is what the barrier measured: from the release to the end of the last guest's script, by the host's clock.
+"""Wall time is what the barrier measured: from the release to the end of the last guest's script,
+by the host's clock.
 
-That is more than the build or the tool in it took. Sampling is taken out of vCPU seconds where it was measured.
+That is more than the build or the tool in it took. Sampling is taken out of vCPU seconds where it
+was measured.
 """
 
 
@@ -92,7 +96,9 @@ def expected_guests(results: Results, metric: str, levels: str) -> frozenset[str
 
 
 def without(results: Results, quantity: Quantity) -> tuple[str, ...]:
-    """What is taken out of a quantity in this campaign: what any cell has measured. A cell that lacks it then has no value."""
+    """What is taken out of a quantity in this campaign: what any cell has measured. A cell that
+    lacks it then has no value.
+    """
     return tuple(metric for metric in quantity.less if metric in results.known)
 
 
@@ -115,7 +121,9 @@ def control_of(results: Results) -> str:
 
 
 def base_policy(results: Results, policy: str) -> str | None:
-    """The same policy with less: the name with its last `+...` parts taken off until one was in the plan."""
+    """The same policy with less: the name with its last `+...` parts taken off until one was in
+    the plan.
+    """
     name = policy
     while "+" in name:
         name = name.rpartition("+")[0]
@@ -125,7 +133,9 @@ def base_policy(results: Results, policy: str) -> str | None:
 
 
 def controls_of(results: Results, policy: str) -> list[str]:
-    """What a policy is compared with: its base, then the experiment's first policy. None of them is itself."""
+    """What a policy is compared with: its base, then the experiment's first policy. None of them
+    is itself.
+    """
     found = dict.fromkeys((base_policy(results, policy), control_of(results)))
     return [name for name in found if name is not None and name != policy]
 
@@ -136,12 +146,16 @@ def pair_key(cell: CellRecord | PlannedCell) -> tuple[int, int, int | None]:
 
 
 def boot_of(cell: CellRecord | PlannedCell) -> int:
-    """The boot that a cell ran in. Records that name none are of campaigns in which every cell began from one boot."""
+    """The boot that a cell ran in. Records that name none are of campaigns in which every cell
+    began from one boot.
+    """
     return 1 if cell.boot is None else cell.boot
 
 
 def is_blocked(results: Results, treatment: str, control: str, levels: str) -> bool:
-    """Whether the plan has both policies exactly once in each of their blocks, so that blocks are pairs."""
+    """Whether the plan has both policies exactly once in each of their blocks, so that blocks
+    are pairs.
+    """
     blocks: dict[str, list[tuple[object, ...]]] = {treatment: [], control: []}
     for cell in results.campaign.cells:
         if cell.policy in blocks and levels_text(cell.levels) == levels:
@@ -176,7 +190,9 @@ def ratio_of_quantity(
 
 
 def pair_ratios(results: Results, quantity: Quantity, *, treatment: str, control: str, levels: str) -> list[float]:
-    """Treatment ÷ control of each pair, in the order of the blocks; none where the plan has no pairs or the control has 0."""
+    """Treatment ÷ control of each pair, in the order of the blocks; none where the plan has no
+    pairs or the control has 0.
+    """
     if not is_blocked(results, treatment, control, levels):
         return []
     below = {pair_key(cell): value(results, cell, quantity) for cell in results.at(control, levels)}
@@ -192,7 +208,9 @@ def used_cells(results: Results, ratio: statistics.Ratio, policy: str, control: 
 
 
 def centre_of(results: Results, quantity: Quantity, policy: str, levels: str) -> statistics.Centre:
-    """Mean and interval of a quantity over the complete cells of a policy, at the level that was repeated."""
+    """Mean and interval of a quantity over the complete cells of a policy, at the level that was
+    repeated.
+    """
     cells = results.at(policy, levels)
     return statistics.centre(
         {cell.cell: value(results, cell, quantity) for cell in cells},
@@ -201,7 +219,9 @@ def centre_of(results: Results, quantity: Quantity, policy: str, levels: str) ->
 
 
 def compare_all(results: Results) -> list[Compared]:
-    """Every quantity of every policy against its controls, at all levels, where the campaign has the metric at all."""
+    """Every quantity of every policy against its controls, at all levels, where the campaign has
+    the metric at all.
+    """
     measured = {item.name for cell in results.complete for item in cell.metrics}
     return [
         Compared(

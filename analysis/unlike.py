@@ -1,7 +1,8 @@
-"""What differed between the cells of a campaign that should not: testbed, host, hypervisor, kernels, settings, as each cell's env.json tells.
+"""What differed between the cells of a campaign that should not: testbed, host, hypervisor,
+kernels, settings, as each cell's env.json tells.
 
-Everything that is recorded is compared but what changes by itself (clocks, load, free memory) and what was asked for (policy, sizing): a cause
-that nobody thought of is to be seen, too.
+Everything that is recorded is compared but what changes by itself (clocks, load, free memory) and
+what was asked for (policy, sizing): a cause that nobody thought of is to be seen, too.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _CHANGES_BY_ITSELF = re.compile(
     r"identity|conditions|testbed\.arguments|host\.(policy|sizing|controller\.load|emulator\.command)"
     r"|host\.xen\.(log_head|info\.(cpu_mhz|free_memory))|host\.(dom0|guests\.[^.]+)\.(clock_offset_s|domains|swaps)"
 )
-"""Not compared. The emulator's command names a port that is free; the log's head and the megahertz hold times of a boot."""
+"""Not compared. The emulator's command names a port that is free; the log's head and the
+megahertz hold times of a boot.
+"""
 
 _OF_POLICY = re.compile(r"host\.guests\.[^.]+\.(driver|selfballoon)")
 """Compared between cells of one policy and the same factor levels."""
@@ -37,14 +40,18 @@ LONGEST = 80
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that differed. what: its path in env.json, `*` for any guest. values: what it was -> the cells, in the order of the plan."""
+    """Something that differed. what: its path in env.json, `*` for any guest. values: what it
+    was -> the cells, in the order of the plan.
+    """
 
     what: str
     values: Mapping[str, tuple[str, ...]]
 
 
 def differences(results: Results) -> list[Difference]:
-    """Between the complete cells. Cells without env.json are left out (see `untold`). ResultsError when one is damaged."""
+    """Between the complete cells. Cells without env.json are left out (see `untold`).
+    ResultsError when one is damaged.
+    """
     told = [(cell, dict(_flat(env))) for cell, env in _environments(results) if env is not None]
     found: dict[tuple[str, str], Difference] = {}
     for path in dict.fromkeys(path for _, values in told for path in values):

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""How long a large campaign takes to verify, to look at and to draw, and how much memory: 1,000 cells with a million samples.
+"""How long a large campaign takes to verify, to look at and to draw, and how much memory: 1,000
+cells with a million samples.
 
     ./benchmarks/results_scale.py [--cells 1000] [--readings 4] [--levels 1] [--keep DIRECTORY]
 
-The campaign is made of the raw outputs of the published one (results/reference), with times moved and counters scaled at random from a fixed seed; so
-everything in it follows from its raw outputs, and verification has nothing to find. Each figure is a process of its own; its peak memory is the
-kernel's count. Prints Markdown. Seconds depend on the machine and what else it does, so the time per cell of a campaign a quarter as large is
-beside each: a ratio near 1 says that the work grows with the cells, and not with their square.
+The campaign is made of the raw outputs of the published one (results/reference), with times moved
+and counters scaled at random from a fixed seed; so everything in it follows from its raw outputs,
+and verification has nothing to find. Each figure is a process of its own; its peak memory is the
+kernel's count. Prints Markdown. Seconds depend on the machine and what else it does, so the time
+per cell of a campaign a quarter as large is beside each: a ratio near 1 says that the work grows
+with the cells, and not with their square.
 """
 
 from __future__ import annotations
@@ -132,7 +135,9 @@ def _write(
 def _said(
     answers: Mapping[str, Sequence[str]], readings: int, released: int, chance: random.Random
 ) -> dict[str, list[str]]:
-    """That many of the template's readings, the first and the last among them, moved to this cell's time; sectors vary by some per cent."""
+    """That many of the template's readings, the first and the last among them, moved to this
+    cell's time; sectors vary by some per cent.
+    """
     scale = chance.uniform(0.95, 1.05)
     found: dict[str, list[str]] = {}
     for name, lines in answers.items():

@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""What reading the counters costs: processor time of the sampler in dom0 and in each guest, as a fraction of one CPU of its machine.
+"""What reading the counters costs: processor time of the sampler in dom0 and in each guest, as a
+fraction of one CPU of its machine.
 
-    .venv/bin/python benchmarks/sampling.py [--inventory inventory/emulated.yml] [--interval 2] [--seconds 60] [--against COMMIT] [--json FILE]
+    .venv/bin/python benchmarks/sampling.py [--inventory inventory/emulated.yml] [--interval 2]
+    [--seconds 60] [--against COMMIT] [--json FILE]
 
-The guests idle, with tmem on. --against COMMIT: the agents that a commit before the sampler had (lab/remote/dom0.py and linux.pl, from this checkout's history) are
-measured on the same machines first, and the ratio is told. Emulated, processor time is the emulated machine's, and grows when this machine has other work to do.
+The guests idle, with tmem on. --against COMMIT: the agents that a commit before the sampler had
+(lab/remote/dom0.py and linux.pl, from this checkout's history) are measured on the same machines
+first, and the ratio is told. Emulated, processor time is the emulated machine's, and grows when
+this machine has other work to do.
 """
 
 from __future__ import annotations

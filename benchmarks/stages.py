@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
-"""How long `./inv demo` takes, and which share each stage has: cold (nothing cached), warm, and again.
+"""How long `./inv demo` takes, and which share each stage has: cold (nothing cached), warm, and
+again.
 
     ./benchmarks/stages.py [--cold] [--keep]
 
---cold begins with an empty cache beside the present one (a folder for temporary files may be in memory), so that everything is fetched, built
-and booted; without it the present cache is used. Campaigns are written under names of their own, results/stages-*, and removed at the end
-unless --keep is given. Prints Markdown. Seconds depend on the machine and what else it does; quote the shares.
+--cold begins with an empty cache beside the present one (a folder for temporary files may be in
+memory), so that everything is fetched, built and booted; without it the present cache is used.
+Campaigns are written under names of their own, results/stages-*, and removed at the end unless
+--keep is given. Prints Markdown. Seconds depend on the machine and what else it does; quote the
+shares.
 """
 
 from __future__ import annotations
@@ -34,7 +37,9 @@ STAGES = (
     ("cells", r"^cell \d+/\d+ .*: (?P<stage>\w+)$"),
     ("figures", r"^cell "),
 )
-"""A line of the demo begins a stage; what it does lasts until the next line. Lines that match none belong to the lab."""
+"""A line of the demo begins a stage; what it does lasts until the next line. Lines that match
+none belong to the lab.
+"""
 
 
 def stage_of(text: str) -> str:

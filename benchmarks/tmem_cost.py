@@ -1,15 +1,23 @@
 #!/usr/bin/env python3
-"""What tmem's operations cost inside a guest: cycles of puts, gets and flushes, beside a plain 4 KiB copy and an empty hypercall of the same run.
+"""What tmem's operations cost inside a guest: cycles of puts, gets and flushes, beside a plain 4
+KiB copy and an empty hypercall of the same run.
 
-    .venv/bin/python benchmarks/tmem_cost.py [--inventory inventory/emulated.yml] [--samples 2000] [--held 10000,100000] [--json FILE]
+    .venv/bin/python benchmarks/tmem_cost.py [--inventory inventory/emulated.yml] [--samples 2000]
+    [--held 10000,100000] [--json FILE]
 
-(`./inv --list` makes .venv, `./inv lab.up` builds what the lab needs.) Boots the first host of the inventory with two guests, which takes minutes the first time,
-and loads tmem_test.ko with mode=bench in one of them: medians over many interleaved batches, see tmem/linux/test/bench.c. Then it repeats that with compression, of pages
-that look like source text, and without it while so many pages are held, reads in dom0 what records these need, and lets one guest, then both, work for some seconds (mode=load).
+(`./inv --list` makes .venv, `./inv lab.up` builds what the lab needs.) Boots the first host of the
+inventory with two guests, which takes minutes the first time, and loads tmem_test.ko with
+mode=bench in one of them: medians over many interleaved batches, see tmem/linux/test/bench.c. Then
+it repeats that with compression, of pages that look like source text, and without it while so many
+pages are held, reads in dom0 what records these need, and lets one guest, then both, work for some
+seconds (mode=load).
 
---held sizes the host: 10,000 pages are 40 MiB, a million are 4 GiB. The cycles are those that a guest reads: Xen emulates the counter for it, so on the emulated host they are
-nanoseconds of an emulated processor. Only ratios within a run mean anything, and those of the load only while nothing else runs on this machine: the load average is told with them.
-With --inventory inventory/instructions.yml they are instructions, blind to caches; two guests at once are not measured, since the processors take turns.
+--held sizes the host: 10,000 pages are 40 MiB, a million are 4 GiB. The cycles are those that a
+guest reads: Xen emulates the counter for it, so on the emulated host they are nanoseconds of an
+emulated processor. Only ratios within a run mean anything, and those of the load only while nothing
+else runs on this machine: the load average is told with them. With --inventory
+inventory/instructions.yml they are instructions, blind to caches; two guests at once are not
+measured, since the processors take turns.
 """
 
 from __future__ import annotations
@@ -63,7 +71,9 @@ class Timing:
 
 @dataclass(frozen=True)
 class Target:
-    """An operation's median is at most `factor` times the sum of the medians of `of`. upstream: the factor of tmem in Xen 4.12."""
+    """An operation's median is at most `factor` times the sum of the medians of `of`. upstream:
+    the factor of tmem in Xen 4.12.
+    """
 
     name: str
     of: tuple[str, ...]
@@ -102,7 +112,9 @@ NOISE, TEXT = "noise", "text"
 
 @dataclass(frozen=True)
 class Load:
-    """Operations per second of the guests that worked at the same time, and the machine's load average before."""
+    """Operations per second of the guests that worked at the same time, and the machine's load
+    average before.
+    """
 
     operations: tuple[float, ...]
     load_average: float
@@ -113,7 +125,9 @@ class Load:
 
 
 def parse_bench(text: str) -> Bench:
-    """What mode=bench reports. LabError when an operation did not answer as it should, or nothing was reported."""
+    """What mode=bench reports. LabError when an operation did not answer as it should, or
+    nothing was reported.
+    """
     if error := re.search(r"^# bench .*error=.*$", text, re.MULTILINE):
         raise LabError("the benchmark stopped", where=RESULTS, why=error[0])
     found: dict[tuple[str, str, int], dict[str, Timing]] = {}
@@ -126,7 +140,9 @@ def parse_bench(text: str) -> Bench:
 
 
 def parse_each(text: str) -> dict[str, Each]:
-    """What mode=bench reports of puts timed one by one: kind of pool -> cycles; empty when pages were held."""
+    """What mode=bench reports of puts timed one by one: kind of pool -> cycles; empty when pages
+    were held.
+    """
     line = r"^# each name=put_new kind=(\w+) median=(\d+) p90=(\d+) p99=(\d+) most=(\d+) samples=(\d+) unit=cycles$"
     return {kind: Each(*map(int, numbers)) for kind, *numbers in re.findall(line, text, re.MULTILINE)}
 
@@ -218,7 +234,9 @@ def print_each(each: Mapping[str, Each]) -> None:
 
 
 def print_compressed(compressed: Bench) -> None:
-    """The operations with compression: of pages that are compressed, and of those with which it is tried in vain."""
+    """The operations with compression: of pages that are compressed, and of those with which it
+    is tried in vain.
+    """
     for (kind, content, _held), timings in compressed.items():
         copies = {name: timing.median / timings[COPY].median for name, timing in timings.items()}
         print(
@@ -234,7 +252,9 @@ def print_compressed(compressed: Bench) -> None:
 
 @dataclass(frozen=True)
 class Measured:
-    """All of one run. pages, share: the most pages that were held, and what the index took of their memory; None: none were."""
+    """All of one run. pages, share: the most pages that were held, and what the index took of
+    their memory; None: none were.
+    """
 
     bench: Bench
     each: Mapping[str, Each]

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""How long tmem keeps a processor and a lock of the hypervisor at most, whatever a guest does to it: microseconds, measured by the hypervisor itself.
+"""How long tmem keeps a processor and a lock of the hypervisor at most, whatever a guest does to
+it: microseconds, measured by the hypervisor itself.
 
-    .venv/bin/python benchmarks/tmem_holds.py [--inventory inventory/emulated.yml] [--pages 262144] [--json FILE]
+    .venv/bin/python benchmarks/tmem_holds.py [--inventory inventory/emulated.yml] [--pages 262144]
+    [--json FILE]
 
-What takes long is done in steps of 64 pages, each under one lock, and other work of the processor has its turn between them. The hypervisor times every step
-(tag S of `tmemctl list -l`, in cycles); this script makes the three longest operations there are (a pool of a gigabyte destroyed, an object of a gigabyte flushed, a guest killed
-with a gigabyte in tmem), and tells for each how many steps it took, their mean and the longest. Emulated, a step's time includes what this machine did meanwhile.
+What takes long is done in steps of 64 pages, each under one lock, and other work of the processor
+has its turn between them. The hypervisor times every step (tag S of `tmemctl list -l`, in cycles);
+this script makes the three longest operations there are (a pool of a gigabyte destroyed, an object
+of a gigabyte flushed, a guest killed with a gigabyte in tmem), and tells for each how many steps it
+took, their mean and the longest. Emulated, a step's time includes what this machine did meanwhile.
 """
 
 from __future__ import annotations
@@ -36,7 +40,8 @@ SECONDS = 1800
 
 @dataclass(frozen=True)
 class Steps:
-    """What the hypervisor counted of one operation: steps, seconds that they and the whole operation took, and the longest step.
+    """What the hypervisor counted of one operation: steps, seconds that they and the whole
+    operation took, and the longest step.
 
     longest_us: microseconds; of all operations up to this one, since the counter is never set back.
     """

@@ -1,11 +1,15 @@
 #!/usr/bin/env python3
-"""What tmem's operations cost where no kernel but a minimal one is in the way: a paravirtual kernel that does nothing else, in copies of 4 KiB of the same run.
+"""What tmem's operations cost where no kernel but a minimal one is in the way: a paravirtual kernel
+that does nothing else, in copies of 4 KiB of the same run.
 
     .venv/bin/python benchmarks/tmem_minimal.py [--hypervisor xen] [--instructions] [--json FILE]
 
-Compiles benchmarks/minimal (gcc; ./inv setup installs it), boots it under QEMU's software emulation as the first domain of the hypervisor that the testbed builds, and reads what it prints: cycles
-of the emulated processor, or with --instructions how many instructions each takes, which is the same every time. It takes seconds, and no image but the hypervisor.
-`put_each` are puts of new pages, each timed by itself, into a pool that grows: the 99th percentile of those is what medians of batches hide.
+Compiles benchmarks/minimal (gcc; ./inv setup installs it), boots it under QEMU's software emulation
+as the first domain of the hypervisor that the testbed builds, and reads what it prints: cycles of
+the emulated processor, or with --instructions how many instructions each takes, which is the same
+every time. It takes seconds, and no image but the hypervisor. `put_each` are puts of new pages,
+each timed by itself, into a pool that grows: the 99th percentile of those is what medians of
+batches hide.
 """
 
 from __future__ import annotations
@@ -61,7 +65,9 @@ Costs = Mapping[tuple[str, str], Cost]
 
 
 def compile_kernel(folder: Path) -> Path:
-    """The minimal kernel, compiled into a folder. MissingError without gcc; BuildError with what it says."""
+    """The minimal kernel, compiled into a folder. MissingError without gcc; BuildError with what
+    it says.
+    """
     kernel = folder / "minimal.elf"
     sources = [str(SOURCES / name) for name in ("start.S", "minimal.c")]
     try:
@@ -83,7 +89,9 @@ def command(hypervisor: Path, kernel: Path, *, instructions: bool) -> list[str]:
 
 
 def parse(text: str) -> Costs:
-    """What the kernel prints. LabError when an operation did not answer as it should, or it did not come to its end."""
+    """What the kernel prints. LabError when an operation did not answer as it should, or it did
+    not come to its end.
+    """
     if error := re.search(r"minimal: (error=.*)$", text, re.MULTILINE):
         raise LabError("the minimal kernel stopped", why=error[1])
     if not re.search(r"^minimal: done\r?$", text, re.MULTILINE):

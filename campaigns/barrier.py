@@ -1,8 +1,10 @@
-"""Start one script in several guests at the same moment, and know when it started and ended in each.
+"""Start one script in several guests at the same moment, and know when it started and ended in
+each.
 
-The script is uploaded. Then a shell in each guest (lab/remote/barrier.sh) says that it is ready, waits for a line on its input, and runs the
-script under a time limit. Times are the guest's clock in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait
-in read(2), so releasing them costs one line each; the skew is what is left.
+The script is uploaded. Then a shell in each guest (lab/remote/barrier.sh) says that it is ready,
+waits for a line on its input, and runs the script under a time limit. Times are the guest's clock
+in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait in read(2), so
+releasing them costs one line each; the skew is what is left.
 """
 
 from __future__ import annotations
@@ -81,11 +83,12 @@ def run(
 ) -> BarrierRecord:
     """Run the script in all guests at once and wait for all of them.
 
-    watch: called every watch_s with the guests that have not ended; whatever it raises ends the run.
-    log: a file for what the guests said, one line each (`read_log`).
+    watch: called every watch_s with the guests that have not ended; whatever it raises ends the
+    run. log: a file for what the guests said, one line each (`read_log`).
 
-    ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called when all are ready and wait.
-    GuestLostError, NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as after an interruption.
+    ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called
+    when all are ready and wait. GuestLostError, NotReadyError, RunTimeoutError or ScriptError name
+    the guest; the others are stopped then, as after an interruption.
     """
     limit = max(1, math.ceil(run_s))
     shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, TAIL_LINES)
@@ -114,7 +117,9 @@ def run(
 
 
 def read_log(lines: Iterable[str]) -> BarrierRecord:
-    """The record from lines `guest mark nanoseconds`. ValueError when one is none, KeyError when a guest lacks a mark."""
+    """The record from lines `guest mark nanoseconds`. ValueError when one is none, KeyError when
+    a guest lacks a mark.
+    """
     marks: dict[str, dict[str, int]] = {}
     for line in lines:
         name, mark, time_ns = line.split()
@@ -129,9 +134,11 @@ def read_log(lines: Iterable[str]) -> BarrierRecord:
 
 
 def in_parallel(machines: Mapping[str, Machine], work: Callable[[str, Machine], T], *, limit_s: float) -> dict[str, T]:
-    """Call work(name, machine) for all guests at once; guest -> result. RunTimeoutError names the guests that are not done in limit_s.
+    """Call work(name, machine) for all guests at once; guest -> result. RunTimeoutError names the
+    guests that are not done in limit_s.
 
-    The first guest's error is raised, after all guests have ended or time is up. The threads are daemons, so that an interruption is not held up.
+    The first guest's error is raised, after all guests have ended or time is up. The threads are
+    daemons, so that an interruption is not held up.
     """
     done: queue.SimpleQueue[tuple[str, T | None, BaseException | None]] = queue.SimpleQueue()
 
@@ -208,7 +215,9 @@ def _wait(
     watch: Callable[[list[str]], None] = lambda _unfinished: None,
     watch_s: float = math.inf,
 ) -> None:
-    """Listen until every member has said the mark and, when the mark is DONE, nothing went wrong."""
+    """Listen until every member has said the mark and, when the mark is DONE, nothing went
+    wrong.
+    """
     deadline = time.monotonic() + patience_s
     look = time.monotonic() + watch_s
     while missing := [name for name, member in members.items() if mark not in member.marks]:

@@ -1,4 +1,6 @@
-"""One attempt at one cell: from the host's known state to a record. Stages are campaigns.plan.STAGES."""
+"""One attempt at one cell: from the host's known state to a record. Stages are
+campaigns.plan.STAGES.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +28,9 @@ from workloads.base import WorkloadResult
 
 LAST_RESORT_S = 3600.0
 RUN_FACTOR = 5.0
-"""Without timeouts.run, a workload may take this many times what it is expected to, and at least LAST_RESORT_S. It is stuck when its guests no
-longer get on (campaigns/stuck.py), and not when it is slow.
+"""Without timeouts.run, a workload may take this many times what it is expected to, and at least
+LAST_RESORT_S. It is stuck when its guests no longer get on (campaigns/stuck.py), and not when it is
+slow.
 """
 
 StageListener = Callable[[str, float], None]
@@ -53,7 +56,9 @@ class _Outcome:
 
 @dataclass
 class Attempt:
-    """Runs a cell once. Everything that it needs is given; everything that it finds ends in one directory of the store."""
+    """Runs a cell once. Everything that it needs is given; everything that it finds ends in one
+    directory of the store.
+    """
 
     store: CampaignStore
     campaign: CampaignRecord
@@ -69,7 +74,9 @@ class Attempt:
         self.expected = expected_stages(self.conditions, self.host.accelerator)
 
     def run(self) -> CellRecord:
-        """Run, and store what came of it: a complete, invalid or failed record. Anything but a failure of lab or load leaves nothing."""
+        """Run, and store what came of it: a complete, invalid or failed record. Anything but a
+        failure of lab or load leaves nothing.
+        """
         started = _now()
         writer = self.store.begin(self.planned.cell)
         try:
@@ -98,7 +105,8 @@ class Attempt:
             boot = None if self.planned.boot is None else f"{self.campaign.campaign}, boot {self.planned.boot}"
             guests = replace(conditions.guests, kernel=self.policy.kernel)
             self.host.reset(conditions.host, guests, boot=boot)
-        # The host may have fallen back to software emulation: what is expected and allowed is then the emulation's.
+        # The host may have fallen back to software emulation: what is expected and allowed is then
+        # the emulation's.
         self.expected = expected_stages(conditions, self.host.accelerator)
         machines = {name: guest.machine for name, guest in self.host.guests.items()}
         if len(machines) != conditions.guests.count:
@@ -110,7 +118,8 @@ class Attempt:
                 machines, lambda _name, machine: prepare(machine, conditions.parameters), limit_s=limit
             )
         with self._stage("policy"):
-            # only now: preparing drops the guests' caches, and with cleancache on, what is dropped would go to tmem and be read from there
+            # only now: preparing drops the guests' caches, and with cleancache on, what is dropped
+            # would go to tmem and be read from there
             apply.prepare(self.policy, conditions.tuning, self.host, conditions.host, conditions.guests)
         with self._stage("settle"):
             time.sleep(conditions.settle_s)
@@ -118,7 +127,8 @@ class Attempt:
             try:
                 self._run_workload(writer, machines)
             except barrier.ScriptError as error:
-                # the workload can tell from its outputs why it failed, and says so by an error of its own
+                # the workload can tell from its outputs why it failed, and says so by an error of
+                # its own
                 self._collect_guest(writer, error.guest, machines[error.guest])
                 raise
         with self._stage("collect"):
@@ -198,7 +208,9 @@ class Attempt:
         return logs
 
     def _save_what_there_is(self, writer: CellWriter) -> None:
-        """For whoever looks for the cause: logs and provenance, as far as the host still answers; samples, when a run was released."""
+        """For whoever looks for the cause: logs and provenance, as far as the host still
+        answers; samples, when a run was released.
+        """
         with suppress(Exception):
             self._save_kernel_logs(writer)
         with suppress(Exception):
@@ -241,7 +253,9 @@ class Attempt:
         )
 
     def _failure(self, error: Exception) -> Failure | None:
-        """The failure that an error of lab or load means; None for any other error, which is not the cell's."""
+        """The failure that an error of lab or load means; None for any other error, which is not
+        the cell's.
+        """
         kind = kind_of(error, self.out.stage)
         if kind is None:
             return None
@@ -265,7 +279,9 @@ class Attempt:
 
 
 def kind_of(error: Exception, stage: str) -> str | None:
-    """The class (campaigns.failures) of an error; None when it is no failure of the lab or the load."""
+    """The class (campaigns.failures) of an error; None when it is no failure of the lab or the
+    load.
+    """
     kinds: tuple[tuple[Any, str], ...] = (
         (barrier.GuestLostError, "guest_lost"),
         (barrier.NotReadyError, "barrier"),

@@ -1,4 +1,6 @@
-"""YAML files that people write: read so that every mistake can be shown with its file, line and key, and a suggestion."""
+"""YAML files that people write: read so that every mistake can be shown with its file, line and
+key, and a suggestion.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong at a key. path: from the document's root; message: one clause; remedy: what to write instead, or nothing."""
+    """Something wrong at a key. path: from the document's root; message: one clause; remedy:
+    what to write instead, or nothing.
+    """
 
     path: KeyPath
     message: str
@@ -61,7 +65,9 @@ def dotted(path: KeyPath) -> str:
 
 
 def read(file: Path) -> Document:
-    """A YAML file whose root is a mapping. InvalidFileError for what is no YAML, for keys given twice, and for keys that are no text."""
+    """A YAML file whose root is a mapping. InvalidFileError for what is no YAML, for keys given
+    twice, and for keys that are no text.
+    """
     try:
         return _read(file)
     except RecursionError:
@@ -98,7 +104,9 @@ def _read(file: Path) -> Document:
 
 
 class _Reader:
-    """Nodes to values. Aliases are refused: every file says what it says in one place, and none can be a bomb."""
+    """Nodes to values. Aliases are refused: every file says what it says in one place, and none
+    can be a bomb.
+    """
 
     def __init__(self) -> None:
         self.lines: dict[KeyPath, int] = {}

@@ -1,11 +1,11 @@
-"""From what a run left to its figures: metrics, verdicts of the gates, checksums. Pure, so that anyone can do it again from raw/ (campaigns/verify.py).
+"""From what a run left to its figures: metrics, verdicts of the gates, checksums. Pure, so that
+anyone can do it again from raw/ (campaigns/verify.py).
 
-raw/before/, raw/after/      the readings before the release and after the last guest's end, as the agents said them
-raw/*.samples.*              the readings meanwhile, and what taking them cost
+raw/before/, raw/after/      the readings before the release and after the last guest's end, as the
+agents said them raw/*.samples.*              the readings meanwhile, and what taking them cost
 raw/controller.json          what the machine of an emulated host gave it (campaigns/starved.py)
-raw/barrier.txt              when each guest was ready, released and done
-raw/<guest>/                 the workload's own outputs
-raw/kernel_log/<source>.txt  kernel messages
+raw/barrier.txt              when each guest was ready, released and done raw/<guest>/
+the workload's own outputs raw/kernel_log/<source>.txt  kernel messages
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ KERNEL_LOG = "kernel_log"
 
 @dataclass(frozen=True)
 class Run:
-    """What one run left. before, after: readings; samples: meanwhile; results: guest -> what its workload gave; logs: source -> kernel messages.
+    """What one run left. before, after: readings; samples: meanwhile; results: guest -> what its
+    workload gave; logs: source -> kernel messages.
 
     given: what the machine of an emulated host gave it.
     """
@@ -94,13 +95,16 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
             claims=claims,
         )
     )
-    # The gates judge what was measured; starvation is no gate, since counters are right all the same.
+    # The gates judge what was measured; starvation is no gate, since counters are right all the
+    # same.
     told, doubts = starved.judged(merged, run.given)
     return Figures(told, verdicts, checksums, (*notes, *details, *doubts))
 
 
 def from_raw(raw: Path, conditions: Conditions) -> Run:
-    """The run whose outputs these are. Needs no lab. FileNotFoundError, ValueError, KeyError or a UserError say what of raw/ cannot be read."""
+    """The run whose outputs these are. Needs no lab. FileNotFoundError, ValueError, KeyError or
+    a UserError say what of raw/ cannot be read.
+    """
     released = barrier.read_log((raw / BARRIER_LOG).read_text(encoding="utf-8").splitlines())
     guests = list(released.starts)
     samples, cost = kept.many_readings(kept.read(raw, guests, kept.SAMPLES), guests)

@@ -1,8 +1,10 @@
-"""experiments/NAME.yml to an Experiment that can be planned and run, or an InvalidFileError that names every mistake.
+"""experiments/NAME.yml to an Experiment that can be planned and run, or an InvalidFileError that
+names every mistake.
 
-A factor is a dotted key path of the file with a list of levels; every combination of levels is validated as if it had been written into the
-file. The path `overcommit_ratio` sets the memory that the host has for guests (guests' count × memory_max ÷ ratio, rounded down to MiB), so
-that the guests, and with them the load, are the same at every level.
+A factor is a dotted key path of the file with a list of levels; every combination of levels is
+validated as if it had been written into the file. The path `overcommit_ratio` sets the memory that
+the host has for guests (guests' count × memory_max ÷ ratio, rounded down to MiB), so that the
+guests, and with them the load, are the same at every level.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ FACTOR_ROOTS = (
 """What may vary within an experiment; anything else would make cells that cannot be compared."""
 
 SYSCTLS = "guests.sysctl."
-"""What follows is one key, dots and all: the name of a kernel setting, whether the file gives it a value or not."""
+"""What follows is one key, dots and all: the name of a kernel setting, whether the file gives it
+a value or not.
+"""
 
 MOST_CELLS = 10_000
 
@@ -58,7 +62,8 @@ Levels = Mapping[str, object]
 class Conditions:
     """Everything that a cell needs but its policy: one combination of levels, resolved.
 
-    parameters: an instance of the workload's Parameters. settle_s, interval_s: seconds. overcommit_ratio: as it comes out after rounding.
+    parameters: an instance of the workload's Parameters. settle_s, interval_s: seconds.
+    overcommit_ratio: as it comes out after rounding.
     """
 
     host: HostSizing
@@ -78,13 +83,17 @@ class Conditions:
 
     @property
     def even_share_mib(self) -> int:
-        """What each guest has when the policy is applied, in MiB: its share of the host's memory, or its maximum if that is less."""
+        """What each guest has when the policy is applied, in MiB: its share of the host's
+        memory, or its maximum if that is less.
+        """
         return even_share_mib(self.host, self.guests)
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """A validated experiment. document: the file with every default filled in, as JSON; it can be read again with `from_document`."""
+    """A validated experiment. document: the file with every default filled in, as JSON; it can
+    be read again with `from_document`.
+    """
 
     name: str
     document: Mapping[str, Any]
@@ -112,7 +121,9 @@ class Experiment:
         return self.boots * self.runs
 
     def combinations(self) -> Iterator[dict[str, object]]:
-        """Every combination of levels, the last factor fastest; one empty combination without factors."""
+        """Every combination of levels, the last factor fastest; one empty combination without
+        factors.
+        """
         for levels in itertools.product(*self.factors.values()):
             yield dict(zip(self.factors, levels, strict=True))
 
@@ -126,7 +137,9 @@ class Experiment:
 
 
 def load(name: str) -> Experiment:
-    """An experiment by its name in experiments/ or by its path. InvalidFileError when there is none or it is not valid."""
+    """An experiment by its name in experiments/ or by its path. InvalidFileError when there is
+    none or it is not valid.
+    """
     path = Path(name) if "/" in name or name.endswith((".yml", ".yaml")) else EXPERIMENTS / f"{name}.yml"
     if not path.is_file():
         known = [file.stem for file in EXPERIMENTS.glob("*.yml")]
@@ -242,7 +255,9 @@ def _resolved(file: ExperimentFile) -> dict[str, Any]:
 
 
 def _name_problems(file: ExperimentFile) -> list[Problem]:
-    """Names that mean nothing here: policies, the workload and its parameters, the claims' policies and metrics."""
+    """Names that mean nothing here: policies, the workload and its parameters, the claims'
+    policies and metrics.
+    """
     problems = list(_duplicates(file.policies, ("policies",), "policy"))
     for index, policy in enumerate(file.policies):
         try:
@@ -347,7 +362,9 @@ def _equal_levels(file: ExperimentFile, path: str, levels: Sequence[object]) -> 
 
 
 def _leaves(file: ExperimentFile) -> list[str]:
-    """Every dotted path that may be a factor: the keys of the resolved file below FACTOR_ROOTS that are no mappings themselves."""
+    """Every dotted path that may be a factor: the keys of the resolved file below FACTOR_ROOTS
+    that are no mappings themselves.
+    """
 
     def walk(value: object, path: KeyPath) -> Iterator[str]:
         if isinstance(value, Mapping):
@@ -381,7 +398,9 @@ def _at_levels(content: Mapping[str, Any], levels: Levels) -> dict[str, Any]:
 
 
 def _conditions(file: ExperimentFile) -> Conditions:
-    """Sizes that follow from others. InvalidFileError for what cannot be; of an experiment, all has been checked before."""
+    """Sizes that follow from others. InvalidFileError for what cannot be; of an experiment, all
+    has been checked before.
+    """
     conditions, problems = _resolve(file)
     if conditions is None or problems:
         raise Document(Path("experiment"), {}, {}).error(problems)
@@ -389,7 +408,9 @@ def _conditions(file: ExperimentFile) -> Conditions:
 
 
 def _resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
-    """The conditions, when the workload's parameters can be understood, and everything that is wrong with them."""
+    """The conditions, when the workload's parameters can be understood, and everything that is
+    wrong with them.
+    """
     guests, problems = file.guests, []
     if (file.overcommit_ratio is None) == (file.host.guest_memory is None):
         problems.append(

@@ -1,4 +1,6 @@
-"""What can be known before anything is built: sizes that no guest boots with, files that fit no disk, time-outs that no run can keep."""
+"""What can be known before anything is built: sizes that no guest boots with, files that fit no
+disk, time-outs that no run can keep.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SMALLEST_GUEST_MIB = 64
 """Below this a guest with sshd and a compiler does not get through its boot."""
 
 SMALLEST_DOM0_MIB = 128
-"""Debian's kernel keeps 107 MiB of 384 for itself; with less than this no dom0 starts a guest. An emulated host asks for more."""
+"""Debian's kernel keeps 107 MiB of 384 for itself; with less than this no dom0 starts a guest.
+An emulated host asks for more.
+"""
 
 MIB = 2**20
 
@@ -80,7 +84,9 @@ def load(workload: Workload[Any], parameters: Any, timeouts: TimeoutsSection) ->
 
 
 def on_host(experiment: Experiment, kind: str) -> None:
-    """InvalidFileError, with the key, for what a host of this kind cannot be; a physical one is asked when it is there."""
+    """InvalidFileError, with the key, for what a host of this kind cannot be; a physical one is
+    asked when it is there.
+    """
     if kind != "emulated":
         return
     from lab.hosts.emulated import check_sizing

@@ -1,7 +1,8 @@
 """Validity gates: what a run has to show before its figures may be used.
 
-A run whose guests never felt the pressure is invalid, not fast. Each gate has a name, what was observed, what is required, a unit and a reason;
-a gate whose observation could not be read fails. Which gates apply follows from the experiment and from the memory policy.
+A run whose guests never felt the pressure is invalid, not fast. Each gate has a name, what was
+observed, what is required, a unit and a reason; a gate whose observation could not be read fails.
+Which gates apply follows from the experiment and from the memory policy.
 """
 
 from __future__ import annotations
@@ -25,18 +26,23 @@ MOST_NOTES = 20
 """Lines of kernel logs that a record quotes; a broken kernel can say thousands."""
 
 RATIO_SLACK = 0.9
-"""Share of the declared overcommit ratio that has to be measured: Xen keeps some memory that a sizing cannot foresee."""
+"""Share of the declared overcommit ratio that has to be measured: Xen keeps some memory that a
+sizing cannot foresee.
+"""
 
 START_SLACK_MIB = 2
 """libxl leaves a domain 1 MiB above its target, and a guest rounds to pages."""
 
 SHARE_SLACK = 1.02
-"""How far guests that are not overcommitted may exceed the host's memory for guests: rounding and per-guest records."""
+"""How far guests that are not overcommitted may exceed the host's memory for guests: rounding
+and per-guest records.
+"""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What a run left behind for the gates. before, after: readings; samples: while it ran; logs: source -> kernel messages.
+    """What a run left behind for the gates. before, after: readings; samples: while it ran; logs:
+    source -> kernel messages.
 
     apart_s: the most by which any counter of `before` was read before the release, or of `after`
     after the last guest's end; None: not all were read.
@@ -89,7 +95,9 @@ def _guests_alive(measured: Measured) -> Iterable[GateResult]:
 
 
 def _overcommitted(measured: Measured) -> Iterable[GateResult]:
-    """Guests whose memory moves want more than the host has, as measured before the barrier, where the experiment says so."""
+    """Guests whose memory moves want more than the host has, as measured before the barrier,
+    where the experiment says so.
+    """
     declared = measured.conditions.overcommit_ratio
     if declared <= 1:
         return
@@ -122,7 +130,8 @@ def _equal_start(measured: Measured) -> Iterable[GateResult]:
 def _tmem_pages(measured: Measured) -> float | None:
     """Pages that tmem holds in nobody's name: ephemeral ones and its own free list.
 
-    Xen may have no tmem, and then there is nothing to read; under a policy that uses tmem, what cannot be read is not known.
+    Xen may have no tmem, and then there is nothing to read; under a policy that uses tmem, what
+    cannot be read is not known.
     """
     counters = ("tmem.ephemeral_pages", "tmem.free_pages")
     pages = [measured.before.get((HYPERVISOR, counter)) for counter in counters]
@@ -130,7 +139,9 @@ def _tmem_pages(measured: Measured) -> float | None:
 
 
 def _memory_moved(measured: Measured) -> Iterable[GateResult]:
-    """Every guest that follows its need gave memory back, or took some, at some time: seen from the hypervisor, not claimed by the guest."""
+    """Every guest that follows its need gave memory back, or took some, at some time: seen from
+    the hypervisor, not claimed by the guest.
+    """
     start = start_mib(measured.policy, measured.conditions.host, measured.conditions.guests) * PAGES_PER_MIB
     moved: list[float | None] = []
     for guest in measured.guests:
@@ -143,7 +154,9 @@ def _memory_moved(measured: Measured) -> Iterable[GateResult]:
 
 
 def _tmem_used(measured: Measured) -> Iterable[GateResult]:
-    """Pages really went to tmem. One counter that cannot be read fails the gate: the sum of the others is another figure."""
+    """Pages really went to tmem. One counter that cannot be read fails the gate: the sum of the
+    others is another figure.
+    """
     counters = [(guest, f"tmem.{pool}.puts") for guest in measured.guests for pool in measured.policy.pools]
     puts = aggregate([_growth(measured, guest, counter) for guest, counter in counters], "sum")
     reason = "successful puts of all guests; without any, the policy was never in force"
@@ -151,7 +164,9 @@ def _tmem_used(measured: Measured) -> Iterable[GateResult]:
 
 
 def _growth(measured: Measured, source: str, counter: str) -> float | None:
-    """A counter's growth; None when it went backwards, or could not be read at both ends. A guest without a pool has 0 (lab/counters/parse.py)."""
+    """A counter's growth; None when it went backwards, or could not be read at both ends. A
+    guest without a pool has 0 (lab/counters/parse.py).
+    """
     grown = difference(measured.before, measured.after, source, counter)
     return None if grown is None or grown < 0 else grown
 
@@ -165,7 +180,9 @@ def _reads_happened(measured: Measured) -> Iterable[GateResult]:
 
 
 def _same_output(measured: Measured) -> Iterable[GateResult]:
-    """Guests do the same work, so its output is the same in each: a difference is a corrupted page or a broken load."""
+    """Guests do the same work, so its output is the same in each: a difference is a corrupted
+    page or a broken load.
+    """
     outputs = {tuple(sorted(measured.checksums.get(guest, {}).items())) for guest in measured.guests}
     if outputs == {()}:
         return  # a workload without output to compare
@@ -192,7 +209,8 @@ def _readings_close(measured: Measured) -> Iterable[GateResult]:
 
 
 def apart(before: Iterable[Sample], after: Iterable[Sample], released: BarrierRecord) -> float | None:
-    """Seconds between the readings and the run that they enclose, at most, by the host's clock. None without readings.
+    """Seconds between the readings and the run that they enclose, at most, by the host's clock.
+    None without readings.
 
     A reading within the run is too late before it, or too early after it, by as much.
     """
@@ -239,9 +257,13 @@ POLICY_GATES: Mapping[str, Gate] = {
 """Those that a policy asks for by name (policies/base.py)."""
 
 FORMER = ("memory_given",)
-"""Names in cells that were made before a gate was another: memory_given counted what guests gave, and not what they took."""
+"""Names in cells that were made before a gate was another: memory_given counted what guests
+gave, and not what they took.
+"""
 
 
 def names() -> tuple[str, ...]:
-    """The gates of this testbed, for a campaign's record: verification demands that cells have what was in force."""
+    """The gates of this testbed, for a campaign's record: verification demands that cells have
+    what was in force.
+    """
     return (*(gate.__name__.lstrip("_") for gate in GATES), *POLICY_GATES)

@@ -17,7 +17,7 @@ CPU, KERNEL, MEMORY, SWAP, FILE_SYSTEM, DISK, HANG, PROCESS, HYPERVISOR, GUEST, 
 DEVICE = r"(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
 
 LINUX = (
-    # --- processors --------------------------------------------------------------------------------------------------------------
+    # --- processors -----------------------------------------------------------------------------
     (
         CPU,
         r"\b[0-9a-f]{4,16} \[#\d+\]",
@@ -105,7 +105,7 @@ LINUX = (
         ),
         "a processor is missing",
     ),
-    # --- the kernel's own assumptions --------------------------------------------------------------------------------------------
+    # --- the kernel's own assumptions -----------------------------------------------------------
     (KERNEL, r"(?<!FIRMWARE )(?<!Firmware )\bBUG: ", "the kernel found itself broken"),
     (KERNEL, r"(?i:kernel BUG at )\S", "the kernel found itself broken"),
     (
@@ -147,7 +147,7 @@ LINUX = (
         ),
         "the kernel's stack is damaged",
     ),
-    # --- memory ------------------------------------------------------------------------------------------------------------------
+    # --- memory ---------------------------------------------------------------------------------
     (
         MEMORY,
         r"(?i:\bout of memory)(?!\s*(?:killer|handling))|OOM victim",
@@ -218,7 +218,7 @@ LINUX = (
         "memory itself failed",
     ),
     (MEMORY, r"new suspected memory leaks", "memory of the kernel leaks"),
-    # --- swap --------------------------------------------------------------------------------------------------------------------
+    # --- swap -----------------------------------------------------------------------------------
     (SWAP, r"(?:Read|Write)[- ]error on (?:dio )?swap", "the swap device failed"),
     (
         SWAP,
@@ -244,7 +244,7 @@ LINUX = (
         ),
         "compressed swap failed",
     ),
-    # --- file systems ------------------------------------------------------------------------------------------------------------
+    # --- file systems ---------------------------------------------------------------------------
     (
         FILE_SYSTEM,
         rf"EXT[234]-fs (?:error|abort|panic|panic from previous error)(?: \(device {DEVICE}(?:[ )]|\)))?",
@@ -336,7 +336,7 @@ LINUX = (
         "a file system cannot be used",
     ),
     (FILE_SYSTEM, rf"{DEVICE}: writeback error on inode", "a file system could not be written"),
-    # --- disks -------------------------------------------------------------------------------------------------------------------
+    # --- disks ----------------------------------------------------------------------------------
     (DISK, rf"(?<!not supported )\berror, dev {DEVICE}(?:,| |$)", "a disk failed, so sectors and times mean nothing"),
     (DISK, rf"{DEVICE}: (?:guard|ref|app) tag error at ", "a disk returned other data than was written"),
     (
@@ -441,7 +441,7 @@ LINUX = (
         r"block drbd\d+: .*(?i:I/O error|failed|Local IO)|\bblk-mq: .*timeout|^block \S+: .*timed out",
         "a volume failed",
     ),
-    # --- tasks -------------------------------------------------------------------------------------------------------------------
+    # --- tasks ----------------------------------------------------------------------------------
     (HANG, r"\bblocked (?:in I/O wait )?for more than \d+", "a task hung longer than any disk or emulation explains"),
     (
         HANG,

@@ -1,6 +1,8 @@
-"""A campaign by the names that a person gives: experiment, inventory, campaign, cell. What the tasks call.
+"""A campaign by the names that a person gives: experiment, inventory, campaign, cell. What the
+tasks call.
 
-Every name is looked at before anything is installed, built or started: a mistake ends in seconds, and so does a campaign that has nothing left.
+Every name is looked at before anything is installed, built or started: a mistake ends in seconds,
+and so does a campaign that has nothing left.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from lab import lifecycle, paths
 
 @dataclass(frozen=True)
 class Request:
-    """What is to be run, and where. ended: what the campaign has come to when nothing of it is left to run, else None."""
+    """What is to be run, and where. ended: what the campaign has come to when nothing of it is
+    left to run, else None.
+    """
 
     experiment: Experiment
     inventory: Path
@@ -32,7 +36,9 @@ class Request:
 def ask(
     name: str, inventory: Path, campaign: str | None = None, cell: str | None = None, *, results: Path = store.RESULTS
 ) -> Request:
-    """A request whose names are all good. InvalidFileError for experiment and inventory, UsageError for campaign, cell, and a lab of several hosts."""
+    """A request whose names are all good. InvalidFileError for experiment and inventory,
+    UsageError for campaign, cell, and a lab of several hosts.
+    """
     made = experiment.load(name)
     lifecycle.require_one_host(inventory)
     found = inventories.load(inventory)
@@ -50,7 +56,9 @@ def execute(
     tell: Tell | None = None,
     listen: Listener = silent,
 ) -> Outcome:
-    """Open the lab and run what is left on its first host. The lab's artifacts have to be built. arguments: the command, for the record."""
+    """Open the lab and run what is left on its first host. The lab's artifacts have to be built.
+    arguments: the command, for the record.
+    """
     with lifecycle.open_lab(request.inventory, progress=tell) as lab:
         host = lab.hosts[0]
         return run.run(
@@ -68,7 +76,9 @@ def execute(
 
 
 def _named(inventory: Path) -> str | None:
-    """An inventory as a command in the checkout names it; None for the default one, which needs no name."""
+    """An inventory as a command in the checkout names it; None for the default one, which needs
+    no name.
+    """
     whole = inventory.absolute()
     if whole == lifecycle.DEFAULT_INVENTORY:
         return None

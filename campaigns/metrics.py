@@ -1,11 +1,12 @@
-"""The metrics that every cell yields, whatever its workload: differences of counters read before and after, and figures of the run itself.
+"""The metrics that every cell yields, whatever its workload: differences of counters read before
+and after, and figures of the run itself.
 
 Dom0's processor time is without what the sampler took of it, which is a metric of its own. Readings
 of before the sampler told that (raw outputs of older campaigns) give no such metric, and processor
 time with it.
 
-A counter that is missing on either side makes its metric None. A counter that went backwards makes it None as well, with a note: it was
-reset or has wrapped, and no difference means anything then.
+A counter that is missing on either side makes its metric None. A counter that went backwards makes
+it None as well, with a note: it was reset or has wrapped, and no difference means anything then.
 """
 
 from __future__ import annotations
@@ -144,7 +145,9 @@ SPECS: tuple[MetricSpec, ...] = (
     FREE_AFTER,
     starved.SHARE,
 )
-"""All of them; a workload may declare one of these names again, and its figure, taken closer to the work, then replaces ours."""
+"""All of them; a workload may declare one of these names again, and its figure, taken closer to
+the work, then replaces ours.
+"""
 
 
 def readings(samples: Iterable[Sample]) -> Readings:
@@ -153,7 +156,9 @@ def readings(samples: Iterable[Sample]) -> Readings:
 
 
 def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) -> tuple[list[Metric], list[str]]:
-    """The metrics that are differences of counters, and notes about counters that went backwards."""
+    """The metrics that are differences of counters, and notes about counters that went
+    backwards.
+    """
     metrics: list[Metric] = []
     notes: list[str] = []
     wanted = [(guest, metric, guest) for guest in guests for metric in GUEST_COUNTERS]
@@ -167,7 +172,8 @@ def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) ->
         figure = total(known) * metric.factor if len(known) == len(grown) else None
         if metric.counters == ("vcpu_seconds",) and _sampling_told(before, after, source):
             taken = sampling_seconds(before, after, source)
-            # a guest's own account of time counts what Xen gave to others meanwhile, so it is told and not taken out
+            # a guest's own account of time counts what Xen gave to others meanwhile, so it is told
+            # and not taken out
             if source == DOM0:
                 figure = None if figure is None or taken is None else figure - taken
             metrics.append(Metric(SAMPLING_CPU.name, SAMPLING_CPU.unit, taken, guest))
@@ -180,7 +186,9 @@ def _sampling_told(before: Readings, after: Readings, source: str) -> bool:
 
 
 def sampling_seconds(before: Readings, after: Readings, source: str) -> float | None:
-    """What the sampler took at a source; None when that is not known, also because another sampler had to be started meanwhile."""
+    """What the sampler took at a source; None when that is not known, also because another
+    sampler had to be started meanwhile.
+    """
     grown = difference(before, after, source, SAMPLER_CPU)
     return None if grown is None or grown < 0 else grown / 1e6
 
@@ -197,7 +205,9 @@ def wall_metrics(barrier: BarrierRecord) -> list[Metric]:
 
 
 def host_metrics(before: Readings, after: Readings, skew_s: float, cost: Mapping[str, float]) -> list[Metric]:
-    """The host's metrics that are no differences. cost: source -> share of one processor; nothing known is None."""
+    """The host's metrics that are no differences. cost: source -> share of one processor;
+    nothing known is None.
+    """
     return [
         Metric(BARRIER_SKEW.name, BARRIER_SKEW.unit, skew_s),
         Metric(SAMPLING_COST.name, SAMPLING_COST.unit, max(cost.values(), default=None)),

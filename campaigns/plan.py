@@ -1,12 +1,16 @@
-"""The plan of a campaign: every cell, in an order that is random within blocks of repetitions and balanced over them, from a recorded seed.
+"""The plan of a campaign: every cell, in an order that is random within blocks of repetitions and
+balanced over them, from a recorded seed.
 
-A block is one repetition of every policy at every combination of levels, so that a drift of the host over hours meets all policies alike. Within a
-block the combinations come in the order of SHA-256 of `<seed>:<block>:<levels>`; at each, the policies follow one another in the order of a row of
-Williams' design, so that over as many blocks as there are policies each stands once in each place, and over all rows each follows each other equally
-often. Which row, and which policy is which of the design's, are the seed's as well: the same on every machine and Python, and anyone can check it.
-Touches no lab.
+A block is one repetition of every policy at every combination of levels, so that a drift of the
+host over hours meets all policies alike. Within a block the combinations come in the order of
+SHA-256 of `<seed>:<block>:<levels>`; at each, the policies follow one another in the order of a row
+of Williams' design, so that over as many blocks as there are policies each stands once in each
+place, and over all rows each follows each other equally often. Which row, and which policy is which
+of the design's, are the seed's as well: the same on every machine and Python, and anyone can check
+it. Touches no lab.
 
-Source: E. J. Williams, Experimental designs balanced for the estimation of residual effects of treatments, 1949.
+Source: E. J. Williams, Experimental designs balanced for the estimation of residual effects of
+treatments, 1949.
 """
 
 from __future__ import annotations
@@ -21,17 +25,23 @@ from campaigns.records import PlannedCell
 from common.units import format_duration
 
 TCG_SLOWDOWN = 30.0
-"""How many times slower a paravirtualised guest works under QEMU's TCG (measured on kernel builds: starting a process costs more than compiling)."""
+"""How many times slower a paravirtualised guest works under QEMU's TCG (measured on kernel
+builds: starting a process costs more than compiling).
+"""
 
 STAGES = ("reset", "prepare", "policy", "settle", "run", "collect", "store")
 """What happens to a cell, in this order."""
 
 _STAGE_SECONDS = {"reset": 15.0, "policy": 5.0, "prepare": 10.0, "collect": 5.0, "store": 1.0}
-"""What the stages of fixed length should take on an emulated host; the others follow from the experiment."""
+"""What the stages of fixed length should take on an emulated host; the others follow from the
+experiment.
+"""
 
 
 def slowdown(accelerator: str | None, conditions: Conditions) -> float:
-    """How many times slower than natively and alone a guest works: the emulation, and guests waiting for the host's processors."""
+    """How many times slower than natively and alone a guest works: the emulation, and guests
+    waiting for the host's processors.
+    """
     emulation = TCG_SLOWDOWN if accelerator == "tcg" else 1.0
     return emulation * max(1.0, conditions.guests.count * conditions.guests.vcpus / conditions.host.vcpus)
 
@@ -51,7 +61,9 @@ def expected_seconds(conditions: Conditions, accelerator: str | None) -> float:
 
 
 def plan(experiment: Experiment, accelerator: str | None = "tcg") -> tuple[PlannedCell, ...]:
-    """Every cell in the order it is to be run. accelerator: of the host that the durations are expected for (`kvm`, `tcg`, None: physical)."""
+    """Every cell in the order it is to be run. accelerator: of the host that the durations are
+    expected for (`kvm`, `tcg`, None: physical).
+    """
     expected = {}
     for levels in experiment.combinations():
         expected[level_key(levels)] = expected_seconds(experiment.at(levels), accelerator)
@@ -73,7 +85,8 @@ def plan(experiment: Experiment, accelerator: str | None = "tcg") -> tuple[Plann
 def balanced_orders(seed: int, key: str, policies: Sequence[str]) -> list[list[str]]:
     """Orders of the policies, one for each block, over and over.
 
-    The first as many as there are policies have each policy once in each place; with an odd number, as many again are the same mirrored.
+    The first as many as there are policies have each policy once in each place; with an odd number,
+    as many again are the same mirrored.
     """
     shuffled = sorted(policies, key=lambda policy: _chance(seed, key, policy))
     count = len(shuffled)
@@ -125,12 +138,16 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
 
 
 def block_order(seed: int, block: int, cells: Iterable[str]) -> list[str]:
-    """The cells of a block in the order that the seed gives them in campaigns of layout 1 (records.LAYOUT), which were not balanced."""
+    """The cells of a block in the order that the seed gives them in campaigns of layout 1
+    (records.LAYOUT), which were not balanced.
+    """
     return sorted(cells, key=lambda cell: hashlib.sha256(f"{seed}:{block}:{cell}".encode()).hexdigest())
 
 
 def cell_id(policy: str, levels: Levels, repetition: int) -> str:
-    """A name that is unique in its campaign and safe as a directory's: `<policy>.<hash of the levels, if any>.r<repetition>`."""
+    """A name that is unique in its campaign and safe as a directory's: `<policy>.<hash of the
+    levels, if any>.r<repetition>`.
+    """
     return _id(policy, level_key(levels), repetition)
 
 

@@ -14,11 +14,13 @@ from campaigns.records import CellRecord, PlannedCell
 
 @dataclass(frozen=True)
 class Event:
-    """kind `start`: the campaign begins; `stage`: a cell enters a stage; `cell`: an attempt has ended and is stored; `end`: all is done.
+    """kind `start`: the campaign begins; `stage`: a cell enters a stage; `cell`: an attempt has
+    ended and is stored; `end`: all is done.
 
-    done, total: cells of the campaign that ran to their end, and all. left_s: seconds that the rest should take. stage_s: that the stage should.
-    order: the cell's position in the plan, from 0. record: of the attempt that has ended. attempt: from 1, within this run. retry: another
-    attempt follows.
+    done, total: cells of the campaign that ran to their end, and all. left_s: seconds that the rest
+    should take. stage_s: that the stage should. order: the cell's position in the plan, from 0.
+    record: of the attempt that has ended. attempt: from 1, within this run. retry: another attempt
+    follows.
     """
 
     kind: Literal["start", "stage", "cell", "end"]
@@ -38,7 +40,9 @@ class Event:
 Listener = Callable[[Event], None]
 
 RESET = "reset"
-"""The stage that a cell's work does not tell anything about: the first reset to a sizing boots the host or its guests, the others take a snapshot."""
+"""The stage that a cell's work does not tell anything about: the first reset to a sizing boots
+the host or its guests, the others take a snapshot.
+"""
 
 
 def silent(_event: Event) -> None:
@@ -47,7 +51,8 @@ def silent(_event: Event) -> None:
 
 @dataclass(frozen=True)
 class Expected:
-    """What a cell should take on the accelerator in use, in seconds: its reset to a known state that is there, and the rest.
+    """What a cell should take on the accelerator in use, in seconds: its reset to a known state
+    that is there, and the rest.
 
     state: which known state it needs; cells with the same need the same snapshot.
     """
@@ -59,10 +64,12 @@ class Expected:
 
 @dataclass
 class Estimate:
-    """How long the rest takes: what is expected of each cell, corrected by how long finished cells took.
+    """How long the rest takes: what is expected of each cell, corrected by how long finished cells
+    took.
 
-    Work and resets are told apart: the first reset to a known state may take minutes, and says nothing of the others. Work is
-    corrected by cells of the same policy where there are any, since policies are what differs most.
+    Work and resets are told apart: the first reset to a known state may take minutes, and says
+    nothing of the others. Work is corrected by cells of the same policy where there are any, since
+    policies are what differs most.
     """
 
     policies: Mapping[str, str]
@@ -110,13 +117,16 @@ class Estimate:
         own = costs.pop(self._current)
         rest = math.fsum(costs.values())
         if spent > own > 0:
-            # It takes longer than was thought. Nothing says how much; where nothing has ended yet, the others are no quicker.
+            # It takes longer than was thought. Nothing says how much; where nothing has ended yet,
+            # the others are no quicker.
             rest *= 1.0 if self._taken else spent / own
             own = spent * LATE
         return own - spent + rest
 
     def _factors(self) -> dict[str, float]:
-        """Policy -> how many times longer its cells' work took than was expected; under "" that of all cells."""
+        """Policy -> how many times longer its cells' work took than was expected; under "" that
+        of all cells.
+        """
         sums: dict[str, tuple[float, float]] = {}
         for cell, (_, work) in self._taken.items():
             for key in (self.policies.get(cell, ""), ""):
@@ -125,7 +135,9 @@ class Estimate:
         return {"": 1.0} | {key: taken / expected for key, (taken, expected) in sums.items() if expected > 0}
 
     def _resets(self) -> tuple[float | None, float | None]:
-        """Seconds of a reset to a known state that is there, and of the first one to a state; None where there was none."""
+        """Seconds of a reset to a known state that is there, and of the first one to a state;
+        None where there was none.
+        """
         seen: set[str] = set()
         firsts: list[float] = []
         others: list[float] = []
@@ -136,4 +148,6 @@ class Estimate:
 
 
 LATE = 1.25
-"""A cell that has taken longer than was expected is taken to need so many times what it has taken."""
+"""A cell that has taken longer than was expected is taken to need so many times what it has
+taken.
+"""

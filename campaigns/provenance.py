@@ -1,4 +1,6 @@
-"""What the testbed itself is, for campaign.json and env.json. An allow-list: nothing is stored that is not named here."""
+"""What the testbed itself is, for campaign.json and env.json. An allow-list: nothing is stored
+that is not named here.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def versions() -> dict[str, str]:
 def commit(checkout: Path = CHECKOUT) -> tuple[str | None, bool | None]:
     """The checkout's commit, and whether tracked files differ from it; None and None outside git.
 
-    A testbed that was unpacked inside somebody else's repository is outside: that repository's commit says nothing about it.
+    A testbed that was unpacked inside somebody else's repository is outside: that repository's
+    commit says nothing about it.
     """
     top, head = _git(checkout, "rev-parse", "--show-toplevel"), _git(checkout, "rev-parse", "HEAD")
     if not top or not head or Path(top).resolve() != checkout.resolve():
@@ -62,7 +65,8 @@ def environment(
     *,
     alone: bool = False,
 ) -> dict[str, object]:
-    """env.json: how the testbed was called, what the cell was given, and what the host says it is (lab.api.Host.provenance).
+    """env.json: how the testbed was called, what the cell was given, and what the host says it is
+    (lab.api.Host.provenance).
 
     alone: whether just this cell was asked for, so that it may be out of the plan's order.
     """
@@ -88,7 +92,9 @@ def environment(
 
 
 def _told(policy: Policy) -> dict[str, object]:
-    """All of a policy but the form of its settings: what they were set to stands with the experiment."""
+    """All of a policy but the form of its settings: what they were set to stands with the
+    experiment.
+    """
     return {name: value for name, value in asdict(replace(policy, parameters={})).items() if name != "parameters"}
 
 

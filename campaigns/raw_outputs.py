@@ -147,7 +147,8 @@ def _of_campaign(name: str, folder: Path) -> dict[str, object]:
 
 
 def run(workload: Workload[Any], params: Any, machine: Machine | None, raw: Path | None) -> Read:  # noqa: ANN401
-    """Run a workload once, on a machine or (None) on this one, and read what it left. WorkloadError when it fails.
+    """Run a workload once, on a machine or (None) on this one, and read what it left. WorkloadError
+    when it fails.
 
     raw: where its outputs stay; UsageError when that is there already, so that none are lost.
     """

@@ -1,7 +1,9 @@
-"""A stored cell against what its raw outputs say: samples, barrier, metrics, gates and checksums are made again, and compared.
+"""A stored cell against what its raw outputs say: samples, barrier, metrics, gates and checksums
+are made again, and compared.
 
-Cells of campaigns of layout 1 (records.LAYOUT) do not have the readings before and after in raw/. What can be recomputed from their samples is; that
-the first and the last readings there are those that were taken, nothing else tells.
+Cells of campaigns of layout 1 (records.LAYOUT) do not have the readings before and after in raw/.
+What can be recomputed from their samples is; that the first and the last readings there are those
+that were taken, nothing else tells.
 """
 
 from __future__ import annotations
@@ -33,14 +35,18 @@ OLDER = (
 
 @dataclass
 class Recomputation:
-    """Compares cells of one campaign. Conditions are worked out once for each combination of levels."""
+    """Compares cells of one campaign. Conditions are worked out once for each combination of
+    levels.
+    """
 
     campaign: CampaignRecord
     experiment: Experiment
     _conditions: dict[str, Conditions] = field(default_factory=dict)
 
     def environment(self, cell: CellRecord, env: Mapping[str, object]) -> Iterator[str]:
-        """What env.json says otherwise than the record and the experiment. Keys that only one of them knows are another version's."""
+        """What env.json says otherwise than the record and the experiment. Keys that only one of
+        them knows are another version's.
+        """
         identity = {"campaign": cell.campaign, "cell": cell.cell, "experiment_sha256": self.campaign.experiment_sha256}
         policy = next((policy for policy in self.experiment.policies if policy.name == cell.policy), None)
         told = {**identity, **(provenance.given(policy, self._at(cell)) if policy else {})}
@@ -50,7 +56,9 @@ class Recomputation:
             yield f"{key} is {was!r}, and {wanted!r} by the plan"
 
     def cell(self, path: Path, cell: CellRecord) -> Iterator[tuple[str, str]]:
-        """File -> what is wrong with it. The cell ran to its end, and its place in the plan is right."""
+        """File -> what is wrong with it. The cell ran to its end, and its place in the plan is
+        right.
+        """
         policy = next(policy for policy in self.experiment.policies if policy.name == cell.policy)
         conditions = self._at(cell)
         if cell.barrier is None:
@@ -144,7 +152,9 @@ def _others(cell: CellRecord, found: Figures) -> Iterator[str]:
 
 
 def _from_samples(path: Path, cell: CellRecord, conditions: Conditions) -> Run:
-    """The run of a cell of layout 1: the first reading of each counter is the one before, the last the one after."""
+    """The run of a cell of layout 1: the first reading of each counter is the one before, the
+    last the one after.
+    """
     assert cell.barrier is not None
     first: dict[tuple[str, str], Sample] = {}
     last: dict[tuple[str, str], Sample] = {}

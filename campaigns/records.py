@@ -1,16 +1,20 @@
 """The records of a campaign, as results/ holds them, and how they are read. Schema version 1.
 
-    results/<campaign>/campaign.json              CampaignRecord, written once, when the campaign is created
-    results/<campaign>/SHA256SUMS                 of campaign.json and of the SHA256SUMS of every cell and attempt
-    results/<campaign>/cells/<cell>/cell.json     CellRecord of a cell that ran to its end: `complete`, or `invalid` (a gate failed)
-                                    env.json      provenance: JSON object
-                                    samples/samples.csv   SAMPLE_COLUMNS; time_s is relative to the barrier's release (the first reading is before it)
-                                    raw/...       every tool's own output
-                                    SHA256SUMS    of all the files above, as sha256sum(1) writes and checks it
-    results/<campaign>/attempts/<cell>.<n>/       the same files, of attempts that do not count: `failed`, or superseded by a rerun
+    results/<campaign>/campaign.json              CampaignRecord, written once, when the campaign is
+    created results/<campaign>/SHA256SUMS                 of campaign.json and of the SHA256SUMS of
+    every cell and attempt results/<campaign>/cells/<cell>/cell.json     CellRecord of a cell that
+    ran to its end: `complete`, or `invalid` (a gate failed)
+                                    env.json      provenance: JSON object samples/samples.csv
+                                    SAMPLE_COLUMNS; time_s is relative to the barrier's release (the
+                                    first reading is before it) raw/...       every tool's own
+                                    output SHA256SUMS    of all the files above, as sha256sum(1)
+                                    writes and checks it
+    results/<campaign>/attempts/<cell>.<n>/       the same files, of attempts that do not count:
+    `failed`, or superseded by a rerun
 
-`analysis` imports this module and none of the others. A figure that could not be read is None here and null in the file, never 0.
-Times of day are ISO 8601 in UTC; durations are seconds; sizes say their unit in the key.
+`analysis` imports this module and none of the others. A figure that could not be read is None here
+and null in the file, never 0. Times of day are ISO 8601 in UTC; durations are seconds; sizes say
+their unit in the key.
 """
 
 from __future__ import annotations
@@ -31,7 +35,9 @@ from common.metrics import STRICT, Metric, MetricSpec, total
 SCHEMA = 1
 
 LAYOUT = 2
-"""What new campaigns hold. 1: the root's sums know campaign.json only, and raw/ lacks the readings before and after. 2: both are there."""
+"""What new campaigns hold. 1: the root's sums know campaign.json only, and raw/ lacks the
+readings before and after. 2: both are there.
+"""
 
 CAMPAIGN_FILE = "campaign.json"
 CELLS_DIR = "cells"
@@ -56,7 +62,9 @@ T = TypeVar("T")
 
 
 class Record:
-    """What every record is: read strictly. An unknown, missing or ill-typed key is an error that names it."""
+    """What every record is: read strictly. An unknown, missing or ill-typed key is an error that
+    names it.
+    """
 
     __pydantic_config__ = STRICT
 
@@ -73,10 +81,11 @@ class Comparison(Record):
 class Expectation(Record):
     """What the literature lets one expect of the ratio treatment ÷ control.
 
-    ratio_low, ratio_high: the published range of the ratio (52 % fewer is 0.48); either may be None when not published.
-    ratio_best: the published best case, of "up to 52 % fewer": a figure that one case reached and that others need not.
-    tolerance: for `unchanged`, the largest deviation of the ratio from 1 that still counts as unchanged (0.05 is 5 %); with a published
-    figure, the relative deviation from it that still counts as reaching it.
+    ratio_low, ratio_high: the published range of the ratio (52 % fewer is 0.48); either may be None
+    when not published. ratio_best: the published best case, of "up to 52 % fewer": a figure that
+    one case reached and that others need not. tolerance: for `unchanged`, the largest deviation of
+    the ratio from 1 that still counts as unchanged (0.05 is 5 %); with a published figure, the
+    relative deviation from it that still counts as reaching it.
     """
 
     direction: Direction
@@ -87,7 +96,9 @@ class Expectation(Record):
 
     @property
     def best(self) -> float | None:
-        """The best case. A range that reaches to no effect is one, too: that is how older experiments wrote "up to"."""
+        """The best case. A range that reaches to no effect is one, too: that is how older
+        experiments wrote "up to".
+        """
         if self.ratio_best is not None:
             return self.ratio_best
         if self.direction == "decrease" and self.ratio_high in (None, 1):
@@ -97,9 +108,11 @@ class Expectation(Record):
 
 @dataclass(frozen=True)
 class Relief:
-    """What a control has to have felt for a claim of relief to be testable: any one of the three, in every cell, all guests together.
+    """What a control has to have felt for a claim of relief to be testable: any one of the three,
+    in every cell, all guests together.
 
-    pages_reclaimed, refaults: pages. memory_stall: share of the guests' time in which some task waited for memory. None: does not count.
+    pages_reclaimed, refaults: pages. memory_stall: share of the guests' time in which some task
+    waited for memory. None: does not count.
     """
 
     pages_reclaimed: float | None = 1024
@@ -109,11 +122,13 @@ class Relief:
 
 @dataclass(frozen=True)
 class Claim(Record):
-    """A statement of the literature in a form that a campaign can support, contradict or leave open.
+    """A statement of the literature in a form that a campaign can support, contradict or leave
+    open.
 
-    metric: a name of CampaignRecord.metrics. aggregate: how the guests' values become the cell's one value.
-    control_from: whose choice the control is: the published source's, or ours because it names none. relief: whether the claim is that
-    something gets better than under the control, which then has to have suffered; None: it is when the metric's better side is claimed.
+    metric: a name of CampaignRecord.metrics. aggregate: how the guests' values become the cell's
+    one value. control_from: whose choice the control is: the published source's, or ours because it
+    names none. relief: whether the claim is that something gets better than under the control,
+    which then has to have suffered; None: it is when the metric's better side is claimed.
     """
 
     id: str
@@ -130,11 +145,13 @@ class Claim(Record):
 
 @dataclass(frozen=True)
 class PlannedCell(Record):
-    """A point of the plan. order: position in the campaign, from 0. block: the repetition block within which the order is random.
+    """A point of the plan. order: position in the campaign, from 0. block: the repetition block
+    within which the order is random.
 
-    levels: factor path -> level, as the experiment file writes it; empty without factors. repetition counts from 1.
-    expected_seconds: what the cell should take on the kind of host the plan was made for. boot, run: from 1, where boots of the host are
-    repeated, and runs within each; None in plans whose cells all start from one boot.
+    levels: factor path -> level, as the experiment file writes it; empty without factors.
+    repetition counts from 1. expected_seconds: what the cell should take on the kind of host the
+    plan was made for. boot, run: from 1, where boots of the host are repeated, and runs within
+    each; None in plans whose cells all start from one boot.
     """
 
     cell: str
@@ -152,12 +169,15 @@ class PlannedCell(Record):
 class CampaignRecord(Record):
     """What was asked: everything that fixes a campaign before its first cell.
 
-    experiment: the resolved experiment, every default filled in. experiment_sha256: of its canonical JSON; a resume compares it.
-    cells: the plan, in order. metrics: what cells yield, with units and meaning. versions: of the testbed, Python and libraries.
-    commit: of the testbed, None outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
-    arguments: the command that created the campaign. lab: the name of the lab it was begun on; None in campaigns from before it was recorded.
-    layout: LAYOUT of the testbed that created it. gates: those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1.
-    inventory: the lab's file, as it was named; None for the default lab, and in campaigns from before it was recorded.
+    experiment: the resolved experiment, every default filled in. experiment_sha256: of its
+    canonical JSON; a resume compares it. cells: the plan, in order. metrics: what cells yield, with
+    units and meaning. versions: of the testbed, Python and libraries. commit: of the testbed, None
+    outside git; dirty: whether the checkout differed from it. lock_sha256: of requirements.lock.
+    arguments: the command that created the campaign. lab: the name of the lab it was begun on; None
+    in campaigns from before it was recorded. layout: LAYOUT of the testbed that created it. gates:
+    those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1. inventory: the
+    lab's file, as it was named; None for the default lab, and in campaigns from before it was
+    recorded.
     """
 
     schema: int
@@ -195,7 +215,8 @@ def find_spec(specs: Iterable[MetricSpec], metric: str) -> MetricSpec | None:
 
 @dataclass(frozen=True)
 class GateResult(Record):
-    """The verdict of a validity gate. observed and required are in `unit`; observed None when it could not be read (the gate then fails).
+    """The verdict of a validity gate. observed and required are in `unit`; observed None when it
+    could not be read (the gate then fails).
 
     reason: in words what the gate demands and why a run without it says nothing.
     """
@@ -210,7 +231,8 @@ class GateResult(Record):
 
 @dataclass(frozen=True)
 class BarrierRecord(Record):
-    """The moment the guests were released. skew_seconds: latest minus earliest start; released_at: host epoch seconds of the earliest.
+    """The moment the guests were released. skew_seconds: latest minus earliest start; released_at:
+    host epoch seconds of the earliest.
 
     starts, ends: guest -> seconds from the release to the start and the end of its workload.
     """
@@ -223,7 +245,9 @@ class BarrierRecord(Record):
 
 @dataclass(frozen=True)
 class Failure(Record):
-    """Why an attempt failed. kind: a class of campaigns.failures; stage: where; rerun: the command that reruns just this cell."""
+    """Why an attempt failed. kind: a class of campaigns.failures; stage: where; rerun: the
+    command that reruns just this cell.
+    """
 
     kind: str
     stage: str
@@ -233,10 +257,12 @@ class Failure(Record):
 
 @dataclass(frozen=True)
 class CellRecord(Record):
-    """What happened. A `failed` record has a failure and no metrics; an `invalid` one has its metrics, but no analysis may use them.
+    """What happened. A `failed` record has a failure and no metrics; an `invalid` one has its
+    metrics, but no analysis may use them.
 
-    timings: stage -> seconds. checksums: guest -> name -> digest of the workload's output, identical between guests and policies.
-    notes: what a reader of the figures must know, such as a counter that went backwards. boot, run: as planned.
+    timings: stage -> seconds. checksums: guest -> name -> digest of the workload's output,
+    identical between guests and policies. notes: what a reader of the figures must know, such as a
+    counter that went backwards. boot, run: as planned.
     """
 
     schema: int
@@ -266,16 +292,22 @@ class CellRecord(Record):
 
     @property
     def starved(self) -> bool:
-        """Whether the host's machine gave it too little processor time, so that nothing that is measured in time has a value."""
+        """Whether the host's machine gave it too little processor time, so that nothing that is
+        measured in time has a value.
+        """
         return any(note.startswith(STARVED) for note in self.notes)
 
     def value(self, metric: str, how: Aggregate = "sum") -> float | None:
-        """One value of a metric, aggregated over the guests (a host's metric has one value). None when any guest's value is."""
+        """One value of a metric, aggregated over the guests (a host's metric has one value).
+        None when any guest's value is.
+        """
         return aggregate([m.value for m in self.metrics if m.name == metric], how)
 
 
 def aggregate(values: Iterable[float | int | None], how: Aggregate) -> float | None:
-    """Sum, mean, min or max. None when there is no value or any is None: a sum over fewer guests is another figure, not a smaller one."""
+    """Sum, mean, min or max. None when there is no value or any is None: a sum over fewer guests
+    is another figure, not a smaller one.
+    """
     known: list[float | int] = []
     for value in values:
         if value is None:
@@ -289,27 +321,37 @@ def aggregate(values: Iterable[float | int | None], how: Aggregate) -> float | N
 
 
 def read_campaign(directory: Path) -> CampaignRecord:
-    """campaign.json of a campaign. ResultsError when it is not there, damaged, or of another schema."""
+    """campaign.json of a campaign. ResultsError when it is not there, damaged, or of another
+    schema.
+    """
     return read_record(CampaignRecord, directory / CAMPAIGN_FILE)
 
 
 def read_cell(directory: Path) -> CellRecord:
-    """cell.json of a cell or an attempt. ResultsError when it is not there, damaged, or of another schema."""
+    """cell.json of a cell or an attempt. ResultsError when it is not there, damaged, or of
+    another schema.
+    """
     return read_record(CellRecord, directory / CELL_FILE)
 
 
 def cell_directories(directory: Path) -> Iterator[Path]:
-    """The directories of the cells that ran to their end, sorted by name; temporary ones are left out."""
+    """The directories of the cells that ran to their end, sorted by name; temporary ones are
+    left out.
+    """
     return _directories(directory / CELLS_DIR)
 
 
 def attempt_directories(directory: Path) -> Iterator[Path]:
-    """The directories of the attempts that do not count, by cell, then in the order they were made."""
+    """The directories of the attempts that do not count, by cell, then in the order they were
+    made.
+    """
     return iter(sorted(_directories(directory / ATTEMPTS_DIR), key=lambda path: attempt_number(path.name)))
 
 
 def attempt_number(name: str) -> tuple[str, int]:
-    """Cell and number of an attempt's directory name `<cell>.<n>`. ResultsError when it is not one."""
+    """Cell and number of an attempt's directory name `<cell>.<n>`. ResultsError when it is not
+    one.
+    """
     if not (match := re.fullmatch(r"(.+)\.(\d+)", name)):
         raise ResultsError(f"{name!r} is not the name of an attempt", why="names in attempts/ are <cell>.<number>")
     return match[1], int(match[2])
@@ -342,7 +384,8 @@ def read_env(directory: Path) -> Mapping[str, Any] | None:
 
 
 def dumps(record: object) -> str:
-    """The JSON text of a record or JSON value, as every file of results/ holds it: indented, keys in declared order, newline at the end.
+    """The JSON text of a record or JSON value, as every file of results/ holds it: indented, keys
+    in declared order, newline at the end.
 
     ValueError for NaN and infinities: JSON has none, and a figure that could not be read is null.
     """
@@ -400,7 +443,9 @@ def _misfit(document: object, error: ValidationError) -> str:
 
 
 def _key_of(value: Any, path: Sequence[str | int], *, missing: bool) -> str:  # noqa: ANN401
-    """The path of an error without the names of types, which pydantic puts behind the key of a value of several."""
+    """The path of an error without the names of types, which pydantic puts behind the key of a
+    value of several.
+    """
     text = ""
     for part in path:
         here = isinstance(value, list) if isinstance(part, int) else isinstance(value, dict) and part in value

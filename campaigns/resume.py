@@ -1,7 +1,9 @@
-"""Whether a campaign may go on, and with which cell: under one name there is one experiment, one lab, and one kind of host.
+"""Whether a campaign may go on, and with which cell: under one name there is one experiment, one
+lab, and one kind of host.
 
-Cells of two experiments, or of two hosts, cannot be compared, so they are never mixed. What can be known without a lab is asked before
-anything is built (`begun`); what the host is made from, before its first cell of a run (`refuse_another_host`).
+Cells of two experiments, or of two hosts, cannot be compared, so they are never mixed. What can be
+known without a lab is asked before anything is built (`begun`); what the host is made from, before
+its first cell of a run (`refuse_another_host`).
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ from campaigns.store import CampaignStore
 from common.errors import UsageError
 
 Basis = Mapping[str, object]
-"""What of a host may not change within a campaign (lab.lifecycle.OpenLab.basis): path in env.json's `host` -> value."""
+"""What of a host may not change within a campaign (lab.lifecycle.OpenLab.basis): path in
+env.json's `host` -> value.
+"""
 
 _UNTOLD = object()
 _NEVER_MIXED = "cells of two {} cannot be compared, so they are never mixed"
@@ -34,8 +38,8 @@ def begun(
 ) -> CampaignStore | None:
     """The campaign of that name, None when there is none yet. Touches no lab.
 
-    UsageError when the name cannot be one, when the campaign was begun with another experiment or on another lab, and when the cell is none
-    of its cells or is complete.
+    UsageError when the name cannot be one, when the campaign was begun with another experiment or
+    on another lab, and when the cell is none of its cells or is complete.
     """
     name = campaign or experiment.name
     if not re.fullmatch(IDENTIFIER, name):
@@ -56,7 +60,9 @@ def begun(
 
 
 def refuse_another_host(stored: CampaignStore, basis: Basis) -> None:
-    """UsageError when the cells that are there ran on a host that was made from something else. What a cell does not tell is not compared."""
+    """UsageError when the cells that are there ran on a host that was made from something else.
+    What a cell does not tell is not compared.
+    """
     ended = sorted(stored.cells().values(), key=lambda cell: cell.finished_at)
     if not ended:
         return

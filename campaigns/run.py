@@ -1,7 +1,8 @@
-"""A campaign on a host: every cell of the plan that has no record yet, in the plan's order, until all have one.
+"""A campaign on a host: every cell of the plan that has no record yet, in the plan's order, until
+all have one.
 
-Interrupted anywhere, the next call with the same experiment goes on from what is stored. Cells that are complete or invalid are not run again;
-cells whose attempts failed are.
+Interrupted anywhere, the next call with the same experiment goes on from what is stored. Cells that
+are complete or invalid are not run again; cells whose attempts failed are.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from common.errors import CampaignError, LabError
 from lab.api import Host
 
 RESETS_BEFORE_STOP = 2
-"""Cells in a row whose host could not be reset after which a campaign stops: the next cell would not fare better."""
+"""Cells in a row whose host could not be reset after which a campaign stops: the next cell would
+not fare better.
+"""
 
 
 MOST_REASONS = 5
@@ -35,7 +38,9 @@ MOST_REASONS = 5
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a campaign has come to. status: of all its cells. records: the attempts of this run. cell: the only one that was to be run, if so."""
+    """What a campaign has come to. status: of all its cells. records: the attempts of this run.
+    cell: the only one that was to be run, if so.
+    """
 
     directory: Path
     status: CampaignStatus
@@ -52,7 +57,9 @@ class Outcome:
         return self.status.counts
 
     def check(self) -> None:
-        """CampaignError when cells of the campaign failed, were invalid or are missing; not if just one was to be run, and is complete."""
+        """CampaignError when cells of the campaign failed, were invalid or are missing; not if
+        just one was to be run, and is complete.
+        """
         if self.cell is not None and all(record.status == "complete" for record in self.records[-1:]):
             return
         bad = {state: number for state, number in self.counts.items() if number and state != "complete"}
@@ -92,7 +99,9 @@ def ended(
     campaign: str | None = None,
     cell: str | None = None,
 ) -> Outcome | None:
-    """What a campaign has come to when nothing of it is left to run, else None. UsageError as `run` raises it, without a lab."""
+    """What a campaign has come to when nothing of it is left to run, else None. UsageError as
+    `run` raises it, without a lab.
+    """
     found = resume.begun(experiment, lab, results=results, campaign=campaign, cell=cell)
     if found is None or cell is not None:
         return None
@@ -115,10 +124,12 @@ def run(
 ) -> Outcome:
     """Run a campaign, or what is left of it, or one cell of it.
 
-    lab: the host's. inventory: its file, if it is not the default lab's. basis: what the host is made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid one
-    is then run again, and its old record kept.
-    UsageError: another experiment has this campaign's name, it was begun on another lab or host, another runner is at work, or the cell cannot
-    be run. Errors of the lab and the load end in the cells' records. KeyboardInterrupt passes through, and leaves nothing half-written.
+    lab: the host's. inventory: its file, if it is not the default lab's. basis: what the host is
+    made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid
+    one is then run again, and its old record kept. UsageError: another experiment has this
+    campaign's name, it was begun on another lab or host, another runner is at work, or the cell
+    cannot be run. Errors of the lab and the load end in the cells' records. KeyboardInterrupt
+    passes through, and leaves nothing half-written.
     """
     stored = resume.begun(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
@@ -142,7 +153,9 @@ def campaign_record(
     *,
     inventory: str | None = None,
 ) -> CampaignRecord:
-    """What fixes a new campaign: plan, claims, metrics and gates of its experiment, and what the testbed is."""
+    """What fixes a new campaign: plan, claims, metrics and gates of its experiment, and what the
+    testbed is.
+    """
     head, dirty = provenance.commit()
     return CampaignRecord(
         schema=SCHEMA,
@@ -186,7 +199,9 @@ class _Runner:
         self.alone = False
 
     def _estimate(self) -> Estimate:
-        """What the cells should take on the host as it is. The plan's figures are of the accelerator that it was thought to have."""
+        """What the cells should take on the host as it is. The plan's figures are of the
+        accelerator that it was thought to have.
+        """
         self.accelerator = self.host.accelerator
         known: dict[str, Expected] = {}
         for planned in self.record.cells:
@@ -226,7 +241,9 @@ class _Runner:
         return Outcome(self.store.directory, status(self.store), tuple(self.made), only)
 
     def _run_cell(self, planned: PlannedCell, remaining: list[str]) -> CellRecord:
-        """Attempts at one cell until one is no failure, or its class allows no more; the last record."""
+        """Attempts at one cell until one is no failure, or its class allows no more; the last
+        record.
+        """
         failures: Counter[str] = Counter()
         while True:
             attempt = failures.total() + 1

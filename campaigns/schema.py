@@ -1,7 +1,9 @@
-"""The form of an experiment file, as pydantic models: units, bounds and defaults. What concerns several keys is in experiment.py.
+"""The form of an experiment file, as pydantic models: units, bounds and defaults. What concerns
+several keys is in experiment.py.
 
-Sizes are whole MiB, durations seconds; both are written with their unit (`256 MiB`, `10 min`) and written back that way, so that the resolved
-experiment in campaign.json can be read again as an experiment. experiments/README.md explains the keys to people.
+Sizes are whole MiB, durations seconds; both are written with their unit (`256 MiB`, `10 min`) and
+written back that way, so that the resolved experiment in campaign.json can be read again as an
+experiment. experiments/README.md explains the keys to people.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ class HostSection(Section):
 
 
 class GuestsSection(Section):
-    """All guests are alike. memory_start: at boot, by default the guests' even share of the host; swap: by default memory_max; sysctl: settings of their kernels."""
+    """All guests are alike. memory_start: at boot, by default the guests' even share of the
+    host; swap: by default memory_max; sysctl: settings of their kernels.
+    """
 
     count: Annotated[Count, Field(ge=1, le=200)]
     vcpus: Annotated[Count, Field(ge=1, le=128)] = 1
@@ -55,7 +59,8 @@ class SamplingSection(Section):
 
 
 class TimeoutsSection(Section):
-    """Limits of the stages. run: a last resort; by default five times what the workload is expected to take, and at least an hour.
+    """Limits of the stages. run: a last resort; by default five times what the workload is expected
+    to take, and at least an hour.
 
     A run whose guests no longer get on ends long before: see campaigns/stuck.py.
     """
@@ -67,10 +72,12 @@ class TimeoutsSection(Section):
 
 
 class ReliefSection(Section):
-    """What every cell of a control has to have felt, all guests together, for a claim of relief to be testable: any one of the three.
+    """What every cell of a control has to have felt, all guests together, for a claim of relief to
+    be testable: any one of the three.
 
-    pages_reclaimed: by the guests' kernels; refaults: of them, those that were wanted again; memory_stall: share of the guests' time in
-    which some task waited for memory (PSI). null: does not count.
+    pages_reclaimed: by the guests' kernels; refaults: of them, those that were wanted again;
+    memory_stall: share of the guests' time in which some task waited for memory (PSI). null: does
+    not count.
     """
 
     pages_reclaimed: Annotated[Count, Field(ge=1)] | None = 1024
@@ -89,13 +96,15 @@ class ReliefSection(Section):
 
 
 class GatesSection(Section):
-    """What a run has to show to count (campaigns/gates.py says why). None: a default that follows from the sizing.
+    """What a run has to show to count (campaigns/gates.py says why). None: a default that follows
+    from the sizing.
 
-    overcommit_ratio: the least measured ratio under a policy that overcommits. sectors_read: the least sum over the guests.
-    memory_given: the least share of its even share of the host that every self-ballooning guest must have given back at some time.
-    tmem_puts: the least successful puts under a tmem policy, all guests together. barrier_skew: the largest.
-    readings_close: the most by which counters may be read before the release, or after the last guest's end.
-    relief: not of a run but of claims: what their control has to have felt.
+    overcommit_ratio: the least measured ratio under a policy that overcommits. sectors_read: the
+    least sum over the guests. memory_given: the least share of its even share of the host that
+    every self-ballooning guest must have given back at some time. tmem_puts: the least successful
+    puts under a tmem policy, all guests together. barrier_skew: the largest. readings_close: the
+    most by which counters may be read before the release, or after the last guest's end. relief:
+    not of a run but of claims: what their control has to have felt.
     """
 
     overcommit_ratio: Annotated[Number, Field(gt=0)] | None = None
@@ -115,7 +124,8 @@ class ComparisonSection(Section):
 
 
 class ExpectationSection(Section):
-    """direction of the metric from control to treatment; the published figure of treatment ÷ control: a range, or the best case of "up to".
+    """direction of the metric from control to treatment; the published figure of treatment ÷
+    control: a range, or the best case of "up to".
 
     tolerance: of `unchanged`, or relative of the published figure.
     """
@@ -149,10 +159,12 @@ class ExpectationSection(Section):
 
 
 class ClaimSection(Section):
-    """A statement of the literature. evidence: quoted (read in the named text), source (read in code), recalled (not checked).
+    """A statement of the literature. evidence: quoted (read in the named text), source (read in
+    code), recalled (not checked).
 
-    control_from: `source` when the named text says what was compared with, `ours` when it does not. relief: whether the control has to
-    have felt what is to be relieved; by default when the metric's better side is claimed.
+    control_from: `source` when the named text says what was compared with, `ours` when it does not.
+    relief: whether the control has to have felt what is to be relieved; by default when the
+    metric's better side is claimed.
     """
 
     id: Annotated[str, Field(pattern=f"^{IDENTIFIER}$")]
@@ -183,7 +195,9 @@ class ClaimSection(Section):
 
 
 class RepetitionsSection(Section):
-    """Repetition at its levels: so many boots of the host, each with drives made anew, and so many runs from each."""
+    """Repetition at its levels: so many boots of the host, each with drives made anew, and so
+    many runs from each.
+    """
 
     boots: Annotated[Count, Field(ge=1, le=100)] = 1
     runs: Annotated[Count, Field(ge=1, le=1000)] = 1

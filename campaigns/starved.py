@@ -1,6 +1,7 @@
 """A host that its machine starved: what it counted stays, what it measured in time goes.
 
-raw/controller.json holds what the machine gave the emulated host before and after the run. A physical host has no such file.
+raw/controller.json holds what the machine gave the emulated host before and after the run. A
+physical host has no such file.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ KEPT = frozenset({"barrier_skew"})
 
 
 def is_timed(metric: Metric) -> bool:
-    """Whether a metric is a time, a rate, or processor time, which is measured by the same clock."""
+    """Whether a metric is a time, a rate, or processor time, which is measured by the same
+    clock.
+    """
     return metric.name not in KEPT and (metric.unit in TIME_UNITS or metric.unit.endswith("/s"))
 
 
@@ -42,7 +45,9 @@ def save(directory: Path, before: Reading | None, after: Reading | None) -> None
 
 
 def load(directory: Path) -> Given | None:
-    """What the host was given, by raw/; None where nothing was kept. ValueError when it is no such file."""
+    """What the host was given, by raw/; None where nothing was kept. ValueError when it is no
+    such file.
+    """
     try:
         document = json.loads((directory / FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -53,7 +58,9 @@ def load(directory: Path) -> Given | None:
 
 
 def judged(metrics: Iterable[Metric], given: Given | None) -> tuple[tuple[Metric, ...], list[str]]:
-    """The metrics with the share that the host got, without times where it was starved; and a note that says so."""
+    """The metrics with the share that the host got, without times where it was starved; and a
+    note that says so.
+    """
     if given is None:
         return tuple(metrics), []
     told = (*metrics, Metric(SHARE.name, SHARE.unit, given.share))

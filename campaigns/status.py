@@ -1,4 +1,6 @@
-"""How far a campaign is: every planned cell with what became of it, and the command that runs it again."""
+"""How far a campaign is: every planned cell with what became of it, and the command that runs it
+again.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ STATES: tuple[State, ...] = ("complete", "invalid", "failed", "missing")
 
 @dataclass(frozen=True)
 class CellStatus:
-    """A planned cell. seconds: what its last attempt took. reason: why it has no usable figures. rerun: the command that runs just it.
+    """A planned cell. seconds: what its last attempt took. reason: why it has no usable figures.
+    rerun: the command that runs just it.
 
     finished_at: when its last attempt ended.
     """
@@ -34,7 +37,9 @@ class CellStatus:
 
 @dataclass(frozen=True)
 class CampaignStatus:
-    """A campaign. cells: in the order of the plan. left_s: what the cells that a run would attempt should take, by the plan."""
+    """A campaign. cells: in the order of the plan. left_s: what the cells that a run would
+    attempt should take, by the plan.
+    """
 
     campaign: CampaignRecord
     cells: tuple[CellStatus, ...]
@@ -85,7 +90,9 @@ def _cell(
 
 
 def line_of(event: Event) -> str:
-    """What a running campaign tells people: a cell's stage, or what became of the cell. Empty for its begin and end."""
+    """What a running campaign tells people: a cell's stage, or what became of the cell. Empty
+    for its begin and end.
+    """
     if event.kind == "stage":
         return f"cell {event.order + 1}/{event.total} {event.cell}: {event.stage}"
     if event.kind == "cell" and event.record is not None:

@@ -1,9 +1,11 @@
-"""Where campaigns are stored, so that nothing is ever lost or half there (layout: campaigns/records.py).
+"""Where campaigns are stored, so that nothing is ever lost or half there (layout:
+campaigns/records.py).
 
-A campaign and each of its cells are directories that are written whole or not at all: under a temporary name on the same file system, every
-file and directory synced, then renamed. What has its final name is never changed. An attempt that failed becomes `attempts/<cell>.<n>`; a
-cell that is deliberately rerun moves there when its successor is ready. One runner at a time holds the campaign's lock; what a runner that
-died left under a temporary name is removed by the next one.
+A campaign and each of its cells are directories that are written whole or not at all: under a
+temporary name on the same file system, every file and directory synced, then renamed. What has its
+final name is never changed. An attempt that failed becomes `attempts/<cell>.<n>`; a cell that is
+deliberately rerun moves there when its successor is ready. One runner at a time holds the
+campaign's lock; what a runner that died left under a temporary name is removed by the next one.
 """
 
 from __future__ import annotations
@@ -34,7 +36,9 @@ _TEMPORARY = re.compile(r"\.tmp-(\d+)-(\d+)-.+")
 
 
 class SampleLike(Protocol):
-    """A reading of a counter (lab.api.Sample). Attributes: time (host epoch s), source, counter, unit, value (None: not readable)."""
+    """A reading of a counter (lab.api.Sample). Attributes: time (host epoch s), source, counter,
+    unit, value (None: not readable).
+    """
 
     @property
     def time(self) -> float: ...
@@ -49,7 +53,9 @@ class SampleLike(Protocol):
 
 
 class CellWriter:
-    """A cell being written: fill `raw` and call write_samples, then the store's commit or abandon."""
+    """A cell being written: fill `raw` and call write_samples, then the store's commit or
+    abandon.
+    """
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -109,7 +115,8 @@ class CampaignStore:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Be the campaign's one runner; remove what dead runners left. UsageError when another runner lives.
+        """Be the campaign's one runner; remove what dead runners left. UsageError when another
+        runner lives.
 
         The lock is the kernel's (flock), so it ends with its process, however that ends.
         """
@@ -142,10 +149,12 @@ class CampaignStore:
         return CellWriter(directory)
 
     def commit(self, writer: CellWriter, record: CellRecord, env: Mapping[str, object]) -> Path:
-        """Store the cell under its final name, or the failed attempt in attempts/; the path. All or nothing, also when the disk is full.
+        """Store the cell under its final name, or the failed attempt in attempts/; the path. All or
+        nothing, also when the disk is full.
 
-        A cell that is already there and was rerun on purpose moves to attempts/ first: should the power fail between the two renames, the
-        cell is missing and is run again, and the older record is still in attempts/.
+        A cell that is already there and was rerun on purpose moves to attempts/ first: should the
+        power fail between the two renames, the cell is missing and is run again, and the older
+        record is still in attempts/.
         """
         try:
             writer.write_json(records.CELL_FILE, record)
@@ -181,14 +190,18 @@ class CampaignStore:
         self._publish(target, self._next_attempt(target.name))
 
     def _publish(self, source: Path, target: Path) -> None:
-        """Enter a directory's sums into the campaign's, then give it its name: whoever dies in between leaves an entry without a directory."""
+        """Enter a directory's sums into the campaign's, then give it its name: whoever dies in
+        between leaves an entry without a directory.
+        """
         listed = read_sums(self.directory / records.SUMS_FILE)
         listed[_sums_of(target, self.directory)] = digest(source / records.SUMS_FILE)
         _replace_sums(self.directory, listed)
         publish(source, target)
 
     def _forget_unborn(self) -> None:
-        """Remove entries of directories that never got their name, or have lost it. The caller holds the lock."""
+        """Remove entries of directories that never got their name, or have lost it. The caller
+        holds the lock.
+        """
         with storing(self.directory):
             listed = read_sums(self.directory / records.SUMS_FILE)
             kept = {name: value for name, value in listed.items() if (self.directory / name).is_file()}
@@ -197,7 +210,9 @@ class CampaignStore:
 
 
 def create(results: Path, record: CampaignRecord) -> CampaignStore:
-    """Create the directory of a campaign with its campaign.json. ResultsError when a campaign of that name is there."""
+    """Create the directory of a campaign with its campaign.json. ResultsError when a campaign of
+    that name is there.
+    """
     with storing(results):
         results.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(results)
@@ -238,7 +253,9 @@ def get(results: Path, campaign: str) -> CampaignStore:
 
 
 def directory(results: Path, campaign: str) -> Path:
-    """Where a campaign is, or what is left of one. UsageError, with a suggestion, when there is nothing of that name."""
+    """Where a campaign is, or what is left of one. UsageError, with a suggestion, when there is
+    nothing of that name.
+    """
     if (results / campaign).is_dir():
         return results / campaign
     raise _unknown(results, campaign)
@@ -251,7 +268,9 @@ def _unknown(results: Path, campaign: str) -> UsageError:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Rename a synced directory to a name that must be free, durably. ResultsError when it is not: results are never overwritten."""
+    """Rename a synced directory to a name that must be free, durably. ResultsError when it is
+    not: results are never overwritten.
+    """
     try:
         source.rename(target)  # an empty directory is no result, and rename(2) replaces it
     except OSError as error:
@@ -274,7 +293,9 @@ def write_sums(directory: Path) -> None:
 
 
 def read_sums(path: Path) -> dict[str, str]:
-    """Name -> SHA-256, from a file as sha256sum(1) writes it; nothing from one that is not there."""
+    """Name -> SHA-256, from a file as sha256sum(1) writes it; nothing from one that is not
+    there.
+    """
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     return {name: value for value, _, name in (line.partition("  ") for line in lines)}
 
@@ -297,7 +318,9 @@ def _replace_sums(directory: Path, listed: Mapping[str, str]) -> None:
 
 
 def files_of(directory: Path) -> list[str]:
-    """Every file below a directory but its SHA256SUMS, by its path from there, sorted. ResultsError for links and names that the sums cannot hold."""
+    """Every file below a directory but its SHA256SUMS, by its path from there, sorted.
+    ResultsError for links and names that the sums cannot hold.
+    """
     found = []
     for folder, folders, files in os.walk(directory):
         below = os.path.relpath(folder, directory)
@@ -326,7 +349,9 @@ def sync_tree(directory: Path) -> None:
 
 @contextmanager
 def storing(where: Path) -> Iterator[None]:
-    """Turn the errors of a full or read-only file system into one that says what to do; others pass."""
+    """Turn the errors of a full or read-only file system into one that says what to do; others
+    pass.
+    """
     try:
         yield
     except OSError as error:
@@ -369,7 +394,9 @@ def _temporary(parent: Path, name: str) -> Path:
 
 
 def _remove_leftovers(directory: Path) -> None:
-    """Remove what dead runners were writing; a number that another process has by now does not protect it."""
+    """Remove what dead runners were writing; a number that another process has by now does not
+    protect it.
+    """
     for path in list(directory.iterdir()) if directory.is_dir() else ():
         match = _TEMPORARY.fullmatch(path.name)
         if match and _start_of(int(match[1])) != int(match[2]):
@@ -380,7 +407,9 @@ def _remove_leftovers(directory: Path) -> None:
 
 
 def _start_of(process: int) -> int:
-    """Clock ticks from the controller's boot to the start of a process; 0 when there is no such process."""
+    """Clock ticks from the controller's boot to the start of a process; 0 when there is no such
+    process.
+    """
     try:
         status = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:

@@ -1,7 +1,8 @@
 """Whether a run is stuck: by what its guests do, not by a clock.
 
-A run that takes longer than was expected is looked at. While a guest's vCPUs work, its disks move sectors or its output grows, it gets
-on, however slowly. Guests of which nothing has moved for STILL_S are stuck, and a run all of whose unfinished guests are is ended.
+A run that takes longer than was expected is looked at. While a guest's vCPUs work, its disks move
+sectors or its output grows, it gets on, however slowly. Guests of which nothing has moved for
+STILL_S are stuck, and a run all of whose unfinished guests are is ended.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from common.machines import Machine, command_errors
 from lab.api import Activity
 
 LOOK_S = 30.0
-"""Between looks: each costs dom0 and a guest half a second of an emulated CPU, so nothing is looked at before a run is late."""
+"""Between looks: each costs dom0 and a guest half a second of an emulated CPU, so nothing is
+looked at before a run is late.
+"""
 
 LATE_FACTOR = 2.0
 LATE_S = 120.0
@@ -34,7 +37,9 @@ class StuckError(LabError):
 
 @dataclass(frozen=True)
 class Look:
-    """What guests had done at a time. output: guest -> bytes that its workload has written; what could not be read is not there."""
+    """What guests had done at a time. output: guest -> bytes that its workload has written; what
+    could not be read is not there.
+    """
 
     time: float
     activity: Mapping[str, Activity]
@@ -42,7 +47,9 @@ class Look:
 
 
 def still(looks: Sequence[Look], guest: str) -> bool:
-    """Whether nothing of a guest has moved over the last STILL_S of looks. What was not readable at both ends does not count as still."""
+    """Whether nothing of a guest has moved over the last STILL_S of looks. What was not readable
+    at both ends does not count as still.
+    """
     if not looks:
         return False
     last = looks[-1]
@@ -59,7 +66,9 @@ def still(looks: Sequence[Look], guest: str) -> bool:
 
 @dataclass
 class Watch:
-    """Looks at a run, and ends it when it is stuck. activity: asks dom0; machines: the guests; folder: what a workload writes to."""
+    """Looks at a run, and ends it when it is stuck. activity: asks dom0; machines: the guests;
+    folder: what a workload writes to.
+    """
 
     activity: Callable[[], Mapping[str, Activity]]
     machines: Mapping[str, Machine]

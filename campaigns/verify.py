@@ -1,12 +1,16 @@
-"""Are stored results what was written, and do they follow from what was measured? Offline: needs the campaign's directory and nothing else.
+"""Are stored results what was written, and do they follow from what was measured? Offline: needs
+the campaign's directory and nothing else.
 
-Checked: the sums of every file, and that nothing was added anywhere; the schema of every record; that plan, claims, seed and metrics are the
-experiment's; that each cell is the one that its plan, its directory and its env.json say, and ran in the plan's order. Recomputed from raw/
-(campaigns/recompute.py): samples, barrier, metrics, gates, checksums. With `derived` (analysis.derived.differences), from the cells: tables, figures,
-report. So what was changed is found even when all sums were written anew.
+Checked: the sums of every file, and that nothing was added anywhere; the schema of every record;
+that plan, claims, seed and metrics are the experiment's; that each cell is the one that its plan,
+its directory and its env.json say, and ran in the plan's order. Recomputed from raw/
+(campaigns/recompute.py): samples, barrier, metrics, gates, checksums. With `derived`
+(analysis.derived.differences), from the cells: tables, figures, report. So what was changed is
+found even when all sums were written anew.
 
-What no sums can show without a signature: a change of raw/ itself with everything that follows from it, in all files alike. Against that helps a
-copy of the campaign's own sum (`Verification.seal`) in a place that the forger cannot reach, such as the paper.
+What no sums can show without a signature: a change of raw/ itself with everything that follows from
+it, in all files alike. Against that helps a copy of the campaign's own sum (`Verification.seal`) in
+a place that the forger cannot reach, such as the paper.
 """
 
 from __future__ import annotations
@@ -32,7 +36,9 @@ from common.metrics import MetricSpec
 Level = Literal["damage", "incomplete", "note"]
 
 Derived = Callable[[Path], Iterable[tuple[str, str]]]
-"""Compares what was derived from the cells of a campaign's directory with what is derived now: (path, what is wrong with it)."""
+"""Compares what was derived from the cells of a campaign's directory with what is derived now:
+(path, what is wrong with it).
+"""
 
 KEPT = (records.CAMPAIGN_FILE, records.SUMS_FILE, ".lock", records.CELLS_DIR, records.ATTEMPTS_DIR)
 DERIVED = ("tables", "figures", "report.md")
@@ -41,7 +47,8 @@ DERIVED = ("tables", "figures", "report.md")
 
 @dataclass(frozen=True)
 class Finding:
-    """damage: what is stored is not what was written. incomplete: a planned cell has no usable figures. note: worth knowing, no fault.
+    """damage: what is stored is not what was written. incomplete: a planned cell has no usable
+    figures. note: worth knowing, no fault.
 
     path: relative to the campaign's directory.
     """
@@ -62,7 +69,9 @@ SEAL = (
 
 @dataclass(frozen=True)
 class Verification:
-    """The verdict on a campaign. files: how many were compared with their sums. seal: SHA-256 of the campaign's sums, which stands for all of it."""
+    """The verdict on a campaign. files: how many were compared with their sums. seal: SHA-256 of
+    the campaign's sums, which stands for all of it.
+    """
 
     directory: Path
     campaign: str
@@ -90,7 +99,9 @@ class Verification:
         return [*shown, *([f"{SEAL}: {self.seal}"] if self.seal else []), ended]
 
     def refuse(self, *, allowed: bool) -> bool:
-        """Whether anything is damaged. ResultsError (exit code 8) then, unless that is allowed: nothing may be drawn of it unmarked."""
+        """Whether anything is damaged. ResultsError (exit code 8) then, unless that is allowed:
+        nothing may be drawn of it unmarked.
+        """
         if self.damaged and not allowed:
             shown = [f"{each.path}: {each.message}" for each in self.findings if each.level == "damage"]
             rest = [f"{len(shown) - MOST_SHOWN} more"] if len(shown) > MOST_SHOWN else []
@@ -118,7 +129,9 @@ class Verification:
 
 
 def verify(directory: Path, derived: Derived | None = None) -> Verification:
-    """Check a campaign's directory. derived: checks tables, figures and report as well. ResultsError only when there is no campaign at all; everything else is a finding."""
+    """Check a campaign's directory. derived: checks tables, figures and report as well.
+    ResultsError only when there is no campaign at all; everything else is a finding.
+    """
     if not (directory / records.CAMPAIGN_FILE).is_file():
         raise ResultsError(
             "there is no campaign here",
@@ -269,7 +282,9 @@ class _Verifier:
                 yield f"{key} is {getattr(cell, key)!r}, and {getattr(planned, key)!r} in the plan"
 
     def _sequence(self, standing: Mapping[str, CellRecord], attempts: Mapping[str, CellRecord]) -> None:
-        """Cells run in the order of the plan. One that was tried before, or run by its name, may have run later."""
+        """Cells run in the order of the plan. One that was tried before, or run by its name, may
+        have run later.
+        """
         known = [standing[name] for name in self.planned if name in standing and name not in attempts]
         before: CellRecord | None = None
         for cell in known:
@@ -401,7 +416,9 @@ def _against_experiment(campaign: CampaignRecord, experiment: Experiment) -> Ite
 
 
 def _alone(path: Path) -> bool:
-    """Whether a cell was run by its name, out of the plan's order. Older cells tell the arguments of the campaign's first run only."""
+    """Whether a cell was run by its name, out of the plan's order. Older cells tell the
+    arguments of the campaign's first run only.
+    """
     env = records.read_env(path) or {}
     identity, testbed = env.get("identity"), env.get("testbed")
     if isinstance(identity, dict):

@@ -1,4 +1,6 @@
-"""Carry out a policy on a host: what has to be there before the release, and what the release itself switches on."""
+"""Carry out a policy on a host: what has to be there before the release, and what the release
+itself switches on.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def parameters(policy: Policy) -> dict[str, bool]:
 
 
 def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, guests: GuestSizing) -> None:
-    """Give every guest its memory, its settings, and its driver. Nothing moves yet. Once per reset; LabError when a guest or dom0 refuses."""
+    """Give every guest its memory, its settings, and its driver. Nothing moves yet. Once per
+    reset; LabError when a guest or dom0 refuses.
+    """
     start = start_mib(policy, sizing, guests)
     limit = guests.memory_max_mib if policy.moves else start
     host.set_memory(dict.fromkeys(host.guests, start), dict.fromkeys(host.guests, limit))
@@ -48,7 +52,9 @@ def tmem_settings(policy: Policy, tuning: Tuning) -> TmemSettings:
 
 
 def release_script(policy: Policy) -> str:
-    """Sh that each guest runs when it is released, before its workload: the policy takes effect. Empty where nothing is to be done."""
+    """Sh that each guest runs when it is released, before its workload: the policy takes effect.
+    Empty where nothing is to be done.
+    """
     return "".join(
         f"echo {value} > {SETTINGS}/{name} || {{ echo 'the driver does not take {name}' >&2; exit 96; }}\n"
         for name, value in policy.at_release.items()

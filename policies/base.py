@@ -1,9 +1,11 @@
-"""What a memory policy is: what each guest has at the release, what changes it afterwards, and what of tmem is used.
+"""What a memory policy is: what each guest has at the release, what changes it afterwards, and what
+of tmem is used.
 
-A policy acts in three places: in the guests (the driver and its parameters, sysctls, words on the kernel's command line), in
-tmem (compression, deduplication, weights, caps), and in dom0 (a manager that runs as long as the workload). A Policy says all
-of that as data; policies/apply.py carries it out on a host. It takes effect when the guests are released from the barrier:
-until then every policy leaves the guests alike.
+A policy acts in three places: in the guests (the driver and its parameters, sysctls, words on the
+kernel's command line), in tmem (compression, deduplication, weights, caps), and in dom0 (a manager
+that runs as long as the workload). A Policy says all of that as data; policies/apply.py carries it
+out on a host. It takes effect when the guests are released from the barrier: until then every
+policy leaves the guests alike.
 """
 
 from __future__ import annotations
@@ -23,13 +25,14 @@ Start = Literal["share", "configured"]
 class Policy:
     """A memory policy, with its parts added.
 
-    start: what each guest has at the release: an even `share` of the host's memory, or what it was `configured` with, the rest
-    staying fallow. moves: whether its memory changes while the workload runs; then it may grow up to its maximum.
-    module: parameter of `modprobe tmem` -> on; empty, the driver is not loaded. at_release: setting of the driver in sysfs ->
-    value from the release on. sysctl, kernel: settings and words on the command line of the guests' kernels.
-    manager: name of the process in dom0 that sets the guests' targets, if any.
-    gates: names of gates (campaigns/gates.py) that hold for this policy beside those for all.
-    parameters: key of an experiment -> the settings that it may have below it.
+    start: what each guest has at the release: an even `share` of the host's memory, or what it was
+    `configured` with, the rest staying fallow. moves: whether its memory changes while the workload
+    runs; then it may grow up to its maximum. module: parameter of `modprobe tmem` -> on; empty, the
+    driver is not loaded. at_release: setting of the driver in sysfs -> value from the release on.
+    sysctl, kernel: settings and words on the command line of the guests' kernels. manager: name of
+    the process in dom0 that sets the guests' targets, if any. gates: names of gates
+    (campaigns/gates.py) that hold for this policy beside those for all. parameters: key of an
+    experiment -> the settings that it may have below it.
     """
 
     name: str
@@ -54,7 +57,9 @@ class Policy:
 
 @dataclass(frozen=True)
 class Part:
-    """What can be added to a policy, as in `selfballoon+tmem`. add: the policy with it. needs: one of these parts beside it."""
+    """What can be added to a policy, as in `selfballoon+tmem`. add: the policy with it. needs:
+    one of these parts beside it.
+    """
 
     name: str
     summary: str
@@ -66,9 +71,10 @@ class Part:
 class Tuning:
     """Settings of an experiment that hold under every policy of it.
 
-    sysctl: dotted name -> value, of the guests' kernels. selfballoon: name in sysfs -> value, in the driver's own units
-    (seconds, MB, counts), for policies that load the driver. tmem: what is set here goes before what a policy sets.
-    What is not named stays as the kernel, the driver or Xen has it.
+    sysctl: dotted name -> value, of the guests' kernels. selfballoon: name in sysfs -> value, in
+    the driver's own units (seconds, MB, counts), for policies that load the driver. tmem: what is
+    set here goes before what a policy sets. What is not named stays as the kernel, the driver or
+    Xen has it.
     """
 
     sysctl: Mapping[str, int] = field(default_factory=dict)
@@ -80,7 +86,9 @@ UNTUNED = Tuning()
 
 
 def with_module(policy: Policy, **parameters: bool) -> Policy:
-    """The policy with these parameters of the driver on, and its gates for what the driver then does."""
+    """The policy with these parameters of the driver on, and its gates for what the driver then
+    does.
+    """
     module = {**policy.module, **parameters}
     uses = module.get("cleancache") or module.get("frontswap")
     gates = (*policy.gates, "tmem_used") if uses and "tmem_used" not in policy.gates else policy.gates

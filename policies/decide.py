@@ -47,7 +47,7 @@ def _written(decision: Decision) -> dict[str, Any]:
     return {key: [list(pair) for pair in pairs] for key, pairs in found.items()}
 
 
-# --- JSON ----------------------------------------------------------------------------------------------------------------------
+# --- JSON ---------------------------------------------------------------------------------------
 
 
 def _items(source: str) -> list[Any]:
@@ -86,7 +86,7 @@ def _integer(text: str) -> int | str:
     return int(text) if len(text) < 100 else f"{text[:20]}…"
 
 
-# --- States --------------------------------------------------------------------------------------------------------------------
+# --- States -------------------------------------------------------------------------------------
 
 
 def _state(forms: Sequence[type], item: object, place: tuple[str, str, int]) -> Any:  # noqa: ANN401  one of the forms

@@ -1,4 +1,6 @@
-"""Memory policies for people: what each does, in its guests, in tmem and in dom0, and what of it can be set."""
+"""Memory policies for people: what each does, in its guests, in tmem and in dom0, and what of it
+can be set.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""`fixed`: every guest keeps the size that it was configured with, and what no guest has stays fallow.
+"""`fixed`: every guest keeps the size that it was configured with, and what no guest has stays
+fallow.
 
-The published work's "unchanged": guests of a fixed size on a host that has more than they were given.
+The published work's "unchanged": guests of a fixed size on a host that has more than they were
+given.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""What of tmem a policy uses: `+cleancache`, `+frontswap`, `+tmem` (both), and how tmem keeps it: `+compress`, `+dedup`.
+"""What of tmem a policy uses: `+cleancache`, `+frontswap`, `+tmem` (both), and how tmem keeps it:
+`+compress`, `+dedup`.
 
-Self-shrinking returns what frontswap holds once memory is plentiful again; the original driver had it on whenever both
-self-ballooning and frontswap were.
+Self-shrinking returns what frontswap holds once memory is plentiful again; the original driver had
+it on whenever both self-ballooning and frontswap were.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ GUEST = r"^guest[1-9][0-9]*$"
 
 
 class TmemSection(Section):
-    """tmem's settings for the guests, as `tmemctl set` takes them. None and names that are missing: as Xen has it.
+    """tmem's settings for the guests, as `tmemctl set` takes them. None and names that are missing:
+    as Xen has it.
 
-    weights: guest -> its weight against others' when pages have to go. caps: guest -> most ephemeral pages. docs/tmem.md.
+    weights: guest -> its weight against others' when pages have to go. caps: guest -> most
+    ephemeral pages. docs/tmem.md.
     """
 
     compress: bool | None = None

@@ -1,6 +1,7 @@
 """Every memory policy and part by its name. A new policy is a new module and one line here.
 
-Grammar of a name: BASE[+PART...], as in `selfballoon+tmem`. Without a part that needs it, the guest driver is not loaded.
+Grammar of a name: BASE[+PART...], as in `selfballoon+tmem`. Without a part that needs it, the guest
+driver is not loaded.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ _TOGETHER = {"tmem": {"cleancache", "frontswap"}}
 
 
 def parse(name: str) -> Policy:
-    """The policy of a name such as `selfballoon+tmem`. UsageError, with a suggestion, for any other text."""
+    """The policy of a name such as `selfballoon+tmem`. UsageError, with a suggestion, for any
+    other text.
+    """
     base, *parts = name.split("+")
     if base not in BASES:
         raise _unknown(name, base, tuple(BASES), "begins with")

@@ -1,6 +1,8 @@
-"""`selfballoon`: every guest follows its own need, up to its maximum, by the driver's self-ballooning (tmem/linux/README.md).
+"""`selfballoon`: every guest follows its own need, up to its maximum, by the driver's
+self-ballooning (tmem/linux/README.md).
 
-A goal follows from what its processes have committed (Committed_AS); each interval the balloon goes a part of the way.
+A goal follows from what its processes have committed (Committed_AS); each interval the balloon goes
+a part of the way.
 """
 
 from __future__ import annotations
@@ -14,7 +16,9 @@ from policies.base import Policy
 
 
 class SelfballoonParameters(Section):
-    """The driver's settings, named as in sysfs without the prefix `selfballoon_`. None: what the driver has by itself."""
+    """The driver's settings, named as in sysfs without the prefix `selfballoon_`. None: what the
+    driver has by itself.
+    """
 
     interval: Annotated[Seconds, Field(ge=1)] | None = Field(
         default=None, description="whole seconds between two steps; 5 s by itself"

@@ -1,4 +1,6 @@
-"""`static`: every guest has an even share of the host's memory, all the time. Nothing is fallow, and nothing is overcommitted."""
+"""`static`: every guest has an even share of the host's memory, all the time. Nothing is fallow,
+and nothing is overcommitted.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""What a workload is: validated parameters, declared metrics, and three steps on a machine: prepare, script, collect.
+"""What a workload is: validated parameters, declared metrics, and three steps on a machine:
+prepare, script, collect.
 
-Nothing here runs a command: workloads.machines does that, workloads.scripts holds the shell text that all workloads share.
+Nothing here runs a command: workloads.machines does that, workloads.scripts holds the shell text
+that all workloads share.
 """
 
 from __future__ import annotations
@@ -29,18 +31,24 @@ Duration = fields.Seconds
 
 
 class WorkloadParameters(BaseModel):
-    """Parameters of a workload. Values are refused, never converted: a size without a unit or a number in quotes is a mistake."""
+    """Parameters of a workload. Values are refused, never converted: a size without a unit or a
+    number in quotes is a mistake.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def parameter(default: Any, doc: str, *, unit: str = "", **constraints: Any) -> Any:  # noqa: ANN401
-    """A parameter's field: its default, what it means, its unit, and pydantic's constraints (ge, le, pattern, ...)."""
+    """A parameter's field: its default, what it means, its unit, and pydantic's constraints (ge,
+    le, pattern, ...).
+    """
     return Field(default, description=doc, json_schema_extra={"unit": unit}, validate_default=False, **constraints)
 
 
 class ParameterError(InvalidFileError):
-    """Parameters that a workload does not take. key: the first bad one, dotted, so that a caller can name file and line."""
+    """Parameters that a workload does not take. key: the first bad one, dotted, so that a caller
+    can name file and line.
+    """
 
     def __init__(self, what: str, *, key: str, where: str = "", why: str = "", remedy: str = "") -> None:
         super().__init__(what, where=where, why=why, remedy=remedy)
@@ -49,7 +57,9 @@ class ParameterError(InvalidFileError):
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A parameter as it is documented. unit: empty for a choice or a name. default: as it is written in an experiment."""
+    """A parameter as it is documented. unit: empty for a choice or a name. default: as it is
+    written in an experiment.
+    """
 
     name: str
     unit: str
@@ -80,8 +90,9 @@ class Description:
 class WorkloadResult:
     """What one run of a workload gave on one machine.
 
-    metrics: of the machine it ran on, without a guest's name. checksums: path of an output -> SHA-256, the same whatever the memory policy.
-    facts: filled in by workloads.run.run; a campaign keeps what `prepare` returned itself.
+    metrics: of the machine it ran on, without a guest's name. checksums: path of an output ->
+    SHA-256, the same whatever the memory policy. facts: filled in by workloads.run.run; a campaign
+    keeps what `prepare` returned itself.
     """
 
     metrics: tuple[Metric, ...]
@@ -95,7 +106,8 @@ P = TypeVar("P", bound=WorkloadParameters)
 class Workload(ABC, Generic[P]):
     """One load. Stateless: one instance serves every machine, at the same time if need be.
 
-    Order on each machine: prepare, then script's text under `sh`, then collect. All errors are common.errors.WorkloadError.
+    Order on each machine: prepare, then script's text under `sh`, then collect. All errors are
+    common.errors.WorkloadError.
     """
 
     name: ClassVar[str]
@@ -109,35 +121,48 @@ class Workload(ABC, Generic[P]):
 
     @abstractmethod
     def script(self, params: P) -> str:
-        """The timed part: POSIX sh that leaves its raw outputs in scripts.RAW, and its exit status is the workload's."""
+        """The timed part: POSIX sh that leaves its raw outputs in scripts.RAW, and its exit
+        status is the workload's.
+        """
 
     @abstractmethod
     def collect(self, machine: Machine, params: P, raw_dir: Path) -> WorkloadResult:
-        """Copy the raw outputs into raw_dir, which exists, and read them. After a script that failed: the WorkloadError that says why."""
+        """Copy the raw outputs into raw_dir, which exists, and read them. After a script that
+        failed: the WorkloadError that says why.
+        """
 
     @abstractmethod
     def read(self, params: P, raw_dir: Path) -> WorkloadResult:
-        """What raw outputs say that `collect` has copied, whenever and wherever that was: needs no machine.
+        """What raw outputs say that `collect` has copied, whenever and wherever that was: needs no
+        machine.
 
-        WorkloadError when they say that the run failed, or lost a part of it; OutputsError, which is
-        one, when they are not all there or not what the workload writes. A figure that they do not
-        have is None.
+        WorkloadError when they say that the run failed, or lost a part of it; OutputsError, which
+        is one, when they are not all there or not what the workload writes. A figure that they do
+        not have is None.
         """
 
     @abstractmethod
     def expected_seconds(self, params: P, slowdown: float) -> float:
-        """Rough seconds of the script on one CPU that is `slowdown` times slower than a current server's (1.0). For progress and time limits."""
+        """Rough seconds of the script on one CPU that is `slowdown` times slower than a current
+        server's (1.0). For progress and time limits.
+        """
 
     def disk_bytes(self, params: P) -> int:  # noqa: ARG002 - a load that fills no disk has no use for it
-        """Bytes of the root disk that a run fills because its parameters say so; 0 for a load whose files are small."""
+        """Bytes of the root disk that a run fills because its parameters say so; 0 for a load
+        whose files are small.
+        """
         return 0
 
     def told(self, raw_dir: Path) -> dict[str, object]:  # noqa: ARG002
-        """Parameters, as an experiment writes them, that raw outputs tell by themselves: for reading those of an unknown run."""
+        """Parameters, as an experiment writes them, that raw outputs tell by themselves: for
+        reading those of an unknown run.
+        """
         return {}
 
     def parse(self, values: Mapping[str, object]) -> P:
-        """Parameters as an experiment writes them. ParameterError, with every mistake and a suggestion for unknown keys."""
+        """Parameters as an experiment writes them. ParameterError, with every mistake and a
+        suggestion for unknown keys.
+        """
         try:
             return self.Parameters.model_validate(values)
         except ValidationError as error:
@@ -161,7 +186,9 @@ class Workload(ABC, Generic[P]):
         return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}", ""
 
     def spec(self, metric: str) -> MetricSpec:
-        """The declaration of a metric that collect returned. KeyError when there is none, which is a defect of the workload."""
+        """The declaration of a metric that collect returned. KeyError when there is none, which
+        is a defect of the workload.
+        """
         for candidate in self.metrics:
             if re.fullmatch(re.escape(candidate.name).replace("<n>", "[1-9][0-9]*"), metric):
                 return candidate

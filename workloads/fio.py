@@ -104,7 +104,9 @@ class Fio(Workload[FioParameters]):
         return scripts.timed(scripts.command("fio", [*_job(params), "--output-format=json+"]))
 
     def collect(self, machine: Machine, params: FioParameters, raw_dir: Path) -> WorkloadResult:
-        """The job's figures. The file is removed: its contents are fio's random data, so there are no checksums."""
+        """The job's figures. The file is removed: its contents are fio's random data, so there
+        are no checksums.
+        """
         machines.fetch_raw(machine, raw_dir)
         machines.check_script(
             machine, f"rm -f {shlex.quote(params.directory)}/{JOB}.*", what="remove fio's file", timeout_s=300
@@ -112,7 +114,9 @@ class Fio(Workload[FioParameters]):
         return self.read(params, raw_dir)
 
     def read(self, params: FioParameters, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002  (the document tells what was asked)
-        """The job's figures, if fio lost no process and did all that its document says was asked."""
+        """The job's figures, if fio lost no process and did all that its document says was
+        asked.
+        """
         timing = scripts.read_timing(raw_dir, "fio", "fio")
         require_no_complaints(raw_dir / "fio.err")
         values: dict[str, float | int | None] = {
@@ -128,14 +132,18 @@ class Fio(Workload[FioParameters]):
         return 0 if params.directory.startswith("/dev/shm") else params.size
 
     def expected_seconds(self, params: FioParameters, slowdown: float) -> float:
-        """Time-bound jobs take their time; the others are taken to move 100 MB/s natively, and at most 5000 requests a second."""
+        """Time-bound jobs take their time; the others are taken to move 100 MB/s natively, and
+        at most 5000 requests a second.
+        """
         if params.runtime is not None:
             return params.runtime
         return max(params.size / 100e6, params.size / params.bs / 5000) * slowdown
 
 
 def _job(params: FioParameters) -> list[str]:
-    """The command line without an output format: the same for laying out the file and for the job."""
+    """The command line without an output format: the same for laying out the file and for the
+    job.
+    """
     return [
         "fio",
         f"--name={JOB}",

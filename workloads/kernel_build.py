@@ -1,14 +1,17 @@
 """Kernel build: compile a fixed list of Linux objects, the load of the published tmem experiments.
 
-The tree is prepared before the clock (configuration, generated headers, host programs), so a round is one `make` of the targets. Objects are
-deterministic: their SHA-256 is the same under every memory policy, or a page was corrupted.
+The tree is prepared before the clock (configuration, generated headers, host programs), so a round
+is one `make` of the targets. Objects are deterministic: their SHA-256 is the same under every
+memory policy, or a page was corrupted.
 
-Whenever Linux's make starts, it asks the compiler some forty times which options it knows: of the 389 programs that a build of two objects starts,
-320 are such probes, and 41 of 43 are compilers. `probes: once` asks while preparing, which leaves the objects and their compilers as they are.
+Whenever Linux's make starts, it asks the compiler some forty times which options it knows: of the
+389 programs that a build of two objects starts, 320 are such probes, and 41 of 43 are compilers.
+`probes: once` asks while preparing, which leaves the objects and their compilers as they are.
 
-Native cost (2 cores, Linux 5.10.223, tinyconfig, gcc 14): the default targets 4.6 s user and 0.85 s system, of which `make` itself 0.6 s and
-0.25 s. They read 73 MiB of files (cc1 alone 33, other programs and libraries 22, sources 9, the build folder 9), and a compiler
-process grows to 98 MiB: that is what guests fight for.
+Native cost (2 cores, Linux 5.10.223, tinyconfig, gcc 14): the default targets 4.6 s user and 0.85 s
+system, of which `make` itself 0.6 s and 0.25 s. They read 73 MiB of files (cc1 alone 33, other
+programs and libraries 22, sources 9, the build folder 9), and a compiler process grows to 98 MiB:
+that is what guests fight for.
 """
 
 from __future__ import annotations
@@ -28,10 +31,14 @@ from workloads import complaints, machines, scripts
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 STAMP = ".prepared-config"
-"""In the build folder: the configuration it was prepared for. Whoever prepares a tree (the guest image does) writes it last."""
+"""In the build folder: the configuration it was prepared for. Whoever prepares a tree (the guest
+image does) writes it last.
+"""
 
 VARIABLES = ".make-variables"
-"""In the build folder: shell text with what make exports to its parts, the compiler's answers among it. Written before the stamp."""
+"""In the build folder: shell text with what make exports to its parts, the compiler's answers
+among it. Written before the stamp.
+"""
 
 _TARGETS = ".targets.mk"
 
@@ -55,7 +62,9 @@ _MAKE_SECONDS = 2.0
 """Native seconds of one job on tinyconfig, for expected_seconds only."""
 
 Target = Annotated[str, Field(pattern=r"^(vmlinux|[A-Za-z0-9_][A-Za-z0-9_-]*(/[A-Za-z0-9_][A-Za-z0-9_-]*)*(/|\.o))$")]
-"""An object (`mm/vmscan.o`), a directory with everything below it (`mm/`), or the whole kernel (`vmlinux`)."""
+"""An object (`mm/vmscan.o`), a directory with everything below it (`mm/`), or the whole kernel
+(`vmlinux`).
+"""
 
 
 class KernelBuildParameters(WorkloadParameters):
@@ -115,7 +124,9 @@ class KernelBuildParameters(WorkloadParameters):
 
 
 class KernelBuild(Workload[KernelBuildParameters]):
-    """Compile Linux objects with gcc: page cache for sources and compiler, anonymous memory for each compiler process."""
+    """Compile Linux objects with gcc: page cache for sources and compiler, anonymous memory for
+    each compiler process.
+    """
 
     name = "kernel_build"
     Parameters = KernelBuildParameters
@@ -142,9 +153,11 @@ class KernelBuild(Workload[KernelBuildParameters]):
     )
 
     def prepare(self, machine: Machine, params: KernelBuildParameters) -> dict[str, str]:
-        """Check the tree, configure it if it was prepared for another configuration, remove the targets' objects, reset memory.
+        """Check the tree, configure it if it was prepared for another configuration, remove the
+        targets' objects, reset memory.
 
-        Facts: linux_version (of the source tarball), config, config_sha256, prepared ("before" or "now"), compiler, make.
+        Facts: linux_version (of the source tarball), config, config_sha256, prepared ("before" or
+        "now"), compiler, make.
         """
         script = scripts.prepare(_REPRODUCIBLE + _prepare_body(params), reset_memory=params.reset_memory)
         return machines.key_values(
@@ -154,8 +167,9 @@ class KernelBuild(Workload[KernelBuildParameters]):
     def script(self, params: KernelBuildParameters) -> str:
         """One `make` a round, all targets at once.
 
-        KERNELRELEASE and PAHOLE_FLAGS are given because make 4.4 and later runs their shell commands again for every command it starts:
-        about 340 processes, half of what a make that finds nothing to do costs. Neither value changes an object of these targets.
+        KERNELRELEASE and PAHOLE_FLAGS are given because make 4.4 and later runs their shell
+        commands again for every command it starts: about 340 processes, half of what a make that
+        finds nothing to do costs. Neither value changes an object of these targets.
         """
         if params.probes == "once":
             begin = f". {shlex.quote(params.build)}/{VARIABLES}\nunset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES\n"
@@ -185,7 +199,9 @@ class KernelBuild(Workload[KernelBuildParameters]):
         return self.read(params, raw_dir)
 
     def read(self, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
-        """The same from what was copied: `timings`, the log of each round, and `objects`, the sizes and digests."""
+        """The same from what was copied: `timings`, the log of each round, and `objects`, the
+        sizes and digests.
+        """
         values = _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)
         for label in (*(f"round{number}" for number in range(1, params.rounds + 1)), "sync"):
             for name in (f"{label}.err", f"{label}.out"):
@@ -210,7 +226,9 @@ class KernelBuild(Workload[KernelBuildParameters]):
         return found
 
     def expected_seconds(self, params: KernelBuildParameters, slowdown: float) -> float:
-        """From what single objects and whole directories cost on tinyconfig; other configurations build more and take longer."""
+        """From what single objects and whole directories cost on tinyconfig; other
+        configurations build more and take longer.
+        """
         seconds = _MAKE_SECONDS
         for target in params.targets:
             if target == "vmlinux":
@@ -223,7 +241,9 @@ class KernelBuild(Workload[KernelBuildParameters]):
 
 
 def read_objects(listing: str, params: KernelBuildParameters, where: Path) -> tuple[list[int], dict[str, str]]:
-    """Sizes and checksums from lines `size path` and `sha256  path`. WorkloadError when an object is missing, empty, or there twice."""
+    """Sizes and checksums from lines `size path` and `sha256  path`. WorkloadError when an
+    object is missing, empty, or there twice.
+    """
     sizes: dict[str, int] = {}
     checksums: dict[str, str] = {}
     for line in filter(str.strip, listing.splitlines()):
@@ -296,7 +316,9 @@ def _part(params: KernelBuildParameters) -> list[str]:
 
 
 def _targets_makefile(params: KernelBuildParameters) -> str:
-    """A makefile that builds each folder's targets by Linux's own scripts/Makefile.build, the folders side by side."""
+    """A makefile that builds each folder's targets by Linux's own scripts/Makefile.build, the
+    folders side by side.
+    """
     goals: dict[str, list[str]] = {}
     for target in params.targets:
         folder, _, name = target.rpartition("/")
@@ -311,7 +333,9 @@ def _targets_makefile(params: KernelBuildParameters) -> str:
 
 
 def _capture(params: KernelBuildParameters) -> str:
-    """Shell text: have make write down what it exports to its parts, when that has not been done."""
+    """Shell text: have make write down what it exports to its parts, when that has not been
+    done.
+    """
     build = shlex.quote(params.build)
     rule = f"overcommit-variables: ; @export -p > {params.build}/{VARIABLES}"
     make = shlex.join(["env", "-i", *_make(params), f"--eval={rule}", "overcommit-variables"])
@@ -354,7 +378,9 @@ echo "make=$(make --version | sed 1q)"
 
 
 def _clean(params: KernelBuildParameters) -> str:
-    """Shell text that removes compiled files. Those of `make prepare` stay: they are no part of a round."""
+    """Shell text that removes compiled files. Those of `make prepare` stay: they are no part of
+    a round.
+    """
     build = shlex.quote(params.build)
     if params.clean == "tree":
         return (

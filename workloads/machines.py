@@ -1,8 +1,8 @@
 """Commands on machines, with a bound on their time and one kind of error.
 
-plumbum's own time-out does not bound a grandchild that holds the pipe, so every command runs under coreutils' `timeout`, which leads a
-process group of its own and ends all of it. All that a command can raise (common/machines.py) is caught here, so that no caller meets
-plumbum's exceptions.
+plumbum's own time-out does not bound a grandchild that holds the pipe, so every command runs under
+coreutils' `timeout`, which leads a process group of its own and ends all of it. All that a command
+can raise (common/machines.py) is caught here, so that no caller meets plumbum's exceptions.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ KILL_GRACE_S = 10
 """Seconds between asking a command's process group to end and killing it."""
 
 LINK_GRACE_S = 30
-"""Seconds more before the local end gives up: then it is the machine or the way to it that no longer answers."""
+"""Seconds more before the local end gives up: then it is the machine or the way to it that no
+longer answers.
+"""
 
 TIMED_OUT = {124, 137}
 """Statuses of `timeout` when it had to end, or kill, its command."""
@@ -45,7 +47,9 @@ def name_of(machine: Machine) -> str:
 
 
 def run_script(machine: Machine, script: str, *, what: str, timeout_s: float) -> Finished:
-    """Run sh text. WorkloadError when it does not end in time or cannot be started; its status is the caller's business."""
+    """Run sh text. WorkloadError when it does not end in time or cannot be started; its status
+    is the caller's business.
+    """
     with _plumbum_errors(machine, what, timeout_s):
         command = machine["timeout"]["-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", "sh", "-c", script]
         status, stdout, stderr = command.run(retcode=None, timeout=timeout_s + KILL_GRACE_S + LINK_GRACE_S)
@@ -55,7 +59,9 @@ def run_script(machine: Machine, script: str, *, what: str, timeout_s: float) ->
 
 
 def check_script(machine: Machine, script: str, *, what: str, timeout_s: float) -> str:
-    """Run sh text that has to succeed, and return what it printed. WorkloadError with the end of its complaint otherwise."""
+    """Run sh text that has to succeed, and return what it printed. WorkloadError with the end of
+    its complaint otherwise.
+    """
     finished = run_script(machine, script, what=what, timeout_s=timeout_s)
     if finished.status:
         why = tail(finished.stderr) or tail(finished.stdout)
@@ -64,7 +70,9 @@ def check_script(machine: Machine, script: str, *, what: str, timeout_s: float) 
 
 
 def fetch_raw(machine: Machine, raw_dir: Path, *, timeout_s: float = 300) -> None:
-    """Copy every file of scripts.RAW on the machine into raw_dir, as one tar stream: one round trip, the same locally and over ssh."""
+    """Copy every file of scripts.RAW on the machine into raw_dir, as one tar stream: one round
+    trip, the same locally and over ssh.
+    """
     what = "copy the raw outputs"
     with _plumbum_errors(machine, what, timeout_s):
         command = machine["timeout"][
@@ -85,7 +93,8 @@ def fetch_raw(machine: Machine, raw_dir: Path, *, timeout_s: float = 300) -> Non
                 name = member.name.removeprefix("./")
                 if member.isdir() and name in {"", "."}:
                     continue
-                # a flat folder of plain files: anything else is not ours, and could be a way out of raw_dir
+                # a flat folder of plain files: anything else is not ours, and could be a way out of
+                # raw_dir
                 content = tar.extractfile(member) if member.isfile() and "/" not in name else None
                 if content is None:
                     raise WorkloadError(

@@ -1,4 +1,6 @@
-"""One workload on one machine, without a barrier, a policy or a campaign: for trying things out and for the lab's tests."""
+"""One workload on one machine, without a barrier, a policy or a campaign: for trying things out
+and for the lab's tests.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ from workloads.base import P, Workload, WorkloadResult
 def run(
     machine: Machine, workload: Workload[P], params: P, raw_dir: Path, *, timeout_s: float = 3600
 ) -> WorkloadResult:
-    """Prepare, run, collect. The raw outputs land in raw_dir, made if missing. WorkloadError for everything that goes wrong on the machine.
+    """Prepare, run, collect. The raw outputs land in raw_dir, made if missing. WorkloadError for
+    everything that goes wrong on the machine.
 
     timeout_s: seconds that the timed part may take.
     """

@@ -1,7 +1,8 @@
-"""The shell text that workloads share, and the reading of what it leaves. POSIX sh: dash in the guests, busybox where it is sh.
+"""The shell text that workloads share, and the reading of what it leaves. POSIX sh: dash in the
+guests, busybox where it is sh.
 
-Time comes from /proc/uptime (monotonic, 10 ms) and the shell's own `times`: both are read without starting a process, which a machine
-short of memory would take long for.
+Time comes from /proc/uptime (monotonic, 10 ms) and the shell's own `times`: both are read without
+starting a process, which a machine short of memory would take long for.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from common.errors import OutputsError, WorkloadError
 from workloads import complaints
 
 RAW = "/run/overcommit/raw"
-"""Folder on the machine for raw outputs: flat, on a tmpfs in the guests, made anew by every prepare."""
+"""Folder on the machine for raw outputs: flat, on a tmpfs in the guests, made anew by every
+prepare.
+"""
 
 _ENVIRONMENT = """\
 set -eu
@@ -58,14 +61,18 @@ RESET_MEMORY_DOC = (
 
 
 def prepare(body: str, *, reset_memory: bool) -> str:
-    """A prepare script: an empty RAW, the body, then, if asked for, memory brought to a known state. The body may call `fail MESSAGE`."""
+    """A prepare script: an empty RAW, the body, then, if asked for, memory brought to a known
+    state. The body may call `fail MESSAGE`.
+    """
     raw = shlex.quote(RAW)
     fresh = f"rm -rf {raw}\nmkdir -p {raw}\n"
     return _ENVIRONMENT + _FAIL + fresh + body + (_RESET_MEMORY if reset_memory else "")
 
 
 def timed(body: str) -> str:
-    """A timed script. The body calls `timed LABEL COMMAND...`; the first command that fails ends the script with its status."""
+    """A timed script. The body calls `timed LABEL COMMAND...`; the first command that fails ends
+    the script with its status.
+    """
     return _ENVIRONMENT + f"raw={shlex.quote(RAW)}\n" + _TIMED + body
 
 
@@ -76,7 +83,9 @@ def command(label: str, argv: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class Timing:
-    """One timed command. Seconds: wall clock; user and system time of the command and all that it started and waited for, None when they were not kept."""
+    """One timed command. Seconds: wall clock; user and system time of the command and all that
+    it started and waited for, None when they were not kept.
+    """
 
     label: str
     wall_seconds: float
@@ -86,7 +95,9 @@ class Timing:
 
 
 def read_timings(raw_dir: Path, what: str) -> list[Timing]:
-    """The timed commands in their order. WorkloadError, with the end of the log, when one failed or ended by a signal; OutputsError when none ran."""
+    """The timed commands in their order. WorkloadError, with the end of the log, when one failed
+    or ended by a signal; OutputsError when none ran.
+    """
     path = raw_dir / "timings"
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     if not lines:
@@ -128,7 +139,9 @@ def _timing(raw_dir: Path, line: str) -> Timing:
 
 
 def _spent(raw_dir: Path, label: str) -> tuple[float | None, float | None]:
-    """User and system seconds between the two readings of `times`; None when one of them was not kept."""
+    """User and system seconds between the two readings of `times`; None when one of them was not
+    kept.
+    """
     before, after = raw_dir / f"{label}.before", raw_dir / f"{label}.after"
     if not before.is_file() or not after.is_file():
         return None, None
@@ -139,7 +152,9 @@ def _spent(raw_dir: Path, label: str) -> tuple[float | None, float | None]:
 
 
 def children_times(path: Path) -> tuple[float, float]:
-    """User and system seconds of a shell's children, from what its `times` printed: the second line, `0m1.23s 0m0.45s`."""
+    """User and system seconds of a shell's children, from what its `times` printed: the second
+    line, `0m1.23s 0m0.45s`.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except FileNotFoundError:
@@ -152,7 +167,9 @@ def children_times(path: Path) -> tuple[float, float]:
 
 
 def _log(raw_dir: Path, label: str = "*") -> str:
-    """The last lines that commands of this label complained with, else the last that they printed."""
+    """The last lines that commands of this label complained with, else the last that they
+    printed.
+    """
     for suffix in ("err", "out"):
         texts = [
             path.read_text(encoding="utf-8", errors="replace") for path in sorted(raw_dir.glob(f"{label}.{suffix}"))

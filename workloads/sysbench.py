@@ -1,4 +1,6 @@
-"""sysbench's cpu, memory and fileio tests. They print text only, so every figure is read by its label and none is taken for granted."""
+"""sysbench's cpu, memory and fileio tests. They print text only, so every figure is read by its
+label and none is taken for granted.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +131,9 @@ class SysbenchCpu(_Sysbench[SysbenchCpuParameters]):
         ]
 
     def expected_seconds(self, params: SysbenchCpuParameters, slowdown: float) -> float:
-        """An event up to 10000 takes 0.25 ms natively, and grows with the power 1.5 of max_prime."""
+        """An event up to 10000 takes 0.25 ms natively, and grows with the power 1.5 of
+        max_prime.
+        """
         by_events = (
             float("inf")
             if params.events is None
@@ -165,7 +169,9 @@ class SysbenchMemoryParameters(SysbenchParameters):
 
 
 class SysbenchMemory(_Sysbench[SysbenchMemoryParameters]):
-    """Read or write blocks of memory: with a block near the machine's memory it is pressure by anonymous pages."""
+    """Read or write blocks of memory: with a block near the machine's memory it is pressure by
+    anonymous pages.
+    """
 
     name = "sysbench_memory"
     Parameters = SysbenchMemoryParameters
@@ -178,7 +184,9 @@ class SysbenchMemory(_Sysbench[SysbenchMemoryParameters]):
     labels: ClassVar = MEMORY
 
     def arguments(self, params: SysbenchMemoryParameters) -> list[str]:
-        """The default time bound, 10 s, is lifted unless asked for: the same total for every policy."""
+        """The default time bound, 10 s, is lifted unless asked for: the same total for every
+        policy.
+        """
         return [
             "memory",
             f"--threads={params.threads}",

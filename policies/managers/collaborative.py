@@ -83,7 +83,9 @@ class _Offer:
 
 
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
-    """Take what is unused; take of what is volatile as much as is missing; hand out what is free."""
+    """Take what is unused; take of what is volatile as much as is missing; hand out what is
+    free.
+    """
     offers = [offer for each in state.domains if (offer := _offer(each, parameters)) is not None]
     missing = sum(each.wanted for each in offers) - state.free - sum(each.unused for each in offers)
     volatile = sum(each.volatile for each in offers)

@@ -72,7 +72,9 @@ def decide(state: State | Request, parameters: Parameters = PUBLISHED) -> Decisi
 
 
 def preferred(domain: Domain, parameters: Parameters = PUBLISHED) -> int:
-    """The size that qmemman thinks right. A guest without a report counts as one that uses nothing."""
+    """The size that qmemman thinks right. A guest without a report counts as one that uses
+    nothing.
+    """
     wanted = max(domain.used or 0, 0) * parameters.cache_factor
     if domain.domain == 0:
         return int(min(wanted + parameters.dom0_boost, domain.maximum))

@@ -1,4 +1,6 @@
-"""Where the host's pages are, and tmem_test.ko run in a guest: what tests compare before and after something that must not harm anybody."""
+"""Where the host's pages are, and tmem_test.ko run in a guest: what tests compare before and
+after something that must not harm anybody.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,17 @@ TROUBLE = re.compile(
 
 
 IN_PARTS = 4
-"""Pages that may be Xen's own in one account and not in the other, at most. Seen: one, in either direction, while a guest made and destroyed pools and
-dom0 evicted; tmem's frames added up exactly then (adds_up), so it was not tmem's. Most likely Xen's small allocations, which share pages; who held it was not traced."""
+"""Pages that may be Xen's own in one account and not in the other, at most. Seen: one, in either
+direction, while a guest made and destroyed pools and dom0 evicted; tmem's frames added up exactly
+then (adds_up), so it was not tmem's. Most likely Xen's small allocations, which share pages; who
+held it was not traced."""
 
 
 @dataclass(frozen=True)
 class Accounts:
-    """Where the host's pages are. free: Xen's heap; tmem: held by tmem; charged: to domains, with their persistent pages, which are tmem's too."""
+    """Where the host's pages are. free: Xen's heap; tmem: held by tmem; charged: to domains,
+    with their persistent pages, which are tmem's too.
+    """
 
     free: int
     tmem: int
@@ -67,7 +73,9 @@ def pages(host: EmulatedHost) -> dict[str, int]:
 
 
 def adds_up(host: EmulatedHost) -> bool:
-    """Whether what tmem holds of Xen's heap is what its pages, its index and its frames at hand take. Where no pages are packed."""
+    """Whether what tmem holds of Xen's heap is what its pages, its index and its frames at hand
+    take. Where no pages are packed.
+    """
     held = tmem(host)["global"]
     return bool(held["Fc"] == held["Ec"] + held["persistent"] + held["Nc"] + held["Ta"])
 
@@ -92,7 +100,9 @@ def run_module(host: EmulatedHost, guest: str, parameters: str, timeout: float =
 
 
 def settle(host: EmulatedHost, guest: str) -> None:
-    """Wait until the guest's balloon is where its target is: the module lowers it and sets it back."""
+    """Wait until the guest's balloon is where its target is: the module lowers it and sets it
+    back.
+    """
     script = (
         "cd /sys/devices/system/xen_memory/xen_memory0; for i in $(seq 600); do "
         "[ $(cat target_kb) = $(cat info/current_kb) ] && exit 0; sleep 0.1; done; exit 1"
@@ -101,7 +111,9 @@ def settle(host: EmulatedHost, guest: str) -> None:
 
 
 def destroy(host: EmulatedHost, *guests: str) -> None:
-    """End guests, at the same time, and wait until nothing of their domains is left: neither in tmem nor with Xen."""
+    """End guests, at the same time, and wait until nothing of their domains is left: neither in
+    tmem nor with Xen.
+    """
     doomed = {domain(host, guest) for guest in guests}
     ends = " & ".join(f"xl destroy {guest}" for guest in guests)
     run(host, "dom0", f"{ends} & wait", timeout=120)

@@ -1,6 +1,8 @@
-"""The emulated lab for all lab tests: opened once, brought back to its known state for every module.
+"""The emulated lab for all lab tests: opened once, brought back to its known state for every
+module.
 
-Environment: OVERCOMMIT_TEST_INVENTORY names another inventory. The lab's artifacts have to be built (`./inv test` sees to it).
+Environment: OVERCOMMIT_TEST_INVENTORY names another inventory. The lab's artifacts have to be built
+(`./inv test` sees to it).
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ def inventory_path() -> Path:
 
 @pytest.fixture(scope="session")
 def lab(request: pytest.FixtureRequest, inventory_path: Path) -> Iterator[OpenLab]:
-    """The lab, ours for the whole session. Its progress goes to the terminal, since the first start takes minutes."""
+    """The lab, ours for the whole session. Its progress goes to the terminal, since the first
+    start takes minutes.
+    """
     began = time.monotonic()
     capture = request.config.pluginmanager.getplugin("capturemanager")
 
@@ -40,7 +44,9 @@ def lab(request: pytest.FixtureRequest, inventory_path: Path) -> Iterator[OpenLa
 
 @pytest.fixture(scope="module")
 def host(lab: OpenLab) -> EmulatedHost:
-    """The first host in its known state: three idle guests of the demo's sizing, no driver loaded."""
+    """The first host in its known state: three idle guests of the demo's sizing, no driver
+    loaded.
+    """
     found = lab.hosts[0]
     assert isinstance(found, EmulatedHost), "the lab tests kill and restart QEMU: they need an emulated host"
     found.reset(DEFAULT_HOST, DEFAULT_GUESTS)

@@ -1,6 +1,8 @@
-"""Run in dom0: maps frames by their number, as a device model does, for each domain that is named, and looks for marks in all that it can map.
+"""Run in dom0: maps frames by their number, as a device model does, for each domain that is named,
+and looks for marks in all that it can map.
 
-Usage: foreign.py FIRST LAST DOMAIN,... MARK,...   (marks: bytes in hexadecimal). Prints JSON: domain -> {"mapped": N, MARK: pages that have it}.
+Usage: foreign.py FIRST LAST DOMAIN,... MARK,...   (marks: bytes in hexadecimal). Prints JSON:
+domain -> {"mapped": N, MARK: pages that have it}.
 """
 
 from __future__ import annotations

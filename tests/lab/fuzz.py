@@ -1,4 +1,6 @@
-"""The hostile guest for as long as is asked for: test_tmem_fuzz.py with another number of operations, or another seed. `./inv tmem.fuzz` calls it."""
+"""The hostile guest for as long as is asked for: test_tmem_fuzz.py with another number of
+operations, or another seed. `./inv tmem.fuzz` calls it.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ FUZZES = f"{TESTS}::test_hostile_operations_harm_nobody"
 LOG = f"{TESTS}::test_the_others_answer_and_xen_complained_of_nothing"
 OPERATIONS = 2_000_000
 LEAST = 20_000
-"""Fewer than that do not come to every kind of operation, so the test refuses to say anything of them."""
+"""Fewer than that do not come to every kind of operation, so the test refuses to say anything of
+them.
+"""
 MOST = 2 * (2**32 - 1)
 """A parameter of the guest's module has 32 bits."""
 
@@ -28,7 +32,9 @@ RUNS = 2
 
 @dataclass(frozen=True)
 class Run:
-    """One fuzz that passed. accounts: where the host's pages were before and after; they agree in sum (accounts.IN_PARTS), or the test had failed."""
+    """One fuzz that passed. accounts: where the host's pages were before and after; they agree
+    in sum (accounts.IN_PARTS), or the test had failed.
+    """
 
     setting: str
     hypercalls: int

@@ -1,4 +1,6 @@
-"""Operations on tmem, asked of a guest's kernel from here: the module tmem_test with mode=serve, see tmem/linux/test/serve.c."""
+"""Operations on tmem, asked of a guest's kernel from here: the module tmem_test with mode=serve,
+see tmem/linux/test/serve.c.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Commands on the machines of a host through shells that stay open.
 
-A session of its own, as the lab gives to every command, takes more than a second of an emulated processor, and some tests ask hundreds of times.
+A session of its own, as the lab gives to every command, takes more than a second of an emulated
+processor, and some tests ask hundreds of times.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from lab.remote.ssh import CommandError, UnreachableError
 
 
 class Shells:
-    """One POSIX shell on each machine, begun when it is needed, and anew after the host was reset."""
+    """One POSIX shell on each machine, begun when it is needed, and anew after the host was
+    reset.
+    """
 
     def __init__(self, host: EmulatedHost) -> None:
         self._host = host
@@ -25,7 +28,9 @@ class Shells:
         self._locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def run(self, machine: str, script: str, timeout: float) -> str:
-        """What a script printed. CommandError when it fails or does not end in time, UnreachableError when the shell is gone."""
+        """What a script printed. CommandError when it fails or does not end in time,
+        UnreachableError when the shell is gone.
+        """
         with self._locks[machine]:
             session = self._session(machine)
             late = threading.Event()

@@ -1,7 +1,9 @@
-"""The tmem ABI, asked from inside a guest: one test for each case of tmem/linux/test, which runs as a kernel module and reports in KTAP.
+"""The tmem ABI, asked from inside a guest: one test for each case of tmem/linux/test, which runs as
+a kernel module and reports in KTAP.
 
-Only a guest's kernel can issue the hypercall, knows machine frames, and can pass hostile ones; so the checks are in C, and this module loads
-them once and tells their verdicts apart. A case that the module has and did not report fails: the guest may have died on it.
+Only a guest's kernel can issue the hypercall, knows machine frames, and can pass hostile ones; so
+the checks are in C, and this module loads them once and tells their verdicts apart. A case that the
+module has and did not report fails: the guest may have died on it.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ def cases() -> list[str]:
 
 
 def parse_ktap(text: str) -> dict[str, Verdict]:
-    """Verdicts by case. ValueError when the plan is missing or announces another number of cases."""
+    """Verdicts by case. ValueError when the plan is missing or announces another number of
+    cases.
+    """
     plan = re.search(r"^1\.\.(\d+)$", text, re.MULTILINE)
     if plan is None:
         raise ValueError(f"no KTAP plan in:\n{text}")

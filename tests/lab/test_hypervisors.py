@@ -1,5 +1,5 @@
-"""The hypervisors that are built from one tmem: that each builds, and that one set of hooks fits their versions, also when a point release
-moves a neighbour.
+"""The hypervisors that are built from one tmem: that each builds, and that one set of hooks fits
+their versions, also when a point release moves a neighbour.
 
 Needs no lab, but the source archives and the toolchain, so it runs with what needs built artifacts.
 """
@@ -97,7 +97,9 @@ def test_hooks_fit_without_fuzz(tree: Path) -> None:
 
 @pytest.mark.parametrize("side", ["before", "after"])
 def test_hooks_fit_when_a_neighbour_has_changed(tree: Path, side: str) -> None:
-    """A point release may change the outer line of every hook's context; the role then lets it differ."""
+    """A point release may change the outer line of every hook's context; the role then lets it
+    differ.
+    """
     fuzz = yaml.safe_load(DEFAULTS.read_text())["xen_patch_fuzz"]
     for hook in HOOKS:  # one after the other: a hook may stand beside one of an earlier patch
         changed = {}

@@ -1,6 +1,8 @@
-"""A campaign that is interrupted anywhere goes on: the controller interrupted, ended or killed, and QEMU killed, in each stage.
+"""A campaign that is interrupted anywhere goes on: the controller interrupted, ended or killed, and
+QEMU killed, in each stage.
 
-The task is run as a user runs it, in a lab of its own, with a load so small that every cell is mostly the lab's work.
+The task is run as a user runs it, in a lab of its own, with a load so small that every cell is
+mostly the lab's work.
 """
 
 from __future__ import annotations

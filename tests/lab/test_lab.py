@@ -1,4 +1,6 @@
-"""The emulated host itself: its known state, policies, counters, and what becomes of it when something is killed."""
+"""The emulated host itself: its known state, policies, counters, and what becomes of it when
+something is killed.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,9 @@ def test_a_healthy_guest_has_every_counter(host: EmulatedHost) -> None:
 
 
 def test_the_sampler_reads_what_xen_s_own_tools_say(host: EmulatedHost) -> None:
-    """The guests idle, so nothing moves between the sampler's reading and theirs but what time itself moves."""
+    """The guests idle, so nothing moves between the sampler's reading and theirs but what time
+    itself moves.
+    """
     host.agents.start(list(host.guests))
     answers = host.agents.ask(dict.fromkeys(["dom0", *host.guests], "once"))
     reading = json.loads(answers["dom0"][0])
@@ -147,7 +151,8 @@ def test_the_host_runs_the_hypervisor_that_its_inventory_names(host: EmulatedHos
     built = builder.artifact(host.settings.hypervisor)
     info = host.provenance()["xen"]["info"]  # type: ignore[index]
     assert built.versions["xen"].startswith(f"{info['xen_major']}.{info['xen_minor']}.")
-    # The hypervisor carries the configuration that it was built with, so a variant cannot be taken for another.
+    # The hypervisor carries the configuration that it was built with, so a variant cannot be taken
+    # for another.
     config = host.dom0["xenhypfs"]("cat", "/buildinfo/config")
     # xenhypfs ends it with a line feed of its own.
     assert config.rstrip("\n") == built.outputs["xen.config"].read_text().rstrip("\n")
@@ -245,7 +250,9 @@ def test_the_driver_is_loaded_once(host: EmulatedHost) -> None:
 
 
 def test_a_policy_leaves_the_guests_alone_until_their_release(host: EmulatedHost) -> None:
-    """Self-ballooning ticks every 5 s: loaded and not released, it must not have begun after three ticks."""
+    """Self-ballooning ticks every 5 s: loaded and not released, it must not have begun after
+    three ticks.
+    """
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
     prepare(host, "selfballoon")
     time.sleep(15)
@@ -254,7 +261,9 @@ def test_a_policy_leaves_the_guests_alone_until_their_release(host: EmulatedHost
 
 
 def test_tmem_takes_what_guests_give_up_and_gives_it_back(host: EmulatedHost) -> None:
-    """The whole path: self-ballooning frees memory, evicted pages go to Xen, reads come from there, and nothing is left afterwards."""
+    """The whole path: self-ballooning frees memory, evicted pages go to Xen, reads come from
+    there, and nothing is left afterwards.
+    """
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
     host.limit_disks(UNLIMITED)
     free_before = value(host.read_counters(), "hypervisor", "free_memory")

@@ -1,4 +1,5 @@
-"""The guest driver on Debian 12's Linux 6.1, which has frontswap alone: it builds, from the same source, and asks of the kernel what is there.
+"""The guest driver on Debian 12's Linux 6.1, which has frontswap alone: it builds, from the same
+source, and asks of the kernel what is there.
 
 Builds the artifact guest_kernel_6_1 when it is not there, which takes minutes; no lab needs it.
 """

@@ -1,7 +1,9 @@
-"""Self-ballooning and self-shrinking: every setting in sysfs, changed while the driver runs, and what it changes.
+"""Self-ballooning and self-shrinking: every setting in sysfs, changed while the driver runs, and
+what it changes.
 
-A step of the balloon is seen by its target: the settings are written while steps are a quarter of an hour apart, then the interval is made one
-second until the target moves. Steps are compared with each other, since the goal itself depends on what the guest's processes have committed.
+A step of the balloon is seen by its target: the settings are written while steps are a quarter of
+an hour apart, then the interval is made one second until the target moves. Steps are compared with
+each other, since the goal itself depends on what the guest's processes have committed.
 """
 
 from __future__ import annotations
@@ -32,7 +34,9 @@ NEVER = 1000
 
 @pytest.fixture(scope="module")
 def balloon(lab: OpenLab) -> EmulatedHost:
-    """A host whose first guest may grow to its maximum, and has the driver with all but self-shrinking and self-ballooning switched on."""
+    """A host whose first guest may grow to its maximum, and has the driver with all but
+    self-shrinking and self-ballooning switched on.
+    """
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost), "the tests reset the host to a snapshot"
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
@@ -131,7 +135,9 @@ MOST = {
 
 @pytest.mark.parametrize("name", list(MOST))
 def test_more_than_the_most_is_refused(balloon: EmulatedHost, name: str) -> None:
-    """2147483648 seconds were no time at all once: they wrapped as they became ticks, and steps followed each other without a pause."""
+    """2147483648 seconds were no time at all once: they wrapped as they became ticks, and steps
+    followed each other without a pause.
+    """
     before = read(balloon, name)
     for value in (MOST[name] + 1, 2**31, 2**32 - 1, 2**32):
         with pytest.raises(LabError, match="failed"):
@@ -218,7 +224,7 @@ def test_what_is_reserved_is_added_to_the_goal(balloon: EmulatedHost) -> None:
     assert more - less == pytest.approx(20, abs=3)
 
 
-# --- self-shrinking: a guest with pages in frontswap, and room for them ------------------------------------------------------------------
+# --- self-shrinking: a guest with pages in frontswap, and room for them -------------------------
 
 
 def persistent_pages(host: EmulatedHost) -> int:
@@ -293,7 +299,9 @@ def test_frontswap_inertia_is_how_long_pages_rest(balloon: EmulatedHost) -> None
 
 
 def test_all_pages_can_come_back_at_once_and_the_search_for_more_ends(balloon: EmulatedHost) -> None:
-    """The kernel's search has no end of its own: swap keeps slots that nobody uses, and their pages stay counted."""
+    """The kernel's search has no end of its own: swap keeps slots that nobody uses, and their
+    pages stay counted.
+    """
     with_pages_in_frontswap(balloon)
     script = "echo 1 > frontswap_hysteresis; echo 1 > frontswap_inertia; echo 1 > frontswap_selfshrinking; echo 1 > selfballoon_interval"
     run(balloon, GUEST, f"cd {SETTINGS}; {script}")

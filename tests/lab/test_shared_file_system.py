@@ -1,7 +1,8 @@
-"""Two guests mount one file system image, and what one of them has read the other need not: a shared pool, used as it is meant.
+"""Two guests mount one file system image, and what one of them has read the other need not: a
+shared pool, used as it is meant.
 
-OCFS2 asks for a shared pool when it is mounted, by the UUID of its volume; with a read-only device it needs no cluster. The volume is on a
-drive of the host that was the third guest's.
+OCFS2 asks for a shared pool when it is mounted, by the UUID of its volume; with a read-only device
+it needs no cluster. The volume is on a drive of the host that was the third guest's.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ SECONDS = 200
 
 @pytest.fixture(scope="module")
 def volume(lab: OpenLab) -> tuple[EmulatedHost, str]:
-    """A host whose first two guests have the driver and the same volume, read-only; with its UUID. The third guest has gone."""
+    """A host whose first two guests have the driver and the same volume, read-only; with its
+    UUID. The third guest has gone.
+    """
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost), "the tests reset the host to a snapshot"
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
@@ -57,7 +60,9 @@ def attach(host: EmulatedHost, drive: str, guest: str, mode: str) -> None:
 
 
 def mount_and_read(host: EmulatedHost, guest: str) -> tuple[str, int]:
-    """Mount, read the file, evict it from the page cache: its checksum, and the sectors that this took from the volume."""
+    """Mount, read the file, evict it from the page cache: its checksum, and the sectors that
+    this took from the volume.
+    """
     script = (
         f"sectors() {{ awk '$3 == \"xvdc\" {{ print $6 }}' /proc/diskstats; }}; mount -i -t ocfs2 -o ro {VOLUME} /mnt; before=$(sectors); "
         "sum=$(sha256sum < /mnt/file); after=$(sectors); echo 1 > /proc/sys/vm/drop_caches; echo $sum $((after - before))"

@@ -1,10 +1,13 @@
-"""A hostile guest: hundreds of thousands of wrong operations, and a hunt for another guest's data. Nobody else may notice.
+"""A hostile guest: hundreds of thousands of wrong operations, and a hunt for another guest's data.
+Nobody else may notice.
 
-The operations are made by tmem_test.ko in the guest (tmem/linux/test/fuzz.c, secrets.c), since only a guest's kernel can make them. Here is what
-surrounds them: a guest with pages of its own that has to keep them, dom0 that looks and evicts meanwhile, and the accounts before and after. All of it
+The operations are made by tmem_test.ko in the guest (tmem/linux/test/fuzz.c, secrets.c), since only
+a guest's kernel can make them. Here is what surrounds them: a guest with pages of its own that has
+to keep them, dom0 that looks and evicts meanwhile, and the accounts before and after. All of it
 once with pages stored as they are, and once compressed and deduplicated, where guests share frames.
 
-`./inv tmem.fuzz` makes a longer run, or another (fuzz.py): it sets OVERCOMMIT_FUZZ_OPERATIONS, for each of the two, and OVERCOMMIT_FUZZ_SEED.
+`./inv tmem.fuzz` makes a longer run, or another (fuzz.py): it sets OVERCOMMIT_FUZZ_OPERATIONS, for
+each of the two, and OVERCOMMIT_FUZZ_SEED.
 """
 
 from __future__ import annotations
@@ -33,7 +36,9 @@ RACING_VCPUS = 2
 HOSTILE, VICTIM, DOOMED = "guest1", "guest2", "guest3"
 SETTINGS = {"plain": "--compress 0 --dedup 0", "compressed": "--compress 1 --dedup 1"}
 KEPT_FRAMES = 256 + 8 + 6
-"""What an empty client may keep: free frames, index pages at hand, and its two tables (tmem/README.md)."""
+"""What an empty client may keep: free frames, index pages at hand, and its two tables
+(tmem/README.md).
+"""
 
 
 Stored = tuple[int, int]
@@ -42,14 +47,18 @@ Stored = tuple[int, int]
 
 @dataclass(frozen=True)
 class Attacked:
-    """A host on which one guest has put pages, and the hostile one is a client already, both with one of the settings."""
+    """A host on which one guest has put pages, and the hostile one is a client already, both
+    with one of the settings.
+    """
 
     host: EmulatedHost
     setting: str
     before: dict[str, Stored]
 
     def uses_what_is_set(self, guest: str) -> bool:
-        """Whether the guest's pages were stored as set: some compressed and some shared, or none of either."""
+        """Whether the guest's pages were stored as set: some compressed and some shared, or none
+        of either.
+        """
         compressed, shared = (
             now - then for now, then in zip(stored(self.host, guest), self.before[guest], strict=True)
         )
@@ -67,7 +76,8 @@ def crowd(lab: OpenLab) -> EmulatedHost:
 
 @pytest.fixture(scope="module", params=list(SETTINGS))
 def attacked(request: pytest.FixtureRequest, crowd: EmulatedHost) -> Iterator[Attacked]:
-    # The first pool makes a client, whose index stays; so it is in the accounts from the beginning, and can be set.
+    # The first pool makes a client, whose index stays; so it is in the accounts from the beginning,
+    # and can be set.
     run_module(crowd, HOSTILE, "mode=fuzz operations=300")
     run_module(crowd, VICTIM, "mode=secrets")
     before = {guest: stored(crowd, guest) for guest in (HOSTILE, VICTIM)}

@@ -1,7 +1,9 @@
-"""What a guest cannot make of tmem: its frames are nobody's to map, Xen never works on its pages for long in one go, and nothing of it outlives it.
+"""What a guest cannot make of tmem: its frames are nobody's to map, Xen never works on its pages
+for long in one go, and nothing of it outlives it.
 
-How long is not measured here, where times are those of an emulated machine (benchmarks/tmem_holds.py does that), but counted: steps under a lock
-(tag S of `T=`), and how often the guest's only processor could do something else during one operation.
+How long is not measured here, where times are those of an emulated machine
+(benchmarks/tmem_holds.py does that), but counted: steps under a lock (tag S of `T=`), and how often
+the guest's only processor could do something else during one operation.
 """
 
 from __future__ import annotations
@@ -37,8 +39,9 @@ LEVELS = ("Ec", "Oc", "Nc", "Pc", "Fc", "Sc", "Ta", "persistent", "Zt", "Gz")
 """All that tmem can hold."""
 
 RINGS, TRIES = 8, 6
-"""How often the guest's timer rings during an operation between whose steps the guest runs, in two of some tries. It rings about twenty times, seldom never,
-where another program keeps QEMU from its own timers; when all is done in one go, it rings once or twice, afterwards."""
+"""How often the guest's timer rings during an operation between whose steps the guest runs, in two
+of some tries. It rings about twenty times, seldom never, where another program keeps QEMU from its
+own timers; when all is done in one go, it rings once or twice, afterwards."""
 
 ASKED = 10
 BY_CHANCE = 48
@@ -54,7 +57,9 @@ LURE = "1f3b5d79"
 """A mark in memory that is the guest's own."""
 DOMID_IO, DOMID_XEN = 0x7FF1, 0x7FF2
 SHARED_BY_XEN = 64
-"""Frames of Xen that a guest has beside its memory, at most: of the grant table, and one of general information."""
+"""Frames of Xen that a guest has beside its memory, at most: of the grant table, and one of
+general information.
+"""
 
 
 @pytest.fixture(scope="module")
@@ -65,11 +70,13 @@ def roomy(host: EmulatedHost) -> EmulatedHost:
     return host
 
 
-# --- frames ----------------------------------------------------------------------------------------------------------------------
+# --- frames -------------------------------------------------------------------------------------
 
 
 def test_nobody_maps_a_frame_of_tmem(roomy: EmulatedHost) -> None:
-    """Neither a guest, which tries all frames of the machine, its own pages' among them, nor dom0, which may map those of all domains."""
+    """Neither a guest, which tries all frames of the machine, its own pages' among them, nor
+    dom0, which may map those of all domains.
+    """
     host = roomy
     run_module(host, VICTIM, "mode=secrets")
     before = accounts(host)
@@ -113,7 +120,7 @@ def _escaped(mark: str) -> str:
     return "".join(f"\\{byte:03o}" for byte in bytes.fromhex(mark))
 
 
-# --- bounded steps ---------------------------------------------------------------------------------------------------------------
+# --- bounded steps ------------------------------------------------------------------------------
 
 
 def steps(host: EmulatedHost) -> int:
@@ -157,7 +164,9 @@ def test_a_cap_is_lowered_in_small_steps(roomy: EmulatedHost) -> None:
 
 
 def test_memory_at_an_address_costs_others_nothing(roomy: EmulatedHost) -> None:
-    """The lowest frames are Xen's. A guest that asks for one of them drives nobody's pages out while Xen has others, and few a second where it has not."""
+    """The lowest frames are Xen's. A guest that asks for one of them drives nobody's pages out
+    while Xen has others, and few a second where it has not.
+    """
     guest, _ = full(roomy, VICTIM)
 
     def asked() -> int:
@@ -177,12 +186,14 @@ def test_memory_at_an_address_costs_others_nothing(roomy: EmulatedHost) -> None:
     assert guest.client()["Ec"] > PAGES // 2
 
 
-# --- guests that die --------------------------------------------------------------------------------------------------------------
+# --- guests that die ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Death:
-    """What the end of a guest came to that had PAGES in a pool and did nothing. given: pages that were Xen's own, for a domain of that kind."""
+    """What the end of a guest came to that had PAGES in a pool and did nothing. given: pages
+    that were Xen's own, for a domain of that kind.
+    """
 
     steps: int
     given: int
@@ -206,7 +217,9 @@ def test_a_guest_with_many_pages_dies_in_small_steps(death: Death) -> None:
 
 
 def test_guests_killed_in_the_middle_leave_nothing(roomy: EmulatedHost, death: Death) -> None:
-    """One among hostile operations, one while it puts and flushes thousands of pages: each leaves what a guest leaves that did nothing."""
+    """One among hostile operations, one while it puts and flushes thousands of pages: each
+    leaves what a guest leaves that did nothing.
+    """
     host = roomy
     before = accounts(host).total
     _in_background(host, HOSTILE, "modprobe tmem_test mode=fuzz operations=4000000000")

@@ -1,7 +1,9 @@
-"""A guest with pages in frontswap is saved, restored, migrated, checkpointed: none of its pages is lost.
+"""A guest with pages in frontswap is saved, restored, migrated, checkpointed: none of its pages is
+lost.
 
-Xen's stream has no place for what tmem holds of a guest, so its driver drains frontswap when it is to be suspended, or refuses. Each test fills a
-guest's memory beyond its balloon with a pattern (tests/lab/pattern.c), suspends it, and lets it verify every page.
+Xen's stream has no place for what tmem holds of a guest, so its driver drains frontswap when it is
+to be suspended, or refuses. Each test fills a guest's memory beyond its balloon with a pattern
+(tests/lab/pattern.c), suspends it, and lets it verify every page.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ BALLOON_MIB = 96
 PATTERN_MIB = 76
 LARGE_PATTERN_MIB = 92
 SMALL_SWAP_MIB = 64
-"""With the large pattern about 44 MiB of it are taken, and neither the 20 that are left nor memory have room for those."""
+"""With the large pattern about 44 MiB of it are taken, and neither the 20 that are left nor
+memory have room for those.
+"""
 UNDRAINED = 1000
 """Pages that a driver leaves in Xen."""
 IMAGE = "/root/guest.save"
@@ -44,7 +48,9 @@ class Suspendable:
     pattern_mib: int
 
     def pools(self) -> dict[str, int]:
-        """Pages that Xen holds of the guest now, by kind of pool (EP, PP): absent when there is no such pool."""
+        """Pages that Xen holds of the guest now, by kind of pool (EP, PP): absent when there is
+        no such pool.
+        """
         domain = int(self.host.run("dom0", f"xl domid {GUEST}"))
         listing = json.loads(self.host.run("dom0", "tmemctl list -l --json"))
         found: dict[str, int] = {}
@@ -74,7 +80,9 @@ class Suspendable:
         assert re.fullmatch(rf"checked {pages} wrong 0 first 0\n", said), said
 
     def reconnect(self) -> None:
-        """Sessions of before the guest was away are dead or slow: begin new ones, and wait until it answers."""
+        """Sessions of before the guest was away are dead or slow: begin new ones, and wait until
+        it answers.
+        """
         self.host.disconnect()
         deadline = time.monotonic() + SECONDS
         while not self._answers():
@@ -124,13 +132,17 @@ def wait_for_balloon(host: EmulatedHost) -> None:
 
 
 def allow(host: EmulatedHost) -> None:
-    """Let the guest have more than its balloon, which is what frontswap may use: `xl mem-set` and `xl restore` take it away."""
+    """Let the guest have more than its balloon, which is what frontswap may use: `xl mem-set`
+    and `xl restore` take it away.
+    """
     host.run("dom0", f"xl mem-max {GUEST} {DEFAULT_GUESTS.memory_max_mib}")
 
 
 @pytest.fixture(scope="module")
 def guest_with_pages(lab: OpenLab) -> Iterator[Suspendable]:
-    """One guest for all that it survives: each test leaves it as it found it, with its pattern in frontswap."""
+    """One guest for all that it survives: each test leaves it as it found it, with its pattern
+    in frontswap.
+    """
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost), "the tests reset the host to a snapshot"
     made = prepare(host, PATTERN_MIB)
@@ -140,7 +152,9 @@ def guest_with_pages(lab: OpenLab) -> Iterator[Suspendable]:
 
 
 def goes_on_whole(guest: Suspendable, before: int) -> None:
-    """After it came to another domain: it has pools again, its pages return to frontswap, and all are right."""
+    """After it came to another domain: it has pools again, its pages return to frontswap, and
+    all are right.
+    """
     guest.reconnect()
     allow(guest.host)
     assert "drained: " in guest.log()
@@ -161,7 +175,9 @@ def test_save_and_restore_lose_no_page(guest_with_pages: Suspendable) -> None:
 
 
 def test_a_local_migration_loses_no_page(guest_with_pages: Suspendable) -> None:
-    """Nor does a page stay behind that came from Xen while the guest's memory was copied: Xen writes it, and the guest's page tables don't tell."""
+    """Nor does a page stay behind that came from Xen while the guest's memory was copied: Xen
+    writes it, and the guest's page tables don't tell.
+    """
     guest, host = guest_with_pages, guest_with_pages.host
     before, domain = guest.pools()["PP"], host.run("dom0", f"xl domid {GUEST}")
     loads = guest.loads()
@@ -183,7 +199,8 @@ def test_a_checkpoint_leaves_the_pages_where_they_are(guest_with_pages: Suspenda
     assert host.run("dom0", f"xl domid {GUEST}") == domain
     guest.reconnect()
     assert "drained: " in guest.log()
-    # What was evicted to make room for the copies went to the disk, and nothing came back from Xen meanwhile but a few pages in use.
+    # What was evicted to make room for the copies went to the disk, and nothing came back from Xen
+    # meanwhile but a few pages in use.
     assert guest.pools()["PP"] > 0.9 * before
     guest.verify()
 
@@ -214,7 +231,9 @@ def test_a_guest_that_cannot_be_drained_refuses_and_goes_on(lab: OpenLab) -> Non
 
 
 def test_a_guest_that_does_not_drain_is_not_saved_and_goes_on(lab: OpenLab) -> None:
-    """As the drivers of Linux up to 5.2: nobody has copies of what only Xen holds. Here it is the module that tests drive."""
+    """As the drivers of Linux up to 5.2: nobody has copies of what only Xen holds. Here it is
+    the module that tests drive.
+    """
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost)
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)

@@ -1,7 +1,8 @@
-"""Who gives way when memory is short: weights, caps, freezing, flushing, and starting a guest on a host whose memory is all in tmem.
+"""Who gives way when memory is short: weights, caps, freezing, flushing, and starting a guest on a
+host whose memory is all in tmem.
 
-Guests' kernels put pages as they are told (tests/lab/served.py). For pressure there is little memory to fight over: guest1 gives up some
-of its own, and that is all that tmem finds.
+Guests' kernels put pages as they are told (tests/lab/served.py). For pressure there is little
+memory to fight over: guest1 gives up some of its own, and that is all that tmem finds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ TOLERANCE = 0.05
 
 @pytest.fixture
 def small(host: EmulatedHost) -> EmulatedHost:
-    """The host with GIVEN_UP_MIB, and a little more, for tmem; also when the test before has changed that."""
+    """The host with GIVEN_UP_MIB, and a little more, for tmem; also when the test before has
+    changed that.
+    """
     give_up(host, GIVEN_UP_MIB)
     return host
 
@@ -70,7 +73,9 @@ def put_at_once(guests: list[Served], pools: list[int], count: int) -> None:
 
 
 def test_shares_converge_to_the_weights(guests: list[Served], small: EmulatedHost) -> None:
-    """The test that the historical comparison fails: it took from clients that were under their share."""
+    """The test that the historical comparison fails: it took from clients that were under their
+    share.
+    """
     weights = [1, 2, 5]
     for guest, weight in zip(guests, weights, strict=True):
         tmemctl(small, f"set {guest.domid} --weight {weight}")
@@ -268,7 +273,9 @@ def test_a_guest_that_balloons_up_gets_what_tmem_holds(guests: list[Served], sma
 
 
 def test_a_guest_starts_on_a_host_whose_memory_is_all_in_tmem(host: EmulatedHost) -> None:
-    """The lab's own start: frozen, asked, flushed, created, thawed - while another guest does its best to keep all memory in tmem."""
+    """The lab's own start: frozen, asked, flushed, created, thawed - while another guest does
+    its best to keep all memory in tmem.
+    """
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
     host.limit_disks(UNLIMITED)
     host.run("dom0", "xl destroy guest3; for i in $(seq 30); do xl list | grep -q '(null)' || exit 0; sleep 1; done")

@@ -235,7 +235,9 @@ def test_a_shared_pool_has_the_cap_and_weight_of_its_greatest_sharer(sharers: li
 
 
 def test_sharers_that_come_and_go_at_once_harm_nobody(guests: list[Served]) -> None:
-    """Joining, using and leaving on three processors: what the last one leaves is emptied while others come back."""
+    """Joining, using and leaving on three processors: what the last one leaves is emptied while
+    others come back.
+    """
     for guest in guests:
         let_in(guest)
 

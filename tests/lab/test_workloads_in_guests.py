@@ -1,4 +1,6 @@
-"""Every workload for real, in a guest of the emulated host: small amounts, and figures that can be checked against each other."""
+"""Every workload for real, in a guest of the emulated host: small amounts, and figures that can
+be checked against each other.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,12 @@
 """Shows that every mechanism of tmem has a lab test that fails without it.
 
-mutants.yml names changes of the source, each of which takes a mechanism away, and the tests that have to fail then. All changes go into one
-copy of the checkout, each behind a number that is chosen at run time; so one build and one first boot serve them all. First the tests have to
-pass in the copy with no mutant chosen, then those of each mutant have to fail, every one of them.
+mutants.yml names changes of the source, each of which takes a mechanism away, and the tests that
+have to fail then. All changes go into one copy of the checkout, each behind a number that is chosen
+at run time; so one build and one first boot serve them all. First the tests have to pass in the
+copy with no mutant chosen, then those of each mutant have to fail, every one of them.
 
-Usage: python -m tests.mutants.prove [PATTERN]: all mutants, or those whose "mechanism: name" a regular expression matches somewhere. Exit code 1: some were not noticed.
+Usage: python -m tests.mutants.prove [PATTERN]: all mutants, or those whose "mechanism: name" a
+regular expression matches somewhere. Exit code 1: some were not noticed.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ NUMBER = "OVERCOMMIT_MUTANT"
 """Environment variable: the number of the mutant that is chosen; 0 for none."""
 
 KINDS = {"failure": "failed", "error": "error", "skipped": "skipped"}
-"""Elements of a test case in pytest's JUnit report, the gravest first; error: what the test stands on failed."""
+"""Elements of a test case in pytest's JUnit report, the gravest first; error: what the test
+stands on failed.
+"""
 
 SWITCHES = {
     "tmem/xen/files/common/tmem/types.h": ('#include "compat.h"\n', "\nextern unsigned int tmem_mutant;\n"),
@@ -73,7 +77,9 @@ _choose_after_reset()
 
 @dataclass(frozen=True)
 class Mutant:
-    """One change of the source. edits: (file, text that is there once, what takes its place); tests: ids below tests/lab."""
+    """One change of the source. edits: (file, text that is there once, what takes its place);
+    tests: ids below tests/lab.
+    """
 
     number: int
     name: str
@@ -131,7 +137,9 @@ def mutate(tree: Path, mutants: Sequence[Mutant]) -> None:
 
 
 def outcomes(report: Path, tests: Iterable[str]) -> dict[str, str]:
-    """What became of each test by pytest's JUnit report: `failed` if one of its cases did, else as KINDS has it, `passed`, or `missing`."""
+    """What became of each test by pytest's JUnit report: `failed` if one of its cases did, else
+    as KINDS has it, `passed`, or `missing`.
+    """
     cases: list[tuple[str, str]] = []
     for case in ElementTree.parse(report).iter("testcase"):
         name = f"{case.get('classname', '').replace('.', '/')}.py::{case.get('name')}"
@@ -145,7 +153,9 @@ def outcomes(report: Path, tests: Iterable[str]) -> dict[str, str]:
 
 
 def run_tests(tree: Path, number: int, tests: Sequence[str]) -> dict[str, str]:
-    """The outcomes of tests in the copy while a mutant is chosen; `late` for all when they do not end in time."""
+    """The outcomes of tests in the copy while a mutant is chosen; `late` for all when they do
+    not end in time.
+    """
     report, log = tree / "report.xml", tree / f"mutant-{number}.log"
     report.unlink(missing_ok=True)
     environment = {
@@ -185,7 +195,9 @@ def task(tree: Path, *arguments: str) -> None:
 
 
 def chosen(mutants: Sequence[Mutant], pattern: str) -> list[Mutant]:
-    """The mutants that a pattern matches. UsageError when there are none, since pytest without tests would run them all."""
+    """The mutants that a pattern matches. UsageError when there are none, since pytest without
+    tests would run them all.
+    """
     try:
         found = [each for each in mutants if re.search(pattern, f"{each.mechanism}: {each.name}")]
     except re.error as error:
@@ -221,7 +233,8 @@ def prove(pattern: str) -> int:
         for done, mutant in enumerate(wanted):
             left = (time.monotonic() - began) / (done + 3) * (len(wanted) - done)
             got = run_tests(tree, mutant.number, mutant.tests)
-            # An error counts: the conformance suite runs in a fixture, and a mutant may end the whole host there.
+            # An error counts: the conformance suite runs in a fixture, and a mutant may end the
+            # whole host there.
             noticed = all(each in {"failed", "error"} for each in got.values()) and not broken.keys() & got.keys()
             print(
                 f"{'noticed' if noticed else 'NOT NOTICED'}: {mutant.mechanism}: {mutant.name} (about {format_duration(left)} left)"

@@ -1,4 +1,5 @@
-"""Made-up campaigns for the tests of the analysis: the shape of a kernel build in overcommitted guests, figures invented.
+"""Made-up campaigns for the tests of the analysis: the shape of a kernel build in overcommitted
+guests, figures invented.
 
 Nothing here may reach results/: these are not measurements.
 """
@@ -108,7 +109,9 @@ def write_campaign(
     boots: int | None = None,
     gates: Mapping[str, object] | None = None,
 ) -> Path:
-    """Write a campaign below `results`; its directory. opaque: cells whose names say nothing. boots: repetitions are so many runs of each."""
+    """Write a campaign below `results`; its directory. opaque: cells whose names say nothing.
+    boots: repetitions are so many runs of each.
+    """
     random = np.random.default_rng(2009)
     plan: list[PlannedCell] = []
     for repetition in range(1, repetitions + 1):
@@ -156,7 +159,9 @@ def write_campaign(
 def cell_record(
     campaign: str, planned: PlannedCell, guests: Sequence[str], effort: float, host_kind: str = "emulated"
 ) -> CellRecord:
-    """A complete cell with metrics that add up: with tmem about 95 % of the sectors saved are hits."""
+    """A complete cell with metrics that add up: with tmem about 95 % of the sectors saved are
+    hits.
+    """
     tmem, balloon = planned.policy.endswith("+tmem"), planned.policy != "static"
     metrics: list[Metric] = []
     ends = {}

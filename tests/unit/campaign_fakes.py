@@ -1,4 +1,6 @@
-"""A host, guests and a load in memory, for whole campaigns in a test. Guests run their scripts with this machine's sh; counters are made up."""
+"""A host, guests and a load in memory, for whole campaigns in a test. Guests run their scripts
+with this machine's sh; counters are made up.
+"""
 
 from __future__ import annotations
 
@@ -126,7 +128,9 @@ class FakeGuest:
 
 @dataclass
 class FakeHost:
-    """A host whose counters follow the policy. hook(step) is called at each step, and may raise. alter: changes readings on their way out."""
+    """A host whose counters follow the policy. hook(step) is called at each step, and may raise.
+    alter: changes readings on their way out.
+    """
 
     root: Path
     hook: Hook = lambda _step: None
@@ -169,7 +173,8 @@ class FakeHost:
 
     def load_driver(self, parameters: Mapping[str, bool], settings: Mapping[str, int]) -> None:
         self.driver, self.settings = parameters, settings
-        # Guests that are made up run their scripts here, so the release has to find the driver's settings here, too.
+        # Guests that are made up run their scripts here, so the release has to find the driver's
+        # settings here, too.
         apply.SETTINGS = str(self.root / "selfballoon")
         Path(apply.SETTINGS).mkdir(parents=True, exist_ok=True)
 

@@ -1,4 +1,6 @@
-"""The sampler, built for this machine with a made-up Xen (fake_xen.c) in the place of the real one, and trees for it to read."""
+"""The sampler, built for this machine with a made-up Xen (fake_xen.c) in the place of the real
+one, and trees for it to read.
+"""
 
 from __future__ import annotations
 

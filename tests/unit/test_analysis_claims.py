@@ -1,4 +1,6 @@
-"""Verdicts, the account of reads, hit rates and checksums, on made-up campaigns whose answer is known."""
+"""Verdicts, the account of reads, hit rates and checksums, on made-up campaigns whose answer is
+known.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from common.metrics import Metric
 
 
 def _scaled(metric: str, factors: dict[str, float]) -> made_up.Change:
-    """Give a metric of one guest exact values: 1000 × the policy's factor × a little that differs by repetition."""
+    """Give a metric of one guest exact values: 1000 × the policy's factor × a little that
+    differs by repetition.
+    """
 
     def change(record: CellRecord) -> CellRecord:
         noise = 0.01 * (-1) ** record.repetition if "tmem" in record.policy else 0.0

@@ -1,4 +1,6 @@
-"""What tmem and sampling cost, what became of the pages put, how sure the account is, and what a ratio used; older cells like new ones."""
+"""What tmem and sampling cost, what became of the pages put, how sure the account is, and what a
+ratio used; older cells like new ones.
+"""
 
 from __future__ import annotations
 
@@ -153,7 +155,9 @@ def test_without_a_frequency_there_are_cycles_and_no_seconds(tmp_path: Path) -> 
 
 
 def _put(directory: Path, cell: str, guests: tuple[str, ...], *, objects: bool = True) -> None:
-    """Of 1000 pages put, 400 came back, 30 were flushed one by one, 20 put again, 100 are there; Xen evicted 150 of all guests'."""
+    """Of 1000 pages put, 400 came back, 30 were flushed one by one, 20 put again, 100 are there;
+    Xen evicted 150 of all guests'.
+    """
     rows = []
     counters = {"puts": 1000, "gets": 400, "gets_tried": 1500, "flushes": 30, "duplicates_replaced": 15}
     counters |= {"duplicates_flushed": 5, **({"object_flushes": 80} if objects else {})}

@@ -1,4 +1,6 @@
-"""Figures and report: the same bytes in every process, every kind of gap drawn as a gap, and the host's kind on all of it."""
+"""Figures and report: the same bytes in every process, every kind of gap drawn as a gap, and the
+host's kind on all of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Loading a campaign and writing its tables: what is missing stays missing, what does not count is kept apart."""
+"""Loading a campaign and writing its tables: what is missing stays missing, what does not count
+is kept apart.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What the runner stores is what the analysis reads: a whole campaign on a host in memory, then its report, then its verification."""
+"""What the runner stores is what the analysis reads: a whole campaign on a host in memory, then
+its report, then its verification.
+"""
 
 from __future__ import annotations
 

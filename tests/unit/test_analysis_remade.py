@@ -1,4 +1,6 @@
-"""What was made of cells is made again and compared: an edited report, figure or table does not pass."""
+"""What was made of cells is made again and compared: an edited report, figure or table does not
+pass.
+"""
 
 from __future__ import annotations
 

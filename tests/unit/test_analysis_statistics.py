@@ -1,4 +1,6 @@
-"""Student's t for ratios: known values, coverage, and the edges (one repetition, zeros, constants, gaps)."""
+"""Student's t for ratios: known values, coverage, and the edges (one repetition, zeros,
+constants, gaps).
+"""
 
 from __future__ import annotations
 
@@ -146,7 +148,9 @@ def test_missing_is_left_out_and_never_zero() -> None:
 
 @pytest.mark.parametrize("compare", [statistics.paired_ratio, statistics.welch_ratio])
 def test_no_variation_is_no_certainty(compare: Callable[[list[float], list[float]], statistics.Ratio]) -> None:
-    """Values without variation are as exact as their resolution, and two of them can agree by chance."""
+    """Values without variation are as exact as their resolution, and two of them can agree by
+    chance.
+    """
     twice = compare([100.0, 100.0], [200.0, 200.0])
     assert (twice.estimate, twice.p, twice.low, twice.tested) == (pytest.approx(0.5), None, None, False)
     assert "two repetitions without variation" in twice.note
@@ -183,7 +187,9 @@ def test_pairing_uses_the_block_and_not_the_position() -> None:
 
 
 def test_runs_of_one_boot_are_averaged_before_boots_are_compared() -> None:
-    """What a boot was dealt is shared by its runs: nine cells of three boots are three values, not nine."""
+    """What a boot was dealt is shared by its runs: nine cells of three boots are three values,
+    not nine.
+    """
     random = np.random.default_rng(7)
     above, below, boots = {}, {}, {}
     for boot, effect in ((1, 0.4), (2, 0.6), (3, 0.8)):

@@ -1,4 +1,6 @@
-"""What differed between cells: what should be the same and was not, and nothing that differs by itself or on purpose."""
+"""What differed between cells: what should be the same and was not, and nothing that differs by
+itself or on purpose.
+"""
 
 from __future__ import annotations
 

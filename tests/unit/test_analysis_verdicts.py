@@ -1,4 +1,6 @@
-"""What a reviewer would throw out of the verdicts: a control that felt nothing, sizes that were never compared, certainty by accident."""
+"""What a reviewer would throw out of the verdicts: a control that felt nothing, sizes that were
+never compared, certainty by accident.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ def _judge(
     levels: Sequence[dict[str, object]] = ({},),
     **options: object,
 ) -> list[claims.Verdict]:
-    """Verdicts on cells of one guest whose metric has these values, and in which each guest reclaimed so many pages."""
+    """Verdicts on cells of one guest whose metric has these values, and in which each guest
+    reclaimed so many pages.
+    """
 
     def change(record: CellRecord) -> CellRecord:
         metrics = [Metric(claim.metric, "sectors", values(record), "guest1")]
@@ -56,7 +60,9 @@ def _judge(
 
 
 def _spread(record: CellRecord, factor: float, noise: float = 0.01) -> float:
-    """1000 × factor for tmem, 1000 for others, with a spread between repetitions that pairs do not share."""
+    """1000 × factor for tmem, 1000 for others, with a spread between repetitions that pairs do
+    not share.
+    """
     tmem = "tmem" in record.policy
     wobble = noise * (-1) ** record.repetition if tmem else 0.0
     return round(100_000 * (factor if tmem else 1.0) * (1 + 0.01 * record.repetition + wobble))

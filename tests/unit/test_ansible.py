@@ -167,7 +167,9 @@ def test_packages_that_a_killed_run_installs_are_waited_for(tmp_path: Path, dpkg
 def test_a_run_that_begins_is_not_taken_for_one_whose_owner_was_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another thread may look for those at any moment, the one before this run has its lock above all."""
+    """Another thread may look for those at any moment, the one before this run has its lock
+    above all.
+    """
     flock = fcntl.flock
 
     def late(lock: IO[str], how: int) -> None:
@@ -181,7 +183,9 @@ def test_a_run_that_begins_is_not_taken_for_one_whose_owner_was_killed(
 
 
 def test_what_sudo_started_is_ended_through_sudo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user may neither end root's processes nor see their environment. What they started does not always name the folder."""
+    """A user may neither end root's processes nor see their environment. What they started does
+    not always name the folder.
+    """
     fake_sudo(tmp_path, 'shift; exec "$@"')
     folder = tmp_path / "run-0123abcd"
     child = tmp_path / "child"

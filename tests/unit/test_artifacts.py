@@ -1,4 +1,6 @@
-"""The artifact store: whole or not at all, and nothing that a killed build left behind is ever used."""
+"""The artifact store: whole or not at all, and nothing that a killed build left behind is ever
+used.
+"""
 
 from __future__ import annotations
 

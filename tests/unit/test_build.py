@@ -1,4 +1,6 @@
-"""Plans and builds, with Ansible and the network replaced: what is rebuilt when, in which order, and what a failure leaves."""
+"""Plans and builds, with Ansible and the network replaced: what is rebuilt when, in which order,
+and what a failure leaves.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ OLDER = (Source("xen", "4.17.5", "xen_4.17.5.tar.xz", (), "5" * 64),)
 
 
 class World:
-    """The seams: which roles ran with which variables, which of them fail, which sources the mirror holds."""
+    """The seams: which roles ran with which variables, which of them fail, which sources the
+    mirror holds.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -275,7 +279,9 @@ def test_a_full_disk_is_told_before_anything_is_built(world: World, monkeypatch:
 
 
 def test_a_variant_asks_for_its_share_of_the_space(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What else could be built does not count: base and older take 60 of the 180 seconds of what is published."""
+    """What else could be built does not count: base and older take 60 of the 180 seconds of what
+    is published.
+    """
     monkeypatch.setattr(builder, "SPACE_MIB", 3 * 2**40)
     with pytest.raises(MissingError, match=f"the build needs about {2**40} MiB"):
         builder.ensure(["older"])

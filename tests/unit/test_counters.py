@@ -1,4 +1,6 @@
-"""Counters: names, units, sums, and that nothing missing becomes a number. The readings are shortened real ones."""
+"""Counters: names, units, sums, and that nothing missing becomes a number. The readings are
+shortened real ones.
+"""
 
 from __future__ import annotations
 

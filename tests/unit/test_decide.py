@@ -44,7 +44,7 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 """Nothing here is about time, and the machine may be busy."""
 
 
-# --- The command ---------------------------------------------------------------------------------------------------------------
+# --- The command --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", ["qmemman", "qmemman-request", "proxmox"])
@@ -99,7 +99,7 @@ def test_a_mistake_ends_with_its_exit_code_and_what_to_do(
     assert done.stdout == ""
 
 
-# --- States --------------------------------------------------------------------------------------------------------------------
+# --- States -------------------------------------------------------------------------------------
 
 BAD = [
     ("domains[1].used", -1),
@@ -228,7 +228,7 @@ def test_half_a_character_in_a_key_is_refused_too() -> None:
         ask("qmemman", '{"free": 1, "domains": [{"\\ud800": 1}]}')
 
 
-# --- The guide -----------------------------------------------------------------------------------------------------------------
+# --- The guide ----------------------------------------------------------------------------------
 
 
 def test_the_guides_manager_decides_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

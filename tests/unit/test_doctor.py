@@ -76,7 +76,9 @@ def test_a_full_disk_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_the_cache_holds_already_needs_no_more_space(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole cache: after a demo most of it is labs, not artifacts. A drive counts as what it takes."""
+    """The whole cache: after a demo most of it is labs, not artifacts. A drive counts as what it
+    takes.
+    """
     free = shutil.disk_usage(paths.cache()).free // 2**20
     (paths.host_dir("emulated", "xen1") / "dom0.qcow2").write_bytes(b"x" * 2**22)
     with (paths.host_dir("emulated", "xen1") / "swap1.qcow2").open("wb") as stream:

@@ -1,6 +1,8 @@
-"""The guest driver's frontswap, stash and slots, compiled as a program: random stores, loads and invalidations around suspensions of every outcome.
+"""The guest driver's frontswap, stash and slots, compiled as a program: random stores, loads and
+invalidations around suspensions of every outcome.
 
-The model and the Xen that it runs against are in tests/driver/suspend.c; tests/driver/shim.h stands for Linux. Needs gcc with its sanitizers' libraries.
+The model and the Xen that it runs against are in tests/driver/suspend.c; tests/driver/shim.h stands
+for Linux. Needs gcc with its sanitizers' libraries.
 """
 
 from __future__ import annotations
@@ -33,7 +35,9 @@ MISTAKES = {
 
 
 def compile_model(folder: Path, mistake: tuple[str, str, str] | None = None) -> Path:
-    """The program, with the sources as they are or with one mistake: (file, text, what it becomes)."""
+    """The program, with the sources as they are or with one mistake: (file, text, what it
+    becomes).
+    """
     sources = folder / "sources"
     (sources / "linux").mkdir(parents=True)
     for path in (*(DRIVER / name for name in SOURCES), *DRIVER.glob("*.h")):

@@ -1,4 +1,6 @@
-"""The emulated host between QEMU and its machines: what it makes of a machine that does not come up. QEMU is made up here."""
+"""The emulated host between QEMU and its machines: what it makes of a machine that does not come
+up. QEMU is made up here.
+"""
 
 from __future__ import annotations
 

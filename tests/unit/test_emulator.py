@@ -1,4 +1,6 @@
-"""QEMU as the lab runs it, with a payload of a few bytes in Xen's place: found again, replaced, stopped, saved and restored."""
+"""QEMU as the lab runs it, with a payload of a few bytes in Xen's place: found again, replaced,
+stopped, saved and restored.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ needs_qemu = pytest.mark.skipif(
 
 
 def payload() -> bytes:
-    """A multiboot kernel that does nothing: header with load addresses (flag 16), then `cli; hlt; jmp` back to hlt."""
+    """A multiboot kernel that does nothing: header with load addresses (flag 16), then `cli;
+    hlt; jmp` back to hlt.
+    """
     flags, base = 1 << 16, 0x100000
     header = struct.pack("<IIiIIIII", 0x1BADB002, flags, -(0x1BADB002 + flags), base, base, 0, 0, base + 32)
     return header + bytes([0xFA, 0xF4, 0xEB, 0xFD])
@@ -145,7 +149,9 @@ def test_how_a_qemu_ended_is_told(emulator: Emulator, spec: Spec, drives: Drives
 def test_a_qemu_that_hangs_up_is_gone_when_it_ends_soon(
     emulator: Emulator, spec: Spec, drives: Drives, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between the signal and the end of the process its monitor hangs up: for a while it looks like one that runs and does not answer."""
+    """Between the signal and the end of the process its monitor hangs up: for a while it looks
+    like one that runs and does not answer.
+    """
     started = emulator.start(spec, drives.folder, None, None)
     ending = threading.Timer(0.3, os.kill, (started.pid, signal.SIGKILL))
 
@@ -173,7 +179,9 @@ def test_a_qemu_that_lives_and_does_not_answer_is_not_gone(
 
 
 def runs(pid: int) -> bool:
-    """Whether a process is there and has not ended; one that its parent has not asked for yet has."""
+    """Whether a process is there and has not ended; one that its parent has not asked for yet
+    has.
+    """
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
     except FileNotFoundError:

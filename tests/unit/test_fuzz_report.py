@@ -1,4 +1,6 @@
-"""What ./inv tmem.fuzz makes of its options, and of pytest's report; the fuzz itself is a lab test."""
+"""What ./inv tmem.fuzz makes of its options, and of pytest's report; the fuzz itself is a lab
+test.
+"""
 
 from __future__ import annotations
 

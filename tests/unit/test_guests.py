@@ -22,7 +22,9 @@ SIZING = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160,
 
 @pytest.fixture
 def xl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A `xl` that notes how it is called; `xl list` shows the guests with the memory in the file `memory`."""
+    """A `xl` that notes how it is called; `xl list` shows the guests with the memory in the file
+    `memory`.
+    """
     program = tmp_path / "xl"
     program.write_text(
         f"""#!/bin/sh
@@ -258,7 +260,9 @@ fi
 
 @pytest.mark.parametrize("gone", [True, False])
 def test_only_our_own_domains_are_waited_for(gone: bool, xl: Path) -> None:
-    """Another's that cannot end, and so has no name any more, held up every campaign of that host."""
+    """Another's that cannot end, and so has no name any more, held up every campaign of that
+    host.
+    """
     (xl / "xl").write_text(ENDING.replace("FOLDER", str(xl)))
     if gone:
         (xl / "gone").touch()

@@ -102,7 +102,9 @@ class RingHost(XenHost):
 
 
 def test_a_host_with_full_rings_gives_what_is_new_since_the_reset() -> None:
-    """The way that a cell's logs come: both readings of Xen's and of dom0's log have as many lines."""
+    """The way that a cell's logs come: both readings of Xen's and of dom0's log have as many
+    lines.
+    """
     host = RingHost()
     before, after = ((DATA / "xl-dmesg-wrapped" / f"{name}.txt").read_text() for name in ("before", "after"))
     host.texts = {"dom0": f"{before}== end of a log ==\n[1] a\n[2] b\n", "guest1": "[1] boot\n"}

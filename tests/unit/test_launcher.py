@@ -1,4 +1,6 @@
-"""The launcher before it has an environment: what stops it is told in a line, and an environment that does not fit is made anew."""
+"""The launcher before it has an environment: what stops it is told in a line, and an environment
+that does not fit is made anew.
+"""
 
 from __future__ import annotations
 

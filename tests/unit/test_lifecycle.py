@@ -96,7 +96,9 @@ def test_down_and_destroy_of_a_lab_that_is_down(inventory_path: Path) -> None:
 
 
 def test_a_lab_is_made_of_what_its_inventory_names(tmp_path: Path) -> None:
-    """The default lab needs what ./inv build makes, and no more; another hypervisor brings the dom0 that it takes."""
+    """The default lab needs what ./inv build makes, and no more; another hypervisor brings the
+    dom0 that it takes.
+    """
     assert set(lifecycle.artifacts_for()) == set(recipes.PUBLISHED)
     for name, chosen in recipes.HYPERVISORS.items():
         path = tmp_path / "mine.yml"

@@ -1,4 +1,6 @@
-"""Reaching machines: the configuration that ssh really reads, time limits, and errors that say where."""
+"""Reaching machines: the configuration that ssh really reads, time limits, and errors that say
+where.
+"""
 
 from __future__ import annotations
 

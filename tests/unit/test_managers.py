@@ -30,7 +30,7 @@ UNHURRIED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow]
 """Nothing here is about time, and the machine may be busy."""
 
 
-# --- The originals -------------------------------------------------------------------------------------------------------------
+# --- The originals ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
@@ -41,7 +41,7 @@ def test_every_recorded_state_is_decided_as_the_original_did(path: Path) -> None
     assert decided == [{"targets": each["targets"]} for each in recorded]
 
 
-# --- Any state -----------------------------------------------------------------------------------------------------------------
+# --- Any state ----------------------------------------------------------------------------------
 
 SIZES = st.one_of(
     st.integers(0, MOST),
@@ -172,7 +172,7 @@ def test_proxmox_and_mom_take_small_steps(data: st.DataObject) -> None:
     assert all(target >= int(0.95 * actual[domain]) for domain, target in mom.decide(hosts).targets)
 
 
-# --- qmemman -------------------------------------------------------------------------------------------------------------------
+# --- qmemman ------------------------------------------------------------------------------------
 
 
 def guest(domain: int, actual: int, maximum: int, used: int | None, *, no_progress: bool = False) -> qmemman.Domain:
@@ -224,7 +224,7 @@ def test_qmemman_acts_only_on_what_is_worth_it(free: int, used: int, worth: bool
     assert qmemman.worth_acting(state, qmemman.decide(state)) is worth
 
 
-# --- The others ----------------------------------------------------------------------------------------------------------------
+# --- The others ---------------------------------------------------------------------------------
 
 
 def test_squeezed_has_everybody_equally_far_between_their_bounds() -> None:
@@ -331,7 +331,7 @@ def test_growth_is_cut_alike_for_all_to_what_is_free() -> None:
     assert freed_first(changes, -5) == ((2, 400),)
 
 
-# --- Their modules -------------------------------------------------------------------------------------------------------------
+# --- Their modules ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", managers.names())

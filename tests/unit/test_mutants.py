@@ -1,4 +1,6 @@
-"""The mutants stay in line with the sources and the tests; whether each is noticed, `./inv tmem.mutants` shows."""
+"""The mutants stay in line with the sources and the tests; whether each is noticed, `./inv
+tmem.mutants` shows.
+"""
 
 from __future__ import annotations
 

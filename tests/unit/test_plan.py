@@ -70,7 +70,9 @@ def test_guests_that_share_processors_and_an_emulated_one_take_longer(tmp_path: 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6])
 def test_every_policy_stands_in_every_place_equally_often(count: int) -> None:
-    """In one kernel build of five repetitions tmem was first in four, and a host's drift became an effect."""
+    """In one kernel build of five repetitions tmem was first in four, and a host's drift became
+    an effect.
+    """
     policies = [f"policy{number}" for number in range(count)]
     rows = plan.balanced_orders(7, "", policies)
     assert len(rows) == count * (1 if count == 1 or count % 2 == 0 else 2)

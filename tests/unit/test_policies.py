@@ -69,7 +69,9 @@ def test_the_driver_is_told_every_parameter() -> None:
 
 
 def test_a_policy_takes_effect_at_the_release() -> None:
-    """Before it, self-ballooning is off, whatever the driver was loaded with: else some guests tick before others start."""
+    """Before it, self-ballooning is off, whatever the driver was loaded with: else some guests
+    tick before others start.
+    """
     policy = policies.parse("selfballoon+tmem")
     assert policy.at_release == {"selfballooning": 1, "frontswap_selfshrinking": 1}
     script = apply.release_script(policy)

@@ -22,7 +22,9 @@ def estimate(state: str = "one") -> Estimate:
 
 
 def test_the_first_cell_whose_reset_booted_the_host_says_nothing_of_other_resets() -> None:
-    """Five cells of 15 + 200 s are left: 1,075 s. A factor of (400 + 200) / 115 of the whole made 3,000 of it."""
+    """Five cells of 15 + 200 s are left: 1,075 s. A factor of (400 + 200) / 115 of the whole
+    made 3,000 of it.
+    """
     made = estimate()
     made.finish("static.r1", {"reset": 400.0, "run": 190.0, "collect": 10.0})
     left = made.left(CELLS[1:])

@@ -1,4 +1,6 @@
-"""Every role says what its arguments are (meta/argument_specs.yml), so that Ansible refuses what it was not given."""
+"""Every role says what its arguments are (meta/argument_specs.yml), so that Ansible refuses what
+it was not given.
+"""
 
 from __future__ import annotations
 

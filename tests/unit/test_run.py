@@ -1,4 +1,6 @@
-"""Whole campaigns against a host in memory: what they store, and what they keep when something or someone stops them."""
+"""Whole campaigns against a host in memory: what they store, and what they keep when something
+or someone stops them.
+"""
 
 from __future__ import annotations
 
@@ -109,7 +111,9 @@ def test_a_figure_that_could_not_be_read_stays_null(wanted: Experiment, host: Fa
 def test_the_guests_are_prepared_before_the_policy_is_applied(
     wanted: Experiment, host: FakeHost, results: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With cleancache on, the caches that preparing drops would go to tmem and spare the reads that are measured."""
+    """With cleancache on, the caches that preparing drops would go to tmem and spare the reads
+    that are measured.
+    """
     steps: list[str] = []
     host.hook = steps.append
     monkeypatch.setattr(FakeLoad, "hook", staticmethod(steps.append))

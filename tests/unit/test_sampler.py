@@ -1,4 +1,6 @@
-"""The sampler, compiled here and run on made-up trees: what it reads, the lines that lab.counters.parse reads, its beat and its own cost."""
+"""The sampler, compiled here and run on made-up trees: what it reads, the lines that
+lab.counters.parse reads, its beat and its own cost.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What runs on the other side: scripts that take arguments, found by ShellCheck, and quoted once."""
+"""What runs on the other side: scripts that take arguments, found by ShellCheck, and quoted
+once.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sources: which mirror, which version, and what happens when the mirror does not have it or is not there."""
+"""Sources: which mirror, which version, and what happens when the mirror does not have it or is
+not there.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,9 @@ def uri_line(version: str) -> str:
 
 @dataclass
 class Apt:
-    """Stands for apt and the network: what the index names, what the pool holds, whether the mirror answers."""
+    """Stands for apt and the network: what the index names, what the pool holds, whether the
+    mirror answers.
+    """
 
     names: list[str] = field(default_factory=lambda: [OLD, NEW])
     holds: list[str] = field(default_factory=lambda: [OLD, NEW])

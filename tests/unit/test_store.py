@@ -107,7 +107,9 @@ def test_sha256sum_accepts_the_sums(tmp_path: Path) -> None:
 
 
 def test_the_campaigns_sums_know_every_cell_and_attempt(tmp_path: Path) -> None:
-    """One file tells of all: sha256sum(1) finds any change below it, and a paper can quote its own sum."""
+    """One file tells of all: sha256sum(1) finds any change below it, and a paper can quote its
+    own sum.
+    """
     stored = store.create(tmp_path, CAMPAIGN)
     _write(stored, FAILED)
     _write(stored, replace(CELL, status="invalid"))
@@ -263,7 +265,9 @@ def test_a_record_of_another_form_is_refused_by_key(tmp_path: Path, change: dict
 
 
 def test_published_records_are_read_and_written_byte_for_byte() -> None:
-    """No figure changes its type, no key its place. Keys that records have got since are left out."""
+    """No figure changes its type, no key its place. Keys that records have got since are left
+    out.
+    """
     published = Path(__file__).resolve().parents[2] / "results"
     paths = sorted(path for path in published.glob("reference*/**/*.json"))
     assert len(paths) >= 2 + 2 * 18

@@ -21,8 +21,8 @@ ABOVE = {
     "common": set(),
     "benchmarks": {"campaigns", "lab", "common"},
 }
-"""Package -> the others that it may import. `workloads` knows machines, not labs; `tasks` are the only ones who put
-`analysis` beside `campaigns`.
+"""Package -> the others that it may import. `workloads` knows machines, not labs; `tasks` are the
+only ones who put `analysis` beside `campaigns`.
 """
 
 RECORDS = {"campaigns.records"}
@@ -37,7 +37,9 @@ ONE_PLACE = {
     "difflib": {"common/text.py"},
     "fcntl": {"common/files.py", "campaigns/store.py"},
 }
-"""Modules of Python's that few files of ours wrap -> those files. (The launcher stands on the standard library alone.)"""
+"""Modules of Python's that few files of ours wrap -> those files. (The launcher stands on the
+standard library alone.)
+"""
 
 
 def modules() -> Iterator[tuple[str, Path]]:
@@ -49,7 +51,9 @@ def modules() -> Iterator[tuple[str, Path]]:
 
 
 def imported(path: Path) -> set[str]:
-    """What a module imports anywhere, in functions and under TYPE_CHECKING as well; `from a import b` is a.b."""
+    """What a module imports anywhere, in functions and under TYPE_CHECKING as well; `from a
+    import b` is a.b.
+    """
     found = set[str]()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):

@@ -1,4 +1,6 @@
-"""When a run is stuck, and when it is only slow; and what becomes of the times of a host that its machine starved."""
+"""When a run is stuck, and when it is only slow; and what becomes of the times of a host that
+its machine starved.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`sum` of floating point numbers changed in Python 3.12: the same results have to give the same bytes on every Python."""
+"""`sum` of floating point numbers changed in Python 3.12: the same results have to give the same
+bytes on every Python.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ PARTS = [1e16, 1.0, 1.0, -1e16, 0.1, 0.2, 0.3]
 
 
 def _names(tree: ast.AST) -> set[str]:
-    """Every way to add that depends on the Python or on the machine: `sum(…)`, and methods of arrays and frames."""
+    """Every way to add that depends on the Python or on the machine: `sum(…)`, and methods of
+    arrays and frames.
+    """
     found = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Call):

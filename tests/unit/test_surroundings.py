@@ -1,4 +1,6 @@
-"""What a machine does to a program: one message and an exit code for each, and a traceback for defects alone."""
+"""What a machine does to a program: one message and an exit code for each, and a traceback for
+defects alone.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The command line: complete help, exit codes, and one message without a traceback for each of a user's mistakes."""
+"""The command line: complete help, exit codes, and one message without a traceback for each of a
+user's mistakes.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""tmem's hypervisor side, compiled as a program with sanitizers: random operations against a model, failing allocations, racing threads, deaths.
+"""tmem's hypervisor side, compiled as a program with sanitizers: random operations against a model,
+failing allocations, racing threads, deaths.
 
-Needs gcc with its sanitizers' libraries (`./inv setup` installs them); without them these tests fail. A longer run: `./inv tmem.soak`.
+Needs gcc with its sanitizers' libraries (`./inv setup` installs them); without them these tests
+fail. A longer run: `./inv tmem.soak`.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ def test_tmem_does_what_its_model_says(
 
 @pytest.mark.long
 def test_random_cases_pass_whatever_the_seed(tmp_path: Path) -> None:
-    """Every case of random operations with each of 200 seeds, without sanitizers: that takes two processors a few minutes."""
+    """Every case of random operations with each of 200 seeds, without sanitizers: that takes two
+    processors a few minutes.
+    """
     program = harness.compile_program(tmp_path, "plain")
     runs = [(case, seed) for seed in range(1, MANY_SEEDS + 1) for case in RANDOM_CASES]
 
@@ -62,7 +66,9 @@ def test_random_cases_pass_whatever_the_seed(tmp_path: Path) -> None:
 
 
 def test_program_has_the_cases_that_are_tested(programs: Mapping[harness.Build, Path]) -> None:
-    """A case that is in no group of main.c is not run by anything: asked for by name, it must be there."""
+    """A case that is in no group of main.c is not run by anything: asked for by name, it must be
+    there.
+    """
     main = (harness.TESTS / "main.c").read_text()
     for case in harness.cases():
         group = f"{(harness.TESTS / case.source).stem.removesuffix('s')}_cases"

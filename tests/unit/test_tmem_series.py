@@ -1,4 +1,6 @@
-"""What tmem adds to Xen could be sent as it is: a series of patches with messages, documented options, modules of a size to read."""
+"""What tmem adds to Xen could be sent as it is: a series of patches with messages, documented
+options, modules of a size to read.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ def test_the_series_is_numbered_without_gaps() -> None:
 
 @pytest.mark.parametrize("patch", PATCHES, ids=lambda patch: patch.name)
 def test_a_patch_is_whole(patch: Path) -> None:
-    """Git reads it, so that its hunks have the lines they say; two of context, which both versions of Xen have."""
+    """Git reads it, so that its hunks have the lines they say; two of context, which both
+    versions of Xen have.
+    """
     done = subprocess.run(["git", "apply", "--numstat", str(patch)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout

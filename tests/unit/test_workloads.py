@@ -217,7 +217,9 @@ def test_outputs_of_an_earlier_run_are_never_read(raw: Path, tmp_path: Path) -> 
 
 
 def test_a_time_out_ends_grandchildren_that_hold_the_pipe(raw: Path, tmp_path: Path) -> None:
-    """Without a process group of its own the sleeping grandchild would keep us waiting for a minute."""
+    """Without a process group of its own the sleeping grandchild would keep us waiting for a
+    minute.
+    """
     with pytest.raises(WorkloadError, match="within 1 s"):
         machines.run_script(local, "sleep 60 & sleep 60", what="wait", timeout_s=1)
 
@@ -341,7 +343,9 @@ def test_a_missing_figure_stays_none() -> None:
 
 
 def test_a_swap_device_is_emptied_and_put_back(programs: Path, tmp_path: Path, raw: Path) -> None:
-    """Driven with stand-ins for what would change this machine; the text itself is what guests run."""
+    """Driven with stand-ins for what would change this machine; the text itself is what guests
+    run.
+    """
     log = tmp_path / "log"
     swaps = tmp_path / "swaps"
     swaps.write_text(

@@ -189,7 +189,7 @@ def test_parameters_that_are_refused(values: dict[str, object], words: str) -> N
     assert words in str(caught.value)
 
 
-# --- a tool that lost a worker, and says so only beside its figures --------------------------------------------------------------
+# --- a tool that lost a worker, and says so only beside its figures -----------------------------
 
 
 def lay_out(folder: Path, text: str, complaint: str = "", status: int = 0) -> Path:

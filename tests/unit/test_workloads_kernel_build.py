@@ -1,4 +1,6 @@
-"""The kernel build on this machine, with a `make` that stands in for a compiler, and its captured raw outputs."""
+"""The kernel build on this machine, with a `make` that stands in for a compiler, and its
+captured raw outputs.
+"""
 
 from __future__ import annotations
 
@@ -219,7 +221,9 @@ def test_a_captured_build_of_an_object_without_source() -> None:
 
 
 def test_a_captured_build_that_was_cut_short(raw: Path, tmp_path: Path) -> None:
-    """The guest died, or its script was ended, in round 2: one round's figures must not pass for both."""
+    """The guest died, or its script was ended, in round 2: one round's figures must not pass for
+    both.
+    """
     shutil.copytree(DATA / "kernel_build" / "two-rounds", raw)
     lines = (raw / "timings").read_text().splitlines()
     (raw / "timings").write_text(lines[0] + "\n")
@@ -273,7 +277,7 @@ def test_expected_time_grows_with_rounds_and_slowdown(rounds: int, jobs: int, sl
     )
 
 
-# --- a make that lost a compiler, and ended with 0 all the same ------------------------------------------------------------------
+# --- a make that lost a compiler, and ended with 0 all the same ---------------------------------
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,6 @@
-"""sysbench's text: what it really printed on three Debian releases, and what must not pass for a result."""
+"""sysbench's text: what it really printed on three Debian releases, and what must not pass for a
+result.
+"""
 
 from __future__ import annotations
 
@@ -166,7 +168,7 @@ def test_work_that_is_bound_by_its_amount_takes_longer_on_a_slow_machine() -> No
     assert workload.expected_seconds(by_time, 16.0) == 30.0
 
 
-# --- other versions, and a tool that lost threads --------------------------------------------------------------------------------
+# --- other versions, and a tool that lost threads -----------------------------------------------
 
 
 def report(name: str) -> str:

@@ -1,4 +1,6 @@
-"""What the workloads' tests share: captured raw outputs, and this machine as a machine with tiny programs of our own on its PATH."""
+"""What the workloads' tests share: captured raw outputs, and this machine as a machine with tiny
+programs of our own on its PATH.
+"""
 
 from __future__ import annotations
 
