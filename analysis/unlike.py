@@ -17,7 +17,7 @@ from campaigns import records
 from campaigns.records import CellRecord
 
 _CHANGES_BY_ITSELF = re.compile(
-    r"identity|conditions|testbed\.arguments|host\.(policy|sizing|controller\.load|emulator\.command)"
+    r"identity|conditions|testbed\.arguments|host\.(policy|driver|sizing|controller\.load|emulator\.command)"
     r"|host\.xen\.(log_head|info\.(cpu_mhz|free_memory))|host\.(dom0|guests\.[^.]+)\.(clock_offset_s|domains|swaps)"
 )
 """Not compared. The emulator's command names a port that is free; the log's head and the
