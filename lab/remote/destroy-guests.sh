@@ -14,5 +14,5 @@ for _ in $(seq "$1"); do
     [ -n "$left" ] || exit 0
     sleep 1
 done
-echo "guests are still there after $1 s: domains" $left >&2
+echo "guests are still there after $1 s: domains $(echo "$left" | tr "\n" " ")" >&2
 exit 1
