@@ -61,6 +61,7 @@ def test(
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}",
         "OVERCOMMIT_TEST_INVENTORY": str(lab),
+        "NO_COLOR": "1",  # what they say is shown as text
     }
     if not select:
         report.say(", ".join(checks))
