@@ -205,7 +205,7 @@ class Workload(ABC, Generic[P]):
             ParameterSpec(name, _unit(info), _text(written[name]), info.description or "")
             for name, info in self.Parameters.model_fields.items()
         )
-        doc = (type(self).__doc__ or "").strip().splitlines()[0]
+        doc = " ".join((type(self).__doc__ or "").strip().partition("\n\n")[0].split())
         return Description(self.name, doc, parameters, self.metrics)
 
 

@@ -269,7 +269,7 @@ def test_published_records_are_read_and_written_byte_for_byte() -> None:
     out.
     """
     published = Path(__file__).resolve().parents[2] / "results"
-    paths = sorted(path for path in published.glob("reference*/**/*.json"))
+    paths = sorted(path for path in published.glob("reference*/**/*.json") if "raw" not in path.parts)
     assert len(paths) >= 2 + 2 * 18
     for path in paths:
         text = path.read_text(encoding="utf-8")

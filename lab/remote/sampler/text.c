@@ -66,13 +66,21 @@ void file_name(struct file *file, const char *format, ...)
     file->fd = -1;
 }
 
-/* /proc gives its longer files a page at a time. -1: it cannot be read. */
-static ssize_t read_whole(int fd, char *to, size_t room)
+/*
+ * /proc gives its longer files a page at a time. Files of debugfs cannot be read at a place
+ * (ESPIPE): *once is set then, as they have to be opened for each reading. -1: it cannot be read.
+ */
+static ssize_t read_whole(int fd, char *to, size_t room, bool *once)
 {
     size_t length = 0;
 
     while (length < room) {
-        ssize_t got = pread(fd, to + length, room - length, length);
+        ssize_t got = *once ? read(fd, to + length, room - length) : pread(fd, to + length, room - length, length);
+
+        if (got < 0 && errno == ESPIPE && !*once) {
+            *once = true;
+            continue;
+        }
 
         if (got < 0 && errno == EINTR)
             continue;
@@ -90,6 +98,7 @@ const char *file_read(struct file *file)
 {
     static char content[65536];
     bool fresh = file->fd < 0;
+    bool once = false;
     ssize_t length;
 
     for (;;) {
@@ -97,7 +106,7 @@ const char *file_read(struct file *file)
             file->fd = open(file->path, O_RDONLY | O_CLOEXEC);
         if (file->fd < 0)
             return NULL;
-        length = read_whole(file->fd, content, sizeof(content) - 1);
+        length = read_whole(file->fd, content, sizeof(content) - 1, &once);
         if (length >= 0)
             break;
         file_close(file);
@@ -106,6 +115,8 @@ const char *file_read(struct file *file)
         fresh = true;
     }
     content[length] = '\0';
+    if (once)
+        file_close(file);
 
     return content;
 }
