@@ -7,12 +7,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lab.api import GuestSizing, Host, HostSizing, TmemSettings, even_share_mib
+from lab.hosts.guests import SELFBALLOON
 from policies.base import Policy, Tuning
 
 PARAMETERS = ("cleancache", "frontswap", "selfballooning", "selfshrinking")
 """Of `modprobe tmem`. Every one is stated, so that no default of the driver matters."""
 
-SETTINGS = "/sys/devices/system/xen_memory/xen_memory0/selfballoon"
+SETTINGS = SELFBALLOON
 """Folder of a guest with the driver's settings."""
 
 
