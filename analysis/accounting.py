@@ -263,9 +263,10 @@ def explain(results: Results, account: Account) -> list[str]:
         return ["The sectors read or the hits were not measured in any pair of cells, so nothing can be accounted for."]
     lines = [
         (
-            f"{account.policy} read {abs(account.saved):,.0f} sectors {'fewer' if account.saved >= 0 else 'more'} than {account.control}; the hypervisor counted "
-            f"{account.ephemeral_hits:,.0f} ephemeral and {account.persistent_hits:,.0f} persistent hits, which stand for "
-            f"{account.explained:,.0f} sectors ({SECTORS_PER_PAGE} per page)."
+            f"{account.policy} read {abs(account.saved):,.0f} sectors "
+            f"{'fewer' if account.saved >= 0 else 'more'} than {account.control}; the hypervisor counted "
+            f"{account.ephemeral_hits:,.0f} ephemeral and {account.persistent_hits:,.0f} persistent hits, "
+            f"which stand for {account.explained:,.0f} sectors ({SECTORS_PER_PAGE} per page)."
         )
     ]
     if account.agreement is None:
@@ -312,7 +313,8 @@ def _by_disk(account: Account) -> list[str]:
         (PERSISTENT, account.swap_saved, account.persistent_hits),
     )
     return [
-        f"From {'file systems' if kind == EPHEMERAL else 'swap'} {saved:,.0f} sectors fewer were read, and {kind} hits stand "
+        f"From {'file systems' if kind == EPHEMERAL else 'swap'} "
+        f"{saved:,.0f} sectors fewer were read, and {kind} hits stand "
         f"for {pages * SECTORS_PER_PAGE:,.0f}."
         for kind, saved, pages in shares
         if pages is not None
@@ -333,14 +335,17 @@ def _direction(account: Account) -> list[str]:
     if account.left > 0:
         return [
             (
-                "More was saved than the hits stand for. A cause that is known: without tmem a miss reads its neighbours as well (read-ahead of files, "
+                "More was saved than the hits stand for. A cause that is known: "
+                "without tmem a miss reads its neighbours as well (read-ahead of files, "
                 "a cluster of pages from swap), and what nobody uses of them is read for nothing."
             )
         ]
     return [
         (
-            "The hits stand for more than was saved. A cause that is known: a page that is put and got several times is several hits but may have "
-            "been one read or none without tmem, where it would have stayed in the guest, or come with a neighbour's read-ahead."
+            "The hits stand for more than was saved. A cause that is known: a "
+            "page that is put and got several times is several hits but may have "
+            "been one read or none without tmem, where it would have "
+            "stayed in the guest, or come with a neighbour's read-ahead."
         )
     ]
 
@@ -357,7 +362,10 @@ def _memory(results: Results, account: Account) -> list[str]:
     if sizes[0] is None or sizes[1] is None:
         return []
     return [
-        f"A guest had {sizes[0]:.0f} MiB on average under {account.control} and {sizes[1]:.0f} MiB under {account.policy}."
+        (
+            f"A guest had {sizes[0]:.0f} MiB on average under "
+            f"{account.control} and {sizes[1]:.0f} MiB under {account.policy}."
+        )
     ]
 
 
@@ -380,7 +388,8 @@ def _spread(results: Results, account: Account) -> list[str]:
         return ["With one repetition it is unknown how much of the rest is chance."]
     return [
         (
-            f"Between repetitions of {account.control} alone the sectors read differed by {max(found) - min(found):,.0f}, "
+            f"Between repetitions of {account.control} alone the "
+            f"sectors read differed by {max(found) - min(found):,.0f}, "
             f"the rest that is left is {abs(left):,.0f}."
         )
     ]

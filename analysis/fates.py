@@ -157,7 +157,8 @@ def explain(found: Sequence[Fate], mean: Fate) -> str:
         lines.append(f"The guests flushed {mean.objects_flushed:,.0f} objects{over}{pruned}.")
     if mean.missed is not None and mean.never_put is not None:
         lines.append(
-            f"{mean.missed:,.0f} gets missed; at least {mean.never_put:,.0f} of them asked for pages that had not been put, "
+            f"{mean.missed:,.0f} gets missed; at least {mean.never_put:,.0f} "
+            "of them asked for pages that had not been put, "
             "the others for pages that had been flushed or evicted."
         )
     return " ".join(lines)

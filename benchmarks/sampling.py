@@ -116,7 +116,8 @@ def main() -> int:
         less = before[cost.machine].ms_a_reading / cost.ms_a_reading if cost.machine in before else 1.0
         ratio = f"{less:.0f} x" if cost.agents == "sampler" and before else ""
         print(
-            f"{cost.agents:<12}{cost.machine:<10}{cost.readings:>8}{100 * cost.of_one_cpu:>10.2f} %{cost.ms_a_reading:>14.2f}{ratio:>9}"
+            f"{cost.agents:<12}{cost.machine:<10}{cost.readings:>8}{100 * cost.of_one_cpu:>10.2f} "
+            f"%{cost.ms_a_reading:>14.2f}{ratio:>9}"
         )
     if options.json:
         options.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n", encoding="utf-8")

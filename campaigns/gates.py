@@ -106,7 +106,10 @@ def _overcommitted(measured: Measured) -> Iterable[GateResult]:
     wanted = len(measured.guests) * measured.conditions.guests.memory_max_mib * PAGES_PER_MIB
     pages = aggregate([held, free, _tmem_pages(measured)], "sum")
     required = measured.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
-    reason = "the guests' maximum memory ÷ what guests and nobody hold; with more memory on the host, nobody would have to give any"
+    reason = (
+        "the guests' maximum memory ÷ what guests and nobody hold; "
+        "with more memory on the host, nobody would have to give any"
+    )
     yield _at_least("overcommitted", wanted / pages if pages else None, required, "ratio", reason)
 
 
@@ -123,7 +126,10 @@ def _equal_start(measured: Measured) -> Iterable[GateResult]:
     start = start_mib(measured.policy, measured.conditions.host, measured.conditions.guests) * PAGES_PER_MIB
     seen = [measured.before.get((guest, "memory")) for guest in measured.guests]
     off = [abs(value - start) / PAGES_PER_MIB for value in seen if value is not None]
-    reason = "how far a guest's memory was from what it is to have at the release; a policy that had begun before compares another start"
+    reason = (
+        "how far a guest's memory was from what it is to have at the "
+        "release; a policy that had begun before compares another start"
+    )
     yield _at_most("equal_start", max(off) if off and len(off) == len(seen) else None, START_SLACK_MIB, "MiB", reason)
 
 
@@ -149,7 +155,10 @@ def _memory_moved(measured: Measured) -> Iterable[GateResult]:
         seen += [measured.before.get((guest, "memory")), measured.after.get((guest, "memory"))]
         known = [value for value in seen if value is not None]
         moved.append(max(abs(value / start - 1) for value in known) if known else None)
-    reason = "the least that any guest's memory moved, up or down, as a share of what it had at the release; one that never moved was never self-ballooning"
+    reason = (
+        "the least that any guest's memory moved, up or down, as a share of what "
+        "it had at the release; one that never moved was never self-ballooning"
+    )
     yield _at_least("memory_moved", aggregate(moved, "min"), measured.conditions.gates.memory_given, "fraction", reason)
 
 
@@ -196,7 +205,10 @@ def _same_output(measured: Measured) -> Iterable[GateResult]:
 
 
 def _together(measured: Measured) -> Iterable[GateResult]:
-    reason = "between the first and the last guest's start; alone at the beginning, a guest has memory that it should compete for"
+    reason = (
+        "between the first and the last guest's start; alone at the "
+        "beginning, a guest has memory that it should compete for"
+    )
     yield _at_most("barrier_skew", measured.skew_seconds, measured.conditions.gates.barrier_skew, "s", reason)
 
 

@@ -111,14 +111,16 @@ WALL = MetricSpec(
     "wall_seconds",
     "s",
     "lower",
-    "time from the start of the guest's script, at the barrier, to its end, by the host's clock; more than the build or the tool in it takes",
+    "time from the start of the guest's script, at the barrier, to its "
+    "end, by the host's clock; more than the build or the tool in it takes",
 )
 BARRIER_SKEW = MetricSpec("barrier_skew", "s", "lower", "time between the first and the last guest's start")
 SAMPLING_CPU = MetricSpec(
     "sampling_cpu_seconds",
     "s",
     "lower",
-    "processor time that the sampler took between the readings before and after: of each guest, and, without a guest's name, of dom0",
+    "processor time that the sampler took between the readings before "
+    "and after: of each guest, and, without a guest's name, of dom0",
 )
 SAMPLING_COST = MetricSpec(
     "sampling_cost", "fraction", "lower", "largest share of one processor that sampling took at any one source"

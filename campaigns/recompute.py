@@ -28,7 +28,8 @@ TOLERANCE = 1e-9
 """Relative: Python 3.12 sums floating point numbers more exactly than 3.11."""
 
 OLDER = (
-    "cannot be recomputed from raw (older layout): the readings before and after the run are in samples/samples.csv only, "
+    "cannot be recomputed from raw (older layout): the readings "
+    "before and after the run are in samples/samples.csv only, "
     "and figures were compared with those"
 )
 

@@ -92,7 +92,10 @@ def test_the_sampler_reads_what_xen_s_own_tools_say(host: EmulatedHost) -> None:
 def test_sectors_are_counted_exactly_and_disks_are_as_slow_as_declared(host: EmulatedHost) -> None:
     mib = 8
     before = host.read_counters()
-    script = f"cat /proc/uptime; dd if=/dev/xvdb of=/dev/null bs=64k count={mib * 16} iflag=direct status=none; cat /proc/uptime"
+    script = (
+        "cat /proc/uptime; dd if=/dev/xvdb of=/dev/null bs=64k "
+        f"count={mib * 16} iflag=direct status=none; cat /proc/uptime"
+    )
     first, last = host.run("guest2", script, timeout=120).splitlines()
     seconds = float(last.split()[0]) - float(first.split()[0])
     after = host.read_counters()

@@ -262,7 +262,8 @@ def test_shipped_results_need_no_lab(tmp_path: Path) -> None:
     directory = made_up.write_campaign(tmp_path, repetitions=1)
     code = (
         "import sys; from analysis import report, style; style.FORMATS = ('svg',); report.summarise(sys.argv[1]);"
-        "bad = [m for m in sys.modules if m.split('.')[0] in {'lab', 'workloads', 'plumbum', 'ansible_runner', 'invoke'}];"
+        "bad = [m for m in sys.modules if m.split('.')[0] in {'lab', "
+        "'workloads', 'plumbum', 'ansible_runner', 'invoke'}];"
         "ours = [m for m in sys.modules if m.startswith('campaigns.')];"
         "assert not bad, bad; assert set(ours) <= {'campaigns.records'}, ours"
     )

@@ -67,9 +67,18 @@ def test_a_good_run_passes_every_gate(measured: Measured) -> None:
     assert _failed(measured) == set()
     assert notes == []
     assert {result.name: result.observed for result in results} == {
-        "guests_alive": 3, "equal_start": 0, "overcommitted": pytest.approx(1.6), "memory_moved": pytest.approx(1 - 20_000 / START), "tmem_puts": 1500,
-        "reads_happened": 3000, "same_output": 1, "barrier_skew": 0.1, "readings_close": 0.4, "kernel_logs": 0, "has_sectors_read": 3,
-    }  # fmt: skip
+        "guests_alive": 3,
+        "equal_start": 0,
+        "overcommitted": pytest.approx(1.6),
+        "memory_moved": pytest.approx(1 - 20_000 / START),
+        "tmem_puts": 1500,
+        "reads_happened": 3000,
+        "same_output": 1,
+        "barrier_skew": 0.1,
+        "readings_close": 0.4,
+        "kernel_logs": 0,
+        "has_sectors_read": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -80,7 +89,10 @@ def test_a_good_run_passes_every_gate(measured: Measured) -> None:
         (lambda e: _with(e, "before", {("guest2", "memory"): None}), "equal_start"),
         (lambda e: _with(e, "before", {("hypervisor", "free_memory"): 10 * HOST}), "overcommitted"),
         (lambda e: _with(e, "before", {("hypervisor", "free_memory"): None}), "overcommitted"),
-        (lambda e: _with(_with(e, "before", {("guest3", "memory"): START}), "after", {("guest3", "memory"): START}), "memory_moved"),
+        (
+            lambda e: _with(_with(e, "before", {("guest3", "memory"): START}), "after", {("guest3", "memory"): START}),
+            "memory_moved",
+        ),
         (lambda e: _with(e, "after", {(guest, "tmem.ephemeral.puts"): 0 for guest in GUESTS}), "tmem_puts"),
         (lambda e: _with(e, "after", {(guest, "tmem.ephemeral.puts"): None for guest in GUESTS}), "tmem_puts"),
         (lambda e: _with(e, "after", {("guest1", "tmem.ephemeral.puts"): None}), "tmem_puts"),
@@ -89,16 +101,25 @@ def test_a_good_run_passes_every_gate(measured: Measured) -> None:
         (lambda e: _with(e, "before", {("guest1", "tmem.ephemeral.puts"): 501}), "tmem_puts"),
         (lambda e: _with(e, "before", {("hypervisor", "tmem.ephemeral_pages"): None}), "overcommitted"),
         (lambda e: _with(e, "before", {("hypervisor", "tmem.free_pages"): None}), "overcommitted"),
-        (lambda e: replace(e, metrics=[Metric("sectors_read", "sectors", 10, guest) for guest in GUESTS]), "reads_happened"),
+        (
+            lambda e: replace(e, metrics=[Metric("sectors_read", "sectors", 10, guest) for guest in GUESTS]),
+            "reads_happened",
+        ),
         (lambda e: replace(e, checksums={**e.checksums, "guest2": {"vmscan.o": "abd"}}), "same_output"),
         (lambda e: replace(e, checksums={"guest1": {"vmscan.o": "abc"}}), "same_output"),
         (lambda e: replace(e, skew_seconds=5.0), "barrier_skew"),
         (lambda e: replace(e, apart_s=2.67), "readings_close"),
         (lambda e: replace(e, apart_s=None), "readings_close"),
-        (lambda e: replace(e, logs={"guest1": "[1] INFO: task cc1:12 blocked for more than 120 seconds.\n"}), "kernel_logs"),
-        (lambda e: replace(e, metrics=[*e.metrics[:2], Metric("sectors_read", "sectors", None, "guest3")]), "has_sectors_read"),
+        (
+            lambda e: replace(e, logs={"guest1": "[1] INFO: task cc1:12 blocked for more than 120 seconds.\n"}),
+            "kernel_logs",
+        ),
+        (
+            lambda e: replace(e, metrics=[*e.metrics[:2], Metric("sectors_read", "sectors", None, "guest3")]),
+            "has_sectors_read",
+        ),
     ],
-)  # fmt: skip
+)
 def test_each_gate_fails_for_its_own_reason(measured: Measured, change: Any, gate: str) -> None:
     assert gate in _failed(change(measured))
 

@@ -80,9 +80,18 @@ def test_a_campaign_stores_every_cell_with_figures_provenance_and_raw_files(
     assert done.value("sectors_read") == 20_000
     assert done.checksums == {"guest1": {"output": "made"}, "guest2": {"output": "made"}}
     assert [gate.name for gate in done.gates] == [
-        "guests_alive", "equal_start", "reads_happened", "same_output", "barrier_skew", "readings_close", "kernel_logs", "has_sectors_read",
-        "overcommitted", "memory_moved", "tmem_puts",
-    ]  # fmt: skip
+        "guests_alive",
+        "equal_start",
+        "reads_happened",
+        "same_output",
+        "barrier_skew",
+        "readings_close",
+        "kernel_logs",
+        "has_sectors_read",
+        "overcommitted",
+        "memory_moved",
+        "tmem_puts",
+    ]
     assert list(done.timings) == list(plan.STAGES[:-1])
     path = stored.directory / records.CELLS_DIR / done.cell
     assert (path / "raw/guest1/output").read_text() == "made\n"
@@ -118,9 +127,19 @@ def test_the_guests_are_prepared_before_the_policy_is_applied(
     host.hook = steps.append
     monkeypatch.setattr(FakeLoad, "hook", staticmethod(steps.append))
     run(wanted, host, results=results, cell="static.r1")
-    assert [step for step in dict.fromkeys(steps) if step in ("reset", "prepare", "policy", "counters", "observe", "stop", "collect")] == [
-        "reset", "prepare", "policy", "observe", "counters", "stop", "collect",
-    ]  # fmt: skip
+    assert [
+        step
+        for step in dict.fromkeys(steps)
+        if step in ("reset", "prepare", "policy", "counters", "observe", "stop", "collect")
+    ] == [
+        "reset",
+        "prepare",
+        "policy",
+        "observe",
+        "counters",
+        "stop",
+        "collect",
+    ]
 
 
 def test_one_cell_that_was_asked_for_and_is_complete_is_a_success(
