@@ -167,8 +167,8 @@ def _account_row(results: Results, item: Account) -> tuple[str, ...]:
         item.sectors_control,
         item.sectors_policy,
         item.saved,
-        item.ephemeral_hits,
-        item.persistent_hits,
+        item.tmem_ephemeral_hits,
+        item.tmem_persistent_hits,
         item.explained,
     )
     shown = (MISSING if value is None else f"{value:,.0f}" for value in figures_)

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from campaigns import kernel_log
 from campaigns.experiment import Conditions
-from campaigns.metrics import HYPERVISOR, Readings, difference
+from campaigns.metrics import Readings, difference
 from campaigns.records import BarrierRecord, Claim, GateResult, aggregate
 from common.metrics import Metric
 from common.units import PAGE_BYTES
 from lab.api import Sample
+from lab.counters.parse import HYPERVISOR
 from policies.apply import start_mib
 from policies.base import Policy
 
@@ -139,7 +140,7 @@ def _tmem_pages(measured: Measured) -> float | None:
     Xen may have no tmem, and then there is nothing to read; under a policy that uses tmem, what
     cannot be read is not known.
     """
-    counters = ("tmem.ephemeral_pages", "tmem.free_pages")
+    counters = ("tmem_ephemeral_pages", "tmem_free_pages")
     pages = [measured.before.get((HYPERVISOR, counter)) for counter in counters]
     return aggregate(pages if measured.policy.pools else [each or 0 for each in pages], "sum")
 
@@ -166,7 +167,7 @@ def _tmem_used(measured: Measured) -> Iterable[GateResult]:
     """Pages really went to tmem. One counter that cannot be read fails the gate: the sum of the
     others is another figure.
     """
-    counters = [(guest, f"tmem.{pool}.puts") for guest in measured.guests for pool in measured.policy.pools]
+    counters = [(guest, f"tmem_{pool}_puts") for guest in measured.guests for pool in measured.policy.pools]
     puts = aggregate([_growth(measured, guest, counter) for guest, counter in counters], "sum")
     reason = "successful puts of all guests; without any, the policy was never in force"
     yield _at_least("tmem_puts", puts, measured.conditions.gates.tmem_puts, "pages", reason)

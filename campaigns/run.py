@@ -25,6 +25,7 @@ from campaigns.status import CampaignStatus, State, status
 from campaigns.store import CampaignStore
 from common.errors import CampaignError, LabError
 from lab.api import Host
+from lab.counters import names
 
 RESETS_BEFORE_STOP = 2
 """Cells in a row whose host could not be reset after which a campaign stops: the next cell would
@@ -180,6 +181,7 @@ def campaign_record(
         inventory=inventory,
         layout=LAYOUT,
         gates=gates.names(),
+        counters=tuple(sorted(names.known())),
     )
 
 

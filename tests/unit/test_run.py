@@ -155,7 +155,7 @@ def test_a_counter_that_went_backwards_has_no_value_and_a_note(
 ) -> None:
     def wrap(reading: int, samples: list[Sample]) -> list[Sample]:
         return [
-            replace(s, value=0) if (s.counter, s.source, reading) == ("vbd.sectors_read", "guest2", 2) else s
+            replace(s, value=0) if (s.counter, s.source, reading) == ("sectors_read", "guest2", 2) else s
             for s in samples
         ]
 
@@ -163,7 +163,7 @@ def test_a_counter_that_went_backwards_has_no_value_and_a_note(
     outcome = run(wanted, host, results=results, cell="selfballoon.r1")
     (record,) = outcome.records
     assert record.value("sectors_read") is None
-    assert any("guest2: vbd.sectors_read went backwards by 400000" in note for note in record.notes)
+    assert any("guest2: sectors_read went backwards by 400000" in note for note in record.notes)
     assert record.status == "invalid"
     assert {gate.name for gate in record.gates if not gate.passed} == {"reads_happened", "has_sectors_read"}
 
@@ -171,9 +171,7 @@ def test_a_counter_that_went_backwards_has_no_value_and_a_note(
 def test_a_claims_counter_that_is_missing_invalidates_the_cells_that_the_claim_compares(
     wanted: Experiment, host: FakeHost, results: Path
 ) -> None:
-    host.alter = lambda _reading, samples: [
-        s for s in samples if (s.counter, s.source) != ("vbd.sectors_read", "guest1")
-    ]
+    host.alter = lambda _reading, samples: [s for s in samples if (s.counter, s.source) != ("sectors_read", "guest1")]
     run(wanted, host, results=results)
     gates = {name: {g.name: g.passed for g in c.gates} for name, c in find(results).cells().items()}
     assert gates["selfballoon.r1"]["has_sectors_read"] is False

@@ -16,6 +16,7 @@ from campaigns.experiment import fingerprint
 from campaigns.run import run
 from campaigns.verify import Verification, verify
 from common.errors import LabError, ResultsError
+from lab.counters import names
 from workloads import registry
 
 SMALL = EXPERIMENT.replace("count: 3", "count: 2").replace("480", "320").replace("repetitions: 2", "repetitions: 1")
@@ -407,6 +408,17 @@ def test_repetitions_of_a_published_campaign_that_were_exchanged_are_found(tmp_p
     directory = Path(shutil.copytree(PUBLISHED / "reference-repeated", tmp_path / "test", ignore=_no_figures))
     _exchange(directory, "static.r1", "static.r2")
     assert "the two may have been exchanged" in _damage(verify(directory))
+
+
+def test_a_counter_that_came_after_a_campaign_is_no_damage_and_one_that_it_had_is(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = names.Counter("tmem_later", "count")
+    monkeypatch.setattr(names, "TMEM", {**names.TMEM, "Zz": later})
+    assert not verify(directory).damaged
+    campaign = json.loads((directory / "campaign.json").read_text())
+    _edit(directory / "campaign.json", lambda c: c.update(counters=[*campaign["counters"], later.name]))
+    assert "samples.csv: line " in _damage(verify(directory))
 
 
 def test_of_an_older_campaign_it_is_said_what_cannot_be_recomputed() -> None:
