@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from campaigns import kernel_log
 from campaigns.experiment import Conditions
-from campaigns.metrics import HYPERVISOR, Readings, difference
+from campaigns.metrics import Readings, difference
 from campaigns.records import BarrierRecord, Claim, GateResult, aggregate
 from common.metrics import Metric
 from common.units import PAGE_BYTES
 from lab.api import Sample
+from lab.counters.parse import HYPERVISOR
 from policies.apply import start_mib
 from policies.base import Policy
 
@@ -106,7 +107,10 @@ def _overcommitted(measured: Measured) -> Iterable[GateResult]:
     wanted = len(measured.guests) * measured.conditions.guests.memory_max_mib * PAGES_PER_MIB
     pages = aggregate([held, free, _tmem_pages(measured)], "sum")
     required = measured.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
-    reason = "the guests' maximum memory ÷ what guests and nobody hold; with more memory on the host, nobody would have to give any"
+    reason = (
+        "the guests' maximum memory ÷ what guests and nobody hold; "
+        "with more memory on the host, nobody would have to give any"
+    )
     yield _at_least("overcommitted", wanted / pages if pages else None, required, "ratio", reason)
 
 
@@ -123,7 +127,10 @@ def _equal_start(measured: Measured) -> Iterable[GateResult]:
     start = start_mib(measured.policy, measured.conditions.host, measured.conditions.guests) * PAGES_PER_MIB
     seen = [measured.before.get((guest, "memory")) for guest in measured.guests]
     off = [abs(value - start) / PAGES_PER_MIB for value in seen if value is not None]
-    reason = "how far a guest's memory was from what it is to have at the release; a policy that had begun before compares another start"
+    reason = (
+        "how far a guest's memory was from what it is to have at the "
+        "release; a policy that had begun before compares another start"
+    )
     yield _at_most("equal_start", max(off) if off and len(off) == len(seen) else None, START_SLACK_MIB, "MiB", reason)
 
 
@@ -133,7 +140,7 @@ def _tmem_pages(measured: Measured) -> float | None:
     Xen may have no tmem, and then there is nothing to read; under a policy that uses tmem, what
     cannot be read is not known.
     """
-    counters = ("tmem.ephemeral_pages", "tmem.free_pages")
+    counters = ("tmem_ephemeral_pages", "tmem_free_pages")
     pages = [measured.before.get((HYPERVISOR, counter)) for counter in counters]
     return aggregate(pages if measured.policy.pools else [each or 0 for each in pages], "sum")
 
@@ -149,7 +156,10 @@ def _memory_moved(measured: Measured) -> Iterable[GateResult]:
         seen += [measured.before.get((guest, "memory")), measured.after.get((guest, "memory"))]
         known = [value for value in seen if value is not None]
         moved.append(max(abs(value / start - 1) for value in known) if known else None)
-    reason = "the least that any guest's memory moved, up or down, as a share of what it had at the release; one that never moved was never self-ballooning"
+    reason = (
+        "the least that any guest's memory moved, up or down, as a share of what "
+        "it had at the release; one that never moved was never self-ballooning"
+    )
     yield _at_least("memory_moved", aggregate(moved, "min"), measured.conditions.gates.memory_given, "fraction", reason)
 
 
@@ -157,7 +167,7 @@ def _tmem_used(measured: Measured) -> Iterable[GateResult]:
     """Pages really went to tmem. One counter that cannot be read fails the gate: the sum of the
     others is another figure.
     """
-    counters = [(guest, f"tmem.{pool}.puts") for guest in measured.guests for pool in measured.policy.pools]
+    counters = [(guest, f"tmem_{pool}_puts") for guest in measured.guests for pool in measured.policy.pools]
     puts = aggregate([_growth(measured, guest, counter) for guest, counter in counters], "sum")
     reason = "successful puts of all guests; without any, the policy was never in force"
     yield _at_least("tmem_puts", puts, measured.conditions.gates.tmem_puts, "pages", reason)
@@ -196,7 +206,10 @@ def _same_output(measured: Measured) -> Iterable[GateResult]:
 
 
 def _together(measured: Measured) -> Iterable[GateResult]:
-    reason = "between the first and the last guest's start; alone at the beginning, a guest has memory that it should compete for"
+    reason = (
+        "between the first and the last guest's start; alone at the "
+        "beginning, a guest has memory that it should compete for"
+    )
     yield _at_most("barrier_skew", measured.skew_seconds, measured.conditions.gates.barrier_skew, "s", reason)
 
 

@@ -44,13 +44,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class CounterMetric:
-    """A metric that is by how much counters grew over the run, all of them together, times a factor
-    to its unit.
+    """A metric that is by how much counters grew over the run, all of them together. That of one
+    counter has its name.
     """
 
     spec: MetricSpec
     counters: tuple[str, ...]
-    factor: float | int = 1
 
 
 def total(values: Sequence[float | int]) -> float | int:
@@ -62,41 +61,42 @@ def total(values: Sequence[float | int]) -> float | int:
     return math.fsum(values)
 
 
-def _lower(name: str, unit: str, counters: tuple[str, ...], doc: str, factor: float = 1) -> CounterMetric:
-    return CounterMetric(MetricSpec(name, unit, "lower", doc), counters, factor)
+def _lower(name: str, unit: str, doc: str, *counters: str) -> CounterMetric:
+    return CounterMetric(MetricSpec(name, unit, "lower", doc), counters or (name,))
 
 
 PRESSURE = (
     _lower(
         "pages_reclaimed",
         "pages",
-        ("vmstat.pgsteal_kswapd", "vmstat.pgsteal_direct"),
         "pages that the guest's kernel took from their users because memory was short",
+        "vmstat.pgsteal_kswapd",
+        "vmstat.pgsteal_direct",
     ),
     _lower(
         "refaults",
         "pages",
-        ("vmstat.workingset_refault_file", "vmstat.workingset_refault_anon"),
         "pages that the guest wanted again after its kernel had reclaimed them, from wherever they came back",
+        "vmstat.workingset_refault_file",
+        "vmstat.workingset_refault_anon",
     ),
     _lower(
         "memory_stall_seconds",
         "s",
-        ("psi.memory.some",),
         "time in which some task of the guest waited for memory, as the kernel's pressure stall information tells",
-        1e-6,
     ),
 )
 """What a guest felt of the lack of memory. Per guest."""
 
 REQUESTS = (
-    _lower("read_requests", "requests", ("vbd.read_requests",), "requests of the guest that read from its disks"),
-    _lower("write_requests", "requests", ("vbd.write_requests",), "requests of the guest that wrote to its disks"),
+    _lower("read_requests", "requests", "requests of the guest that read from its disks"),
+    _lower("write_requests", "requests", "requests of the guest that wrote to its disks"),
     _lower(
         "disk_requests",
         "requests",
-        ("vbd.read_requests", "vbd.write_requests"),
         "requests of the guest to its disks, reads and writes: what is called operations",
+        "read_requests",
+        "write_requests",
     ),
 )
 """Operations, which are not sectors: one request reads from one sector to hundreds. Per guest, as
