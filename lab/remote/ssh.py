@@ -136,8 +136,8 @@ def configured(config: Path) -> list[str]:
 
 
 class Connections:
-    """The machines of one host, by their names. `sockets` holds the control sockets, `config` is the
-    ssh_config.
+    """The machines of one host, by their names. `sockets` holds the control sockets, `config` is
+    the ssh_config.
     """
 
     def __init__(self, config: Path, sockets: Path) -> None:
