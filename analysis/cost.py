@@ -74,7 +74,7 @@ def _of_cell(results: Results, cell: CellRecord, operations: float | None) -> Tm
         cycles,
         seconds,
         _ratio(seconds, totals.value(results, cell, quantity["wall_seconds"])),
-        _ratio(seconds, totals.value(results, cell, quantity["guest_vcpu_seconds"])),
+        _ratio(seconds, totals.value(results, cell, quantity["vcpu_seconds"])),
         operations,
         _ratio(cycles, operations),
     )

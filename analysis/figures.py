@@ -137,7 +137,7 @@ def caption(results: Results, name: str, levels: str, layout: Layout) -> list[st
     ran = _ran(results, levels)
     if name in _WITH_RATIOS:
         lines.append(f"Points: complete cells, and in ratios pairs of one block; bars: geometric means. {ran}")
-        if name == "time" and totals.without(results, totals.QUANTITIES["vcpu_seconds"]):
+        if name == "time" and totals.without(results, totals.QUANTITIES["total_vcpu_seconds"]):
             lines.append("What sampling took is taken out of the vCPU seconds.")
         if name == "overview":
             lines.append(
@@ -201,8 +201,8 @@ def _beside(results: Results, names: Sequence[str]) -> list[tuple[Panel, float]]
 
 def _values(quantity: totals.Quantity) -> Panel:
     parts = None
-    if quantity.name == "vcpu_seconds":
-        parts = totals.QUANTITIES["guest_vcpu_seconds"], totals.QUANTITIES["dom0_vcpu_seconds"]
+    if quantity.name == "total_vcpu_seconds":
+        parts = totals.QUANTITIES["vcpu_seconds"], totals.QUANTITIES["dom0_vcpu_seconds"]
     return lambda axes, results, levels: panels.by_policy(axes, results, quantity, levels, parts=parts)
 
 
@@ -221,7 +221,7 @@ def _requests(results: Results, levels: str, layout: Layout) -> Figure | None:
 
 
 def _time(results: Results, levels: str, layout: Layout) -> Figure | None:
-    return _grid(results, levels, layout, _beside(results, ("wall_seconds", "vcpu_seconds")))
+    return _grid(results, levels, layout, _beside(results, ("wall_seconds", "total_vcpu_seconds")))
 
 
 def _overview(results: Results, levels: str, layout: Layout) -> Figure | None:

@@ -74,7 +74,7 @@ _SHOWN: Mapping[str, str] = {
     "sectors_read": "sectors read",
     "sectors_written": "sectors written",
     "wall_seconds": "wall time [s]",
-    "vcpu_seconds": "vCPU seconds [s]",
+    "total_vcpu_seconds": "vCPU seconds [s]",
     "major_faults": "major faults",
 }
 

@@ -64,7 +64,7 @@ def starved(results: Results) -> list[str]:
     return [text]
 
 
-_COMPARED = ("sectors_read", "sectors_written", "read_requests", "disk_requests", "wall_seconds", "vcpu_seconds")
+_COMPARED = ("sectors_read", "sectors_written", "read_requests", "disk_requests", "wall_seconds", "total_vcpu_seconds")
 
 
 def compared(results: Results) -> list[str]:

@@ -33,6 +33,7 @@ from campaigns import evaluate, provenance, records, store  # noqa: E402
 from campaigns.experiment import Experiment, from_document  # noqa: E402
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell  # noqa: E402
 from campaigns.run import campaign_record  # noqa: E402
+from common import files  # noqa: E402
 from lab.counters import kept  # noqa: E402
 
 TEMPLATE = ROOT / "results" / "reference"
@@ -64,7 +65,7 @@ TASKS = {
 
 def make(directory: Path, cells: int, readings: int, levels: int) -> Path:
     """Write a campaign below a directory; its own."""
-    store._sync = lambda _path: None  # type: ignore[assignment]  # a benchmark's files need not survive a power cut
+    files.sync = lambda _path: None  # type: ignore[assignment]  # a benchmark's files need not survive a power cut
     template = records.read_campaign(TEMPLATE)
     content: dict[str, Any] = copy.deepcopy(dict(template.experiment))
     content["policies"] = list(POLICIES)

@@ -37,10 +37,9 @@ def ask(
     name: str, inventory: Path, campaign: str | None = None, cell: str | None = None, *, results: Path = store.RESULTS
 ) -> Request:
     """A request whose names are all good. InvalidFileError for experiment and inventory,
-    UsageError for campaign, cell, and a lab of several hosts.
+    UsageError for campaign and cell.
     """
     made = experiment.load(name)
-    lifecycle.require_one_host(inventory)
     found = inventories.load(inventory)
     lab = found.name
     feasible.on_host(made, found.hosts[0].settings.kind)
@@ -60,7 +59,9 @@ def execute(
     artifacts have to be built. arguments: the command, for the record.
     """
     with lifecycle.open_lab(request.inventory, progress=tell, wait=True) as lab:
-        host = lab.hosts[0]
+        host, *others = lab.hosts
+        if others and tell is not None:
+            tell(f"lab {lab.name} has {len(lab.hosts)} hosts; the campaign runs on the first, {host.name}")
         return run.run(
             request.experiment,
             host,

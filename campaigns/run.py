@@ -221,6 +221,13 @@ class _Runner:
             self._expected[planned.cell] = known[key]
         return Estimate.of(self.record.cells, self._expected, self.finished.values())
 
+    def host_of(self, _planned: PlannedCell) -> Host:
+        """The host that a cell runs on: a campaign has one today. With several, cells of a block
+        have to stay on one, or they are no pairs, and what must not change within a campaign
+        (resume.refuse_another_host) is asked of each.
+        """
+        return self.host
+
     def run(self, only: str | None) -> Outcome:
         self.alone = only is not None
         todo = [
@@ -277,7 +284,8 @@ class _Runner:
 
         conditions = self.experiment.at(planned.levels)
         policy = self.policies[planned.policy]
-        return Attempt(self.store, self.record, planned, policy, conditions, self.host, on_stage, self.alone).run()
+        host = self.host_of(planned)
+        return Attempt(self.store, self.record, planned, policy, conditions, host, on_stage, self.alone).run()
 
     def _tell(
         self,

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import fcntl
-import hashlib
 import io
 import os
 import re
@@ -22,34 +20,18 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
 
 from campaigns import records
 from campaigns.records import CampaignRecord, CellRecord
+from common import files, processes
 from common.errors import MissingError, ResultsError, UsageError
 from common.text import hint
+from lab.api import Sample
 
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 _LOCK_FILE = ".lock"
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-(\d+)-.+")
-
-
-class SampleLike(Protocol):
-    """A reading of a counter (lab.api.Sample). Attributes: time (host epoch s), source, counter,
-    unit, value (None: not readable).
-    """
-
-    @property
-    def time(self) -> float: ...
-    @property
-    def source(self) -> str: ...
-    @property
-    def counter(self) -> str: ...
-    @property
-    def unit(self) -> str: ...
-    @property
-    def value(self) -> float | int | None: ...
 
 
 class CellWriter:
@@ -61,7 +43,7 @@ class CellWriter:
         self.directory = directory
         self.raw = directory / records.RAW_DIR
 
-    def write_samples(self, samples: Iterable[SampleLike], released_at: float) -> None:
+    def write_samples(self, samples: Iterable[Sample], released_at: float) -> None:
         """samples/samples.csv, times in seconds relative to the barrier's release."""
         path = self.directory / records.SAMPLES_FILE
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,7 +57,7 @@ class CellWriter:
             path.write_text(records.dumps(value), encoding="utf-8")
 
 
-def samples_text(samples: Iterable[SampleLike], released_at: float) -> str:
+def samples_text(samples: Iterable[Sample], released_at: float) -> str:
     """samples.csv of readings, times in seconds relative to the barrier's release."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
@@ -120,25 +102,20 @@ class CampaignStore:
 
         The lock is the kernel's (flock), so it ends with its process, however that ends.
         """
-        with storing(self.directory):
-            descriptor = os.open(self.directory / _LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
-                raise UsageError(
-                    f"campaign {self.name!r} is already being run" + (f" by process {owner}" if owner else ""),
-                    where=str(self.directory),
-                    remedy="wait for it, stop it, or run under another name with --campaign NAME",
-                ) from None
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+            with storing(self.directory):
+                held = files.lock(self.directory / _LOCK_FILE, wait=False)
+        except files.LockedError as error:
+            raise UsageError(
+                f"campaign {self.name!r} is already being run"
+                + (f" by process {error.holder}" if error.holder else ""),
+                where=str(self.directory),
+                remedy="wait for it, stop it, or run under another name with --campaign NAME",
+            ) from None
+        with held:
             _remove_leftovers(self.directory)
             self._forget_unborn()
             yield
-        finally:
-            os.close(descriptor)
 
     def begin(self, cell: str) -> CellWriter:
         """A temporary directory for a cell. The caller holds the lock."""
@@ -194,7 +171,7 @@ class CampaignStore:
         between leaves an entry without a directory.
         """
         listed = read_sums(self.directory / records.SUMS_FILE)
-        listed[_sums_of(target, self.directory)] = digest(source / records.SUMS_FILE)
+        listed[_sums_of(target, self.directory)] = files.digest(source / records.SUMS_FILE)
         _replace_sums(self.directory, listed)
         publish(source, target)
 
@@ -281,14 +258,14 @@ def publish(source: Path, target: Path) -> None:
                 remedy="move it away, or choose another name (--campaign NAME)",
             ) from None
         raise
-    _sync(target.parent)
+    files.sync(target.parent)
     if source.parent != target.parent and source.parent.is_dir():
-        _sync(source.parent)
+        files.sync(source.parent)
 
 
 def write_sums(directory: Path) -> None:
     """SHA256SUMS over every file of a directory, in the format of sha256sum(1)."""
-    lines = [f"{digest(f'{directory}/{name}')}  {name}\n" for name in files_of(directory)]
+    lines = [f"{files.digest(f'{directory}/{name}')}  {name}\n" for name in files_of(directory)]
     (directory / records.SUMS_FILE).write_text("".join(lines), encoding="utf-8")
 
 
@@ -309,12 +286,12 @@ def _replace_sums(directory: Path, listed: Mapping[str, str]) -> None:
     temporary = _temporary(directory, records.SUMS_FILE)
     try:
         temporary.write_text("".join(f"{listed[name]}  {name}\n" for name in sorted(listed)), encoding="utf-8")
-        _sync(temporary)
+        files.sync(temporary)
         temporary.replace(directory / records.SUMS_FILE)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(directory)
+    files.sync(directory)
 
 
 def files_of(directory: Path) -> list[str]:
@@ -322,9 +299,9 @@ def files_of(directory: Path) -> list[str]:
     ResultsError for links and names that the sums cannot hold.
     """
     found = []
-    for folder, folders, files in os.walk(directory):
+    for folder, folders, plain in os.walk(directory):
         below = os.path.relpath(folder, directory)
-        for name in (*folders, *files):
+        for name in (*folders, *plain):
             path = name if below == "." else f"{below}/{name}"
             mode = os.lstat(f"{directory}/{path}").st_mode
             if not (stat.S_ISDIR(mode) or stat.S_ISREG(mode)) or "\n" in name or "\\" in name:
@@ -334,17 +311,11 @@ def files_of(directory: Path) -> list[str]:
     return sorted(found, key=lambda path: path.split("/"))
 
 
-def digest(path: Path | str) -> str:
-    """SHA-256 of a file, in hexadecimal."""
-    with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - thousands of them: a Path costs more than the reading
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def sync_tree(directory: Path) -> None:
     """Sync every file and directory of a tree, the directories last."""
     for path in sorted(directory.rglob("*"), key=lambda path: (path.is_dir(), -len(path.parts))):
-        _sync(path)
-    _sync(directory)
+        files.sync(path)
+    files.sync(directory)
 
 
 @contextmanager
@@ -380,20 +351,12 @@ def _free_space(where: Path) -> str:
     return ""
 
 
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
 
 
 def _temporary(parent: Path, name: str) -> Path:
-    return parent / f".tmp-{os.getpid()}-{_start_of(os.getpid())}-{name}"
+    return parent / f".tmp-{os.getpid()}-{processes.start_time(os.getpid())}-{name}"
 
 
 def _remove_leftovers(directory: Path) -> None:
@@ -402,19 +365,8 @@ def _remove_leftovers(directory: Path) -> None:
     """
     for path in list(directory.iterdir()) if directory.is_dir() else ():
         match = _TEMPORARY.fullmatch(path.name)
-        if match and _start_of(int(match[1])) != int(match[2]):
+        if match and processes.start_time(int(match[1])) != int(match[2]):
             if path.is_dir():
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-def _start_of(process: int) -> int:
-    """Clock ticks from the controller's boot to the start of a process; 0 when there is no such
-    process.
-    """
-    try:
-        status = Path(f"/proc/{process}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return 0
-    return int(status.rpartition(")")[2].split()[19])

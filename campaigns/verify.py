@@ -30,6 +30,7 @@ from campaigns.experiment import Experiment, fingerprint, from_document
 from campaigns.plan import block_order, cell_id
 from campaigns.recompute import OLDER, Recomputation, is_whole
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
+from common import files
 from common.errors import ResultsError, UserError
 from common.metrics import MetricSpec
 
@@ -145,7 +146,7 @@ def verify(directory: Path, derived: Derived | None = None) -> Verification:
         for name, message in derived(directory):
             verifier.add("damage", directory / name, message)
     sums = directory / records.SUMS_FILE
-    seal = store.digest(sums) if sums.is_file() else None
+    seal = files.digest(sums) if sums.is_file() else None
     findings = tuple(sorted(verifier.findings, key=lambda f: (("damage", "incomplete", "note").index(f.level), f.path)))
     planned = len(verifier.campaign.cells) if verifier.campaign else 0
     return Verification(directory, directory.name, verifier.cells, planned, verifier.files, seal, findings)
@@ -382,9 +383,9 @@ class _Verifier:
             path = f"{directory}/{name}"
             if name not in listed:
                 self.add("damage", directory / name, "was added: the sums do not know it")
-            elif name not in present or not os.path.isfile(path):  # noqa: PTH113 - as in store.digest
+            elif name not in present or not os.path.isfile(path):  # noqa: PTH113 - as in files.digest
                 self.add("damage", directory / name, "missing")
-            elif store.digest(path) != listed[name]:
+            elif files.digest(path) != listed[name]:
                 self.add("damage", directory / name, "its content has changed: the sum differs")
             else:
                 self.files += 1

@@ -285,19 +285,6 @@ def lines_of(row: dict[str, Any]) -> Iterator[str]:
         yield f"    drives for {drives['memory_mib']} MiB: {drives['disk_bytes'] >> 20} MiB; snapshots: {snapshots}"
 
 
-def require_one_host(path: Path) -> None:
-    """UsageError for a lab of several hosts: a campaign runs on one, and which is not ours to
-    choose.
-    """
-    names = [entry.name for entry in inventory.load(path).hosts]
-    if len(names) > 1:
-        raise UsageError(
-            f"a campaign runs on one host, and this lab has {len(names)}: {', '.join(names)}",
-            where=str(path),
-            remedy="Give each host an inventory of its own, and name one with --inventory.",
-        )
-
-
 def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
     """The ssh command that reaches a machine of a lab. host: which, where several are up.
     UsageError for what is not there, or not up.

@@ -8,13 +8,11 @@ from dataclasses import replace
 
 from lab.api import GuestSizing, Host, HostSizing, TmemSettings, even_share_mib
 from lab.hosts.guests import SELFBALLOON
+from lab.remote import scripts
 from policies.base import Policy, Tuning
 
 PARAMETERS = ("cleancache", "frontswap", "selfballooning", "selfshrinking")
 """Of `modprobe tmem`. Every one is stated, so that no default of the driver matters."""
-
-SETTINGS = SELFBALLOON
-"""Folder of a guest with the driver's settings."""
 
 
 def start_mib(policy: Policy, host: HostSizing, guests: GuestSizing) -> int:
@@ -56,7 +54,5 @@ def release_script(policy: Policy) -> str:
     """Sh that each guest runs when it is released, before its workload: the policy takes effect.
     Empty where nothing is to be done.
     """
-    return "".join(
-        f"echo {value} > {SETTINGS}/{name} || {{ echo 'the driver does not take {name}' >&2; exit 96; }}\n"
-        for name, value in policy.at_release.items()
-    )
+    words = (word for pair in policy.at_release.items() for word in pair)
+    return scripts.command("release-policy.sh", SELFBALLOON, *words) if policy.at_release else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -93,12 +92,8 @@ class Fio(Workload[FioParameters]):
 
     def prepare(self, machine: Machine, params: FioParameters) -> dict[str, str]:
         """Lay the file out if the pattern reads, then reset memory. Facts: fio (version)."""
-        folder = shlex.quote(params.directory)
-        lay_out = f"{shlex.join([*_job(params), '--create_only=1'])} >&2\n" if "write" not in params.rw else ""
-        body = (
-            'version=$(fio --version) || fail "fio is not installed"\necho '
-            f'"fio=$version"\nmkdir -p {folder}\nrm -f {folder}/{JOB}.*\n{lay_out}'
-        )
+        lay_out = [*_job(params), "--create_only=1"] if "write" not in params.rw else []
+        body = scripts.text("fio-prepare.sh", params.directory, JOB, *lay_out)
         script = scripts.prepare(body, reset_memory=params.reset_memory)
         return machines.key_values(machines.check_script(machine, script, what="prepare fio", timeout_s=1800))
 
@@ -111,9 +106,8 @@ class Fio(Workload[FioParameters]):
         are no checksums.
         """
         machines.fetch_raw(machine, raw_dir)
-        machines.check_script(
-            machine, f"rm -f {shlex.quote(params.directory)}/{JOB}.*", what="remove fio's file", timeout_s=300
-        )
+        remove = scripts.text("remove-files.sh", params.directory, JOB)
+        machines.check_script(machine, remove, what="remove fio's file", timeout_s=300)
         return self.read(params, raw_dir)
 
     def read(self, params: FioParameters, raw_dir: Path) -> WorkloadResult:  # noqa: ARG002  (the document tells what was asked)

@@ -45,15 +45,6 @@ _TARGETS = ".targets.mk"
 WHAT = "the kernel build"
 """What errors call it."""
 
-# As a build farm does it: whatever would make the same source give other bytes is fixed.
-_REPRODUCIBLE = """\
-KBUILD_BUILD_TIMESTAMP='Thu Jan  1 00:00:00 UTC 1970'
-KBUILD_BUILD_USER=overcommit
-KBUILD_BUILD_HOST=guest
-KBUILD_BUILD_VERSION=1
-export KBUILD_BUILD_TIMESTAMP KBUILD_BUILD_USER KBUILD_BUILD_HOST KBUILD_BUILD_VERSION
-"""
-
 _DIRECTORY_SECONDS = {"mm/": 26, "kernel/": 40, "lib/": 19, "fs/": 23}
 _OTHER_DIRECTORY_SECONDS = 20
 _VMLINUX_SECONDS = 150
@@ -162,42 +153,23 @@ class KernelBuild(Workload[KernelBuildParameters]):
         Facts: linux_version (of the source tarball), config, config_sha256, prepared ("before" or
         "now"), compiler, make.
         """
-        script = scripts.prepare(_REPRODUCIBLE + _prepare_body(params), reset_memory=params.reset_memory)
+        script = scripts.prepare(_preparation(params), reset_memory=params.reset_memory)
         return machines.key_values(
             machines.check_script(machine, script, what="prepare the kernel build", timeout_s=3600)
         )
 
     def script(self, params: KernelBuildParameters) -> str:
-        """One `make` a round, all targets at once.
-
-        KERNELRELEASE and PAHOLE_FLAGS are given because make 4.4 and later runs their shell
-        commands again for every command it starts: about 340 processes, half of what a make that
-        finds nothing to do costs. Neither value changes an object of these targets.
-        """
-        if params.probes == "once":
-            begin = f". {shlex.quote(params.build)}/{VARIABLES}\nunset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES\n"
-            build = shlex.join([*_part(params), f"-j{params.jobs}"])
-        else:
-            begin = f"read -r release < {shlex.quote(params.build)}/include/config/kernel.release\n"
-            make = shlex.join([*_make(params), f"-j{params.jobs}"])
-            build = f'{make} KERNELRELEASE="$release" PAHOLE_FLAGS= {shlex.join(params.targets)}'
-        return scripts.timed(
-            _REPRODUCIBLE
-            + begin
-            + "round=1\n"
-            + f'while [ "$round" -le {params.rounds} ]; do\n'
-            + f'if [ "$round" -gt 1 ]; then\n{_clean(params)}fi\n'
-            + f'timed "round$round" {build}\n'
-            + "round=$((round + 1))\n"
-            + "done\n"
-            + "timed sync sync\n"
-        )
+        """One `make` a round, all targets at once."""
+        found = (VARIABLES, _TARGETS) if params.probes == "once" else ("", "")
+        how = (params.source, params.build, params.jobs, params.rounds, params.clean)
+        body = scripts.text("kernel-build-rounds.sh", *how, *found, *params.targets)
+        return scripts.timed(_shared() + body)
 
     def collect(self, machine: Machine, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
         """Times of the rounds, and size and SHA-256 of every object that the last round left."""
         machines.fetch_raw(machine, raw_dir)
         _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)  # a build that failed leaves no objects
-        listing = machines.check_script(machine, _digest_script(params), what="read the objects", timeout_s=1800)
+        listing = machines.check_script(machine, objects_script(params), what="read the objects", timeout_s=1800)
         (raw_dir / "objects").write_text(listing, encoding="utf-8")
         return self.read(params, raw_dir)
 
@@ -309,15 +281,6 @@ def _times(timings: Iterable[scripts.Timing], rounds: int, raw_dir: Path) -> dic
     return values
 
 
-def _make(params: KernelBuildParameters) -> list[str]:
-    return ["make", "-s", "-C", params.source, f"O={params.build}"]
-
-
-def _part(params: KernelBuildParameters) -> list[str]:
-    """The make of _targets_makefile: as Linux's top makefile calls its parts."""
-    return ["make", "-srR", "--no-print-directory", "-I", params.source, "-C", params.build, "-f", _TARGETS]
-
-
 def _targets_makefile(params: KernelBuildParameters) -> str:
     """A makefile that builds each folder's targets by Linux's own scripts/Makefile.build, the
     folders side by side.
@@ -335,91 +298,20 @@ def _targets_makefile(params: KernelBuildParameters) -> str:
     return f".PHONY: all {folders}\nall: {folders}\n{rules}"
 
 
-def _capture(params: KernelBuildParameters) -> str:
-    """Shell text: have make write down what it exports to its parts, when that has not been
-    done.
-    """
-    build = shlex.quote(params.build)
-    rule = f"overcommit-variables: ; @export -p > {params.build}/{VARIABLES}"
-    make = shlex.join(["env", "-i", *_make(params), f"--eval={rule}", "overcommit-variables"])
-    return f"""\
-if [ ! -s {build}/{VARIABLES} ]; then
-    {make.replace("env -i", 'env -i PATH="$PATH"', 1)} > {build}/prepare.log 2>&1 ||
-        fail 'make overcommit-variables failed:' "$(tail -n 20 {build}/prepare.log)"
-fi
-cat > {build}/{_TARGETS} << 'END'
-{_targets_makefile(params)}END
-"""
+def _shared() -> str:
+    """Sh text that both scripts begin with."""
+    return scripts.text("kernel-build-environment.sh") + scripts.text("kernel-build-clean.sh")
 
 
-def _prepare_body(params: KernelBuildParameters) -> str:
-    source, build, make = shlex.quote(params.source), shlex.quote(params.build), shlex.join(_make(params))
-    return f"""\
-[ -f {source}/Makefile ] || fail {source} 'holds no Linux source'
-for key in VERSION PATCHLEVEL SUBLEVEL; do
-    value=$(sed -n "s/^$key = *//p" {source}/Makefile)
-    version=${{version:+$version.}}$value
-done
-echo "linux_version=$version"
-prepared=before
-stamp={build}/{STAMP}
-if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != {params.config} ]; then
-    prepared=now
-    rm -f "$stamp" {build}/{VARIABLES}
-    mkdir -p {build}
-    for step in {params.config} olddefconfig prepare; do
-        {make} -j{params.jobs} "$step" > {build}/prepare.log 2>&1 ||
-            fail "make $step failed:" "$(tail -n 20 {build}/prepare.log)"
-    done
-    echo {params.config} > "$stamp"
-fi
-echo "prepared=$prepared"
-echo "config={params.config}"
-sum=$(sha256sum {build}/.config)
-echo "config_sha256=${{sum%% *}}"
-echo "compiler=$(gcc --version | sed 1q)"
-echo "make=$(make --version | sed 1q)"
-{_capture(params) if params.probes == "once" else ""}{_clean(params)}"""
+def _preparation(params: KernelBuildParameters) -> str:
+    """Sh text: the tree configured, the compiler asked if that is to be once, no object left."""
+    tree = (params.source, params.build)
+    body = scripts.text("kernel-build-prepare.sh", *tree, params.config, params.jobs, STAMP, VARIABLES)
+    if params.probes == "once":
+        body += scripts.text("kernel-build-probe.sh", *tree, VARIABLES, _TARGETS, _targets_makefile(params))
+    return _shared() + body + f"clean {shlex.join([params.build, params.clean, *params.targets])}\n"
 
 
-def _clean(params: KernelBuildParameters) -> str:
-    """Shell text that removes compiled files. Those of `make prepare` stay: they are no part of
-    a round.
-    """
-    build = shlex.quote(params.build)
-    if params.clean == "tree":
-        return (
-            f"find {build} {_HOST_PROGRAMS} -prune -o -type f {_COMPILED} -exec rm -f {{}} +\nrm -f {build}/vmlinux\n"
-        )
-    lines = []
-    for target in params.targets:
-        folder, _, name = target.rpartition("/")
-        if name:
-            lines.append(f"rm -f {build}/{target} {build}/{folder}/.{name}.cmd\n")
-        else:
-            lines.append(
-                f"if [ -d {build}/{target} ]; then find {build}/{target} -type f {_COMPILED} -exec rm -f {{}} +; fi\n"
-            )
-    return "".join(lines)
-
-
-_COMPILED = r"\( -name '*.o' -o -name '*.a' -o -name '.*.o.cmd' -o -name '.*.a.cmd' -o -name modules.order \)"
-_HOST_PROGRAMS = r"\( -path '*/scripts' -o -path '*/tools' \)"
-
-
-def _digest_script(params: KernelBuildParameters) -> str:
-    """Shell text that prints size and SHA-256 of every object of the targets, by path."""
-    objects = [target for target in params.targets if target.endswith(".o")]
-    folders = [target for target in params.targets if target.endswith("/")]
-    if "vmlinux" in params.targets:
-        folders = ["."]
-    find = f"find {shlex.join(folders)} {_HOST_PROGRAMS} -prune -o -type f -name '*.o' -print;" if folders else ""
-    listed = f"printf '%s\\n' {shlex.join(objects)};" if objects else ""
-    return f"""\
-set -eu
-cd {shlex.quote(params.build)}
-list=$({{ {listed} {find} }} | LC_ALL=C sort)
-[ -n "$list" ] || {{ echo 'no object was built' >&2; exit 1; }}
-echo "$list" | xargs stat -c '%s %n'
-echo "$list" | xargs sha256sum
-"""
+def objects_script(params: KernelBuildParameters) -> str:
+    """Sh text that prints size and SHA-256 of every object of the targets, by path."""
+    return scripts.text("kernel-build-objects.sh", params.build, *params.targets)

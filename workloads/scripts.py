@@ -1,4 +1,4 @@
-"""The shell text that workloads share, and the reading of what it leaves. POSIX sh: dash in the
+"""The scripts of workloads (shell/*.sh), and the reading of what they leave. POSIX sh: dash in the
 guests, busybox where it is sh.
 
 Time comes from /proc/uptime (monotonic, 10 ms) and the shell's own `times`: both are read without
@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import scripts
 from common.errors import OutputsError, WorkloadError
 from workloads import complaints
 
@@ -21,39 +22,7 @@ RAW = "/run/overcommit/raw"
 prepare.
 """
 
-_ENVIRONMENT = """\
-set -eu
-PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-LC_ALL=C
-TZ=UTC
-export PATH LC_ALL TZ
-"""
-
-_FAIL = """\
-fail() { echo "$*" >&2; exit 1; }
-"""
-
-_RESET_MEMORY = """\
-sync
-swaps=$(sed -n 's/^\\(\\/[^ \\t]*\\).*/\\1/p' /proc/swaps)
-for device in $swaps; do swapoff "$device" && swapon "$device" || fail "could not empty the swap device $device"; done
-echo 3 > /proc/sys/vm/drop_caches || fail "could not drop the file caches: this needs root on a machine of its own"
-"""
-
-_TIMED = """\
-# LABEL COMMAND...: run it, keep its output, and add `LABEL started ended status` (seconds since boot) to timings
-timed() {
-    label=$1; shift
-    status=0
-    times > "$raw/$label.before"
-    read -r started rest < /proc/uptime
-    "$@" > "$raw/$label.out" 2> "$raw/$label.err" || status=$?
-    read -r ended rest < /proc/uptime
-    times > "$raw/$label.after"
-    echo "$label $started $ended $status" >> "$raw/timings"
-    [ "$status" -eq 0 ] || exit "$status"
-}
-"""
+_FOLDER = Path(__file__).parent / "shell"
 
 RESET_MEMORY_DOC = (
     "before the clock: write dirty pages, empty the swap device, drop "
@@ -62,20 +31,24 @@ RESET_MEMORY_DOC = (
 )
 
 
+def text(name: str, *arguments: str | int) -> str:
+    """Sh text that is the script shell/NAME with these arguments."""
+    return scripts.command(_FOLDER / name, *arguments)
+
+
 def prepare(body: str, *, reset_memory: bool) -> str:
     """A prepare script: an empty RAW, the body, then, if asked for, memory brought to a known
     state. The body may call `fail MESSAGE`.
     """
-    raw = shlex.quote(RAW)
-    fresh = f"rm -rf {raw}\nmkdir -p {raw}\n"
-    return _ENVIRONMENT + _FAIL + fresh + body + (_RESET_MEMORY if reset_memory else "")
+    end = text("reset-memory.sh") if reset_memory else ""
+    return text("environment.sh") + text("prepare.sh", RAW) + body + end
 
 
-def timed(body: str) -> str:
+def timed(body: str, directory: str | None = None) -> str:
     """A timed script. The body calls `timed LABEL COMMAND...`; the first command that fails ends
-    the script with its status.
+    the script with its status. directory: where the machine goes first.
     """
-    return _ENVIRONMENT + f"raw={shlex.quote(RAW)}\n" + _TIMED + body
+    return text("environment.sh") + text("timed.sh", RAW, *([directory] if directory else [])) + body
 
 
 def command(label: str, argv: Sequence[str]) -> str:

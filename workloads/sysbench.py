@@ -4,7 +4,6 @@ label and none is taken for granted.
 
 from __future__ import annotations
 
-import shlex
 from abc import abstractmethod
 from pathlib import Path
 from typing import Annotated, ClassVar, Generic, Literal, TypeVar
@@ -48,28 +47,25 @@ class _Sysbench(Workload[S], Generic[S]):
     def arguments(self, params: S) -> list[str]:
         """The command line, without the program and the final `run`."""
 
-    def preparation(self, params: S) -> str:  # noqa: ARG002  (for the tests that need files)
-        """Shell text that runs before memory is reset."""
-        return ""
+    def files(self, params: S) -> list[str]:  # noqa: ARG002  (for the test that needs files)
+        """The command line that lays out the test's files; none where it has none."""
+        return []
 
-    def change_directory(self, params: S) -> str:  # noqa: ARG002
-        """Shell text that goes where the test's files are."""
-        return ""
+    def directory(self, params: S) -> str | None:  # noqa: ARG002
+        """Where the test's files are."""
+        return None
 
     def prepare(self, machine: Machine, params: S) -> dict[str, str]:
         """Files, if the test has any, then memory. Facts: sysbench (version)."""
-        body = (
-            'version=$(sysbench --version) || fail "sysbench is not installed"\necho "sysbench=$version"\n'
-            + self.preparation(params)
-        )
-        script = scripts.prepare(body, reset_memory=params.reset_memory)
+        directory = self.directory(params)
+        files = [directory, *self.files(params)] if directory else []
+        script = scripts.prepare(scripts.text("sysbench-prepare.sh", *files), reset_memory=params.reset_memory)
         return machines.key_values(machines.check_script(machine, script, what=f"prepare {self.name}", timeout_s=1800))
 
     def script(self, params: S) -> str:
         """The test alone; sysbench.out is its report."""
-        return scripts.timed(
-            self.change_directory(params) + scripts.command("sysbench", ["sysbench", *self.arguments(params), "run"])
-        )
+        command = scripts.command("sysbench", ["sysbench", *self.arguments(params), "run"])
+        return scripts.timed(command, self.directory(params))
 
     def collect(self, machine: Machine, params: S, raw_dir: Path) -> WorkloadResult:
         """The report's figures; a test leaves no outputs that could be compared."""
@@ -259,23 +255,18 @@ class SysbenchFileio(_Sysbench[SysbenchFileioParameters]):
             f"--events={params.events or 0}",
         ]
 
-    def preparation(self, params: SysbenchFileioParameters) -> str:
+    def files(self, params: SysbenchFileioParameters) -> list[str]:
         """Fresh files."""
-        folder = shlex.quote(params.directory)
-        files = shlex.join(["sysbench", *_files(params), "prepare"])
-        return (
-            f"mkdir -p {folder}\ncd {folder}\nrm -f test_file.*\n"
-            f"{files} >&2 || fail 'sysbench could not write its files'\n"
-        )
+        return ["sysbench", *_files(params), "prepare"]
 
-    def change_directory(self, params: SysbenchFileioParameters) -> str:
+    def directory(self, params: SysbenchFileioParameters) -> str:
         """The test finds its files in the working directory only."""
-        return f"cd {shlex.quote(params.directory)}\n"
+        return params.directory
 
     def collect(self, machine: Machine, params: SysbenchFileioParameters, raw_dir: Path) -> WorkloadResult:
         """The report's figures; the files are removed."""
-        folder = shlex.quote(params.directory)
-        machines.check_script(machine, f"rm -f {folder}/test_file.*", what="remove sysbench's files", timeout_s=300)
+        remove = scripts.text("remove-files.sh", params.directory, "test_file")
+        machines.check_script(machine, remove, what="remove sysbench's files", timeout_s=300)
         return super().collect(machine, params, raw_dir)
 
     def disk_bytes(self, params: SysbenchFileioParameters) -> int:

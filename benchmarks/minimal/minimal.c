@@ -11,7 +11,11 @@
 #define PAGE_SIZE       4096UL
 #define VIRT(p)         ((unsigned long)(p))
 
-/* Public headers: xen.h, version.h, sched.h, tmem.h. */
+/*
+ * Public headers: xen.h, version.h, sched.h, tmem.h. Said here again, so that
+ * this compiles with nothing but a compiler, and what is timed is the ABI as
+ * published: a change of the headers that broke it would show here.
+ */
 #define CONSOLE_IO      18
 #define XEN_VERSION     17
 #define SCHED_OP        29

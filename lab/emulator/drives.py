@@ -1,12 +1,12 @@
 """Drives of an emulated host and the snapshots in them.
 
-A machine's folder, labs/LAB/HOST/machine-DIGEST/, holds overlays over the images (so images are
+A PC's folder, labs/LAB/HOST/machine-DIGEST/, holds overlays over the images (so images are
 never written), links to what QEMU boots, and machine.json, written last: a folder without it was
 being made when its controller died, and is made again. Snapshots are QEMU's internal ones: the
-machine's memory and the state of every drive, in the drives. Going back to one drops what was
+PC's memory and the state of every drive, in the drives. Going back to one drops what was
 written since, so drives grow by one cell's writes at most.
 
-machine.json (schema 1): spec (what the machine is made of), snapshots {tag: what is known of it}.
+machine.json (schema 1): spec (what the PC is made of), snapshots {tag: what is known of it}.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from lab.emulator import monitor
 from lab.emulator.process import Emulator, Spec
 
 SCHEMA = 1
-KEPT_MACHINES = 4
-"""Machines of one host whose drives and snapshots are kept; the one used longest ago goes first."""
+KEPT_PCS = 4
+"""PCs of one host whose drives and snapshots are kept; the one used longest ago goes first."""
 
 SNAPSHOT_SECONDS = 300.0
 
@@ -46,7 +46,7 @@ def no_space(folder: Path, why: str) -> MissingError:
 
 @dataclass(frozen=True)
 class Drives:
-    """The folder of one machine's drives."""
+    """The folder of one PC's drives. On disk a PC is called as QEMU calls it, a machine."""
 
     folder: Path
     spec: Spec
@@ -73,8 +73,7 @@ class Drives:
         }
         for name, target in links.items():
             (self.folder / name).symlink_to(target)
-        for name in self.spec.drives():
-            backing = {"d": "host-image", "g": "guest-image"}.get(name[0])
+        for name, backing in self.spec.drives().items():
             options = ["-b", backing, "-F", "qcow2"] if backing else []
             size = [] if backing else [f"{self.spec.swap_mib}M"]
             _qemu_img(["create", "-q", "-f", "qcow2", *options, f"{name}.qcow2", *size], self.folder)
@@ -86,7 +85,7 @@ class Drives:
         return dict(data["snapshots"]) if data else {}
 
     def save(self, emulator: Emulator, tag: str, notes: dict[str, object]) -> float:
-        """Take a snapshot of the running machine. Returns the seconds it took. LabError with QEMU's
+        """Take a snapshot of the running PC. Returns the seconds it took. LabError with QEMU's
         words when it fails.
         """
         began = time.monotonic()
@@ -132,7 +131,7 @@ class Drives:
 
 
 def _forget_old(new: Path, spec: Spec) -> None:
-    """Remove machines made of other images, and those used longest ago, to make room for a new
+    """Remove PCs made of other images, and those used longest ago, to make room for a new
     one.
     """
     others = sorted(new.parent.glob("machine-*"), key=lambda each: each.stat().st_mtime, reverse=True)
@@ -142,7 +141,7 @@ def _forget_old(new: Path, spec: Spec) -> None:
             keys = json.loads((folder / "machine.json").read_text())["spec"]["images"]
         except (OSError, ValueError, KeyError, TypeError):
             keys = None
-        if keys == dict(spec.images.keys) and kept < KEPT_MACHINES - 1:
+        if keys == dict(spec.images.keys) and kept < KEPT_PCS - 1:
             kept += 1
         else:
             shutil.rmtree(folder, ignore_errors=True)

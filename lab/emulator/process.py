@@ -1,7 +1,7 @@
-"""The emulated host's machine: a QEMU process that boots Xen, and that no controller can lose.
+"""The emulated host's PC: a QEMU process that boots Xen, and that no controller can lose.
 
-What a machine is made of (images, memory, drives, accelerator) is a `Spec`; its digest names the
-folder of its drives, so that snapshots are only ever used by the machine that made them. The
+What a PC is made of (images, memory, drives, accelerator) is a `Spec`; its digest names the
+folder of its drives, so that snapshots are only ever used by the PC that made them. The
 process is found again by its number together with its start time, or by its monitor's path on its
 command line: a number alone may long be another program's.
 """
@@ -46,7 +46,7 @@ BLACKLIST = "ahci,libata,iTCO_wdt,i2c_i801,lpc_ich,pcspkr,vga16fb,vsock,vsock_lo
 
 @dataclass(frozen=True)
 class Images:
-    """Files that a machine is made from. keys: artifact name -> its key."""
+    """Files that a PC is made from. keys: artifact name -> its key."""
 
     hypervisor: Path
     dom0_kernel: Path
@@ -60,8 +60,8 @@ class Images:
 
 @dataclass(frozen=True)
 class Spec:
-    """A machine. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive; qemu: its
-    version.
+    """A PC as QEMU emulates it. memory_mib: QEMU's RAM; swap_mib: size of each guest's swap drive;
+    qemu: its version.
 
     icount: virtual time is instructions, one a nanosecond; under tcg only.
     """
@@ -78,7 +78,7 @@ class Spec:
     icount: bool = False
 
     def digest(self) -> str:
-        """Identifies machines that are alike, to the point that one's snapshot is the other's."""
+        """Identifies PCs that are alike, to the point that one's snapshot is the other's."""
         fields = {key: value for key, value in asdict(self).items() if key != "images"}
         # tmemctl and the guest kernel are copied into dom0 before the first snapshot, so their keys
         # count as the images' do.
@@ -97,10 +97,13 @@ class Spec:
             " guest_loglvl=none/warning"
         )
 
-    def drives(self) -> list[str]:
-        """Names of the drives in the order in which dom0 sees them: /dev/vda, /dev/vdb, ..."""
+    def drives(self) -> dict[str, str | None]:
+        """Drive -> the link to the image that it lies over, None for an empty one; in the order in
+        which dom0 sees them: /dev/vda, /dev/vdb, ...
+        """
         numbers = range(1, self.guests + 1)
-        return ["dom0", *(f"guest{i}" for i in numbers), *(f"swap{i}" for i in numbers)]
+        guests: dict[str, str | None] = {f"guest{i}": "guest-image" for i in numbers}
+        return {"dom0": "host-image", **guests, **{f"swap{i}": None for i in numbers}}
 
 
 CONSOLE_RING = "256k"
@@ -129,7 +132,7 @@ class GoneError(LabError):
 
 
 class BrokenError(GoneError):
-    """QEMU has stopped the machine for good: its accelerator cannot run what the machine does."""
+    """QEMU has stopped the PC for good: its accelerator cannot run what the PC does."""
 
 
 UNLIMITED = Throttle(None, None)
@@ -141,7 +144,7 @@ waiting for a slow disk proves nothing.
 @dataclass(frozen=True)
 class Process:
     """A QEMU process as recorded. start_time: clock ticks since the controller's boot (field 22 of
-    /proc/PID/stat).
+    /proc/PID/stat). machine: the digest of its Spec.
     """
 
     pid: int
@@ -235,7 +238,7 @@ class Emulator:
 
     def condition(self) -> str:
         """`running`, `paused`, `gone`, `no space` when a drive could not be written because the
-        controller's disk is full, or `broken` when QEMU has stopped the machine for good, as it
+        controller's disk is full, or `broken` when QEMU has stopped the PC for good, as it
         does at once where KVM cannot run Xen.
         """
         process = self.recorded()
@@ -372,7 +375,7 @@ class Emulator:
         return process
 
     def _wait_for_monitor(self, process: Process, seconds: float = 60.0) -> str | None:
-        """None when the monitor answers and the machine runs, else what QEMU said."""
+        """None when the monitor answers and the PC runs, else what QEMU said."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             if start_time_of(process.pid) != process.start_time:

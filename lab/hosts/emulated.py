@@ -221,7 +221,7 @@ class EmulatedHost(XenHost):
 
     def _load(self, drives: Drives, tag: str, sizing: GuestSizing, boot: str | None) -> dict[str, Any]:
         # Always a new QEMU: within one process QEMU never lets the time-stamp counter run
-        # backwards, so after `loadvm` it would be ahead of every other clock of the machine, and
+        # backwards, so after `loadvm` it would be ahead of every other clock of the PC, and
         # Xen would stand still until they have caught up.
         self.stop()
         if boot is not None and drives.snapshots().get(BOOTED, {}).get("boot") != boot:

@@ -138,49 +138,28 @@ def destroy_script() -> str:
 def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> str:
     """Sh for dom0: give guests these targets and wait until they have them; then let each hold up
     to its limit.
-
-    A guest may miss its target by 1 MiB: libxl leaves that much to a domain.
     """
-    wanted = " ".join(f"{name}={mib}" for name, mib in targets_mib.items())
-    parts = [
-        "set -e",
-        *(f"xl mem-set {name} {mib}m" for name, mib in targets_mib.items()),
-        f"deadline=$(( $(date +%s) + {BALLOON_SECONDS} ))",
-        "while :; do",
-        f"  late=$(xl list | awk -v wanted='{wanted}' '",
-        '    BEGIN { count = split(wanted, pairs, " ")',
-        '        for (i = 1; i <= count; i++) { split(pairs[i], pair, "="); target[pair[1]] = pair[2] } }',
-        "    $1 in target && ($3 - target[$1] > 1 || target[$1] - $3 > 1) { print $1, $3 }')",
-        '  [ -z "$late" ] && break',
-        '  if [ "$(date +%s)" -gt $deadline ]; then',
-        f'    echo "guests did not reach their memory within {BALLOON_SECONDS} s: $late (MiB)" >&2; exit 1',
-        "  fi",
-        "  sleep 1",
-        "done",
-    ]
-    parts += [f"xl mem-max {name} {mib}m" for name, mib in limits_mib.items() if mib > targets_mib[name]]
-    return "\n".join(parts)
+    words: list[str | int] = []
+    for name, mib in targets_mib.items():
+        words += [name, mib, limits_mib.get(name, mib)]
+    return scripts.command("set-memory.sh", BALLOON_SECONDS, *words)
 
 
 def tmem_script(settings: TmemSettings, guests: Collection[str]) -> str:
     """Sh for dom0: tell tmem how it keeps these guests' pages; empty where there is nothing to
     tell.
     """
-    switches = [
-        f"--{name} {int(value)}"
-        for name, value in (("compress", settings.compress), ("dedup", settings.dedup))
-        if value is not None
-    ]
-    lines = []
+    words = []
     for guest in guests:
-        options = [
-            *switches,
-            *([f"--weight {settings.weights[guest]}"] if guest in settings.weights else []),
-            *([f"--cap {settings.caps[guest]}"] if guest in settings.caps else []),
-        ]
-        if options:
-            lines.append(f'tmemctl set "$(xl domid {guest})" {" ".join(options)}')
-    return "\n".join(["set -e", *lines]) if lines else ""
+        told = {
+            "compress": settings.compress,
+            "dedup": settings.dedup,
+            "weight": settings.weights.get(guest),
+            "cap": settings.caps.get(guest),
+        }
+        if options := [f"--{name} {int(value)}" for name, value in told.items() if value is not None]:
+            words += [guest, " ".join(options)]
+    return scripts.command("set-tmem.sh", *words) if words else ""
 
 
 def sysctl_script(settings: Mapping[str, int]) -> str:
@@ -190,24 +169,12 @@ def sysctl_script(settings: Mapping[str, int]) -> str:
 
 def _settings_script(values: Mapping[str, int]) -> str:
     """Sh: write each value to its file, and check that it is what the kernel then has."""
-    return "\n".join(
-        f'echo {value} > {path} && [ "$(cat {path})" = {value} ]'
-        f' || {{ echo "{path} does not take {value}" >&2; exit 1; }}'
-        for path, value in values.items()
-    )
+    return scripts.command("write-settings.sh", *(word for pair in values.items() for word in pair))
 
 
 def driver_script(parameters: Mapping[str, bool], settings: Mapping[str, int] | None = None) -> str:
     """Sh for a guest: load the driver, check that it took the parameters, and give it its settings
     in sysfs.
     """
-    checks = []
-    for name, on in parameters.items():
-        path = f"/sys/module/tmem/parameters/{name}"
-        checks.append(
-            f'[ ! -r {path} ] || [ "$(cat {path})" = {"Y" if on else "N"} ]'
-            f' || {{ echo "{name} is not {"Y" if on else "N"}" >&2; exit 1; }}'
-        )
-    written = _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})
-    words = " ".join(f"{name}={int(on)}" for name, on in parameters.items())
-    return "\n".join([f"modprobe tmem {words} || exit", *checks, *([written] if written else [])])
+    load = scripts.command("load-driver.sh", *(f"{name}={int(on)}" for name, on in parameters.items()))
+    return load + _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})

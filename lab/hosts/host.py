@@ -26,8 +26,6 @@ from lab.remote import scripts
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
 
-_LOG_COMMANDS = {"hypervisor": "xl dmesg", DOM0: "dmesg"}
-
 
 @dataclass(frozen=True)
 class XenGuest:
@@ -250,8 +248,7 @@ class XenHost(ABC):
     def _read_logs(self, guests: Sequence[str]) -> dict[str, str]:
         """Source -> all that its kernel log holds by now."""
         separator = "== end of a log =="
-        both = f"; echo '{separator}'; ".join(_LOG_COMMANDS.values())
-        texts = self._all({DOM0: both, **dict.fromkeys(guests, "dmesg")})
+        texts = self._all({DOM0: scripts.command("read-logs.sh", separator), **dict.fromkeys(guests, "dmesg")})
         hypervisor, _, dom0 = texts.pop(DOM0).partition(f"{separator}\n")
         return {"hypervisor": hypervisor, DOM0: dom0, **texts}
 

@@ -1,3 +1,3 @@
-"""SSH, and the programs that the lab sends to other machines. Each of those stands alone: the
-machine has Python's own library only.
+"""SSH, and the programs and scripts that the lab sends to other machines. Each of those stands
+alone: nothing has to be installed there.
 """

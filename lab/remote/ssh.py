@@ -136,7 +136,9 @@ def configured(config: Path) -> list[str]:
 
 
 class Connections:
-    """The machines of one host. `sockets` holds the control sockets, `config` is the ssh_config."""
+    """The machines of one host, by their names. `sockets` holds the control sockets, `config` is
+    the ssh_config.
+    """
 
     def __init__(self, config: Path, sockets: Path) -> None:
         self.config = config
@@ -150,63 +152,61 @@ class Connections:
         """Write the ssh_config anew."""
         files.replace(self.config, ssh_config(endpoints, self.sockets))
 
-    def run(
-        self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
-    ) -> str:
+    def run(self, name: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = "") -> str:
         """Run a POSIX sh script on a machine and return what it printed.
 
         timeout: seconds, enforced on the machine itself with its whole process group. step: what it
         does, for errors. CommandError with the command's own words when it fails; UnreachableError
         when the machine cannot be reached.
         """
-        return self.run_bytes(machine, script, timeout=timeout, stdin=stdin, step=step).decode(errors="replace")
+        return self.run_bytes(name, script, timeout=timeout, stdin=stdin, step=step).decode(errors="replace")
 
     def run_bytes(
-        self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
+        self, name: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""
     ) -> bytes:
-        self.open(machine)
+        self.open(name)
         remote = f"timeout -k {KILL_AFTER_SECONDS} {timeout:g} sh -c {shlex.quote(script)}"
-        command = ["ssh", "-F", str(self.config), machine, remote]
+        command = ["ssh", "-F", str(self.config), name, remote]
         limit = timeout + KILL_AFTER_SECONDS + 2 * CONNECT_SECONDS
         code, out, err = self._communicate(command, stdin, limit)
         if code == 0:
             return out
         said = err.decode(errors="replace").strip()
-        where = f"{machine}: {step or _brief(script)}"
+        where = f"{name}: {step or _brief(script)}"
         if code is None or (code == 255):
             raise UnreachableError(
-                f"{machine} cannot be reached by SSH",
-                where=f"ssh -F {self.config} {machine}",
+                f"{name} cannot be reached by SSH",
+                where=f"ssh -F {self.config} {name}",
                 why=said or f"no answer within {limit:.0f} s",
             )
         if code in {124, 137}:
-            raise CommandError(f"a command on {machine} did not end within {timeout:g} s", where=where, why=said)
+            raise CommandError(f"a command on {name} did not end within {timeout:g} s", where=where, why=said)
         tail = "\n".join((said or out.decode(errors="replace").strip()).splitlines()[-15:])
-        raise CommandError(f"a command on {machine} failed with code {code}", where=where, why=tail)
+        raise CommandError(f"a command on {name} failed with code {code}", where=where, why=tail)
 
-    def open(self, machine: str) -> None:
+    def open(self, name: str) -> None:
         """Make the shared connection of a machine, and of dom0 on the way to a guest, if there is
         none.
 
         Done apart from commands, because the process that holds the connection keeps its standard
         error: a command that made the connection in passing would not end for whoever reads it.
         """
-        if machine != DOM0:
+        if name != DOM0:
             self.open(DOM0)
-        with self._opening[machine]:
-            if not (self.sockets / machine).exists():
-                self._connect(machine)
+        with self._opening[name]:
+            if not (self.sockets / name).exists():
+                self._connect(name)
 
-    def _connect(self, machine: str) -> None:
+    def _connect(self, name: str) -> None:
         with tempfile.TemporaryFile() as said:
-            command = ["ssh", "-F", str(self.config), "-f", "-N", "-o", "ControlMaster=yes", machine]
+            command = ["ssh", "-F", str(self.config), "-f", "-N", "-o", "ControlMaster=yes", name]
             code = _wait(command, said, 3 * CONNECT_SECONDS)
             said.seek(0)
             text = said.read().decode(errors="replace").strip()
-        if code != 0 and not (self.sockets / machine).exists():
+        if code != 0 and not (self.sockets / name).exists():
             raise UnreachableError(
-                f"{machine} cannot be reached by SSH",
-                where=f"ssh -F {self.config} {machine}",
+                f"{name} cannot be reached by SSH",
+                where=f"ssh -F {self.config} {name}",
                 why=text or ("no answer in time" if code is None else f"ssh ended with {code}"),
             )
 
@@ -245,9 +245,7 @@ class Connections:
         """Have interrupt() and drop() end this process as well."""
         self._running.add(process)
 
-    def wait(
-        self, machine: str, seconds: float, *, pause: float = 1.0, alive: Callable[[], None] = lambda: None
-    ) -> None:
+    def wait(self, name: str, seconds: float, *, pause: float = 1.0, alive: Callable[[], None] = lambda: None) -> None:
         """Wait until a machine lets us in. UnreachableError when it has not within `seconds`.
 
         alive: called between attempts; whatever it raises ends the wait, since nobody will answer
@@ -256,11 +254,11 @@ class Connections:
         deadline = time.monotonic() + seconds
         while True:
             try:
-                self.run(machine, "true", timeout=20)
+                self.run(name, "true", timeout=20)
             except (UnreachableError, CommandError):
                 if self._interrupted:
                     raise
-                self.drop([machine])
+                self.drop([name])
                 alive()
                 if time.monotonic() > deadline:
                     raise
@@ -284,23 +282,23 @@ class Connections:
                 ) from error
         return cast(Machine, self._machines[name])
 
-    def drop(self, machines: Sequence[str] | None = None) -> None:
+    def drop(self, names: Sequence[str] | None = None) -> None:
         """End the shared connections of these machines (of all by default) and forget their plumbum
         machines.
         """
-        if machines is None:
+        if names is None:
             for process in list(self._running):
                 kill_group(process)
                 process.wait()
             self._running.clear()
             self._interrupted = False
-        chosen = list(machines) if machines is not None else [each.name for each in self._sockets()]
+        chosen = list(names) if names is not None else [each.name for each in self._sockets()]
         # Beyond dom0 first: their connections run through dom0's.
         for name in sorted(chosen, key=lambda each: each == DOM0):
             if (self.sockets / name).exists():
                 self._communicate(["ssh", "-F", str(self.config), "-O", "exit", name], None, 10.0)
             (self.sockets / name).unlink(missing_ok=True)
-        for name in list(self._machines) if machines is None else chosen:
+        for name in list(self._machines) if names is None else chosen:
             if (machine := self._machines.pop(name, None)) is not None:
                 with contextlib.suppress(Exception):  # a dead connection has many ways to complain, and none matters
                     machine.close()

@@ -45,7 +45,7 @@ def test_sampling_is_a_sum_of_its_own_and_no_cost_of_the_policy(tmp_path: Path) 
     after = totals.values(net, dom0, "static", "")["static.r1"]
     assert before is not None
     assert after == pytest.approx(before - 6.0)
-    whole = totals.QUANTITIES["vcpu_seconds"]
+    whole = totals.QUANTITIES["total_vcpu_seconds"]
     assert totals.values(net, whole, "static", "")["static.r1"] == pytest.approx(
         (totals.values(gross, whole, "static", "")["static.r1"] or 0) - 7.5
     )
@@ -67,7 +67,7 @@ def test_sampling_that_is_out_of_a_cell_s_metrics_is_not_taken_out_again(tmp_pat
     for policy in made_up.POLICIES:
         _raw(directory, f"{policy}.r1", 6.0, 0.5)
     results = load.load(directory)
-    for name in ("dom0_vcpu_seconds", "vcpu_seconds", "guest_vcpu_seconds"):
+    for name in ("dom0_vcpu_seconds", "total_vcpu_seconds", "vcpu_seconds"):
         quantity = totals.QUANTITIES[name]
         assert totals.values(results, quantity, "static", "") == totals.values(plain, quantity, "static", "")
     sampling = totals.values(results, totals.QUANTITIES["sampling_cpu_seconds"], "static", "")

@@ -93,7 +93,10 @@ def test_a_machine_is_known_by_what_it_is_made_of(spec: Spec) -> None:
 
 def test_drives_are_in_the_order_of_dom0(spec: Spec) -> None:
     names = spec.drives()
-    assert names == ["dom0", "guest1", "guest2", "swap1", "swap2"]
+    assert list(names) == ["dom0", "guest1", "guest2", "swap1", "swap2"]
+    assert names == {"dom0": "host-image"} | dict.fromkeys(["guest1", "guest2"], "guest-image") | dict.fromkeys(
+        ["swap1", "swap2"]
+    )
     assert [device(index) for index, _ in enumerate(names)] == [f"/dev/vd{letter}" for letter in "abcde"]
 
 

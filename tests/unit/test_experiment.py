@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 from campaign_fakes import EXPERIMENT, write_experiment
 
 from campaigns import experiment, feasible, plan
@@ -351,3 +353,52 @@ def test_what_no_emulated_host_can_be_is_refused_before_anything_is_built(
     with pytest.raises(InvalidFileError) as caught:
         feasible.on_host(found, "emulated")
     assert caught.value.where == key
+
+
+def test_the_guides_experiment_is_one_as_it_is_printed(tmp_path: Path) -> None:
+    guide = (experiment.EXPERIMENTS / "README.md").read_text()
+    printed = re.search(r"`experiments/(\w+).yml`.*?```yaml\n(.*?)```", guide, re.DOTALL)
+    assert printed
+    path = tmp_path / f"{printed[1]}.yml"
+    path.write_text(printed[2])
+    found = experiment.load(str(path))
+    cells = plan.plan(found)
+    assert len(cells) == 3 * (3 * 2) * (3 * 2), "policies, levels, repetitions"
+    assert {cell.levels["overcommit_ratio"] for cell in cells} == {1.0, 1.5, 2.0}
+    assert {cell.boot for cell in cells} == {1, 2, 3}
+    assert len({cell.cell for cell in cells}) == len(cells)
+
+
+def examples() -> list[str]:
+    """Every fragment `key: value` or `{...}` of the guide's tables and text, whose key is known."""
+    guide = (experiment.EXPERIMENTS / "README.md").read_text()
+    rows = re.findall(r"^\| `([\w.]+)`[^|]*\|([^\n]*)\|", guide, re.MULTILINE)
+    found = []
+    for key, text in rows:
+        found += [f"{key}: {each}" for each in re.findall(r"`(\{[^`]*: [^`]*\})`", text)]
+        found += [f"{key}: {{{each}}}" for each in re.findall(r"`([\w.]+: (?:\{[^`]*\}|\[[^`]*\]))`", text)]
+    return found
+
+
+@pytest.mark.parametrize("fragment", examples())
+def test_every_fragment_of_the_guide_is_taken_and_planned(fragment: str, tmp_path: Path) -> None:
+    key, _, value = fragment.partition(": ")
+    document = yaml.safe_load((experiment.EXPERIMENTS / "demo.yml").read_text())
+    if key == "tmem" or "." not in key:
+        document[key] = (
+            {**(document.get(key) or {}), **yaml.safe_load(value)} if key == "tmem" else yaml.safe_load(value)
+        )
+    else:
+        group, _, name = key.partition(".")
+        document[group][name] = yaml.safe_load(value)
+    if key == "factors" and "overcommit_ratio" in value:
+        document["host"].pop("guest_memory")
+        document["overcommit_ratio"] = 1.6
+    path = tmp_path / "fragment.yml"
+    path.write_text(yaml.safe_dump(document))
+    assert plan.plan(experiment.load(str(path)))
+
+
+def test_the_guide_has_fragments() -> None:
+    keys = {fragment.partition(":")[0] for fragment in examples()}
+    assert {"tmem", "guests.sysctl", "factors", "repetitions"} <= keys

@@ -38,6 +38,12 @@ exit 0
     return tmp_path
 
 
+def write(path: Path, text: str) -> None:
+    """A program."""
+    path.write_text(text)
+    path.chmod(0o755)
+
+
 def run(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
 
@@ -234,14 +240,19 @@ def test_guests_do_not_start_where_tmem_cannot_be_asked(tmp_path: Path, monkeypa
     assert not (tmp_path / "calls").exists()
 
 
-def test_tmem_is_told_about_each_guest() -> None:
+def test_tmem_is_told_about_each_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert guests.tmem_script(TmemSettings(), ["guest1"]) == ""
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    write(tmp_path / "xl", '#!/bin/sh\n[ "$1" = domid ] && echo "${2#guest}7"\n')
+    write(tmp_path / "tmemctl", f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
     script = guests.tmem_script(TmemSettings(True, False, {"guest2": 3}, {"guest1": 100}), ["guest1", "guest2"])
-    assert script.splitlines() == [
-        "set -e",
-        'tmemctl set "$(xl domid guest1)" --compress 1 --dedup 0 --cap 100',
-        'tmemctl set "$(xl domid guest2)" --compress 1 --dedup 0 --weight 3',
+    assert run(script).returncode == 0
+    assert (tmp_path / "told").read_text().splitlines() == [
+        "set 17 --compress 1 --dedup 0 --cap 100",
+        "set 27 --compress 1 --dedup 0 --weight 3",
     ]
+    write(tmp_path / "tmemctl", "#!/bin/sh\nexit 5\n")
+    assert run(script).returncode == 5
 
 
 ENDING = """#!/bin/sh

@@ -7,12 +7,12 @@ import signal
 import threading
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from campaigns import launch
 from common.errors import InvalidFileError, LabError, UsageError
 from lab import lifecycle, paths
 from lab.build import recipes
@@ -22,7 +22,6 @@ from lab.emulator.process import Images
 from lab.hosts import provenance
 from lab.inventory import Emulated
 from lab.remote import ssh
-from tasks import campaign, shared, testbed
 
 TEXT = "xen_hosts:\n  hosts:\n    xen1: {lab_kind: emulated, lab_accelerator: tcg}\n"
 
@@ -167,14 +166,18 @@ def test_what_no_emulated_host_can_be_is_refused_with_its_key(
     assert why in raised.value.why
 
 
-def test_a_campaign_has_one_host(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    lifecycle.require_one_host(inventory_path)
+def test_a_campaign_on_a_lab_of_several_hosts_says_which_one_it_runs_on(
+    inventory_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inventory_path.write_text(TEXT + "    xen2: {lab_kind: emulated}\n")
-    monkeypatch.setattr(shared, "build_for", lambda *_: pytest.fail("built before the lab was looked at"))
-    monkeypatch.setattr(testbed, "install_packages", lambda *_: pytest.fail("installed before the lab was looked at"))
-    for task in (partial(campaign.run.body, name="demo"), testbed.demo.body):
-        with pytest.raises(UsageError, match="this lab has 2: xen1, xen2"):
-            task(None, inventory=str(inventory_path))
+    request = launch.ask("demo", inventory_path, results=tmp_path)
+    ran: list[str] = []
+    monkeypatch.setattr(launch.run, "run", lambda _experiment, host, **_: ran.append(host.name))
+    monkeypatch.setattr(lifecycle.OpenLab, "basis", lambda *_: {})
+    said: list[str] = []
+    launch.execute(request, [], results=tmp_path, tell=lambda text, *_: said.append(text))
+    assert ran == ["xen1"]
+    assert any("has 2 hosts; the campaign runs on the first, xen1" in text for text in said)
 
 
 def test_only_machines_of_the_lab_are_reached(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

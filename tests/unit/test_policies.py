@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from campaigns import gates
 from common.errors import UsageError
 from lab import paths
 from lab.api import GuestSizing, HostSizing, TmemSettings
+from lab.hosts.guests import SELFBALLOON
 from policies import apply, describe
 from policies import registry as policies
 from policies.base import Tuning
@@ -68,16 +70,28 @@ def test_the_driver_is_told_every_parameter() -> None:
     }
 
 
-def test_a_policy_takes_effect_at_the_release() -> None:
+def test_a_policy_takes_effect_at_the_release(tmp_path: Path) -> None:
     """Before it, self-ballooning is off, whatever the driver was loaded with: else some guests
     tick before others start.
     """
     policy = policies.parse("selfballoon+tmem")
     assert policy.at_release == {"selfballooning": 1, "frontswap_selfshrinking": 1}
-    script = apply.release_script(policy)
-    assert f"echo 1 > {apply.SETTINGS}/selfballooning ||" in script
-    assert "frontswap_selfshrinking" in script
+    for name in ("selfballooning", "frontswap_selfshrinking"):
+        (tmp_path / name).write_text("0\n")
+    script = apply.release_script(policy).replace(SELFBALLOON, str(tmp_path))
+    assert subprocess.run(["sh", "-c", script], check=False).returncode == 0
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "selfballooning": "1\n",
+        "frontswap_selfshrinking": "1\n",
+    }
     assert apply.release_script(policies.parse("static+tmem")) == ""
+
+
+def test_a_setting_that_the_driver_does_not_take_ends_the_guest_at_the_barrier(tmp_path: Path) -> None:
+    script = apply.release_script(policies.parse("selfballoon")).replace(SELFBALLOON, str(tmp_path / "none"))
+    done = subprocess.run(["sh", "-c", script + "echo on\n"], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (96, "")
+    assert "the driver does not take selfballooning" in done.stderr
 
 
 def test_where_a_guest_starts_follows_from_the_policy() -> None:

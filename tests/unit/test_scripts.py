@@ -17,6 +17,7 @@ from lab.remote import scripts
 
 REPO = Path(__file__).resolve().parents[2]
 REMOTE = REPO / "lab" / "remote"
+LOADS = REPO / "workloads" / "shell"
 
 
 def sh(script: str, *, stdin: str = "") -> subprocess.CompletedProcess[str]:
@@ -25,15 +26,18 @@ def sh(script: str, *, stdin: str = "") -> subprocess.CompletedProcess[str]:
 
 def test_every_script_of_the_checkout_is_checked() -> None:
     found = set(shell_scripts(REPO))
-    assert {f"lab/remote/{path.name}" for path in REMOTE.glob("*.sh")} <= found
+    for folder in (REMOTE, LOADS):
+        assert {str(path.relative_to(REPO)) for path in folder.glob("*.sh")} <= found
     assert {".ci/run", "playbooks/files/chroot-exec", "playbooks/roles/guest_image/files/rcS"} <= found
     assert not any(name.endswith(".j2") or name.startswith(".venv") for name in found)
 
 
-@pytest.mark.parametrize("path", sorted(REMOTE.glob("*.sh")), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", [*sorted(REMOTE.glob("*.sh")), *sorted(LOADS.glob("*.sh"))], ids=lambda path: path.name
+)
 def test_a_script_says_what_its_arguments_are(path: Path) -> None:
     head = [line for line in path.read_text().splitlines() if line.startswith("#")]
-    assert any(line.startswith(f"#     {path.name} ") for line in head)
+    assert any(f"{line} ".startswith(f"#     {path.name} ") for line in head)
 
 
 def test_arguments_arrive_as_they_are_and_the_script_is_named(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from campaigns import records, store
 from campaigns.records import CampaignRecord, CellRecord, Failure, PlannedCell
+from common import files
 from common.errors import MissingError, ResultsError, UsageError
 from common.metrics import Metric
 from lab.api import Sample
@@ -117,7 +118,7 @@ def test_the_campaigns_sums_know_every_cell_and_attempt(tmp_path: Path) -> None:
     listed = store.read_sums(stored.directory / "SHA256SUMS")
     names = ["attempts/static.r1.1", "attempts/static.r1.2", "cells/static.r1"]
     assert list(listed) == [*(f"{name}/SHA256SUMS" for name in names[:2]), "campaign.json", f"{names[2]}/SHA256SUMS"]
-    assert all(store.digest(stored.directory / name) == value for name, value in listed.items())
+    assert all(files.digest(stored.directory / name) == value for name, value in listed.items())
 
 
 def test_who_dies_before_a_cell_has_its_name_leaves_an_entry_that_the_next_runner_removes(

@@ -35,7 +35,7 @@ EXCEPTIONS = {
 
 ONE_PLACE = {
     "difflib": {"common/text.py"},
-    "fcntl": {"common/files.py", "campaigns/store.py"},
+    "fcntl": {"common/files.py"},
 }
 """Modules of Python's that few files of ours wrap -> those files. (The launcher stands on the
 standard library alone.)
@@ -117,3 +117,18 @@ def test_what_one_file_wraps_is_imported_there_alone(wrapped: str) -> None:
         if any(name.partition(".")[0] == wrapped for name in imported(path))
     }
     assert users <= ONE_PLACE[wrapped]
+
+
+CALLS = {"fsync": {"common/files.py"}, "file_digest": {"common/files.py"}, "flock": {"common/files.py"}}
+"""Functions of Python's that few files of ours call -> those files."""
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_what_one_file_does_is_called_there_alone(call: str) -> None:
+    callers = {
+        str(path.relative_to(REPO))
+        for _, path in modules()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == call
+    }
+    assert callers == CALLS[call]

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from benchmarks import tmem_minimal as minimal
 from common.errors import LabError
-
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "tmem_minimal.py"
 
 PRINTED = """\
 (XEN) TSC only partially writable\r
@@ -21,35 +17,24 @@ minimal: done\r
 """
 
 
-@pytest.fixture(scope="module")
-def minimal() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("tmem_minimal", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tmem_minimal"] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_costs_are_read(minimal: ModuleType) -> None:
+def test_costs_are_read() -> None:
     assert minimal.parse(PRINTED) == {
         ("ephemeral", "copy_4096"): minimal.Cost(519, 519, 520),
         ("ephemeral", "put_new"): minimal.Cost(1038, 1300, 1400),
     }
 
 
-def test_a_run_that_did_not_end_is_no_figure(minimal: ModuleType) -> None:
+def test_a_run_that_did_not_end_is_no_figure() -> None:
     with pytest.raises(LabError, match="its end"):
         minimal.parse(PRINTED.replace("minimal: done", ""))
     with pytest.raises(LabError, match="error=-12 of put"):
         minimal.parse(PRINTED + "minimal: error=-12 of put\r\n")
 
 
-def test_the_kernel_compiles(minimal: ModuleType, tmp_path: Path) -> None:
+def test_the_kernel_compiles(tmp_path: Path) -> None:
     assert minimal.compile_kernel(tmp_path).read_bytes()[:4] == b"\x7fELF"
 
 
-def test_instructions_are_counted_where_asked(minimal: ModuleType) -> None:
+def test_instructions_are_counted_where_asked() -> None:
     assert "-icount" in minimal.command(Path("xen"), Path("kernel"), instructions=True)
     assert "-icount" not in minimal.command(Path("xen"), Path("kernel"), instructions=False)

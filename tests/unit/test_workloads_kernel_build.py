@@ -20,7 +20,7 @@ from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a 
 from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
 from workloads import machines, registry, scripts
 from workloads.base import ParameterError
-from workloads.kernel_build import STAMP, KernelBuild, KernelBuildParameters, _digest_script, read_objects
+from workloads.kernel_build import STAMP, KernelBuild, KernelBuildParameters, objects_script, read_objects
 from workloads.run import run
 
 MAKE = r"""
@@ -196,7 +196,7 @@ def test_every_object_below_a_directory_is_digested(tree: dict[str, Any], tmp_pa
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(name)
     _, params = build({**tree, "targets": ["mm/", "fs/d.o"]})
-    listing = machines.check_script(local, _digest_script(params), what="read", timeout_s=10)
+    listing = machines.check_script(local, objects_script(params), what="read", timeout_s=10)
     sizes, checksums = read_objects(listing, params, tmp_path)
     assert list(checksums) == ["fs/d.o", "mm/a.o", "mm/kasan/b.o"]
     assert sizes == [6, 6, 12]

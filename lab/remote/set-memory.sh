@@ -1,0 +1,43 @@
+#!/bin/sh
+# Gives guests their memory, waits until they have it, then lets them hold more. Runs in dom0.
+#
+#     set-memory.sh SECONDS [NAME TARGET LIMIT]...
+#
+# SECONDS: how long they get. TARGET, LIMIT: in MiB; a LIMIT that is no more than the TARGET stays
+# what `xl mem-set` makes it, the TARGET. A guest may miss its target by 1 MiB: libxl leaves that
+# much to a domain.
+set -e
+seconds=$1
+shift
+
+aim() {
+    while [ $# -gt 0 ]; do
+        xl mem-set "$1" "$2m"
+        wanted="$wanted $1=$2"
+        shift 3
+    done
+}
+
+raise() {
+    while [ $# -gt 0 ]; do
+        [ "$3" -le "$2" ] || xl mem-max "$1" "$3m"
+        shift 3
+    done
+}
+
+wanted=
+aim "$@"
+deadline=$(($(date +%s) + seconds))
+while :; do
+    late=$(xl list | awk -v wanted="$wanted" '
+        BEGIN { count = split(wanted, pairs, " ")
+            for (i = 1; i <= count; i++) { split(pairs[i], pair, "="); target[pair[1]] = pair[2] } }
+        $1 in target && ($3 - target[$1] > 1 || target[$1] - $3 > 1) { print $1, $3 }')
+    [ -n "$late" ] || break
+    if [ "$(date +%s)" -gt "$deadline" ]; then
+        echo "guests did not reach their memory within $seconds s: $late (MiB)" >&2
+        exit 1
+    fi
+    sleep 1
+done
+raise "$@"

@@ -1,0 +1,11 @@
+#!/bin/sh
+# Writes settings to files of the kernel, and checks that it then has them.
+#
+#     write-settings.sh [PATH VALUE]...
+while [ $# -gt 0 ]; do
+    if ! { echo "$2" > "$1" && [ "$(cat "$1")" = "$2" ]; }; then
+        echo "$1 does not take $2" >&2
+        exit 1
+    fi
+    shift 2
+done
