@@ -58,7 +58,8 @@ _PROCESS_OF_KERNEL = re.compile(
     r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)"
 )
 _DEVICE = re.compile(
-    r"\b(?:dev(?:ice)?[ =]+|(?:on|for) (?:device )?(?=\S+-\d+\.?$))(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
+    r"(?:\b(?:dev(?:ice)?[ =]+|(?:on|for) (?:device )?(?=\S+-\d+\.?$))|^(?:[\w-]+ \(|block )(?=[\w!/-]+\)?:))"
+    r"(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
 )
 _ONLY_UNUSED = re.compile(UNUSED_DEVICES)
 _ANSI_END = re.compile(r"\x1b\[[0-9;]*m")
