@@ -84,7 +84,7 @@ class Compared:
 
 def cell_value(results: Results, cell: CellRecord, metric: str, how: Aggregate) -> float | None:
     """A metric of a cell over its guests; None when a guest that should have it does not."""
-    values = {item.guest: item.value for item in cell.metrics if item.name == metric}
+    values = results.values_of(cell.cell, metric)
     if expected_guests(results, metric, levels_text(cell.levels)) - set(values):
         return None
     return aggregate(values.values(), how)

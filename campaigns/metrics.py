@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 
 from campaigns import starved
 from campaigns.records import BarrierRecord
-from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, total
+from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, growth, total
 from lab.api import Sample
 from lab.counters.parse import SAMPLER_CPU
 
@@ -189,8 +189,13 @@ def sampling_seconds(before: Readings, after: Readings, source: str) -> float | 
     """What the sampler took at a source; None when that is not known, also because another
     sampler had to be started meanwhile.
     """
-    grown = difference(before, after, source, SAMPLER_CPU)
-    return None if grown is None or grown < 0 else grown / 1e6
+    grown = grown_by(before, after, source, SAMPLER_CPU)
+    return None if grown is None else grown / 1e6
+
+
+def grown_by(before: Readings, after: Readings, source: str, counter: str) -> float | None:
+    """By how much a counter grew; None when either reading is missing or it fell."""
+    return growth(before.get((source, counter)), after.get((source, counter)))
 
 
 def difference(before: Readings, after: Readings, source: str, counter: str) -> float | int | None:
