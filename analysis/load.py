@@ -76,6 +76,14 @@ class Results:
         return found
 
     @cached_property
+    def planned(self) -> Mapping[tuple[str, str], Sequence[PlannedCell]]:
+        """(policy, levels) -> its cells in the plan, whatever became of them."""
+        found: dict[tuple[str, str], list[PlannedCell]] = {}
+        for cell in self.campaign.cells:
+            found.setdefault((cell.policy, levels_text(cell.levels)), []).append(cell)
+        return found
+
+    @cached_property
     def guests_with(self) -> Mapping[tuple[str, str], frozenset[str | None]]:
         """(levels, metric) -> the guests (None: the host) that have it in any complete cell at
         these levels.
