@@ -27,7 +27,7 @@ from campaigns.records import Claim, find_spec
 from campaigns.schema import IDENTIFIER, ExperimentFile, GatesSection, TimeoutsSection, key_names
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
-from common.text import hint
+from common.text import hint, one_line
 from lab.api import GuestSizing, HostSizing, even_share_mib
 from policies import registry as policies
 from policies.base import Policy, Tuning
@@ -108,7 +108,7 @@ class Experiment:
     @property
     def title(self) -> str:
         """One line."""
-        return str(self.document["title"])
+        return one_line(str(self.document["title"]))
 
     @property
     def sha256(self) -> str:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.text import harmless
 from common.units import format_duration
 
 TIMELINE = "OVERCOMMIT_TIMELINE"
@@ -119,17 +119,6 @@ def upright(
         return tuple(columns), tuple(tuple(row) for row in rows)
     turned = list(zip(columns, *rows, strict=True))
     return turned[0], tuple(turned[1:])
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Everything that moves a cursor, changes colours or turns text around; tab and newline stay."""
-
-
-def harmless(text: str) -> str:
-    """Text with its control characters shown and not obeyed: what files, guests and tools say comes
-    to a terminal through here.
-    """
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _left(seconds: float | None) -> str:

@@ -21,7 +21,7 @@ from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 from common import surroundings
-from common.console import harmless
+from common.text import harmless
 from common.errors import UsageError, UserError
 from common.text import suggestion
 
