@@ -21,6 +21,16 @@ def hint(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near!r}?" if near else f"known: {', '.join(names)}"
 
 
+LONGEST = 60
+"""Characters of a value that a message quotes."""
+
+
+def shortened(value: object) -> str:
+    """A value as Python writes it, its middle left out where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-10:]} ({len(text)} characters)"
+
+
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Everything that moves a cursor, changes colours or turns text around; tab and newline stay."""
 
