@@ -86,15 +86,23 @@ class Reporter:
             time.sleep(seconds)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        """A table of texts; all columns but the first are set flush right."""
+        """A table of texts; all columns but the first are set flush right. A long one has no frame:
+        Rich would take seconds for it.
+        """
         from rich.table import Table
         from rich.text import Text
 
+        rows = [[harmless(cell) for cell in row] for row in rows]
+        if len(rows) > MOST_FRAMED:
+            self.plain(
+                "\n".join([*([title] if title else []), *aligned([[harmless(each) for each in columns], *rows])])
+            )
+            return
         table = Table(title=Text(harmless(title)) if title else None, title_justify="left")
         for number, column in enumerate(columns):
             table.add_column(Text(harmless(column)), justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(Text(harmless(cell)) for cell in row))
+            table.add_row(*map(Text, row))
         self._console.print(table)
 
     def json(self, value: object) -> None:
@@ -107,6 +115,22 @@ class Reporter:
 
 
 MOST_UPRIGHT = 4
+MOST_FRAMED = 500
+"""Rows of a table that has a frame."""
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, their columns one below the other; all but the first are set flush right."""
+    from rich.cells import cell_len, set_cell_size
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [set_cell_size(first, widths[0])]
+            + [" " * (width - cell_len(cell)) + cell for cell, width in zip(rest, widths[1:], strict=True)]
+        )
+        for first, *rest in rows
+    ]
 
 
 def upright(
