@@ -371,10 +371,10 @@ def _memory(results: Results, account: Account) -> list[str]:
 
 def _mean_memory(results: Results, cell: CellRecord, guest: str) -> float | None:
     """Mean of a guest's memory [MiB] over the readings between its start and its end."""
-    readings = results.samples_of(cell.cell, guest, "memory")
+    times, values = results.series.known(cell.cell, guest, "memory")
     end = cell.barrier.ends.get(guest, math.inf) if cell.barrier else math.inf
-    during = readings[(readings["time_s"] >= 0) & (readings["time_s"] <= end)]
-    return statistics.mean(during["value"].tolist()) * PAGE_BYTES / 2**20 if len(during) else None
+    during = values[(times >= 0) & (times <= end)]
+    return statistics.mean(during.tolist()) * PAGE_BYTES / 2**20 if len(during) else None
 
 
 def _spread(results: Results, account: Account) -> list[str]:

@@ -48,8 +48,7 @@ def tmem(results: Results) -> list[TmemCost]:
     """Of every complete cell in which tmem took any cycle, then the mean of each policy at each
     levels.
     """
-    grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, [_OPERATIONS])
-    each = [_of_cell(results, cell, grown.get((cell.cell, "hypervisor", _OPERATIONS))) for cell in results.complete]
+    each = [_of_cell(results, cell, results.delta(cell.cell, "hypervisor", _OPERATIONS)) for cell in results.complete]
     found = [cost for cost in each if cost.tmem_cycles]
     for levels in results.levels:
         for policy in results.policies:

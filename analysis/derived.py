@@ -12,11 +12,10 @@ import dataclasses
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
+from analysis.series import Series
 from campaigns import records
 from campaigns.records import CellRecord
 from common.metrics import PRESSURE, REQUESTS, Metric, total
@@ -32,51 +31,19 @@ already (campaigns.metrics).
 """
 
 _COUNTED = (*REQUESTS, *PRESSURE)
-_KEY = ["cell", "source", "counter"]
 _TAIL = 4096
 """Bytes at the end of an agent's output within which its last line is looked for."""
 
 
-def completed(directory: Path, cells: Sequence[CellRecord], samples: pd.DataFrame) -> tuple[CellRecord, ...]:
+def completed(directory: Path, cells: Sequence[CellRecord], series: Series) -> tuple[CellRecord, ...]:
     """The cells with the metrics that can be had from their samples and raw outputs, where their
     records have none.
     """
     lacking = {cell.cell for cell in cells if _lacks(cell)}
-    grown = growth(samples, lacking, [counter for metric in _COUNTED for counter in metric.counters])
     return tuple(
-        _with(cell, [*(_counted(cell, grown) if cell.cell in lacking else []), *_sampling(directory, cell)])
+        _with(cell, [*(_counted(cell, series) if cell.cell in lacking else []), *_sampling(directory, cell)])
         for cell in cells
     )
-
-
-def growth(
-    samples: pd.DataFrame, cells: set[str], counters: Sequence[str]
-) -> Mapping[tuple[str, str, str], float | None]:
-    """(cell, source, counter) -> by how much it grew from the last reading before the release to
-    the last reading.
-
-    None when either reading is missing or the counter fell: it was reset, and no difference means
-    anything.
-    """
-    if not cells:
-        return {}
-    chosen = samples[samples["cell"].isin(cells) & samples["counter"].isin(set(counters))]
-    chosen = chosen.sort_values("time_s", kind="stable")
-    first = pd.concat([chosen[chosen["time_s"] > 0].iloc[::-1], chosen[chosen["time_s"] <= 0]])
-    sides = [_values(side.drop_duplicates(_KEY, keep="last")) for side in (first, chosen)]
-    found: dict[tuple[str, str, str], float | None] = {}
-    for key, last in sides[1].items():
-        before = sides[0][key]
-        found[key] = last - before if before is not None and last is not None and last >= before else None
-    return found
-
-
-def _values(rows: pd.DataFrame) -> dict[tuple[str, str, str], float | None]:
-    values = [None if pd.isna(value) else float(value) for value in rows["value"]]
-    return {
-        (str(cell), str(source), str(counter)): value
-        for cell, source, counter, value in zip(rows["cell"], rows["source"], rows["counter"], values, strict=True)
-    }
 
 
 def _lacks(cell: CellRecord) -> bool:
@@ -84,15 +51,15 @@ def _lacks(cell: CellRecord) -> bool:
     return any(metric.spec.name not in there for metric in _COUNTED)
 
 
-def _counted(cell: CellRecord, grown: Mapping[tuple[str, str, str], float | None]) -> list[Metric]:
+def _counted(cell: CellRecord, series: Series) -> list[Metric]:
     guests = dict.fromkeys(metric.guest for metric in cell.metrics if metric.guest is not None)
     found = []
     for guest in guests:
         for metric in _COUNTED:
             keys = [(cell.cell, guest, counter) for counter in metric.counters]
-            if any(key not in grown for key in keys):
+            if not all(series.has(*key) for key in keys):
                 continue  # never sampled here: not a metric of this cell
-            known = [value for key in keys if (value := grown[key]) is not None]
+            known = [value for key in keys if (value := series.growth(*key)) is not None]
             value = total(known) if len(known) == len(keys) else None
             found.append(Metric(metric.spec.name, metric.spec.unit, value, guest))
     return found

@@ -12,13 +12,13 @@ or evicted, or for one that was never put: of the first there are at most as man
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from analysis import derived, rates, statistics
+from analysis import rates, statistics
 from analysis.load import Results, levels_text
 from campaigns.records import CellRecord, aggregate
 
@@ -116,9 +116,7 @@ def fates(results: Results) -> list[Fate]:
     """Of every complete cell in which pages were put, then the means of each policy at each
     levels.
     """
-    counters = [counter for names in _GUEST.values() for counter in names] + [_EVICTED]
-    grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, counters)
-    each = [_of_cell(results, cell, grown) for cell in results.complete]
+    each = [_of_cell(results, cell) for cell in results.complete]
     found = [fate for fate in each if fate.tmem_ephemeral_puts]
     for levels in results.levels:
         for policy in results.policies:
@@ -134,17 +132,16 @@ def _mean(mine: Sequence[Fate], name: str) -> float | None:
     return aggregate([getattr(fate, name) for fate in mine], "mean")
 
 
-def _of_cell(results: Results, cell: CellRecord, grown: Mapping[tuple[str, str, str], float | None]) -> Fate:
+def _of_cell(results: Results, cell: CellRecord) -> Fate:
     guests = rates.guests(results, levels_text(cell.levels))
 
     def summed(names: Sequence[str]) -> float | None:
-        return aggregate([grown.get((cell.cell, guest, name)) for guest in guests for name in names], "sum")
+        return aggregate([results.delta(cell.cell, guest, name) for guest in guests for name in names], "sum")
 
     figures = {name: summed(counters) for name, counters in _GUEST.items()}
-    last = [results.samples_of(cell.cell, guest, _THERE)["value"] for guest in guests]
-    there = aggregate([float(values.iloc[-1]) if len(values) else None for values in last], "sum")
-    evicted = grown.get((cell.cell, "hypervisor", _EVICTED))
-    figures |= {_THERE: there, _EVICTED: evicted}
+    last = [results.series.known(cell.cell, guest, _THERE)[1] for guest in guests]
+    there = aggregate([float(values[-1]) if len(values) else None for values in last], "sum")
+    figures |= {_THERE: there, _EVICTED: results.delta(cell.cell, "hypervisor", _EVICTED)}
     return Fate(levels_text(cell.levels), cell.policy, cell.cell, **figures)
 
 

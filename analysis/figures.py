@@ -28,6 +28,7 @@ from analysis import panels, rates, statistics, style, timelines, totals
 from analysis.load import Results, load
 from analysis.style import Layout
 from common.errors import ResultsError
+from common.text import markdown_paragraph, one_line
 
 FIGURES_DIR = "figures"
 
@@ -78,7 +79,7 @@ def shown(results: Results, drawn: Sequence[Path]) -> list[str]:
         if path.suffix == ".png" and path.stem in stems
         for part in (
             f"![{path.stem}]({path.as_posix()})",
-            " ".join(caption(results, *stems[path.stem], style.TWO_COLUMNS)),
+            markdown_paragraph(" ".join(caption(results, *stems[path.stem], style.TWO_COLUMNS))),
         )
     ]
 
@@ -129,8 +130,9 @@ def caption(results: Results, name: str, levels: str, layout: Layout) -> list[st
     """What a reader has to know to read a figure: what is shown, where it was measured, and what
     points, bars and lines are.
     """
-    title = _TITLES[name].format(experiment=results.campaign.experiment.get("title") or results.campaign.name)
-    lines = [f"{title.removesuffix('.')}, at {levels}." if levels else title]
+    experiment = one_line(str(results.campaign.experiment.get("title") or results.campaign.name))
+    title = _TITLES[name].format(experiment=experiment)
+    lines = [f"{title.removesuffix('.')}, at {one_line(levels)}." if levels else title]
     lines.append(f"Campaign {results.campaign.campaign}, {host_line(results)}.")
     if results.unverified:
         lines.append("UNVERIFIED: the results are damaged or were changed.")

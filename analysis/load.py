@@ -12,7 +12,6 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,11 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from analysis import derived
+from analysis import series as readings
+from analysis.series import Series
 from campaigns import former, records
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common.errors import ResultsError
-
-CLOCKS_S = 1.0
-"""How far the clocks of a host's machines may lie apart where it is asked whether a reading came
-after the end.
-"""
-
-_Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 NOT_RUN = "not run"
 """Status of a planned cell without a record."""
@@ -55,7 +49,7 @@ class Results:
     metric, unit, value. samples: cell, policy, levels, repetition, time_s [s after the release],
     source, counter, unit, value. gates: cell, policy, levels, repetition, gate, passed, observed,
     required, unit, reason (complete and invalid cells). timings: cell, policy, levels, repetition,
-    stage, seconds [s] (every attempted cell).
+    stage, seconds [s] (every attempted cell). series: the samples, by counter.
     """
 
     directory: Path
@@ -68,6 +62,7 @@ class Results:
     samples: pd.DataFrame
     gates: pd.DataFrame
     timings: pd.DataFrame
+    series: Series
     unverified: bool = False
 
     def at(self, policy: str, levels: str) -> list[CellRecord]:
@@ -78,6 +73,14 @@ class Results:
     def _at(self) -> Mapping[tuple[str, str], Sequence[CellRecord]]:
         found: dict[tuple[str, str], list[CellRecord]] = {}
         for cell in sorted(self.complete, key=lambda cell: (cell.repetition, cell.order)):
+            found.setdefault((cell.policy, levels_text(cell.levels)), []).append(cell)
+        return found
+
+    @cached_property
+    def planned(self) -> Mapping[tuple[str, str], Sequence[PlannedCell]]:
+        """(policy, levels) -> its cells in the plan, whatever became of them."""
+        found: dict[tuple[str, str], list[PlannedCell]] = {}
+        for cell in self.campaign.cells:
             found.setdefault((cell.policy, levels_text(cell.levels)), []).append(cell)
         return found
 
@@ -99,53 +102,28 @@ class Results:
 
     def samples_of(self, cell: str, source: str, counter: str) -> pd.DataFrame:
         """time_s and value of one counter in one cell, by time, missing readings left out."""
-        times, values = self._readings(cell, source, counter)
-        there = ~np.isnan(values)
-        return pd.DataFrame({"time_s": times[there], "value": values[there]})
-
-    def _readings(self, cell: str, source: str, counter: str) -> tuple[_Floats, _Floats]:
-        """Times and values of one counter in one cell, by time; NaN is a missing reading."""
-        times, values, places = self._series
-        where = places.get((cell, source, counter), slice(0))
-        return times[where], values[where]
-
-    @cached_property
-    def _series(self) -> tuple[_Floats, _Floats, Mapping[tuple[str, str, str], slice]]:
-        """Times, values, and where in them (cell, source, counter) is: the table is long, and
-        figures ask many times.
-        """
-        named = [pd.factorize(self.samples[name]) for name in ("cell", "source", "counter")]
-        times = self.samples["time_s"].to_numpy(dtype="float64")
-        values = self.samples["value"].to_numpy(dtype="float64", na_value=np.nan)
-        codes = [code for code, _ in named]
-        order = np.lexsort((times, *reversed(codes)))
-        ordered = np.stack([code[order] for code in codes])
-        begins: list[int] = (np.flatnonzero(np.any(ordered[:, 1:] != ordered[:, :-1], axis=0)) + 1).tolist()
-        edges = [0, *begins, len(order)] if len(order) else [0]
-        places = {}
-        for begin, end in pairwise(edges):
-            cell, source, counter = (str(names[ordered[i, begin]]) for i, (_, names) in enumerate(named))
-            places[cell, source, counter] = slice(begin, end)
-        return times[order], values[order], places
-
-    @cached_property
-    def _ends(self) -> Mapping[str, float]:
-        """Cell -> seconds from the release to the end of its last guest."""
-        return {cell.cell: max(cell.barrier.ends.values()) for cell in self.complete if cell.barrier}
+        times, values = self.series.known(cell, source, counter)
+        return pd.DataFrame({"time_s": times, "value": values})
 
     def delta(self, cell: str, source: str, counter: str) -> float | None:
-        """By how much a counter grew from the release (the last reading before it) to the reading
-        after the last guest's end.
+        """By how much a counter grew from before the release to after the last guest's end.
 
         None when either is missing, whatever was read in between, and when it fell: a counter that
         was reset says nothing about the interval.
         """
-        times, values = self._readings(cell, source, counter)
-        before = values[times <= 0]
-        if not len(before) or times[-1] < self._ends.get(cell, 0.0) - CLOCKS_S:
-            return None
-        grown = float(values[-1] - before[-1])
-        return grown if grown >= 0 else None  # NaN is no growth either
+        return self.series.growth(cell, source, counter)
+
+    def values_of(self, cell: str, metric: str) -> Mapping[str | None, float | int | None]:
+        """Guest (None: the host) -> value of a metric in a complete cell."""
+        return self._values.get((cell, metric), {})
+
+    @cached_property
+    def _values(self) -> Mapping[tuple[str, str], Mapping[str | None, float | int | None]]:
+        found: dict[tuple[str, str], dict[str | None, float | int | None]] = {}
+        for cell in self.complete:
+            for item in cell.metrics:
+                found.setdefault((cell.cell, item.name), {})[item.guest] = item.value
+        return found
 
 
 def levels_text(levels: Mapping[str, object]) -> str:
@@ -176,8 +154,10 @@ def load(directory: Path | str) -> Results:
     # as not run
     known = {cell: tried[-1] for cell, tried in attempts.items() if tried[-1].status == "failed"} | ended
     complete = tuple(ended[cell.cell] for cell in plan if cell.cell in ended and ended[cell.cell].status == "complete")
-    samples = _samples(directory, complete, record.layout)
-    complete = derived.completed(directory, complete, samples)
+    stored = _samples(directory, complete, record.layout)
+    ends = {cell.cell: max(cell.barrier.ends.values()) for cell in complete if cell.barrier}
+    series = readings.of(stored, ends, ordered=record.layout >= 2)
+    complete = derived.completed(directory, complete, series)
     return Results(
         directory=directory,
         campaign=record,
@@ -186,9 +166,10 @@ def load(directory: Path | str) -> Results:
         levels=tuple(dict.fromkeys(levels_text(cell.levels) for cell in sorted(plan, key=_natural))),
         cells=_cells(plan, known, attempts, ended),
         metrics=_metrics(plan, complete),
-        samples=samples,
+        samples=_sorted(stored),
         gates=_gates([known[cell.cell] for cell in plan if cell.cell in known]),
         timings=_timings([known[cell.cell] for cell in plan if cell.cell in known]),
+        series=series,
     )
 
 
@@ -362,8 +343,8 @@ def _metrics(plan: Sequence[PlannedCell], complete: Sequence[CellRecord]) -> pd.
 
 
 def _samples(directory: Path, complete: Sequence[CellRecord], layout: int) -> pd.DataFrame:
-    """All samples. A cell without the file has none, which the figures say; a damaged file is an
-    error.
+    """All samples, in the order of their files. A cell without the file has none, which the figures
+    say; a damaged file is an error.
 
     Names are categories here: a million texts would take a gibibyte. Tables have them as texts.
     """
@@ -383,9 +364,16 @@ def _samples(directory: Path, complete: Sequence[CellRecord], layout: int) -> pd
     joined = pa.concat_tables(parts).unify_dictionaries().select(columns)
     frame: pd.DataFrame = joined.to_pandas()
     frame["value"] = frame["value"].astype("Float64")
-    of_cell = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-    order = np.lexsort((_ranks(frame["counter"]), _ranks(frame["source"]), frame["time_s"].to_numpy(), of_cell))
-    return frame.iloc[order].reset_index(drop=True)
+    return frame
+
+
+def _sorted(samples: pd.DataFrame) -> pd.DataFrame:
+    """Samples by cell as they come, time, source and counter."""
+    if samples.empty:
+        return samples
+    of_cell = pd.factorize(samples["cell"])[0]
+    order = np.lexsort((_ranks(samples["counter"]), _ranks(samples["source"]), samples["time_s"].to_numpy(), of_cell))
+    return samples.iloc[order].reset_index(drop=True)
 
 
 def _ranks(names: pd.Series[Any]) -> np.ndarray[Any, Any]:

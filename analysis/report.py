@@ -29,6 +29,7 @@ from analysis.claims import Verdict
 from analysis.load import Results, experiment_text, load
 from campaigns.records import aggregate
 from common.errors import CampaignError
+from common.text import markdown_paragraph
 from common.units import parse_size
 
 REPORT_FILE = "report.md"
@@ -279,10 +280,10 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
     columns, rows = summary_table(results)
     control = totals.control_of(results)
     parts = [
-        f"# {results.campaign.campaign}",
+        f"# {markdown_paragraph(results.campaign.campaign)}",
         f"**{UNVERIFIED}**" if results.unverified else "",
         f"Host: {figures.host_line(results)}.",
-        paragraph(results),
+        markdown_paragraph(paragraph(results)),
         "## By policy",
         sections.table(columns, rows),
         (
@@ -296,15 +297,18 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         sections.repetition(results),
         *sections.compared(results),
         "## Claims",
-        *sections.verdicts(verdicts),
+        *sections.prose(sections.verdicts(verdicts)),
         "## Where the reads went",
-        *sections.accounts(results),
+        *sections.prose(sections.accounts(results)),
         "## What tmem cost",
-        *sections.tmem_cost(results),
+        *sections.prose(sections.tmem_cost(results)),
         "## Outputs",
-        *(f"**{line}**" if line.startswith(outputs.SHOUT) else line for line in outputs.compare(results)),
+        *(
+            f"**{line}**" if line.startswith(outputs.SHOUT) else line
+            for line in sections.prose(outputs.compare(results))
+        ),
         "## What differed between cells",
-        *sections.drifted(results),
+        *sections.prose(sections.drifted(results)),
         "## Cells that do not count",
         sections.left_out(results),
         "## How it was computed",

@@ -11,16 +11,22 @@ from analysis.accounting import Account
 from analysis.claims import Verdict
 from analysis.load import Results
 from campaigns.records import aggregate
+from common.text import markdown, markdown_paragraph
 
 MISSING = "–"
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table; what would end a cell or a line in it is escaped."""
-    lines = [columns, ["---"] * len(columns), *rows]
-    return "\n".join(
-        "| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines
-    )
+    """A table whose cells show what they are given; what would end a cell or a line in it is
+    escaped.
+    """
+    shown = [[markdown(str(cell)).replace("|", "\\|") for cell in line] for line in (columns, *rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in (shown[0], ["---"] * len(columns), *shown[1:]))
+
+
+def prose(parts: Sequence[str]) -> list[str]:
+    """Tables as they are, and sentences as Markdown that shows them."""
+    return [part if part.startswith("| ") else markdown_paragraph(part) for part in parts]
 
 
 def repetition(results: Results) -> str:

@@ -7,6 +7,7 @@ significant digits). Everything here is derived and may be deleted and rebuilt.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -57,9 +58,27 @@ def write_all(results: Results, into: Path | None = None) -> list[Path]:
     for name, frame in build(results).items():
         parquet, csv = directory / f"{name}.parquet", directory / f"{name}.csv"
         replace(parquet, parquet_bytes(frame))
-        replace(csv, frame.to_csv(index=False, float_format=FLOAT_FORMAT, lineterminator="\n").encode())
+        replace(csv, csv_bytes(frame))
         paths += [parquet, csv]
     return paths
+
+
+def csv_bytes(frame: pd.DataFrame) -> bytes:
+    """A frame as CSV. Numbers are written here: pandas looks at each for whether it is missing."""
+    texts = {
+        name: [FLOAT_FORMAT % value if value == value else "" for value in _floats(column)]  # noqa: PLR0124 - NaN
+        if pd.api.types.is_float_dtype(column.dtype)
+        else column
+        for name, column in frame.items()
+    }
+    content: str = pd.DataFrame(texts, index=frame.index).to_csv(index=False, lineterminator="\n")
+    return content.encode()
+
+
+def _floats(column: pd.Series[float]) -> list[float]:
+    """Values, with NaN for what is missing."""
+    values: list[float] = column.to_numpy(dtype="float64", na_value=math.nan).tolist()
+    return values
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:

@@ -10,7 +10,6 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis import accounting, rates, style
@@ -76,8 +75,8 @@ def handles() -> list[object]:
 
 
 def _series(results: Results, cell: CellRecord, source: str, counter: str) -> Line:
-    readings: pd.DataFrame = results.samples_of(cell.cell, source, counter)
-    return readings["time_s"].to_numpy(), readings["value"].to_numpy() * MIB_PER_PAGE
+    times, values = results.series.known(cell.cell, source, counter)
+    return times, values * MIB_PER_PAGE
 
 
 def all_memory(axes: Axes, results: Results, levels: str) -> None:

@@ -84,7 +84,7 @@ class Compared:
 
 def cell_value(results: Results, cell: CellRecord, metric: str, how: Aggregate) -> float | None:
     """A metric of a cell over its guests; None when a guest that should have it does not."""
-    values = {item.guest: item.value for item in cell.metrics if item.name == metric}
+    values = results.values_of(cell.cell, metric)
     if expected_guests(results, metric, levels_text(cell.levels)) - set(values):
         return None
     return aggregate(values.values(), how)
@@ -156,11 +156,13 @@ def is_blocked(results: Results, treatment: str, control: str, levels: str) -> b
     """Whether the plan has both policies exactly once in each of their blocks, so that blocks
     are pairs.
     """
-    blocks: dict[str, list[tuple[object, ...]]] = {treatment: [], control: []}
-    for cell in results.campaign.cells:
-        if cell.policy in blocks and levels_text(cell.levels) == levels:
-            blocks[cell.policy].append(tuple(-1 if part is None else part for part in pair_key(cell)))
-    above, below = sorted(blocks[treatment]), sorted(blocks[control])
+    above, below = (
+        sorted(
+            tuple(-1 if part is None else part for part in pair_key(cell))
+            for cell in results.planned.get((policy, levels), ())
+        )
+        for policy in (treatment, control)
+    )
     return bool(above) and above == below and len(set(above)) == len(above)
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from analysis.load import Results, levels_text
 from campaigns import records
@@ -52,12 +53,34 @@ def differences(results: Results) -> list[Difference]:
     """Between the complete cells. Cells without env.json are left out (see `untold`).
     ResultsError when one is damaged.
     """
-    told = [(cell, dict(_flat(env))) for cell, env in _environments(results) if env is not None]
+    return list(_compared(results)[0])
+
+
+def untold(results: Results) -> list[str]:
+    """The complete cells of which it is not recorded what they ran on."""
+    return list(_compared(results)[1])
+
+
+@lru_cache(maxsize=2)
+def _compared(results: Results) -> tuple[tuple[Difference, ...], tuple[str, ...]]:
+    """What differed, and the cells that tell nothing: every env.json is read once."""
+    told, silent = [], []
+    for cell in results.complete:
+        env = records.read_env(results.directory / records.CELLS_DIR / cell.cell)
+        if env is None:
+            silent.append(cell.cell)
+        else:
+            told.append((cell, dict(_flat(env))))
+    return tuple(_between(told)), tuple(silent)
+
+
+def _between(told: Sequence[tuple[CellRecord, Mapping[str, str]]]) -> list[Difference]:
     found: dict[tuple[str, str], Difference] = {}
     for path in dict.fromkeys(path for _, values in told for path in values):
+        group = _grouping(path)
         groups: dict[tuple[str, ...], dict[str, list[str]]] = {}
         for cell, values in told:
-            by_value = groups.setdefault(_group(path, cell), {})
+            by_value = groups.setdefault(group(cell), {})
             by_value.setdefault(values.get(path, NOT_TOLD), []).append(cell.cell)
         for by_value in groups.values():
             if len(by_value) > 1:
@@ -67,22 +90,12 @@ def differences(results: Results) -> list[Difference]:
     return list(found.values())
 
 
-def untold(results: Results) -> list[str]:
-    """The complete cells of which it is not recorded what they ran on."""
-    return [cell.cell for cell, env in _environments(results) if env is None]
-
-
 def rows(found: list[Difference]) -> list[tuple[str, str]]:
     """Differences as rows of texts: what, and each value with its cells."""
     return [
         (each.what, "; ".join(f"{_short(value)} in {_few(cells)}" for value, cells in each.values.items()))
         for each in found
     ]
-
-
-def _environments(results: Results) -> list[tuple[CellRecord, Mapping[str, object] | None]]:
-    cells = results.directory / records.CELLS_DIR
-    return [(cell, records.read_env(cells / cell.cell)) for cell in results.complete]
 
 
 def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
@@ -96,11 +109,11 @@ def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
         yield path, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _group(path: str, cell: CellRecord) -> tuple[str, ...]:
-    """The cells that have to agree with this one."""
+def _grouping(path: str) -> Callable[[CellRecord], tuple[str, ...]]:
+    """Cell -> which cells have to agree with it in this."""
     if _OF_POLICY.match(path):
-        return (cell.policy, levels_text(cell.levels))
-    return (levels_text(cell.levels),) if _OF_LEVELS.match(path) else ()
+        return lambda cell: (cell.policy, levels_text(cell.levels))
+    return (lambda cell: (levels_text(cell.levels),)) if _OF_LEVELS.match(path) else (lambda _: ())
 
 
 def _short(value: str) -> str:

@@ -24,10 +24,10 @@ from pydantic import ValidationError
 from campaigns import document, feasible, metrics
 from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.records import Claim, find_spec
-from campaigns.schema import IDENTIFIER, ExperimentFile, GatesSection, TimeoutsSection, key_names
+from campaigns.schema import IDENTIFIER, LEVELS, NUMBER, ExperimentFile, GatesSection, TimeoutsSection, key_names
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
-from common.text import hint
+from common.text import hint, one_line, shortened
 from lab.api import GuestSizing, HostSizing, even_share_mib
 from policies import registry as policies
 from policies.base import Policy, Tuning
@@ -108,7 +108,7 @@ class Experiment:
     @property
     def title(self) -> str:
         """One line."""
-        return str(self.document["title"])
+        return one_line(str(self.document["title"]))
 
     @property
     def sha256(self) -> str:
@@ -224,24 +224,28 @@ def _at_factor(problem: Problem, levels: Levels | None) -> Problem:
     """A problem of a combination of levels, told at the factor that caused it."""
     for path, level in (levels or {}).items():
         if dotted(problem.path) == path or dotted(problem.path).startswith((f"{path}.", f"{path}[")):
-            return Problem(("factors", path), f"level {level!r}: {problem.message}", problem.remedy)
+            return Problem(("factors", path), f"level {shortened(level)}: {problem.message}", problem.remedy)
     if levels:
         shown = ", ".join(f"{path} = {level}" for path, level in levels.items())
         return Problem(("factors",), f"at {shown}: {dotted(problem.path)}: {problem.message}", problem.remedy)
     return problem
 
 
+_BY_PYDANTIC = ("function-before", "function-after", NUMBER, LEVELS)
+"""Parts of a path that no file has."""
+
+
 def _problem(detail: Any, parameters: list[str] | None = None) -> Problem:  # noqa: ANN401
-    path: KeyPath = tuple(part for part in detail["loc"] if part not in ("function-before", "function-after"))
+    path: KeyPath = tuple(part for part in detail["loc"] if part not in _BY_PYDANTIC)
     if detail["type"] == "extra_forbidden":
         return Problem(path, f"unknown key {path[-1]!r}", hint(str(path[-1]), parameters or key_names(path[:-1])))
     if detail["type"] == "missing":
         return Problem(path, f"the key {path[-1]!r} is missing")
     if detail["type"] == "literal_error":
-        return Problem(path, f"{detail['input']!r} is not one of {detail['ctx']['expected']}")
+        return Problem(path, f"{shortened(detail['input'])} is not one of {detail['ctx']['expected']}")
     if detail["type"] == "value_error":
         return Problem(path, str(detail["ctx"]["error"]))
-    return Problem(path, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}")
+    return Problem(path, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shortened(detail['input'])}")
 
 
 def _resolved(file: ExperimentFile) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from campaigns import kernel_log
 from campaigns.experiment import Conditions
-from campaigns.metrics import Readings, difference
+from campaigns.metrics import Readings, grown_by
 from campaigns.records import BarrierRecord, Claim, GateResult, aggregate
 from common.metrics import Metric
 from common.units import PAGE_BYTES
@@ -177,8 +177,7 @@ def _growth(measured: Measured, source: str, counter: str) -> float | None:
     """A counter's growth; None when it went backwards, or could not be read at both ends. A
     guest without a pool has 0 (lab/counters/parse.py).
     """
-    grown = difference(measured.before, measured.after, source, counter)
-    return None if grown is None or grown < 0 else grown
+    return grown_by(measured.before, measured.after, source, counter)
 
 
 def _reads_happened(measured: Measured) -> Iterable[GateResult]:

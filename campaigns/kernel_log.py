@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from itertools import count
 
 from campaigns.kernel_log_rules import (
@@ -65,7 +65,8 @@ _PROCESS_OF_KERNEL = re.compile(
     r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)"
 )
 _DEVICE = re.compile(
-    r"\b(?:dev(?:ice)?[ =]+|(?:on|for) (?:device )?(?=\S+-\d+\.?$))(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
+    r"(?:\b(?:dev(?:ice)?[ =]+|(?:on|for) (?:device )?(?=\S+-\d+\.?$))|^(?:[\w-]+ \(|block )(?=[\w!/-]+\)?:))"
+    r"(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
 )
 _ONLY_UNUSED = re.compile(UNUSED_DEVICES)
 _ANSI_END = re.compile(r"\x1b\[[0-9;]*m")
@@ -96,6 +97,7 @@ def findings(logs: Mapping[str, str]) -> list[Breakage]:
     return [finding for source, text in logs.items() for finding in _of_log(source, text)]
 
 
+@lru_cache(maxsize=2**14)
 def classify(line: str) -> Pattern | None:
     """What a line says broke; None when it says nothing of the kind, or says it of what no
     experiment uses.

@@ -17,6 +17,7 @@ CPU, KERNEL, MEMORY, SWAP, FILE_SYSTEM, DISK, HANG, PROCESS, HYPERVISOR, GUEST, 
 DEVICE = r"(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
 
 LINUX = (
+    (LOST, r"\*\* \d+ printk messages? dropped", "nobody knows what the missing messages said"),
     # --- processors -----------------------------------------------------------------------------
     (
         CPU,
@@ -53,7 +54,11 @@ LINUX = (
     ),
     (
         CPU,
-        r"^RIP: (?:0010|e030|0x10):|^RIP\s+\[<|^EIP: (?:0010|0060):|^EIP is at|^IP: .*\+0x",
+        (
+            r"^RIP: (?:0010|e030|0x10):|^RIP\s+\[<|^EIP: (?:0010|0060):|^EIP is at|^IP: .*\+0x|"
+            r"^RSP: (?:0018|e02b):|^#PF: error_code\(|^Modules linked in:|"
+            r"^note: .*\[\d+\] exited with (?:preempt_count|irqs disabled)"
+        ),
         "the place of a fault in the kernel: its head may be lost",
     ),
     (CPU, r"(?i:soft lockup|hard lockup)(?= on| -|$|:| detected)", "a processor was stuck, so times mean nothing"),
@@ -67,7 +72,8 @@ LINUX = (
         (
             r"(?:self-)?detected (?:expedited )?stalls?\b|kthread starved for \d+|"
             r"Unless \w+ kthread gets sufficient CPU|kthread timer wakeup didn't happen|"
-            r"\brcu\S* .*\bstall on CPU|Stack dump where RCU|INFO: Stall ended before"
+            r"\brcu\S* .*\bstall on CPU|Stack dump where RCU|INFO: Stall ended before|"
+            r"Possible timer handling issue on cpu|RCU grace-period kthread stack dump"
         ),
         "a processor was stuck, so times mean nothing",
     ),
@@ -175,7 +181,7 @@ LINUX = (
             r"page allocation (?:failure|stalls)|vmalloc: allocation failure|vmalloc error: size|"
             r"vmap allocation for size \d+ failed|percpu: allocation failed|(?:SLUB|SLAB|"
             r"slab): Unable to allocate|possible memory allocation deadlock|"
-            r"not enough memory for the allocation|ENOMEM in \S+, retrying"
+            r"not enough memory for the allocation|ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed"
         ),
         "an allocation failed: whatever asked for it went another way",
     ),
@@ -439,7 +445,7 @@ LINUX = (
     ),
     (
         DISK,
-        r"block drbd\d+: .*(?i:I/O error|failed|Local IO)|\bblk-mq: .*timeout|^block \S+: .*timed out",
+        rf"block drbd\d+: .*(?i:I/O error|failed|Local IO)|\bblk-mq: .*timeout|^block {DEVICE}: .*timed out",
         "a volume failed",
     ),
     # --- tasks ----------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ _HYPERVISOR = (
             r"Watchdog timer (?:detects|fired)|CPU\s?#?\d+ (?:is )?stuck|\bStuck \?\?|"
             r"Failed to (?:bring (?:up|down)|online) CPU|Error bringing CPU|NMI - (?:MEMORY|PCI|I/O|IOCK|"
             r"PARITY)|NMI received for unknown|Machine Check Exception|MCE: .*(?:panic|No CPU|failed|Fatal|"
-            r"[Ee]rror)|[Ff]atal machine check|HARDWARE ERROR|CPU\s?#?\d+ still not dead"
+            r"[Ee]rror|incident occurred)|[Ff]atal machine check|HARDWARE ERROR|CPU\s?#?\d+ still not dead"
         ),
         "a processor was stuck or broke",
     ),
@@ -66,11 +66,12 @@ _HYPERVISOR = (
         ),
         "a guest crashed",
     ),
+    (GUEST, r"^Pagetable walk from ", "a fault of a guest or of the hypervisor"),
     (GUEST, r"----\[ Xen-\S", "the head of a dump: a guest or the hypervisor broke"),
     (
         GUEST,
         (
-            r"^mm\.c:\d+:\s?d\d|(?:^|\s)(?:d\d+v\d+|d\[\w+\](?:v\d+)?) (?:Error (?:getting|pinning|while|mfn|"
+            r"^(?:\S+/)?mm\.c:\d+:\s?d\d|(?:^|\s)(?:d\d+v\d+|d\[\w+\](?:v\d+)?) (?:Error (?:getting|pinning|while|mfn|"
             r"copying|clearing)|Bad (?:type|L\d flags|cr3|domain|page free|steal)|Could not get page|"
             r"Attempt to (?:implicitly|create)|pg_owner|Failure -?\d+ in)|could not get_page_from_l\de"
         ),
@@ -81,8 +82,8 @@ _HYPERVISOR = (
         (
             r"(?:grant_table\.c:\d+|gnttab|(?:^|\s)d\d+v\d+|grant table).*(?:Bad (?:grant|ref|flags|"
             r"d?\w*\s?handle|domain)|Unstable|Failed to obtain maptrack|Allocation failure when expanding|"
-            r"pin count|Iomem mapping not permitted)|Bad grant ref|[Gg]rant table.*\b(?:bad|Bad|corrupt|"
-            r"failed)|Expand grant table .* failed"
+            r"pin count|Iomem mapping not permitted)|Bad grant ref|Failed to obtain maptrack|"
+            r"[Gg]rant table.*\b(?:bad|Bad|corrupt|failed)|Expand grant table .* failed"
         ),
         "a grant, and so a guest's disk, failed",
     ),
@@ -118,7 +119,9 @@ FORBIDDEN_PROGRAM: tuple[Pattern, ...] = (
         PROCESS,
     ),
     Pattern(r"UNEXPECTED INCONSISTENCY", "a file system is damaged", FILE_SYSTEM),
-    Pattern(r"Missed \d+ kernel messages", "nobody knows what the missing messages said", LOST),
+    Pattern(
+        r"Missed \d+ kernel messages|/dev/kmsg buffer overrun", "nobody knows what the missing messages said", LOST
+    ),
 )
 """Searched in lines of other programs (`systemd[1]: ...`), instead of FORBIDDEN: their words are
 not the kernel's."""

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping
 
 from campaigns import starved
 from campaigns.records import BarrierRecord
-from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, total
+from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, growth, total
 from lab.api import Sample
 from lab.counters import names
 from lab.counters.parse import DOM0, HYPERVISOR
@@ -119,8 +119,12 @@ def sampling_seconds(before: Readings, after: Readings, source: str) -> float | 
     """What the sampler took at a source; None when that is not known, also because another
     sampler had to be started meanwhile.
     """
-    grown = difference(before, after, source, SAMPLING_CPU.name)
-    return None if grown is None or grown < 0 else grown
+    return grown_by(before, after, source, SAMPLING_CPU.name)
+
+
+def grown_by(before: Readings, after: Readings, source: str, counter: str) -> float | None:
+    """By how much a counter grew; None when either reading is missing or it fell."""
+    return growth(before.get((source, counter)), after.get((source, counter)))
 
 
 def difference(before: Readings, after: Readings, source: str, counter: str) -> float | int | None:

@@ -85,6 +85,21 @@ class Recomputation:
         ):
             yield records.CELL_FILE, message
 
+    def other_gates(self) -> str:
+        """What is to be said when the campaign's gates are those of another version, which may ask
+        otherwise, so that their verdicts are not made again; nothing when they are these.
+        """
+        there, here = set(self.campaign.gates), set(gates.names())
+        if self.campaign.layout < 2 or self.campaign.gates == gates.names():
+            return ""
+        differing = [
+            f"{side} has {', '.join(sorted(names))}"
+            for side, names in (("it", there - here), ("this testbed", here - there))
+            if names
+        ]
+        which = "; ".join(differing) or "they stand in another order"
+        return f"the gates are those of another version ({which}), so no cell's verdicts on gates were made again"
+
     def _at(self, cell: CellRecord) -> Conditions:
         key = plan.level_key(cell.levels)
         if key not in self._conditions:
@@ -95,8 +110,8 @@ class Recomputation:
         stored = {gate.name: gate for gate in cell.gates}
         if len(stored) != len(cell.gates):
             yield "a gate is there twice"
-        if self.campaign.layout >= 2 and self.campaign.gates != gates.names():
-            return  # of another version: its gates may ask otherwise
+        if self.other_gates():
+            return
         for gate in found.gates:
             was = stored.pop(gate.name, None)
             if was is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
 from common.fields import Count, Mebibytes, Number, Seconds, Section, Text
@@ -107,7 +107,7 @@ class GatesSection(Section):
     not of a run but of claims: what their control has to have felt.
     """
 
-    overcommit_ratio: Annotated[Number, Field(gt=0)] | None = None
+    overcommit_ratio: Annotated[Number, Field(gt=0, le=1000)] | None = None
     sectors_read: Annotated[Count, Field(ge=0)] = 0
     memory_given: Annotated[Number, Field(ge=0, lt=1)] = 0.02
     tmem_puts: Annotated[Count, Field(ge=0)] = 1
@@ -203,13 +203,17 @@ class RepetitionsSection(Section):
     runs: Annotated[Count, Field(ge=1, le=1000)] = 1
 
 
+NUMBER, LEVELS = "as a number", "at its levels"
+"""How repetitions may be written: what is wrong is told of the form that was chosen."""
+
+
 class ExperimentFile(Section):
     """A whole experiment file."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
     title: Text
     question: Text
-    overcommit_ratio: Annotated[Number, Field(gt=0, le=100)] | None = None
+    overcommit_ratio: Annotated[Number, Field(ge=0.01, le=100)] | None = None
     host: HostSection = HostSection()
     guests: GuestsSection
     policies: Annotated[list[Text], Field(min_length=1)]
@@ -217,7 +221,10 @@ class ExperimentFile(Section):
     tmem: TmemSection = TmemSection()
     workload: WorkloadSection
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
-    repetitions: Annotated[Count, Field(ge=1, le=1000)] | RepetitionsSection = 1
+    repetitions: Annotated[
+        Annotated[Count, Field(ge=1, le=1000), Tag(NUMBER)] | Annotated[RepetitionsSection, Tag(LEVELS)],
+        Discriminator(lambda given: LEVELS if isinstance(given, dict | RepetitionsSection) else NUMBER),
+    ] = 1
     seed: Annotated[Count, Field(ge=0)] = 1
     settle: Seconds = 0.0
     sampling: SamplingSection = SamplingSection()

@@ -4,6 +4,7 @@ again.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 from typing import Literal
@@ -61,7 +62,7 @@ class CampaignStatus:
     @property
     def left_s(self) -> float:
         """Seconds that the failed and missing cells should take, by the plan."""
-        return sum(cell.planned.expected_seconds for cell in self.cells if cell.state in ("failed", "missing"))
+        return math.fsum(cell.planned.expected_seconds for cell in self.cells if cell.state in ("failed", "missing"))
 
     def _position(self, policy: str) -> int:
         policies = self.campaign.experiment.get("policies")
@@ -84,7 +85,7 @@ def _cell(
     last = record or (attempts[-1] if attempts else None)
     state: State = record.status if record is not None else "failed" if attempts else "missing"
     rerun = "" if state == "complete" else rerun_command(campaign, planned.cell)
-    seconds = sum(last.timings.values()) if last else None
+    seconds = math.fsum(last.timings.values()) if last else None
     tried = len(attempts) + (record is not None)
     return CellStatus(planned, state, tried, seconds, reason_of(last), rerun, last.finished_at if last else None)
 

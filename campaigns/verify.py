@@ -95,7 +95,8 @@ class Verification:
     def lines(self) -> list[str]:
         """For people: one line per finding, then the verdict."""
         shown = [f"{finding.level}: {finding.path}: {finding.message}" for finding in self.findings]
-        verdict = "damaged" if self.damaged else "sound, but incomplete" if self.incomplete else "sound and complete"
+        whole = "sound and complete" if self.cells == self.planned else "sound, as far as it was asked for"
+        verdict = "damaged" if self.damaged else "sound, but incomplete" if self.incomplete else whole
         ended = f"{self.campaign}: {verdict} ({self.cells} of {self.planned} cells, {self.files} files)"
         return [*shown, *([f"{SEAL}: {self.seal}"] if self.seal else []), ended]
 
@@ -241,6 +242,8 @@ class _Verifier:
             self.add("damage", where, message)
         if set(self.planned) == {cell.cell for cell in plan.plan(experiment)}:
             self.recomputation = Recomputation(campaign, experiment)
+            if said := self.recomputation.other_gates():
+                self.add("note", where, said)
 
     def _cell(self, path: Path, name: str) -> CellRecord | None:
         """Check one directory of a cell or an attempt; its record when it can be read."""
@@ -351,6 +354,9 @@ class _Verifier:
             self.add("damage", path, str(error))
 
     def _completeness(self, standing: dict[str, CellRecord], failed: dict[str, CellRecord]) -> None:
+        tried = [self.directory / records.CELLS_DIR / name for name in standing]
+        tried += _subdirectories(self.directory / records.ATTEMPTS_DIR)
+        by_name = bool(tried) and all(map(_alone, tried))
         for planned in self.campaign.cells if self.campaign else ():
             path = self.directory / records.CELLS_DIR / planned.cell
             cell = standing.get(planned.cell)
@@ -365,7 +371,10 @@ class _Verifier:
                     f"failed in stage {failure.stage}" if failure else "only superseded attempts are there",
                 )
             elif cell is None and not path.exists():
-                self.add("incomplete", path, "missing: never run to its end")
+                if by_name:
+                    self.add("note", path, "never asked for: all that ran was asked for by name (--cell)")
+                else:
+                    self.add("incomplete", path, "missing: never run to its end")
 
     def _sums(self, directory: Path, only: Iterable[str] | None = None) -> None:
         """Compare the files of a directory, or some of them by name, with its SHA256SUMS."""

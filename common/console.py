@@ -7,7 +7,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from common.text import harmless
 from common.units import format_duration
 
 TIMELINE = "OVERCOMMIT_TIMELINE"
@@ -86,15 +86,23 @@ class Reporter:
             time.sleep(seconds)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], title: str = "") -> None:
-        """A table of texts; all columns but the first are set flush right."""
+        """A table of texts; all columns but the first are set flush right. A long one has no frame:
+        Rich would take seconds for it.
+        """
         from rich.table import Table
         from rich.text import Text
 
+        rows = [[harmless(cell) for cell in row] for row in rows]
+        if len(rows) > MOST_FRAMED:
+            self.plain(
+                "\n".join([*([title] if title else []), *aligned([[harmless(each) for each in columns], *rows])])
+            )
+            return
         table = Table(title=Text(harmless(title)) if title else None, title_justify="left")
         for number, column in enumerate(columns):
             table.add_column(Text(harmless(column)), justify="left" if number == 0 else "right", overflow="fold")
         for row in rows:
-            table.add_row(*(Text(harmless(cell)) for cell in row))
+            table.add_row(*map(Text, row))
         self._console.print(table)
 
     def json(self, value: object) -> None:
@@ -107,6 +115,22 @@ class Reporter:
 
 
 MOST_UPRIGHT = 4
+MOST_FRAMED = 500
+"""Rows of a table that has a frame."""
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as lines, their columns one below the other; all but the first are set flush right."""
+    from rich.cells import cell_len, set_cell_size
+
+    widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            [set_cell_size(first, widths[0])]
+            + [" " * (width - cell_len(cell)) + cell for cell, width in zip(rest, widths[1:], strict=True)]
+        )
+        for first, *rest in rows
+    ]
 
 
 def upright(
@@ -119,17 +143,6 @@ def upright(
         return tuple(columns), tuple(tuple(row) for row in rows)
     turned = list(zip(columns, *rows, strict=True))
     return turned[0], tuple(turned[1:])
-
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
-"""Everything that moves a cursor, changes colours or turns text around; tab and newline stay."""
-
-
-def harmless(text: str) -> str:
-    """Text with its control characters shown and not obeyed: what files, guests and tools say comes
-    to a terminal through here.
-    """
-    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def _left(seconds: float | None) -> str:

@@ -37,7 +37,10 @@ Mebibytes = Annotated[
 Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str)]
 """Seconds, written with a unit (`10 min`)."""
 
-Count = Annotated[int, Field(strict=True)]
+MOST = 2**63 - 1
+"""What kernels, hypervisor and tools count with."""
+
+Count = Annotated[int, Field(strict=True, ge=-MOST, le=MOST)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Text = Annotated[str, Field(min_length=1)]
 

@@ -52,6 +52,13 @@ class CounterMetric:
     counters: tuple[str, ...]
 
 
+def growth(first: float | None, last: float | None) -> float | None:
+    """By how much a counter grew between two readings. None when either is missing, and when it
+    fell: it was reset or has wrapped, and no difference means anything then.
+    """
+    return None if first is None or last is None or last < first else last - first
+
+
 def total(values: Sequence[float | int]) -> float | int:
     """The sum, the same bits on every Python: exact of whole numbers, else correctly rounded. `sum`
     adds otherwise from 3.12 on.

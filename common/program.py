@@ -21,9 +21,8 @@ from invoke.parser.context import ParserContext
 from invoke.program import Program
 
 from common import surroundings
-from common.console import harmless
 from common.errors import UsageError, UserError
-from common.text import suggestion
+from common.text import harmless, suggestion
 
 VERSION = "0.1.0"
 INTERRUPTED = 130

@@ -1,8 +1,11 @@
-"""Words for people: the name that was probably meant."""
+"""Words for people: the name that was probably meant, and text of others that is to be shown as it
+is, in one line or in Markdown.
+"""
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -16,3 +19,50 @@ def hint(word: str, known: Iterable[str]) -> str:
     names = list(known)
     near = suggestion(word, names)
     return f"did you mean {near!r}?" if near else f"known: {', '.join(names)}"
+
+
+LONGEST = 60
+"""Characters of a value that a message quotes."""
+
+
+def shortened(value: object) -> str:
+    """A value as Python writes it, its middle left out where it is long."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]}…{text[-10:]} ({len(text)} characters)"
+
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Everything that moves a cursor, changes colours or turns text around; tab and newline stay."""
+
+_MARKUP = re.compile(
+    r"[\\`*~]"
+    r"|(?<![^\W_])_|_(?![^\W_])"  # within a word it is no emphasis
+    r"|\](?=[(\[:])"  # ends what may be a link, or the name of one
+    r"|<(?=[A-Za-z/!?])"
+    r"|&(?=#?\w+;)"
+)
+_BEGINNING = re.compile(r"([#>+=-]|\d+(?=[.)]))")
+
+
+def harmless(text: str) -> str:
+    """Text with its control characters shown and not obeyed."""
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def one_line(text: str) -> str:
+    """Text that may be a title: harmless, and in one line."""
+    return harmless(" ".join(text.split()))
+
+
+def markdown(text: str) -> str:
+    """Text as Markdown that shows it as it is: no link, tag, code or emphasis is made of it."""
+    return _MARKUP.sub(lambda match: "\\" + match[0], one_line(text))
+
+
+def markdown_paragraph(text: str) -> str:
+    """As `markdown`, where a line begins, which else could become a heading or a list."""
+    shown = markdown(text)
+    if (match := _BEGINNING.match(shown)) is None:
+        return shown
+    end = match.end() if match[0][0].isdigit() else 0
+    return f"{shown[:end]}\\{shown[end:]}"

@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping
 from fractions import Fraction
 
+from common.text import shortened
+
 PAGE_BYTES = 4096
 """Bytes of a page: x86 guests and Xen agree on it, and the tmem ABI allows no other size."""
 
@@ -24,11 +26,16 @@ _SIZES = {
 }
 _TIMES = {"ms": Fraction(1, 1000), "s": Fraction(1), "min": Fraction(60), "h": Fraction(3600)}
 _LONGEST_S = 366 * 24 * 3600
+_LARGEST = "1024 TiB"
+_MOST_CHARACTERS = 40
+"""Of a quantity: nobody means a number of four hundred digits."""
 _QUANTITY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]+)\s*")
 
 
 def _parse(text: object, units: Mapping[str, Fraction], example: str) -> Fraction:
     known = ", ".join(units)
+    if isinstance(text, str) and len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"{shortened(text)} is too long for a quantity ({len(text)} characters)")
     if not isinstance(text, str) or not (match := _QUANTITY.fullmatch(text)):
         raise ValueError(f"{text!r} is not a quantity with a unit, such as {example!r} (units: {known})")
     if match[2] not in units:
@@ -43,6 +50,8 @@ def parse_size(text: object) -> int:
     size = _parse(text, _SIZES, "384 MiB")
     if size.denominator != 1:
         raise ValueError(f"{text!r} is not a whole number of bytes")
+    if size > 1024 * _SIZES["TiB"]:
+        raise ValueError(f"{text!r} is more than {_LARGEST}, the largest size")
     return int(size)
 
 
@@ -53,6 +62,8 @@ def parse_duration(text: object) -> float:
     seconds = _parse(text, _TIMES, "5 s")
     if seconds > _LONGEST_S:
         raise ValueError(f"{text!r} is longer than a year")
+    if (seconds * 1000).denominator != 1:
+        raise ValueError(f"{text!r} is not a whole number of milliseconds")
     return float(seconds)
 
 

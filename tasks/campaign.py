@@ -19,7 +19,11 @@ from tasks.shared import INVENTORY_HELP, inventory_path, number, run_campaign
     },
 )
 def plan(_c: Context, name: str, seed: str | None = None, inventory: str | None = None, json: bool = False) -> None:
-    """Show the cells of an experiment, in the order of a campaign. Touches no lab."""
+    """Show the cells of an experiment, in the order of a campaign. Touches no lab.
+
+    Then how often each policy stands in which place: equally often, when there are as many
+    repetitions as policies, or a multiple.
+    """
     from dataclasses import asdict
 
     from campaigns import experiment, feasible, plan
@@ -41,6 +45,12 @@ def plan(_c: Context, name: str, seed: str | None = None, inventory: str | None 
         for cell in cells
     ]
     report.table(("order", "cell", "policy", "repetition", "expected"), rows, title=f"{made.title} (seed {made.seed})")
+    balance = plan.positions(cells)
+    report.table(
+        ("policy", *(f"place {place}" for place in range(1, len(balance) + 1))),
+        [(policy, *map(str, counts)) for policy, counts in balance.items()],
+        title="how often each policy has which place among the cells of its block and levels",
+    )
     report.plain(f"about {format_duration(sum(cell.expected_seconds for cell in cells))} without KVM")
     for line in plan.warnings(made, "tcg" if kind == "emulated" else None):
         report.plain(f"warning: {line}")

@@ -18,6 +18,7 @@ from typing import Any
 
 from common.errors import OutputsError, WorkloadError
 from common.machines import tail
+from common.metrics import total
 from workloads import complaints
 
 PERCENTILES = (50, 95, 99)
@@ -197,7 +198,7 @@ def _require_work(job: Mapping[str, Any], options: Mapping[str, str], where: Pat
             where=str(where),
             why="its process may have been killed: fio.err may tell the signal",
         )
-    if short := _cut_short(sum(_number(job[word], "io_bytes") for word in DIRECTIONS), runtime, options):
+    if short := _cut_short(total([_number(job[word], "io_bytes") for word in DIRECTIONS]), runtime, options):
         raise WorkloadError(
             f"fio's job ended early: {short}",
             where=str(where),

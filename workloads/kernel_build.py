@@ -26,7 +26,7 @@ from pydantic import Field, model_validator
 
 from common.errors import OutputsError, WorkloadError
 from common.machines import Machine, tail
-from common.metrics import MetricSpec
+from common.metrics import MetricSpec, total
 from workloads import complaints, machines, scripts
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
@@ -183,7 +183,7 @@ class KernelBuild(Workload[KernelBuildParameters]):
                 _require_no_complaints(raw_dir / name)
         sizes, checksums = read_objects(machines.raw_text(raw_dir, "objects"), params, raw_dir / "objects")
         values["objects"] = len(sizes)
-        values["object_bytes"] = sum(sizes)
+        values["object_bytes"] = total(sizes)
         return WorkloadResult(self.measured(values), checksums)
 
     def told(self, raw_dir: Path) -> dict[str, object]:
@@ -275,7 +275,7 @@ def _times(timings: Iterable[scripts.Timing], rounds: int, raw_dir: Path) -> dic
     values: dict[str, float | int | None] = {}
     for name in ("wall_seconds", "user_seconds", "system_seconds"):
         each = [getattr(by_label[label], name) for label in wanted]
-        values[name] = None if None in each else round(sum(each), 2)
+        values[name] = None if None in each else round(total(each), 2)
         values.update({f"{name}.{label}": value for label, value in zip(wanted, each, strict=True)})
     values["sync_seconds"] = by_label["sync"].wall_seconds
     return values

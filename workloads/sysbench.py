@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Generic, Literal, TypeVar
 
 from pydantic import Field, model_validator
 
+from common.fields import MOST
 from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import machines, scripts
@@ -95,7 +96,9 @@ class SysbenchCpuParameters(SysbenchParameters):
     time: Annotated[Duration, Field(ge=1, multiple_of=1)] | None = parameter(
         10.0, "how long to go on; null: until `events` are done", unit="duration"
     )
-    events: int | None = parameter(None, "how many events to do; null: until `time` is over", unit="count", ge=1)
+    events: int | None = parameter(
+        None, "how many events to do; null: until `time` is over", unit="count", ge=1, le=MOST
+    )
     reset_memory: bool = parameter(False, scripts.RESET_MEMORY_DOC)
 
     @model_validator(mode="after")
@@ -213,7 +216,9 @@ class SysbenchFileioParameters(SysbenchParameters):
     time: Annotated[Duration, Field(ge=1, multiple_of=1)] | None = parameter(
         10.0, "how long to go on; null: until `events` are done", unit="duration"
     )
-    events: int | None = parameter(None, "how many requests to make; null: until `time` is over", unit="count", ge=1)
+    events: int | None = parameter(
+        None, "how many requests to make; null: until `time` is over", unit="count", ge=1, le=MOST
+    )
     seed: int = parameter(1, "seed of the random offsets, the same on every machine", ge=1, le=2**31 - 1)
     directory: Annotated[str, Field(pattern=r"^/[\w./+-]+$")] = parameter(
         "/var/lib/overcommit/sysbench", "folder of the files, made if missing"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from common.console import MOST_UPRIGHT, Reporter, upright
+from common.console import MOST_FRAMED, MOST_UPRIGHT, Reporter, aligned, upright
 
 
 def test_a_table_of_few_rows_is_turned() -> None:
@@ -16,6 +16,16 @@ def test_a_table_of_few_rows_is_turned() -> None:
 def test_a_table_of_many_rows_stays() -> None:
     given = tuple((str(number), "x") for number in range(MOST_UPRIGHT + 1))
     assert upright(("number", "text"), given) == (("number", "text"), given)
+
+
+def test_a_long_table_is_printed_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """Ten thousand rows with a frame took four seconds."""
+    rows = [(f"c{number}", "selfballoon", "\x1b[31m") for number in range(MOST_FRAMED + 1)]
+    Reporter().table(("cell", "policy", "x"), rows, title="[a plan]")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:3] == ["[a plan]", "cell       policy         x", "c0    selfballoon  \\x1b[31m"]
+    assert len(lines) == MOST_FRAMED + 3
+    assert aligned([("日本", "1"), ("a", "22")]) == ["日本   1", "a     22"], "wide characters take two places"
 
 
 HOSTILE = "a [bold]b[/bold] [/nothing] \x1b]0;title\x07 \x1b[31mred\r\u202egnp"

@@ -45,6 +45,12 @@ def test_every_task_can_be_named_first_or_last_to_get_its_help() -> None:
     assert arguments(["inv", "campaign.plan", "demo"]) == ["inv", "campaign.plan", "demo"]
 
 
+def test_a_plan_shows_how_its_policies_are_balanced_over_places() -> None:
+    shown = inv("campaign.plan", "kernel_build").stdout
+    assert "how often each policy has which place" in shown
+    assert re.search(r"static +│ +[12] │ +[12] │ +[12] │", shown)
+
+
 def test_a_plan_with_another_seed_says_how_to_run_it() -> None:
     assert "seed: 7" in inv("campaign.plan", "demo", "--seed", "7").stdout
     assert "write it into the experiment" not in inv("campaign.plan", "demo").stdout

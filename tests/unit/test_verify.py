@@ -436,3 +436,28 @@ def _no_figures(folder: str, names: list[str]) -> list[str]:
 def test_where_there_is_no_campaign_that_is_said(tmp_path: Path) -> None:
     with pytest.raises(ResultsError, match="there is no campaign here"):
         verify(tmp_path)
+
+
+def test_gates_of_another_version_are_said_to_be_unchecked_and_which(directory: Path) -> None:
+    """Named after a campaign that listed one gate more: no verdict was made again, in silence."""
+    _edit(directory / "campaign.json", lambda c: c.update(gates=[*c["gates"][1:], "of_tomorrow"]))
+    notes = [finding.message for finding in verify(directory).findings if finding.level == "note"]
+    assert (
+        "the gates are those of another version (it has of_tomorrow; this testbed has guests_alive), "
+        "so no cell's verdicts on gates were made again"
+    ) in notes
+
+
+def test_a_campaign_of_which_cells_were_asked_for_by_name_lacks_none(tmp_path: Path) -> None:
+    request = write_experiment(tmp_path, SMALL)
+    for cell in ("selfballoon.r1", "static.r1"):
+        run(request, FakeHost(tmp_path / "host"), results=tmp_path / "results", cell=cell)
+    verification = verify(find(tmp_path / "results").directory)
+    verification.check()
+    assert not verification.incomplete
+    assert [(finding.level, finding.path) for finding in verification.findings] == [
+        ("note", "cells/selfballoon+tmem.r1")
+    ]
+    assert "sound, as far as it was asked for (2 of 3 cells" in verification.lines()[-1]
+    run(request, FakeHost(tmp_path / "host"), results=tmp_path / "results")
+    assert verify(find(tmp_path / "results").directory).findings == ()
