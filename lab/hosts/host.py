@@ -225,7 +225,7 @@ class XenHost(ABC):
         """Until guests that were created let us in. GuestBootError, with its console's last lines,
         for one that will not.
         """
-        watch = boots.Watch(self.name, self._look)
+        watch = boots.BootWatch(self.name, self._look)
 
         def check(name: str) -> None:
             alive()
