@@ -1,11 +1,8 @@
 """The figures of a campaign, in `results/<campaign>/figures/`: the same bytes from the same
 results.
 
-overview   the campaign in one picture: sectors read and their ratios, memory over time, where the
-reads went sectors    sectors read and written by policy, and their ratios requests   read requests
-and all disk requests by policy, and their ratios time       wall time and vCPU seconds (guests and
-dom0) by policy, and their ratios memory     memory of each guest and its pages in tmem over time, a
-row per policy hit_rates  tmem's hit rates by guest
+What there is stands in FIGURES: a figure is a function that draws it and an entry there, with its
+title and what a reader has to know.
 
 Each is there twice, for print at its own size: NAME over both columns of a paper (7 in),
 NAME.column over one (3.3 in), as PNG, PDF and SVG, with a caption as text beside it. An experiment
@@ -18,7 +15,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -58,9 +56,9 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
     paths: list[Path] = []
     with style.styled():
         for levels in results.levels:
-            for name, make in FIGURES.items():
+            for name, kind in FIGURES.items():
                 for layout in style.LAYOUTS:
-                    if (figure := make(results, levels, layout)) is not None:
+                    if (figure := kind.draw(results, levels, layout)) is not None:
                         if results.unverified:
                             style.stamp(figure, "UNVERIFIED")
                         stem = out_dir / f"{name}{suffix(levels)}{layout.suffix}"
@@ -103,58 +101,17 @@ def host_line(results: Results) -> str:
     return "; ".join(texts) or "no complete cell"
 
 
-_TITLES = {
-    "overview": (
-        "{experiment}: (a) sectors read by all guests, (b) their ratios between "
-        "policies, (c) memory of all guests over time and their pages in "
-        "tmem (area), (d) sectors that were not read with tmem, and what the hypervisor's hits stand for."
-    ),
-    "sectors": "Sectors that all guests read (a, b) and wrote (c, d) by memory policy, and their ratios.",
-    "requests": (
-        "Requests of all guests to their disks by memory policy, reads (a, b) and all (c, d), and their ratios."
-    ),
-    "time": (
-        "Time from the release at the barrier to the end of the last guest's "
-        "script (a, b), and vCPU seconds of guests and dom0 (c, d), by memory "
-        "policy, and their ratios."
-    ),
-    "memory": "Memory of each guest (line) and its pages in tmem (areas) over time, a row per memory policy.",
-    "hit_rates": (
-        "Hit rates of tmem by guest: gets that found their page, of the gets tried; cold misses count as misses."
-    ),
-}
-_WITH_RATIOS = ("overview", "sectors", "requests", "time")
-
-
 def caption(results: Results, name: str, levels: str, layout: Layout) -> list[str]:
     """What a reader has to know to read a figure: what is shown, where it was measured, and what
     points, bars and lines are.
     """
     experiment = one_line(str(results.campaign.experiment.get("title") or results.campaign.name))
-    title = _TITLES[name].format(experiment=experiment)
+    title = FIGURES[name].title.format(experiment=experiment)
     lines = [f"{title.removesuffix('.')}, at {one_line(levels)}." if levels else title]
     lines.append(f"Campaign {results.campaign.campaign}, {host_line(results)}.")
     if results.unverified:
         lines.append("UNVERIFIED: the results are damaged or were changed.")
-    ran = _ran(results, levels)
-    if name in _WITH_RATIOS:
-        lines.append(f"Points: complete cells, and in ratios pairs of one block; bars: geometric means. {ran}")
-        if name == "time" and totals.without(results, totals.QUANTITIES["total_vcpu_seconds"]):
-            lines.append("What sampling took is taken out of the vCPU seconds.")
-        if name == "overview":
-            lines.append(
-                "In (c) the first repetition is drawn in full, the others thin; in (d) with the share explained."
-            )
-    elif name == "memory":
-        lines.append(f"The first repetition is drawn in full, the others as thin lines. {ran}")
-        hidden = len(rates.guests(results, levels)) - _MOST_GUESTS[layout.name]
-        if hidden > 0:
-            lines.append(
-                f"The first {_MOST_GUESTS[layout.name]} of {hidden + _MOST_GUESTS[layout.name]} guests are shown."
-            )
-    else:
-        lines.append(f"Points: complete cells; bars: all cells of the guest together. {ran}")
-    return lines
+    return lines + FIGURES[name].reading(results, levels, layout)
 
 
 def _ran(results: Results, levels: str) -> str:
@@ -278,11 +235,75 @@ def _hits(kind: str) -> Panel:
     return make
 
 
-FIGURES: dict[str, Callable[[Results, str, Layout], Figure | None]] = {
-    "overview": _overview,
-    "sectors": _sectors,
-    "requests": _requests,
-    "time": _time,
-    "memory": _memory,
-    "hit_rates": _hit_rates,
+def _read_ratios(results: Results, levels: str, _layout: Layout) -> list[str]:
+    ran = _ran(results, levels)
+    return [f"Points: complete cells, and in ratios pairs of one block; bars: geometric means. {ran}"]
+
+
+def _read_time(results: Results, levels: str, layout: Layout) -> list[str]:
+    less = totals.without(results, totals.QUANTITIES["total_vcpu_seconds"])
+    taken = ["What sampling took is taken out of the vCPU seconds."] if less else []
+    return [*_read_ratios(results, levels, layout), *taken]
+
+
+def _read_overview(results: Results, levels: str, layout: Layout) -> list[str]:
+    drawn = "In (c) the first repetition is drawn in full, the others thin; in (d) with the share explained."
+    return [*_read_ratios(results, levels, layout), drawn]
+
+
+def _read_memory(results: Results, levels: str, layout: Layout) -> list[str]:
+    lines = [f"The first repetition is drawn in full, the others as thin lines. {_ran(results, levels)}"]
+    there, most = len(rates.guests(results, levels)), _MOST_GUESTS[layout.name]
+    return lines + ([f"The first {most} of {there} guests are shown."] if there > most else [])
+
+
+def _read_rates(results: Results, levels: str, _layout: Layout) -> list[str]:
+    return [f"Points: complete cells; bars: all cells of the guest together. {_ran(results, levels)}"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A figure that every campaign has. draw: None where there is nothing to draw. title: what is
+    shown, with {experiment}; reading: what points, bars and lines are.
+    """
+
+    draw: Callable[[Results, str, Layout], Figure | None]
+    title: str
+    reading: Callable[[Results, str, Layout], list[str]]
+
+
+FIGURES: Mapping[str, Kind] = {
+    "overview": Kind(
+        _overview,
+        "{experiment}: (a) sectors read by all guests, (b) their ratios between policies, (c) memory of all guests "
+        "over time and their pages in tmem (area), (d) sectors that were not read with tmem, and what the "
+        "hypervisor's hits stand for.",
+        _read_overview,
+    ),
+    "sectors": Kind(
+        _sectors,
+        "Sectors that all guests read (a, b) and wrote (c, d) by memory policy, and their ratios.",
+        _read_ratios,
+    ),
+    "requests": Kind(
+        _requests,
+        "Requests of all guests to their disks by memory policy, reads (a, b) and all (c, d), and their ratios.",
+        _read_ratios,
+    ),
+    "time": Kind(
+        _time,
+        "Time from the release at the barrier to the end of the last guest's script (a, b), and vCPU seconds of "
+        "guests and dom0 (c, d), by memory policy, and their ratios.",
+        _read_time,
+    ),
+    "memory": Kind(
+        _memory,
+        "Memory of each guest (line) and its pages in tmem (areas) over time, a row per memory policy.",
+        _read_memory,
+    ),
+    "hit_rates": Kind(
+        _hit_rates,
+        "Hit rates of tmem by guest: gets that found their page, of the gets tried; cold misses count as misses.",
+        _read_rates,
+    ),
 }

@@ -12,7 +12,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -270,8 +270,8 @@ def _is_old(version: str) -> bool:
 
 def _direction_values(word: str, found: Mapping[str, Any], version: str) -> Figures:
     """Figures of reads or of writes; all None when there were none."""
-    names = ["iops", "bandwidth", "bytes", "latency_mean", *(f"latency_p{p}" for p in PERCENTILES), "latency_max"]
     if not _number(found, "total_ios"):
+        names = ("iops", "bandwidth", "bytes", *_latencies({"N": 0}, 1))
         return {f"{word}_{name}": None for name in names}
     if _is_old(version):
         # bw is in KiB/s there, completion latencies in µs; io_bytes was in KiB in some versions and
@@ -280,17 +280,20 @@ def _direction_values(word: str, found: Mapping[str, Any], version: str) -> Figu
         moved, latency, unit = None, found["clat"], 1000
     else:
         bandwidth, moved, latency, unit = _number(found, "bw_bytes"), _number(found, "io_bytes"), found["clat_ns"], 1
-    figures = [_number(found, "iops"), bandwidth, moved, *_latencies(latency, unit)]
-    return {f"{word}_{name}": value for name, value in zip(names, figures, strict=True)}
+    figures = {"iops": _number(found, "iops"), "bandwidth": bandwidth, "bytes": moved, **_latencies(latency, unit)}
+    return {f"{word}_{name}": value for name, value in figures.items()}
 
 
-def _latencies(latency: Mapping[str, Any], unit: int) -> Iterable[float | int | None]:
+def _latencies(latency: Mapping[str, Any], unit: int) -> Figures:
     """Mean, percentiles and maximum in ns; None for percentiles that were not asked for, and all
     None when no request was timed.
     """
-    if latency.get("N") == 0:
-        return [None] * (len(PERCENTILES) + 2)
-    histogram = latency.get("percentile", {})
+    timed = latency.get("N") != 0
+    histogram = latency.get("percentile", {}) if timed else {}
     percentiles = {float(key): _number(histogram, key) for key in histogram}
-    found = [_number(latency, "mean"), *(percentiles.get(p) for p in PERCENTILES), _number(latency, "max")]
-    return [None if value is None else value * unit for value in found]
+    found = {
+        "latency_mean": _number(latency, "mean") if timed else None,
+        **{f"latency_p{p}": percentiles.get(p) for p in PERCENTILES},
+        "latency_max": _number(latency, "max") if timed else None,
+    }
+    return {name: None if value is None else value * unit for name, value in found.items()}

@@ -67,7 +67,7 @@ def needs_sudo() -> bool:
 
 
 @dataclass(frozen=True)
-class Failure:
+class FailedTask:
     """The task that ended a run. task_path: file:line; command and output as far as the module told
     them.
     """
@@ -202,7 +202,7 @@ class _Recorder:
 
     def __init__(self, progress: Tell | None) -> None:
         self._progress = progress
-        self.failure: Failure | None = None
+        self.failure: FailedTask | None = None
         self.ok = 0
         self.changed = 0
 
@@ -230,7 +230,7 @@ class _Recorder:
         command = result.get("cmd") or ""
         if isinstance(command, list):
             command = " ".join(str(word) for word in command)
-        self.failure = Failure(
+        self.failure = FailedTask(
             host=str(data.get("host") or ""),
             task=str(data.get("task") or ""),
             task_path=path,
@@ -260,7 +260,7 @@ def _explain(
     error: type[UserError],
     book: Path,
     outcome: Any,  # noqa: ANN401  ansible-runner has no types
-    failure: Failure | None,
+    failure: FailedTask | None,
     log: Path,
     *,
     cancelled: bool,

@@ -97,7 +97,7 @@ def parse_look(text: str) -> dict[str, Domain]:
     return found
 
 
-class Watch:
+class BootWatch:
     """Looks at guests' domains while somebody waits for them. look: asks dom0."""
 
     def __init__(self, host: str, look: Callable[[Collection[str]], dict[str, Domain]]) -> None:

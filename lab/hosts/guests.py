@@ -1,5 +1,5 @@
 """Guests of a Xen host: their names, addresses, configurations, and the dom0 commands that make
-them and give them memory.
+and end them.
 
 Everything here is text for dom0 (POSIX sh around `xl`), so it serves an emulated and a physical
 host alike. Memory words: `memory` is what the guest starts with, `maxmem` what its kernel sizes its
@@ -10,13 +10,13 @@ balloons by itself needs the limit raised again.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Interface
 
 from lab import paths
-from lab.api import GuestSizing, TmemSettings
+from lab.api import GuestSizing
 from lab.remote import scripts
 
 STATE = "/var/lib/overcommit"
@@ -43,9 +43,6 @@ tables, vCPUs.
 
 GONE_SECONDS = 60
 """Time that guests which were ended get to give back their last page."""
-
-BALLOON_SECONDS = 120
-"""Time that a guest gets to reach its memory target."""
 
 
 @dataclass(frozen=True)
@@ -133,48 +130,3 @@ def create_script(
 def destroy_script() -> str:
     """Sh for dom0: end every guest whose name is one of ours."""
     return scripts.command("destroy-guests.sh", GONE_SECONDS)
-
-
-def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> str:
-    """Sh for dom0: give guests these targets and wait until they have them; then let each hold up
-    to its limit.
-    """
-    words: list[str | int] = []
-    for name, mib in targets_mib.items():
-        words += [name, mib, limits_mib.get(name, mib)]
-    return scripts.command("set-memory.sh", BALLOON_SECONDS, *words)
-
-
-def tmem_script(settings: TmemSettings, guests: Collection[str]) -> str:
-    """Sh for dom0: tell tmem how it keeps these guests' pages; empty where there is nothing to
-    tell.
-    """
-    words = []
-    for guest in guests:
-        told = {
-            "compress": settings.compress,
-            "dedup": settings.dedup,
-            "weight": settings.weights.get(guest),
-            "cap": settings.caps.get(guest),
-        }
-        if options := [f"--{name} {int(value)}" for name, value in told.items() if value is not None]:
-            words += [guest, " ".join(options)]
-    return scripts.command("set-tmem.sh", *words) if words else ""
-
-
-def sysctl_script(settings: Mapping[str, int]) -> str:
-    """Sh for a guest: write these settings of its kernel."""
-    return _settings_script({f"/proc/sys/{name.replace('.', '/')}": value for name, value in settings.items()})
-
-
-def _settings_script(values: Mapping[str, int]) -> str:
-    """Sh: write each value to its file, and check that it is what the kernel then has."""
-    return scripts.command("write-settings.sh", *(word for pair in values.items() for word in pair))
-
-
-def driver_script(parameters: Mapping[str, bool], settings: Mapping[str, int] | None = None) -> str:
-    """Sh for a guest: load the driver, check that it took the parameters, and give it its settings
-    in sysfs.
-    """
-    load = scripts.command("load-driver.sh", *(f"{name}={int(on)}" for name, on in parameters.items()))
-    return load + _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})

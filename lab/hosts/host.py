@@ -21,10 +21,13 @@ from lab.counters import observe
 from lab.counters.names import LINUX
 from lab.emulator.share import Reading
 from lab.hosts import boots, kernel_logs, provenance
-from lab.hosts.guests import BALLOON_SECONDS, driver_script, memory_script, names, sysctl_script, tmem_script
+from lab.hosts.guests import SELFBALLOON, names
 from lab.remote import scripts
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
+
+BALLOON_SECONDS = 120
+"""Time that a guest gets to reach its memory target."""
 
 
 @dataclass(frozen=True)
@@ -222,7 +225,7 @@ class XenHost(ABC):
         """Until guests that were created let us in. GuestBootError, with its console's last lines,
         for one that will not.
         """
-        watch = boots.Watch(self.name, self._look)
+        watch = boots.BootWatch(self.name, self._look)
 
         def check(name: str) -> None:
             alive()
@@ -262,3 +265,48 @@ class XenHost(ABC):
 
 def _words(parameters: Mapping[str, bool]) -> str:
     return " ".join(f"{name}={int(on)}" for name, on in parameters.items())
+
+
+def memory_script(targets_mib: Mapping[str, int], limits_mib: Mapping[str, int]) -> str:
+    """Sh for dom0: give guests these targets and wait until they have them; then let each hold up
+    to its limit.
+    """
+    words: list[str | int] = []
+    for name, mib in targets_mib.items():
+        words += [name, mib, limits_mib.get(name, mib)]
+    return scripts.command("set-memory.sh", BALLOON_SECONDS, *words)
+
+
+def tmem_script(settings: TmemSettings, guests: Collection[str]) -> str:
+    """Sh for dom0: tell tmem how it keeps these guests' pages; empty where there is nothing to
+    tell.
+    """
+    words = []
+    for guest in guests:
+        told = {
+            "compress": settings.compress,
+            "dedup": settings.dedup,
+            "weight": settings.weights.get(guest),
+            "cap": settings.caps.get(guest),
+        }
+        if options := [f"--{name} {int(value)}" for name, value in told.items() if value is not None]:
+            words += [guest, " ".join(options)]
+    return scripts.command("set-tmem.sh", *words) if words else ""
+
+
+def sysctl_script(settings: Mapping[str, int]) -> str:
+    """Sh for a guest: write these settings of its kernel."""
+    return _settings_script({f"/proc/sys/{name.replace('.', '/')}": value for name, value in settings.items()})
+
+
+def _settings_script(values: Mapping[str, int]) -> str:
+    """Sh: write each value to its file, and check that it is what the kernel then has."""
+    return scripts.command("write-settings.sh", *(word for pair in values.items() for word in pair))
+
+
+def driver_script(parameters: Mapping[str, bool], settings: Mapping[str, int] | None = None) -> str:
+    """Sh for a guest: load the driver, check that it took the parameters, and give it its settings
+    in sysfs.
+    """
+    load = scripts.command("load-driver.sh", *(f"{name}={int(on)}" for name, on in parameters.items()))
+    return load + _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})

@@ -39,7 +39,7 @@ def _stems(paths: list[Path] | tuple[Path, ...]) -> set[str]:
 
 
 def _figure(results: load.Results, name: str, layout: style.Layout = style.TWO_COLUMNS) -> Figure:
-    figure = figures.FIGURES[name](results, results.levels[0], layout)
+    figure = figures.FIGURES[name].draw(results, results.levels[0], layout)
     assert figure is not None
     return figure
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lab.hosts import boots
-from lab.hosts.boots import Domain, GuestBootError, Watch
+from lab.hosts.boots import BootWatch, Domain, GuestBootError
 from lab.hosts.host import XenGuest, XenHost
 from lab.remote.ssh import CommandError, Connections, UnreachableError
 
@@ -61,7 +61,7 @@ def test_a_panic_on_the_console_is_an_end_whatever_the_domain_does(said: str, lo
     assert Domain("guest1", "-b----", said).lost is lost
 
 
-def watch(domain: Domain, monkeypatch: pytest.MonkeyPatch) -> tuple[Watch, list[Collection[str]]]:
+def watch(domain: Domain, monkeypatch: pytest.MonkeyPatch) -> tuple[BootWatch, list[Collection[str]]]:
     """A watch that may look at once, and the looks it took."""
     monkeypatch.setattr(boots, "LOOK_SECONDS", 0.0)
     looks: list[Collection[str]] = []
@@ -70,7 +70,7 @@ def watch(domain: Domain, monkeypatch: pytest.MonkeyPatch) -> tuple[Watch, list[
         looks.append(names)
         return {domain.name: domain}
 
-    return Watch("xen1", look), looks
+    return BootWatch("xen1", look), looks
 
 
 def test_a_guest_that_crashed_ends_the_wait_with_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_a_boot_on_a_busy_machine_takes_as_long_as_it_takes(seen: list[tuple[str
         said, seconds = next(rows)
         return {"guest1": Domain("guest1", "-b----", said, seconds)}
 
-    made = Watch("xen1", look)
+    made = BootWatch("xen1", look)
     assert [made.moved("guest1", 300) for _ in seen] == moves
 
 

@@ -39,11 +39,21 @@ def test_a_counter_of_an_older_layout_has_the_name_and_the_unit_of_now(row: str)
     assert former.samples_text(f"{HEAD}-1.0,{row}\n") == f"{HEAD}-1.0,{OLD[row]}\n"
 
 
-def test_every_word_of_linux_that_was_sampled_then_is_what_it_is_named_now() -> None:
-    for word, counter in names.LINUX.items():
-        now = former.today(word)
-        assert (now.name, now.per) == (counter.name, counter.per)
-        assert now.unit in (counter.unit, None)
+THEN = (
+    *("vmstat.pgfault", "vmstat.pgmajfault", "vmstat.pswpin", "vmstat.pswpout", "vmstat.pgsteal_kswapd"),
+    *("vmstat.workingset_refault_anon", "vmstat.pginodesteal", "meminfo.MemFree", "psi.memory.some"),
+    *("psi.memory.full", "psi.io.some", "psi.io.full", "psi.cpu.some", "cleancache.succ_gets"),
+    *("cleancache.failed_gets", "cleancache.puts", "cleancache.invalidates", "frontswap.loads"),
+    *("frontswap.succ_stores", "frontswap.failed_stores", "frontswap.invalidates"),
+)
+"""Words of Linux that were sampled in layout 2."""
+
+
+@pytest.mark.parametrize("word", THEN)
+def test_a_word_of_linux_that_was_sampled_then_is_what_it_is_named_now(word: str) -> None:
+    now, counter = former.today(word), names.LINUX[word]
+    assert (now.name, now.per) == (counter.name, counter.per)
+    assert now.unit in (counter.unit, None)
 
 
 def test_what_is_no_table_is_refused() -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.api import GuestSizing, HostSizing, TmemSettings, even_share_mib
-from lab.hosts import guests
+from lab.hosts import guests, host
 from lab.hosts.emulated import XEN_SHARE, guests_tag, memory_mib
 from lab.hosts.guests import Disks
 
@@ -69,7 +69,7 @@ def test_a_guest_without_swap_has_one_disk() -> None:
 
 def test_a_static_guest_is_limited_to_its_share(xl: Path) -> None:
     (xl / "memory").write_text("guest1 1 160 1 b 1\nguest2 2 161 1 b 1\nguest3 3 160 1 b 1\n")
-    done = run(guests.memory_script(SHARES, SHARES))
+    done = run(host.memory_script(SHARES, SHARES))
     assert done.returncode == 0, done.stderr
     calls = (xl / "calls").read_text().splitlines()
     assert calls == ["mem-set guest1 160m", "mem-set guest2 160m", "mem-set guest3 160m", "list"]
@@ -77,15 +77,15 @@ def test_a_static_guest_is_limited_to_its_share(xl: Path) -> None:
 
 def test_a_self_ballooning_guest_may_have_its_maximum(xl: Path) -> None:
     (xl / "memory").write_text("guest1 1 160 1 b 1\n")
-    done = run(guests.memory_script({"guest1": 160}, {"guest1": 256}))
+    done = run(host.memory_script({"guest1": 160}, {"guest1": 256}))
     assert done.returncode == 0, done.stderr
     assert (xl / "calls").read_text().splitlines()[-1] == "mem-max guest1 256m"
 
 
 def test_a_guest_that_keeps_its_memory_is_named(xl: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guests, "BALLOON_SECONDS", 0)
+    monkeypatch.setattr(host, "BALLOON_SECONDS", 0)
     (xl / "memory").write_text("guest1 1 160 1 b 1\nguest2 2 200 1 b 1\nguest3 3 160 1 b 1\n")
-    done = run(guests.memory_script(SHARES, SHARES))
+    done = run(host.memory_script(SHARES, SHARES))
     assert done.returncode == 1
     assert "guest2 200" in done.stderr
     assert "guest1" not in done.stderr
@@ -116,7 +116,7 @@ def test_the_driver_script_notices_a_parameter_that_was_not_taken(
     modprobe.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/called\n')
     modprobe.chmod(modprobe.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    script = guests.driver_script({"cleancache": True, "frontswap": False}).replace(
+    script = host.driver_script({"cleancache": True, "frontswap": False}).replace(
         "/sys/module/tmem/parameters", str(tmp_path)
     )
     (tmp_path / "cleancache").write_text("Y\n")
@@ -130,7 +130,7 @@ def test_the_driver_script_notices_a_parameter_that_was_not_taken(
 
 def test_a_setting_that_a_guest_does_not_take_is_named(tmp_path: Path) -> None:
     (tmp_path / "vm").mkdir()
-    script = guests.sysctl_script({"vm.page-cluster": 0}).replace("/proc/sys", str(tmp_path))
+    script = host.sysctl_script({"vm.page-cluster": 0}).replace("/proc/sys", str(tmp_path))
     assert run(script).returncode == 0
     assert (tmp_path / "vm" / "page-cluster").read_text() == "0\n"
     (tmp_path / "vm" / "page-cluster").unlink()
@@ -241,11 +241,11 @@ def test_guests_do_not_start_where_tmem_cannot_be_asked(tmp_path: Path, monkeypa
 
 
 def test_tmem_is_told_about_each_guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert guests.tmem_script(TmemSettings(), ["guest1"]) == ""
+    assert host.tmem_script(TmemSettings(), ["guest1"]) == ""
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     write(tmp_path / "xl", '#!/bin/sh\n[ "$1" = domid ] && echo "${2#guest}7"\n')
     write(tmp_path / "tmemctl", f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
-    script = guests.tmem_script(TmemSettings(True, False, {"guest2": 3}, {"guest1": 100}), ["guest1", "guest2"])
+    script = host.tmem_script(TmemSettings(True, False, {"guest2": 3}, {"guest1": 100}), ["guest1", "guest2"])
     assert run(script).returncode == 0
     assert (tmp_path / "told").read_text().splitlines() == [
         "set 17 --compress 1 --dedup 0 --cap 100",
