@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from common.errors import LabError
 from common.machines import Machine, command_errors
 from lab.api import Activity
+from lab.remote import scripts
 
 LOOK_S = 30.0
 """Between looks: each costs dom0 and a guest half a second of an emulated CPU, so nothing is
@@ -99,7 +100,7 @@ class Watch:
     def _outputs(self, guests: Collection[str]) -> dict[str, int]:
         found = {}
         for guest in guests:
-            command = self.machines[guest]["/bin/sh"]["-c", f"cat {self.folder}/script.out {self.folder}/raw/* | wc -c"]
+            command = self.machines[guest]["/bin/sh"]["-c", scripts.command("output-size.sh", self.folder)]
             process = command.popen(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
             try:
                 found[guest] = int(process.communicate(timeout=LOOK_S)[0])

@@ -6,6 +6,8 @@ For benchmarks and tests, which run the script on the guest each in their own wa
 
 from __future__ import annotations
 
+from lab.remote import scripts
+
 FOLDER = "/sys/kernel/debug/tmem_test"
 
 Answers = dict[int, int]
@@ -14,7 +16,7 @@ Answers = dict[int, int]
 
 def asking(command: str) -> str:
     """The shell script that has one command done, and prints its answers."""
-    return f"echo '{command}' > {FOLDER}/command && cat {FOLDER}/answer"
+    return scripts.command("ask-served.sh", FOLDER, command)
 
 
 def parse_answers(text: str) -> Answers:

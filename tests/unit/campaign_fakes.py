@@ -175,8 +175,8 @@ class FakeHost:
         self.driver, self.settings = parameters, settings
         # Guests that are made up run their scripts here, so the release has to find the driver's
         # settings here, too.
-        apply.SETTINGS = str(self.root / "selfballoon")
-        Path(apply.SETTINGS).mkdir(parents=True, exist_ok=True)
+        apply.SELFBALLOON = str(self.root / "selfballoon")
+        Path(apply.SELFBALLOON).mkdir(parents=True, exist_ok=True)
 
     def set_tmem(self, settings: TmemSettings) -> None:
         self.tmem = settings

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
-from lab.remote.served import asking, parse_answers
+from lab.remote.served import FOLDER, asking, parse_answers
 
 
 def test_answers_are_counted_by_what_they_are() -> None:
@@ -17,7 +20,12 @@ def test_what_is_no_answer_is_not_taken_for_one() -> None:
         parse_answers("cat: answer: No such file")
 
 
-def test_a_command_is_written_and_its_answer_read() -> None:
-    assert asking("put 0 1 0 64 0") == (
-        "echo 'put 0 1 0 64 0' > /sys/kernel/debug/tmem_test/command && cat /sys/kernel/debug/tmem_test/answer"
-    )
+def test_a_command_is_written_and_its_answer_read(tmp_path: Path) -> None:
+    (tmp_path / "answer").write_text("1:64\n")
+    script = asking("put 0 1 0 64 0").replace(FOLDER, str(tmp_path))
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert parse_answers(done.stdout) == {1: 64}
+    assert (tmp_path / "command").read_text() == "put 0 1 0 64 0\n"
+    (tmp_path / "command").unlink()
+    (tmp_path / "command").mkdir()
+    assert subprocess.run(["sh", "-c", script], capture_output=True, check=False).returncode != 0
