@@ -8,6 +8,7 @@ policy.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from analysis.load import Results, levels_text
 from campaigns.records import CellRecord
@@ -15,17 +16,27 @@ from campaigns.records import CellRecord
 LACKING = "nothing"
 """Stands for the digest of an output that a guest lacks and others have."""
 
-SHOUT = "DIFFERENT"
-"""What a sentence on outputs that are not the same begins with."""
-
 MOST_PLACES = 6
 
 
+@dataclass(frozen=True)
+class Said:
+    """A sentence on outputs. differ: whether it says that some are not the same."""
+
+    text: str
+    differ: bool = False
+
+
 def compare(results: Results) -> list[str]:
-    """Sentences on the checksums of the complete cells, per factor levels. Different levels may
+    """Sentences on the checksums of the complete cells, per factor levels."""
+    return [each.text for each in said(results)]
+
+
+def said(results: Results) -> list[Said]:
+    """What is said of the checksums of the complete cells, per factor levels. Different levels may
     compute different things.
     """
-    return [line for levels in results.levels for line in _at(results, levels)]
+    return [each for levels in results.levels for each in _at(results, levels)]
 
 
 def all_differing(results: Results) -> tuple[str, ...]:
@@ -59,27 +70,27 @@ def _names(cells: Sequence[CellRecord]) -> list[str]:
     return sorted({name for cell in cells for digests in cell.checksums.values() for name in digests})
 
 
-def _at(results: Results, levels: str) -> list[str]:
+def _at(results: Results, levels: str) -> list[Said]:
     where = f" at {levels}" if levels else ""
     cells = _cells(results, levels)
     if not cells:
         return []
     without = [cell.cell for cell in cells if not any(cell.checksums.values())]
     if len(without) == len(cells):
-        return [f"No checksums of the outputs were recorded{where}, so nothing is known about corruption."]
-    lines = [f"No checksums were recorded in {', '.join(without)}."] if without else []
+        return [Said(f"No checksums of the outputs were recorded{where}, so nothing is known about corruption.")]
+    lines = [Said(f"No checksums were recorded in {', '.join(without)}.")] if without else []
     if differences := differing(results, levels):
         for name, digests in differences.items():
             groups = "; ".join(f"{digest[:12]} in {_few(places)}" for digest, places in sorted(digests.items()))
-            lines.append(
-                f"{SHOUT}{where}: {name} ({groups}). Either the workload is not reproducible or data was corrupted."
+            text = (
+                f"DIFFERENT{where}: {name} ({groups}). Either the workload is not reproducible or data was corrupted."
             )
+            lines.append(Said(text, differ=True))
         return lines
     names = _names(cells)
     counted = f"{len(names)} output" + ("" if len(names) == 1 else "s")
-    lines.append(
-        f"{counted} identical in every guest of {len(cells) - len(without)} complete cells{where}, under every policy."
-    )
+    whole = len(cells) - len(without)
+    lines.append(Said(f"{counted} identical in every guest of {whole} complete cells{where}, under every policy."))
     return lines
 
 

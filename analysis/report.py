@@ -304,8 +304,9 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         *sections.prose(sections.tmem_cost(results)),
         "## Outputs",
         *(
-            f"**{line}**" if line.startswith(outputs.SHOUT) else line
-            for line in sections.prose(outputs.compare(results))
+            f"**{text}**" if said.differ else text
+            for said in outputs.said(results)
+            for text in sections.prose([said.text])
         ),
         "## What differed between cells",
         *sections.prose(sections.drifted(results)),

@@ -16,17 +16,23 @@ from common.text import markdown, markdown_paragraph
 MISSING = "–"
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+class Markdown(str):
+    """Text that is Markdown already."""
+
+    __slots__ = ()
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markdown:
     """A table whose cells show what they are given; what would end a cell or a line in it is
     escaped.
     """
     shown = [[markdown(str(cell)).replace("|", "\\|") for cell in line] for line in (columns, *rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in (shown[0], ["---"] * len(columns), *shown[1:]))
+    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in (shown[0], ["---"] * len(columns), *shown[1:])))
 
 
 def prose(parts: Sequence[str]) -> list[str]:
     """Tables as they are, and sentences as Markdown that shows them."""
-    return [part if part.startswith("| ") else markdown_paragraph(part) for part in parts]
+    return [part if isinstance(part, Markdown) else markdown_paragraph(part) for part in parts]
 
 
 def repetition(results: Results) -> str:

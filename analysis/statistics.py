@@ -196,12 +196,22 @@ def _rounding(values: Sequence[float]) -> list[float]:
     step² ÷ 12.
     """
     step = resolution(values)
-    return [max(step**2 / 12, (_LEAST_RELATIVE_ERROR * value) ** 2) for value in values]
+    return [max(step**2 / 12, _squared(_LEAST_RELATIVE_ERROR * value)) for value in values]
+
+
+def _squared(value: float) -> float:
+    """`value ** 2` raises where the square is out of range."""
+    return value * value
 
 
 def _relative_rounding(values: Sequence[float]) -> list[float]:
     """The same of the logarithms."""
-    return [variance / value**2 for variance, value in zip(_rounding(values), values, strict=True)]
+    step = resolution(values)
+    return [
+        variance / square if math.isfinite(square) and square > 0 else max(step / value, _LEAST_RELATIVE_ERROR) ** 2
+        for variance, value in zip(_rounding(values), values, strict=True)
+        for square in (_squared(value),)
+    ]
 
 
 def centre(

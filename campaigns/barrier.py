@@ -117,13 +117,15 @@ def run(
 
 
 def read_log(lines: Iterable[str]) -> BarrierRecord:
-    """The record from lines `guest mark nanoseconds`. ValueError when one is none, KeyError when
-    a guest lacks a mark.
+    """The record from lines `guest mark nanoseconds`. ValueError when one is none or is told
+    twice, KeyError when a guest lacks a mark.
     """
     marks: dict[str, dict[str, int]] = {}
     for line in lines:
         name, mark, time_ns = line.split()
-        marks.setdefault(name, {})[mark] = int(time_ns)
+        if mark in marks.setdefault(name, {}):
+            raise ValueError(f"{name} has the mark {mark} twice")
+        marks[name][mark] = int(time_ns)
     released = min(each["GO"] for each in marks.values())
     return BarrierRecord(
         skew_seconds=(max(each["GO"] for each in marks.values()) - released) / 1e9,

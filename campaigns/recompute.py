@@ -81,7 +81,7 @@ class Recomputation:
         for message in (
             *_metrics(cell, found, self.campaign.metrics),
             *self._gates(cell, found),
-            *_others(cell, found),
+            *_others(cell, found, whole=is_whole(path, self.campaign)),
         ):
             yield records.CELL_FILE, message
 
@@ -168,12 +168,15 @@ def _metrics(cell: CellRecord, found: Figures, declared: Sequence[MetricSpec]) -
             yield f"{name} is {_value(was)}; recomputed, it is {_value(is_)}"
 
 
-def _others(cell: CellRecord, found: Figures) -> Iterator[str]:
+def _others(cell: CellRecord, found: Figures, *, whole: bool) -> Iterator[str]:
     if cell.checksums != found.checksums:
         yield "the checksums are not those of the outputs in raw/"
     for note in found.notes:
         if note not in cell.notes:
             yield f"a note is missing: {note}"
+    for note in cell.notes if whole else ():
+        if note not in found.notes:
+            yield f"a note follows from nothing in raw/: {note}"
 
 
 def _from_samples(path: Path, cell: CellRecord, conditions: Conditions, layout: int) -> Run:

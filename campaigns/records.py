@@ -399,7 +399,7 @@ def read_record(kind: type[T], path: Path) -> T:
     """A record from a JSON file. ResultsError, with file and key, when it cannot be."""
     try:
         text = path.read_text(encoding="utf-8")
-        document = json.loads(text)
+        document = json.loads(text, object_pairs_hook=each_key_once)
     except FileNotFoundError:
         raise ResultsError(
             "a file is missing from the results", where=str(path), remedy="./inv results.verify"
@@ -420,6 +420,17 @@ def read_record(kind: type[T], path: Path) -> T:
             "a record does not have the form of its schema", where=f"{path}, key {_misfit(document, error)}"
         ) from None
     return record
+
+
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file. ValueError for a key that is there twice: readers differ in which
+    they take.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found
 
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from campaigns import plan, records, store
+from campaigns import consistency, plan, records, store
 from campaigns.experiment import Experiment, fingerprint, from_document
 from campaigns.plan import block_order, cell_id
 from campaigns.recompute import OLDER, Recomputation, is_whole
@@ -179,14 +179,23 @@ class _Verifier:
             if (cell := self._cell(path, path.name)) is not None:
                 standing[cell.cell] = cell
         attempts: dict[str, CellRecord] = {}
+        tried: list[str] = []
+        kept: list[tuple[str, CellRecord]] = [(f"{records.CELLS_DIR}/{name}", cell) for name, cell in standing.items()]
         for path in sorted(_subdirectories(self.directory / records.ATTEMPTS_DIR)):
             try:
                 name, _ = records.attempt_number(path.name)
             except ResultsError as error:
                 self.add("damage", path, _flat(error))
                 continue
+            tried.append(path.name)
             if (cell := self._cell(path, name)) is not None:
                 attempts[cell.cell] = cell
+                kept.append((f"{records.ATTEMPTS_DIR}/{path.name}", cell))
+        for name, message in (
+            *((f"{records.ATTEMPTS_DIR}/{name}", message) for name, message in consistency.of_attempts(tried)),
+            *consistency.copies(kept),
+        ):
+            self.add("damage", self.directory / name, message)
         self.cells = sum(cell.status == "complete" for cell in standing.values())
         self._sequence(standing, attempts)
         self._completeness(standing, attempts)
@@ -227,6 +236,8 @@ class _Verifier:
                 where,
                 f"the campaign was created as {campaign.campaign!r}, and its directory has been renamed since",
             )
+        for message in consistency.of_campaign(campaign):
+            self.add("damage", where, message)
         ids = [cell.cell for cell in campaign.cells]
         if len(set(ids)) != len(ids) or [cell.order for cell in campaign.cells] != list(range(len(ids))):
             self.add("damage", where, "the plan's cells are not unique, or not numbered in their order")
@@ -261,6 +272,9 @@ class _Verifier:
         failed = cell.status == "failed"
         if self.campaign is None or failed or not is_whole(path, self.campaign):
             self._samples(path / records.SAMPLES_FILE, required=not failed)
+        if self.campaign is not None and self.campaign.layout >= 2 and not failed:
+            for file, message in consistency.of_cell(path, cell, env, self.campaign):
+                self.add("damage", path / file, message)
         if self.recomputation is not None and not wrong:
             for message in self.recomputation.environment(cell, env):
                 self.add("damage", path / records.ENV_FILE, message)
@@ -319,7 +333,7 @@ class _Verifier:
 
     def _environment(self, path: Path) -> Mapping[str, object]:
         try:
-            document = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=records.each_key_once)
         except FileNotFoundError:
             self.add("damage", path, "missing")
             return {}

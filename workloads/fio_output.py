@@ -160,6 +160,12 @@ def _require_no_errors(jobs: Sequence[Mapping[str, Any]], where: Path) -> None:
                 else f"fio's job {number} of {len(jobs)} failed with error {job['error']}"
             )
             raise WorkloadError(named, where=str(where), why=_errno(job["error"]))
+        if job.get("total_err"):  # `continue_on_error` leaves the error itself at 0
+            raise WorkloadError(
+                f"fio's job went on after {job['total_err']} errors",
+                where=str(where),
+                why=_errno(job.get("first_error")),
+            )
     asked = max((int(job.get("job options", {}).get("numjobs", 1)) for job in jobs), default=1)
     if jobs and len(jobs) < asked and "group_reporting" not in jobs[0].get("job options", {}):
         raise WorkloadError(f"fio lost jobs: {len(jobs)} of {asked} are in its JSON", where=str(where))
@@ -280,7 +286,11 @@ def _direction_values(word: str, found: Mapping[str, Any], version: str) -> Figu
         moved, latency, unit = None, found["clat"], 1000
     else:
         bandwidth, moved, latency, unit = _number(found, "bw_bytes"), _number(found, "io_bytes"), found["clat_ns"], 1
-    figures = {"iops": _number(found, "iops"), "bandwidth": bandwidth, "bytes": moved, **_latencies(latency, unit)}
+    rates = {"iops": _number(found, "iops"), "bandwidth": bandwidth, "bytes": moved}
+    nothing = [name for name, value in rates.items() if value == 0]
+    if nothing and not _is_old(version):  # whose whole KiB/s may be 0
+        raise ValueError(f"{found['total_ios']} {word} requests, and 0 for {' and '.join(nothing)}")
+    figures = {**rates, **_latencies(latency, unit)}
     return {f"{word}_{name}": value for name, value in figures.items()}
 
 

@@ -285,6 +285,15 @@ class Emulator:
             with contextlib.suppress(FileNotFoundError):
                 path.replace(path.with_suffix(".lost"))
 
+    def ended_by_itself(self) -> str:
+        """Why a QEMU that is gone has ended, as far as that was its own doing; empty when it was
+        killed.
+        """
+        if self.log.exists() and (said := self.log.read_text(errors="replace").strip()):
+            return said
+        itself = self._child is not None and self._child.poll() == 0
+        return "its machine stopped or reset itself, and QEMU said nothing" if itself else ""
+
     def _last_words(self) -> str:
         """How a QEMU that is gone ended, as far as it is known, and the end of its log and of Xen's
         console.

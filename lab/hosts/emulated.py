@@ -358,7 +358,7 @@ class EmulatedHost(XenHost):
                     where=str(self.emulator.log),
                     why=said,
                 )
-            if condition == "gone" and (said := self.emulator.log.read_text(errors="replace").strip()):
+            if condition == "gone" and (said := self.emulator.ended_by_itself()):
                 raise NotBootedError("QEMU ended while Xen or dom0 booted", where=str(self.emulator.log), why=said)
             self.emulator.require_running()
             console = self.emulator.serial.read_text(errors="replace") if self.emulator.serial.exists() else ""

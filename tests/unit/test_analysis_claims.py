@@ -247,6 +247,9 @@ def test_a_differing_output_is_shouted(tmp_path: Path) -> None:
     assert line in report.paragraph(differs)
     assert f"**{line}**" in report.markdown(differs, (), ())
     assert outputs.compare(same)[0] in report.paragraph(same)
+    assert [said.differ for said in outputs.said(differs)] == [True]
+    assert [said.differ for said in outputs.said(same)] == [False]
+    assert f"**{line}**" in report.markdown(differs, [], [])
     nothing = load.load(
         made_up.write_campaign(
             tmp_path, repetitions=1, name="none", change=lambda c: dataclasses.replace(c, checksums={})

@@ -268,3 +268,12 @@ def test_a_small_spread_is_not_rounded_to_none() -> None:
     assert got.low is not None
     assert got.high is not None
     assert 0 < got.high - got.low < 0.001
+
+
+@pytest.mark.parametrize("scale", [1e300, 1e-300])
+def test_a_figure_at_the_end_of_what_floating_point_can_hold_is_no_crash(scale: float) -> None:
+    treatment, control = [1.0 * scale, 1.1 * scale, 1.2 * scale], [2.0, 2.2, 2.4]
+    for found in (statistics.paired_ratio(treatment, control), statistics.welch_ratio(treatment, control)):
+        assert found.estimate == pytest.approx(scale / 2)
+        assert found.p is not None
+        assert found.p < 0.001

@@ -75,6 +75,30 @@ def test_a_boot_ends_at_once_when_qemu_has_stopped_for_good(
     assert SUBERROR in raised.value.why
 
 
+class Ended:
+    """A child that has ended with this code."""
+
+    def __init__(self, code: int) -> None:
+        self.poll = lambda: code
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        (0, NotBootedError),  # a triple fault: the machine resets, and QEMU ends without a word
+        (-9, GoneError),
+    ],
+)
+def test_a_machine_that_resets_itself_while_it_boots_is_none_that_was_killed(
+    host: EmulatedHost, monkeypatch: pytest.MonkeyPatch, code: int, error: type[Exception]
+) -> None:
+    monkeypatch.setattr(Emulator, "recorded", lambda _self: None)
+    host.emulator.log.write_text("")
+    monkeypatch.setattr(host.emulator, "_child", Ended(code))
+    with pytest.raises(error):
+        host._wait_for_dom0(emulated.time.monotonic())
+
+
 Load = Callable[..., Mapping[str, Any]]
 
 

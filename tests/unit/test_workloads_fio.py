@@ -317,6 +317,31 @@ def test_an_error_of_a_later_job_is_found() -> None:
     assert "No space left" in caught.value.why
 
 
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"iops": 0.0}, "read requests, and 0 for iops"),
+        ({"bw_bytes": 0, "io_bytes": 0}, "0 for bandwidth and bytes"),
+    ],
+)
+def test_requests_at_a_rate_of_zero_are_no_figures(changes: dict[str, object], words: str) -> None:
+    document = json.loads(text_of("3.33-randrw-psync.json"))
+    document["jobs"][0]["read"].update(changes)
+    document["jobs"][0]["job options"].pop("size")
+    with pytest.raises(WorkloadError, match="another form") as refused:
+        read_job(json.dumps(document), HERE)
+    assert words in refused.value.why
+
+
+def test_a_job_that_went_on_after_errors_is_none_that_counts() -> None:
+    """With continue_on_error, fio leaves the job's own error at 0."""
+    document = json.loads(text_of("3.33-randrw-psync.json"))
+    document["jobs"][0].update(total_err=3, first_error=5)
+    with pytest.raises(WorkloadError, match="went on after 3 errors") as refused:
+        read_job(json.dumps(document), HERE)
+    assert "Input/output error" in refused.value.why
+
+
 def test_an_exit_status_of_a_signal_is_named(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match=r"exit status 137, killed by SIGKILL \(9\)"):
         values_of(lay_out(tmp_path, "", status=137))

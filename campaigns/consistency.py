@@ -1,0 +1,109 @@
+"""What the parts of a campaign say about each other, whatever their sums: files that no testbed
+writes, records that contradict what lies beside them, times and numbers that cannot be.
+
+For campaigns.verify, of campaigns whose layout is 2 or newer; older ones do not tell enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+
+from campaigns import evaluate, records, starved
+from campaigns.metrics import DOM0, HYPERVISOR
+from campaigns.records import CampaignRecord, CellRecord
+
+IN_CELL = (records.CELL_FILE, records.ENV_FILE, records.SUMS_FILE, "samples", records.RAW_DIR)
+IN_RAW = (evaluate.BEFORE, evaluate.AFTER, evaluate.BARRIER_LOG, evaluate.KERNEL_LOG, starved.FILE)
+TOLD = {"host": "name", "host_kind": "kind", "accelerator": "accelerator"}
+"""Key of cell.json -> key of `host` in env.json."""
+
+
+def of_campaign(campaign: CampaignRecord) -> Iterator[str]:
+    """What campaign.json says of itself that cannot be."""
+    if campaign.layout > records.LAYOUT:
+        yield f"layout {campaign.layout} is not known: this testbed writes {records.LAYOUT}"
+    if (campaign.layout >= 2) != bool(campaign.gates):
+        yield f"layout {campaign.layout} has {'no' if not campaign.gates else 'a'} list of gates: one of the two was changed"
+    if _time(campaign.created_at) is None:
+        yield f"created_at is {campaign.created_at!r}, no time"
+
+
+def of_cell(
+    path: Path, cell: CellRecord, env: Mapping[str, object], campaign: CampaignRecord
+) -> Iterator[tuple[str, str]]:
+    """File of a cell that ran to its end -> what is wrong with it."""
+    guests = list(cell.barrier.starts) if cell.barrier else []
+    for name in _strangers(path, guests):
+        yield name, "was added: no testbed writes it"
+    for source in (HYPERVISOR, DOM0, *guests):
+        if not (path / records.RAW_DIR / evaluate.KERNEL_LOG / f"{source}.txt").is_file():
+            yield f"{records.RAW_DIR}/{evaluate.KERNEL_LOG}/{source}.txt", "is missing: every source has a kernel log"
+    for key in ("identity", "conditions", "host"):
+        if not isinstance(env.get(key), Mapping):
+            yield records.ENV_FILE, f"{key} is missing"
+    host = env.get("host")
+    for key, name in TOLD.items():
+        if isinstance(host, Mapping) and name in host and host[name] != getattr(cell, key):
+            yield records.CELL_FILE, f"{key} is {getattr(cell, key)!r}, and {host[name]!r} in {records.ENV_FILE}"
+    if (path / records.RAW_DIR / starved.FILE).is_file() and cell.host_kind != "emulated":
+        yield records.CELL_FILE, f"a {cell.host_kind} host has no {records.RAW_DIR}/{starved.FILE}"
+    for message in _times(cell, campaign):
+        yield records.CELL_FILE, message
+
+
+def of_attempts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Directory of an attempt -> what is wrong with its number: they are counted from 1, and none
+    is ever removed.
+    """
+    found: dict[str, list[int]] = {}
+    for name in names:
+        cell, number = records.attempt_number(name)
+        found.setdefault(cell, []).append(number)
+    for cell, numbers in found.items():
+        if max(numbers) != len(numbers):
+            yield f"{cell}.{max(numbers)}", f"there are {len(numbers)} attempts, so others before it were taken away"
+
+
+def copies(cells: Iterable[tuple[str, CellRecord]]) -> Iterator[tuple[str, str]]:
+    """Directory -> the other one that it is a copy of: two runs do not begin in the same
+    millisecond.
+    """
+    seen: dict[str, str] = {}
+    for name, cell in cells:
+        other = seen.setdefault(cell.started_at, name)
+        if other != name:
+            yield name, f"it started at the same time as {other}: one is a copy"
+
+
+def _strangers(path: Path, guests: Iterable[str]) -> Iterator[str]:
+    machines = (DOM0, *guests)
+    for each in sorted(path.iterdir()):
+        if each.name not in IN_CELL:
+            yield each.name
+    raw = path / records.RAW_DIR
+    for each in sorted(raw.iterdir()) if raw.is_dir() else ():
+        owner = each.name.partition(".samples.")[0]
+        if each.name not in (*IN_RAW, *guests) and (owner == each.name or owner not in machines):
+            yield f"{records.RAW_DIR}/{each.name}"
+
+
+def _times(cell: CellRecord, campaign: CampaignRecord) -> Iterator[str]:
+    started, finished = _time(cell.started_at), _time(cell.finished_at)
+    if started is None or finished is None:
+        yield f"started_at is {cell.started_at!r} and finished_at {cell.finished_at!r}: not both are times"
+        return
+    if finished < started:
+        yield f"it finished at {cell.finished_at}, before it started at {cell.started_at}"
+    created = _time(campaign.created_at)
+    if created is not None and started < created:
+        yield f"it started at {cell.started_at}, before its campaign was created at {campaign.created_at}"
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo is not None else None

@@ -1,0 +1,65 @@
+"""The threshold below which a host counts as starved, as its benchmark finds it."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "starved.py"
+
+
+@pytest.fixture(scope="module")
+def starved() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("starved_benchmark", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+MEASURED = [
+    (0, 0.0, 20.0, 0.99),
+    (1, 0.25, 21.0, 0.93),
+    (1, 0.5, 22.0, 0.88),
+    (1, 1.0, 27.0, 0.74),
+    (2, 1.0, 21.5, 0.60),  # by chance: a larger share took longer
+    (0, 0.0, 20.4, 0.98),
+]
+
+
+def test_the_threshold_is_where_the_first_round_takes_too_long(starved: ModuleType) -> None:
+    rounds = starved.finished(MEASURED)
+    assert [round(each.ratio, 2) for each in rounds] == [0.99, 1.04, 1.09, 1.34, 1.06, 1.01]
+    assert starved.threshold(rounds, 0.1) == 0.88
+    assert starved.threshold(rounds, 0.05) == 0.93
+    assert "shares from 0.88 on keep times within 10%" in starved.report(rounds, 0.1)
+    assert "not quiet" not in starved.report(rounds, 0.1)
+
+
+def test_a_machine_that_was_not_quiet_is_told(starved: ModuleType) -> None:
+    rounds = starved.finished([(0, 0.0, 20.0, 0.99), (0, 0.0, 30.0, 0.70)])
+    said = starved.report(rounds, 0.1)
+    assert "This machine was not quiet: alone, the same work differed by 40%." in said
+    late = starved.finished([(0, 0.0, 20.0, 0.7), (1, 1.0, 40.0, 0.9)])
+    assert starved.threshold(late, 0.1) is None
+
+
+def test_programs_beside_it_end_with_it(starved: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def popen(command: list[str]) -> subprocess.Popen[bytes]:
+        started.append(real(command))
+        return started[-1]
+
+    monkeypatch.setattr(starved.subprocess, "Popen", popen)
+    with starved.beside(2, 0.01):
+        assert [each.poll() for each in started] == [None, None]
+    assert [each.poll() for each in started] == [-9, -9]

@@ -1,0 +1,93 @@
+"""A campaign that somebody changed who knows how to write all sums anew: what its parts say about
+each other finds it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from campaigns import consistency, store
+from campaigns.verify import verify
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "reference"
+CELL = "cells/selfballoon+tmem.r1"
+
+Change = Callable[[Path], object]
+
+
+@pytest.fixture
+def campaign(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(PUBLISHED, tmp_path / "reference"))
+
+
+def edited(name: str, change: Callable[[Any], object]) -> Change:
+    def apply(campaign: Path) -> None:
+        document = json.loads((campaign / name).read_text())
+        change(document)
+        (campaign / name).write_text(json.dumps(document))
+
+    return apply
+
+
+def written(name: str, text: str) -> Change:
+    return lambda campaign: (campaign / name).write_text(text)
+
+
+def twice(campaign: Path) -> None:
+    path = campaign / CELL / "cell.json"
+    path.write_text('{"status": "invalid",' + path.read_text().lstrip()[1:])
+
+
+def forge(campaign: Path) -> None:
+    """All sums anew."""
+    for cell in campaign.glob("*/*/cell.json"):
+        store.write_sums(cell.parent)
+    names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in campaign.glob("*/*/SHA256SUMS"))]
+    store._replace_sums(campaign, {name: store.digest(campaign / name) for name in names})
+
+
+@pytest.mark.parametrize(
+    ("change", "path", "expected"),
+    [
+        (lambda c: (c / CELL / "raw/kernel_log/guest1.txt").unlink(), f"{CELL}/raw/kernel_log/guest1.txt", "is missing"),
+        (written(f"{CELL}/raw/note.txt", "x"), f"{CELL}/raw/note.txt", "was added"),
+        (written(f"{CELL}/raw/guest9.samples.txt", "x"), f"{CELL}/raw/guest9.samples.txt", "was added"),
+        (lambda c: (c / CELL / "raw/guest9").mkdir(), f"{CELL}/raw/guest9", "was added"),
+        (written(f"{CELL}/x", "y"), f"{CELL}/x", "was added"),
+        (edited(f"{CELL}/cell.json", lambda d: d["notes"].append("all is well")), f"{CELL}/cell.json", "a note follows from nothing"),
+        (edited(f"{CELL}/cell.json", lambda d: d.update(accelerator="kvm")), f"{CELL}/cell.json", "accelerator is 'kvm', and 'tcg' in env.json"),
+        (edited(f"{CELL}/cell.json", lambda d: d.update(host_kind="physical")), f"{CELL}/cell.json", "a physical host has no raw/controller.json"),
+        (edited(f"{CELL}/cell.json", lambda d: d.update(finished_at="2020-01-01T00:00:00.000Z")), f"{CELL}/cell.json", "before it started"),
+        (edited(f"{CELL}/cell.json", lambda d: d.update(started_at="today")), f"{CELL}/cell.json", "not both are times"),
+        (edited(f"{CELL}/env.json", lambda d: d.pop("identity")), f"{CELL}/env.json", "identity is missing"),
+        (edited("campaign.json", lambda d: d.update(created_at="2090-01-01T00:00:00Z")), f"{CELL}/cell.json", "before its campaign was created"),
+        (edited("campaign.json", lambda d: d.update(layout=1)), "campaign.json", "layout 1 has a list of gates"),
+        (edited("campaign.json", lambda d: d.update(layout=99)), "campaign.json", "layout 99 is not known"),
+        (edited("campaign.json", lambda d: d.update(gates=[])), "campaign.json", "no list of gates"),
+        (lambda c: shutil.copytree(c / CELL, c / "attempts/selfballoon+tmem.r1.1"), "attempts/selfballoon+tmem.r1.1", "one is a copy"),
+        (lambda c: shutil.copytree(c / CELL, c / "attempts/selfballoon+tmem.r1.7"), "attempts/selfballoon+tmem.r1.7", "others before it were taken away"),
+        (twice, f"{CELL}/cell.json", "the key 'status' is there twice"),
+        (lambda c: (c / CELL / "raw/barrier.txt").open("a").write((c / CELL / "raw/barrier.txt").read_text()), f"{CELL}/raw", "twice"),
+    ],
+)  # fmt: skip
+def test_what_contradicts_the_rest_is_found(campaign: Path, change: Change, path: str, expected: str) -> None:
+    change(campaign)
+    forge(campaign)
+    found = [finding for finding in verify(campaign).findings if finding.level == "damage"]
+    assert [each for each in found if each.path == path and expected in each.message], found
+
+
+def test_what_was_published_contradicts_nothing(campaign: Path) -> None:
+    forge(campaign)
+    assert verify(campaign).findings == ()
+
+
+def test_attempts_are_counted_from_one() -> None:
+    assert list(consistency.of_attempts(["a.1", "a.2", "b.1"])) == []
+    assert [name for name, _ in consistency.of_attempts(["a.2", "b.1", "b.3"])] == ["a.2", "b.3"]
