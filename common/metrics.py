@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from common.units import PAGE_BYTES
+
 STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 """pydantic's configuration of the records that results/ holds: refused, never converted."""
 
@@ -101,4 +103,34 @@ REQUESTS = (
 )
 """Operations, which are not sectors: one request reads from one sector to hundreds. Per guest, as
 dom0 counted them.
+"""
+
+
+def _neither(name: str, unit: str, counter: str, doc: str, factor: float = 1) -> CounterMetric:
+    return CounterMetric(MetricSpec(name, unit, "neither", doc), (counter,), factor)
+
+
+SWAP_IN_MEMORY = (
+    _neither("zram_stores", "pages", "zram.writes", "pages swapped out to zram instead of the swap disk"),
+    _neither("zram_hits", "pages", "zram.reads", "pages swapped in from zram, and its header"),
+    _neither("zram_held", "pages", "zram.orig_data_size", "pages that zram held at the end", 1 / PAGE_BYTES),
+    _neither("zram_memory", "pages", "zram.mem_used_max", "memory that they took, at the most", 1 / PAGE_BYTES),
+    _neither(
+        "zswap_held",
+        "pages",
+        "zswap.stored_pages",
+        "pages that zswap held at the end; its stores and hits are frontswap's",
+    ),
+    _neither("zswap_memory", "pages", "zswap.pool_total_size", "memory that they took at the end", 1 / PAGE_BYTES),
+    _neither("zswap_written_back", "pages", "zswap.written_back_pages", "pages that a full zswap wrote to the disk"),
+    _neither(
+        "ramdisk_held",
+        "pages",
+        "ramdisk.used",
+        "pages that the RAM disk held at the end",
+        1024 / PAGE_BYTES,
+    ),
+)
+"""Swap in the guest's own memory (policies/memory_swap.py); null where a guest has none. Per
+guest.
 """

@@ -123,6 +123,37 @@ GUEST_COUNTERS: Mapping[str, str] = {
 The sampler is given these names when it is started (lab/remote/agents.py); it has none of its own.
 """
 
+_ZSWAP = {
+    "stored_pages": "pages",
+    "pool_total_size": "bytes",
+    "written_back_pages": "pages",
+    "pool_limit_hit": "count",
+    "reject_compress_poor": "count",
+}
+_MM_STAT = {
+    1: ("zram.orig_data_size", "bytes"),
+    2: ("zram.compr_data_size", "bytes"),
+    3: ("zram.mem_used_total", "bytes"),
+    5: ("zram.mem_used_max", "bytes"),
+    6: ("zram.same_pages", "pages"),
+}
+IN_MEMORY: Mapping[str, tuple[str, str]] = {
+    **{f"zswap.{name}": (f"zswap.{name}", unit) for name, unit in _ZSWAP.items()},
+    **{f"block.zram0.mm_stat.{word}": named for word, named in _MM_STAT.items()},
+    "block.zram0.stat.1": ("zram.reads", "pages"),
+    "block.zram0.stat.5": ("zram.writes", "pages"),
+    "swaps.ram0.3": ("ramdisk.used", "KiB"),
+}
+"""What is read of swap in a guest's own memory (policies/memory_swap.py): name for the sampler ->
+its name here, unit. Only where it is told: a guest has no such device under other policies, and
+older raw outputs know none.
+
+zram serves a page at a time while it is swapped to, so its requests are pages.
+"""
+
+ASKED = (*GUEST_COUNTERS, *IN_MEMORY)
+"""All that a guest's sampler is asked for."""
+
 SAMPLER_CPU = "sampler.cpu"
 """Processor time that the sampler itself has taken on a machine [us], of dom0 and of each guest.
 Only where it is told: older raw outputs lack it.
@@ -249,6 +280,11 @@ def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float 
         except (ValueError, IndexError):
             raise LabError("a reading of a guest's agent cannot be understood", where=source, why=line[:200]) from None
         found += [Sample(time, source, name, unit, values.get(name)) for name, unit in GUEST_COUNTERS.items()]
+        found += [
+            Sample(time, source, name, unit, values[asked])
+            for asked, (name, unit) in IN_MEMORY.items()
+            if asked in values
+        ]
         if SAMPLER_CPU in values:
             found.append(Sample(time, source, SAMPLER_CPU, "us", values[SAMPLER_CPU]))
     return found, cost

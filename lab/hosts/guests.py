@@ -14,9 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Interface
+from typing import Literal
 
 from lab import paths
-from lab.api import GuestSizing, TmemSettings
+from lab.api import GuestSizing, MemorySwap, TmemSettings
 from lab.remote import scripts
 
 STATE = "/var/lib/overcommit"
@@ -178,8 +179,12 @@ def tmem_script(settings: TmemSettings, guests: Collection[str]) -> str:
             *([f"--weight {settings.weights[guest]}"] if guest in settings.weights else []),
             *([f"--cap {settings.caps[guest]}"] if guest in settings.caps else []),
         ]
+        if settings.frozen and not options:
+            options = ["--weight 0"]  # what it has: Xen knows a guest from its first setting, and freezes no other
         if options:
             lines.append(f'tmemctl set "$(xl domid {guest})" {" ".join(options)}')
+        if settings.frozen:
+            lines.append(f'tmemctl freeze "$(xl domid {guest})"')
     return "\n".join(["set -e", *lines]) if lines else ""
 
 
@@ -211,3 +216,8 @@ def driver_script(parameters: Mapping[str, bool], settings: Mapping[str, int] | 
     written = _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})
     words = " ".join(f"{name}={int(on)}" for name, on in parameters.items())
     return "\n".join([f"modprobe tmem {words} || exit", *checks, *([written] if written else [])])
+
+
+def swap_script(step: Literal["prepare", "release"], swap: MemorySwap) -> str:
+    """Sh for a guest: a step of swap in its own memory."""
+    return scripts.command("memory-swap.sh", step, swap.kind, *(swap.options if step == "prepare" else ()))

@@ -16,11 +16,19 @@ from typing import Literal
 
 from common.errors import LabError
 from common.machines import Machine
-from lab.api import Activity, GuestSizing, HostSizing, Sample, TmemSettings
+from lab.api import Activity, GuestSizing, HostSizing, MemorySwap, Sample, TmemSettings
 from lab.counters import observe, parse
 from lab.emulator.share import Reading
 from lab.hosts import boots, kernel_logs, provenance
-from lab.hosts.guests import BALLOON_SECONDS, driver_script, memory_script, names, sysctl_script, tmem_script
+from lab.hosts.guests import (
+    BALLOON_SECONDS,
+    driver_script,
+    memory_script,
+    names,
+    swap_script,
+    sysctl_script,
+    tmem_script,
+)
 from lab.remote import scripts
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0, Connections, UnreachableError
@@ -48,7 +56,7 @@ class XenHost(ABC):
     def __init__(self, name: str, connections: Connections) -> None:
         self.name = name
         self.connections = connections
-        self.agents = Agents(connections, parse.GUEST_COUNTERS)
+        self.agents = Agents(connections, parse.ASKED)
         self._guests: dict[str, XenGuest] = {}
         self._sizing: tuple[HostSizing, GuestSizing] | None = None
         self._driver: Mapping[str, bool] | None = None
@@ -128,6 +136,11 @@ class XenHost(ABC):
         self._require_sizing()
         if script := tmem_script(settings, list(self._guests)):
             self.run(DOM0, script, step="telling tmem its settings")
+
+    def prepare_swap(self, swap: MemorySwap) -> None:
+        """Make swap in every guest's own memory, without using it yet."""
+        self._require_sizing()
+        self._all(dict.fromkeys(self._guests, swap_script("prepare", swap)), timeout=120, step=f"preparing {swap.kind}")
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
         """Start a manager in dom0."""
