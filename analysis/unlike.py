@@ -31,7 +31,12 @@ _OF_LEVELS = re.compile(
     r"workload_facts|host\.guests|host\.dom0\.(memory|disks|sysctl)|host\.emulator\.(memory_mib|snapshot)"
     r"|host\.xen\.info\.(nr_cpus|cores_per_socket|total_memory|xen_commandline)"
 )
-"""Compared between cells of the same factor levels: a factor may be a size."""
+"""Compared between cells of the same factor levels, and of hosts of one size: a factor may be a
+size, and `more-ram` is another host.
+"""
+
+_LARGER = "more-ram"
+"""Policies with this part run on a larger host (policies/more_ram.py)."""
 
 NOT_TOLD = "nothing"
 MOST_CELLS = 4
@@ -100,7 +105,8 @@ def _group(path: str, cell: CellRecord) -> tuple[str, ...]:
     """The cells that have to agree with this one."""
     if _OF_POLICY.match(path):
         return (cell.policy, levels_text(cell.levels))
-    return (levels_text(cell.levels),) if _OF_LEVELS.match(path) else ()
+    larger = str(_LARGER in cell.policy.split("+"))
+    return (levels_text(cell.levels), larger) if _OF_LEVELS.match(path) else ()
 
 
 def _short(value: str) -> str:

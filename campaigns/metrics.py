@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 
 from campaigns import starved
 from campaigns.records import BarrierRecord
-from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, total
+from common.metrics import PRESSURE, REQUESTS, SWAP_IN_MEMORY, CounterMetric, Metric, MetricSpec, total
 from lab.api import Sample
 from lab.counters.parse import SAMPLER_CPU
 
@@ -94,6 +94,7 @@ GUEST_COUNTERS = (
         "tmem.persistent.gets",
         "pages found in the guest's persistent pools, as Xen counted them",
     ),
+    *SWAP_IN_MEMORY,
     *REQUESTS,
     *PRESSURE,
 )

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lab.api import GuestSizing, Host, HostSizing, TmemSettings, even_share_mib
-from lab.hosts.guests import SELFBALLOON
-from policies.base import Policy, Tuning
+from lab.api import GuestSizing, Host, HostSizing, MemorySwap, TmemSettings, even_share_mib
+from lab.hosts.guests import SELFBALLOON, swap_script
+from policies.base import Policy, Swap, Tuning
 
 PARAMETERS = ("cleancache", "frontswap", "selfballooning", "selfshrinking")
 """Of `modprobe tmem`. Every one is stated, so that no default of the driver matters."""
@@ -35,9 +35,14 @@ def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, gues
     limit = guests.memory_max_mib if policy.moves else start
     host.set_memory(dict.fromkeys(host.guests, start), dict.fromkeys(host.guests, limit))
     host.set_sysctls({**policy.sysctl, **tuning.sysctl})
-    if policy.module:
-        host.load_driver(parameters(policy), {**dict.fromkeys(policy.at_release, 0), **tuning.selfballoon})
+    # before the driver, whose first page is to be kept, or refused, like all others
     host.set_tmem(tmem_settings(policy, tuning))
+    if policy.module:
+        # a driver with everything off has no settings
+        settings = {**dict.fromkeys(policy.at_release, 0), **tuning.selfballoon} if any(policy.module.values()) else {}
+        host.load_driver(parameters(policy), settings)
+    if policy.swap:
+        host.prepare_swap(memory_swap(policy.swap, tuning))
 
 
 def tmem_settings(policy: Policy, tuning: Tuning) -> TmemSettings:
@@ -52,11 +57,19 @@ def tmem_settings(policy: Policy, tuning: Tuning) -> TmemSettings:
     )
 
 
+def memory_swap(kind: Swap, tuning: Tuning) -> MemorySwap:
+    """How swap of this kind is made in a guest's memory; of an experiment, it is always told."""
+    return tuning.swap.get(kind, MemorySwap(kind))
+
+
 def release_script(policy: Policy) -> str:
     """Sh that each guest runs when it is released, before its workload: the policy takes effect.
     Empty where nothing is to be done.
     """
-    return "".join(
+    settings = "".join(
         f"echo {value} > {SETTINGS}/{name} || {{ echo 'the driver does not take {name}' >&2; exit 96; }}\n"
         for name, value in policy.at_release.items()
     )
+    # no `||` behind it: in front of one, sh does not end at what fails
+    swap = f"(\n{swap_script('release', MemorySwap(policy.swap))})\n[ $? = 0 ] || exit 96\n" if policy.swap else ""
+    return settings + swap
