@@ -55,7 +55,7 @@ class Session:
 @pytest.fixture
 def linux(program: Path, tmp_path: Path) -> Iterator[Session]:
     made_up.linux_tree(tmp_path)
-    session = Session(program, "--root", tmp_path, "linux", *parse.GUEST_COUNTERS)
+    session = Session(program, "--root", tmp_path, "linux", *parse.ASKED)
     yield session
     session.process.communicate()
     assert session.process.returncode == 0
@@ -97,6 +97,34 @@ def test_every_counter_of_a_guest_is_read_by_the_name_that_it_was_asked_for(linu
     assert found["guest1", parse.SAMPLER_CPU] > 0
     assert cost is None
     assert abs(samples[0].time - time.time()) < 5
+
+
+def test_words_of_a_line_are_read_by_their_numbers(linux: Session, tmp_path: Path) -> None:
+    found = values(parse.parse_guest("guest1", linux.ask("once"))[0])
+    assert {name: value for (_, name), value in found.items() if name.startswith(("zram.", "zswap.", "ramdisk."))} == {
+        "zswap.stored_pages": 12,
+        "zram.orig_data_size": 40960,
+        "zram.compr_data_size": 5000,
+        "zram.mem_used_total": 16384,
+        "zram.mem_used_max": 20480,
+        "zram.same_pages": 3,
+        "zram.reads": 7,
+        "zram.writes": 10,
+        "ramdisk.used": 1024,
+    }
+    # a line that is too short, a device that is gone
+    made_up.write(tmp_path / "sys/block/zram0/mm_stat", "40960 5000\n")
+    made_up.write(tmp_path / "proc/swaps", "Filename Type Size Used Priority\n")
+    found = values(parse.parse_guest("guest1", linux.ask("once"))[0])
+    assert found["guest1", "zram.compr_data_size"] == 5000
+    assert {"zram.mem_used_total", "ramdisk.used"}.isdisjoint(name for _, name in found)
+
+
+@pytest.mark.parametrize("name", ["block.zram0.stat.none", "swaps.ram0.x", "swaps.ram0.0"])
+def test_a_name_without_the_number_of_a_word_is_refused(program: Path, name: str) -> None:
+    done = subprocess.run([program, "linux", name], input=b"", capture_output=True, check=False)
+    assert done.returncode != 0
+    assert f"{name} is no counter" in done.stderr.decode()
 
 
 def test_the_names_of_counters_stand_in_one_place() -> None:
