@@ -7,7 +7,7 @@ Which gates apply follows from the experiment and from the memory policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from campaigns import kernel_log
@@ -375,3 +375,11 @@ def names() -> tuple[str, ...]:
     what was in force.
     """
     return (*(gate.__name__.lstrip("_") for gate in GATES), *POLICY_GATES)
+
+
+def same_version(then: Collection[str], policies: Iterable[Policy]) -> bool:
+    """Whether a campaign of these policies, begun with those gates, is judged by the gates of this
+    testbed. Gates that came later for other policies make no difference.
+    """
+    asked = {gate.__name__.lstrip("_") for gate in GATES} | {name for policy in policies for name in policy.gates}
+    return asked <= set(then) <= set(names())
