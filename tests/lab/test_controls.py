@@ -12,7 +12,7 @@ import pytest
 from served import listing
 from shells import run
 
-from campaigns import experiment, gates
+from campaigns import experiment, gates, kernel_log
 from campaigns.experiment import Conditions
 from campaigns.gates import Measured
 from campaigns.metrics import GUEST_COUNTERS, Readings, counter_metrics, readings
@@ -144,6 +144,13 @@ def test_a_guest_swaps_to_its_own_memory_and_reads_back_what_it_wrote(
     # what another guest has made and does not use is not in force
     others = tuple(other for other in SWAPS if other != guest)
     assert failed(verdicts(policy, before, after, others))
+
+
+def test_kernels_do_not_complain_of_it(
+    idle: tuple[EmulatedHost, Readings], swapped: tuple[dict[str, str], Readings]
+) -> None:
+    assert swapped[0]
+    assert kernel_log.findings(idle[0].kernel_log()) == []
 
 
 def test_what_swap_in_memory_holds_is_a_metric_and_null_where_there_is_none(
