@@ -57,10 +57,16 @@ GUEST_COUNTERS = (
     ),
     _lower("major_faults", "count", "vmstat.pgmajfault", "page faults that had to wait for a disk or for tmem"),
     _lower(
-        "swap_in", "pages", "vmstat.pswpin", "pages read from the swap disk; what frontswap returned is not among them"
+        "swap_in",
+        "pages",
+        "vmstat.pswpin",
+        "pages read from swap devices, those in its own memory included; what frontswap returned is not among them",
     ),
     _lower(
-        "swap_out", "pages", "vmstat.pswpout", "pages written to the swap disk; what frontswap took is not among them"
+        "swap_out",
+        "pages",
+        "vmstat.pswpout",
+        "pages written to swap devices, those in its own memory included; what frontswap took is not among them",
     ),
     _neither(
         "cleancache_hits",
