@@ -32,7 +32,12 @@ _OF_LEVELS = re.compile(
     r"workload_facts|host\.guests|host\.dom0\.(memory|disks|sysctl)|host\.emulator\.(memory_mib|snapshot)"
     r"|host\.xen\.info\.(nr_cpus|cores_per_socket|total_memory|xen_commandline)"
 )
-"""Compared between cells of the same factor levels: a factor may be a size."""
+"""Compared between cells of the same factor levels, and of hosts of one size: a factor may be a
+size, and `more-ram` is another host.
+"""
+
+_LARGER = "more-ram"
+"""Policies with this part run on a larger host (policies/more_ram.py)."""
 
 NOT_TOLD = "nothing"
 MOST_CELLS = 4
@@ -113,7 +118,9 @@ def _grouping(path: str) -> Callable[[CellRecord], tuple[str, ...]]:
     """Cell -> which cells have to agree with it in this."""
     if _OF_POLICY.match(path):
         return lambda cell: (cell.policy, levels_text(cell.levels))
-    return (lambda cell: (levels_text(cell.levels),)) if _OF_LEVELS.match(path) else (lambda _: ())
+    if not _OF_LEVELS.match(path):
+        return lambda _: ()
+    return lambda cell: (levels_text(cell.levels), str(_LARGER in cell.policy.split("+")))
 
 
 def _short(value: str) -> str:

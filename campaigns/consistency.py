@@ -11,8 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 from campaigns import evaluate, records, starved
-from campaigns.metrics import DOM0, HYPERVISOR
 from campaigns.records import CampaignRecord, CellRecord
+from lab.counters.parse import DOM0, HYPERVISOR
 
 IN_CELL = (records.CELL_FILE, records.ENV_FILE, records.SUMS_FILE, "samples", records.RAW_DIR)
 IN_RAW = (evaluate.BEFORE, evaluate.AFTER, evaluate.BARRIER_LOG, evaluate.KERNEL_LOG, starved.FILE)
@@ -25,7 +25,8 @@ def of_campaign(campaign: CampaignRecord) -> Iterator[str]:
     if campaign.layout > records.LAYOUT:
         yield f"layout {campaign.layout} is not known: this testbed writes {records.LAYOUT}"
     if (campaign.layout >= 2) != bool(campaign.gates):
-        yield f"layout {campaign.layout} has {'no' if not campaign.gates else 'a'} list of gates: one of the two was changed"
+        has = "a" if campaign.gates else "no"
+        yield f"layout {campaign.layout} has {has} list of gates: one of the two was changed"
     if _time(campaign.created_at) is None:
         yield f"created_at is {campaign.created_at!r}, no time"
 

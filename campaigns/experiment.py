@@ -15,7 +15,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from common.text import hint, one_line, shortened
 from lab.api import GuestSizing, HostSizing, even_share_mib
+from policies import apply, memory_swap, more_ram
 from policies import registry as policies
 from policies.base import Policy, Tuning
 from workloads import registry
@@ -42,6 +43,10 @@ FACTOR_ROOTS = (
     "guests",
     "selfballoon",
     "tmem",
+    "ramdisk_swap",
+    "zswap",
+    "zram",
+    "more_ram",
     "workload.parameters",
     "settle",
     "sampling",
@@ -63,7 +68,8 @@ class Conditions:
     """Everything that a cell needs but its policy: one combination of levels, resolved.
 
     parameters: an instance of the workload's Parameters. settle_s, interval_s: seconds.
-    overcommit_ratio: as it comes out after rounding.
+    overcommit_ratio: as it comes out after rounding. more_ram_mib: what the host has beside, under
+    policies that ask for it; see `under`.
     """
 
     host: HostSizing
@@ -75,6 +81,18 @@ class Conditions:
     interval_s: float
     timeouts: TimeoutsSection
     gates: GatesSection
+    more_ram_mib: int = 0
+
+    def under(self, policy: Policy) -> Conditions:
+        """The conditions of the cells of a policy, which may have more memory
+        (policies/more_ram.py).
+        """
+        host, guests = more_ram.sizes(policy, self.host, self.guests, self.more_ram_mib)
+        gates, asked = self.gates, self.gates.overcommit_ratio
+        if asked is not None:
+            lowered = asked * self.host.guest_memory_mib / host.guest_memory_mib
+            gates = gates.model_copy(update={"overcommit_ratio": lowered})
+        return replace(self, host=host, guests=guests, gates=gates)
 
     @property
     def overcommit_ratio(self) -> float:
@@ -434,8 +452,12 @@ def _resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
     swap = guests.swap if guests.swap is not None else guests.memory_max
     sizing = GuestSizing(guests.count, guests.vcpus, guests.memory_max, start, swap)
     problems.extend(feasible.sizing(host, sizing))
-    tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings(), file.tmem.settings())
-    if tuning.selfballoon and not any(policies.parse(policy).module for policy in file.policies):
+    asked = [policies.parse(policy) for policy in file.policies]
+    problems.extend(feasible.controls(file, asked, host, sizing))
+    start_mib = min((apply.start_mib(policy, host, sizing) for policy in asked), default=start)
+    swaps = memory_swap.devices(file.ramdisk_swap, file.zswap, file.zram, sizing, start_mib)
+    tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings(), file.tmem.settings(), swaps)
+    if tuning.selfballoon and not any(any(policy.module.values()) for policy in asked):
         problems.append(
             Problem(
                 ("selfballoon",), "no policy loads the guest driver, so its settings mean nothing", "leave them out"
@@ -447,6 +469,15 @@ def _resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
     parameters = workload.Parameters.model_validate(file.workload.parameters)
     problems.extend(feasible.load(workload, parameters, file.timeouts))
     conditions = Conditions(
-        host, sizing, tuning, workload, parameters, file.settle, file.sampling.interval, file.timeouts, file.gates
+        host,
+        sizing,
+        tuning,
+        workload,
+        parameters,
+        file.settle,
+        file.sampling.interval,
+        file.timeouts,
+        file.gates,
+        file.more_ram or 0,
     )
     return conditions, problems

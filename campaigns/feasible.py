@@ -4,15 +4,17 @@ disk, time-outs that no run can keep.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from campaigns.document import Problem
-from campaigns.schema import TimeoutsSection
+from campaigns.schema import ExperimentFile, TimeoutsSection
 from common.errors import InvalidFileError
 from common.units import format_duration
 from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import ROOT_DISK_MIB
+from policies import apply, memory_swap, more_ram
+from policies.base import Policy
 from workloads.base import Workload
 
 if TYPE_CHECKING:
@@ -67,6 +69,52 @@ def sizing(host: HostSizing, guests: GuestSizing) -> Iterator[Problem]:
         )
 
 
+def controls(
+    file: ExperimentFile, policies: Sequence[Policy], host: HostSizing, guests: GuestSizing
+) -> Iterator[Problem]:
+    """What is wrong with the settings of controls: they are of no policy, or do not fit."""
+    for kind, key in memory_swap.KEYS.items():
+        section = getattr(file, key)
+        if section != type(section)() and all(policy.swap != kind for policy in policies):
+            yield Problem((key,), "no policy swaps to it, so its settings mean nothing", "leave them out")
+    for policy in policies:
+        start = apply.start_mib(policy, host, guests)
+        ramdisk = memory_swap.ramdisk_mib(file.ramdisk_swap, start)
+        if policy.swap == "ramdisk" and start - ramdisk < SMALLEST_GUEST_MIB:
+            yield Problem(
+                ("ramdisk_swap", "size"),
+                f"a RAM disk of {ramdisk} MiB leaves {start - ramdisk} MiB to a guest that has {start} MiB",
+                f"leave {SMALLEST_GUEST_MIB} MiB at least",
+            )
+    yield from _more_ram(file, policies, host, guests)
+
+
+def _more_ram(
+    file: ExperimentFile, policies: Sequence[Policy], host: HostSizing, guests: GuestSizing
+) -> Iterator[Problem]:
+    users = [policy for policy in policies if policy.more_ram]
+    if file.more_ram is None:
+        if users:
+            yield Problem(
+                ("more_ram",), f"the policy {users[0].name} needs to know how much", "say it: `more_ram: 64 MiB`"
+            )
+        return
+    if not users:
+        yield Problem(
+            ("more_ram",), "no policy has `more-ram`, so it means nothing", "leave it out, or add the policy `more-ram`"
+        )
+    for policy in users:
+        larger, with_more = more_ram.sizes(policy, host, guests, file.more_ram)
+        share = with_more.memory_start_mib if policy.start == "configured" else larger.guest_memory_mib // guests.count
+        if share > guests.memory_max_mib:
+            yield Problem(
+                ("more_ram",),
+                f"under {policy.name} each guest would have {share} MiB, and may have {guests.memory_max_mib} MiB "
+                "at most",
+                "lower it, or raise guests.memory_max",
+            )
+
+
 def load(workload: Workload[Any], parameters: Any, timeouts: TimeoutsSection) -> Iterator[Problem]:  # noqa: ANN401
     """What is wrong with the load: it fits no disk, or not even a fast host ends it in time."""
     needed = workload.disk_bytes(parameters)
@@ -95,9 +143,10 @@ def on_host(experiment: Experiment, kind: str) -> None:
     from lab.hosts.emulated import check_sizing
 
     for levels in experiment.combinations():
-        conditions = experiment.at(levels)
-        try:
-            check_sizing(conditions.host, conditions.guests)
-        except InvalidFileError as error:
-            where = error.where.replace(" of the experiment", f" of {experiment.name}.yml")
-            raise InvalidFileError(error.what, where=where, why=error.why, remedy=error.remedy) from None
+        for policy in experiment.policies:
+            conditions = experiment.at(levels).under(policy)
+            try:
+                check_sizing(conditions.host, conditions.guests)
+            except InvalidFileError as error:
+                where = error.where.replace(" of the experiment", f" of {experiment.name}.yml")
+                raise InvalidFileError(error.what, where=where, why=error.why, remedy=error.remedy) from None

@@ -7,7 +7,7 @@ Which gates apply follows from the experiment and from the memory policy.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from campaigns import kernel_log
@@ -15,7 +15,7 @@ from campaigns.experiment import Conditions
 from campaigns.metrics import Readings, grown_by
 from campaigns.records import BarrierRecord, Claim, GateResult, aggregate
 from common.metrics import Metric
-from common.units import PAGE_BYTES
+from common.units import PAGE_BYTES, SECTORS_PER_PAGE
 from lab.api import Sample
 from lab.counters.parse import HYPERVISOR
 from policies.apply import start_mib
@@ -37,6 +37,13 @@ START_SLACK_MIB = 2
 SHARE_SLACK = 1.02
 """How far guests that are not overcommitted may exceed the host's memory for guests: rounding
 and per-guest records.
+"""
+
+MORE_RAM_SLACK = 0.5
+LEAST_SLACK_MIB = 16
+HOST_SLACK = 0.03
+"""How far a host with `more_ram` may be from its size: half of the addition, and no more than 16
+MiB or 3 % of its memory. An emulated host of 480 MiB has 5 MiB more than was asked for.
 """
 
 
@@ -173,6 +180,106 @@ def _tmem_used(measured: Measured) -> Iterable[GateResult]:
     yield _at_least("tmem_puts", puts, measured.conditions.gates.tmem_puts, "pages", reason)
 
 
+_TRIED = ("puts_tried", "gets_tried", "flushes_tried", "object_flushes_tried")
+
+
+def _tmem_unused(measured: Measured) -> Iterable[GateResult]:
+    """Xen has tmem, and no guest has ever asked it. Its counters have to be readable: where
+    there are none, nobody could have asked.
+    """
+    asked = [
+        measured.after.get((guest, f"tmem_{kind}_{tried}"))
+        for guest in measured.guests
+        for kind in ("ephemeral", "persistent")
+        for tried in _TRIED
+    ]
+    reason = "operations that guests ever asked of tmem, as Xen counted them; with any, it was in use"
+    yield _at_most("tmem_unused", aggregate(asked, "sum"), 0, "operations", reason)
+
+
+def _tmem_refused(measured: Measured) -> Iterable[GateResult]:
+    """Guests asked, and not one page was taken, from the time they could ask at all."""
+    required = measured.conditions.gates.tmem_puts
+    for name, counter in (("tmem_puts_refused", "puts_refused"), ("tmem_puts_taken", "puts")):
+        counters = [(guest, f"tmem_{pool}_{counter}") for guest in measured.guests for pool in measured.policy.pools]
+        if counter == "puts":
+            taken = aggregate([measured.after.get(each) for each in counters], "sum")
+            reason = "successful puts of all guests; a page that was taken may have been returned"
+            yield _at_most(name, taken, 0, "pages", reason)
+        else:
+            refused = aggregate([_growth(measured, *each) for each in counters], "sum")
+            reason = "refused puts of all guests; without any, the policy was never in force"
+            yield _at_least(name, refused, required, "pages", reason)
+
+
+def _ramdisk_stores(measured: Measured, guest: str) -> float | None:
+    """Pages that were swapped out, and not to the disk. Linux does not count a RAM disk's
+    requests.
+    """
+    if measured.after.get((guest, "ramdisk_held")) is None:
+        return None
+    return aggregate([_growth(measured, guest, "swap_out"), _negated(_disk_stores(measured, guest))], "sum")
+
+
+def _zswap_stores(measured: Measured, guest: str) -> float | None:
+    """What frontswap took, and tmem did not."""
+    if measured.after.get((guest, "zswap_held")) is None:
+        return None
+    taken = _growth(measured, guest, "tmem_persistent_puts") if "persistent" in measured.policy.pools else 0
+    return aggregate([_growth(measured, guest, "frontswap_stores"), _negated(taken)], "sum")
+
+
+def _zram_stores(measured: Measured, guest: str) -> float | None:
+    return _growth(measured, guest, "zram_stores")
+
+
+def _negated(value: float | None) -> float | None:
+    return None if value is None else -value
+
+
+def _disk_stores(measured: Measured, guest: str) -> float | None:
+    """Pages written to the swap disk; none where there is no disk."""
+    if measured.conditions.guests.swap_mib == 0:
+        return 0
+    sectors = _growth(measured, guest, "swap_sectors_written")
+    return None if sectors is None else sectors / SECTORS_PER_PAGE
+
+
+def _memory_swap_used(kind: str, stores: Callable[[Measured, str], float | None]) -> Gate:
+    """Pages went to swap in the guests' own memory, in each guest that swapped at all."""
+
+    def gate(measured: Measured) -> Iterable[GateResult]:
+        stored = {guest: stores(measured, guest) for guest in measured.guests}
+        reason = f"pages that guests swapped to {kind} in their own memory; without any, the policy was never in force"
+        required = measured.conditions.gates.swap_stores
+        yield _at_least(f"{kind}_stores", aggregate(list(stored.values()), "sum"), required, "pages", reason)
+        disk = {guest: _disk_stores(measured, guest) for guest in measured.guests}
+        known = None not in (*stored.values(), *disk.values())
+        past = sum(bool(disk[guest]) and not stored[guest] for guest in measured.guests) if known else None
+        reason = f"guests that swapped to their disks alone; {kind} stands before the disk"
+        yield _at_most(f"{kind}_passed_by", past, 0, "guests", reason)
+
+    gate.__name__ = f"_{kind}_used"
+    return gate
+
+
+def _more_ram(measured: Measured) -> Iterable[GateResult]:
+    """The host has what the experiment says, and so much more. What is allowed for Xen's own memory
+    is less than what was added, so that a host without the addition never passes.
+    """
+    held = aggregate([measured.before.get((guest, "memory")) for guest in measured.guests], "sum")
+    free = measured.before.get((HYPERVISOR, "free_memory"))
+    there = aggregate([held, free, _tmem_pages(measured)], "sum")
+    declared, more = measured.conditions.host.guest_memory_mib, measured.conditions.more_ram_mib
+    off = None if there is None else abs(there / PAGES_PER_MIB - declared)
+    slack = min(more * MORE_RAM_SLACK, max(LEAST_SLACK_MIB, HOST_SLACK * declared))
+    reason = (
+        "how far what guests and nobody held at the release was from what the host was declared to have, "
+        "the addition included"
+    )
+    yield _at_most("more_ram", off, slack, "MiB", reason)
+
+
 def _growth(measured: Measured, source: str, counter: str) -> float | None:
     """A counter's growth; None when it went backwards, or could not be read at both ends. A
     guest without a pool has 0 (lab/counters/parse.py).
@@ -265,6 +372,12 @@ POLICY_GATES: Mapping[str, Gate] = {
     "fits": _fits,
     "memory_moved": _memory_moved,
     "tmem_used": _tmem_used,
+    "tmem_unused": _tmem_unused,
+    "tmem_refused": _tmem_refused,
+    "ramdisk_used": _memory_swap_used("ramdisk", _ramdisk_stores),
+    "zswap_used": _memory_swap_used("zswap", _zswap_stores),
+    "zram_used": _memory_swap_used("zram", _zram_stores),
+    "more_ram": _more_ram,
 }
 """Those that a policy asks for by name (policies/base.py)."""
 
@@ -279,3 +392,11 @@ def names() -> tuple[str, ...]:
     what was in force.
     """
     return (*(gate.__name__.lstrip("_") for gate in GATES), *POLICY_GATES)
+
+
+def same_version(then: Collection[str], policies: Iterable[Policy]) -> bool:
+    """Whether a campaign of these policies, begun with those gates, is judged by the gates of this
+    testbed. Gates that came later for other policies make no difference.
+    """
+    asked = {gate.__name__.lstrip("_") for gate in GATES} | {name for policy in policies for name in policy.gates}
+    return asked <= set(then) <= set(names())

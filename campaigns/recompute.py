@@ -50,7 +50,7 @@ class Recomputation:
         """
         identity = {"campaign": cell.campaign, "cell": cell.cell, "experiment_sha256": self.campaign.experiment_sha256}
         policy = next((policy for policy in self.experiment.policies if policy.name == cell.policy), None)
-        told = {**identity, **(provenance.given(policy, self._at(cell)) if policy else {})}
+        told = {**identity, **(provenance.given(policy, self._at(cell).under(policy)) if policy else {})}
         stored = env.get("conditions")
         stored = {**(env.get("identity") or {}), **(stored if isinstance(stored, Mapping) else {})}  # type: ignore[dict-item]
         for key, was, wanted in _disagreements(stored, told):
@@ -61,7 +61,7 @@ class Recomputation:
         right.
         """
         policy = next(policy for policy in self.experiment.policies if policy.name == cell.policy)
-        conditions = self._at(cell)
+        conditions = self._at(cell).under(policy)
         if cell.barrier is None:
             return
         try:
@@ -90,7 +90,7 @@ class Recomputation:
         otherwise, so that their verdicts are not made again; nothing when they are these.
         """
         there, here = set(self.campaign.gates), set(gates.names())
-        if self.campaign.layout < 2 or self.campaign.gates == gates.names():
+        if self.campaign.layout < 2 or gates.same_version(self.campaign.gates, self.experiment.policies):
             return ""
         differing = [
             f"{side} has {', '.join(sorted(names))}"

@@ -211,9 +211,9 @@ class _Runner:
         known: dict[str, Expected] = {}
         for planned in self.record.cells:
             policy = self.policies[planned.policy]
-            key = f"{plan.level_key(planned.levels)} {policy.kernel} {planned.boot}"
+            key = f"{plan.level_key(planned.levels)} {policy.kernel} {policy.more_ram and policy.start} {planned.boot}"
             if key not in known:
-                conditions = self.experiment.at(planned.levels)
+                conditions = self.experiment.at(planned.levels).under(policy)
                 stages = plan.expected_stages(conditions, self.accelerator)
                 reset = stages.pop(RESET)
                 state = f"{conditions.host} {replace(conditions.guests, kernel=policy.kernel)} {planned.boot}"
@@ -282,8 +282,8 @@ class _Runner:
                 self.estimate.begin(planned.cell)
             self._tell("stage", remaining, planned, attempt=attempt, stage=stage, stage_s=expected_s)
 
-        conditions = self.experiment.at(planned.levels)
         policy = self.policies[planned.policy]
+        conditions = self.experiment.at(planned.levels).under(policy)
         host = self.host_of(planned)
         return Attempt(self.store, self.record, planned, policy, conditions, host, on_stage, self.alone).run()
 

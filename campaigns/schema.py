@@ -15,6 +15,8 @@ from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
 
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
 from common.fields import Count, Mebibytes, Number, Seconds, Section, Text
+from policies.memory_swap import RamdiskParameters, ZramParameters, ZswapParameters
+from policies.more_ram import LEAST_MIB
 from policies.parts import TmemSection
 from policies.selfballoon import SelfballoonParameters
 
@@ -102,15 +104,17 @@ class GatesSection(Section):
     overcommit_ratio: the least measured ratio under a policy that overcommits. sectors_read: the
     least sum over the guests. memory_given: the least share of its even share of the host that
     every self-ballooning guest must have given back at some time. tmem_puts: the least successful
-    puts under a tmem policy, all guests together. barrier_skew: the largest. readings_close: the
-    most by which counters may be read before the release, or after the last guest's end. relief:
-    not of a run but of claims: what their control has to have felt.
+    puts under a tmem policy, all guests together; refused ones where tmem refuses. swap_stores: the
+    least pages that went to swap in the guests' own memory, all together. barrier_skew: the
+    largest. readings_close: the most by which counters may be read before the release, or after the
+    last guest's end. relief: not of a run but of claims: what their control has to have felt.
     """
 
     overcommit_ratio: Annotated[Number, Field(gt=0, le=1000)] | None = None
     sectors_read: Annotated[Count, Field(ge=0)] = 0
     memory_given: Annotated[Number, Field(ge=0, lt=1)] = 0.02
     tmem_puts: Annotated[Count, Field(ge=0)] = 1
+    swap_stores: Annotated[Count, Field(ge=0)] = 1
     barrier_skew: Annotated[Seconds, Field(gt=0)] = 2.0
     readings_close: Annotated[Seconds, Field(gt=0)] = 2.0
     relief: ReliefSection = ReliefSection()
@@ -219,6 +223,10 @@ class ExperimentFile(Section):
     policies: Annotated[list[Text], Field(min_length=1)]
     selfballoon: SelfballoonParameters = SelfballoonParameters()
     tmem: TmemSection = TmemSection()
+    ramdisk_swap: RamdiskParameters = RamdiskParameters()
+    zswap: ZswapParameters = ZswapParameters()
+    zram: ZramParameters = ZramParameters()
+    more_ram: Annotated[Mebibytes, Field(ge=LEAST_MIB)] | None = None
     workload: WorkloadSection
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     repetitions: Annotated[

@@ -47,13 +47,26 @@ class TmemSettings:
     are missing: left as it is.
 
     compress, dedup: for all guests. weights: guest -> weight (a number without unit). caps: guest
-    -> most ephemeral pages.
+    -> most ephemeral pages. frozen: each guest's puts are refused, whatever it asks.
     """
 
     compress: bool | None = None
     dedup: bool | None = None
     weights: Mapping[str, int] = field(default_factory=dict)
     caps: Mapping[str, int] = field(default_factory=dict)
+    frozen: bool = False
+
+
+@dataclass(frozen=True)
+class MemorySwap:
+    """A device or cache for swapped pages in a guest's own memory, before its swap disk.
+
+    kind: `ramdisk`, `zswap` or `zram`. options: what lab/remote/memory-swap.sh takes for it, in its
+    order: sizes in KiB, names of algorithms, percentages.
+    """
+
+    kind: str
+    options: tuple[str | int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -142,6 +155,9 @@ class Host(Protocol):
 
     def set_tmem(self, settings: TmemSettings) -> None:
         """Tell Xen how tmem keeps the guests' pages."""
+
+    def prepare_swap(self, swap: MemorySwap) -> None:
+        """Make it in every guest; nothing is swapped there yet. Once per reset."""
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
         """Start a manager in dom0, which from now on sets the guests' targets. LabError for one

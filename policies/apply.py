@@ -6,10 +6,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from lab.api import GuestSizing, Host, HostSizing, TmemSettings, even_share_mib
+from lab.api import GuestSizing, Host, HostSizing, MemorySwap, TmemSettings, even_share_mib
 from lab.hosts.guests import SELFBALLOON
+from lab.hosts.host import swap_script
 from lab.remote import scripts
-from policies.base import Policy, Tuning
+from policies.base import Policy, Swap, Tuning
 
 PARAMETERS = ("cleancache", "frontswap", "selfballooning", "selfshrinking")
 """Of `modprobe tmem`. Every one is stated, so that no default of the driver matters."""
@@ -33,9 +34,14 @@ def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, gues
     limit = guests.memory_max_mib if policy.moves else start
     host.set_memory(dict.fromkeys(host.guests, start), dict.fromkeys(host.guests, limit))
     host.set_sysctls({**policy.sysctl, **tuning.sysctl})
-    if policy.module:
-        host.load_driver(parameters(policy), {**dict.fromkeys(policy.at_release, 0), **tuning.selfballoon})
+    # before the driver, whose first page is to be kept, or refused, like all others
     host.set_tmem(tmem_settings(policy, tuning))
+    if policy.module:
+        # a driver with everything off has no settings
+        settings = {**dict.fromkeys(policy.at_release, 0), **tuning.selfballoon} if any(policy.module.values()) else {}
+        host.load_driver(parameters(policy), settings)
+    if policy.swap:
+        host.prepare_swap(memory_swap(policy.swap, tuning))
 
 
 def tmem_settings(policy: Policy, tuning: Tuning) -> TmemSettings:
@@ -50,9 +56,17 @@ def tmem_settings(policy: Policy, tuning: Tuning) -> TmemSettings:
     )
 
 
+def memory_swap(kind: Swap, tuning: Tuning) -> MemorySwap:
+    """How swap of this kind is made in a guest's memory; of an experiment, it is always told."""
+    return tuning.swap.get(kind, MemorySwap(kind))
+
+
 def release_script(policy: Policy) -> str:
     """Sh that each guest runs when it is released, before its workload: the policy takes effect.
     Empty where nothing is to be done.
     """
     words = (word for pair in policy.at_release.items() for word in pair)
-    return scripts.command("release-policy.sh", SELFBALLOON, *words) if policy.at_release else ""
+    settings = scripts.command("release-policy.sh", SELFBALLOON, *words) if policy.at_release else ""
+    # no `||` behind it: in front of one, sh does not end at what fails
+    swap = f"(\n{swap_script('release', MemorySwap(policy.swap))}\n)\n[ $? = 0 ] || exit 96\n" if policy.swap else ""
+    return settings + swap

@@ -16,9 +16,10 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from lab.api import TmemSettings
+from lab.api import MemorySwap, TmemSettings
 
 Start = Literal["share", "configured"]
+Swap = Literal["ramdisk", "zswap", "zram"]
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,9 @@ class Policy:
     sysctl, kernel: settings and words on the command line of the guests' kernels. manager: name of
     the process in dom0 that sets the guests' targets, if any. gates: names of gates
     (campaigns/gates.py) that hold for this policy beside those for all. parameters: key of an
-    experiment -> the settings that it may have below it.
+    experiment -> the settings that it may have below it. swap: what of the guests' own memory
+    stands before their swap disks, from the release on. more_ram: whether the host has, and guests
+    share evenly, what the experiment's `more_ram` says beside what it has under other policies.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Policy:
     manager: str | None = None
     gates: tuple[str, ...] = ()
     parameters: Mapping[str, type[BaseModel]] = field(default_factory=dict, repr=False)
+    swap: Swap | None = None
+    more_ram: bool = False
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -58,13 +63,14 @@ class Policy:
 @dataclass(frozen=True)
 class Part:
     """What can be added to a policy, as in `selfballoon+tmem`. add: the policy with it. needs:
-    one of these parts beside it.
+    one of these parts beside it. excludes: none of these.
     """
 
     name: str
     summary: str
     add: Callable[[Policy], Policy]
     needs: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -74,12 +80,13 @@ class Tuning:
     sysctl: dotted name -> value, of the guests' kernels. selfballoon: name in sysfs -> value, in
     the driver's own units (seconds, MB, counts), for policies that load the driver. tmem: what is
     set here goes before what a policy sets. What is not named stays as the kernel, the driver or
-    Xen has it.
+    Xen has it. swap: kind -> how swap in the guests' own memory is made, where a policy has it.
     """
 
     sysctl: Mapping[str, int] = field(default_factory=dict)
     selfballoon: Mapping[str, int] = field(default_factory=dict)
     tmem: TmemSettings = field(default_factory=TmemSettings)
+    swap: Mapping[Swap, MemorySwap] = field(default_factory=dict)
 
 
 UNTUNED = Tuning()

@@ -12,6 +12,8 @@ from pydantic import BaseModel
 from policies import apply, registry
 from policies.base import Policy
 
+_SWAPS = {"ramdisk": "a RAM disk", "zswap": "zswap", "zram": "zram"}
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -23,8 +25,9 @@ class Entry:
 
 
 def entries() -> list[Entry]:
-    """Every policy, and every part that can be added to one."""
+    """Every policy, every control, and every part that can be added to one."""
     bases = [Entry(policy.name, "policy", policy.summary) for policy in registry.BASES.values()]
+    bases += [Entry(name, "control", f"a control: {meant}") for name, meant in registry.CONTROLS.items()]
     return bases + [Entry(f"+{part.name}", "part", part.summary) for part in registry.PARTS.values()]
 
 
@@ -32,7 +35,8 @@ def lines(policy: Policy) -> list[str]:
     """What a policy does, place by place; a place where it does nothing is left out."""
     start = {"share": "an even share of the host's memory", "configured": "what guests.memory_start says"}
     limit = "up to guests.memory_max from then on" if policy.moves else "and keeps it"
-    found = [f"{policy.name}: {policy.summary}", f"    each guest has {start[policy.start]} at the release, {limit}"]
+    said = policy.name if policy.name not in registry.CONTROLS else f"{policy.name} ({registry.CONTROLS[policy.name]})"
+    found = [f"{said}: {policy.summary}", f"    each guest has {start[policy.start]} at the release, {limit}"]
     if policy.module:
         said = " ".join(f"{name}={int(on)}" for name, on in apply.parameters(policy).items())
         found.append(f"    in each guest: modprobe tmem {said}")
@@ -45,6 +49,14 @@ def lines(policy: Policy) -> list[str]:
     for name, on in (("compress", policy.tmem.compress), ("dedup", policy.tmem.dedup)):
         if on is not None:
             found.append(f"    in Xen: tmemctl set --{name} {int(on)}")
+    if policy.tmem.frozen:
+        found.append("    in Xen: tmemctl freeze, so every put is refused")
+    if policy.swap:
+        found.append(f"    in each guest, at the release: swaps to {_SWAPS[policy.swap]}, then to its swap disk")
+    if policy.more_ram:
+        found.append(
+            "    the host: has more_ram of the experiment beside its memory, and each guest its even part of it"
+        )
     if policy.manager:
         found.append(f"    in dom0: the manager {policy.manager}")
     found.append(f"    a run counts only if these gates pass, beside those of every policy: {', '.join(policy.gates)}")

@@ -62,7 +62,8 @@ def _dedup(policy: Policy) -> Policy:
     return replace(policy, tmem=replace(policy.tmem, dedup=True))
 
 
-_USERS = ("tmem", "cleancache", "frontswap")
+USERS = ("tmem", "cleancache", "frontswap")
+"""Parts that make guests ask tmem."""
 
 PARTS = (
     Part("tmem", "clean pages and swapped pages go to tmem: cleancache and frontswap together", _tmem),
@@ -70,6 +71,6 @@ PARTS = (
         "cleancache", "clean pages that the kernel evicts go to tmem, and are asked of it before the disk", _cleancache
     ),
     Part("frontswap", "pages that the kernel swaps out go to tmem while it takes them, else to the disk", _frontswap),
-    Part("compress", "tmem compresses what it keeps", _compress, needs=_USERS),
-    Part("dedup", "tmem keeps equal clean pages once", _dedup, needs=_USERS),
+    Part("compress", "tmem compresses what it keeps", _compress, needs=USERS),
+    Part("dedup", "tmem keeps equal clean pages once", _dedup, needs=USERS),
 )

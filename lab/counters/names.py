@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from common.metrics import Better, CounterMetric, MetricSpec
+from common.units import PAGE_BYTES
 
 
 @dataclass(frozen=True)
@@ -166,10 +167,16 @@ LINUX: Mapping[str, Counter] = {
     ),
     **_own("vmstat", "count", "pgpgin", "pgpgout"),
     "vmstat.pswpin": Counter(
-        "swap_in", "pages", "lower", "pages read from the swap disk; what frontswap returned is not among them"
+        "swap_in",
+        "pages",
+        "lower",
+        "pages read from swap devices, those in its own memory included; what frontswap returned is not among them",
     ),
     "vmstat.pswpout": Counter(
-        "swap_out", "pages", "lower", "pages written to the swap disk; what frontswap took is not among them"
+        "swap_out",
+        "pages",
+        "lower",
+        "pages written to swap devices, those in its own memory included; what frontswap took is not among them",
     ),
     **_own("vmstat", "count", "pgscan_kswapd", "pgscan_direct"),
     **_own("vmstat", "pages", "pgsteal_kswapd", "pgsteal_direct"),
@@ -203,6 +210,32 @@ LINUX: Mapping[str, Counter] = {
 of debugfs. The keys are what the sampler is given when it is started (lab/remote/agents.py).
 """
 
+IN_MEMORY: Mapping[str, Counter] = {
+    "block.zram0.stat.5": Counter("zram_stores", "pages", doc="pages swapped out to zram instead of the swap disk"),
+    "block.zram0.stat.1": Counter("zram_hits", "pages", doc="pages swapped in from zram, and its header"),
+    "block.zram0.mm_stat.1": Counter("zram_held", "pages", doc="pages that zram held at the end", per=PAGE_BYTES),
+    "block.zram0.mm_stat.2": Counter("zram_compressed_bytes", "bytes"),
+    "block.zram0.mm_stat.3": Counter("zram_memory_now", "pages", per=PAGE_BYTES),
+    "block.zram0.mm_stat.5": Counter("zram_memory", "pages", doc="memory that they took, at the most", per=PAGE_BYTES),
+    "block.zram0.mm_stat.6": Counter("zram_same_pages", "pages"),
+    "zswap.stored_pages": Counter(
+        "zswap_held", "pages", doc="pages that zswap held at the end; its stores and hits are frontswap's"
+    ),
+    "zswap.pool_total_size": Counter("zswap_memory", "pages", doc="memory that they took at the end", per=PAGE_BYTES),
+    "zswap.written_back_pages": Counter("zswap_written_back", "pages", doc="pages that a full zswap wrote to the disk"),
+    **{f"zswap.{word}": Counter(f"zswap_{word}", "count") for word in ("pool_limit_hit", "reject_compress_poor")},
+    "swaps.ram0.3": Counter(
+        "ramdisk_held", "pages", doc="pages that the RAM disk held at the end", per=PAGE_BYTES // 1024
+    ),
+}
+"""What is read of swap in a guest's own memory (policies/memory_swap.py). Only where it is told: a
+guest has no such device under other policies, and older raw outputs know none; the metrics are null
+there. zram serves a page at a time while it is swapped to, so its requests are pages.
+"""
+
+ASKED = (*LINUX, *IN_MEMORY)
+"""All that a guest's sampler is asked for."""
+
 SAMPLER_CPU = "sampler.cpu"
 """The sampler's own word for the processor time that it has taken itself, in dom0 and each guest.
 Only where it is told: older raw outputs lack it.
@@ -222,7 +255,7 @@ def known() -> frozenset[str]:
     """The names of all counters but those of single disks."""
     everywhere = (FREE_MEMORY, PERSISTENT_PAGES, CYCLES, SAMPLING)
     pools = (each for counters in POOLS.values() for each in counters.values())
-    tables = (*DOMAIN.values(), *TMEM.values(), *DISKS.values(), *LINUX.values())
+    tables = (*DOMAIN.values(), *TMEM.values(), *DISKS.values(), *LINUX.values(), *IN_MEMORY.values())
     return frozenset(each.name for each in (*everywhere, *tables, *pools))
 
 
@@ -230,6 +263,6 @@ def guest_metrics() -> Iterator[CounterMetric]:
     """The metrics of a guest that are the growth of one counter, in the order of records."""
     swap = (disk(_XVDA + 16, tag) for tag in _SWAP_DOCS)
     pools = (each for counters in POOLS.values() for each in counters.values())
-    for counter in (*DISKS.values(), *swap, VCPU_SECONDS, *LINUX.values(), CYCLES, *pools):
+    for counter in (*DISKS.values(), *swap, VCPU_SECONDS, *LINUX.values(), CYCLES, *pools, *IN_MEMORY.values()):
         if counter.doc:
             yield counter.metric

@@ -136,6 +136,9 @@ def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float 
         except (ValueError, IndexError):
             raise LabError("a reading of a guest's agent cannot be understood", where=source, why=line[:200]) from None
         found += [_sample(time, source, counter, values.get(word)) for word, counter in names.LINUX.items()]
+        found += [
+            _sample(time, source, counter, values[word]) for word, counter in names.IN_MEMORY.items() if word in values
+        ]
         if names.SAMPLER_CPU in values:
             found.append(_sample(time, source, names.SAMPLING, values[names.SAMPLER_CPU]))
     return found, cost

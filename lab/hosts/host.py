@@ -16,9 +16,9 @@ from typing import Literal
 
 from common.errors import LabError
 from common.machines import Machine
-from lab.api import Activity, GuestSizing, HostSizing, Sample, TmemSettings
+from lab.api import Activity, GuestSizing, HostSizing, MemorySwap, Sample, TmemSettings
 from lab.counters import observe
-from lab.counters.names import LINUX
+from lab.counters.names import ASKED
 from lab.emulator.share import Reading
 from lab.hosts import boots, kernel_logs, provenance
 from lab.hosts.guests import SELFBALLOON, names
@@ -50,7 +50,7 @@ class XenHost(ABC):
     def __init__(self, name: str, connections: Connections) -> None:
         self.name = name
         self.connections = connections
-        self.agents = Agents(connections, LINUX)
+        self.agents = Agents(connections, ASKED)
         self._guests: dict[str, XenGuest] = {}
         self._sizing: tuple[HostSizing, GuestSizing] | None = None
         self._driver: Mapping[str, bool] | None = None
@@ -130,6 +130,11 @@ class XenHost(ABC):
         self._require_sizing()
         if script := tmem_script(settings, list(self._guests)):
             self.run(DOM0, script, step="telling tmem its settings")
+
+    def prepare_swap(self, swap: MemorySwap) -> None:
+        """Make swap in every guest's own memory, without using it yet."""
+        self._require_sizing()
+        self._all(dict.fromkeys(self._guests, swap_script("prepare", swap)), timeout=120, step=f"preparing {swap.kind}")
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
         """Start a manager in dom0."""
@@ -289,8 +294,11 @@ def tmem_script(settings: TmemSettings, guests: Collection[str]) -> str:
             "weight": settings.weights.get(guest),
             "cap": settings.caps.get(guest),
         }
-        if options := [f"--{name} {int(value)}" for name, value in told.items() if value is not None]:
-            words += [guest, " ".join(options)]
+        options = [f"--{name} {int(value)}" for name, value in told.items() if value is not None]
+        if settings.frozen and not options:
+            options = ["--weight 0"]  # what it has: Xen knows a guest from its first setting, and freezes no other
+        if options:
+            words += [guest, "freeze" if settings.frozen else "", " ".join(options)]
     return scripts.command("set-tmem.sh", *words) if words else ""
 
 
@@ -310,3 +318,8 @@ def driver_script(parameters: Mapping[str, bool], settings: Mapping[str, int] | 
     """
     load = scripts.command("load-driver.sh", *(f"{name}={int(on)}" for name, on in parameters.items()))
     return load + _settings_script({f"{SELFBALLOON}/{name}": value for name, value in (settings or {}).items()})
+
+
+def swap_script(step: Literal["prepare", "release"], swap: MemorySwap) -> str:
+    """Sh for a guest: a step of swap in its own memory."""
+    return scripts.command("memory-swap.sh", step, swap.kind, *(swap.options if step == "prepare" else ()))

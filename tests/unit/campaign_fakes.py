@@ -16,7 +16,17 @@ from plumbum import local
 from campaigns import barrier, experiment, store
 from common.errors import WorkloadError
 from common.metrics import MetricSpec
-from lab.api import Activity, Guest, GuestSizing, HostSizing, Machine, Observation, Sample, TmemSettings
+from lab.api import (
+    Activity,
+    Guest,
+    GuestSizing,
+    HostSizing,
+    Machine,
+    MemorySwap,
+    Observation,
+    Sample,
+    TmemSettings,
+)
 from lab.counters import kept
 from lab.emulator.share import Reading
 from policies import apply
@@ -145,6 +155,7 @@ class FakeHost:
     settings: Mapping[str, int] = field(default_factory=dict)
     sysctls: Mapping[str, int] = field(default_factory=dict)
     tmem: TmemSettings = field(default_factory=TmemSettings)
+    swap: MemorySwap | None = None
     targets: Mapping[str, int] = field(default_factory=dict)
     limits: Mapping[str, int] = field(default_factory=dict)
     told: Mapping[str, object] = field(default_factory=lambda: {"xen": "4.20", "kernel": "6.12"})
@@ -180,6 +191,9 @@ class FakeHost:
 
     def set_tmem(self, settings: TmemSettings) -> None:
         self.tmem = settings
+
+    def prepare_swap(self, swap: MemorySwap) -> None:
+        self.swap = swap
 
     def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
         raise NotImplementedError(manager)

@@ -41,6 +41,13 @@ def linux_tree(root: Path) -> None:
     write(root / "proc/pressure/cpu", f"some {some} total=7\n")
     write(root / "sys/kernel/debug/cleancache/succ_gets", "41\n")
     write(root / "sys/kernel/debug/cleancache/puts", "1000\n")
+    write(root / "sys/kernel/debug/zswap/stored_pages", "12\n")
+    write(root / "sys/block/zram0/mm_stat", "   40960     5000    16384        0    20480        3        0        1\n")
+    write(root / "sys/block/zram0/stat", "       7        0       56        0       10        0       80\n")
+    swaps = "Filename\t\t\t\tType\t\tSize\tUsed\tPriority\n"
+    swaps += "/dev/xvdb                              partition\t262140\t512\t-2\n"
+    swaps += "/dev/ram0                              partition\t32764\t1024\t100\n"
+    write(root / "proc/swaps", swaps)
 
 
 def disk(root: Path, domid: int, number: int, **statistics: int) -> None:

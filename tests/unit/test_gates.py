@@ -140,6 +140,16 @@ def test_readings_are_held_against_the_release_and_the_last_end() -> None:
     assert gates.apart(at(1000.0), [], ran) is None
 
 
+def test_gates_that_came_later_for_other_policies_leave_a_campaign_comparable() -> None:
+    asked = [policies.parse("static"), policies.parse("selfballoon")]
+    now = gates.names()
+    assert gates.same_version(now, asked)
+    assert gates.same_version([name for name in now if name != "zram_used"], asked)
+    assert not gates.same_version([name for name in now if name != "zram_used"], [policies.parse("zram")])
+    assert not gates.same_version([name for name in now if name != "equal_start"], asked)
+    assert not gates.same_version([*now, "one_that_is_gone"], asked)
+
+
 def test_a_broken_kernel_does_not_flood_the_record(measured: Measured) -> None:
     results, notes = gates.check(replace(measured, logs={"guest1": "Out of memory: Killed process 1\n" * 1000}))
     assert next(result.observed for result in results if result.name == "kernel_logs") == 1000

@@ -55,7 +55,7 @@ class Session:
 @pytest.fixture
 def linux(program: Path, tmp_path: Path) -> Iterator[Session]:
     made_up.linux_tree(tmp_path)
-    session = Session(program, "--root", tmp_path, "linux", *names.LINUX)
+    session = Session(program, "--root", tmp_path, "linux", *names.ASKED)
     yield session
     session.process.communicate()
     assert session.process.returncode == 0
@@ -97,6 +97,34 @@ def test_every_counter_of_a_guest_is_read_by_the_name_that_it_was_asked_for(linu
     assert found["guest1", names.SAMPLING.name] > 0
     assert cost is None
     assert abs(samples[0].time - time.time()) < 5
+
+
+def test_words_of_a_line_are_read_by_their_numbers(linux: Session, tmp_path: Path) -> None:
+    found = values(parse.parse_guest("guest1", linux.ask("once"))[0])
+    assert {name: value for (_, name), value in found.items() if name.startswith(("zram_", "zswap_", "ramdisk_"))} == {
+        "zswap_held": 12,
+        "zram_held": 10,
+        "zram_compressed_bytes": 5000,
+        "zram_memory_now": 4,
+        "zram_memory": 5,
+        "zram_same_pages": 3,
+        "zram_hits": 7,
+        "zram_stores": 10,
+        "ramdisk_held": 256,
+    }
+    # a line that is too short, a device that is gone
+    made_up.write(tmp_path / "sys/block/zram0/mm_stat", "40960 5000\n")
+    made_up.write(tmp_path / "proc/swaps", "Filename Type Size Used Priority\n")
+    found = values(parse.parse_guest("guest1", linux.ask("once"))[0])
+    assert found["guest1", "zram_compressed_bytes"] == 5000
+    assert {"zram_memory_now", "ramdisk_held"}.isdisjoint(name for _, name in found)
+
+
+@pytest.mark.parametrize("name", ["block.zram0.stat.none", "swaps.ram0.x", "swaps.ram0.0"])
+def test_a_name_without_the_number_of_a_word_is_refused(program: Path, name: str) -> None:
+    done = subprocess.run([program, "linux", name], input=b"", capture_output=True, check=False)
+    assert done.returncode != 0
+    assert f"{name} is no counter" in done.stderr.decode()
 
 
 def test_the_names_of_counters_stand_in_one_place() -> None:

@@ -52,30 +52,70 @@ def forge(campaign: Path) -> None:
     store._replace_sums(campaign, {name: store.digest(campaign / name) for name in names})
 
 
+def doubled(path: Path) -> None:
+    path.write_text(path.read_text() * 2)
+
+
 @pytest.mark.parametrize(
     ("change", "path", "expected"),
     [
-        (lambda c: (c / CELL / "raw/kernel_log/guest1.txt").unlink(), f"{CELL}/raw/kernel_log/guest1.txt", "is missing"),
+        (
+            lambda c: (c / CELL / "raw/kernel_log/guest1.txt").unlink(),
+            f"{CELL}/raw/kernel_log/guest1.txt",
+            "is missing",
+        ),
         (written(f"{CELL}/raw/note.txt", "x"), f"{CELL}/raw/note.txt", "was added"),
         (written(f"{CELL}/raw/guest9.samples.txt", "x"), f"{CELL}/raw/guest9.samples.txt", "was added"),
         (lambda c: (c / CELL / "raw/guest9").mkdir(), f"{CELL}/raw/guest9", "was added"),
         (written(f"{CELL}/x", "y"), f"{CELL}/x", "was added"),
-        (edited(f"{CELL}/cell.json", lambda d: d["notes"].append("all is well")), f"{CELL}/cell.json", "a note follows from nothing"),
-        (edited(f"{CELL}/cell.json", lambda d: d.update(accelerator="kvm")), f"{CELL}/cell.json", "accelerator is 'kvm', and 'tcg' in env.json"),
-        (edited(f"{CELL}/cell.json", lambda d: d.update(host_kind="physical")), f"{CELL}/cell.json", "a physical host has no raw/controller.json"),
-        (edited(f"{CELL}/cell.json", lambda d: d.update(finished_at="2020-01-01T00:00:00.000Z")), f"{CELL}/cell.json", "before it started"),
-        (edited(f"{CELL}/cell.json", lambda d: d.update(started_at="today")), f"{CELL}/cell.json", "not both are times"),
+        (
+            edited(f"{CELL}/cell.json", lambda d: d["notes"].append("all is well")),
+            f"{CELL}/cell.json",
+            "a note follows from nothing",
+        ),
+        (
+            edited(f"{CELL}/cell.json", lambda d: d.update(accelerator="kvm")),
+            f"{CELL}/cell.json",
+            "accelerator is 'kvm', and 'tcg' in env.json",
+        ),
+        (
+            edited(f"{CELL}/cell.json", lambda d: d.update(host_kind="physical")),
+            f"{CELL}/cell.json",
+            "a physical host has no raw/controller.json",
+        ),
+        (
+            edited(f"{CELL}/cell.json", lambda d: d.update(finished_at="2020-01-01T00:00:00.000Z")),
+            f"{CELL}/cell.json",
+            "before it started",
+        ),
+        (
+            edited(f"{CELL}/cell.json", lambda d: d.update(started_at="today")),
+            f"{CELL}/cell.json",
+            "not both are times",
+        ),
         (edited(f"{CELL}/env.json", lambda d: d.pop("identity")), f"{CELL}/env.json", "identity is missing"),
-        (edited("campaign.json", lambda d: d.update(created_at="2090-01-01T00:00:00Z")), f"{CELL}/cell.json", "before its campaign was created"),
+        (
+            edited("campaign.json", lambda d: d.update(created_at="2090-01-01T00:00:00Z")),
+            f"{CELL}/cell.json",
+            "before its campaign was created",
+        ),
         (edited("campaign.json", lambda d: d.update(layout=1)), "campaign.json", "layout 1 has a list of gates"),
         (edited("campaign.json", lambda d: d.update(layout=99)), "campaign.json", "layout 99 is not known"),
         (edited("campaign.json", lambda d: d.update(gates=[])), "campaign.json", "no list of gates"),
-        (lambda c: shutil.copytree(c / CELL, c / "attempts/selfballoon+tmem.r1.1"), "attempts/selfballoon+tmem.r1.1", "one is a copy"),
-        (lambda c: shutil.copytree(c / CELL, c / "attempts/selfballoon+tmem.r1.7"), "attempts/selfballoon+tmem.r1.7", "others before it were taken away"),
+        (
+            lambda c: shutil.copytree(c / CELL, c / "attempts/selfballoon+tmem.r1.1"),
+            "attempts/selfballoon+tmem.r1.1",
+            "one is a copy",
+        ),
+        (
+            lambda c: shutil.copytree(c / CELL, c / "attempts/selfballoon+tmem.r1.7"),
+            "attempts/selfballoon+tmem.r1.7",
+            "others before it were taken away",
+        ),
         (twice, f"{CELL}/cell.json", "the key 'status' is there twice"),
-        (lambda c: (c / CELL / "raw/barrier.txt").open("a").write((c / CELL / "raw/barrier.txt").read_text()), f"{CELL}/raw", "twice"),
+        (lambda c: doubled(c / CELL / "raw/barrier.txt"), f"{CELL}/raw", "twice"),
     ],
-)  # fmt: skip
+)
 def test_what_contradicts_the_rest_is_found(campaign: Path, change: Change, path: str, expected: str) -> None:
     change(campaign)
     forge(campaign)

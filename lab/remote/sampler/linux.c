@@ -3,8 +3,10 @@
  * Counters of this Linux, from /proc and debugfs.
  *
  * A name is group.counter, and its group says where it is: vmstat, meminfo, psi
- * (/proc/pressure; psi.RESOURCE.some, psi.RESOURCE.full, totals in us), and any
- * other is a folder of debugfs with a file for each counter.
+ * (/proc/pressure; psi.RESOURCE.some, psi.RESOURCE.full, totals in us), block
+ * (block.DISK.FILE.WORD: a word of /sys/block/DISK/FILE, counted from 1), swaps
+ * (swaps.DEVICE.WORD: of the device's line in /proc/swaps, counted behind its
+ * name), and any other is a folder of debugfs with a file for each counter.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -23,6 +25,7 @@ struct source {
 struct counter {
     const char *name, *key;
     size_t key_length;
+    unsigned long word;     /* which of those that stand there, from 1 */
     struct source *source;
     uint64_t value;
     bool known;
@@ -48,9 +51,33 @@ static struct source *source_of(const char *path, const char *before)
     return *last;
 }
 
+/* The number of a word, with which a name ends. */
+static unsigned long word_of(const char *name, const char *last)
+{
+    unsigned long word = strtoul(last + 1, NULL, 10);
+
+    errno = 0;
+    if (!word)
+        die("%s is no counter: it has to end with the number of a word", name);
+
+    return word;
+}
+
+/* The word that begins a device's line in /proc/swaps: /dev/ and so many characters of its name. */
+static const char *device_key(const char *device, size_t length)
+{
+    char *key = NULL;
+
+    if (asprintf(&key, "/dev/%.*s", (int)length, device) < 0)
+        die("no memory for counters");
+
+    return key;
+}
+
 static void find(struct counter *counter, const char *root, const char *name)
 {
     const char *rest = strchr(name, '.'), *last = strrchr(name, '.'), *before = NULL;
+    const char *second = rest ? strchr(rest + 1, '.') : NULL;
     struct file where;
 
     errno = 0;
@@ -63,6 +90,14 @@ static void find(struct counter *counter, const char *root, const char *name)
         file_name(&where, "%s/proc/pressure/%.*s", root, (int)(last - rest - 1), rest + 1);
         counter->key = last + 1;
         before = "total=";
+    } else if (!strncmp(name, "block.", rest - name + 1) && second && last > second) {
+        file_name(&where, "%s/sys/block/%.*s/%.*s", root, (int)(second - rest - 1), rest + 1, (int)(last - second - 1),
+                  second + 1);
+        counter->word = word_of(name, last);
+    } else if (!strncmp(name, "swaps.", rest - name + 1) && last > rest) {
+        file_name(&where, "%s/proc/swaps", root);
+        counter->key = device_key(rest + 1, last - rest - 1);
+        counter->word = word_of(name, last);
     } else {
         file_name(&where, "%s/sys/kernel/debug/%.*s/%s", root, (int)(rest - name), name, rest + 1);
     }
@@ -84,6 +119,10 @@ void linux_open(const char *root, char **names, int nr)
 static void take(struct counter *counter, const char *text)
 {
     text += strspn(text, ": \t");
+    for (unsigned long word = 1; word < counter->word; word++) {
+        text += strcspn(text, " \t\n");
+        text += strspn(text, " \t");
+    }
     if (*text < '0' || *text > '9')
         return;
     counter->value = strtoull(text, NULL, 10);
@@ -114,14 +153,17 @@ static void read_line(const struct source *source, const char *line, size_t leng
 static void read_source(struct source *source)
 {
     const char *line = file_read(&source->file);
+    bool whole = false;
 
     if (!line)
         return;
     for (int i = 0; i < nr_counters; i++)
         if (counters[i].source == source && !counters[i].key) {
             take(&counters[i], line);
-            return;
+            whole = true;
         }
+    if (whole)
+        return;
     while (*line) {
         size_t length = strcspn(line, "\n");
 

@@ -7,8 +7,9 @@ stage=/mnt/build/stage
 cd /mnt/build/src
 export KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=overcommit KBUILD_BUILD_HOST=overcommit
 patch -s -p1 < /mnt/build/frontswap.patch
-# The options of the 5.10 guests, without those that 6.1 no longer has and without zswap, which takes frontswap for itself.
-grep -vE '^CONFIG_(CLEANCACHE|ZSWAP|ZSMALLOC)=' /mnt/build/config-5.10 > /mnt/build/config
+# The options of the 5.10 guests, without those that 6.1 no longer has and without zswap, which takes frontswap for itself. zsmalloc
+# is then there for zram alone, as a module; z3fold was for zswap.
+grep -vE '^CONFIG_(CLEANCACHE|ZSWAP|ZSMALLOC|Z3FOLD)=' /mnt/build/config-5.10 > /mnt/build/config
 KCONFIG_ALLCONFIG=/mnt/build/config make -s allnoconfig
 missing=$(grep -E '^CONFIG_' /mnt/build/config | grep -vxF -f .config || true)
 if [ -n "$missing" ]; then
