@@ -14,6 +14,7 @@ import pytest
 
 from campaigns import consistency, store
 from campaigns.verify import verify
+from common import files
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "reference"
 CELL = "cells/selfballoon+tmem.r1"
@@ -49,7 +50,7 @@ def forge(campaign: Path) -> None:
     for cell in campaign.glob("*/*/cell.json"):
         store.write_sums(cell.parent)
     names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in campaign.glob("*/*/SHA256SUMS"))]
-    store._replace_sums(campaign, {name: store.digest(campaign / name) for name in names})
+    store._replace_sums(campaign, {name: files.digest(campaign / name) for name in names})
 
 
 def doubled(path: Path) -> None:
