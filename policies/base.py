@@ -82,9 +82,6 @@ class Tuning:
     tmem: TmemSettings = field(default_factory=TmemSettings)
 
 
-UNTUNED = Tuning()
-
-
 def with_module(policy: Policy, **parameters: bool) -> Policy:
     """The policy with these parameters of the driver on, and its gates for what the driver then
     does.
