@@ -111,11 +111,6 @@ def classify(line: str) -> Pattern | None:
     return None
 
 
-def message_of(line: str) -> str:
-    """A line without its times, levels, host and program name, and without Xen's mark."""
-    return _message(line).text
-
-
 def _of_log(source: str, text: str) -> Iterator[Breakage]:
     for number, line in enumerate(text.split("\n"), start=1):
         pattern = classify(line)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -137,11 +137,19 @@ def _stored(path: Path, layout: int) -> str:
     return text if layout >= records.LAYOUT else former.samples_text(text)
 
 
+def _later(run: Run, campaign: CampaignRecord) -> Collection[str]:
+    """The counters that came after a campaign. One that does not say which it had lacks at most
+    those of which nothing was read.
+    """
+    if campaign.counters:
+        return names.known().difference(campaign.counters)
+    return names.known().difference(each.counter for each in run.readings if each.value is not None)
+
+
 def _samples(path: Path, run: Run, cell: CellRecord, campaign: CampaignRecord) -> Iterator[tuple[str, str]]:
     assert cell.barrier is not None
     text = _stored(path, campaign.layout)
-    later = names.known().difference(campaign.counters) if campaign.counters else ()
-    unknown = {counter for counter in later if f",{counter}," not in text}
+    unknown = {counter for counter in _later(run, campaign) if f",{counter}," not in text}
     readings = (sample for sample in run.readings if sample.counter not in unknown)
     wanted = store.samples_text(readings, cell.barrier.released_at)
     if text != wanted:

@@ -89,9 +89,6 @@ class Tuning:
     swap: Mapping[Swap, MemorySwap] = field(default_factory=dict)
 
 
-UNTUNED = Tuning()
-
-
 def with_module(policy: Policy, **parameters: bool) -> Policy:
     """The policy with these parameters of the driver on, and its gates for what the driver then
     does.

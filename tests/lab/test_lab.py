@@ -26,7 +26,7 @@ from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 from policies import apply
 from policies import registry as policies
-from policies.base import UNTUNED
+from policies.base import Tuning
 
 pytestmark = pytest.mark.lab
 
@@ -233,7 +233,7 @@ def test_the_host_of_a_killed_controller_is_found_again(host: EmulatedHost) -> N
 
 
 def prepare(host: EmulatedHost, policy: str) -> None:
-    apply.prepare(policies.parse(policy), UNTUNED, host, DEFAULT_HOST, DEFAULT_GUESTS)
+    apply.prepare(policies.parse(policy), Tuning(), host, DEFAULT_HOST, DEFAULT_GUESTS)
 
 
 def test_static_keeps_even_shares_and_loads_no_driver(host: EmulatedHost) -> None:

@@ -36,14 +36,14 @@ def test_each_harmless_line_is_none(line: str) -> None:
 @pytest.mark.parametrize("line", lines("prefixes"))
 def test_whatever_stands_before_a_message_it_is_found(line: str) -> None:
     assert kernel_log.classify(line) is not None
-    assert kernel_log.message_of(line).startswith(("BUG kmalloc", "domain_crash", "mm.c"))
+    assert kernel_log._message(line).text.startswith(("BUG kmalloc", "domain_crash", "mm.c"))
 
 
 @pytest.mark.parametrize(
     "prefix", ["[   12.345678] ", "Nov 28 05:12:51 host kernel: ", "<3>", "kern  :err   : [   12.345678] "]
 )
 def test_what_is_harmless_stays_harmless_behind_every_prefix(prefix: str) -> None:
-    messages = [kernel_log.message_of(line) for line in lines("harmless") if line.startswith("[")]
+    messages = [kernel_log._message(line).text for line in lines("harmless") if line.startswith("[")]
     assert [message for message in messages if kernel_log.classify(prefix + message)] == []
 
 

@@ -417,6 +417,7 @@ def test_a_counter_that_came_after_a_campaign_is_no_damage_and_one_that_it_had_i
     later = names.Counter("tmem_later", "count")
     monkeypatch.setattr(names, "TMEM", {**names.TMEM, "Zz": later})
     assert not verify(directory).damaged
+    assert not verify(PUBLISHED / "reference").damaged
     campaign = json.loads((directory / "campaign.json").read_text())
     _edit(directory / "campaign.json", lambda c: c.update(counters=[*campaign["counters"], later.name]))
     assert "samples.csv: line " in _damage(verify(directory))
