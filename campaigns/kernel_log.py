@@ -97,11 +97,14 @@ def findings(logs: Mapping[str, str]) -> list[Breakage]:
     return [finding for source, text in logs.items() for finding in _of_log(source, text)]
 
 
-@lru_cache(maxsize=2**14)
 def classify(line: str) -> Pattern | None:
     """What a line says broke; None when it says nothing of the kind, or says it of what no
     experiment uses.
     """
+    return _of_line(line) if len(line) <= LONGEST else _classified(line)
+
+
+def _classified(line: str) -> Pattern | None:
     message = _message(line)
     for window in _windows(message.text):
         for expression, pattern in _searched(message):
@@ -109,6 +112,10 @@ def classify(line: str) -> Pattern | None:
             if match is not None and (message.program or not _harmless(window, match)):
                 return pattern
     return None
+
+
+_of_line = lru_cache(maxsize=2**14)(_classified)
+"""Logs of many cells have the same lines."""
 
 
 def _of_log(source: str, text: str) -> Iterator[Breakage]:

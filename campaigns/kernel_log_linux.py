@@ -332,7 +332,7 @@ LINUX = (
         ),
         "a file system found itself damaged",
     ),
-    (FILE_SYSTEM, r"\(\S+,\d+,\d+\):\w+:\d+ ERROR: ", "OCFS2 failed"),
+    (FILE_SYSTEM, r"\(\S{1,64},\d+,\d+\):\w+:\d+ ERROR: ", "OCFS2 failed"),
     (
         FILE_SYSTEM,
         (
@@ -342,10 +342,10 @@ LINUX = (
         ),
         "a file system cannot be used",
     ),
-    (FILE_SYSTEM, rf"{DEVICE}: writeback error on inode", "a file system could not be written"),
+    (FILE_SYSTEM, rf"(?<![\w!/-]){DEVICE}: writeback error on inode", "a file system could not be written"),
     # --- disks ----------------------------------------------------------------------------------
     (DISK, rf"(?<!not supported )\berror, dev {DEVICE}(?:,| |$)", "a disk failed, so sectors and times mean nothing"),
-    (DISK, rf"{DEVICE}: (?:guard|ref|app) tag error at ", "a disk returned other data than was written"),
+    (DISK, rf"(?<![\w!/-]){DEVICE}: (?:guard|ref|app) tag error at ", "a disk returned other data than was written"),
     (
         DISK,
         (

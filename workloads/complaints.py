@@ -32,7 +32,10 @@ _DEATHS = (
         ),
         "a process died",
     ),
-    (r"\*\*\* .*\] Error (?P<status>1(?:2[89]|[3-9]\d)|2\d\d)\b", "a program that make started was ended by a signal"),
+    (
+        r"\*\*\* .{0,400}\] Error (?P<status>1(?:2[89]|[3-9]\d)|2\d\d)\b",
+        "a program that make started was ended by a signal",
+    ),
     (r"internal compiler error", "the compiler broke"),
     (r"fatal error: \S+ signal terminated program \S+", "the compiler lost a part of it"),
     (

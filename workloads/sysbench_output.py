@@ -25,6 +25,10 @@ ended long before the others. A thread of 2 to 16 that ended at once gives 0.26 
 that share events end within one event of each other."""
 
 
+FEW = 100
+"""Events below which a rate may be rounded to anything."""
+
+
 @dataclass(frozen=True)
 class Labels:
     """How the report of one test is read. marks: what only this test's report says. figures: metric
@@ -145,6 +149,12 @@ def _require_work(text: str, values: Mapping[str, float | int | None], where: Pa
         raise WorkloadError(
             f"sysbench counted {match[1]}: {match[2]}", where=str(where), why="what they cost is among its figures"
         )
+    made, seconds = values["events"], values["test_seconds"]
+    rate = values.get("events_per_second", values.get("operations_per_second"))
+    told = made is not None and rate is not None and seconds is not None and made >= FEW
+    if told and made and not made / 2 <= (rate or 0) * (seconds or 0) <= 2 * made:
+        why = f"{made} events in {seconds:g} s are not {rate:g} a second"
+        raise OutputsError("sysbench's figures contradict each other", where=str(where), why=why)
     threads = re.search(r"^Number of threads: (\d{1,9})$", text, re.MULTILINE)
     events = re.search(rf"^ +events \(avg/stddev\): +{_NUMBER}/{_NUMBER}$", text, re.MULTILINE)
     if threads and events and values["events"] is not None:

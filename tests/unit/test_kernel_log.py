@@ -4,6 +4,8 @@ in both directions.
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from campaigns import kernel_log
@@ -95,3 +97,11 @@ def test_every_rule_has_a_reason_and_a_kind() -> None:
         assert rule.reason
         assert rule.kind in KINDS
     assert all(rule.reason and not rule.kind for rule in ALLOWED)
+
+
+@pytest.mark.parametrize("unit", ["a", "1", "(a", "a-", "a(", "[1", "d1v", "/", ": ", "[ 1.0] "])
+def test_a_file_that_is_one_line_of_megabytes_takes_no_time_to_speak_of(unit: str) -> None:
+    """Half a second for each four thousand characters made a minute and more of such a file."""
+    began = time.process_time()
+    assert kernel_log.classify(unit * (200_000 // len(unit))) is None
+    assert time.process_time() - began < 10

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from plumbum import local
 
-from common.errors import WorkloadError
+from common.errors import OutputsError, WorkloadError
 from tests.unit.workloads_local import DATA, write_program, write_timings
 from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a fixture
 from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
@@ -263,3 +263,18 @@ def test_a_report_of_threads_that_did_not_come_to_their_end(old: str, new: str, 
     assert text != report("1.0.20-debian13-cpu")
     with pytest.raises(WorkloadError, match=words):
         read_report(text, CPU, HERE)
+
+
+@pytest.mark.parametrize(
+    ("line", "changed"),
+    [
+        ("events per second:  4067.43", "events per second:  0.00"),
+        ("events per second:  4067.43", "events per second:  99999.00"),
+        ("total time:                          1.0027s", "total time:                          0.0000s"),
+    ],
+)
+def test_figures_that_contradict_each_other_are_none(line: str, changed: str) -> None:
+    text = (DATA / "sysbench" / "1.0.20-debian11-cpu.txt").read_text()
+    assert line in text
+    with pytest.raises(OutputsError, match="contradict each other"):
+        read_report(text.replace(line, changed), CPU, Path("sysbench.out"))
