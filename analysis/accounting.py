@@ -33,10 +33,10 @@ class Account:
     """Sectors of one pair of cells, of one guest or of all (`guest` None); `cell` None for the mean
     of the pairs.
 
-    sectors_control, sectors_policy: read from all disks. ephemeral_hits, persistent_hits: pages,
-    counted by the hypervisor. guest_hits: the same hits as the guest counts them. file_saved,
-    swap_saved: sectors saved, from file systems and from the swap disk. Any of them is None when it
-    was not measured.
+    sectors_control, sectors_policy: read from all disks. tmem_ephemeral_hits, tmem_persistent_hits:
+    pages, counted by the hypervisor. guest_hits: the same hits as the guest counts them.
+    file_saved, swap_saved: sectors saved, from file systems and from the swap disk. Any of them is
+    None when it was not measured.
     """
 
     levels: str
@@ -47,8 +47,8 @@ class Account:
     guest: str | None
     sectors_control: float | None
     sectors_policy: float | None
-    ephemeral_hits: float | None
-    persistent_hits: float | None
+    tmem_ephemeral_hits: float | None
+    tmem_persistent_hits: float | None
     guest_hits: float | None
     file_saved: float | None
     swap_saved: float | None
@@ -63,7 +63,7 @@ class Account:
     @property
     def explained(self) -> float | None:
         """Sectors that the hits stand for."""
-        hits = _plus([self.ephemeral_hits, self.persistent_hits])
+        hits = _plus([self.tmem_ephemeral_hits, self.tmem_persistent_hits])
         return None if hits is None else hits * SECTORS_PER_PAGE
 
     @property
@@ -96,7 +96,7 @@ def hits(results: Results, cell: CellRecord, guest: str, kind: str) -> float | N
     for metric in cell.metrics:
         if metric.name == f"tmem_{kind}_hits" and metric.guest == guest and metric.value is not None:
             return float(metric.value)
-    return results.delta(cell.cell, guest, f"tmem.{kind}.gets")
+    return results.delta(cell.cell, guest, f"tmem_{kind}_hits")
 
 
 def _metric(cell: CellRecord, name: str, guest: str) -> float | None:
@@ -112,7 +112,7 @@ def _swap_sectors(results: Results, cell: CellRecord, guest: str) -> float | Non
     """
     if (value := _metric(cell, "swap_sectors_read", guest)) is not None:
         return value
-    return results.delta(cell.cell, guest, "vbd.xvdb.sectors_read")
+    return results.delta(cell.cell, guest, "swap_sectors_read")
 
 
 @lru_cache(maxsize=2)
@@ -212,8 +212,8 @@ def _of_pair(results: Results, above: CellRecord, below: CellRecord, levels: str
 _FIGURES = (
     "sectors_control",
     "sectors_policy",
-    "ephemeral_hits",
-    "persistent_hits",
+    "tmem_ephemeral_hits",
+    "tmem_persistent_hits",
     "guest_hits",
     "file_saved",
     "swap_saved",
@@ -263,9 +263,10 @@ def explain(results: Results, account: Account) -> list[str]:
         return ["The sectors read or the hits were not measured in any pair of cells, so nothing can be accounted for."]
     lines = [
         (
-            f"{account.policy} read {abs(account.saved):,.0f} sectors {'fewer' if account.saved >= 0 else 'more'} than {account.control}; the hypervisor counted "
-            f"{account.ephemeral_hits:,.0f} ephemeral and {account.persistent_hits:,.0f} persistent hits, which stand for "
-            f"{account.explained:,.0f} sectors ({SECTORS_PER_PAGE} per page)."
+            f"{account.policy} read {abs(account.saved):,.0f} sectors "
+            f"{'fewer' if account.saved >= 0 else 'more'} than {account.control}; the hypervisor counted "
+            f"{account.tmem_ephemeral_hits:,.0f} ephemeral and {account.tmem_persistent_hits:,.0f} persistent hits, "
+            f"which stand for {account.explained:,.0f} sectors ({SECTORS_PER_PAGE} per page)."
         )
     ]
     if account.agreement is None:
@@ -308,11 +309,12 @@ def _by_disk(account: Account) -> list[str]:
     if account.file_saved is None or account.swap_saved is None:
         return ["The sectors saved cannot be split into file system and swap: the swap disk's counters are missing."]
     shares = (
-        (EPHEMERAL, account.file_saved, account.ephemeral_hits),
-        (PERSISTENT, account.swap_saved, account.persistent_hits),
+        (EPHEMERAL, account.file_saved, account.tmem_ephemeral_hits),
+        (PERSISTENT, account.swap_saved, account.tmem_persistent_hits),
     )
     return [
-        f"From {'file systems' if kind == EPHEMERAL else 'swap'} {saved:,.0f} sectors fewer were read, and {kind} hits stand "
+        f"From {'file systems' if kind == EPHEMERAL else 'swap'} "
+        f"{saved:,.0f} sectors fewer were read, and {kind} hits stand "
         f"for {pages * SECTORS_PER_PAGE:,.0f}."
         for kind, saved, pages in shares
         if pages is not None
@@ -320,7 +322,7 @@ def _by_disk(account: Account) -> list[str]:
 
 
 def _guest_counts(account: Account) -> list[str]:
-    total = _plus([account.ephemeral_hits, account.persistent_hits])
+    total = _plus([account.tmem_ephemeral_hits, account.tmem_persistent_hits])
     if account.guest_hits is None or total is None:
         return []
     return [f"The guests themselves counted {account.guest_hits:,.0f} hits, the hypervisor {total:,.0f}."]
@@ -333,14 +335,17 @@ def _direction(account: Account) -> list[str]:
     if account.left > 0:
         return [
             (
-                "More was saved than the hits stand for. A cause that is known: without tmem a miss reads its neighbours as well (read-ahead of files, "
+                "More was saved than the hits stand for. A cause that is known: "
+                "without tmem a miss reads its neighbours as well (read-ahead of files, "
                 "a cluster of pages from swap), and what nobody uses of them is read for nothing."
             )
         ]
     return [
         (
-            "The hits stand for more than was saved. A cause that is known: a page that is put and got several times is several hits but may have "
-            "been one read or none without tmem, where it would have stayed in the guest, or come with a neighbour's read-ahead."
+            "The hits stand for more than was saved. A cause that is known: a "
+            "page that is put and got several times is several hits but may have "
+            "been one read or none without tmem, where it would have "
+            "stayed in the guest, or come with a neighbour's read-ahead."
         )
     ]
 
@@ -357,7 +362,10 @@ def _memory(results: Results, account: Account) -> list[str]:
     if sizes[0] is None or sizes[1] is None:
         return []
     return [
-        f"A guest had {sizes[0]:.0f} MiB on average under {account.control} and {sizes[1]:.0f} MiB under {account.policy}."
+        (
+            f"A guest had {sizes[0]:.0f} MiB on average under "
+            f"{account.control} and {sizes[1]:.0f} MiB under {account.policy}."
+        )
     ]
 
 
@@ -380,7 +388,8 @@ def _spread(results: Results, account: Account) -> list[str]:
         return ["With one repetition it is unknown how much of the rest is chance."]
     return [
         (
-            f"Between repetitions of {account.control} alone the sectors read differed by {max(found) - min(found):,.0f}, "
+            f"Between repetitions of {account.control} alone the "
+            f"sectors read differed by {max(found) - min(found):,.0f}, "
             f"the rest that is left is {abs(left):,.0f}."
         )
     ]

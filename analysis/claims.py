@@ -122,7 +122,10 @@ def _decide(results: Results, verdict: Verdict) -> Verdict:
 def _reason(results: Results, verdict: Verdict) -> str:
     claim, ratio = verdict.claim, verdict.ratio
     if verdict.felt is not None and not verdict.felt.enough:
-        return f"{verdict.felt.control} felt too little that could be relieved ({verdict.felt.text}; {verdict.felt.demanded} would do)"
+        return (
+            f"{verdict.felt.control} felt too little that could be relieved "
+            f"({verdict.felt.text}; {verdict.felt.demanded} would do)"
+        )
     if ratio.estimate is None and ratio.p is None:
         lacking = [
             policy
@@ -174,7 +177,10 @@ def published(claim: Claim) -> str:
 
 def _wording(results: Results, verdict: Verdict) -> str:
     claim, ratio = verdict.claim, verdict.ratio
-    compared = f"{claim.compare.treatment} ÷ {claim.compare.control}, {claim.metric} ({claim.aggregate} over guests): {format_ratio(ratio)}"
+    compared = (
+        f"{claim.compare.treatment} ÷ {claim.compare.control}, {claim.metric} "
+        f"({claim.aggregate} over guests): {format_ratio(ratio)}"
+    )
     if ratio.estimate is None and ratio.p is None:
         return f"Left open: {verdict.reason}."
     if verdict.verdict == "not testable here":

@@ -18,30 +18,30 @@ from analysis.load import Results, levels_text
 from campaigns import records
 from campaigns.records import CellRecord, aggregate
 
-_OPERATIONS = "tmem.ops"
+_OPERATIONS = "tmem_ops"
 
 
 @dataclass(frozen=True)
 class TmemCost:
     """Of a cell, or the mean over the cells of a policy (`cell` None). None: not measured.
 
-    cycles, seconds: for all guests together. of_one_cpu: seconds ÷ the cell's wall time; of_guests:
-    seconds ÷ what the guests' vCPUs ran. operations: hypercalls, failed ones too;
+    tmem_cycles, seconds: for all guests together. of_one_cpu: seconds ÷ the cell's wall time;
+    of_guests: seconds ÷ what the guests' vCPUs ran. tmem_ops: hypercalls, failed ones too;
     cycles_per_operation.
     """
 
     levels: str
     policy: str
     cell: str | None
-    cycles: float | None
+    tmem_cycles: float | None
     seconds: float | None
     of_one_cpu: float | None
     of_guests: float | None
-    operations: float | None
+    tmem_ops: float | None
     cycles_per_operation: float | None
 
 
-FIGURES = ("cycles", "seconds", "of_one_cpu", "of_guests", "operations", "cycles_per_operation")
+FIGURES = ("tmem_cycles", "seconds", "of_one_cpu", "of_guests", _OPERATIONS, "cycles_per_operation")
 
 
 def tmem(results: Results) -> list[TmemCost]:
@@ -50,7 +50,7 @@ def tmem(results: Results) -> list[TmemCost]:
     """
     grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, [_OPERATIONS])
     each = [_of_cell(results, cell, grown.get((cell.cell, "hypervisor", _OPERATIONS))) for cell in results.complete]
-    found = [cost for cost in each if cost.cycles]
+    found = [cost for cost in each if cost.tmem_cycles]
     for levels in results.levels:
         for policy in results.policies:
             mine = [cost for cost in found if (cost.policy, cost.levels) == (policy, levels)]
@@ -102,10 +102,10 @@ def explain(costs: Sequence[TmemCost], levels: str) -> list[str]:
     """What tmem took under each policy that used it, in sentences."""
     lines = []
     for mean in costs:
-        if mean.cell is not None or mean.levels != levels or mean.cycles is None:
+        if mean.cell is not None or mean.levels != levels or mean.tmem_cycles is None:
             continue
         cells = [each for each in costs if each.cell and (each.policy, each.levels) == (mean.policy, levels)]
-        text = f"Under {mean.policy} Xen spent {mean.cycles:,.0f} cycles in tmem for all guests together"
+        text = f"Under {mean.policy} Xen spent {mean.tmem_cycles:,.0f} cycles in tmem for all guests together"
         if mean.seconds is not None and mean.of_one_cpu is not None and mean.of_guests is not None:
             spread = statistics.centre([each.of_one_cpu for each in cells])
             over = (

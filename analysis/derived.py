@@ -93,7 +93,7 @@ def _counted(cell: CellRecord, grown: Mapping[tuple[str, str, str], float | None
             if any(key not in grown for key in keys):
                 continue  # never sampled here: not a metric of this cell
             known = [value for key in keys if (value := grown[key]) is not None]
-            value = total(known) * metric.factor if len(known) == len(keys) else None
+            value = total(known) if len(known) == len(keys) else None
             found.append(Metric(metric.spec.name, metric.spec.unit, value, guest))
     return found
 

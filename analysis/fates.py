@@ -23,16 +23,22 @@ from analysis.load import Results, levels_text
 from campaigns.records import CellRecord, aggregate
 
 _GUEST = {
-    "puts": ("tmem.ephemeral.puts",),
-    "returned": ("tmem.ephemeral.gets",),
-    "tried": ("tmem.ephemeral.gets_tried",),
-    "flushed": ("tmem.ephemeral.flushes",),
-    "replaced": ("tmem.ephemeral.duplicates_replaced", "tmem.ephemeral.duplicates_flushed"),
-    "objects_flushed": ("tmem.ephemeral.object_flushes",),
+    **{
+        name: (name,)
+        for name in (
+            "tmem_ephemeral_puts",
+            "tmem_ephemeral_hits",
+            "tmem_ephemeral_gets_tried",
+            "tmem_ephemeral_flushes",
+            "tmem_ephemeral_object_flushes",
+        )
+    },
+    "replaced": ("tmem_ephemeral_duplicates_replaced", "tmem_ephemeral_duplicates_flushed"),
     "inodes_pruned": ("vmstat.pginodesteal", "vmstat.kswapd_inodesteal"),
-    "there": ("tmem.ephemeral.pages",),
 }
-_EVICTED = "tmem.evicted"
+"""What grew in the guests: a counter, or the sum of two."""
+
+_THERE, _EVICTED = "tmem_ephemeral_pages", "tmem_evictions"
 
 
 @dataclass(frozen=True)
@@ -40,48 +46,69 @@ class Fate:
     """Ephemeral pages of all guests of a cell (`cell` None: means over the cells of a policy)
     [pages]; None: not measured.
 
-    objects_flushed [objects] that the guests flushed and tmem had; inodes_pruned [inodes] by the
-    guests' kernels, most of which have pages in no pool. there: at the end. replaced: puts of what
-    was there already.
+    Counters have their names: hits were returned, flushes went page by page, object_flushes
+    [objects] were flushed whole and tmem had them; tmem_ephemeral_pages are those at the end.
+    inodes_pruned [inodes] by the guests' kernels, most of which have pages in no pool. replaced:
+    puts of what was there already.
     """
 
     levels: str
     policy: str
     cell: str | None
-    puts: float | None
-    returned: float | None
-    tried: float | None
-    flushed: float | None
+    tmem_ephemeral_puts: float | None
+    tmem_ephemeral_hits: float | None
+    tmem_ephemeral_gets_tried: float | None
+    tmem_ephemeral_flushes: float | None
     replaced: float | None
-    objects_flushed: float | None
+    tmem_ephemeral_object_flushes: float | None
     inodes_pruned: float | None
-    there: float | None
-    evicted: float | None
+    tmem_ephemeral_pages: float | None
+    tmem_evictions: float | None
 
     @property
     def with_objects(self) -> float | None:
         """Pages that were flushed together with their object: what is left of the puts. Never
         below 0.
         """
-        rest = [self.returned, self.flushed, self.replaced, self.evicted, self.there]
+        rest = [
+            self.tmem_ephemeral_hits,
+            self.tmem_ephemeral_flushes,
+            self.replaced,
+            self.tmem_evictions,
+            self.tmem_ephemeral_pages,
+        ]
         gone = aggregate(rest, "sum")
-        return None if self.puts is None or gone is None else max(0.0, self.puts - gone)
+        return None if self.tmem_ephemeral_puts is None or gone is None else max(0.0, self.tmem_ephemeral_puts - gone)
 
     @property
     def missed(self) -> float | None:
         """Gets that found nothing."""
-        return None if self.tried is None or self.returned is None else self.tried - self.returned
+        return (
+            None
+            if self.tmem_ephemeral_gets_tried is None or self.tmem_ephemeral_hits is None
+            else self.tmem_ephemeral_gets_tried - self.tmem_ephemeral_hits
+        )
 
     @property
     def never_put(self) -> float | None:
         """The least number of misses that asked for a page which had not been put since it was
         last there.
         """
-        lost = aggregate([self.flushed, self.with_objects, self.evicted], "sum")
+        lost = aggregate([self.tmem_ephemeral_flushes, self.with_objects, self.tmem_evictions], "sum")
         return None if self.missed is None or lost is None else max(0.0, self.missed - lost)
 
 
-_COUNTS = ("puts", "returned", "tried", "flushed", "replaced", "objects_flushed", "inodes_pruned", "there", "evicted")
+_COUNTS = (
+    "tmem_ephemeral_puts",
+    "tmem_ephemeral_hits",
+    "tmem_ephemeral_gets_tried",
+    "tmem_ephemeral_flushes",
+    "replaced",
+    "tmem_ephemeral_object_flushes",
+    "inodes_pruned",
+    "tmem_ephemeral_pages",
+    "tmem_evictions",
+)
 FIGURES = (*_COUNTS, "with_objects", "missed", "never_put")
 
 
@@ -92,7 +119,7 @@ def fates(results: Results) -> list[Fate]:
     counters = [counter for names in _GUEST.values() for counter in names] + [_EVICTED]
     grown = derived.growth(results.samples, {cell.cell for cell in results.complete}, counters)
     each = [_of_cell(results, cell, grown) for cell in results.complete]
-    found = [fate for fate in each if fate.puts]
+    found = [fate for fate in each if fate.tmem_ephemeral_puts]
     for levels in results.levels:
         for policy in results.policies:
             mine = [fate for fate in found if (fate.policy, fate.levels) == (policy, levels) and fate.cell]
@@ -113,11 +140,12 @@ def _of_cell(results: Results, cell: CellRecord, grown: Mapping[tuple[str, str, 
     def summed(names: Sequence[str]) -> float | None:
         return aggregate([grown.get((cell.cell, guest, name)) for guest in guests for name in names], "sum")
 
-    figures = {name: summed(counters) for name, counters in _GUEST.items() if name != "there"}
-    last = [results.samples_of(cell.cell, guest, "tmem.ephemeral.pages")["value"] for guest in guests]
+    figures = {name: summed(counters) for name, counters in _GUEST.items()}
+    last = [results.samples_of(cell.cell, guest, _THERE)["value"] for guest in guests]
     there = aggregate([float(values.iloc[-1]) if len(values) else None for values in last], "sum")
     evicted = grown.get((cell.cell, "hypervisor", _EVICTED))
-    return Fate(levels_text(cell.levels), cell.policy, cell.cell, there=there, evicted=evicted, **figures)
+    figures |= {_THERE: there, _EVICTED: evicted}
+    return Fate(levels_text(cell.levels), cell.policy, cell.cell, **figures)
 
 
 def summary(found: Sequence[Fate], levels: str) -> list[Fate]:
@@ -128,43 +156,48 @@ def summary(found: Sequence[Fate], levels: str) -> list[Fate]:
 def explain(found: Sequence[Fate], mean: Fate) -> str:
     """What became of the pages of a policy, in sentences made from the figures."""
     cells = [fate for fate in found if fate.cell and (fate.policy, fate.levels) == (mean.policy, mean.levels)]
-    if mean.puts is None or not mean.puts:
+    if mean.tmem_ephemeral_puts is None or not mean.tmem_ephemeral_puts:
         return ""
     shares = [
         (name, value)
         for name, value in (
-            ("were returned", mean.returned),
+            ("were returned", mean.tmem_ephemeral_hits),
             ("were flushed by the guests with their object", mean.with_objects),
-            ("were flushed by the guests page by page", mean.flushed),
+            ("were flushed by the guests page by page", mean.tmem_ephemeral_flushes),
             ("were put again", mean.replaced),
-            ("were evicted by Xen", mean.evicted),
-            ("were still there at the end", mean.there),
+            ("were evicted by Xen", mean.tmem_evictions),
+            ("were still there at the end", mean.tmem_ephemeral_pages),
         )
         if value is not None
     ]
-    parts = ", ".join(f"{value:,.0f} ({100 * value / mean.puts:.0f} %) {name}" for name, value in shares)
-    lines = [f"Of the {mean.puts:,.0f} ephemeral pages that the guests put under {mean.policy}, {parts}."]
-    if mean.objects_flushed is None:
+    parts = ", ".join(f"{value:,.0f} ({100 * value / mean.tmem_ephemeral_puts:.0f} %) {name}" for name, value in shares)
+    lines = [
+        f"Of the {mean.tmem_ephemeral_puts:,.0f} ephemeral pages that the guests put under {mean.policy}, {parts}."
+    ]
+    if mean.tmem_ephemeral_object_flushes is None:
         lines.append("How many objects the guests flushed was not recorded.")
     else:
-        spread = statistics.centre([fate.objects_flushed for fate in cells])
+        spread = statistics.centre([fate.tmem_ephemeral_object_flushes for fate in cells])
         over = (
             ""
             if spread.low is None or spread.high is None
             else f" (95 % interval {spread.low:,.0f} to {spread.high:,.0f})"
         )
         pruned = "" if mean.inodes_pruned is None else f", and their kernels pruned {mean.inodes_pruned:,.0f} inodes"
-        lines.append(f"The guests flushed {mean.objects_flushed:,.0f} objects{over}{pruned}.")
+        lines.append(f"The guests flushed {mean.tmem_ephemeral_object_flushes:,.0f} objects{over}{pruned}.")
     if mean.missed is not None and mean.never_put is not None:
         lines.append(
-            f"{mean.missed:,.0f} gets missed; at least {mean.never_put:,.0f} of them asked for pages that had not been put, "
+            f"{mean.missed:,.0f} gets missed; at least {mean.never_put:,.0f} "
+            "of them asked for pages that had not been put, "
             "the others for pages that had been flushed or evicted."
         )
     return " ".join(lines)
 
 
 def frame(found: Sequence[Fate]) -> pd.DataFrame:
-    """Fates as a table: [pages] except objects_flushed and inodes_pruned [count]."""
+    """Fates as a table: [pages] except tmem_ephemeral_object_flushes and inodes_pruned
+    [count]..
+    """
     texts = ("levels", "policy", "cell")
     return pd.DataFrame(
         {

@@ -104,17 +104,23 @@ def host_line(results: Results) -> str:
 
 _TITLES = {
     "overview": (
-        "{experiment}: (a) sectors read by all guests, (b) their ratios between policies, (c) memory of all guests over time and their pages in "
+        "{experiment}: (a) sectors read by all guests, (b) their ratios between "
+        "policies, (c) memory of all guests over time and their pages in "
         "tmem (area), (d) sectors that were not read with tmem, and what the hypervisor's hits stand for."
     ),
     "sectors": "Sectors that all guests read (a, b) and wrote (c, d) by memory policy, and their ratios.",
-    "requests": "Requests of all guests to their disks by memory policy, reads (a, b) and all (c, d), and their ratios.",
+    "requests": (
+        "Requests of all guests to their disks by memory policy, reads (a, b) and all (c, d), and their ratios."
+    ),
     "time": (
-        "Time from the release at the barrier to the end of the last guest's script (a, b), and vCPU seconds of guests and dom0 (c, d), by memory "
+        "Time from the release at the barrier to the end of the last guest's "
+        "script (a, b), and vCPU seconds of guests and dom0 (c, d), by memory "
         "policy, and their ratios."
     ),
     "memory": "Memory of each guest (line) and its pages in tmem (areas) over time, a row per memory policy.",
-    "hit_rates": "Hit rates of tmem by guest: gets that found their page, of the gets tried; cold misses count as misses.",
+    "hit_rates": (
+        "Hit rates of tmem by guest: gets that found their page, of the gets tried; cold misses count as misses."
+    ),
 }
 _WITH_RATIOS = ("overview", "sectors", "requests", "time")
 

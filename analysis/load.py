@@ -8,6 +8,7 @@ sight.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 
 from analysis import derived
-from campaigns import records
+from campaigns import former, records
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common.errors import ResultsError
 
@@ -175,7 +176,7 @@ def load(directory: Path | str) -> Results:
     # as not run
     known = {cell: tried[-1] for cell, tried in attempts.items() if tried[-1].status == "failed"} | ended
     complete = tuple(ended[cell.cell] for cell in plan if cell.cell in ended and ended[cell.cell].status == "complete")
-    samples = _samples(directory, complete)
+    samples = _samples(directory, complete, record.layout)
     complete = derived.completed(directory, complete, samples)
     return Results(
         directory=directory,
@@ -360,7 +361,7 @@ def _metrics(plan: Sequence[PlannedCell], complete: Sequence[CellRecord]) -> pd.
     return table(rows, columns)
 
 
-def _samples(directory: Path, complete: Sequence[CellRecord]) -> pd.DataFrame:
+def _samples(directory: Path, complete: Sequence[CellRecord], layout: int) -> pd.DataFrame:
     """All samples. A cell without the file has none, which the figures say; a damaged file is an
     error.
 
@@ -372,7 +373,7 @@ def _samples(directory: Path, complete: Sequence[CellRecord]) -> pd.DataFrame:
         path = directory / records.CELLS_DIR / cell.cell / records.SAMPLES_FILE
         if not path.is_file():
             continue
-        part = _read_samples(path)
+        part = _read_samples(path, layout)
         for name, value in _key(cell).items():
             kind = pa.int64() if name == "repetition" else _TEXT
             part = part.append_column(name, pa.array([value] * len(part), kind))
@@ -404,10 +405,12 @@ _SAMPLE_TYPES = {
 }
 
 
-def _read_samples(path: Path) -> pa.Table:
+def _read_samples(path: Path, layout: int) -> pa.Table:
     convert = pc.ConvertOptions(column_types=_SAMPLE_TYPES, null_values=[""], strings_can_be_null=True)
     try:
-        found = pc.read_csv(path, convert_options=convert, read_options=pc.ReadOptions(use_threads=False))
+        text = former.samples_text(path.read_text("utf-8")) if layout < records.LAYOUT else None
+        source = path if text is None else io.BytesIO(text.encode())
+        found = pc.read_csv(source, convert_options=convert, read_options=pc.ReadOptions(use_threads=False))
         if tuple(found.column_names) != records.SAMPLE_COLUMNS:
             raise ValueError(f"columns {', '.join(found.column_names)}; expected {', '.join(records.SAMPLE_COLUMNS)}")
         if any(found[name].null_count for name in ("time_s", "source", "counter", "unit")):

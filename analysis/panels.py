@@ -269,12 +269,12 @@ def hit_rate(axes: Axes, results: Results, kind: str, levels: str) -> bool:
             if not mine:
                 axes.text(0, row, " not measured, or nothing asked for", va="center", color=style.MUTED)
                 continue
-            gets = math.fsum(r.gets or 0 for r in mine)
+            hits = math.fsum(r.hits or 0 for r in mine)
             tried = math.fsum(r.gets_tried or 0 for r in mine)
-            _bar(axes, row, 100 * gets / tried, looks[policy], None)
+            _bar(axes, row, 100 * hits / tried, looks[policy], None)
             points = [100 * (r.rate or 0) for r in mine]
             _points(axes, points, row)
-            _label(axes, f"{style.percent(gets / tried)} of {tried:,.0f}", max([100 * gets / tried, *points]), row)
+            _label(axes, f"{style.percent(hits / tried)} of {tried:,.0f}", max([100 * hits / tried, *points]), row)
     policy_axis(axes, names)
     style.clean(axes, grid="x")
     axes.set_xlim(0, 165)
@@ -306,8 +306,8 @@ def account(axes: Axes, results: Results, levels: str) -> None:
         _bar(axes, row, (item.saved or 0) / scale.factor, looks[item.policy], None)
         left = 0.0
         for pages, kind, name in (
-            (item.ephemeral_hits, style.EPHEMERAL, "ephemeral"),
-            (item.persistent_hits, style.PERSISTENT, "persistent"),
+            (item.tmem_ephemeral_hits, style.EPHEMERAL, "ephemeral"),
+            (item.tmem_persistent_hits, style.PERSISTENT, "persistent"),
         ):
             width = (pages or 0) * SECTORS_PER_PAGE / scale.factor
             if width > 0:

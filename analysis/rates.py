@@ -18,7 +18,7 @@ from analysis.load import Results, levels_text
 
 @dataclass(frozen=True)
 class HitRate:
-    """gets, gets_tried: during the cell [count]. None when the counters could not be read at
+    """hits, gets_tried: during the cell [pages]. None when the counters could not be read at
     both ends.
     """
 
@@ -28,13 +28,13 @@ class HitRate:
     repetition: int
     guest: str
     kind: str
-    gets: float | None
+    hits: float | None
     gets_tried: float | None
 
     @property
     def rate(self) -> float | None:
         """A fraction from 0 to 1; None when a counter is missing or nothing was tried."""
-        return self.gets / self.gets_tried if self.gets is not None and self.gets_tried else None
+        return self.hits / self.gets_tried if self.hits is not None and self.gets_tried else None
 
 
 @lru_cache(maxsize=2)
@@ -48,8 +48,8 @@ def hit_rates(results: Results) -> tuple[HitRate, ...]:
             cell.repetition,
             guest,
             kind,
-            results.delta(cell.cell, guest, f"tmem.{kind}.gets"),
-            results.delta(cell.cell, guest, f"tmem.{kind}.gets_tried"),
+            results.delta(cell.cell, guest, f"tmem_{kind}_hits"),
+            results.delta(cell.cell, guest, f"tmem_{kind}_gets_tried"),
         )
         for cell in results.complete
         for guest in guests(results, levels_text(cell.levels))
@@ -64,10 +64,10 @@ def guests(results: Results, levels: str) -> list[str]:
 
 
 def frame(rates: Sequence[HitRate]) -> pd.DataFrame:
-    """Hit rates as a table: gets and gets_tried [count], rate [fraction]."""
+    """Hit rates as a table: hits and gets_tried [pages], rate [fraction]."""
     texts = ("cell", "policy", "levels", "guest", "kind")
     columns = {name: pd.Series([getattr(item, name) for item in rates], dtype="string") for name in texts}
     columns |= {"repetition": pd.Series([item.repetition for item in rates], dtype="int64")}
-    figures = ("gets", "gets_tried", "rate")
+    figures = ("hits", "gets_tried", "rate")
     columns |= {name: pd.Series([getattr(item, name) for item in rates], dtype="Float64") for name in figures}
     return pd.DataFrame(columns)

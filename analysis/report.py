@@ -154,13 +154,13 @@ def _hit_rate(results: Results, policy: str, levels: str) -> str:
     texts = []
     for kind in accounting.KINDS:
         mine = [r for r in found if r.kind == kind]
-        if all(r.gets is None and r.gets_tried is None for r in mine):
+        if all(r.hits is None and r.gets_tried is None for r in mine):
             continue
-        gets, tried = (aggregate((getattr(r, name) for r in mine), "sum") for name in ("gets", "gets_tried"))
-        if gets is None or tried is None:
+        hits, tried = (aggregate((getattr(r, name) for r in mine), "sum") for name in ("hits", "gets_tried"))
+        if hits is None or tried is None:
             texts.append(f"{MISSING} {kind}")
         elif tried:
-            texts.append(f"{style.percent(gets / tried)} {kind}")
+            texts.append(f"{style.percent(hits / tried)} {kind}")
     return ", ".join(texts) or MISSING
 
 

@@ -32,11 +32,13 @@ def repetition(results: Results) -> str:
     most = statistics.repetitions(len(ran), max(counts))
     if len(ran) > 1:
         return (
-            f"Intervals cover what differs between boots ({most} of each policy; runs of one boot are averaged first); another build is not "
+            f"Intervals cover what differs between boots ({most} of each "
+            "policy; runs of one boot are averaged first); another build is not "
             "in them."
         )
     return (
-        f"Intervals cover what differs between runs ({most} of each policy); neither another boot of the host nor another build is in "
+        f"Intervals cover what differs between runs ({most} of each "
+        "policy); neither another boot of the host nor another build is in "
         "them, and between those the figures may differ by more."
     )
 
@@ -55,7 +57,8 @@ def starved(results: Results) -> list[str]:
         else ""
     )
     text = (
-        f"In {len(found)} of {len(results.complete)} cells the machine below starved the host{least}: their counters count, and their "
+        f"In {len(found)} of {len(results.complete)} cells the machine "
+        f"below starved the host{least}: their counters count, and their "
         "times and rates have no value, so that nothing is said of time where none is left."
     )
     return [text]
@@ -117,7 +120,10 @@ def verdicts(found: Sequence[Verdict]) -> list[str]:
             v.claim.id,
             v.claim.statement,
             f"{v.claim.source} ({v.claim.evidence})",
-            f"{v.claim.compare.control} ({'named by the source' if v.claim.control_from == 'source' else 'our choice'})",
+            (
+                f"{v.claim.compare.control} "
+                f"({'named by the source' if v.claim.control_from == 'source' else 'our choice'})"
+            ),
             v.levels or MISSING,
             v.verdict,
             v.magnitude.word if v.magnitude else MISSING,
@@ -161,8 +167,8 @@ def _account_row(results: Results, item: Account) -> tuple[str, ...]:
         item.sectors_control,
         item.sectors_policy,
         item.saved,
-        item.ephemeral_hits,
-        item.persistent_hits,
+        item.tmem_ephemeral_hits,
+        item.tmem_persistent_hits,
         item.explained,
     )
     shown = (MISSING if value is None else f"{value:,.0f}" for value in figures_)
@@ -194,7 +200,8 @@ def drifted(results: Results) -> list[str]:
     if found := unlike.differences(results):
         return [*parts, table(("what", "was"), unlike.rows(found))]
     same = (
-        "Nothing that is recorded of testbed, host, hypervisor, kernels and settings differed between complete cells, but what the policies "
+        "Nothing that is recorded of testbed, host, hypervisor, kernels and "
+        "settings differed between complete cells, but what the policies "
         "and factors set, and clocks, load and free memory."
     )
     return [*parts, same]

@@ -29,7 +29,7 @@ def guest_memory(axes: Axes, results: Results, cells: Sequence[CellRecord], gues
     """A guest's memory and its pages in tmem over time [MiB]. Whether anything was drawn."""
     drawn = False
     for kind, look in (("ephemeral", style.EPHEMERAL), ("persistent", style.PERSISTENT)):
-        lines = [_series(results, cell, guest, f"tmem.{kind}.pages") for cell in cells]
+        lines = [_series(results, cell, guest, f"tmem_{kind}_pages") for cell in cells]
         lines = [line for line in lines if len(line[0]) and line[1].max() > 0]
         if not lines:
             continue
@@ -90,7 +90,7 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
         cells = results.at(policy, levels)
         if not cells:
             continue
-        tmem = [_sum_over_guests(results, cells[0], levels, f"tmem.{kind}.pages") for kind in accounting.KINDS]
+        tmem = [_sum_over_guests(results, cells[0], levels, f"tmem_{kind}_pages") for kind in accounting.KINDS]
         if all(part is not None for part in tmem):
             _fill_tmem(axes, [part for part in tmem if part is not None], looks[policy].colour)
         lines = [line for cell in cells if (line := _sum_over_guests(results, cell, levels, "memory")) is not None]

@@ -188,7 +188,8 @@ def main() -> None:
         count = len(list(records.cell_directories(large)))
         print(f"{count} cells, {samples:,} samples; {options.levels} level(s)\n")
         print(
-            "| task | seconds | of a processor | MiB at most | processor time per cell ÷ that of a quarter of the cells |"
+            "| task | seconds | of a processor | MiB at most | "
+            "processor time per cell ÷ that of a quarter of the cells |"
         )
         print("|---|---|---|---|---|")
         for task in TASKS:

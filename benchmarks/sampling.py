@@ -29,7 +29,7 @@ sys.path.insert(0, str(ROOT))
 
 from common.errors import UserError  # noqa: E402  (found by the line above)
 from lab import lifecycle  # noqa: E402
-from lab.counters import parse  # noqa: E402
+from lab.counters import names, parse  # noqa: E402
 from lab.hosts.host import XenHost  # noqa: E402
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST  # noqa: E402
 from lab.remote.agents import Agent, Program, hypervisor_reader, linux_reader  # noqa: E402
@@ -65,9 +65,9 @@ def measure(
     host: XenHost, called: str, programs: Mapping[str, Program], interval_s: float, seconds: float
 ) -> list[Cost]:
     """Sample for some seconds with these programs ("": every guest's)."""
-    names = [DOM0, *host.guests]
+    machines = [DOM0, *host.guests]
     opened = host.connections.in_parallel(
-        {name: partial(Agent, host.connections, name, programs.get(name, programs[""])) for name in names}
+        {name: partial(Agent, host.connections, name, programs.get(name, programs[""])) for name in machines}
     )
     try:
         host.connections.in_parallel(
@@ -78,7 +78,7 @@ def measure(
     finally:
         for agent in opened.values():
             agent.close()
-    return [cost_of(called, name, lines[name], list(host.guests)) for name in names]
+    return [cost_of(called, name, lines[name], list(host.guests)) for name in machines]
 
 
 def cost_of(called: str, name: str, lines: list[str], guests: list[str]) -> Cost:
@@ -97,7 +97,7 @@ def main() -> int:
     parser.add_argument("--against", metavar="COMMIT")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    kinds = {"sampler": {DOM0: hypervisor_reader(), "": linux_reader(parse.GUEST_COUNTERS)}}
+    kinds = {"sampler": {DOM0: hypervisor_reader(), "": linux_reader(names.LINUX)}}
     if options.against:
         kinds = {options.against: former(options.against), **kinds}
     with lifecycle.open_lab(options.inventory, progress=lambda text: print(text, file=sys.stderr)) as lab:
@@ -116,7 +116,8 @@ def main() -> int:
         less = before[cost.machine].ms_a_reading / cost.ms_a_reading if cost.machine in before else 1.0
         ratio = f"{less:.0f} x" if cost.agents == "sampler" and before else ""
         print(
-            f"{cost.agents:<12}{cost.machine:<10}{cost.readings:>8}{100 * cost.of_one_cpu:>10.2f} %{cost.ms_a_reading:>14.2f}{ratio:>9}"
+            f"{cost.agents:<12}{cost.machine:<10}{cost.readings:>8}{100 * cost.of_one_cpu:>10.2f} "
+            f"%{cost.ms_a_reading:>14.2f}{ratio:>9}"
         )
     if options.json:
         options.json.write_text(json.dumps([asdict(cost) for cost in costs], indent=1) + "\n", encoding="utf-8")

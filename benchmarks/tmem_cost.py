@@ -131,7 +131,10 @@ def parse_bench(text: str) -> Bench:
     if error := re.search(r"^# bench .*error=.*$", text, re.MULTILINE):
         raise LabError("the benchmark stopped", where=RESULTS, why=error[0])
     found: dict[tuple[str, str, int], dict[str, Timing]] = {}
-    line = r"^# bench name=(\w+) kind=(\w+) content=(\w+) held=(\d+) median=(\d+) p10=(\d+) p90=(\d+) samples=(\d+) unit=cycles$"
+    line = (
+        r"^# bench name=(\w+) kind=(\w+) content=(\w+) held=(\d+) "
+        r"median=(\d+) p10=(\d+) p90=(\d+) samples=(\d+) unit=cycles$"
+    )
     for name, kind, content, held, *numbers in re.findall(line, text, re.MULTILINE):
         found.setdefault((kind, content, int(held)), {})[name] = Timing(*map(int, numbers))
     if not found:
@@ -227,7 +230,8 @@ def print_each(each: Mapping[str, Each]) -> None:
     for kind, put in each.items():
         worst = put.p99 / put.median
         print(
-            f"A put of a new page, each of {put.samples} by itself, {kind} pool: median {put.median}, 90 % {put.p90}, 99 % {put.p99}, longest {put.most}; "
+            f"A put of a new page, each of {put.samples} by itself, {kind} pool: "
+            f"median {put.median}, 90 % {put.p90}, 99 % {put.p99}, longest {put.most}; "
             f"99 % by the median {worst:.2f}, target {EACH:g}: {say(worst <= EACH)}"
         )
     print()
@@ -245,7 +249,8 @@ def print_compressed(compressed: Bench) -> None:
         )
         if content == TEXT:
             print(
-                f"A compressed put: {copies['put_new']:.1f} copies, target {COMPRESSED_PUT:g}: {say(copies['put_new'] <= COMPRESSED_PUT)}"
+                f"A compressed put: {copies['put_new']:.1f} copies, target "
+                f"{COMPRESSED_PUT:g}: {say(copies['put_new'] <= COMPRESSED_PUT)}"
             )
     print()
 
@@ -273,7 +278,8 @@ def print_report(host: Host, found: Measured) -> None:
     """Markdown."""
     emulated = "emulated" if host.kind == "emulated" else "a server's"
     print(
-        f"\n{unit_of(host).capitalize()} as a guest reads them, {emulated} ({host.accelerator or 'no emulator'}), medians of one run\n"
+        f"\n{unit_of(host).capitalize()} as a guest reads them, {emulated} "
+        f"({host.accelerator or 'no emulator'}), medians of one run\n"
     )
     for (kind, content, held), timings in found.bench.items():
         if held == 0 and content == NOISE:
@@ -285,7 +291,8 @@ def print_report(host: Host, found: Measured) -> None:
                 value = ratio(timings, target)
                 within = say(value <= target.factor)
                 print(
-                    f"| {target.name} | {' + '.join(target.of)} | {value:.2f} | {target.factor} | {target.upstream} | {within} |"
+                    f"| {target.name} | {' + '.join(target.of)} | {value:.2f} "
+                    f"| {target.factor} | {target.upstream} | {within} |"
                 )
             print()
     print_each(found.each)
@@ -302,14 +309,15 @@ def print_report(host: Host, found: Measured) -> None:
         print(f"\nFlat within {FLAT}: {say(max(growth) <= FLAT)}")
     if found.share is not None:
         print(
-            f"Records of {found.pages} pages: {100 * found.share:.2f} % of their memory, target {100 * OVERHEAD:.0f} %: {say(found.share <= OVERHEAD)}"
+            f"Records of {found.pages} pages: {100 * found.share:.2f} % of their "
+            f"memory, target {100 * OVERHEAD:.0f} %: {say(found.share <= OVERHEAD)}"
         )
     if found.loads:
         alone, together = found.loads
         print(
             f"Two guests on two processors: {together.total / alone.total:.2f} times the operations of one "
-            f"({alone.total:.0f}/s, {together.total:.0f}/s; load average {together.load_average:.1f} before), target {SCALING}: "
-            f"{say(together.total / alone.total >= SCALING)}"
+            f"({alone.total:.0f}/s, {together.total:.0f}/s; load average {together.load_average:.1f} before), "
+            f"target {SCALING}: {say(together.total / alone.total >= SCALING)}"
         )
 
 

@@ -101,7 +101,8 @@ def kill(host: Host, guest: Guest) -> None:
     """Destroy the guest and wait until nothing is left of it."""
     host.dom0["sh"](
         "-c",
-        f'domid=$(xl domid {guest.name}); xl destroy {guest.name}; while tmemctl list | grep -q "^C=CI:$domid,"; do sleep 0.2; done',
+        f"domid=$(xl domid {guest.name}); xl destroy {guest.name}; while "
+        'tmemctl list | grep -q "^C=CI:$domid,"; do sleep 0.2; done',
         timeout=SECONDS,
     )
 
@@ -120,7 +121,10 @@ def main() -> None:
         "--vcpus",
         type=int,
         default=2,
-        help="processors of the host (default: 2). With one, and --inventory inventory/instructions.yml, nothing else is in a step's time: the processors of that lab take turns",
+        help=(
+            "processors of the host (default: 2). With one, and --inventory inventory/instructions.yml, "
+            "nothing else is in a step's time: the processors of that lab take turns"
+        ),
     )
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args()
@@ -148,7 +152,8 @@ def main() -> None:
         found.append(meter.measure("guest killed", lambda: kill(host, guest)))
         emulated = "emulated" if host.kind == "emulated" else "a server's"
         print(
-            f"\n{options.pages} pages each; times are {emulated} ({host.accelerator or 'no emulator'}); load average {load:.1f} before\n"
+            f"\n{options.pages} pages each; times are {emulated} "
+            f"({host.accelerator or 'no emulator'}); load average {load:.1f} before\n"
         )
         print("| operation | steps | mean step, µs | longest so far, µs | whole, s |\n|---|---|---|---|---|")
         for each in found:

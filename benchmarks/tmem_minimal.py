@@ -34,8 +34,10 @@ from lab.emulator.accelerator import QEMU  # noqa: E402
 SOURCES = ROOT / "benchmarks" / "minimal"
 VIRT_BASE = "0xffffffff80000000"
 FLAGS = (
-    f"-DVIRT_BASE={VIRT_BASE} -O2 -std=gnu11 -Wall -Wextra -Werror -ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mno-sse -mno-mmx "
-    "-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none -fno-tree-loop-distribute-patterns -nostdlib -static -no-pie "
+    f"-DVIRT_BASE={VIRT_BASE} -O2 -std=gnu11 -Wall -Wextra -Werror "
+    "-ffreestanding -fno-pic -mcmodel=kernel -mno-red-zone -mno-sse -mno-mmx "
+    "-fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none "
+    "-fno-tree-loop-distribute-patterns -nostdlib -static -no-pie "
     "-Wl,-Ttext-segment=0xffffffff80100000,-z,max-page-size=4096,--build-id=none,-e,start"
 ).split()
 XEN_OPTIONS = "tmem console=com1 com1=115200,8n1 dom0_mem=128M loglvl=warning"

@@ -28,13 +28,19 @@ CLASSES = {
             "lab",
             "the host could not be brought to its known state, or a policy or a counter could not be set or read",
             retries=1,
-            reason="the next attempt starts from the known state again, which mends what a previous cell or a passing disturbance left",
+            reason=(
+                "the next attempt starts from the known state again, which "
+                "mends what a previous cell or a passing disturbance left"
+            ),
         ),
         FailureClass(
             "guest_lost",
             "a guest died or could not be reached while the workload ran",
             retries=1,
-            reason="a lost connection is passing; a guest that dies twice under the same policy is a finding, and both attempts are kept",
+            reason=(
+                "a lost connection is passing; a guest that dies twice under "
+                "the same policy is a finding, and both attempts are kept"
+            ),
         ),
         FailureClass(
             "barrier",

@@ -50,7 +50,8 @@ def sizing(host: HostSizing, guests: GuestSizing) -> Iterator[Problem]:
     if guests.memory_max_mib < guests.memory_start_mib:
         yield Problem(
             ("guests", "memory_max"),
-            f"guests cannot have less at most ({guests.memory_max_mib} MiB) than at start ({guests.memory_start_mib} MiB)",
+            f"guests cannot have less at most ({guests.memory_max_mib} "
+            f"MiB) than at start ({guests.memory_start_mib} MiB)",
             "raise memory_max, or leave memory_start out",
         )
     if guests.memory_start_mib < SMALLEST_GUEST_MIB:
@@ -62,7 +63,8 @@ def sizing(host: HostSizing, guests: GuestSizing) -> Iterator[Problem]:
     if guests.count * guests.memory_start_mib > host.guest_memory_mib:
         yield Problem(
             ("guests", "memory_start"),
-            f"{guests.count} guests cannot start with {guests.memory_start_mib} MiB each on a host that has {host.guest_memory_mib} MiB for guests",
+            f"{guests.count} guests cannot start with {guests.memory_start_mib} "
+            f"MiB each on a host that has {host.guest_memory_mib} MiB for guests",
             f"at most {share_mib} MiB, or leave memory_start out",
         )
 
@@ -107,7 +109,8 @@ def _more_ram(
         if share > guests.memory_max_mib:
             yield Problem(
                 ("more_ram",),
-                f"under {policy.name} each guest would have {share} MiB, and may have {guests.memory_max_mib} MiB at most",
+                f"under {policy.name} each guest would have {share} MiB, "
+                f"and may have {guests.memory_max_mib} MiB at most",
                 "lower it, or raise guests.memory_max",
             )
 
@@ -125,7 +128,8 @@ def load(workload: Workload[Any], parameters: Any, timeouts: TimeoutsSection) ->
     if timeouts.run is not None and timeouts.run < least:
         yield Problem(
             ("timeouts", "run"),
-            f"{workload.name} takes about {format_duration(least)} even on a fast host alone, and may take {format_duration(timeouts.run)}",
+            f"{workload.name} takes about {format_duration(least)} even on "
+            f"a fast host alone, and may take {format_duration(timeouts.run)}",
             "raise it or leave it out, or lower the load",
         )
 

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 from campaigns import kernel_log
 from campaigns.experiment import Conditions
-from campaigns.metrics import HYPERVISOR, Readings, difference
+from campaigns.metrics import Readings, difference
 from campaigns.records import BarrierRecord, Claim, GateResult, aggregate
 from common.metrics import Metric
 from common.units import PAGE_BYTES, SECTORS_PER_PAGE
 from lab.api import Sample
+from lab.counters.parse import HYPERVISOR
 from policies.apply import start_mib
 from policies.base import Policy
 
@@ -113,7 +114,10 @@ def _overcommitted(measured: Measured) -> Iterable[GateResult]:
     wanted = len(measured.guests) * measured.conditions.guests.memory_max_mib * PAGES_PER_MIB
     pages = aggregate([held, free, _tmem_pages(measured)], "sum")
     required = measured.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
-    reason = "the guests' maximum memory ÷ what guests and nobody hold; with more memory on the host, nobody would have to give any"
+    reason = (
+        "the guests' maximum memory ÷ what guests and nobody hold; "
+        "with more memory on the host, nobody would have to give any"
+    )
     yield _at_least("overcommitted", wanted / pages if pages else None, required, "ratio", reason)
 
 
@@ -130,7 +134,10 @@ def _equal_start(measured: Measured) -> Iterable[GateResult]:
     start = start_mib(measured.policy, measured.conditions.host, measured.conditions.guests) * PAGES_PER_MIB
     seen = [measured.before.get((guest, "memory")) for guest in measured.guests]
     off = [abs(value - start) / PAGES_PER_MIB for value in seen if value is not None]
-    reason = "how far a guest's memory was from what it is to have at the release; a policy that had begun before compares another start"
+    reason = (
+        "how far a guest's memory was from what it is to have at the "
+        "release; a policy that had begun before compares another start"
+    )
     yield _at_most("equal_start", max(off) if off and len(off) == len(seen) else None, START_SLACK_MIB, "MiB", reason)
 
 
@@ -140,7 +147,7 @@ def _tmem_pages(measured: Measured) -> float | None:
     Xen may have no tmem, and then there is nothing to read; under a policy that uses tmem, what
     cannot be read is not known.
     """
-    counters = ("tmem.ephemeral_pages", "tmem.free_pages")
+    counters = ("tmem_ephemeral_pages", "tmem_free_pages")
     pages = [measured.before.get((HYPERVISOR, counter)) for counter in counters]
     return aggregate(pages if measured.policy.pools else [each or 0 for each in pages], "sum")
 
@@ -156,7 +163,10 @@ def _memory_moved(measured: Measured) -> Iterable[GateResult]:
         seen += [measured.before.get((guest, "memory")), measured.after.get((guest, "memory"))]
         known = [value for value in seen if value is not None]
         moved.append(max(abs(value / start - 1) for value in known) if known else None)
-    reason = "the least that any guest's memory moved, up or down, as a share of what it had at the release; one that never moved was never self-ballooning"
+    reason = (
+        "the least that any guest's memory moved, up or down, as a share of what "
+        "it had at the release; one that never moved was never self-ballooning"
+    )
     yield _at_least("memory_moved", aggregate(moved, "min"), measured.conditions.gates.memory_given, "fraction", reason)
 
 
@@ -164,7 +174,7 @@ def _tmem_used(measured: Measured) -> Iterable[GateResult]:
     """Pages really went to tmem. One counter that cannot be read fails the gate: the sum of the
     others is another figure.
     """
-    counters = [(guest, f"tmem.{pool}.puts") for guest in measured.guests for pool in measured.policy.pools]
+    counters = [(guest, f"tmem_{pool}_puts") for guest in measured.guests for pool in measured.policy.pools]
     puts = aggregate([_growth(measured, guest, counter) for guest, counter in counters], "sum")
     reason = "successful puts of all guests; without any, the policy was never in force"
     yield _at_least("tmem_puts", puts, measured.conditions.gates.tmem_puts, "pages", reason)
@@ -178,7 +188,7 @@ def _tmem_unused(measured: Measured) -> Iterable[GateResult]:
     there are none, nobody could have asked.
     """
     asked = [
-        measured.after.get((guest, f"tmem.{kind}.{tried}"))
+        measured.after.get((guest, f"tmem_{kind}_{tried}"))
         for guest in measured.guests
         for kind in ("ephemeral", "persistent")
         for tried in _TRIED
@@ -191,7 +201,7 @@ def _tmem_refused(measured: Measured) -> Iterable[GateResult]:
     """Guests asked, and not one page was taken, from the time they could ask at all."""
     required = measured.conditions.gates.tmem_puts
     for name, counter in (("tmem_puts_refused", "puts_refused"), ("tmem_puts_taken", "puts")):
-        counters = [(guest, f"tmem.{pool}.{counter}") for guest in measured.guests for pool in measured.policy.pools]
+        counters = [(guest, f"tmem_{pool}_{counter}") for guest in measured.guests for pool in measured.policy.pools]
         if counter == "puts":
             taken = aggregate([measured.after.get(each) for each in counters], "sum")
             reason = "successful puts of all guests; a page that was taken may have been returned"
@@ -203,22 +213,22 @@ def _tmem_refused(measured: Measured) -> Iterable[GateResult]:
 
 
 def _ramdisk_stores(measured: Measured, guest: str) -> float | None:
-    """Pages that were swapped out, and not to the disk. Linux does not count a RAM disk's requests."""
-    if measured.after.get((guest, "ramdisk.used")) is None:
+    """Pages swapped out, and not to the disk: Linux does not count a RAM disk's requests."""
+    if measured.after.get((guest, "ramdisk_held")) is None:
         return None
-    return aggregate([_growth(measured, guest, "vmstat.pswpout"), _negated(_disk_stores(measured, guest))], "sum")
+    return aggregate([_growth(measured, guest, "swap_out"), _negated(_disk_stores(measured, guest))], "sum")
 
 
 def _zswap_stores(measured: Measured, guest: str) -> float | None:
     """What frontswap took, and tmem did not."""
-    if measured.after.get((guest, "zswap.stored_pages")) is None:
+    if measured.after.get((guest, "zswap_held")) is None:
         return None
-    taken = _growth(measured, guest, "tmem.persistent.puts") if "persistent" in measured.policy.pools else 0
-    return aggregate([_growth(measured, guest, "frontswap.succ_stores"), _negated(taken)], "sum")
+    taken = _growth(measured, guest, "tmem_persistent_puts") if "persistent" in measured.policy.pools else 0
+    return aggregate([_growth(measured, guest, "frontswap_stores"), _negated(taken)], "sum")
 
 
 def _zram_stores(measured: Measured, guest: str) -> float | None:
-    return _growth(measured, guest, "zram.writes")
+    return _growth(measured, guest, "zram_stores")
 
 
 def _negated(value: float | None) -> float | None:
@@ -229,7 +239,7 @@ def _disk_stores(measured: Measured, guest: str) -> float | None:
     """Pages written to the swap disk; none where there is no disk."""
     if measured.conditions.guests.swap_mib == 0:
         return 0
-    sectors = _growth(measured, guest, "vbd.xvdb.sectors_written")
+    sectors = _growth(measured, guest, "swap_sectors_written")
     return None if sectors is None else sectors / SECTORS_PER_PAGE
 
 
@@ -261,7 +271,10 @@ def _more_ram(measured: Measured) -> Iterable[GateResult]:
     declared, more = measured.conditions.host.guest_memory_mib, measured.conditions.more_ram_mib
     off = None if there is None else abs(there / PAGES_PER_MIB - declared)
     slack = min(more * MORE_RAM_SLACK, max(LEAST_SLACK_MIB, HOST_SLACK * declared))
-    reason = "how far what guests and nobody held at the release was from what the host was declared to have, the addition included"
+    reason = (
+        "how far what guests and nobody held at the release was from what the host was declared to have, "
+        "the addition included"
+    )
     yield _at_most("more_ram", off, slack, "MiB", reason)
 
 
@@ -298,7 +311,10 @@ def _same_output(measured: Measured) -> Iterable[GateResult]:
 
 
 def _together(measured: Measured) -> Iterable[GateResult]:
-    reason = "between the first and the last guest's start; alone at the beginning, a guest has memory that it should compete for"
+    reason = (
+        "between the first and the last guest's start; alone at the "
+        "beginning, a guest has memory that it should compete for"
+    )
     yield _at_most("barrier_skew", measured.skew_seconds, measured.conditions.gates.barrier_skew, "s", reason)
 
 

@@ -33,7 +33,10 @@ _CLOCK = r"\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?"
 _DATE = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?"
 _MONTH_DAY = r"[A-Z][a-z]{2}\s?[ \d]?\d"
 _SECONDS = r"\s*\+?\d+\.\d+(?:\s*<\s*\+?\d+\.\d+>)?s?\s*"
-_BRACKET = rf"\[(?:{_SECONDS}|\s*[TC]\d+\s*|(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} {_CLOCK}(?: \d{{4}})?|{_DATE}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
+_BRACKET = (
+    rf"\[(?:{_SECONDS}|\s*[TC]\d+\s*|(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} "
+    rf"{_CLOCK}(?: \d{{4}})?|{_DATE}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
+)
 
 _PREFIXES = tuple(
     re.compile(expression)
@@ -41,7 +44,10 @@ _PREFIXES = tuple(
         r"\x1b\[[0-9;]*m",  # dmesg --color
         r"<\d{1,3}>(?:1 (?=\d{4}-))?",  # a level, as the kernel and syslog write it
         r"\d+,\d+,\d+,[-a-z][^;]{0,80};",  # /dev/kmsg
-        r"(?:kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local\d)\s*:\s*(?:emerg|alert|crit|err|warn|notice|info|debug)\s*:\s?",  # dmesg -x
+        (  # dmesg -x
+            r"(?:kern|user|mail|daemon|auth|syslog|lpr|news|uucp|cron|authpriv|ftp|local\d)\s*:"
+            r"\s*(?:emerg|alert|crit|err|warn|notice|info|debug)\s*:\s?"
+        ),
         _BRACKET,
         r"\[VT-D\]\s?",
     )
@@ -49,7 +55,8 @@ _PREFIXES = tuple(
 _XEN = re.compile(r"\(XEN\) ?")
 _CONSOLE = re.compile(r"\(d\d+\) ?")
 _SYSLOG_TIME = re.compile(
-    rf"(?:{_MONTH_DAY} {_CLOCK}|(?:[A-Z][a-z]{{2}} )?{_DATE}|\d{{9,11}}\.\d{{3,9}}|{_BRACKET.removesuffix(chr(92) + 's?')})\s+"
+    rf"(?:{_MONTH_DAY} {_CLOCK}|(?:[A-Z][a-z]{{2}} "
+    rf")?{_DATE}|\d{{9,11}}\.\d{{3,9}}|{_BRACKET.removesuffix(chr(92) + 's?')})\s+"
 )
 _KERNEL_OF_A_HOST = re.compile(r"(?:[\w.:@/-]+\s+)?kernel(?:\[\d+\])?(?::| - - (?:- )?)\s?")
 _HOST = re.compile(r"[\w.-]+\s+(?=[\w@./\\:()-]+(?:\[\d+\])?: )")

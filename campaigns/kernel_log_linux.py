@@ -204,7 +204,8 @@ LINUX = (
             r"slab: double free|slab: Internal list corruption)|(?:Redzone|Padding|Poison) (?:overwritten|0x)|"
             r"(?:Right |Left )?Redzone overwritten|Poison overwritten|Object already free|^FIX \S+: |"
             r"Wrong slab cache|still has objects|Slab cache still|[Bb]uggy address|"
-            r"First byte 0x|^INFO: (?:Slab|Object) 0x|slabs counted but counter|detected buffer overflow in|PAGETABLE BUG"
+            r"First byte 0x|^INFO: (?:Slab|Object) 0x|slabs counted "
+            r"but counter|detected buffer overflow in|PAGETABLE BUG"
         ),
         "a check of the kernel's memory failed",
     ),

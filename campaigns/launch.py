@@ -56,10 +56,10 @@ def execute(
     tell: Tell | None = None,
     listen: Listener = silent,
 ) -> Outcome:
-    """Open the lab and run what is left on its first host. The lab's artifacts have to be built.
-    arguments: the command, for the record.
+    """Open the lab, after who uses it now, and run what is left on its first host. The lab's
+    artifacts have to be built. arguments: the command, for the record.
     """
-    with lifecycle.open_lab(request.inventory, progress=tell) as lab:
+    with lifecycle.open_lab(request.inventory, progress=tell, wait=True) as lab:
         host = lab.hosts[0]
         return run.run(
             request.experiment,

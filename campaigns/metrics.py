@@ -1,6 +1,9 @@
 """The metrics that every cell yields, whatever its workload: differences of counters read before
 and after, and figures of the run itself.
 
+The growth of one counter has that counter's name (lab/counters/names.py); a metric with a name of
+its own is made of several.
+
 Dom0's processor time is without what the sampler took of it, which is a metric of its own. Readings
 of before the sampler told that (raw outputs of older campaigns) give no such metric, and processor
 time with it.
@@ -15,118 +18,38 @@ from collections.abc import Iterable, Mapping
 
 from campaigns import starved
 from campaigns.records import BarrierRecord
-from common.metrics import PRESSURE, REQUESTS, SWAP_IN_MEMORY, CounterMetric, Metric, MetricSpec, total
+from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, total
 from lab.api import Sample
-from lab.counters.parse import SAMPLER_CPU
+from lab.counters import names
+from lab.counters.parse import DOM0, HYPERVISOR
 
 Readings = Mapping[tuple[str, str], float | int | None]
 """(source, counter) -> value of one reading."""
 
-HYPERVISOR = "hypervisor"
-DOM0 = "dom0"
 
-
-def _lower(name: str, unit: str, counter: str, doc: str) -> CounterMetric:
-    return CounterMetric(MetricSpec(name, unit, "lower", doc), (counter,))
-
-
-def _neither(name: str, unit: str, counter: str, doc: str) -> CounterMetric:
-    return CounterMetric(MetricSpec(name, unit, "neither", doc), (counter,))
-
-
-GUEST_COUNTERS = (
-    _lower(
-        "sectors_read",
-        "sectors",
-        "vbd.sectors_read",
-        "sectors of 512 B that the guest read from all its disks, as dom0 counted them",
-    ),
-    _lower(
-        "sectors_written",
-        "sectors",
-        "vbd.sectors_written",
-        "sectors of 512 B that the guest wrote to all its disks, as dom0 counted them",
-    ),
-    _lower("swap_sectors_read", "sectors", "vbd.xvdb.sectors_read", "of sectors_read, those from the swap disk"),
-    _lower("swap_sectors_written", "sectors", "vbd.xvdb.sectors_written", "of sectors_written, those to the swap disk"),
-    _lower(
-        "vcpu_seconds",
-        "s",
-        "vcpu_seconds",
-        "processor time of the guest's vCPUs, as the hypervisor counted it; hypercalls and the sampler's included",
-    ),
-    _lower("major_faults", "count", "vmstat.pgmajfault", "page faults that had to wait for a disk or for tmem"),
-    _lower(
-        "swap_in",
-        "pages",
-        "vmstat.pswpin",
-        "pages read from swap devices, those in its own memory included; what frontswap returned is not among them",
-    ),
-    _lower(
-        "swap_out",
-        "pages",
-        "vmstat.pswpout",
-        "pages written to swap devices, those in its own memory included; what frontswap took is not among them",
-    ),
-    _neither(
-        "cleancache_hits",
-        "pages",
-        "cleancache.succ_gets",
-        "clean pages that cleancache still had when they were wanted",
-    ),
-    _neither(
-        "cleancache_misses",
-        "pages",
-        "cleancache.failed_gets",
-        "clean pages that cleancache did not have; cold misses included",
-    ),
-    _neither(
-        "cleancache_puts", "pages", "cleancache.puts", "clean pages offered to cleancache when the guest evicted them"
-    ),
-    _neither("frontswap_loads", "pages", "frontswap.loads", "pages swapped in from frontswap instead of the swap disk"),
-    _neither(
-        "frontswap_stores", "pages", "frontswap.succ_stores", "pages swapped out to frontswap instead of the swap disk"
-    ),
-    _lower("tmem_cycles", "cycles", "tmem.cycles", "processor cycles that Xen spent in tmem for the guest"),
-    _neither(
-        "tmem_ephemeral_hits",
-        "pages",
-        "tmem.ephemeral.gets",
-        "pages found in the guest's ephemeral pools, as Xen counted them",
-    ),
-    _neither(
-        "tmem_persistent_hits",
-        "pages",
-        "tmem.persistent.gets",
-        "pages found in the guest's persistent pools, as Xen counted them",
-    ),
-    *SWAP_IN_MEMORY,
-    *REQUESTS,
-    *PRESSURE,
-)
+GUEST_COUNTERS = (*names.guest_metrics(), *REQUESTS, *PRESSURE)
 """Per guest."""
 
-DOM0_CPU = _lower(
-    "dom0_vcpu_seconds",
-    "s",
-    "vcpu_seconds",
-    "processor time of dom0's vCPUs, without the sampler's: the disks' back ends work there",
+DOM0_CPU = CounterMetric(
+    MetricSpec(
+        "dom0_vcpu_seconds",
+        "s",
+        "lower",
+        "processor time of dom0's vCPUs, without the sampler's: the disks' back ends work there",
+    ),
+    (names.VCPU_SECONDS.name,),
 )
-EVICTIONS = _neither("tmem_evictions", "pages", "tmem.evicted", "ephemeral pages that Xen evicted, all guests together")
+EVICTIONS = names.EVICTIONS.metric
 
 WALL = MetricSpec(
     "wall_seconds",
     "s",
     "lower",
-    "time from the start of the guest's script, at the barrier, to its end, by the host's clock; more than the build or the tool in it takes",
+    "time from the start of the guest's script, at the barrier, to its "
+    "end, by the host's clock; more than the build or the tool in it takes",
 )
 BARRIER_SKEW = MetricSpec("barrier_skew", "s", "lower", "time between the first and the last guest's start")
-SAMPLING_CPU = MetricSpec(
-    "sampling_cpu_seconds",
-    "s",
-    "lower",
-    "processor time that the sampler took between the readings before and after: of each guest, and, without a guest's name, of dom0",
-)
+SAMPLING_CPU = names.SAMPLING.metric.spec
 SAMPLING_COST = MetricSpec(
     "sampling_cost", "fraction", "lower", "largest share of one processor that sampling took at any one source"
 )
@@ -176,8 +99,8 @@ def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) ->
             if value is not None and value < 0:
                 notes.append(f"{source}: {counter} went backwards by {-value:g}, so {metric.spec.name} has no value")
         known = [value for value in grown if value is not None and value >= 0]
-        figure = total(known) * metric.factor if len(known) == len(grown) else None
-        if metric.counters == ("vcpu_seconds",) and _sampling_told(before, after, source):
+        figure = total(known) if len(known) == len(grown) else None
+        if metric.counters == (names.VCPU_SECONDS.name,) and _sampling_told(before, after, source):
             taken = sampling_seconds(before, after, source)
             # a guest's own account of time counts what Xen gave to others meanwhile, so it is told
             # and not taken out
@@ -189,15 +112,15 @@ def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) ->
 
 
 def _sampling_told(before: Readings, after: Readings, source: str) -> bool:
-    return any((source, SAMPLER_CPU) in side for side in (before, after))
+    return any((source, SAMPLING_CPU.name) in side for side in (before, after))
 
 
 def sampling_seconds(before: Readings, after: Readings, source: str) -> float | None:
     """What the sampler took at a source; None when that is not known, also because another
     sampler had to be started meanwhile.
     """
-    grown = difference(before, after, source, SAMPLER_CPU)
-    return None if grown is None or grown < 0 else grown / 1e6
+    grown = difference(before, after, source, SAMPLING_CPU.name)
+    return None if grown is None or grown < 0 else grown
 
 
 def difference(before: Readings, after: Readings, source: str, counter: str) -> float | int | None:
@@ -218,8 +141,8 @@ def host_metrics(before: Readings, after: Readings, skew_s: float, cost: Mapping
     return [
         Metric(BARRIER_SKEW.name, BARRIER_SKEW.unit, skew_s),
         Metric(SAMPLING_COST.name, SAMPLING_COST.unit, max(cost.values(), default=None)),
-        Metric(FREE_BEFORE.name, FREE_BEFORE.unit, before.get((HYPERVISOR, "free_memory"))),
-        Metric(FREE_AFTER.name, FREE_AFTER.unit, after.get((HYPERVISOR, "free_memory"))),
+        Metric(FREE_BEFORE.name, FREE_BEFORE.unit, before.get((HYPERVISOR, names.FREE_MEMORY.name))),
+        Metric(FREE_AFTER.name, FREE_AFTER.unit, after.get((HYPERVISOR, names.FREE_MEMORY.name))),
     ]
 
 

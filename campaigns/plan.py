@@ -122,8 +122,10 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
     most = max(conditions, key=lambda each: each.overcommit_ratio)
     if most.overcommit_ratio <= 1:
         found.append(
-            f"nothing is overcommitted: {most.guests.count} guests of at most {most.guests.memory_max_mib} MiB fit into the host's "
-            f"{most.host.guest_memory_mib} MiB for guests, so no policy has anything to do; raise guests.memory_max or lower host.guest_memory"
+            f"nothing is overcommitted: {most.guests.count} guests of at "
+            f"most {most.guests.memory_max_mib} MiB fit into the host's "
+            f"{most.host.guest_memory_mib} MiB for guests, so no policy has "
+            "anything to do; raise guests.memory_max or lower host.guest_memory"
         )
     for each in conditions:
         expected = expected_stages(each, accelerator)
@@ -131,7 +133,8 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
         for stage, limit in (("run", limits.run), ("prepare", limits.prepare), ("collect", limits.collect)):
             if limit is not None and limit < expected[stage]:
                 found.append(
-                    f"timeouts.{stage} is {format_duration(limit)}, and {format_duration(expected[stage])} are expected "
+                    f"timeouts.{stage} is {format_duration(limit)}, and "
+                    f"{format_duration(expected[stage])} are expected "
                     f"{'without KVM' if accelerator == 'tcg' else 'on this host'}"
                 )
     return list(dict.fromkeys(found))

@@ -15,20 +15,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from campaigns import evaluate, gates, plan, provenance, records, store
+from campaigns import evaluate, former, gates, plan, provenance, records, store
 from campaigns.evaluate import Figures, Run
 from campaigns.experiment import Conditions, Experiment
 from campaigns.records import CampaignRecord, CellRecord, GateResult
 from common.errors import UserError
 from common.metrics import Metric, MetricSpec
 from lab.api import Sample
-from lab.counters import kept
+from lab.counters import kept, names
 
 TOLERANCE = 1e-9
 """Relative: Python 3.12 sums floating point numbers more exactly than 3.11."""
 
 OLDER = (
-    "cannot be recomputed from raw (older layout): the readings before and after the run are in samples/samples.csv only, "
+    "cannot be recomputed from raw (older layout): the readings "
+    "before and after the run are in samples/samples.csv only, "
     "and figures were compared with those"
 )
 
@@ -65,7 +66,7 @@ class Recomputation:
             return
         try:
             run = evaluate.from_raw(path / records.RAW_DIR, conditions) if is_whole(path, self.campaign) else None
-            run = run or _from_samples(path, cell, conditions)
+            run = run or _from_samples(path, cell, conditions, self.campaign.layout)
             found = evaluate.figures(run, policy, conditions, self.campaign.claims)
         except FileNotFoundError as error:
             yield records.RAW_DIR, f"cannot be recomputed: {_below(error.filename, path)} is missing"
@@ -74,7 +75,7 @@ class Recomputation:
             yield records.RAW_DIR, f"cannot be recomputed: {_brief(error)}"
             return
         if is_whole(path, self.campaign):
-            yield from _samples(path, run, cell)
+            yield from _samples(path, run, cell, self.campaign)
             if run.released != cell.barrier:
                 yield records.CELL_FILE, f"the barrier is not that of {records.RAW_DIR}/{evaluate.BARRIER_LOG}"
         for message in (
@@ -115,10 +116,19 @@ def is_whole(path: Path, campaign: CampaignRecord) -> bool:
     return campaign.layout >= 2 or (path / records.RAW_DIR / evaluate.BARRIER_LOG).is_file()
 
 
-def _samples(path: Path, run: Run, cell: CellRecord) -> Iterator[tuple[str, str]]:
-    assert cell.barrier is not None
-    wanted = store.samples_text(run.readings, cell.barrier.released_at)
+def _stored(path: Path, layout: int) -> str:
+    """samples.csv of a cell, with the names that counters have now."""
     text = (path / records.SAMPLES_FILE).read_text(encoding="utf-8")
+    return text if layout >= records.LAYOUT else former.samples_text(text)
+
+
+def _samples(path: Path, run: Run, cell: CellRecord, campaign: CampaignRecord) -> Iterator[tuple[str, str]]:
+    assert cell.barrier is not None
+    text = _stored(path, campaign.layout)
+    later = names.known().difference(campaign.counters) if campaign.counters else ()
+    unknown = {counter for counter in later if f",{counter}," not in text}
+    readings = (sample for sample in run.readings if sample.counter not in unknown)
+    wanted = store.samples_text(readings, cell.barrier.released_at)
     if text != wanted:
         lines = zip(text.splitlines(), wanted.splitlines(), strict=False)
         number, pair = next(((n, pair) for n, pair in enumerate(lines, 1) if pair[0] != pair[1]), (0, None))
@@ -151,7 +161,7 @@ def _others(cell: CellRecord, found: Figures) -> Iterator[str]:
             yield f"a note is missing: {note}"
 
 
-def _from_samples(path: Path, cell: CellRecord, conditions: Conditions) -> Run:
+def _from_samples(path: Path, cell: CellRecord, conditions: Conditions, layout: int) -> Run:
     """The run of a cell of layout 1: the first reading of each counter is the one before, the
     last the one after.
     """
@@ -159,7 +169,7 @@ def _from_samples(path: Path, cell: CellRecord, conditions: Conditions) -> Run:
     first: dict[tuple[str, str], Sample] = {}
     last: dict[tuple[str, str], Sample] = {}
     samples = []
-    text = (path / records.SAMPLES_FILE).read_text(encoding="utf-8")
+    text = _stored(path, layout)
     for time, source, counter, unit, value in list(csv.reader(io.StringIO(text)))[1:]:
         sample = Sample(float(time) + cell.barrier.released_at, source, counter, unit, _number(value))
         first.setdefault((source, counter), sample)

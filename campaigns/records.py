@@ -34,9 +34,10 @@ from common.metrics import STRICT, Metric, MetricSpec, total
 
 SCHEMA = 1
 
-LAYOUT = 2
+LAYOUT = 3
 """What new campaigns hold. 1: the root's sums know campaign.json only, and raw/ lacks the
-readings before and after. 2: both are there.
+readings before and after. 2: both are there. 3: counters in samples.csv have the names of metrics;
+of older ones, campaigns/former.py knows what they are called now.
 """
 
 CAMPAIGN_FILE = "campaign.json"
@@ -177,7 +178,7 @@ class CampaignRecord(Record):
     in campaigns from before it was recorded. layout: LAYOUT of the testbed that created it. gates:
     those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1. inventory: the
     lab's file, as it was named; None for the default lab, and in campaigns from before it was
-    recorded.
+    recorded. counters: those that were sampled, single disks' aside; empty before layout 3.
     """
 
     schema: int
@@ -199,6 +200,7 @@ class CampaignRecord(Record):
     layout: int = 1
     gates: tuple[str, ...] = ()
     inventory: str | None = None
+    counters: tuple[str, ...] = ()
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""

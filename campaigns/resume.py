@@ -127,7 +127,10 @@ def _refuse_another_lab(record: CampaignRecord, lab: str | None, directory: Path
         f"campaign {record.campaign!r} was begun on the lab {record.lab}, not on {lab}",
         where=str(directory),
         why=_NEVER_MIXED.format("labs"),
-        remedy=f"give the new campaign a name of its own with --campaign NAME, or name the inventory of {record.lab} with --inventory",
+        remedy=(
+            "give the new campaign a name of its own with --campaign "
+            f"NAME, or name the inventory of {record.lab} with --inventory"
+        ),
     )
 
 

@@ -25,6 +25,7 @@ from campaigns.status import CampaignStatus, State, status
 from campaigns.store import CampaignStore
 from common.errors import CampaignError, LabError
 from lab.api import Host
+from lab.counters import names
 
 RESETS_BEFORE_STOP = 2
 """Cells in a row whose host could not be reset after which a campaign stops: the next cell would
@@ -74,7 +75,10 @@ class Outcome:
                 why="\n".join([*(f"{cell.planned.cell} is {cell.state}: {cell.reason}" for cell in shown), *rest]),
                 remedy="\n".join(
                     [
-                        "mend the cause; the same command then runs failed and missing cells again, and these run one cell, invalid or not:",
+                        (
+                            "mend the cause; the same command then runs failed and "
+                            "missing cells again, and these run one cell, invalid or not:"
+                        ),
                         *(cell.rerun for cell in shown),
                         f"./inv campaign.status {self.campaign} lists all cells",
                     ]
@@ -177,6 +181,7 @@ def campaign_record(
         inventory=inventory,
         layout=LAYOUT,
         gates=gates.names(),
+        counters=tuple(sorted(names.known())),
     )
 
 
@@ -232,7 +237,8 @@ class _Runner:
             broken_resets = broken_resets + 1 if record.failure and record.failure.stage == "reset" else 0
             if broken_resets == RESETS_BEFORE_STOP and remaining:
                 raise LabError(
-                    f"the host could not be brought to its known state for {broken_resets} cells in a row, so the campaign stops",
+                    "the host could not be brought to its known state for "
+                    f"{broken_resets} cells in a row, so the campaign stops",
                     where=self.host.name,
                     why=record.failure.message if record.failure else "",
                     remedy="mend the lab (./inv lab.status, ./inv doctor) and run the same command again",

@@ -105,9 +105,9 @@ class GatesSection(Section):
     least sum over the guests. memory_given: the least share of its even share of the host that
     every self-ballooning guest must have given back at some time. tmem_puts: the least successful
     puts under a tmem policy, all guests together; refused ones where tmem refuses. swap_stores: the
-    least pages that went to swap in the guests' own memory, all together. barrier_skew: the largest. readings_close: the
-    most by which counters may be read before the release, or after the last guest's end. relief:
-    not of a run but of claims: what their control has to have felt.
+    least pages that went to swap in the guests' own memory, all together. barrier_skew: the
+    largest. readings_close: the most by which counters may be read before the release, or after the
+    last guest's end. relief: not of a run but of claims: what their control has to have felt.
     """
 
     overcommit_ratio: Annotated[Number, Field(gt=0)] | None = None

@@ -22,7 +22,8 @@ SHARE = MetricSpec(
     "controller_share",
     "fraction",
     "higher",
-    f"of the processor time that the emulated host asked its machine for, what it got; below {share.ENOUGH:g} its times have no value",
+    "of the processor time that the emulated host asked its machine "
+    f"for, what it got; below {share.ENOUGH:g} its times have no value",
 )
 
 TIME_UNITS = frozenset({"s", "ms", "us", "ns", "cycles"})

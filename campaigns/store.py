@@ -361,7 +361,10 @@ def storing(where: Path) -> Iterator[None]:
                 "no space left to store results",
                 where=str(where),
                 why=free,
-                remedy="free some space and run the same command again; it goes on from what is complete, and nothing half-written is kept",
+                remedy=(
+                    "free some space and run the same command again; it goes "
+                    "on from what is complete, and nothing half-written is kept"
+                ),
             ) from None
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise MissingError(

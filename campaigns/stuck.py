@@ -110,4 +110,7 @@ class Watch:
 
 def _told(look: Look, guest: str) -> str:
     done = look.activity[guest]
-    return f"{guest}: {done.cpu_seconds:.1f} s of vCPU time, {done.sectors} sectors, {look.output.get(guest, 0)} B of output so far"
+    return (
+        f"{guest}: {done.cpu_seconds:.1f} s of vCPU time, {done.sectors} "
+        f"sectors, {look.output.get(guest, 0)} B of output so far"
+    )

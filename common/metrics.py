@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from common.units import PAGE_BYTES
-
 STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 """pydantic's configuration of the records that results/ holds: refused, never converted."""
 
@@ -46,13 +44,12 @@ class Metric:
 
 @dataclass(frozen=True)
 class CounterMetric:
-    """A metric that is by how much counters grew over the run, all of them together, times a factor
-    to its unit.
+    """A metric that is by how much counters grew over the run, all of them together. That of one
+    counter has its name.
     """
 
     spec: MetricSpec
     counters: tuple[str, ...]
-    factor: float | int = 1
 
 
 def total(values: Sequence[float | int]) -> float | int:
@@ -64,73 +61,44 @@ def total(values: Sequence[float | int]) -> float | int:
     return math.fsum(values)
 
 
-def _lower(name: str, unit: str, counters: tuple[str, ...], doc: str, factor: float = 1) -> CounterMetric:
-    return CounterMetric(MetricSpec(name, unit, "lower", doc), counters, factor)
+def _lower(name: str, unit: str, doc: str, *counters: str) -> CounterMetric:
+    return CounterMetric(MetricSpec(name, unit, "lower", doc), counters or (name,))
 
 
 PRESSURE = (
     _lower(
         "pages_reclaimed",
         "pages",
-        ("vmstat.pgsteal_kswapd", "vmstat.pgsteal_direct"),
         "pages that the guest's kernel took from their users because memory was short",
+        "vmstat.pgsteal_kswapd",
+        "vmstat.pgsteal_direct",
     ),
     _lower(
         "refaults",
         "pages",
-        ("vmstat.workingset_refault_file", "vmstat.workingset_refault_anon"),
         "pages that the guest wanted again after its kernel had reclaimed them, from wherever they came back",
+        "vmstat.workingset_refault_file",
+        "vmstat.workingset_refault_anon",
     ),
     _lower(
         "memory_stall_seconds",
         "s",
-        ("psi.memory.some",),
         "time in which some task of the guest waited for memory, as the kernel's pressure stall information tells",
-        1e-6,
     ),
 )
 """What a guest felt of the lack of memory. Per guest."""
 
 REQUESTS = (
-    _lower("read_requests", "requests", ("vbd.read_requests",), "requests of the guest that read from its disks"),
-    _lower("write_requests", "requests", ("vbd.write_requests",), "requests of the guest that wrote to its disks"),
+    _lower("read_requests", "requests", "requests of the guest that read from its disks"),
+    _lower("write_requests", "requests", "requests of the guest that wrote to its disks"),
     _lower(
         "disk_requests",
         "requests",
-        ("vbd.read_requests", "vbd.write_requests"),
         "requests of the guest to its disks, reads and writes: what is called operations",
+        "read_requests",
+        "write_requests",
     ),
 )
 """Operations, which are not sectors: one request reads from one sector to hundreds. Per guest, as
 dom0 counted them.
-"""
-
-
-def _neither(name: str, unit: str, counter: str, doc: str, factor: float = 1) -> CounterMetric:
-    return CounterMetric(MetricSpec(name, unit, "neither", doc), (counter,), factor)
-
-
-SWAP_IN_MEMORY = (
-    _neither("zram_stores", "pages", "zram.writes", "pages swapped out to zram instead of the swap disk"),
-    _neither("zram_hits", "pages", "zram.reads", "pages swapped in from zram, and its header"),
-    _neither("zram_held", "pages", "zram.orig_data_size", "pages that zram held at the end", 1 / PAGE_BYTES),
-    _neither("zram_memory", "pages", "zram.mem_used_max", "memory that they took, at the most", 1 / PAGE_BYTES),
-    _neither(
-        "zswap_held",
-        "pages",
-        "zswap.stored_pages",
-        "pages that zswap held at the end; its stores and hits are frontswap's",
-    ),
-    _neither("zswap_memory", "pages", "zswap.pool_total_size", "memory that they took at the end", 1 / PAGE_BYTES),
-    _neither("zswap_written_back", "pages", "zswap.written_back_pages", "pages that a full zswap wrote to the disk"),
-    _neither(
-        "ramdisk_held",
-        "pages",
-        "ramdisk.used",
-        "pages that the RAM disk held at the end",
-        1024 / PAGE_BYTES,
-    ),
-)
-"""Swap in the guest's own memory (policies/memory_swap.py); null where a guest has none. Per
-guest.
 """

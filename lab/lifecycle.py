@@ -42,6 +42,9 @@ DEFAULT_GUESTS = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+LOOK_SECONDS = 1.0
+"""Between two looks at a lab that another process uses."""
+
 PROVISIONED = ("xen", "tmemctl", "guest_kernel", "guest_image")
 """Artifacts that provision() puts on a physical server."""
 
@@ -109,11 +112,13 @@ def open_lab(
     *,
     progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
+    wait: bool = False,
 ) -> Iterator[OpenLab]:
     """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless
     lab.up had brought it up before.
 
-    Raises InvalidFileError for the inventory, LabError when another process uses the lab.
+    wait: while another process uses the lab, wait for its end, and say so. Raises InvalidFileError
+    for the inventory; without wait, LabError when another process uses the lab.
     """
     declared = inventory.load(path)
     tell = progress or (lambda _text: None)
@@ -121,7 +126,7 @@ def open_lab(
     with contextlib.ExitStack() as stack:
         hosts: list[XenHost] = []
         for entry in declared.hosts:
-            stack.enter_context(_locked(declared.name, entry.name))
+            stack.enter_context(_locked(declared.name, entry.name, tell if wait else None))
             host = _make(declared, entry, images, tell)
             stack.callback(_close, host)
             hosts.append(host)
@@ -411,16 +416,26 @@ def _lock_path(lab: str, host: str) -> Path:
 
 
 @contextlib.contextmanager
-def _locked(lab: str, host: str) -> Iterator[None]:
+def _locked(lab: str, host: str, waiting: Tell | None = None) -> Iterator[None]:
+    """waiting: where to say that another process has it, and that this one waits."""
     path = _lock_path(lab, host)
-    try:
-        lock = files.lock(path, wait=False)
-    except files.LockedError as error:
-        raise LabError(
-            f"the host {host} of lab {lab} is in use",
-            where=str(path),
-            why=f"process {error.holder or 'unknown'} has it",
-            remedy="Wait until it has ended, or end it.",
-        ) from None
+    said = None
+    while True:
+        try:
+            lock = files.lock(path, wait=False)
+            break
+        except files.LockedError as error:
+            holder = f"process {error.holder or 'unknown'} has it"
+            if waiting is None:
+                raise LabError(
+                    f"the host {host} of lab {lab} is in use",
+                    where=str(path),
+                    why=holder,
+                    remedy="Wait until it has ended, or end it.",
+                ) from None
+            if holder != said:
+                waiting(f"waiting for the host {host} of lab {lab}: {holder} (Ctrl-C ends the waiting)")
+                said = holder
+        time.sleep(LOOK_SECONDS)
     with lock:
         yield

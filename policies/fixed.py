@@ -11,7 +11,8 @@ from policies.base import Policy
 
 POLICY = Policy(
     "fixed",
-    "every guest keeps the memory that it was configured with (guests.memory_start); the rest of the host's stays fallow",
+    "every guest keeps the memory that it was configured with "
+    "(guests.memory_start); the rest of the host's stays fallow",
     start="configured",
     gates=("fits",),
 )

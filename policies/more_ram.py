@@ -15,9 +15,9 @@ guests' own hands.
 
 What is fair about it: tmem holds memory that no guest has, fallow or given back, on a host of the
 declared size. So its rival gets memory beyond the declared size, and not out of it: `static` is
-already the policy that hands out the fallow memory. It is split evenly, since nobody can know before
-the run which guest will want it; that it cannot follow the need is what tmem has to be better at.
-What Xen and the records of tmem take is on no side of the account. A ratio that
+already the policy that hands out the fallow memory. It is split evenly, since nobody can know
+before the run which guest will want it; that it cannot follow the need is what tmem has to be
+better at. What Xen and the records of tmem take is on no side of the account. A ratio that
 `gates.overcommit_ratio` requires is lowered in these cells by as much as the host is larger.
 
 An emulated host of another size is another machine, which boots once more. A physical server has to
@@ -33,7 +33,7 @@ from lab.api import GuestSizing, HostSizing
 from policies.base import Part, Policy
 
 LEAST_MIB = 16
-"""Less cannot be told from what Xen keeps for itself, a few MiB more or less (lab/hosts/emulated.py)."""
+"""Less cannot be told from what Xen keeps for itself, a few MiB more or less."""
 
 
 def sizes(policy: Policy, host: HostSizing, guests: GuestSizing, more_mib: int) -> tuple[HostSizing, GuestSizing]:

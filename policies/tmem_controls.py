@@ -1,5 +1,5 @@
-"""Controls with tmem beneath that keeps nothing: what it costs to have it (`+unused`), and to ask it
-(`+refusing`).
+"""Controls with tmem beneath that keeps nothing: what it costs to have it (`+unused`), and to ask
+it (`+refusing`).
 
 `tmem-unused`, the same as `static+unused`: Xen's tmem is on, the guest driver is loaded with every
 back end off, and nobody makes a pool. What it is good for: a difference from the same base without

@@ -35,7 +35,7 @@ def show(_c: Context, json: bool = False) -> None:
         return
     for row in rows:
         report.plain(f"{row['name']} {row['key'][:16]} {'' if row['built'] else 'not built'}")
-        for each in row["inputs"] or ():
-            report.plain(f"    from {each['name']} {each['version']}")
+        for name, source in (row["inputs"] or {}).items():
+            report.plain(f"    from {name} {source['version']}")
         for name, output in (row["outputs"] or {}).items():
             report.plain(f"    {name} sha256 {output['sha256'][:16]}… {output['path']}")

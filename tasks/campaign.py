@@ -19,7 +19,7 @@ from tasks.shared import INVENTORY_HELP, inventory_path, number, run_campaign
     },
 )
 def plan(_c: Context, name: str, seed: str | None = None, inventory: str | None = None, json: bool = False) -> None:
-    """Show the cells of an experiment in the order in which a campaign would run them. Touches no lab."""
+    """Show the cells of an experiment, in the order of a campaign. Touches no lab."""
     from dataclasses import asdict
 
     from campaigns import experiment, feasible, plan

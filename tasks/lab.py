@@ -15,7 +15,7 @@ from tasks.shared import INVENTORY_HELP, build_for, inventory_path
 
 @task(help={"inventory": INVENTORY_HELP})
 def up(_c: Context, inventory: str | None = None) -> None:
-    """Start the lab's hosts: an emulated one from its snapshot, or by booting it when there is none yet."""
+    """Start the lab's hosts: an emulated one from its snapshot, or by booting it without one."""
     from lab import lifecycle
 
     report = Reporter()

@@ -13,7 +13,9 @@ from common.errors import CampaignError, UsageError
 @task(
     iterable=["file"],
     help={
-        "file": "a log: of dmesg, xl dmesg, a journal or syslog; - is standard input. Several may follow the task's name",
+        "file": (
+            "a log: of dmesg, xl dmesg, a journal or syslog; - is standard input. Several may follow the task's name"
+        ),
         "before": "an earlier reading of the same log: look only at what is new since",
         "json": "machine-readable",
     },

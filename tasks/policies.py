@@ -50,7 +50,7 @@ def list_policies(_c: Context, json: bool = False) -> None:
 
 @task(positional=["name"], help={"name": "a policy, with its parts, such as selfballoon+tmem"})
 def describe(_c: Context, name: str) -> None:
-    """Say what a memory policy does in the guests, in tmem and in dom0, and what of it can be set."""
+    """Say what a memory policy does in guests, in tmem and in dom0, and what can be set."""
     from policies import describe as describing
     from policies import registry
 

@@ -10,7 +10,9 @@ from common.console import Reporter
 
 @task(positional=["name"], help={"name": "campaign: results/NAME"})
 def verify(_c: Context, name: str) -> None:
-    """Check a campaign offline: sums, schema and plan, and that figures follow from raw outputs, tables and report from figures.
+    """Check a campaign offline, and recompute it from its raw outputs.
+
+    Sums, schema and plan; that figures follow from raw outputs, tables and report from figures.
 
     Exit code 8 when something is damaged, was changed, or is missing.
     """

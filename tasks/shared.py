@@ -1,4 +1,6 @@
-"""What several tasks need: options read as text, packages and artifacts made ready, a campaign run and shown."""
+"""What several tasks need: options read as text, packages and artifacts made ready, a campaign run
+and shown.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ def build_artifacts(report: Reporter, names: list[str] | None) -> dict[str, Any]
 
 
 def run_campaign(report: Reporter, request: Request, again: str) -> Path:
-    """Run what is left of a campaign, or say that nothing is; its directory. again: the command that runs it anew."""
+    """Run what is left of a campaign, or say that nothing is; its directory. again: the command
+    that runs it anew.
+    """
     from campaigns import launch, status
     from campaigns.progress import Event
 
@@ -81,7 +85,9 @@ def run_campaign(report: Reporter, request: Request, again: str) -> Path:
 
 
 def summarise(report: Reporter, directory: Path, *, unverified: bool = False) -> None:
-    """Make and show what a campaign says. ResultsError when its results are damaged or were changed; unverified: mark them instead."""
+    """Make and show what a campaign says. ResultsError when its results are damaged or were
+    changed; unverified: mark them instead.
+    """
     from analysis import report as analysis_report
     from campaigns import verify
 

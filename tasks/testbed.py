@@ -1,4 +1,4 @@
-"""Tasks without a namespace: the two commands of the README, and what prepares or ends their work."""
+"""Tasks without a namespace: the two commands of the README, and what prepares their work."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from tasks.shared import INVENTORY_HELP, ROOT, build_for, install_packages, inve
 def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> None:
     """Build everything, start the emulated host, run the demo campaign, and draw its figures.
 
-    Goes on from what is complete, so it may be interrupted and called again. See README.md for how long it takes.
+    Goes on from what is complete, so it may be interrupted and called again. See README.md for how
+    long it takes.
     """
     from campaigns import launch, plan
 
@@ -28,8 +29,10 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
     request = launch.ask("demo", inventory_path(inventory), campaign)
     if request.ended is None:
         report.plain(
-            f"{request.experiment.title}: {len(plan.plan(request.experiment))} cells, one for each policy and repetition, on an emulated host. What is\n"
-            "missing is installed and built first: about 20 minutes from nothing on 2 cores without KVM, about 10 when all is built. Times will be\n"
+            f"{request.experiment.title}: {len(plan.plan(request.experiment))} cells, "
+            "one for each policy and repetition, on an emulated host. What is\n"
+            "missing is installed and built first: about 20 minutes from nothing "
+            "on 2 cores without KVM, about 10 when all is built. Times will be\n"
             "the emulated machine's."
         )
         install_packages(report)
@@ -41,7 +44,10 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
         "unit": "only lint, types and unit tests: two minutes, no lab",
         "select": "only tests whose names match (pytest -k)",
         "inventory": f"{INVENTORY_HELP}; inventory/xen-debug.yml is one whose hypervisor checks itself",
-        "long": "also tests that take minutes each, and those that build hypervisors and kernels which no lab needs by itself: roughly an hour more",
+        "long": (
+            "also tests that take minutes each, and those that build hypervisors "
+            "and kernels which no lab needs by itself: roughly an hour more"
+        ),
     }
 )
 def test(
@@ -72,7 +78,8 @@ def test(
         build_for(report, str(lab))
     command = ["pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
     command += ["--durations=20", "--durations-min=5", *([] if long else ["-m", "not long"])]
-    # Two processes: the lab's tests stay together in one (tests/conftest.py), the others fill the second processor.
+    # Two processes: the lab's tests stay together in one (tests/conftest.py), the others fill the
+    # second processor.
     command += [] if select else ["-n", "2", "--dist", "loadscope"]
     report.say("pytest")
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
@@ -90,7 +97,10 @@ def setup(_c: Context) -> None:
 
 @task(help={"json": "machine-readable"})
 def doctor(_c: Context, json: bool = False) -> None:
-    """Say what this machine can do, what is missing, and what to do about it. Exit code 3 when something needed is missing."""
+    """Say what this machine can do, what is missing, and what to do about it.
+
+    Exit code 3 when something needed is missing.
+    """
     from lab import doctor as examine
 
     report = Reporter()
@@ -114,9 +124,9 @@ def doctor(_c: Context, json: bool = False) -> None:
     },
 )
 def figures(_c: Context, name: str, unverified: bool = False) -> None:
-    """Make tables, figures and the report of a campaign from its cells. Same results in, same bytes out.
+    """Make tables, figures and the report of a campaign from its cells.
 
-    Exit code 8 when the results are damaged or were changed.
+    Same results in, same bytes out. Exit code 8 when the results are damaged or were changed.
     """
     from campaigns import store
 

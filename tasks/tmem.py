@@ -15,7 +15,10 @@ from tasks.shared import INVENTORY_HELP, ROOT, build_for, inventory_path, number
 
 @task(help={"minutes": "how long, at least (default: 10)", "seed": "the first seed (default: 1)"})
 def soak(_c: Context, minutes: str | None = None, seed: str | None = None) -> None:
-    """Run tmem's hypervisor side as a program, with sanitizers, against its model and racing itself, with ever new seeds."""
+    """Run tmem's hypervisor side as a program: with sanitizers, against its model, in races.
+
+    Every run has a new seed.
+    """
     from lab import paths
     from lab.build import harness
 
@@ -38,7 +41,10 @@ def soak(_c: Context, minutes: str | None = None, seed: str | None = None) -> No
     }
 )
 def fuzz(_c: Context, operations: str | None = None, seed: str | None = None, inventory: str | None = None) -> None:
-    """Let a hostile guest of the lab make any number of wrong operations, and see that nobody is harmed. Half a minute for two million when all is built."""
+    """Let a hostile guest make any number of wrong operations, and see that nobody is harmed.
+
+    Half a minute for two million when all is built.
+    """
     from tests.lab import fuzz
 
     report = Reporter()
@@ -53,7 +59,10 @@ def fuzz(_c: Context, operations: str | None = None, seed: str | None = None, in
 
 @task(help={"only": "only mutants whose \"mechanism: name\" this regular expression matches, as in '^weights|^caps'"})
 def mutants(_c: Context, only: str | None = None) -> None:
-    """Show that every mechanism of tmem has a lab test that fails without it. About forty minutes: one build, then some tests for each."""
+    """Show that every mechanism of tmem has a lab test that fails without it.
+
+    About forty minutes: one build, then some tests for each.
+    """
     command = [sys.executable, "-m", "tests.mutants.prove", *([only] if only else [])]
     if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
         raise Exit(

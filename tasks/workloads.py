@@ -53,7 +53,7 @@ def run_workload(
     inventory: str | None = None,
     json: bool = False,
 ) -> None:
-    """Run a workload once on one machine, without a campaign, and print its metrics. For trying things out."""
+    """Run a workload once on one machine, without a campaign, and print its metrics."""
     import workloads
     from campaigns import raw_outputs
     from lab import lifecycle
@@ -82,7 +82,10 @@ def run_workload(
     help={
         "name": "the workload whose outputs they are",
         "raw": "folder of raw outputs (fio.out, fio.err, timings ...), or raw/ of a cell with a folder for each guest",
-        "parameters": "YAML file with the parameters of that run (default: those of the cell's campaign, or what the outputs tell)",
+        "parameters": (
+            "YAML file with the parameters of that run (default: "
+            "those of the cell's campaign, or what the outputs tell)"
+        ),
         "set_": "one parameter: key=value; may be given several times",
         "json": "machine-readable",
     },

@@ -95,7 +95,10 @@ class Fio(Workload[FioParameters]):
         """Lay the file out if the pattern reads, then reset memory. Facts: fio (version)."""
         folder = shlex.quote(params.directory)
         lay_out = f"{shlex.join([*_job(params), '--create_only=1'])} >&2\n" if "write" not in params.rw else ""
-        body = f'version=$(fio --version) || fail "fio is not installed"\necho "fio=$version"\nmkdir -p {folder}\nrm -f {folder}/{JOB}.*\n{lay_out}'
+        body = (
+            'version=$(fio --version) || fail "fio is not installed"\necho '
+            f'"fio=$version"\nmkdir -p {folder}\nrm -f {folder}/{JOB}.*\n{lay_out}'
+        )
         script = scripts.prepare(body, reset_memory=params.reset_memory)
         return machines.key_values(machines.check_script(machine, script, what="prepare fio", timeout_s=1800))
 

@@ -72,7 +72,8 @@ class KernelBuildParameters(WorkloadParameters):
 
     config: Annotated[str, Field(pattern=r"^[a-z0-9_]+config$")] = parameter(
         "tinyconfig",
-        "make target that configures the tree; the guest image has tinyconfig prepared, others take minutes before the clock",
+        "make target that configures the tree; the guest image has "
+        "tinyconfig prepared, others take minutes before the clock",
     )
     targets: Annotated[tuple[Target, ...], Field(strict=False, min_length=1)] = parameter(
         (
@@ -91,12 +92,14 @@ class KernelBuildParameters(WorkloadParameters):
     rounds: int = parameter(1, "builds in a row, each from clean", unit="count", ge=1, le=1000)
     clean: Literal["objects", "tree"] = parameter(
         "objects",
-        "what goes before each round. objects: exactly what the targets make. tree: every compiled file. `make clean` itself is not used: it "
+        "what goes before each round. objects: exactly what the targets "
+        "make. tree: every compiled file. `make clean` itself is not used: it "
         "reads every Makefile, and fails on Debian's source, which lacks some",
     )
     probes: Literal["each", "once"] = parameter(
         "each",
-        "when make asks the compiler what it knows. each: in every build, as the published builds did. once: while preparing; a build then "
+        "when make asks the compiler what it knows. each: in every build, "
+        "as the published builds did. once: while preparing; a build then "
         "starts with what make had found",
     )
     reset_memory: bool = parameter(True, scripts.RESET_MEMORY_DOC)
@@ -341,7 +344,8 @@ def _capture(params: KernelBuildParameters) -> str:
     make = shlex.join(["env", "-i", *_make(params), f"--eval={rule}", "overcommit-variables"])
     return f"""\
 if [ ! -s {build}/{VARIABLES} ]; then
-    {make.replace("env -i", 'env -i PATH="$PATH"', 1)} > {build}/prepare.log 2>&1 || fail 'make overcommit-variables failed:' "$(tail -n 20 {build}/prepare.log)"
+    {make.replace("env -i", 'env -i PATH="$PATH"', 1)} > {build}/prepare.log 2>&1 ||
+        fail 'make overcommit-variables failed:' "$(tail -n 20 {build}/prepare.log)"
 fi
 cat > {build}/{_TARGETS} << 'END'
 {_targets_makefile(params)}END
@@ -364,7 +368,8 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != {params.config} ]; then
     rm -f "$stamp" {build}/{VARIABLES}
     mkdir -p {build}
     for step in {params.config} olddefconfig prepare; do
-        {make} -j{params.jobs} "$step" > {build}/prepare.log 2>&1 || fail "make $step failed:" "$(tail -n 20 {build}/prepare.log)"
+        {make} -j{params.jobs} "$step" > {build}/prepare.log 2>&1 ||
+            fail "make $step failed:" "$(tail -n 20 {build}/prepare.log)"
     done
     echo {params.config} > "$stamp"
 fi

@@ -41,7 +41,8 @@ echo 3 > /proc/sys/vm/drop_caches || fail "could not drop the file caches: this 
 """
 
 _TIMED = """\
-timed() { # LABEL COMMAND...: run it, keep its output, and add `LABEL started ended status` (seconds since boot) to timings
+# LABEL COMMAND...: run it, keep its output, and add `LABEL started ended status` (seconds since boot) to timings
+timed() {
     label=$1; shift
     status=0
     times > "$raw/$label.before"
@@ -55,7 +56,8 @@ timed() { # LABEL COMMAND...: run it, keep its output, and add `LABEL started en
 """
 
 RESET_MEMORY_DOC = (
-    "before the clock: write dirty pages, empty the swap device, drop the file caches. On a guest whose cleancache is already on, dropped "
+    "before the clock: write dirty pages, empty the swap device, drop "
+    "the file caches. On a guest whose cleancache is already on, dropped "
     "pages go to tmem: prepare first, load the driver then"
 )
 

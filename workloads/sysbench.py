@@ -263,7 +263,10 @@ class SysbenchFileio(_Sysbench[SysbenchFileioParameters]):
         """Fresh files."""
         folder = shlex.quote(params.directory)
         files = shlex.join(["sysbench", *_files(params), "prepare"])
-        return f"mkdir -p {folder}\ncd {folder}\nrm -f test_file.*\n{files} >&2 || fail 'sysbench could not write its files'\n"
+        return (
+            f"mkdir -p {folder}\ncd {folder}\nrm -f test_file.*\n"
+            f"{files} >&2 || fail 'sysbench could not write its files'\n"
+        )
 
     def change_directory(self, params: SysbenchFileioParameters) -> str:
         """The test finds its files in the working directory only."""

@@ -70,7 +70,8 @@ _COMMON: Mapping[str, tuple[str, ...]] = {
 }
 
 _COMPLAINT = re.compile(
-    r"^(?:FATAL|ALERT|CRITICAL|ERROR|Error)\b|.*forcing shutdown|.*[Ww]orker threads? failed|WARNING: .*(?:interrupt|abort|fail|terminat)"
+    r"^(?:FATAL|ALERT|CRITICAL|ERROR|Error)\b|.*forcing shutdown|.*[Ww]orker "
+    r"threads? failed|WARNING: .*(?:interrupt|abort|fail|terminat)"
 )
 _REPEATED = re.compile(r"^\(last message repeated \d+ times?\)")
 _ERRORS = re.compile(r"^ +(ignored errors|reconnects): +([1-9]\d*)\b", re.MULTILINE)

@@ -19,7 +19,7 @@ import json
 import os
 import subprocess
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -231,15 +231,21 @@ def _packages(path: Path) -> dict[str, str] | None:
 
 
 @contextlib.contextmanager
-def build_lock(wait: bool = True) -> Iterator[None]:
-    """Only one process builds at a time. BuildError when another one does and wait is false."""
+def build_lock(waiting: Callable[[int | None], None] | None) -> Iterator[None]:
+    """Only one process builds at a time. waiting: called with the number of the process that does,
+    before it is waited for. BuildError when another one does and there is none to call.
+    """
+    path = paths.artifacts() / ".lock"
     try:
-        lock = files.lock(paths.artifacts() / ".lock", wait=wait)
-    except files.LockedError:
-        raise BuildError(
-            "another build is running",
-            where=str(paths.artifacts()),
-            remedy="Wait for it to end, then run this again.",
-        ) from None
+        lock = files.lock(path, wait=False)
+    except files.LockedError as error:
+        if waiting is None:
+            raise BuildError(
+                "another build is running",
+                where=str(paths.artifacts()),
+                remedy="Wait for it to end, then run this again.",
+            ) from None
+        waiting(error.holder)
+        lock = files.lock(path)
     with lock:
         yield

@@ -311,7 +311,12 @@ def ensure(names: Iterable[str] | None = None, progress: Listener | None = None)
             tell(BuildEvent("note", "", f"the mirror does not answer; using {source} {version}"))
     if not making.missing(chosen):
         return _collect(making, chosen)
-    with artifacts.build_lock():
+
+    def waiting(holder: int | None) -> None:
+        text = f"waiting for another build, process {holder or 'unknown'} (Ctrl-C ends the waiting)"
+        tell(BuildEvent("note", "", text))
+
+    with artifacts.build_lock(waiting):
         for name in artifacts.remove_stale():
             tell(BuildEvent("note", "", f"removed what a killed build left: {name}"))
         making = Plan()

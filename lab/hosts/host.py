@@ -17,7 +17,8 @@ from typing import Literal
 from common.errors import LabError
 from common.machines import Machine
 from lab.api import Activity, GuestSizing, HostSizing, MemorySwap, Sample, TmemSettings
-from lab.counters import observe, parse
+from lab.counters import observe
+from lab.counters.names import ASKED
 from lab.emulator.share import Reading
 from lab.hosts import boots, kernel_logs, provenance
 from lab.hosts.guests import (
@@ -56,7 +57,7 @@ class XenHost(ABC):
     def __init__(self, name: str, connections: Connections) -> None:
         self.name = name
         self.connections = connections
-        self.agents = Agents(connections, parse.ASKED)
+        self.agents = Agents(connections, ASKED)
         self._guests: dict[str, XenGuest] = {}
         self._sizing: tuple[HostSizing, GuestSizing] | None = None
         self._driver: Mapping[str, bool] | None = None

@@ -38,7 +38,7 @@ def lab(request: pytest.FixtureRequest, inventory_path: Path) -> Iterator[OpenLa
         with capture.global_and_fixture_disabled():
             print(f"\n[lab {time.monotonic() - began:5.0f} s] {text} ", end="", file=sys.stderr, flush=True)
 
-    with lifecycle.open_lab(inventory_path, progress=tell) as opened:
+    with lifecycle.open_lab(inventory_path, progress=tell, wait=True) as opened:
         yield opened
 
 

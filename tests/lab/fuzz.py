@@ -64,7 +64,10 @@ def fuzz(operations: int, seed: int, inventory: Path) -> list[Run]:
             f"the fuzz failed, or did not run ({len(found)} of {RUNS} did; pytest's exit code is {code})",
             where=str(inventory),
             why="pytest's messages are above",
-            remedy=f"./inv tmem.fuzz --operations {operations} --seed {seed} makes the same operations again, though not the same races.",
+            remedy=(
+                f"./inv tmem.fuzz --operations {operations} --seed {seed} "
+                "makes the same operations again, though not the same races."
+            ),
         )
     return found
 

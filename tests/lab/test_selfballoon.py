@@ -165,7 +165,8 @@ def test_the_largest_settings_mean_what_they_say(balloon: EmulatedHost) -> None:
     run(
         balloon,
         GUEST,
-        f"cd {SETTINGS}; echo {MOST['selfballoon_downhysteresis']} > selfballoon_downhysteresis; echo 1 > selfballooning; echo 1 > selfballoon_interval",
+        f"cd {SETTINGS}; echo {MOST['selfballoon_downhysteresis']} > "
+        "selfballoon_downhysteresis; echo 1 > selfballooning; echo 1 > selfballoon_interval",
     )
     assert stays(balloon)
 
@@ -246,7 +247,8 @@ def with_pages_in_frontswap(host: EmulatedHost) -> int:
     run(
         host,
         GUEST,
-        "(setsid /root/pattern 90 1 /run/pattern < /dev/null > /dev/null 2>&1 &); while [ ! -s /run/pattern ]; do sleep 1; done",
+        "(setsid /root/pattern 90 1 /run/pattern < /dev/null > "
+        "/dev/null 2>&1 &); while [ ! -s /run/pattern ]; do sleep 1; done",
         timeout=SECONDS,
     )
     # What frontswap holds counts against the guest's maximum, too.
@@ -303,7 +305,10 @@ def test_all_pages_can_come_back_at_once_and_the_search_for_more_ends(balloon: E
     pages stay counted.
     """
     with_pages_in_frontswap(balloon)
-    script = "echo 1 > frontswap_hysteresis; echo 1 > frontswap_inertia; echo 1 > frontswap_selfshrinking; echo 1 > selfballoon_interval"
+    script = (
+        "echo 1 > frontswap_hysteresis; echo 1 > frontswap_inertia; "
+        "echo 1 > frontswap_selfshrinking; echo 1 > selfballoon_interval"
+    )
     run(balloon, GUEST, f"cd {SETTINGS}; {script}")
     deadline = time.monotonic() + SECONDS
     while persistent_pages(balloon) > 128:

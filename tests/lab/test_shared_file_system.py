@@ -43,7 +43,8 @@ def volume(lab: OpenLab) -> tuple[EmulatedHost, str]:
     script = (
         f"wipefs -aq {VOLUME} && mkfs.ocfs2 -q -M local -N 1 -b 4096 -C 4096 -J size=4M {VOLUME} {VOLUME_BLOCKS} && "
         f"mount -i -t ocfs2 {VOLUME} /mnt && "
-        f"dd if=/dev/urandom of=/mnt/file bs=1M count={MIB} status=none && umount /mnt && blkid -o value -s UUID {VOLUME}"
+        f"dd if=/dev/urandom of=/mnt/file bs=1M count={MIB} "
+        f"status=none && umount /mnt && blkid -o value -s UUID {VOLUME}"
     )
     uuid = run(host, FIRST, script, timeout=SECONDS).strip()
     assert re.fullmatch(r"[0-9a-f-]{36}", uuid), uuid
@@ -64,8 +65,10 @@ def mount_and_read(host: EmulatedHost, guest: str) -> tuple[str, int]:
     this took from the volume.
     """
     script = (
-        f"sectors() {{ awk '$3 == \"xvdc\" {{ print $6 }}' /proc/diskstats; }}; mount -i -t ocfs2 -o ro {VOLUME} /mnt; before=$(sectors); "
-        "sum=$(sha256sum < /mnt/file); after=$(sectors); echo 1 > /proc/sys/vm/drop_caches; echo $sum $((after - before))"
+        f"sectors() {{ awk '$3 == \"xvdc\" {{ print $6 }}' /proc/diskstats; "
+        f"}}; mount -i -t ocfs2 -o ro {VOLUME} /mnt; before=$(sectors); "
+        "sum=$(sha256sum < /mnt/file); after=$(sectors); echo 1 "
+        "> /proc/sys/vm/drop_caches; echo $sum $((after - before))"
     )
     digest, _dash, sectors = run(host, guest, script, timeout=SECONDS).split()
     return digest, int(sectors)

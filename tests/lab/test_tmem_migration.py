@@ -73,7 +73,8 @@ class Suspendable:
         """Every page of the pattern is what it was."""
         said = self.host.run(
             GUEST,
-            "rm -f /run/pattern; pkill -USR1 -x pattern && while [ ! -s /run/pattern ]; do sleep 1; done; cat /run/pattern",
+            "rm -f /run/pattern; pkill -USR1 -x pattern && while [ "
+            "! -s /run/pattern ]; do sleep 1; done; cat /run/pattern",
             timeout=SECONDS,
         )
         pages = self.pattern_mib * 256

@@ -65,7 +65,8 @@ def _choose_after_reset() -> None:
         reset(self, *sizing)
         self.run("dom0", f"xenhypfs write /params/tmem_mutant {{number}}")
         for name in self.guests:
-            self.run(name, f"mkdir -p /etc/modprobe.d && echo options tmem mutant={{number}} > /etc/modprobe.d/mutant.conf")
+            options = f"options tmem mutant={{number}}"
+            self.run(name, f"mkdir -p /etc/modprobe.d && echo {{options}} > /etc/modprobe.d/mutant.conf")
 
     EmulatedHost.reset = reset_and_choose
 
@@ -237,7 +238,8 @@ def prove(pattern: str) -> int:
             # whole host there.
             noticed = all(each in {"failed", "error"} for each in got.values()) and not broken.keys() & got.keys()
             print(
-                f"{'noticed' if noticed else 'NOT NOTICED'}: {mutant.mechanism}: {mutant.name} (about {format_duration(left)} left)"
+                f"{'noticed' if noticed else 'NOT NOTICED'}: {mutant.mechanism}: "
+                f"{mutant.name} (about {format_duration(left)} left)"
             )
             for test, outcome in got.items():
                 print(f"  {outcome}: {test.removeprefix('tests/lab/')}", flush=True)

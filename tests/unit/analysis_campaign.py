@@ -143,6 +143,7 @@ def write_campaign(
         lock_sha256=None,
         arguments=("campaign.run", "demo"),
         created_at="2026-11-23T10:00:00Z",
+        layout=records.LAYOUT,
     )
     directory = results / name
     for folder in (records.CELLS_DIR, records.ATTEMPTS_DIR):
@@ -275,15 +276,15 @@ def _samples(record: CellRecord, guests: Sequence[str]) -> list[str]:
             read = values["sectors_read", guest]
             swap = 0.15 if balloon else 0.0
             if read is not None:
-                rows.append(("vbd.xvda.sectors_read", "sectors", round(read * done * (1 - swap))))
-                rows.append(("vbd.xvdb.sectors_read", "sectors", round(read * done * swap)))
+                rows.append(("xvda_sectors_read", "sectors", round(read * done * (1 - swap))))
+                rows.append(("swap_sectors_read", "sectors", round(read * done * swap)))
             for kind in ("ephemeral", "persistent"):
                 hits = values[f"tmem_{kind}_hits", guest]
                 pages = (38 - 30 * bump if kind == "ephemeral" else 14 * bump) * min(1.0, (second + 2) / 15)
-                rows.append((f"tmem.{kind}.pages", "pages", round(pages * MIB_PAGES) if tmem else ""))
-                rows.append((f"tmem.{kind}.gets", "count", "" if hits is None else round(hits * done)))
+                rows.append((f"tmem_{kind}_pages", "pages", round(pages * MIB_PAGES) if tmem else ""))
+                rows.append((f"tmem_{kind}_hits", "count", "" if hits is None else round(hits * done)))
                 tried = "" if hits is None else round(hits * done * (1.9 + 0.2 * index if kind == "ephemeral" else 1.0))
-                rows.append((f"tmem.{kind}.gets_tried", "count", tried))
+                rows.append((f"tmem_{kind}_gets_tried", "count", tried))
             lines += [f"{second:.3f},{guest},{counter},{unit},{value}" for counter, unit, value in rows]
         lines.append(f"{second:.3f},hypervisor,free_memory,pages,4096")
     return lines

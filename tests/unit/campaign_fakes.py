@@ -236,7 +236,10 @@ class FakeHost:
             "vbd": vbd,
             "tmem": {"global": {"Ec": 0, "Ta": 0}, "clients": clients} if tmem else None,
         }
-        vmstat = f"vmstat.pgmajfault={900 + 50 * done} vmstat.pswpin={10 * done} vmstat.pswpout={20 * done} sampler.cpu={500_000 * (1 + done)}"
+        vmstat = (
+            f"vmstat.pgmajfault={900 + 50 * done} vmstat.pswpin={10 * done} "
+            f"vmstat.pswpout={20 * done} sampler.cpu={500_000 * (1 + done)}"
+        )
         return {"dom0": [json.dumps(reading)]} | {name: [f"{time.time():.3f} {vmstat}"] for name in self.guests}
 
     def observe(self, interval_s: float) -> Observation:

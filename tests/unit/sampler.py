@@ -59,7 +59,8 @@ def xen_tree(root: Path, tmem: str | None) -> None:
     """dom0 of a host with three guests, of which one has no disk."""
     write(
         root / "xen",
-        "free 1234\n0 2500000000 98304 Domain-0\n1 1000000 40960 guest1\n2 2000000 40961 guest2\n7 3 4 guest3\n9 1 2 -\n",
+        "free 1234\n0 2500000000 98304 Domain-0\n1 1000000 40960 "
+        "guest1\n2 2000000 40961 guest2\n7 3 4 guest3\n9 1 2 -\n",
     )
     if tmem is not None:
         write(root / "tmem.json", tmem + "\n")

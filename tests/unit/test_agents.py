@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sampler as made_up
 
-from lab.counters import parse
+from lab.counters import names, parse
 from lab.remote import agents, scripts
 from lab.remote.agents import Agent, AgentError, Program, linux_reader
 from lab.remote.ssh import Connections, UnreachableError
@@ -39,7 +39,7 @@ def left_behind() -> set[Path]:
 @pytest.mark.usefixtures("sampler")
 def test_the_sampler_reads_this_kernel_and_leaves_nothing_behind(connections: Connections) -> None:
     there = left_behind()
-    agent = Agent(connections, "guest1", linux_reader(parse.GUEST_COUNTERS))
+    agent = Agent(connections, "guest1", linux_reader(names.LINUX))
     try:
         assert left_behind() == there
         samples, cost = parse.parse_guest("guest1", agent.ask("once"))
@@ -52,7 +52,7 @@ def test_the_sampler_reads_this_kernel_and_leaves_nothing_behind(connections: Co
         # the last lines of a file that is longer than what the kernel gives at once
         assert values["vmstat.oom_kill"] is not None
         (line,) = agent.ask("once")
-        assert {word.partition("=")[0] for word in line.split()[1:]} <= {*parse.GUEST_COUNTERS, parse.SAMPLER_CPU}
+        assert {word.partition("=")[0] for word in line.split()[1:]} <= {*names.LINUX, names.SAMPLER_CPU}
         agent.ask("start 0.2")
         time.sleep(1.5)
         samples, cost = parse.parse_guest("guest1", agent.ask("stop"))

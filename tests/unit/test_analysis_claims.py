@@ -198,16 +198,16 @@ def test_hit_rates_are_of_the_run_alone_and_missing_without_gets(tmp_path: Path)
     assert one.rate == pytest.approx(1 / 1.9, abs=0.001)
     assert found["selfballoon+tmem", "guest2", "persistent"].rate == 1
     assert found["static", "guest1", "ephemeral"].rate is None
-    assert dataclasses.replace(one, gets=0.0, gets_tried=0.0).rate is None
+    assert dataclasses.replace(one, hits=0.0, gets_tried=0.0).rate is None
 
 
-@pytest.mark.parametrize("counter", ["gets", "gets_tried"])
+@pytest.mark.parametrize("counter", ["hits", "gets_tried"])
 def test_a_guest_whose_counters_are_missing_is_not_left_out_of_a_hit_rate(tmp_path: Path, counter: str) -> None:
     directory = made_up.write_campaign(tmp_path, repetitions=1)
     assert report.summary_table(load.load(directory))[1][2][-1] == "47 % ephemeral, 100 % persistent"
     samples = directory / records.CELLS_DIR / "selfballoon+tmem.r1" / records.SAMPLES_FILE
     lines = samples.read_text().splitlines()
-    gone = f"guest2,tmem.ephemeral.{counter},"
+    gone = f"guest2,tmem_ephemeral_{counter},"
     samples.write_text("\n".join(line for line in lines if gone not in line) + "\n")
     rows = report.summary_table(load.load(directory))[1]
     assert [row[-1] for row in rows] == ["–", "–", "– ephemeral, 100 % persistent"]

@@ -107,7 +107,7 @@ def test_older_cells_get_their_requests_and_pressure_from_the_samples(tmp_path: 
     directory = made_up.write_campaign(tmp_path, repetitions=1, change=old, guests=("guest1",))
     rows = []
     for time, step in ((-5.0, 0), (-1.0, 1), (30.0, 2), (80.0, 3)):
-        for counter, size in (("vbd.read_requests", 100), ("vbd.write_requests", 10), ("psi.memory.some", 1_000_000)):
+        for counter, size in (("read_requests", 100), ("write_requests", 10), ("memory_stall_seconds", 1)):
             rows.append(f"{time},guest1,{counter},count,{step * size}")
         rows += [f"{time},guest1,vmstat.pgsteal_{by},count,{step * 500}" for by in ("kswapd", "direct")]
     rows += ["-1.0,guest1,vmstat.workingset_refault_file,count,4", "80.0,guest1,vmstat.workingset_refault_file,count,"]
@@ -129,14 +129,14 @@ def test_cycles_in_tmem_are_seconds_and_shares(tmp_path: Path) -> None:
         cell = f"selfballoon+tmem.r{repetition}"
         env = {"host": {"xen": {"info": {"cpu_mhz": "2500.0"}}}}
         (directory / records.CELLS_DIR / cell / records.ENV_FILE).write_text(json.dumps(env))
-        _samples(directory, cell, ["-1,hypervisor,tmem.ops,count,50", "80,hypervisor,tmem.ops,count,4050"])
+        _samples(directory, cell, ["-1,hypervisor,tmem_ops,count,50", "80,hypervisor,tmem_ops,count,4050"])
     results = load.load(directory)
     costs = cost.tmem(results)
     assert {item.policy for item in costs} == {"selfballoon+tmem"}
     one = next(item for item in costs if item.cell == "selfballoon+tmem.r1")
     cycles = totals.values(results, totals.QUANTITIES["tmem_cycles"], "selfballoon+tmem", "")["selfballoon+tmem.r1"]
     assert cycles
-    assert one.cycles == cycles
+    assert one.tmem_cycles == cycles
     assert one.seconds == pytest.approx(cycles / 2.5e9)
     wall = totals.values(results, totals.QUANTITIES["wall_seconds"], "selfballoon+tmem", "")["selfballoon+tmem.r1"]
     assert one.of_one_cpu == pytest.approx(cycles / 2.5e9 / (wall or 0))
@@ -149,7 +149,7 @@ def test_cycles_in_tmem_are_seconds_and_shares(tmp_path: Path) -> None:
 def test_without_a_frequency_there_are_cycles_and_no_seconds(tmp_path: Path) -> None:
     results = load.load(made_up.write_campaign(tmp_path, repetitions=1))
     (mean,) = [item for item in cost.tmem(results) if item.cell is None]
-    assert mean.cycles
+    assert mean.tmem_cycles
     assert (mean.seconds, mean.of_one_cpu, mean.cycles_per_operation) == (None, None, None)
     assert "cycles in tmem" in sections.tmem_cost(results)[0]
 
@@ -159,15 +159,15 @@ def _put(directory: Path, cell: str, guests: tuple[str, ...], *, objects: bool =
     Xen evicted 150 of all guests'.
     """
     rows = []
-    counters = {"puts": 1000, "gets": 400, "gets_tried": 1500, "flushes": 30, "duplicates_replaced": 15}
+    counters = {"puts": 1000, "hits": 400, "gets_tried": 1500, "flushes": 30, "duplicates_replaced": 15}
     counters |= {"duplicates_flushed": 5, **({"object_flushes": 80} if objects else {})}
     for guest in guests:
         for name, value in counters.items():
-            rows += [f"-3,{guest},tmem.ephemeral.{name},count,7", f"85,{guest},tmem.ephemeral.{name},count,{7 + value}"]
-        rows += [f"85,{guest},tmem.ephemeral.pages,pages,100"]
+            rows += [f"-3,{guest},tmem_ephemeral_{name},count,7", f"85,{guest},tmem_ephemeral_{name},count,{7 + value}"]
+        rows += [f"85,{guest},tmem_ephemeral_pages,pages,100"]
         for name in ("pginodesteal", "kswapd_inodesteal"):
             rows += [f"-3,{guest},vmstat.{name},count,0", f"85,{guest},vmstat.{name},count,200"]
-    rows += ["-3,hypervisor,tmem.evicted,pages,0", "85,hypervisor,tmem.evicted,pages,150"]
+    rows += ["-3,hypervisor,tmem_evictions,pages,0", "85,hypervisor,tmem_evictions,pages,150"]
     path = directory / records.CELLS_DIR / cell / records.SAMPLES_FILE
     path.write_text("time_s,source,counter,unit,value\n" + "".join(f"{row}\n" for row in rows))
 
@@ -178,8 +178,14 @@ def test_what_became_of_the_pages_that_were_put(tmp_path: Path) -> None:
     results = load.load(directory)
     found = fates.fates(results)
     (mean,) = fates.summary(found, "")
-    assert (mean.puts, mean.returned, mean.flushed, mean.replaced, mean.there) == (3000, 1200, 90, 60, 300)
-    assert (mean.evicted, mean.objects_flushed, mean.inodes_pruned) == (150, 240, 1200)
+    assert (
+        mean.tmem_ephemeral_puts,
+        mean.tmem_ephemeral_hits,
+        mean.tmem_ephemeral_flushes,
+        mean.replaced,
+        mean.tmem_ephemeral_pages,
+    ) == (3000, 1200, 90, 60, 300)
+    assert (mean.tmem_evictions, mean.tmem_ephemeral_object_flushes, mean.inodes_pruned) == (150, 240, 1200)
     assert mean.with_objects == 3000 - 1200 - 90 - 60 - 300 - 150
     assert mean.missed == 3300
     assert mean.never_put == 3300 - (90 + 1200 + 150)
@@ -194,7 +200,7 @@ def test_objects_that_nobody_counted_are_not_none(tmp_path: Path) -> None:
     _put(directory, "selfballoon+tmem.r1", made_up.GUESTS, objects=False)
     results = load.load(directory)
     (mean,) = fates.summary(fates.fates(results), "")
-    assert mean.objects_flushed is None
+    assert mean.tmem_ephemeral_object_flushes is None
     assert "How many objects the guests flushed was not recorded." in fates.explain(fates.fates(results), mean)
 
 

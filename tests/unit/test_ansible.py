@@ -75,7 +75,10 @@ def test_a_failure_names_the_task_its_line_the_command_and_what_it_said(
 
 
 def test_the_failing_item_of_a_loop_is_what_the_error_shows(tmp_path: Path) -> None:
-    tasks = "    - name: Loop\n      ansible.builtin.command: sh -c 'test {{ item }} != 2 || { echo item two >&2; exit 1; }'\n      loop: [1, 2]\n"
+    tasks = (
+        "    - name: Loop\n      ansible.builtin.command: sh -c 'test {{ "
+        "item }} != 2 || { echo item two >&2; exit 1; }'\n      loop: [1, 2]\n"
+    )
     with pytest.raises(ansible.PlaybookError) as caught:
         ansible.run(playbook(tmp_path, tasks))
     assert caught.value.why == "item two"

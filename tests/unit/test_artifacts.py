@@ -127,7 +127,7 @@ def test_a_process_that_a_killed_build_left_running_is_ended() -> None:
 
 
 def test_a_second_build_that_does_not_wait_is_told() -> None:
-    with artifacts.build_lock(), pytest.raises(BuildError, match="another build"), artifacts.build_lock(wait=False):
+    with artifacts.build_lock(None), pytest.raises(BuildError, match="another build"), artifacts.build_lock(None):
         pytest.fail("two builds at once")
 
 

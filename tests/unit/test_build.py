@@ -4,6 +4,7 @@ and what a failure leaves.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Mapping
@@ -12,13 +13,15 @@ from typing import Any
 
 import pytest
 import yaml
+from invoke.context import Context
 
 from common import files
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
 from lab import paths
-from lab.build import ansible, builder, packages, recipes, sources
+from lab.build import ansible, artifacts, builder, packages, recipes, sources
 from lab.build.recipes import Recipe
 from lab.build.sources import Mirror, Resolved, Source
+from tasks import build
 
 RECIPES = {
     recipe.name: recipe
@@ -260,6 +263,32 @@ def test_show_says_what_is_built_and_what_is_not(world: World) -> None:
     assert output["sha256"] == files.digest(Path(output["path"]))
     assert (rows["image"]["built"], rows["image"]["path"], rows["image"]["outputs"]) == (False, None, None)
     assert rows["image"]["duration_seconds"] is None
+
+
+def test_show_prints_what_each_was_made_from(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    builder.ensure(["hyper"])
+    version = builder.show()[[row["name"] for row in builder.show()].index("hyper")]["inputs"]["xen"]["version"]
+    build.show.body(Context())
+    out = capsys.readouterr().out
+    assert f"    from xen {version}" in out
+    assert "hyper.elf sha256 " in out
+
+
+def test_who_waits_for_another_build_says_so(world: World) -> None:
+    notes: list[str] = []
+    heard = threading.Event()
+
+    def tell(event: builder.BuildEvent) -> None:
+        notes.append(event.text)
+        heard.set()
+
+    thread = threading.Thread(target=builder.ensure, args=(["hyper"], tell))
+    with artifacts.build_lock(None):
+        thread.start()
+        assert heard.wait(60)
+        assert notes == [f"waiting for another build, process {os.getpid()} (Ctrl-C ends the waiting)"]
+    thread.join(60)
+    assert builder.artifact("hyper").path.is_dir()
 
 
 def test_an_artifact_that_is_not_built_is_an_error_with_the_remedy(world: World) -> None:

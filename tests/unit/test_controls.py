@@ -348,13 +348,13 @@ def measured(tmp_path: Path, name: str, **changes: Mapping[tuple[str, str], floa
     start = apply.start_mib(policy, conditions.host, conditions.guests) * PAGES
     before: dict[tuple[str, str], Any] = {
         ("hypervisor", "free_memory"): conditions.host.guest_memory_mib * PAGES - 3 * start,
-        ("hypervisor", "tmem.ephemeral_pages"): 0,
-        ("hypervisor", "tmem.free_pages"): 0,
+        ("hypervisor", "tmem_ephemeral_pages"): 0,
+        ("hypervisor", "tmem_free_pages"): 0,
     }
     for guest in guests:
         before |= {(guest, "memory"): start, (guest, "vcpu_seconds"): 1.0}
         before |= {
-            (guest, f"tmem.{kind}.{counter}"): 0
+            (guest, f"tmem_{kind}_{counter}"): 0
             for kind in ("ephemeral", "persistent")
             for counter in ("puts", "puts_refused", *gates._TRIED)
         }
@@ -362,21 +362,21 @@ def measured(tmp_path: Path, name: str, **changes: Mapping[tuple[str, str], floa
             (
                 (guest, name)
                 for name in (
-                    "vbd.xvdb.sectors_written",
-                    "vmstat.pswpout",
-                    "frontswap.succ_stores",
-                    "zswap.stored_pages",
-                    "zram.writes",
-                    "ramdisk.used",
+                    "swap_sectors_written",
+                    "swap_out",
+                    "frontswap_stores",
+                    "zswap_held",
+                    "zram_stores",
+                    "ramdisk_held",
                 )
             ),
             0,
         )
     after = dict(before)
     for guest in guests:
-        after |= {(guest, "vmstat.pswpout"): 150, (guest, "vbd.xvdb.sectors_written"): 400}
-        after |= {(guest, "frontswap.succ_stores"): 60, (guest, "zram.writes"): 100}
-        after |= {(guest, "tmem.ephemeral.puts_refused"): 10, (guest, "tmem.persistent.puts_refused"): 20}
+        after |= {(guest, "swap_out"): 150, (guest, "swap_sectors_written"): 400}
+        after |= {(guest, "frontswap_stores"): 60, (guest, "zram_stores"): 100}
+        after |= {(guest, "tmem_ephemeral_puts_refused"): 10, (guest, "tmem_persistent_puts_refused"): 20}
     return Measured(
         policy=policy,
         conditions=conditions,
@@ -423,31 +423,31 @@ def test_a_control_in_force_passes(tmp_path: Path, name: str, wanted: Mapping[st
 @pytest.mark.parametrize(
     ("name", "gate", "changes"),
     [
-        ("tmem-unused", "tmem_unused", {"after": {("guest2", "tmem.ephemeral.gets_tried"): 1}}),
-        ("tmem-unused", "tmem_unused", {"after": {("guest2", "tmem.persistent.puts_tried"): None}}),
-        ("tmem-refusing", "tmem_puts_taken", {"after": {("guest3", "tmem.ephemeral.puts"): 1}}),
+        ("tmem-unused", "tmem_unused", {"after": {("guest2", "tmem_ephemeral_gets_tried"): 1}}),
+        ("tmem-unused", "tmem_unused", {"after": {("guest2", "tmem_persistent_puts_tried"): None}}),
+        ("tmem-refusing", "tmem_puts_taken", {"after": {("guest3", "tmem_ephemeral_puts"): 1}}),
         (
             "tmem-refusing",
             "tmem_puts_taken",
-            {"before": {("guest3", "tmem.ephemeral.puts"): 1}, "after": {("guest3", "tmem.ephemeral.puts"): 1}},
+            {"before": {("guest3", "tmem_ephemeral_puts"): 1}, "after": {("guest3", "tmem_ephemeral_puts"): 1}},
         ),
-        ("tmem-refusing", "tmem_puts_taken", {"after": {("guest3", "tmem.persistent.puts"): None}}),
+        ("tmem-refusing", "tmem_puts_taken", {"after": {("guest3", "tmem_persistent_puts"): None}}),
         (
             "tmem-refusing",
             "tmem_puts_refused",
-            {"after": every("tmem.ephemeral.puts_refused", 0) | every("tmem.persistent.puts_refused", 0)},
+            {"after": every("tmem_ephemeral_puts_refused", 0) | every("tmem_persistent_puts_refused", 0)},
         ),
-        ("ramdisk-swap", "ramdisk_stores", {"after": every("vmstat.pswpout", 50)}),
-        ("ramdisk-swap", "ramdisk_stores", {"after": every("ramdisk.used", None)}),
-        ("ramdisk-swap", "ramdisk_passed_by", {"after": {("guest1", "vmstat.pswpout"): 50}}),
-        ("zswap", "zswap_stores", {"after": every("frontswap.succ_stores", 0)}),
-        ("zswap", "zswap_stores", {"after": every("zswap.stored_pages", None)}),
-        ("zswap", "zswap_passed_by", {"after": {("guest1", "frontswap.succ_stores"): 0}}),
-        ("zswap+frontswap", "zswap_stores", {"after": every("tmem.persistent.puts", 60)}),
-        ("zram", "zram_stores", {"after": every("zram.writes", 0)}),
-        ("zram", "zram_stores", {"after": {("guest1", "zram.writes"): None}}),
-        ("zram", "zram_passed_by", {"after": {("guest1", "zram.writes"): 0}}),
-        ("zram", "zram_passed_by", {"after": {("guest1", "vbd.xvdb.sectors_written"): None}}),
+        ("ramdisk-swap", "ramdisk_stores", {"after": every("swap_out", 50)}),
+        ("ramdisk-swap", "ramdisk_stores", {"after": every("ramdisk_held", None)}),
+        ("ramdisk-swap", "ramdisk_passed_by", {"after": {("guest1", "swap_out"): 50}}),
+        ("zswap", "zswap_stores", {"after": every("frontswap_stores", 0)}),
+        ("zswap", "zswap_stores", {"after": every("zswap_held", None)}),
+        ("zswap", "zswap_passed_by", {"after": {("guest1", "frontswap_stores"): 0}}),
+        ("zswap+frontswap", "zswap_stores", {"after": every("tmem_persistent_puts", 60)}),
+        ("zram", "zram_stores", {"after": every("zram_stores", 0)}),
+        ("zram", "zram_stores", {"after": {("guest1", "zram_stores"): None}}),
+        ("zram", "zram_passed_by", {"after": {("guest1", "zram_stores"): 0}}),
+        ("zram", "zram_passed_by", {"after": {("guest1", "swap_sectors_written"): None}}),
         ("more-ram", "more_ram", {"before": {("hypervisor", "free_memory"): 0, ("guest1", "memory"): 117 * PAGES}}),
         ("more-ram", "more_ram", {"before": {("hypervisor", "free_memory"): 64 * PAGES}}),
         ("more-ram", "more_ram", {"before": {("hypervisor", "free_memory"): None}}),

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from campaigns import metrics
 from common.errors import LabError
 from lab.api import Sample
-from lab.counters import parse
+from lab.counters import names, parse
 
 POOL = {"PI": 0, "PT": "EP", "U0": "0", "U1": "0", "Pc": 7, "Pm": 9, "ps": 20, "pt": 24, "px": 4, "pd": 1, "pr": 2}
 POOL |= {"gs": 11, "gt": 30, "fs": 5, "ft": 6, "Oc": 1, "Om": 1, "Nc": 1, "Nm": 1, "os": 0, "ot": 0}
@@ -61,43 +62,43 @@ def test_a_reading_has_units_and_one_time() -> None:
 
 def test_disks_are_summed_and_told_apart() -> None:
     found = by_name(parse.parse_reading(reading(), ["guest1"]))
-    assert found["guest1", "vbd.sectors_read"].value == 96
-    assert found["guest1", "vbd.xvda.sectors_read"].value == 80
-    assert found["guest1", "vbd.xvdb.sectors_read"].value == 16
-    assert found["guest1", "vbd.read_requests"].unit == "requests"
+    assert found["guest1", "sectors_read"].value == 96
+    assert found["guest1", "xvda_sectors_read"].value == 80
+    assert found["guest1", "swap_sectors_read"].value == 16
+    assert found["guest1", "read_requests"].unit == "requests"
 
 
 def test_a_sum_with_a_part_missing_is_missing() -> None:
     found = by_name(parse.parse_reading(reading(), ["guest2"]))
-    assert found["guest2", "vbd.sectors_read"].value == 8
-    assert found["guest2", "vbd.sectors_written"].value is None
-    assert found["guest2", "vbd.xvda.sectors_written"].value is None
+    assert found["guest2", "sectors_read"].value == 8
+    assert found["guest2", "sectors_written"].value is None
+    assert found["guest2", "xvda_sectors_written"].value is None
 
 
 def test_pools_of_one_kind_are_summed() -> None:
     found = by_name(parse.parse_reading(reading(), ["guest1", "guest2"]))
-    assert found["guest1", "tmem.ephemeral.pages"].value == 8
-    assert found["guest1", "tmem.ephemeral.gets"].value == 12
-    assert found["guest1", "tmem.ephemeral.puts_refused"].value == 8
-    assert found["guest1", "tmem.persistent.gets"].value == 0
-    assert found["guest2", "tmem.persistent.pages"].value == 40
-    assert found["guest1", "tmem.cycles"].value == 5000
-    assert found["hypervisor", "tmem.persistent_pages"].value == 40
-    assert found["hypervisor", "tmem.evicted"].value == 8
+    assert found["guest1", "tmem_ephemeral_pages"].value == 8
+    assert found["guest1", "tmem_ephemeral_hits"].value == 12
+    assert found["guest1", "tmem_ephemeral_puts_refused"].value == 8
+    assert found["guest1", "tmem_persistent_hits"].value == 0
+    assert found["guest2", "tmem_persistent_pages"].value == 40
+    assert found["guest1", "tmem_cycles"].value == 5000
+    assert found["hypervisor", "tmem_persistent_pages"].value == 40
+    assert found["hypervisor", "tmem_evictions"].value == 8
 
 
 def test_a_guest_that_tmem_does_not_know_has_used_none() -> None:
     found = by_name(parse.parse_reading(reading(), ["guest3"]))
-    assert found["guest3", "tmem.cycles"].value == 0
-    assert found["guest3", "tmem.ephemeral.gets"].value == 0
+    assert found["guest3", "tmem_cycles"].value == 0
+    assert found["guest3", "tmem_ephemeral_hits"].value == 0
 
 
 def test_without_tmem_its_counters_are_missing_and_never_zero() -> None:
     samples = parse.parse_reading(reading(tmem=None), ["guest1"])
-    values = {sample.value for sample in samples if sample.counter.startswith("tmem.")}
+    values = {sample.value for sample in samples if sample.counter.startswith("tmem_")}
     assert values == {None}
-    names = {(sample.source, sample.counter) for sample in samples}
-    assert names == {(s.source, s.counter) for s in parse.parse_reading(reading(), ["guest1"])}
+    told = {(sample.source, sample.counter) for sample in samples}
+    assert told == {(s.source, s.counter) for s in parse.parse_reading(reading(), ["guest1"])}
 
 
 def test_a_guest_that_is_gone_has_none_everywhere() -> None:
@@ -123,14 +124,36 @@ def test_guest_lines() -> None:
     samples, cost = parse.parse_guest("guest1", lines)
     found = by_name(samples)
     assert cost == 0.02
-    assert found["guest1", "vmstat.pgmajfault"] == Sample(1795429165.25, "guest1", "vmstat.pgmajfault", "count", 3)
+    assert found["guest1", "major_faults"] == Sample(1795429165.25, "guest1", "major_faults", "count", 3)
     assert found["guest1", "meminfo.MemFree"].unit == "KiB"
-    assert found["guest1", "psi.memory.some"].unit == "us"
-    assert found["guest1", "frontswap.loads"].value is None
-    assert {counter for _, counter in found} == set(parse.GUEST_COUNTERS)
+    assert found["guest1", "memory_stall_seconds"] == Sample(1795429165.25, "guest1", "memory_stall_seconds", "s", 7e-6)
+    assert found["guest1", "frontswap_loads"].value is None
+    assert {counter for _, counter in found} == {counter.name for counter in names.LINUX.values()}
     with pytest.raises(LabError, match="cannot be understood"):
         parse.parse_guest("guest1", ["Can't locate strict.pm"])
 
 
-def test_disk_names() -> None:
-    assert [parse.disk_name(number) for number in (51712, 51728, 51744)] == ["xvda", "xvdb", "xvdc"]
+def test_a_disk_is_named_as_the_guest_names_it_and_the_second_is_swapped_to() -> None:
+    found = [names.disk(number, "rd_sect").name for number in (51712, 51728, 51744)]
+    assert found == ["xvda_sectors_read", "swap_sectors_read", "xvdc_sectors_read"]
+
+
+def test_a_counter_has_one_name_from_the_reading_to_the_metric() -> None:
+    """Whatever a metric is the growth of is read under that name and in that unit."""
+    read = {sample.counter: sample.unit for sample in parse.parse_reading(reading(), ["guest1"])}
+    told = " ".join(f"{word}=1" for word in (names.SAMPLER_CPU, *names.IN_MEMORY))
+    read |= {sample.counter: sample.unit for sample in parse.parse_guest("guest1", [f"1.0 {told}"])[0]}
+    growing = [*metrics.GUEST_COUNTERS, metrics.EVICTIONS]
+    alone = [metric for metric in growing if len(metric.counters) == 1]
+    assert len(alone) >= 20
+    for metric in alone:
+        assert metric.counters == (metric.spec.name,)
+        assert read[metric.spec.name] == metric.spec.unit
+    assert {counter for metric in growing for counter in metric.counters} <= set(read)
+    assert read[metrics.SAMPLING_CPU.name] == metrics.SAMPLING_CPU.unit
+
+
+def test_no_two_counters_of_a_machine_have_the_same_name() -> None:
+    samples = parse.parse_reading(reading(), ["guest1", "guest2"]) + parse.parse_guest("guest1", ["1.0"])[0]
+    seen = [(sample.source, sample.counter) for sample in samples]
+    assert len(seen) == len(set(seen))

@@ -23,15 +23,31 @@ MISTAKES = {
     "names a pool of before": ("frontswap.c", "\t\tWRITE_ONCE(pool, -1);\n", ""),
     "does not look into the stash": ("frontswap.c", "if (unlikely(tmem_stash_has(slot)))", "if (0)"),
     "forgets the stash too early": ("frontswap.c", "tmem_stash_use(slot, offer, &key)", "!tmem_stash_forget(slot)"),
-    "leaves pages nobody wants in Xen": ("frontswap.c", "\t\ttmem_flush_page(TMEM_PERSISTENT, &key);\n\t}\n\ttmem_stash_tidy();", "\t}\n\ttmem_stash_tidy();"),
+    "leaves pages nobody wants in Xen": (
+        "frontswap.c",
+        "\t\ttmem_flush_page(TMEM_PERSISTENT, &key);\n\t}\n\ttmem_stash_tidy();",
+        "\t}\n\ttmem_stash_tidy();",
+    ),
     "keeps its memory": ("stash.c", "shmem_truncate_range(", "(void)("),
-    "skips a slot": ("slots.c", "find_next_bit(chunk, CHUNK_SLOTS, start)", "find_next_bit(chunk, CHUNK_SLOTS, start + 1)"),
+    "skips a slot": (
+        "slots.c",
+        "find_next_bit(chunk, CHUNK_SLOTS, start)",
+        "find_next_bit(chunk, CHUNK_SLOTS, start + 1)",
+    ),
     "loses pages when refusing": ("frontswap.c", "\tif (rc < 0) {\n\t\t*pages", "\tif (0) {\n\t\t*pages"),
-    "takes an invalidated page for a lost one": ("frontswap.c", "\tif (unlikely(!tmem_slots_has(&held, slot))) {", "\tif (0) {"),
-    "keeps a copy of an invalidated page": ("frontswap.c", "\t\ttmem_stash_forget(slot);\n\t\treturn 0;", "\t\treturn 0;"),
+    "takes an invalidated page for a lost one": (
+        "frontswap.c",
+        "\tif (unlikely(!tmem_slots_has(&held, slot))) {",
+        "\tif (0) {",
+    ),
+    "keeps a copy of an invalidated page": (
+        "frontswap.c",
+        "\t\ttmem_stash_forget(slot);\n\t\treturn 0;",
+        "\t\treturn 0;",
+    ),
     "does not say that it drained": ("frontswap.c", "\t\t\ttmem_set_drained(pool, true);", "\t\t\t(void)0;"),
     "does not say that it holds pages again": ("frontswap.c", "\t\t\ttmem_set_drained(pool_aside, false);\n", ""),
-}  # fmt: skip
+}
 
 
 def compile_model(folder: Path, mistake: tuple[str, str, str] | None = None) -> Path:
@@ -60,8 +76,12 @@ def compile_model(folder: Path, mistake: tuple[str, str, str] | None = None) -> 
 
 def run(program: Path, seed: int) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [program, str(seed), str(ROUNDS)], capture_output=True, text=True, check=False, env={"ASAN_OPTIONS": "detect_leaks=0"}
-    )  # fmt: skip
+        [program, str(seed), str(ROUNDS)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"ASAN_OPTIONS": "detect_leaks=0"},
+    )
 
 
 @pytest.fixture(scope="module")

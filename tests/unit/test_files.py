@@ -12,7 +12,10 @@ import pytest
 
 from common import files, processes
 
-HOLD = "import sys; from pathlib import Path; from common import files\nheld = files.lock(Path(sys.argv[1]))\nprint('held', flush=True); sys.stdin.read()"
+HOLD = (
+    "import sys; from pathlib import Path; from common import files\nheld = "
+    "files.lock(Path(sys.argv[1]))\nprint('held', flush=True); sys.stdin.read()"
+)
 
 
 def test_a_lock_has_one_holder_who_is_known_and_ends_with_its_process(tmp_path: Path) -> None:

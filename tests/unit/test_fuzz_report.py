@@ -14,7 +14,8 @@ from tests.lab import fuzz
 REPORT = """\
 <testsuites><testsuite>
 <testcase classname="tests.lab.test_tmem_fuzz" name="test_hostile_operations_harm_nobody[plain]">
-<properties><property name="hypercalls" value="9999"/><property name="accounts" value="a -&gt; b"/></properties></testcase>
+<properties><property name="hypercalls" value="9999"/>
+<property name="accounts" value="a -&gt; b"/></properties></testcase>
 <testcase classname="tests.lab.test_tmem_fuzz" name="test_hostile_operations_harm_nobody[compressed]">
 <properties><property name="hypercalls" value="9998"/><property name="accounts" value="a -&gt; c"/></properties>
 <failure message="pages are missing"/></testcase>

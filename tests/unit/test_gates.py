@@ -29,15 +29,15 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Measured:
     found = write_experiment(tmp_path)
     before: dict[tuple[str, str], float | int | None] = {
         ("hypervisor", "free_memory"): HOST - 3 * START,
-        ("hypervisor", "tmem.ephemeral_pages"): 0,
-        ("hypervisor", "tmem.free_pages"): 0,
+        ("hypervisor", "tmem_ephemeral_pages"): 0,
+        ("hypervisor", "tmem_free_pages"): 0,
     }
     after = dict(before)
     for guest in GUESTS:
         before |= {(guest, "memory"): START, (guest, "vcpu_seconds"): 1.0}
-        before |= {(guest, "tmem.ephemeral.puts"): 0, (guest, "tmem.persistent.puts"): 0}
+        before |= {(guest, "tmem_ephemeral_puts"): 0, (guest, "tmem_persistent_puts"): 0}
         after |= {(guest, "memory"): 20_000, (guest, "vcpu_seconds"): 9.0}
-        after |= {(guest, "tmem.ephemeral.puts"): 500, (guest, "tmem.persistent.puts"): 0}
+        after |= {(guest, "tmem_ephemeral_puts"): 500, (guest, "tmem_persistent_puts"): 0}
     return Measured(
         policy=policies.parse("selfballoon+tmem"),
         conditions=found.at({}),
@@ -67,9 +67,18 @@ def test_a_good_run_passes_every_gate(measured: Measured) -> None:
     assert _failed(measured) == set()
     assert notes == []
     assert {result.name: result.observed for result in results} == {
-        "guests_alive": 3, "equal_start": 0, "overcommitted": pytest.approx(1.6), "memory_moved": pytest.approx(1 - 20_000 / START), "tmem_puts": 1500,
-        "reads_happened": 3000, "same_output": 1, "barrier_skew": 0.1, "readings_close": 0.4, "kernel_logs": 0, "has_sectors_read": 3,
-    }  # fmt: skip
+        "guests_alive": 3,
+        "equal_start": 0,
+        "overcommitted": pytest.approx(1.6),
+        "memory_moved": pytest.approx(1 - 20_000 / START),
+        "tmem_puts": 1500,
+        "reads_happened": 3000,
+        "same_output": 1,
+        "barrier_skew": 0.1,
+        "readings_close": 0.4,
+        "kernel_logs": 0,
+        "has_sectors_read": 3,
+    }
 
 
 @pytest.mark.parametrize(
@@ -80,25 +89,37 @@ def test_a_good_run_passes_every_gate(measured: Measured) -> None:
         (lambda e: _with(e, "before", {("guest2", "memory"): None}), "equal_start"),
         (lambda e: _with(e, "before", {("hypervisor", "free_memory"): 10 * HOST}), "overcommitted"),
         (lambda e: _with(e, "before", {("hypervisor", "free_memory"): None}), "overcommitted"),
-        (lambda e: _with(_with(e, "before", {("guest3", "memory"): START}), "after", {("guest3", "memory"): START}), "memory_moved"),
-        (lambda e: _with(e, "after", {(guest, "tmem.ephemeral.puts"): 0 for guest in GUESTS}), "tmem_puts"),
-        (lambda e: _with(e, "after", {(guest, "tmem.ephemeral.puts"): None for guest in GUESTS}), "tmem_puts"),
-        (lambda e: _with(e, "after", {("guest1", "tmem.ephemeral.puts"): None}), "tmem_puts"),
-        (lambda e: _with(e, "before", {("guest1", "tmem.ephemeral.puts"): None}), "tmem_puts"),
-        (lambda e: _with(e, "before", {("guest2", "tmem.persistent.puts"): None}), "tmem_puts"),
-        (lambda e: _with(e, "before", {("guest1", "tmem.ephemeral.puts"): 501}), "tmem_puts"),
-        (lambda e: _with(e, "before", {("hypervisor", "tmem.ephemeral_pages"): None}), "overcommitted"),
-        (lambda e: _with(e, "before", {("hypervisor", "tmem.free_pages"): None}), "overcommitted"),
-        (lambda e: replace(e, metrics=[Metric("sectors_read", "sectors", 10, guest) for guest in GUESTS]), "reads_happened"),
+        (
+            lambda e: _with(_with(e, "before", {("guest3", "memory"): START}), "after", {("guest3", "memory"): START}),
+            "memory_moved",
+        ),
+        (lambda e: _with(e, "after", {(guest, "tmem_ephemeral_puts"): 0 for guest in GUESTS}), "tmem_puts"),
+        (lambda e: _with(e, "after", {(guest, "tmem_ephemeral_puts"): None for guest in GUESTS}), "tmem_puts"),
+        (lambda e: _with(e, "after", {("guest1", "tmem_ephemeral_puts"): None}), "tmem_puts"),
+        (lambda e: _with(e, "before", {("guest1", "tmem_ephemeral_puts"): None}), "tmem_puts"),
+        (lambda e: _with(e, "before", {("guest2", "tmem_persistent_puts"): None}), "tmem_puts"),
+        (lambda e: _with(e, "before", {("guest1", "tmem_ephemeral_puts"): 501}), "tmem_puts"),
+        (lambda e: _with(e, "before", {("hypervisor", "tmem_ephemeral_pages"): None}), "overcommitted"),
+        (lambda e: _with(e, "before", {("hypervisor", "tmem_free_pages"): None}), "overcommitted"),
+        (
+            lambda e: replace(e, metrics=[Metric("sectors_read", "sectors", 10, guest) for guest in GUESTS]),
+            "reads_happened",
+        ),
         (lambda e: replace(e, checksums={**e.checksums, "guest2": {"vmscan.o": "abd"}}), "same_output"),
         (lambda e: replace(e, checksums={"guest1": {"vmscan.o": "abc"}}), "same_output"),
         (lambda e: replace(e, skew_seconds=5.0), "barrier_skew"),
         (lambda e: replace(e, apart_s=2.67), "readings_close"),
         (lambda e: replace(e, apart_s=None), "readings_close"),
-        (lambda e: replace(e, logs={"guest1": "[1] INFO: task cc1:12 blocked for more than 120 seconds.\n"}), "kernel_logs"),
-        (lambda e: replace(e, metrics=[*e.metrics[:2], Metric("sectors_read", "sectors", None, "guest3")]), "has_sectors_read"),
+        (
+            lambda e: replace(e, logs={"guest1": "[1] INFO: task cc1:12 blocked for more than 120 seconds.\n"}),
+            "kernel_logs",
+        ),
+        (
+            lambda e: replace(e, metrics=[*e.metrics[:2], Metric("sectors_read", "sectors", None, "guest3")]),
+            "has_sectors_read",
+        ),
     ],
-)  # fmt: skip
+)
 def test_each_gate_fails_for_its_own_reason(measured: Measured, change: Any, gate: str) -> None:
     assert gate in _failed(change(measured))
 
@@ -154,17 +175,17 @@ def test_static_guests_have_to_fit_and_owe_no_ballooning_and_no_puts(measured: M
 
 def test_tmem_under_static_memory_is_checked_too(measured: Measured) -> None:
     cached = replace(measured, policy=policies.parse("static+cleancache"))
-    assert _failed(_with(cached, "after", {(guest, "tmem.ephemeral.puts"): None for guest in GUESTS})) == {"tmem_puts"}
+    assert _failed(_with(cached, "after", {(guest, "tmem_ephemeral_puts"): None for guest in GUESTS})) == {"tmem_puts"}
 
 
 def test_a_xen_without_tmem_has_no_pages_in_it(measured: Measured) -> None:
-    without = {("hypervisor", f"tmem.{counter}"): None for counter in ("ephemeral_pages", "free_pages")}
+    without = {("hypervisor", f"tmem_{counter}"): None for counter in ("ephemeral_pages", "free_pages")}
     ballooning = replace(_with(measured, "before", without), policy=policies.parse("selfballoon"))
     assert "overcommitted" not in _failed(ballooning)
 
 
 def test_memory_that_tmem_holds_counts_as_the_hosts(measured: Measured) -> None:
-    freed = {("hypervisor", "free_memory"): HOST - 3 * START - 10_000, ("hypervisor", "tmem.ephemeral_pages"): 10_000}
+    freed = {("hypervisor", "free_memory"): HOST - 3 * START - 10_000, ("hypervisor", "tmem_ephemeral_pages"): 10_000}
     (gate,) = (result for result in gates.check(_with(measured, "before", freed))[0] if result.name == "overcommitted")
     assert gate.observed == pytest.approx(1.6)
 

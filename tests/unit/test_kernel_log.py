@@ -50,10 +50,13 @@ def test_what_is_harmless_stays_harmless_behind_every_prefix(prefix: str) -> Non
 @pytest.mark.parametrize(
     ("device", "kind"),
     [
-        *((device, "disk") for device in ("xvda", "xvdb1", "vda", "vdab", "sda", "sdaa3", "nvme0n1p2", "dm-0", "md0", "drbd0")),
+        *(
+            (device, "disk")
+            for device in ("xvda", "xvdb1", "vda", "vdab", "sda", "sdaa3", "nvme0n1p2", "dm-0", "md0", "drbd0")
+        ),
         *((device, None) for device in ("fd0", "sr0", "sr1", "loop0", "loop12p1", "mmcblk0boot0", "nbd3", "ram0")),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize(
     "line",
     [

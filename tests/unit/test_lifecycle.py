@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
+import time
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -82,6 +84,30 @@ def test_a_lab_has_one_user_at_a_time(inventory_path: Path) -> None:
     assert str(os.getpid()) in raised.value.why
     with lifecycle.open_lab(inventory_path, images=no_images):
         pass
+
+
+def test_who_waits_for_a_lab_has_it_next(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two demos at once on one machine: the second says what it waits for, and then goes on."""
+    monkeypatch.setattr(lifecycle, "LOOK_SECONDS", 0.01)
+    said: list[str] = []
+    opened = []
+
+    def second() -> None:
+        with lifecycle.open_lab(inventory_path, images=no_images, progress=said.append, wait=True):
+            opened.append(time.monotonic())
+
+    with lifecycle.open_lab(inventory_path, images=no_images):
+        thread = threading.Thread(target=second)
+        thread.start()
+        while not said:
+            time.sleep(0.01)
+        time.sleep(0.1)
+        assert not opened
+    thread.join(timeout=60)
+    assert opened
+    (text,) = said
+    assert "waiting for the host xen1 of lab mine" in text
+    assert f"process {os.getpid()}" in text
 
 
 def test_down_and_destroy_of_a_lab_that_is_down(inventory_path: Path) -> None:

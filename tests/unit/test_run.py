@@ -80,9 +80,18 @@ def test_a_campaign_stores_every_cell_with_figures_provenance_and_raw_files(
     assert done.value("sectors_read") == 20_000
     assert done.checksums == {"guest1": {"output": "made"}, "guest2": {"output": "made"}}
     assert [gate.name for gate in done.gates] == [
-        "guests_alive", "equal_start", "reads_happened", "same_output", "barrier_skew", "readings_close", "kernel_logs", "has_sectors_read",
-        "overcommitted", "memory_moved", "tmem_puts",
-    ]  # fmt: skip
+        "guests_alive",
+        "equal_start",
+        "reads_happened",
+        "same_output",
+        "barrier_skew",
+        "readings_close",
+        "kernel_logs",
+        "has_sectors_read",
+        "overcommitted",
+        "memory_moved",
+        "tmem_puts",
+    ]
     assert list(done.timings) == list(plan.STAGES[:-1])
     path = stored.directory / records.CELLS_DIR / done.cell
     assert (path / "raw/guest1/output").read_text() == "made\n"
@@ -118,9 +127,19 @@ def test_the_guests_are_prepared_before_the_policy_is_applied(
     host.hook = steps.append
     monkeypatch.setattr(FakeLoad, "hook", staticmethod(steps.append))
     run(wanted, host, results=results, cell="static.r1")
-    assert [step for step in dict.fromkeys(steps) if step in ("reset", "prepare", "policy", "counters", "observe", "stop", "collect")] == [
-        "reset", "prepare", "policy", "observe", "counters", "stop", "collect",
-    ]  # fmt: skip
+    assert [
+        step
+        for step in dict.fromkeys(steps)
+        if step in ("reset", "prepare", "policy", "counters", "observe", "stop", "collect")
+    ] == [
+        "reset",
+        "prepare",
+        "policy",
+        "observe",
+        "counters",
+        "stop",
+        "collect",
+    ]
 
 
 def test_one_cell_that_was_asked_for_and_is_complete_is_a_success(
@@ -136,7 +155,7 @@ def test_a_counter_that_went_backwards_has_no_value_and_a_note(
 ) -> None:
     def wrap(reading: int, samples: list[Sample]) -> list[Sample]:
         return [
-            replace(s, value=0) if (s.counter, s.source, reading) == ("vbd.sectors_read", "guest2", 2) else s
+            replace(s, value=0) if (s.counter, s.source, reading) == ("sectors_read", "guest2", 2) else s
             for s in samples
         ]
 
@@ -144,7 +163,7 @@ def test_a_counter_that_went_backwards_has_no_value_and_a_note(
     outcome = run(wanted, host, results=results, cell="selfballoon.r1")
     (record,) = outcome.records
     assert record.value("sectors_read") is None
-    assert any("guest2: vbd.sectors_read went backwards by 400000" in note for note in record.notes)
+    assert any("guest2: sectors_read went backwards by 400000" in note for note in record.notes)
     assert record.status == "invalid"
     assert {gate.name for gate in record.gates if not gate.passed} == {"reads_happened", "has_sectors_read"}
 
@@ -152,9 +171,7 @@ def test_a_counter_that_went_backwards_has_no_value_and_a_note(
 def test_a_claims_counter_that_is_missing_invalidates_the_cells_that_the_claim_compares(
     wanted: Experiment, host: FakeHost, results: Path
 ) -> None:
-    host.alter = lambda _reading, samples: [
-        s for s in samples if (s.counter, s.source) != ("vbd.sectors_read", "guest1")
-    ]
+    host.alter = lambda _reading, samples: [s for s in samples if (s.counter, s.source) != ("sectors_read", "guest1")]
     run(wanted, host, results=results)
     gates = {name: {g.name: g.passed for g in c.gates} for name, c in find(results).cells().items()}
     assert gates["selfballoon.r1"]["has_sectors_read"] is False

@@ -17,7 +17,7 @@ import pytest
 import sampler as made_up
 from test_counters import TMEM
 
-from lab.counters import parse
+from lab.counters import names, parse
 
 pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="needs a C compiler")
 
@@ -55,7 +55,7 @@ class Session:
 @pytest.fixture
 def linux(program: Path, tmp_path: Path) -> Iterator[Session]:
     made_up.linux_tree(tmp_path)
-    session = Session(program, "--root", tmp_path, "linux", *parse.ASKED)
+    session = Session(program, "--root", tmp_path, "linux", *names.ASKED)
     yield session
     session.process.communicate()
     assert session.process.returncode == 0
@@ -90,34 +90,35 @@ def test_every_counter_of_a_guest_is_read_by_the_name_that_it_was_asked_for(linu
     samples, cost = parse.parse_guest("guest1", linux.ask("once"))
     found = values(samples)
     wanted = by_hand(tmp_path)
-    for name in parse.GUEST_COUNTERS:
-        assert found["guest1", name] == wanted.get(name), name
+    for word, counter in names.LINUX.items():
+        assert found["guest1", counter.name] == counter.value(wanted.get(word)), word
     assert found["guest1", "vmstat.pgfault"] == 2**53 + 1
-    assert found["guest1", "frontswap.loads"] is None
-    assert found["guest1", parse.SAMPLER_CPU] > 0
+    assert found["guest1", "frontswap_loads"] is None
+    assert found["guest1", names.SAMPLING.name] > 0
     assert cost is None
     assert abs(samples[0].time - time.time()) < 5
 
 
 def test_words_of_a_line_are_read_by_their_numbers(linux: Session, tmp_path: Path) -> None:
+    ours = {counter.name for counter in names.IN_MEMORY.values()}
     found = values(parse.parse_guest("guest1", linux.ask("once"))[0])
-    assert {name: value for (_, name), value in found.items() if name.startswith(("zram.", "zswap.", "ramdisk."))} == {
-        "zswap.stored_pages": 12,
-        "zram.orig_data_size": 40960,
-        "zram.compr_data_size": 5000,
-        "zram.mem_used_total": 16384,
-        "zram.mem_used_max": 20480,
-        "zram.same_pages": 3,
-        "zram.reads": 7,
-        "zram.writes": 10,
-        "ramdisk.used": 1024,
+    assert {name: value for (_, name), value in found.items() if name in ours} == {
+        "zswap_held": 12,
+        "zram_held": 10,
+        "zram_compressed": 5000,
+        "zram_memory": 4,
+        "zram_memory_most": 5,
+        "zram_same_pages": 3,
+        "zram_hits": 7,
+        "zram_stores": 10,
+        "ramdisk_held": 256,
     }
     # a line that is too short, a device that is gone
     made_up.write(tmp_path / "sys/block/zram0/mm_stat", "40960 5000\n")
     made_up.write(tmp_path / "proc/swaps", "Filename Type Size Used Priority\n")
     found = values(parse.parse_guest("guest1", linux.ask("once"))[0])
-    assert found["guest1", "zram.compr_data_size"] == 5000
-    assert {"zram.mem_used_total", "ramdisk.used"}.isdisjoint(name for _, name in found)
+    assert found["guest1", "zram_compressed"] == 5000
+    assert {"zram_memory", "ramdisk_held"}.isdisjoint(name for _, name in found)
 
 
 @pytest.mark.parametrize("name", ["block.zram0.stat.none", "swaps.ram0.x", "swaps.ram0.0"])
@@ -129,8 +130,8 @@ def test_a_name_without_the_number_of_a_word_is_refused(program: Path, name: str
 
 def test_the_names_of_counters_stand_in_one_place() -> None:
     text = "".join(path.read_text() for path in made_up.SOURCE.glob("*.[ch]"))
-    names = [name for name in parse.GUEST_COUNTERS if not name.startswith("psi.")]
-    assert [name for name in names if re.search(rf"\b{re.escape(name.split('.')[-1])}\b", text)] == []
+    words = [word for word in names.LINUX if not word.startswith("psi.")]
+    assert [word for word in words if re.search(rf"\b{re.escape(word.split('.')[-1])}\b", text)] == []
 
 
 def test_files_are_kept_open_and_yet_read_anew(linux: Session, tmp_path: Path) -> None:
@@ -144,8 +145,8 @@ def test_files_are_kept_open_and_yet_read_anew(linux: Session, tmp_path: Path) -
     made_up.write(tmp_path / "sys/kernel/debug/frontswap/loads", "3\n")
     for _ in range(3):
         found = values(parse.parse_guest("guest1", linux.ask("once"))[0])
-        assert found["guest1", "cleancache.puts"] == 1001
-        assert found["guest1", "frontswap.loads"] == 3
+        assert found["guest1", "cleancache_puts"] == 1001
+        assert found["guest1", "frontswap_loads"] == 3
     assert len(list(descriptors.iterdir())) == held + 1
 
 
@@ -172,11 +173,11 @@ def test_a_reading_of_xen_is_parsed_as_it_always_was(xen: Session) -> None:
     found = values(samples)
     assert cost is None
     assert found["dom0", "vcpu_seconds"] == 2.5
-    assert found["dom0", parse.SAMPLER_CPU] > 0
-    assert found["guest1", "vbd.sectors_read"] == 96
-    assert found["guest2", "vbd.sectors_written"] is None
-    assert found["guest3", "vbd.sectors_read"] is None
-    assert found["guest1", "tmem.ephemeral.gets"] == 12
+    assert found["dom0", names.SAMPLING.name] > 0
+    assert found["guest1", "sectors_read"] == 96
+    assert found["guest2", "sectors_written"] is None
+    assert found["guest3", "sectors_read"] is None
+    assert found["guest1", "tmem_ephemeral_hits"] == 12
 
 
 def test_without_tmem_the_reading_says_why(program: Path, tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_it_samples_on_its_beat_and_tells_what_it_took(kind: str, request: pytes
     assert len(lines) == len(times) + 1
     assert cost is not None
     assert cost > 0
-    own = [sample.value or 0 for sample in samples if sample.counter == parse.SAMPLER_CPU]
+    own = [sample.value or 0 for sample in samples if sample.counter == names.SAMPLING.name]
     assert own == sorted(own)
     assert session.ask("stop") == (["cost 0.000000 0.000 0"] if kind == "linux" else [])
 

@@ -195,7 +195,10 @@ def test_a_full_disk_leaves_nothing_half_written(
 def test_a_second_runner_is_refused_and_told_of_the_first(tmp_path: Path) -> None:
     stored = store.create(tmp_path, CAMPAIGN)
     with stored.lock():
-        script = f"import sys; sys.path.insert(0, {str(Path.cwd())!r})\nfrom pathlib import Path\nfrom campaigns.store import CampaignStore\n"
+        script = (
+            f"import sys; sys.path.insert(0, {str(Path.cwd())!r})\nfrom "
+            "pathlib import Path\nfrom campaigns.store import CampaignStore\n"
+        )
         script += f"with CampaignStore(Path({str(stored.directory)!r})).lock(): print('two runners')\n"
         other = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
         assert "two runners" not in other.stdout

@@ -25,8 +25,8 @@ ABOVE = {
 only ones who put `analysis` beside `campaigns`.
 """
 
-RECORDS = {"campaigns.records"}
-"""What `analysis` may import of `campaigns`: the record types."""
+RECORDS = {"campaigns.records", "campaigns.former"}
+"""What `analysis` may import of `campaigns`: the record types, and how older records are read."""
 
 EXCEPTIONS = {
     ("tasks.tmem", "tests.lab"): "tmem.fuzz is a lab test that a person may run at any length",

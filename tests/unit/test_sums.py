@@ -60,22 +60,22 @@ def test_requests_and_pressure_are_metrics_of_every_cell() -> None:
     found, notes = metrics.counter_metrics(before, after, ["guest1"])
     values = {metric.name: (metric.value, metric.unit) for metric in found if metric.value is not None}
     counters = {key[1]: after[key] - 10 for key in after}
-    assert values["read_requests"] == (counters["vbd.read_requests"], "requests")
-    assert values["disk_requests"] == (counters["vbd.read_requests"] + counters["vbd.write_requests"], "requests")
+    assert values["read_requests"] == (counters["read_requests"], "requests")
+    assert values["disk_requests"] == (counters["read_requests"] + counters["write_requests"], "requests")
     assert values["pages_reclaimed"][0] == counters["vmstat.pgsteal_kswapd"] + counters["vmstat.pgsteal_direct"]
-    assert values["memory_stall_seconds"] == (pytest.approx(counters["psi.memory.some"] / 1e6), "s")
+    assert values["memory_stall_seconds"] == (counters["memory_stall_seconds"], "s")
     assert notes == []
     assert {spec.name for spec in metrics.SPECS} >= {metric.spec.name for metric in (*REQUESTS, *PRESSURE)}
 
 
 def test_one_counter_that_fell_or_is_missing_leaves_the_sum_of_two_without_a_value() -> None:
     before: dict[tuple[str, str], float | None] = {
-        ("guest1", "vbd.read_requests"): 9,
-        ("guest1", "vbd.write_requests"): 9,
+        ("guest1", "read_requests"): 9,
+        ("guest1", "write_requests"): 9,
     }
-    fell, notes = metrics.counter_metrics(before, {**before, ("guest1", "vbd.write_requests"): 3}, ["guest1"])
+    fell, notes = metrics.counter_metrics(before, {**before, ("guest1", "write_requests"): 3}, ["guest1"])
     values = {metric.name: metric.value for metric in fell}
     assert (values["read_requests"], values["write_requests"], values["disk_requests"]) == (0, None, None)
-    assert sum("vbd.write_requests went backwards by 6" in note for note in notes) == 2
-    gone, _ = metrics.counter_metrics(before, {("guest1", "vbd.read_requests"): 9}, ["guest1"])
+    assert sum("write_requests went backwards by 6" in note for note in notes) == 2
+    gone, _ = metrics.counter_metrics(before, {("guest1", "read_requests"): 9}, ["guest1"])
     assert {metric.name: metric.value for metric in gone}["disk_requests"] is None

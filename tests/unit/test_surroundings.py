@@ -66,7 +66,10 @@ def test_the_file_is_named() -> None:
 
 def inv(code: str, *words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """A task of the checkout, after this code."""
-    text = f"import sys; sys.argv = ['inv', *sys.argv[1:]]; sys.path.insert(0, '.')\n{code}\nimport invoke_tasks, common.program\n"
+    text = (
+        "import sys; sys.argv = ['inv', *sys.argv[1:]]; sys.path.insert(0, "
+        f"'.')\n{code}\nimport invoke_tasks, common.program\n"
+    )
     return subprocess.run(
         [sys.executable, "-c", f"{text}common.program.run(invoke_tasks.namespace)", *words],
         cwd=ROOT,

@@ -16,6 +16,7 @@ from campaigns.experiment import fingerprint
 from campaigns.run import run
 from campaigns.verify import Verification, verify
 from common.errors import LabError, ResultsError
+from lab.counters import names
 from workloads import registry
 
 SMALL = EXPERIMENT.replace("count: 3", "count: 2").replace("480", "320").replace("repetitions: 2", "repetitions: 1")
@@ -85,7 +86,10 @@ def test_what_was_written_is_sound(directory: Path) -> None:
 @pytest.mark.parametrize(
     ("break_it", "expected"),
     [
-        (lambda d: (d / CELL / "raw/guest1/output").write_text("mad\n"), f"{CELL}/raw/guest1/output: its content has changed"),
+        (
+            lambda d: (d / CELL / "raw/guest1/output").write_text("mad\n"),
+            f"{CELL}/raw/guest1/output: its content has changed",
+        ),
         (lambda d: (d / CELL / "raw/guest1/output").unlink(), f"{CELL}/raw/guest1/output: missing"),
         (lambda d: (d / CELL / "raw/more").write_text("x"), f"{CELL}/raw/more: was added"),
         (lambda d: (d / CELL / "SHA256SUMS").unlink(), f"{CELL}/SHA256SUMS: missing"),
@@ -97,7 +101,7 @@ def test_what_was_written_is_sound(directory: Path) -> None:
         (lambda d: (d / CELL).rename(d / "cells/static.r9"), "the record is of cell 'selfballoon.r1'"),
         (lambda d: (d / "attempts/odd").mkdir(), "'odd' is not the name of an attempt"),
     ],
-)  # fmt: skip
+)
 def test_damage_to_files_is_found(directory: Path, break_it: Callable[[Path], object], expected: str) -> None:
     break_it(directory)
     verification = verify(directory)
@@ -208,24 +212,67 @@ def _without_gate(name: str) -> Callable[[Any], None]:
 @pytest.mark.parametrize(
     ("file", "change", "expected"),
     [
-        (f"{CELL}/cell.json", _metric("sectors_read", 200_000), "metric sectors_read of guest1 is 200000 sectors; recomputed, it is 20000 sectors"),
-        (f"{CELL}/cell.json", _metric("cleancache_hits", 0), "metric cleancache_hits of guest1 is 0 pages; recomputed, it is null pages"),
+        (
+            f"{CELL}/cell.json",
+            _metric("sectors_read", 200_000),
+            "metric sectors_read of guest1 is 200000 sectors; recomputed, it is 20000 sectors",
+        ),
+        (
+            f"{CELL}/cell.json",
+            _metric("cleancache_hits", 0),
+            "metric cleancache_hits of guest1 is 0 pages; recomputed, it is null pages",
+        ),
         (f"{CELL}/cell.json", _metric("files", 2), "metric files of guest1 is 2 count; recomputed, it is 1 count"),
         (f"{CELL}/cell.json", _metric("sampling_cost", 0.001), "metric sampling_cost of the host is 0.001"),
-        (f"{CELL}/cell.json", _gate("reads_happened", required=1), "gate reads_happened passed with 40000 where 1 sectors is required; recomputed, it passed with 40000 where 100"),
+        (
+            f"{CELL}/cell.json",
+            _gate("reads_happened", required=1),
+            (
+                "gate reads_happened passed with 40000 where 1 sectors "
+                "is required; recomputed, it passed with 40000 where 100"
+            ),
+        ),
         (f"{CELL}/cell.json", _gate("memory_moved", observed=0.9), "gate memory_moved"),
         (f"{CELL}/cell.json", _without_gate("kernel_logs"), "gate kernel_logs is not there"),
-        (f"{CELL}/cell.json", lambda c: c["checksums"]["guest1"].update(output="x"), "the checksums are not those of the outputs in raw/"),
-        (f"{CELL}/cell.json", lambda c: c["barrier"].update(skew_seconds=0.0), "the barrier is not that of raw/barrier.txt"),
-        (f"{CELL}/env.json", lambda e: e["conditions"]["guests"].update(count=3), "guests.count is 3, and 2 by the plan"),
-        (f"{CELL}/env.json", lambda e: e["identity"].update(cell="static.r1"), "cell is 'static.r1', and 'selfballoon.r1' by the plan"),
+        (
+            f"{CELL}/cell.json",
+            lambda c: c["checksums"]["guest1"].update(output="x"),
+            "the checksums are not those of the outputs in raw/",
+        ),
+        (
+            f"{CELL}/cell.json",
+            lambda c: c["barrier"].update(skew_seconds=0.0),
+            "the barrier is not that of raw/barrier.txt",
+        ),
+        (
+            f"{CELL}/env.json",
+            lambda e: e["conditions"]["guests"].update(count=3),
+            "guests.count is 3, and 2 by the plan",
+        ),
+        (
+            f"{CELL}/env.json",
+            lambda e: e["identity"].update(cell="static.r1"),
+            "cell is 'static.r1', and 'selfballoon.r1' by the plan",
+        ),
         (f"{CELL}/env.json", lambda e: e["identity"].update(experiment_sha256="0"), "experiment_sha256 is '0'"),
-        ("campaign.json", lambda c: c["claims"][0]["expectation"].update(direction="increase", ratio_low=None), "the claims are not the experiment's"),
+        (
+            "campaign.json",
+            lambda c: c["claims"][0]["expectation"].update(direction="increase", ratio_low=None),
+            "the claims are not the experiment's",
+        ),
         ("campaign.json", lambda c: c["claims"].clear(), "the claims are not the experiment's"),
-        ("campaign.json", lambda c: next(m for m in c["metrics"] if m["name"] == "sectors_read").update(better="higher"), "metric sectors_read is not declared as the testbed has it"),
-        ("campaign.json", lambda c: c["experiment"]["gates"].update(sectors_read=1), "experiment_sha256 is not that of the experiment"),
+        (
+            "campaign.json",
+            lambda c: next(m for m in c["metrics"] if m["name"] == "sectors_read").update(better="higher"),
+            "metric sectors_read is not declared as the testbed has it",
+        ),
+        (
+            "campaign.json",
+            lambda c: c["experiment"]["gates"].update(sectors_read=1),
+            "experiment_sha256 is not that of the experiment",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_follow_from_raw_is_found_even_when_the_sums_fit(
     directory: Path, file: str, change: Callable[[Any], None], expected: str
 ) -> None:
@@ -250,14 +297,23 @@ def test_a_gate_that_was_loosened_in_the_experiment_as_well_is_found(directory: 
         (lambda d: (d / "notes.txt").write_text("x"), "notes.txt: was added"),
         (lambda d: (d / "cells/notes.txt").write_text("x"), "cells/notes.txt: was added"),
         (lambda d: (d / "cells/.hidden").mkdir(), "cells/.hidden: was added"),
-        (lambda d: (d / CELL / "raw/after/guest1.txt").unlink(), "cannot be recomputed: raw/after/guest1.txt is missing"),
+        (
+            lambda d: (d / CELL / "raw/after/guest1.txt").unlink(),
+            "cannot be recomputed: raw/after/guest1.txt is missing",
+        ),
         (lambda d: (d / CELL / "raw/barrier.txt").unlink(), "cannot be recomputed: raw/barrier.txt is missing"),
-        (lambda d: (d / CELL / "raw/before/dom0.jsonl").write_text("no\n"), "a reading of dom0's agent cannot be understood"),
+        (
+            lambda d: (d / CELL / "raw/before/dom0.jsonl").write_text("no\n"),
+            "a reading of dom0's agent cannot be understood",
+        ),
         (lambda d: (d / CELL / "raw/guest1/output").write_text("mad\n"), "the checksums are not those"),
         (lambda d: (d / CELL / "raw/kernel_log/dom0.txt").write_text("BUG: x\n"), "gate kernel_logs passed with 0"),
-        (lambda d: _replace(d / CELL / "samples/samples.csv", "free_memory,pages,", "free_memory,pages,9"), "samples.csv: line 2 is"),
+        (
+            lambda d: _replace(d / CELL / "samples/samples.csv", "free_memory,pages,", "free_memory,pages,9"),
+            "samples.csv: line 2 is",
+        ),
     ],
-)  # fmt: skip
+)
 def test_files_that_do_not_fit_the_record_are_found_even_when_the_sums_fit(
     directory: Path, break_it: Callable[[Path], object], expected: str
 ) -> None:
@@ -300,9 +356,13 @@ LEVELS = [plan.level_key({"workload.parameters.size": size}) for size in (1, 2)]
     [
         (f"static.{LEVELS[0]}.r1", f"static.{LEVELS[0]}.r2", "the two may have been exchanged"),
         (f"static.{LEVELS[0]}.r1", f"static.{LEVELS[1]}.r1", "parameters.size is 2, and 1 by the plan"),
-        (f"static.{LEVELS[0]}.r1", f"selfballoon.{LEVELS[0]}.r1", "policy.name is 'selfballoon', and 'static' by the plan"),
+        (
+            f"static.{LEVELS[0]}.r1",
+            f"selfballoon.{LEVELS[0]}.r1",
+            "policy.name is 'selfballoon', and 'static' by the plan",
+        ),
     ],
-)  # fmt: skip
+)
 def test_cells_that_were_exchanged_are_found_even_when_names_and_sums_fit(
     factorial: Path, tmp_path: Path, one: str, other: str, expected: str
 ) -> None:
@@ -348,6 +408,17 @@ def test_repetitions_of_a_published_campaign_that_were_exchanged_are_found(tmp_p
     directory = Path(shutil.copytree(PUBLISHED / "reference-repeated", tmp_path / "test", ignore=_no_figures))
     _exchange(directory, "static.r1", "static.r2")
     assert "the two may have been exchanged" in _damage(verify(directory))
+
+
+def test_a_counter_that_came_after_a_campaign_is_no_damage_and_one_that_it_had_is(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = names.Counter("tmem_later", "count")
+    monkeypatch.setattr(names, "TMEM", {**names.TMEM, "Zz": later})
+    assert not verify(directory).damaged
+    campaign = json.loads((directory / "campaign.json").read_text())
+    _edit(directory / "campaign.json", lambda c: c.update(counters=[*campaign["counters"], later.name]))
+    assert "samples.csv: line " in _damage(verify(directory))
 
 
 def test_of_an_older_campaign_it_is_said_what_cannot_be_recomputed() -> None:

@@ -349,7 +349,8 @@ def test_a_swap_device_is_emptied_and_put_back(programs: Path, tmp_path: Path, r
     log = tmp_path / "log"
     swaps = tmp_path / "swaps"
     swaps.write_text(
-        "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/xvdb                               partition\t262140\t\t0\t\t-2\n"
+        "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/xvdb "
+        "                              partition\t262140\t\t0\t\t-2\n"
     )
     for name in ("swapoff", "swapon", "sync"):
         write_program(programs, name, f'echo {name} "$@" >> {log}')

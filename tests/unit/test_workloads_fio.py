@@ -240,9 +240,18 @@ def test_a_job_without_requests_is_an_error_even_without_a_word_beside_it(tmp_pa
         ("fio: pid=4711, got signal=11\n", "SIGSEGV"),
         ("fio: pid=4711, got signal=9\n", "SIGKILL"),
         ("\nfio: terminating on signal 15\n", "SIGTERM"),
-        ("fio: io_u error on file /f/overcommit.0.0: Input/output error: read offset=0, buflen=4096\n", "file could not be read"),
+        (
+            "fio: io_u error on file /f/overcommit.0.0: Input/output error: read offset=0, buflen=4096\n",
+            "file could not be read",
+        ),
         ("fio: pid=1, err=5/file:io_u.c:1803, func=io_u error, error=Input/output error\n", "file could not be read"),
-        ("fio: job 'overcommit' (state=5) hasn't exited in 60 seconds, it appears to be stuck. Doing forceful exit of this job.\n", "complained"),
+        (
+            (
+                "fio: job 'overcommit' (state=5) hasn't exited in 60 seconds, "
+                "it appears to be stuck. Doing forceful exit of this job.\n"
+            ),
+            "complained",
+        ),
         ("verify: bad magic header 0, wanted acca at file /f offset 4096, length 4096\n", "complained"),
         ("fio: fork failed: Cannot allocate memory\n", "no memory"),
         ("Segmentation fault (core dumped)\n", "SIGSEGV"),
@@ -250,7 +259,7 @@ def test_a_job_without_requests_is_an_error_even_without_a_word_beside_it(tmp_pa
         ("fio: backend.c:1500: fio_backend: Assertion `td' failed.\n", "check failed"),
         ("fio: file hash not empty on exit\n", "complained"),
     ],
-)  # fmt: skip
+)
 def test_what_fio_says_beside_good_figures_counts(complaint: str, words: str, tmp_path: Path) -> None:
     good = text_of("3.39-randrw-psync.json")
     assert values_of(lay_out(tmp_path, good))["read_iops"]

@@ -182,9 +182,13 @@ def report(name: str) -> str:
         ("0.4.12-memory", MEMORY, {"operations_per_second": 1622731.27, "transferred": 1024.0, "bandwidth": 1584.7}),
         ("0.4.12-fileio", FILEIO, {"events": 100000, "latency_mean": 0.38, "reads_per_second": None}),
         ("1.1.0-cpu", CPU, {"test_seconds": 10.0006, "events": 20612, "events_per_second": 2061.07}),
-        ("1.1.0-fileio", FILEIO, {"reads_per_second": 3118.23, "write_bandwidth": 32.48, "fsyncs_per_second": 207.88, "events": None}),
+        (
+            "1.1.0-fileio",
+            FILEIO,
+            {"reads_per_second": 3118.23, "write_bandwidth": 32.48, "fsyncs_per_second": 207.88, "events": None},
+        ),
     ],
-)  # fmt: skip
+)
 def test_other_versions_have_what_they_write_and_none_for_the_rest(
     name: str, labels: Labels, figures: dict[str, float | None]
 ) -> None:
@@ -230,7 +234,10 @@ def test_what_sysbench_says_beside_good_figures_counts(said: str, words: str, tm
 @pytest.mark.parametrize(
     "said",
     [
-        "WARNING: the --test option is deprecated. You can pass a script name or path on the command line without any options.\n",
+        (
+            "WARNING: the --test option is deprecated. You can pass a "
+            "script name or path on the command line without any options.\n"
+        ),
         "Time limit exceeded, exiting...\n(last message repeated 3 times)\n",
     ],
 )

@@ -10,8 +10,10 @@
 
 /* prepare.c: what a put stores. */
 extern bool opt_tmem_compress, opt_tmem_dedup;
-void tmem_prepare(const struct tmem_client *c, unsigned int pool_id,
-                  struct page_info *src, struct tmem_prepared *new);
+struct tmem_prepared *tmem_prepare(const struct tmem_client *c,
+                                   unsigned int pool_id,
+                                   struct page_info *src,
+                                   struct tmem_prepared *new);
 /* A page of this processor's memory. What tmem_prepare() made may be in it. */
 void *tmem_scratch(void);
 

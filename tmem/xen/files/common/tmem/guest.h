@@ -69,16 +69,20 @@ static always_inline void copy_frame(struct tmem_client *c,
                                      struct page_info *to,
                                      struct page_info *from, bool timed)
 {
-    void *dst = tmem_map_frame(to);
-    const void *src = tmem_map_frame(from);
+    bool mapped = !tmem_in_direct_map(to) || !tmem_in_direct_map(from);
+    void *dst = mapped ? __map_domain_page(to) : page_to_virt(to);
+    const void *src = mapped ? __map_domain_page(from) : page_to_virt(from);
     uint64_t start = unlikely(timed) ? rdtsc() : 0;
 
     memcpy(__builtin_assume_aligned(dst, PAGE_SIZE),
            __builtin_assume_aligned(src, PAGE_SIZE), PAGE_SIZE);
     if ( unlikely(timed) )
         tmem_time(c, TMEM_TIME_COPY, rdtsc() - start);
-    tmem_unmap_frame(src);
-    tmem_unmap_frame(dst);
+    if ( unlikely(mapped) )
+    {
+        unmap_domain_page(src);
+        unmap_domain_page(dst);
+    }
 }
 
 #endif /* __TMEM_GUEST_H__ */

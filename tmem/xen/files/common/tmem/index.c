@@ -361,7 +361,7 @@ struct tmem_object *tmem_object_for(struct tmem_client *c,
         if ( ++pool->stats.objects.now > pool->stats.objects.most )
             pool->stats.objects.most = pool->stats.objects.now;
     }
-    c->last = obj;
+    pool->last = obj;
 
     return obj;
 }
@@ -370,8 +370,8 @@ void tmem_drop_object(struct tmem_client *c, struct tmem_pool *pool,
                       struct tmem_object *obj)
 {
     ASSERT(spin_is_locked(&c->lock));
-    if ( c->last == obj )
-        c->last = NULL;
+    if ( pool->last == obj )
+        pool->last = NULL;
     tmem_pull_entry(bucket_of(&c->objects, object_hash(obj->key)), obj);
     list_del(&obj->siblings);
     tmem_level(c, TMEM_LEVEL_OBJECTS, -1);

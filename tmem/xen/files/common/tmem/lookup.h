@@ -123,17 +123,16 @@ static inline struct tmem_object *tmem_find_object(
 
 /*
  * Operations on an object follow each other, mostly: the one that was found last
- * (client->last) saves hashing its name, and comparing it with that of the page's.
+ * (pool->last) saves hashing its name, and comparing it with that of the page's.
  */
 static always_inline struct tmem_page *tmem_find_page(
     const struct tmem_client *c, const struct tmem_pool *pool,
     const tmem_op_t *op, struct tmem_spot *spot)
 {
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
-    const struct tmem_object *last = c->last;
+    const struct tmem_object *last = pool->last;
     uint32_t index = op->u.gen.index;
-    bool same = last && pool_of_key(last->key) == pool->id &&
-                same_oid(last->oid, oid->oid);
+    bool same = last && same_oid(last->oid, oid->oid);
     struct tmem_page *page;
 
     spot->key = same ? last->key : tmem_key(c, pool, oid);

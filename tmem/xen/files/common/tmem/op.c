@@ -75,6 +75,7 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
     struct tmem_spot spot;
     struct tmem_pool *pool;
     struct tmem_page *page;
+    bool lost = false;
     long rc = 1;
 
     if ( with_frame )
@@ -98,11 +99,15 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
 
     add_sized(&c->stats.ops, 1);
     pool->stats.gets_tried++;
-    if ( page && unlikely(ACCESS_ONCE(tmem_frames_marked)) &&
-         tmem_is_lost(page) && !pool->persistent )
+    if ( unlikely(ACCESS_ONCE(tmem_frames_marked)) && page &&
+         tmem_is_lost(page) )
     {
-        tmem_drop_page(c, page);
-        page = NULL;
+        lost = pool->persistent;
+        if ( !lost )
+        {
+            tmem_drop_page(c, page);
+            page = NULL;
+        }
     }
     if ( !page )
     {
@@ -113,8 +118,8 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
     }
     else
     {
-        c->last = page->object;
-        if ( unlikely(ACCESS_ONCE(tmem_frames_marked)) && tmem_is_lost(page) )
+        pool->last = page->object;
+        if ( unlikely(lost) )
             rc = -EFAULT;
         else if ( likely(dst) && likely(!tmem_is_packed(page)) )
             get_plain(c, pool, page, spot.bucket, dst, start);

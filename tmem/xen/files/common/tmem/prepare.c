@@ -134,10 +134,13 @@ static void prepare_compressed(struct work *w, unsigned int head,
 
 /*
  * Decides what a page is going to be stored as. Needs no lock: if the pool or
- * the settings change meanwhile, the result is still a true copy.
+ * the settings change meanwhile, the result is still a true copy. NULL: as it
+ * is, from the guest's frame.
  */
-void tmem_prepare(const struct tmem_client *c, unsigned int pool_id,
-                  struct page_info *src, struct tmem_prepared *new)
+struct tmem_prepared *tmem_prepare(const struct tmem_client *c,
+                                   unsigned int pool_id,
+                                   struct page_info *src,
+                                   struct tmem_prepared *new)
 {
     bool compress = ACCESS_ONCE(c->compress);
     bool share = ACCESS_ONCE(c->dedup) && pool_id < TMEM_MAX_POOLS &&
@@ -148,8 +151,9 @@ void tmem_prepare(const struct tmem_client *c, unsigned int pool_id,
     uint64_t start;
 
     if ( !compress && !share )
-        return;
+        return NULL;
 
+    *new = (struct tmem_prepared){ };
     from = __map_domain_page(src);
     start = rdtsc();
     memcpy(w->page, from, PAGE_SIZE);
@@ -167,6 +171,8 @@ void tmem_prepare(const struct tmem_client *c, unsigned int pool_id,
     }
     else
         prepare_compressed(w, head, new);
+
+    return new;
 }
 
 /*

@@ -76,14 +76,16 @@ static always_inline long put_page_locked(
         spot.bucket = bucket_of(&c->pages, spot.hash);
     }
 
-    if ( unlikely(new->data) || (page && unlikely(tmem_is_packed(page))) )
+    if ( unlikely(new) || (page && unlikely(tmem_is_packed(page))) )
     {
-        rc = tmem_put_content(c, pool, op, &spot, page, src, new);
+        struct tmem_prepared plain = { };
+
+        rc = tmem_put_content(c, pool, op, &spot, page, src, new ?: &plain);
         if ( rc == -ERESTART && may_retry )
             return rc;
         if ( rc != 1 )
         {
-            c->stats.compress_refused += new->bytes != 0;
+            c->stats.compress_refused += new && new->bytes;
             return put_refused(c, pool, page, -ENOMEM, start);
         }
         if ( page )
@@ -97,7 +99,7 @@ static always_inline long put_page_locked(
 
     if ( page )
     {
-        c->last = page->object;
+        pool->last = page->object;
         copy_frame(c, page->frame, src, start);
         if ( !pool->persistent )
             touch(c, page);
@@ -153,7 +155,7 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
                                    tmem_op_t *op, bool may_time)
 {
     uint64_t start = may_time ? tmem_start(c) : 0;
-    struct tmem_prepared new = { };
+    struct tmem_prepared made, *new = NULL;
     struct page_info *src = frame_get(d, op->u.gen.cmfn, false);
     struct tmem_pool *pool;
     unsigned int tries = 0;
@@ -162,7 +164,7 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
 
     if ( src && unlikely(ACCESS_ONCE(c->compress) | ACCESS_ONCE(c->dedup)) &&
          !tmem_maybe_shared(c, op->pool_id) )
-        tmem_prepare(c, op->pool_id, src, &new);
+        new = tmem_prepare(c, op->pool_id, src, &made);
 
     for ( ; ; )
     {
@@ -176,7 +178,7 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
         }
         add_sized(&c->stats.ops, 1);
         pool->stats.puts_tried++;
-        rc = put_page_locked(c, pool, op, src, &new, tries < MAX_TRIES, start);
+        rc = put_page_locked(c, pool, op, src, new, tries < MAX_TRIES, start);
         if ( unlikely(rc == -ERESTART) )
         {
             /* It is counted when it has been tried for good. */

@@ -8,8 +8,9 @@
  *
  * So here is a pool, 512 bits, that secrets are drawn from, and into which goes
  * whatever nobody else knows well: many words of get_random(), and the cycle
- * counter at boot, whenever a client gets frames, and at each draw. It is mixed
- * by ChaCha's permutation (D. Bernstein, 2008) as a sponge: one half takes and
+ * counter at boot, whenever a client gets frames, and at each draw. What comes
+ * with frames is gathered beside the pool, since a put waits for it, and goes in
+ * before the next draw. The pool is mixed by ChaCha's permutation (D. Bernstein, 2008) as a sponge: one half takes and
  * gives, the other is never seen, so that from secrets the others can't be
  * computed, nor from what went in later those that were drawn before.
  *
@@ -32,6 +33,10 @@
 
 static DEFINE_SPINLOCK(random_lock);
 static uint32_t pool[WORDS];
+
+/* Of the cycle counter, as many as one half of the pool takes. */
+static uint64_t gathered[WORDS / 4];
+static unsigned int nr_gathered;
 
 static void quarter(unsigned int a, unsigned int b, unsigned int c,
                     unsigned int d)
@@ -79,12 +84,29 @@ static void absorb(void)
     mix();
 }
 
+static void absorb_gathered(void)
+{
+    unsigned int i;
+
+    ASSERT(spin_is_locked(&random_lock));
+
+    for ( i = 0; i < ARRAY_SIZE(gathered); i++ )
+    {
+        pool[2 * i] ^= gathered[i];
+        pool[2 * i + 1] ^= gathered[i] >> 32;
+    }
+    mix();
+}
+
 void tmem_stir(void)
 {
+    uint64_t *slot;
+
     /* Who is in there stirs as well. */
     if ( !spin_trylock(&random_lock) )
         return;
-    absorb();
+    slot = &gathered[nr_gathered++ % ARRAY_SIZE(gathered)];
+    *slot = ((*slot << 11) | (*slot >> 53)) ^ rdtsc();
     spin_unlock(&random_lock);
 }
 
@@ -93,6 +115,7 @@ uint64_t tmem_random(void)
     uint64_t drawn;
 
     spin_lock(&random_lock);
+    absorb_gathered();
     absorb();
     drawn = ((uint64_t)pool[0] << 32) | pool[1];
     /* Not to be found there later. */
@@ -106,8 +129,10 @@ static int __init cf_check random_init(void)
 {
     unsigned int i;
 
+    spin_lock(&random_lock);
     for ( i = 0; opt_tmem && i < SAMPLES_AT_BOOT; i++ )
-        tmem_stir();
+        absorb();
+    spin_unlock(&random_lock);
 
     return 0;
 }

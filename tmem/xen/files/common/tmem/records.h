@@ -141,7 +141,7 @@ static always_inline struct tmem_page *tmem_enter_page(
     const xen_tmem_oid_t *oid = &op->u.gen.oid;
     enum tmem_slab_kind kind = tmem_page_kind(pool->persistent);
     struct tmem_page *page = tmem_entry_alloc(c, kind);
-    struct tmem_object *obj = c->last;
+    struct tmem_object *obj = pool->last;
 
     ASSERT(spin_is_locked(&c->lock));
     if ( unlikely(!page) )

@@ -115,6 +115,7 @@ struct tmem_pool {
     bool drained;                       /* the guest has copies of all pages */
     bool dying;
     bool own;                           /* its client's own, and not dying */
+    struct tmem_object *last;           /* of which a page was put or found */
     struct list_head objects;
     struct tmem_stats_pool stats;
 
@@ -194,7 +195,6 @@ struct tmem_client {
     struct tmem_table objects;
     struct tmem_table pages;
     uint64_t secret[7];                 /* keeps guests from choosing buckets */
-    struct tmem_object *last;           /* of which a page was put or found */
 
     struct list_head lru;               /* ephemeral pages, oldest first */
     uint32_t oldest;                    /* stamp of the first of them; a guess */

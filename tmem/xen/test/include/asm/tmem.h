@@ -31,14 +31,10 @@ static inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS], const void *from)
 #define tmem_get_writable(page)     get_page_type(page, PGT_writable_page)
 #define tmem_put_writable(page)     put_page_type(page)
 
-static inline void *tmem_map_frame(const struct page_info *frame)
+/* So that every mapping is seen, and seen to be undone. */
+static inline bool tmem_in_direct_map(const struct page_info *frame)
 {
-    return __map_domain_page(frame);
-}
-
-static inline void tmem_unmap_frame(const void *address)
-{
-    unmap_domain_page(address);
+    return false;
 }
 
 /* Frames at hand: a list that has no head, so that frames on it count as listed. */

@@ -10,6 +10,8 @@
 #include <xen/domain_page.h>
 #include <xen/errno.h>
 #include <xen/mm.h>
+#include <xen/nospec.h>
+#include <xen/pdx.h>
 
 #include <asm/asm_defns.h>
 #include <asm/uaccess.h>
@@ -74,6 +76,22 @@ static always_inline int tmem_fetch_op(uint64_t to[TMEM_OP_WORDS],
  * Every get takes and gives back two such references, every put one.
  */
 
+/*
+ * mfn_valid(), which is a call; as that, where frames' numbers are compressed
+ * (before Xen 4.19: wherever CONFIG_HAS_PDX is).
+ */
+static always_inline bool tmem_mfn_valid(unsigned long mfn)
+{
+#if defined(CONFIG_PDX_COMPRESSION) || defined(CONFIG_HAS_PDX)
+    return mfn_valid(_mfn(mfn));
+#else
+    if ( unlikely(evaluate_nospec(mfn >= max_page)) )
+        return false;
+
+    return test_bit(mfn / PDX_GROUP_COUNT, pdx_group_valid);
+#endif
+}
+
 /* For a PV guest: what get_page_from_gfn() comes to. NULL: not its frame. */
 static always_inline struct page_info *tmem_get_frame(struct domain *d,
                                                       unsigned long mfn)
@@ -81,7 +99,7 @@ static always_inline struct page_info *tmem_get_frame(struct domain *d,
     struct page_info *page = mfn_to_page(_mfn(mfn));
     unsigned long x;
 
-    if ( unlikely(!mfn_valid(_mfn(mfn))) )
+    if ( unlikely(!tmem_mfn_valid(mfn)) )
         return NULL;
 
     x = ACCESS_ONCE(page->count_info);
@@ -131,32 +149,22 @@ static always_inline void tmem_put_writable(struct page_info *page)
 }
 
 /*
- * The address of a guest's frame or of tmem's own, which a put or a get copies
- * a page to and from. As map_domain_page(), which has nothing to do for a frame
- * in the direct map, but is a call, saves flags and looks at the current vCPU to
- * find that out: twice for each page copied. As that, for what is not in the
- * direct map, and where assertions check that all mappings are undone.
+ * Whether a guest's frame or tmem's own has an address without being mapped.
+ * map_domain_page() has nothing to do for a frame in the direct map, but is a
+ * call, saves flags and looks at the current vCPU to find that out: twice for
+ * each page copied, and unmapping it again looks twice more. Not where
+ * assertions check that all mappings are undone.
  *
  * Copying is between two frames, not copy_from_guest(): the ABI names a guest's
  * page by its frame's number, and need not have it mapped.
  */
-static always_inline void *tmem_map_frame(const struct page_info *frame)
+static always_inline bool tmem_in_direct_map(const struct page_info *frame)
 {
 #ifdef NDEBUG
-    const struct page_info *last =
-        mfn_to_page(_mfn(PFN_DOWN(__pa(HYPERVISOR_VIRT_END - 1))));
-
-    if ( likely(frame <= last) )
-        return page_to_virt(frame);
+    return frame <= mfn_to_page(_mfn(PFN_DOWN(__pa(HYPERVISOR_VIRT_END - 1))));
+#else
+    return false;
 #endif
-
-    return map_domain_page(page_to_mfn(frame));
-}
-
-static always_inline void tmem_unmap_frame(const void *address)
-{
-    if ( unlikely((unsigned long)address < DIRECTMAP_VIRT_START) )
-        unmap_domain_page(address);
 }
 
 /* Frames at hand: each knows the next, NULL: there is none. */
