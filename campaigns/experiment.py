@@ -84,9 +84,7 @@ class Conditions:
     more_ram_mib: int = 0
 
     def under(self, policy: Policy) -> Conditions:
-        """The conditions of the cells of a policy, which may have more memory
-        (policies/more_ram.py).
-        """
+        """The conditions of a policy's cells, which may have more memory (policies/more_ram.py)."""
         host, guests = more_ram.sizes(policy, self.host, self.guests, self.more_ram_mib)
         gates, asked = self.gates, self.gates.overcommit_ratio
         if asked is not None:

@@ -109,8 +109,8 @@ def _more_ram(
         if share > guests.memory_max_mib:
             yield Problem(
                 ("more_ram",),
-                f"under {policy.name} each guest would have {share} MiB, and may have {guests.memory_max_mib} MiB "
-                "at most",
+                f"under {policy.name} each guest would have {share} MiB, "
+                f"and may have {guests.memory_max_mib} MiB at most",
                 "lower it, or raise guests.memory_max",
             )
 

@@ -4,10 +4,9 @@ All three take from the guest what they hold, and share nothing with anybody: ag
 to show that it is worth more to have one pool for all guests, in memory that no guest has. Swapped
 pages alone profit; clean pages are dropped as under the base. Self-ballooning knows nothing of what
 they hold: its goal has what was committed, swapped or not, and not what it takes to keep it
-compressed. The swap disk is as under every
-policy, and stands behind. All are made before the release, when nothing is swapped to them yet, and
-are in use from the release on; the memory that a guest has, as Xen counts it, is the same as under
-the base all the time (gate `equal_start`).
+compressed. The swap disk is as under every policy, and stands behind. All are made before the
+release, when nothing is swapped to them yet, and are in use from the release on; the memory that a
+guest has, as Xen counts it, is the same as under the base all the time (gate `equal_start`).
 
 `ramdisk-swap` (`static+ramdisk-swap`): a RAM disk (Linux's brd) in the guest is its first swap
 device. All its memory is taken before the release: one that grew while the guest swaps would want a
@@ -26,17 +25,17 @@ so it does within a guest what frontswap and tmem do across guests, and is the p
 When that is full, zbud and z3fold write the oldest pages to the disk (`zswap_written_back`), and
 zsmalloc, in this kernel, refuses new ones. Its stores and hits are those of frontswap
 (`frontswap_stores`, `frontswap_loads`), comparable with tmem's; with `+tmem` or `+frontswap` beside
-it the driver is asked first, and zswap gets what Xen refuses: subtract `tmem_persistent_hits`.
-Not on Linux 6.1 as built here, whose frontswap zswap would take for itself. In force
-when it stored pages (gate `zswap_used`).
+it the driver is asked first, and zswap gets what Xen refuses: subtract `tmem_persistent_hits`. Not
+on Linux 6.1 as built here, whose frontswap zswap would take for itself. In force when it stored
+pages (gate `zswap_used`).
 
 `zram` (`static+zram`): a compressed block device in the guest's memory is its first swap device, as
 distributions and phones have it. It holds as many pages as the swap disk, uncompressed, and takes
 memory as pages come; nothing is ever written back, so cold pages stay in memory for good, which is
 what sets it apart from zswap. The disk is used when zram is full. lzo-rle by default, as the
 kernel's. What it is good for: the most that a guest can do by itself without any I/O. `zram_stores`
-and `zram_hits` are comparable with frontswap's; swap's header is among the hits, a page or two.
-In force when pages were written to it (gate `zram_used`).
+and `zram_hits` are comparable with frontswap's; swap's header is among the hits, a page or two. In
+force when pages were written to it (gate `zram_used`).
 
 One of the three at a time: zswap in front of the others would compress what is in memory already.
 """

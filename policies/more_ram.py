@@ -33,9 +33,7 @@ from lab.api import GuestSizing, HostSizing
 from policies.base import Part, Policy
 
 LEAST_MIB = 16
-"""Less cannot be told from what Xen keeps for itself, a few MiB more or less
-(lab/hosts/emulated.py).
-"""
+"""Less cannot be told from what Xen keeps for itself, a few MiB more or less."""
 
 
 def sizes(policy: Policy, host: HostSizing, guests: GuestSizing, more_mib: int) -> tuple[HostSizing, GuestSizing]:

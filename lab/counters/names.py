@@ -211,26 +211,28 @@ of debugfs. The keys are what the sampler is given when it is started (lab/remot
 """
 
 IN_MEMORY: Mapping[str, Counter] = {
-    "block.zram0.stat.5": Counter("zram_stores", "pages", doc="pages swapped out to zram instead of the swap disk"),
-    "block.zram0.stat.1": Counter("zram_hits", "pages", doc="pages swapped in from zram, and its header"),
-    "block.zram0.mm_stat.1": Counter("zram_held", "pages", doc="pages that zram held at the end", per=PAGE_BYTES),
-    "block.zram0.mm_stat.2": Counter("zram_compressed_bytes", "bytes"),
-    "block.zram0.mm_stat.3": Counter("zram_memory_now", "pages", per=PAGE_BYTES),
-    "block.zram0.mm_stat.5": Counter("zram_memory", "pages", doc="memory that they took, at the most", per=PAGE_BYTES),
-    "block.zram0.mm_stat.6": Counter("zram_same_pages", "pages"),
     "zswap.stored_pages": Counter(
         "zswap_held", "pages", doc="pages that zswap held at the end; its stores and hits are frontswap's"
     ),
     "zswap.pool_total_size": Counter("zswap_memory", "pages", doc="memory that they took at the end", per=PAGE_BYTES),
     "zswap.written_back_pages": Counter("zswap_written_back", "pages", doc="pages that a full zswap wrote to the disk"),
-    **{f"zswap.{word}": Counter(f"zswap_{word}", "count") for word in ("pool_limit_hit", "reject_compress_poor")},
+    "zswap.pool_limit_hit": Counter("zswap_pool_limit_hit", "count"),
+    "zswap.reject_compress_poor": Counter("zswap_reject_compress_poor", "pages"),
+    "block.zram0.mm_stat.1": Counter("zram_held", "pages", doc="pages that zram held at the end", per=PAGE_BYTES),
+    "block.zram0.mm_stat.2": Counter("zram_compressed", "bytes"),
+    "block.zram0.mm_stat.3": Counter("zram_memory", "pages", doc="memory that they took at the end", per=PAGE_BYTES),
+    "block.zram0.mm_stat.5": Counter("zram_memory_most", "pages", per=PAGE_BYTES),
+    "block.zram0.mm_stat.6": Counter("zram_same_pages", "pages"),
+    "block.zram0.stat.1": Counter("zram_hits", "pages", doc="pages swapped in from zram, and its header"),
+    "block.zram0.stat.5": Counter("zram_stores", "pages", doc="pages swapped out to zram instead of the swap disk"),
     "swaps.ram0.3": Counter(
         "ramdisk_held", "pages", doc="pages that the RAM disk held at the end", per=PAGE_BYTES // 1024
     ),
 }
 """What is read of swap in a guest's own memory (policies/memory_swap.py). Only where it is told: a
-guest has no such device under other policies, and older raw outputs know none; the metrics are null
-there. zram serves a page at a time while it is swapped to, so its requests are pages.
+guest has no such device under other policies, and older raw outputs know none.
+
+zram serves a page at a time while it is swapped to, so its requests are pages.
 """
 
 ASKED = (*LINUX, *IN_MEMORY)

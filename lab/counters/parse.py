@@ -121,7 +121,7 @@ def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float 
     (None where it does not say).
 
     Every counter of names.LINUX is there in every reading; one that the guest's kernel does not
-    have is None.
+    have is None. Those of names.IN_MEMORY are there where they were told.
     """
     found: list[Sample] = []
     cost = None

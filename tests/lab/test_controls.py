@@ -191,8 +191,8 @@ def test_guests_ask_and_tmem_refuses_every_page(host: EmulatedHost) -> None:
     assert filled == made_here(MORE_THAN_ALL_MIB)
     assert failed(verdicts("tmem-refusing", before, after, ("guest1",))) == []
     for kind in ("ephemeral", "persistent"):
-        assert (after["guest1", f"tmem.{kind}.puts_refused"] or 0) > 100, kind
-        assert after["guest1", f"tmem.{kind}.pages"] == 0
+        assert (after["guest1", f"tmem_{kind}_puts_tried"] or 0) > 100, kind
+        assert after["guest1", f"tmem_{kind}_pages"] == 0
         assert f"{kind}.put.frozen" in run(host, "guest1", "grep -v ' 0$' /sys/kernel/debug/tmem/counters")
     # what had not been refused would not pass
     assert "tmem_unused" in failed(verdicts("tmem-unused", before, after, ("guest1",)))

@@ -354,9 +354,9 @@ def measured(tmp_path: Path, name: str, **changes: Mapping[tuple[str, str], floa
     for guest in guests:
         before |= {(guest, "memory"): start, (guest, "vcpu_seconds"): 1.0}
         before |= {
-            (guest, f"tmem.{kind}.{counter}"): 0
+            (guest, f"tmem_{kind}_{counter}"): 0
             for kind in ("ephemeral", "persistent")
-            for counter in ("puts", "puts_refused", *gates._TRIED)
+            for counter in ("puts", *gates._TRIED)
         }
         before |= dict.fromkeys(
             (
@@ -376,7 +376,8 @@ def measured(tmp_path: Path, name: str, **changes: Mapping[tuple[str, str], floa
     for guest in guests:
         after |= {(guest, "swap_out"): 150, (guest, "swap_sectors_written"): 400}
         after |= {(guest, "frontswap_stores"): 60, (guest, "zram_stores"): 100}
-        after |= {(guest, "tmem_ephemeral_puts_refused"): 10, (guest, "tmem_persistent_puts_refused"): 20}
+        if policy.pools:
+            after |= {(guest, "tmem_ephemeral_puts_tried"): 10, (guest, "tmem_persistent_puts_tried"): 20}
     return Measured(
         policy=policy,
         conditions=conditions,
@@ -435,7 +436,7 @@ def test_a_control_in_force_passes(tmp_path: Path, name: str, wanted: Mapping[st
         (
             "tmem-refusing",
             "tmem_puts_refused",
-            {"after": every("tmem_ephemeral_puts_refused", 0) | every("tmem_persistent_puts_refused", 0)},
+            {"after": every("tmem_ephemeral_puts_tried", 0) | every("tmem_persistent_puts_tried", 0)},
         ),
         ("ramdisk-swap", "ramdisk_stores", {"after": every("swap_out", 50)}),
         ("ramdisk-swap", "ramdisk_stores", {"after": every("ramdisk_held", None)}),

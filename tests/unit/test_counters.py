@@ -141,7 +141,7 @@ def test_a_disk_is_named_as_the_guest_names_it_and_the_second_is_swapped_to() ->
 def test_a_counter_has_one_name_from_the_reading_to_the_metric() -> None:
     """Whatever a metric is the growth of is read under that name and in that unit."""
     read = {sample.counter: sample.unit for sample in parse.parse_reading(reading(), ["guest1"])}
-    told = " ".join(f"{word}=1" for word in (*names.IN_MEMORY, names.SAMPLER_CPU))
+    told = " ".join(f"{word}=1" for word in (names.SAMPLER_CPU, *names.IN_MEMORY))
     read |= {sample.counter: sample.unit for sample in parse.parse_guest("guest1", [f"1.0 {told}"])[0]}
     growing = [*metrics.GUEST_COUNTERS, metrics.EVICTIONS]
     alone = [metric for metric in growing if len(metric.counters) == 1]
