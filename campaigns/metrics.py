@@ -39,7 +39,8 @@ DOM0_CPU = CounterMetric(
     ),
     (names.VCPU_SECONDS.name,),
 )
-EVICTIONS = names.EVICTIONS.metric
+HYPERVISOR_COUNTERS = names.hypervisor_metrics()
+"""Of all guests together."""
 
 WALL = MetricSpec(
     "wall_seconds",
@@ -67,7 +68,7 @@ SPECS: tuple[MetricSpec, ...] = (
     WALL,
     *(metric.spec for metric in GUEST_COUNTERS),
     DOM0_CPU.spec,
-    EVICTIONS.spec,
+    *(metric.spec for metric in HYPERVISOR_COUNTERS),
     BARRIER_SKEW,
     SAMPLING_CPU,
     SAMPLING_COST,
@@ -92,7 +93,7 @@ def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) ->
     metrics: list[Metric] = []
     notes: list[str] = []
     wanted = [(guest, metric, guest) for guest in guests for metric in GUEST_COUNTERS]
-    wanted_host = [(DOM0, DOM0_CPU, None), (HYPERVISOR, EVICTIONS, None)]
+    wanted_host = [(DOM0, DOM0_CPU, None), *((HYPERVISOR, metric, None) for metric in HYPERVISOR_COUNTERS)]
     for source, metric, guest in (*wanted, *wanted_host):
         grown = [difference(before, after, source, counter) for counter in metric.counters]
         for counter, value in zip(metric.counters, grown, strict=True):

@@ -84,8 +84,6 @@ TMEM: Mapping[str, Counter] = {
 }
 """Of all guests together, by tmem's tags: the G line of `tmemctl list -l`."""
 
-EVICTIONS = TMEM["Et"]
-
 PERSISTENT_PAGES = Counter("tmem_persistent_pages", "pages")
 """Of all guests together: tmem tells it of pools only."""
 
@@ -259,6 +257,11 @@ def known() -> frozenset[str]:
     pools = (each for counters in POOLS.values() for each in counters.values())
     tables = (*DOMAIN.values(), *TMEM.values(), *DISKS.values(), *LINUX.values(), *IN_MEMORY.values())
     return frozenset(each.name for each in (*everywhere, *tables, *pools))
+
+
+def hypervisor_metrics() -> tuple[CounterMetric, ...]:
+    """The metrics of the hypervisor that are the growth of one counter."""
+    return tuple(each.metric for each in TMEM.values() if each.doc)
 
 
 def guest_metrics() -> Iterator[CounterMetric]:
