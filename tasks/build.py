@@ -19,7 +19,7 @@ from tasks.shared import build_artifacts
 def build_everything(_c: Context, names: str | None = None) -> None:
     """Build the artifacts that are missing: hypervisor, kernels, guest driver, images."""
     report = Reporter()
-    for name, artifact in build_artifacts(report, names.split(",") if names else None).items():
+    for name, artifact in build_artifacts(report, names.split(",") if names is not None else None).items():
         report.say(f"{name}: {artifact.path}")
 
 

@@ -33,7 +33,9 @@ def number(option: str, text: str, least: int) -> int:
 
 
 def inventory_path(path: str | None) -> Path:
-    return Path(path) if path else ROOT / DEFAULT_INVENTORY
+    if path == "":  # as of a variable that is not set: another lab than the one that was meant
+        raise UsageError("--inventory is empty", remedy=f"name a file, such as {DEFAULT_INVENTORY}, or leave it out")
+    return ROOT / DEFAULT_INVENTORY if path is None else Path(path)
 
 
 def install_packages(report: Reporter) -> None:

@@ -21,7 +21,7 @@ from common import fields
 from common.errors import InvalidFileError
 from common.machines import Machine
 from common.metrics import Metric, MetricSpec
-from common.text import hint
+from common.text import hint, shortened
 
 Facts = Mapping[str, str]
 """What `prepare` found, for the provenance of a cell: versions, digests, what had to be done."""
@@ -183,7 +183,7 @@ class Workload(ABC, Generic[P]):
             return key, "no such parameter", hint(key, self.Parameters.model_fields)
         if detail["type"] == "value_error":
             return key, str(detail["ctx"]["error"]), ""
-        return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}", ""
+        return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shortened(detail['input'])}", ""
 
     def spec(self, metric: str) -> MetricSpec:
         """The declaration of a metric that collect returned. KeyError when there is none, which

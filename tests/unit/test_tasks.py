@@ -88,6 +88,8 @@ MISTAKES = [
     ("campaign.plan -x demo", 2, "no option -x"),
     ("lab.ssh -h xen9", 2, "xen9"),
     (f"campaign.plan demo --seed {'9' * 400}", 2, "at most 18 digits"),
+    ("campaign.plan demo --inventory=", 2, "--inventory is empty"),
+    ("build.all --names=", 2, "no artifact ''"),
     (f"campaign.plan {'x' * 300}", 2, "too long"),
     (f"campaign.status {'x' * 300}", 2, "too long"),
     (f"lab.status --inventory {'x' * 300}.yml", 4, "too long"),
