@@ -60,7 +60,8 @@ class Summary:
         """CampaignError when outputs differ: no figure of such a campaign is to be trusted."""
         if self.differing:
             raise CampaignError(
-                f"what the guests of campaign {self.campaign!r} made is not the same everywhere: {', '.join(self.differing)}",
+                f"what the guests of campaign {self.campaign!r} made is not the same everywhere: "
+                f"{', '.join(self.differing)}",
                 where=f"{self.report}, Outputs",
                 why="either the workload is not reproducible, or data was corrupted",
                 remedy="compare the outputs of the cells named there; use none of the figures until it is explained",
@@ -172,7 +173,8 @@ def paragraph(results: Results) -> str:
     counts = results.cells["status"].value_counts()
     sentences = [
         (
-            f"Campaign {results.campaign.campaign} of experiment {results.campaign.name} compared {len(results.policies)} memory "
+            f"Campaign {results.campaign.campaign} of experiment {results.campaign.name} "
+            f"compared {len(results.policies)} memory "
             f"{'policy' if len(results.policies) == 1 else 'policies'} ({', '.join(results.policies)})"
             f"{_sizing(results)}; {counts.get('complete', 0)} of {len(results.cells)} cells are complete."
         )
@@ -287,9 +289,10 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         "## By policy",
         sections.table(columns, rows),
         (
-            f"Geometric means over complete cells (arithmetic ones where a value is 0); × is the ratio to {control}. Sectors, vCPU seconds "
-            "(guests and dom0, without sampling where that was measured) and faults are summed over the guests. Wall time is what the barrier "
-            "measured, from the release to the end of the last guest's script; that is more than the build or the tool in it took. A dash is "
+            f"Geometric means over complete cells (arithmetic ones where a value is 0); × is the ratio to {control}. "
+            "Sectors, vCPU seconds (guests and dom0, without sampling where that was measured) and faults are summed "
+            "over the guests. Wall time is what the barrier measured, from the release to the end of the last "
+            "guest's script; that is more than the build or the tool in it took. A dash is "
             'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
         *figures.shown(results, drawn),
@@ -314,12 +317,15 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         sections.left_out(results),
         "## How it was computed",
         (
-            f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by block where the plan has "
-            "blocks, else Welch's; where a value is 0, and for the share of saved sectors that hits explain, they are Fieller's, of arithmetic "
-            "means. They are not corrected for many comparisons; the verdicts are, by Holm's method over all claims, directions and "
-            f"magnitudes each, at {100 * claims.ALPHA:.0f} %. A direction is tested against a ratio of 1, a magnitude against the published "
-            'figure, and "up to" as the best case that it is. A claim that something gets better is testable only where its control felt the '
-            f"lack of memory. Only complete cells enter. {sections.sampling(results)} The same figures are in `tables/`, as Parquet and CSV."
+            f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by "
+            "block where the plan has blocks, else Welch's; where a value is 0, and for the share of saved sectors that hits "
+            "explain, they are Fieller's, of arithmetic means. They are not corrected for many comparisons; the "
+            "verdicts are, by Holm's method over all claims, directions and "
+            f"magnitudes each, at {100 * claims.ALPHA:.0f} %. A direction is tested against a ratio of 1, a magnitude "
+            'against the published figure, and "up to" as the best case that it is. A claim that something gets '
+            "better is testable only where its control felt the "
+            f"lack of memory. Only complete cells enter. {sections.sampling(results)} "
+            "The same figures are in `tables/`, as Parquet and CSV."
         ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
