@@ -318,9 +318,9 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         "## How it was computed",
         (
             f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by "
-            "block where the plan has blocks, else Welch's; where a value is 0, and for the share of saved sectors that "
-            "hits explain, they are Fieller's, of arithmetic means. They are not corrected for many comparisons; the "
-            "verdicts are, by Holm's method over all claims, directions and "
+            "block where the plan has blocks, else Welch's; where a value is 0, and for the share of saved sectors "
+            "that hits explain, they are Fieller's, of arithmetic means. They are not corrected for many comparisons; "
+            "the verdicts are, by Holm's method over all claims, directions and "
             f"magnitudes each, at {100 * claims.ALPHA:.0f} %. A direction is tested against a ratio of 1, a magnitude "
             'against the published figure, and "up to" as the best case that it is. A claim that something gets '
             "better is testable only where its control felt the "
