@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -30,8 +30,8 @@ class Policy:
     runs; then it may grow up to its maximum. module: parameter of `modprobe tmem` -> on; empty, the
     driver is not loaded. at_release: setting of the driver in sysfs -> value from the release on.
     sysctl, kernel: settings and words on the command line of the guests' kernels. manager: name of
-    the process in dom0 that sets the guests' targets, if any. gates: names of gates
-    (campaigns/gates.py) that hold for this policy beside those for all. parameters: key of an
+    the process in dom0 that sets the guests' targets, if any. needs: one of these parts. gates:
+    names of gates (campaigns/gates.py) that hold for this policy beside those for all. parameters: key of an
     experiment -> the settings that it may have below it.
     """
 
@@ -45,6 +45,7 @@ class Policy:
     kernel: tuple[str, ...] = ()
     tmem: TmemSettings = field(default_factory=TmemSettings)
     manager: str | None = None
+    needs: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     parameters: Mapping[str, type[BaseModel]] = field(default_factory=dict, repr=False)
 
@@ -68,18 +69,33 @@ class Part:
 
 
 @dataclass(frozen=True)
+class ManagerTuning:
+    """What holds for every manager: see policies/managed.py. minimum_mib: of a guest; look_s,
+    moved_bytes, stalled_us: when guests report; patience_s: for a guest to move.
+    """
+
+    minimum_mib: int
+    look_s: float
+    moved_bytes: int
+    stalled_us: int
+    patience_s: float
+
+
+@dataclass(frozen=True)
 class Tuning:
     """Settings of an experiment that hold under every policy of it.
 
     sysctl: dotted name -> value, of the guests' kernels. selfballoon: name in sysfs -> value, in
     the driver's own units (seconds, MB, counts), for policies that load the driver. tmem: what is
     set here goes before what a policy sets. What is not named stays as the kernel, the driver or
-    Xen has it.
+    Xen has it. manager: for all managers; managers: name -> parameter -> value, as JSON has it.
     """
 
     sysctl: Mapping[str, int] = field(default_factory=dict)
     selfballoon: Mapping[str, int] = field(default_factory=dict)
     tmem: TmemSettings = field(default_factory=TmemSettings)
+    manager: ManagerTuning | None = None
+    managers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 UNTUNED = Tuning()

@@ -18,6 +18,14 @@ _MODULES = (
     "policies.static",
     "policies.fixed",
     "policies.selfballoon",
+    "policies.balloon",
+    "policies.qmemman",
+    "policies.squeezed",
+    "policies.mom",
+    "policies.proxmox",
+    "policies.psi",
+    "policies.collaborative",
+    "policies.smartmem",
 )
 
 BASES: dict[str, Policy] = {
@@ -45,6 +53,12 @@ def parse(name: str) -> Policy:
             f"the memory policy {name!r} names a part twice", remedy="`tmem` is cleancache and frontswap together."
         )
     policy = BASES[base]
+    if policy.needs and not set(policy.needs) & set(parts):
+        raise UsageError(
+            f"the memory policy {name!r} uses no tmem",
+            why=f"{base} shares out what tmem holds",
+            remedy=f"Add one of {', '.join(policy.needs)}: {base}+{policy.needs[0]}.",
+        )
     for part in parts:
         needs = PARTS[part].needs
         if needs and not set(needs) & set(parts):
