@@ -60,8 +60,8 @@ class Measured:
     skew_seconds: float
     apart_s: float | None
     logs: Mapping[str, str]
-    managed: Managed | None
     claims: Sequence[Claim]
+    managed: Managed | None = None
 
 
 Gate = Callable[[Measured], Iterable[GateResult]]
