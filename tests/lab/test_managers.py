@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from shells import run
 
+from benchmarks import managers as benchmark
 from campaigns import managed
 from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
@@ -22,7 +23,6 @@ from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 from policies import apply, decide
 from policies import registry as policies
 from policies.balloon import steps
-from policies.base import ManagerTuning, Tuning
 
 pytestmark = pytest.mark.lab
 
@@ -31,21 +31,19 @@ START_MIB = 120
 """Of each guest; a quarter of the host's memory is then free to be given."""
 
 EATEN_MIB = 90
-COMMON = ManagerTuning(minimum_mib=64, look_s=0.5, moved_bytes=2 * MIB, stalled_us=10_000, patience_s=5.0)
-EAT = f"mount -o remount,size=95% /dev/shm; dd if=/dev/zero of=/dev/shm/eaten bs=1M count={EATEN_MIB} 2> /dev/null"
-DIGEST = "rm -f /dev/shm/eaten; echo 3 > /proc/sys/vm/drop_caches"
+EAT = benchmark.eat(EATEN_MIB)
 REPORT = "/local/domain/$(xl domid {})/data/overcommit/report"
 
-SCALED: Mapping[str, Mapping[str, Any]] = {
-    "qmemman": {"least_preference": 64 * MIB, "kept": 8 * MIB, "least_sum": 8 * MIB, "least_gain": 4 * MIB},
-    "squeezed": {"kept": 8 * MIB, "every": 2.0},
-    "mom": {"pressure": 0.03, "extreme": 0.01, "every": 2.0},
-    "proxmox": {"host_share": 0.97, "least_goal": 4 * MIB, "every": 2.0},
-    "psi": {},
-    "collaborative": {},
+SOONER: Mapping[str, Mapping[str, Any]] = {
+    "squeezed": {"every": 2.0},
+    "mom": {"every": 2.0},
+    "proxmox": {"every": 2.0},
     "balloon": {"schedule": steps("2 s 100 MiB, 4 s guest1 180 MiB")},
     "smartmem": {"every": 2.0},
 }
+"""Who decides every 10 s would only be waited for."""
+
+SCALED = {name: {**constants, **SOONER.get(name, {})} for name, constants in benchmark.SCALED.items()}
 
 
 @pytest.fixture(scope="module")
@@ -61,19 +59,14 @@ def lent(lab: OpenLab) -> EmulatedHost:
 def host(lent: EmulatedHost) -> Iterator[EmulatedHost]:
     """Three guests alike, with memory to be given."""
     for name in lent.guests:
-        run(lent, name, DIGEST)
+        run(lent, name, benchmark.DIGEST)
     lent.set_memory(dict.fromkeys(lent.guests, START_MIB), {})
     yield lent
     lent.stop_manager()
 
 
 def start(host: EmulatedHost, name: str) -> None:
-    policy = policies.parse(name)
-    assert policy.manager is not None
-    tuning = Tuning(manager=COMMON, managers={policy.manager: SCALED[policy.manager]})
-    wanted = apply.manager(policy, tuning, DEFAULT_HOST, DEFAULT_GUESTS, list(host.guests))
-    assert wanted is not None
-    host.start_manager(wanted)
+    benchmark.start(host, name, SCALED[policies.parse(name).manager or ""])
 
 
 def stop(host: EmulatedHost, manager: str) -> managed.Managed:
