@@ -59,8 +59,13 @@ DIGEST = "rm -f /dev/shm/eaten; echo 3 > /proc/sys/vm/drop_caches"
 
 
 def eat(mib: int) -> str:
-    """Sh for a guest: fill so much of a file system in memory."""
-    return f"mount -o remount,size=95% /dev/shm; dd if=/dev/zero of=/dev/shm/eaten bs=1M count={mib} 2> /dev/null"
+    """Sh for a guest: fill so much of a file system in memory, and read it again and again until it
+    is digested: what was only written may lie on the swap disk, and be missed by nobody.
+    """
+    return (
+        f"mount -o remount,size=95% /dev/shm; dd if=/dev/zero of=/dev/shm/eaten bs=1M count={mib} 2> /dev/null; "
+        "(while [ -e /dev/shm/eaten ]; do cat /dev/shm/eaten; done < /dev/null > /dev/null 2>&1 &)"
+    )
 
 
 def start(host: XenHost, name: str, constants: Mapping[str, Any], common: ManagerTuning = COMMON) -> None:

@@ -24,7 +24,6 @@ Whatever a guest does, the daemon goes on: what went wrong is in the line of its
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import resource
 import select
@@ -194,7 +193,7 @@ class Daemon:
         record = {
             "time": round(time.time(), 3),
             "names": {str(each.domain): each.name for each in self._view.known.values()},
-            "state": dataclasses.asdict(state),
+            "state": managers.plain(state),
             "decision": managers.written(decision),
             "acted": acts,
             "reports": self._view.troubles(now),

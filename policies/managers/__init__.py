@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any, Protocol, cast, get_args, get_origin, get_type_hints
 
 from .base import Decision, Seen
@@ -96,7 +96,15 @@ def _filled(record: type, given: Mapping[str, Any]) -> Any:  # noqa: ANN401  of 
     return record(**values)
 
 
+def plain(state: Any) -> dict[str, Any]:  # noqa: ANN401  a record of one of FORMS
+    """A state as JSON has it. (dataclasses.asdict takes most of an idle daemon's time.)"""
+    return {
+        key: [dict(vars(each)) for each in value] if isinstance(value, tuple) else value
+        for key, value in vars(state).items()
+    }
+
+
 def written(decision: Decision) -> dict[str, Any]:
     """A decision as JSON has it."""
-    found = {key: value for key, value in asdict(decision).items() if value is not None}
+    found = {key: value for key, value in vars(decision).items() if value is not None}
     return {key: [list(pair) for pair in pairs] for key, pairs in found.items()}

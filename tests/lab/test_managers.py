@@ -81,10 +81,10 @@ def stop(host: EmulatedHost, manager: str) -> managed.Managed:
 
 
 def memory(host: EmulatedHost) -> dict[str, float]:
-    """Guest -> MiB that Xen says it has."""
-    text = run(host, "dom0", "xl list")
-    rows = (line.split() for line in text.splitlines()[1:])
-    return {row[0]: float(row[2]) for row in rows if row[0] in host.guests}
+    """Guest -> MiB that Xen says it has. Dom0 alone is asked: a guest may be stuck."""
+    host.agents.start([])
+    (line,) = host.agents.ask({"dom0": "once"})["dom0"]
+    return {each["name"]: each["pages"] / 256 for each in json.loads(line)["domains"] if each["name"] in host.guests}
 
 
 def until(condition: Any, seconds: float = 40) -> bool:
@@ -92,7 +92,7 @@ def until(condition: Any, seconds: float = 40) -> bool:
     while not condition():
         if time.monotonic() > deadline:
             return False
-        time.sleep(1)
+        time.sleep(0.5)
     return True
 
 
@@ -103,6 +103,7 @@ def eats(host: EmulatedHost, policy: str) -> managed.Managed:
     run(host, "guest1", EAT, timeout=120)
     grew = until(lambda: memory(host)["guest1"] >= START_MIB + 20)
     now = memory(host)
+    run(host, "guest1", benchmark.DIGEST, timeout=120)
     found = stop(host, policies.parse(policy).manager or "")
     assert grew, f"{now} after {found.decisions[-3:]}"
     targets = [each for each in found.samples if each.source == "guest1"]
@@ -138,19 +139,19 @@ def test_a_guest_that_is_stuck_keeps_nobody_from_being_served(host: EmulatedHost
         host.release_manager()
         run(host, "guest1", EAT, timeout=120)
         assert until(lambda: memory(host)["guest1"] >= START_MIB + 20)
+        time.sleep(2 * benchmark.COMMON.patience_s)
         assert abs(memory(host)["guest3"] - START_MIB) <= 1
     finally:
         run(host, "dom0", "xl unpause guest3")
     found = stop(host, "qmemman")
-    assert {each.source for each in found.samples} >= {"guest1"}
+    follows = [not each["no_progress"] for each in found.decisions[-1]["state"]["domains"]]
+    assert follows == [True, True, False]
 
 
 def test_memory_moves_with_tmem_beneath_and_smartmem_shares_tmem_out(lent: EmulatedHost) -> None:
     lent.set_memory(dict.fromkeys(lent.guests, START_MIB), dict.fromkeys(lent.guests, DEFAULT_GUESTS.memory_max_mib))
     lent.load_driver(apply.parameters(policies.parse("qmemman+tmem")), {})
     eats(lent, "qmemman+tmem")
-    limits = json.loads(run(lent, "dom0", "xl list -l guest1"))
-    assert limits, "guest1 is there"
     start(lent, "smartmem+tmem")
     lent.release_manager()
     run(
@@ -162,7 +163,8 @@ def test_memory_moves_with_tmem_beneath_and_smartmem_shares_tmem_out(lent: Emula
     time.sleep(6)
     found = stop(lent, "smartmem")
     assert not found.samples, "it sets no targets"
-    weights = dict(found.decisions[-1]["decision"]["weights"])
-    assert weights
-    listed = {each["CI"]: each["ww"] for each in json.loads(run(lent, "dom0", "tmemctl list --json"))["clients"]}
-    assert {domain: listed[domain] for domain in weights} == weights
+    decided = [dict(each["decision"]["weights"]) for each in found.decisions if each["decision"]["weights"]]
+    assert decided
+    for each in json.loads(run(lent, "dom0", "tmemctl list --json"))["clients"]:
+        # the end may have come while the last ones were being set
+        assert each["ww"] in {weights[each["CI"]] for weights in decided[-2:]}
