@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -424,6 +425,85 @@ def test_the_log_is_bounded() -> None:
     assert len(kept) == len(kept.lines()) == 8
     assert kept.dropped == 42
     assert kept.lines()[0] == '{"number":0}'
+
+
+class Trouble:
+    """Everything that can go wrong, at random, in an order that a seed decides."""
+
+    def __init__(self, dom0: Dom0, manager: str, seed: int) -> None:
+        self.dom0 = dom0
+        self.counters = managers.get(manager).COUNTERS
+        self.random = random.Random(seed)
+        self.next = 10
+
+    def strike(self) -> None:
+        happens = [self.report, self.report, self.report, self.lie, self.flood, self.stick, self.die, self.arrive]
+        self.random.choice([*happens, self.tools, self.xenstore, self.xen])()
+
+    def anybody(self) -> int:
+        return self.random.choice(list(self.dom0.domains))
+
+    def report(self) -> None:
+        value = self.random.choice([0, 1000, 100_000, 10**6, 2**62])
+        text = " ".join(f"{name}={value + self.random.randrange(1000)}" for name in self.counters)
+        self.dom0.write(self.anybody(), text.encode())
+
+    def lie(self) -> None:
+        self.dom0.write(self.anybody(), self.random.choice(LIES))
+
+    def flood(self) -> None:
+        self.dom0.write(self.anybody(), b"x", times=200)
+
+    def stick(self) -> None:
+        each = self.dom0.domains[self.anybody()]
+        each.follows = not each.follows
+
+    def die(self) -> None:
+        if len(self.dom0.domains) > 2:
+            gone = self.dom0.domains.pop(self.anybody())
+            self.dom0.free += gone.mib
+
+    def arrive(self) -> None:
+        if self.dom0.free > 64 and not any(each.name == "guest9" for each in self.dom0.domains.values()):
+            self.next += 1
+            self.dom0.free -= 64
+            self.dom0.domains[self.next] = Domain("guest9", 64)
+
+    def tools(self) -> None:
+        broken = self.dom0.folder / "broken"
+        broken.unlink() if broken.exists() else broken.write_text("libxl: error\n")
+
+    def xenstore(self) -> None:
+        if self.dom0.store.path.exists():
+            self.dom0.store.end()
+        else:
+            self.dom0.store.again()
+
+    def xen(self) -> None:
+        self.dom0.broken = not self.dom0.broken
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("manager", managers.names())
+def test_whatever_happens_it_goes_on_and_keeps_everybodys_bounds(dom0: Dom0, manager: str, seed: int) -> None:
+    given = {"schedule": [{"at": 9000, "number": 1, "target": 2**40}, {"at": 20_000, "number": 0, "target": 0}]}
+    parameters = given if manager == "balloon" else SMALL if manager == "qmemman" else {"every": 1.0}
+    made = dom0.daemon(manager, bounds=(60, 256), parameters=parameters)
+    trouble = Trouble(dom0, manager, seed)
+    for _ in range(60):
+        trouble.strike()
+        dom0.run(made, 1)
+        assert all(59 <= each.mib <= 256 for each in dom0.domains.values())
+        assert dom0.free >= 0
+    if dom0.broken:
+        trouble.xen()
+    before = len(made._log)
+    dom0.run(made, 30)
+    assert len(made._log) > before, "it still decides"
+    found = records(made)
+    assert not [each for each in found if "error" in each and each["error"] != "the reader ended"]
+    for each in decided(found):
+        assert decide.again(manager, each["state"], parameters) == each["decision"]
 
 
 # --- Its parts ----------------------------------------------------------------------------------
