@@ -63,7 +63,7 @@ def eat(mib: int) -> str:
     is digested: what was only written may lie on the swap disk, and be missed by nobody.
     """
     return (
-        f"mount -o remount,size=95% /dev/shm; dd if=/dev/zero of=/dev/shm/eaten bs=1M count={mib} 2> /dev/null; "
+        f"mount -o remount,size={2 * mib}m /dev/shm; dd if=/dev/zero of=/dev/shm/eaten bs=1M count={mib} 2> /dev/null; "
         "(while [ -e /dev/shm/eaten ]; do cat /dev/shm/eaten; done < /dev/null > /dev/null 2>&1 &)"
     )
 

@@ -190,8 +190,7 @@ class View:
         each.report = reports.parse(content, self._counters)
         each.trouble = None if each.report is not None else "absurd"
         if each.report is not None:
-            # who had said nothing when something was decided begins to be counted now
-            each.decided = each.decided or each.report
+            # who has said nothing so far begins to be counted now
             each.changed = each.changed or each.report
         return each.report is not None
 

@@ -30,7 +30,7 @@ MIB = 2**20
 START_MIB = 120
 """Of each guest; a quarter of the host's memory is then free to be given."""
 
-EATEN_MIB = 90
+EATEN_MIB = 130
 EAT = benchmark.eat(EATEN_MIB)
 REPORT = "/local/domain/$(xl domid {})/data/overcommit/report"
 

@@ -94,7 +94,8 @@ class FakeStore:
 
     def end(self) -> None:
         """Xenstore is gone, with all its connections."""
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):  # it may be gone already
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.path.unlink(missing_ok=True)
         with self._lock:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -87,10 +88,12 @@ def test_who_gives_is_told_first_and_who_gets_when_the_memory_is_there(dom0: Dom
     assert [line.split()[2] for line in dom0.said()] == ["2", "3", "1"]
 
 
-def test_a_decision_that_changes_nothing_starts_no_process(dom0: Dom0) -> None:
+@pytest.mark.parametrize("manager", ["qmemman", "squeezed"])
+def test_a_decision_that_changes_nothing_starts_no_process(dom0: Dom0, manager: str) -> None:
+    """Or squeezed would: it wants a part of a page more each time."""
     busy_and_idle(dom0)
-    made = dom0.daemon("qmemman", parameters=SMALL)
-    dom0.run(made, 3)
+    made = dom0.daemon(manager, parameters=SMALL if manager == "qmemman" else {"kept": 8 * MIB})
+    dom0.run(made, 13)
     commands, readings = len(dom0.said()), dom0.readings
     dom0.run(made, 60)
     assert len(dom0.said()) == commands
@@ -116,6 +119,19 @@ def test_with_a_persistent_pool_the_limit_is_not_the_target(dom0: Dom0) -> None:
     dom0.run(made, 2)
     assert f"xl mem-max 2 {256 * 1024}k" in dom0.said()
     assert len([line for line in dom0.said() if "mem-max" in line]) == len([x for x in dom0.said() if "mem-set" in x])
+
+
+def test_who_says_something_later_is_counted_from_then_on(dom0: Dom0) -> None:
+    made = dom0.daemon("psi")
+    dom0.run(made, 2)
+    dom0.write(1, b"psi.memory.some=5000000")
+    dom0.run(made, 2)
+    dom0.write(1, b"psi.memory.some=5500000")
+    dom0.run(made, 3)
+    assert dom0.domains[1].mib > 165
+    first = [each["state"]["domains"][0]["stalled"] for each in decided(records(made))]
+    assert first[0] is None
+    assert 0 in first
 
 
 def test_what_a_guest_keeps_in_tmem_is_not_its_own_memory(dom0: Dom0) -> None:
@@ -181,12 +197,23 @@ def test_no_manager_leaves_a_guest_less_than_its_minimum(dom0: Dom0, manager: st
         "vmstat.workingset_refault_file",
     ]
     known = [name for name in names if name in managers.get(manager).COUNTERS]
+    values = {"meminfo.MemTotal": 160_000, "meminfo.MemFree": 150_000}
     for number in dom0.domains:
-        dom0.write(number, " ".join(f"{name}={150_000 if name.endswith('MemFree') else 0}" for name in known).encode())
+        dom0.write(number, " ".join(f"{name}={values.get(name, 0)}" for name in known).encode())
     small = SMALL | {"least_preference": 0} if manager == "qmemman" else {}
     made = dom0.daemon(manager, bounds=(100, 256), parameters=small)
     dom0.run(made, 40)
     assert all(99 <= each.mib <= 256 for each in dom0.domains.values())
+
+
+def test_a_manager_that_knows_no_minimum_is_kept_to_it(dom0: Dom0) -> None:
+    dom0.report(1, used=150)
+    for number in (2, 3):
+        dom0.report(number, used=10)
+    made = dom0.daemon("qmemman", bounds=(130, 256), parameters=SMALL | {"least_preference": 0})
+    dom0.run(made, 12)
+    assert [dom0.domains[number].mib for number in (2, 3)] == [130, 130]
+    assert dict(decided(records(made))[0]["decision"]["targets"])[2] < 120 * MIB
 
 
 # --- What goes wrong ----------------------------------------------------------------------------
@@ -276,7 +303,9 @@ def test_a_message_of_a_megabyte_is_no_message(dom0: Dom0) -> None:
     dom0.report(2, used=41)
     dom0.run(made, 3)
     dom0.store.answer = lambda _kind, _payload: None
+    watched = sum(kind == xenstore.WATCH for kind, _ in dom0.store.asked)
     dom0.run(made, 12)
+    assert sum(kind == xenstore.WATCH for kind, _ in dom0.store.asked) >= watched + 3
     found = records(made)
     assert found[-1]["cost"]["errors"] == 0
     assert decided(found)[-1]["reports"] == {}
@@ -290,6 +319,7 @@ def test_a_dying_guest_is_no_guest(dom0: Dom0) -> None:
     (dom0.folder / "broken").unlink()
     dom0.domains[2].dying = True
     dom0.run(made, 12)
+    assert sorted(made._view.known) == [1, 3]
     del dom0.domains[2]
     dom0.run(made, 12)
     found = decided(records(made))
@@ -426,6 +456,85 @@ def test_the_log_is_bounded() -> None:
     assert kept.lines()[0] == '{"number":0}'
 
 
+class Trouble:
+    """Everything that can go wrong, at random, in an order that a seed decides."""
+
+    def __init__(self, dom0: Dom0, manager: str, seed: int) -> None:
+        self.dom0 = dom0
+        self.counters = managers.get(manager).COUNTERS
+        self.random = random.Random(seed)
+        self.next = 10
+
+    def strike(self) -> None:
+        happens = [self.report, self.report, self.report, self.lie, self.flood, self.stick, self.die, self.arrive]
+        self.random.choice([*happens, self.tools, self.xenstore, self.xen])()
+
+    def anybody(self) -> int:
+        return self.random.choice(list(self.dom0.domains))
+
+    def report(self) -> None:
+        value = self.random.choice([0, 1000, 100_000, 10**6, 2**62])
+        text = " ".join(f"{name}={value + self.random.randrange(1000)}" for name in self.counters)
+        self.dom0.write(self.anybody(), text.encode())
+
+    def lie(self) -> None:
+        self.dom0.write(self.anybody(), self.random.choice(LIES))
+
+    def flood(self) -> None:
+        self.dom0.write(self.anybody(), b"x", times=200)
+
+    def stick(self) -> None:
+        each = self.dom0.domains[self.anybody()]
+        each.follows = not each.follows
+
+    def die(self) -> None:
+        if len(self.dom0.domains) > 2:
+            gone = self.dom0.domains.pop(self.anybody())
+            self.dom0.free += gone.mib
+
+    def arrive(self) -> None:
+        if self.dom0.free > 64 and not any(each.name == "guest9" for each in self.dom0.domains.values()):
+            self.next += 1
+            self.dom0.free -= 64
+            self.dom0.domains[self.next] = Domain("guest9", 64)
+
+    def tools(self) -> None:
+        broken = self.dom0.folder / "broken"
+        broken.unlink() if broken.exists() else broken.write_text("libxl: error\n")
+
+    def xenstore(self) -> None:
+        if self.dom0.store.path.exists():
+            self.dom0.store.end()
+        else:
+            self.dom0.store.again()
+
+    def xen(self) -> None:
+        self.dom0.broken = not self.dom0.broken
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("manager", managers.names())
+def test_whatever_happens_it_goes_on_and_keeps_everybodys_bounds(dom0: Dom0, manager: str, seed: int) -> None:
+    given = {"schedule": [{"at": 9000, "number": 1, "target": 2**40}, {"at": 20_000, "number": 0, "target": 0}]}
+    parameters = given if manager == "balloon" else SMALL if manager == "qmemman" else {"every": 1.0}
+    made = dom0.daemon(manager, bounds=(60, 256), parameters=parameters)
+    trouble = Trouble(dom0, manager, seed)
+    for _ in range(60):
+        trouble.strike()
+        dom0.run(made, 1)
+        assert all(59 <= each.mib <= 256 for each in dom0.domains.values())
+        assert dom0.free >= 0
+    if dom0.broken:
+        trouble.xen()
+    before = len(made._log)
+    dom0.run(made, 30)
+    assert len(made._log) > before, "it still decides"
+    found = records(made)
+    assert not [each for each in found if "error" in each and each["error"] != "the reader ended"]
+    for each in decided(found):
+        assert decide.again(manager, each["state"], parameters) == each["decision"]
+
+
 # --- Its parts ----------------------------------------------------------------------------------
 
 
@@ -470,6 +579,13 @@ def test_xenstore_that_says_nothing_is_not_waited_for(store: FakeStore, monkeypa
     with pytest.raises(xenstore.StoreError, match="did not answer"):
         client.read("/a")
     with pytest.raises(xenstore.StoreError, match="closed"):
+        client.read("/a")
+
+
+def test_a_message_that_is_too_long_ends_the_connection(store: FakeStore) -> None:
+    store.answer = lambda kind, _payload: message(kind, 1, bytes(2**20))
+    client = xenstore.Store([str(store.path)])
+    with pytest.raises(xenstore.StoreError, match="none of xenstore's"):
         client.read("/a")
 
 
