@@ -388,6 +388,18 @@ def test_a_tool_that_hangs_is_ended(dom0: Dom0) -> None:
     assert any("did not end within" in why for _, _, why in found[0]["failed"])
 
 
+def test_what_the_end_leaves_undone_is_no_failure(dom0: Dom0) -> None:
+    dom0.free = 8
+    busy_and_idle(dom0)
+    for each in dom0.domains.values():
+        each.follows = False
+    made = dom0.daemon("qmemman", parameters=SMALL)
+    dom0.turn(made)
+    first = decided(records(made))[0]
+    assert (first["failed"], first["left"]) == ([], 1), "guest1 was still to grow"
+    assert not made._actions.busy
+
+
 def test_tools_that_are_missing_are_recorded(dom0: Dom0) -> None:
     (dom0.folder / "xl").unlink()
     dom0.monkeypatch.setenv("PATH", str(dom0.folder))
