@@ -152,7 +152,10 @@ class XenHost(ABC):
     def release_manager(self) -> None:
         """From now on, the manager sets the guests' targets."""
         if self._managed is not None:
-            self._managed.release()
+            try:
+                self._managed.release()
+            except UnreachableError as error:
+                raise self._explained(error) from error
 
     def stop_manager(self) -> Sequence[str]:
         """End the manager and the reports, if there are any."""

@@ -45,11 +45,12 @@ class Step:
 @dataclass
 class Carried:
     """What became of a decision. set: domain, bytes, seconds after the decision. failed: domain,
-    what was to be done, why not.
+    what was to be done, why not. left: how much was still to be done when the manager was stopped.
     """
 
     set: list[tuple[int, int, float]] = field(default_factory=list)
     failed: list[tuple[int, str, str]] = field(default_factory=list)
+    left: int = 0
 
 
 class Actions:
@@ -129,11 +130,20 @@ class Actions:
             self.carried.failed.append((step.domain, " ".join(step.words), why))
         for domain, target in self._grows:
             self.carried.failed.append((domain, f"growing to {target}", why))
+        if self._running:
+            self.carried.failed.append((self._running.step.domain, " ".join(self._running.step.words), why))
+        self._clear()
+
+    def stop(self) -> None:
+        """Leave undone what is not done, which is nobody's failure."""
+        self.carried.left = len(self._steps) + len(self._grows) + (self._running is not None)
+        self._clear()
+
+    def _clear(self) -> None:
         self._steps.clear()
         self._grows.clear()
         if self._running:
             self._running.kill()
-            self.carried.failed.append((self._running.step.domain, " ".join(self._running.step.words), why))
             self._running = None
 
     def _grow(self, now: float) -> None:

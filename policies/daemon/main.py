@@ -12,7 +12,8 @@ Every answer ends with a line `== end`. A decision's line:
 
     {"time": epoch seconds, "names": {domain: name}, "state": what the manager saw, "decision":
     what it decided, "acted": whether that was carried out, "set": [[domain, bytes, seconds after
-    the decision]], "failed": [[domain, what, why]], "reports": {guest: why it has none}}
+    the decision]], "failed": [[domain, what, why]], "left": how much the end left undone,
+    "reports": {guest: why it has none}}
 
 Where Xen or the manager itself failed there is {"time", "error"} in its place. The last line:
 
@@ -90,7 +91,7 @@ class Daemon:
                 for line in lines:
                     _say(self.obey(line.decode("ascii", "replace")))
             self.turn()
-        self._actions.give_up("the session ended")
+        self._actions.stop()
         self._reader.close()
 
     def obey(self, line: str) -> list[str]:
@@ -212,7 +213,7 @@ class Daemon:
     def _close_record(self) -> None:
         if self._open is not None:
             record, carried = self._open
-            self._log.add({**record, "set": carried.set, "failed": carried.failed})
+            self._log.add({**record, "set": carried.set, "failed": carried.failed, "left": carried.left})
             self._open = None
 
     # --- Commands ---------------------------------------------------------------------------------
@@ -232,7 +233,7 @@ class Daemon:
         if not self._on:
             return []
         self._on = False
-        self._actions.give_up("the manager was stopped")
+        self._actions.stop()
         self._close_record()
         cost = {
             "cpu_seconds": round(self._spent() - self._spent_before, 6),

@@ -92,11 +92,12 @@ class View:
     def take(self, reading: Mapping[str, Any], store: Store | None, now: float) -> None:
         """A reading of Xen's memory (reader.py): who is there, and with how much."""
         self.total = reading["total"] * PAGE
-        self.free = (reading["free"] + reading["freeable"]) * PAGE
-        tmem = reading.get("tmem")
-        if tmem:
+        freeable = reading["freeable"]
+        self.tmem_pages = reading["free"] + (freeable or 0)
+        self.free = self.tmem_pages * PAGE
+        if freeable is not None:  # there is a tmem, whether guests use it or not
             self.free -= min(self.total // RESERVE_SHARE, MOST_RESERVE)
-        self.tmem_pages = reading["free"] + reading["freeable"]
+        tmem = reading.get("tmem")
         clients = {client["CI"]: client for client in tmem["clients"]} if tmem else {}
         there = set()
         for domain in reading["domains"]:

@@ -52,6 +52,7 @@ class Dom0:
     free: float = 16
     domains: dict[int, Domain] = field(default_factory=dict)
     tmem: Mapping[str, Any] | None = None
+    freeable: int | None = None
     broken: bool = False
     readings: int = 0
     now: float = 1000.0
@@ -75,7 +76,7 @@ class Dom0:
         found = {
             "total": 512 * PAGES,
             "free": round(self.free * PAGES),
-            "freeable": 0,
+            "freeable": self.freeable,
             "sampler.cpu": 0,
             "domains": [
                 {

@@ -51,17 +51,18 @@ struct pages xen_pages(void)
     return pages;
 }
 
-uint64_t xen_freeable_pages(void)
+bool xen_freeable_pages(uint64_t *pages)
 {
     FILE *file = open_file("freeable");
-    uint64_t pages = 0;
 
-    if (file && fscanf(file, "%" SCNu64, &pages) != 1)
+    *pages = 0;
+    if (!file)
+        return false;
+    if (fscanf(file, "%" SCNu64, pages) != 1)
         die("no freeable pages");
-    if (file)
-        fclose(file);
+    fclose(file);
 
-    return pages;
+    return true;
 }
 
 void xen_open_store(const char *root)

@@ -134,6 +134,13 @@ def test_who_says_something_later_is_counted_from_then_on(dom0: Dom0) -> None:
     assert 0 in first
 
 
+def test_what_tmem_would_give_back_is_free_but_for_what_xen_keeps(dom0: Dom0) -> None:
+    for freeable, free in ((None, 16 * MIB), (0, 14 * MIB), (1024, 18 * MIB)):
+        dom0.freeable = freeable
+        made = dom0.daemon("squeezed")
+        assert made._view.free == free
+
+
 def test_what_a_guest_keeps_in_tmem_is_not_its_own_memory(dom0: Dom0) -> None:
     pool = dict.fromkeys(("ps", "pt", "px", "gs", "gt", "fs", "pr"), 0)
     dom0.tmem = {"clients": [{"CI": 2, "ww": 100, "pools": [{"PT": "PP", "Pc": 1000, **pool}]}]}
@@ -379,6 +386,18 @@ def test_a_tool_that_hangs_is_ended(dom0: Dom0) -> None:
     made.turn()
     found = decided(records(made))
     assert any("did not end within" in why for _, _, why in found[0]["failed"])
+
+
+def test_what_the_end_leaves_undone_is_no_failure(dom0: Dom0) -> None:
+    dom0.free = 8
+    busy_and_idle(dom0)
+    for each in dom0.domains.values():
+        each.follows = False
+    made = dom0.daemon("qmemman", parameters=SMALL)
+    dom0.turn(made)
+    first = decided(records(made))[0]
+    assert (first["failed"], first["left"]) == ([], 1), "guest1 was still to grow"
+    assert not made._actions.busy
 
 
 def test_tools_that_are_missing_are_recorded(dom0: Dom0) -> None:

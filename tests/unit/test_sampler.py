@@ -261,8 +261,10 @@ def test_a_reading_of_memory_asks_for_nothing_else(program: Path, tmp_path: Path
     assert set(reading) == {"time", "total", "free", "freeable", "domains", "sampler.cpu"}
     assert (reading["total"], reading["free"], reading["freeable"]) == (2**17, 1234, 77)
     assert reading["domains"][1] == {"id": 1, "name": "guest1", "pages": 40960, "dying": False}
+    (tmp_path / "freeable").unlink()
     with_tmem = json.loads(Session(program, "--root", tmp_path, "memory", "tmem").ask("once")[0])
     assert with_tmem["tmem"] == TMEM
+    assert with_tmem["freeable"] is None
 
 
 def reporter(program: Path, root: Path, *moves: str, alive: int = 60) -> Session:

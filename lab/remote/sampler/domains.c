@@ -82,9 +82,14 @@ void domains_read_memory(struct text *out)
     struct pages pages = xen_pages();
     struct domain domain;
     const char *comma = "";
+    uint64_t freeable;
 
-    text_print(out, "\"total\":%" PRIu64 ",\"free\":%" PRIu64 ",\"freeable\":%" PRIu64 ",\"domains\":[",
-               pages.total, pages.free, xen_freeable_pages());
+    text_print(out, "\"total\":%" PRIu64 ",\"free\":%" PRIu64 ",\"freeable\":", pages.total, pages.free);
+    if (xen_freeable_pages(&freeable))
+        text_print(out, "%" PRIu64, freeable);
+    else
+        text_print(out, "null");
+    text_print(out, ",\"domains\":[");
     for (unsigned int next = 0; xen_domain(next, &domain); next = domain.id + 1) {
         text_print(out, "%s{\"id\":%u,\"name\":\"", comma, domain.id);
         add_text(out, name_of(&domain));

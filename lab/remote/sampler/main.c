@@ -28,9 +28,10 @@
  * {"time": epoch seconds, "free": pages, "domains": [{"id", "name", "cpu_ns",
  * "pages"}], "vbd": {domid: {device number: {file: count}}}, "tmem": what
  * `tmemctl list -l --json` prints, or null, and then "tmem_error" says why}. Of
- * memory: {"total", "free", "freeable": pages, "domains": [{"id", "name", "pages",
- * "dying"}]}, with "tmem" as above where it is asked for. In all, sampler.cpu is
- * the processor time of this process so far, in us.
+ * memory: {"total", "free", "freeable": pages that tmem would give back, null where
+ * there is no tmem, "domains": [{"id", "name", "pages", "dying"}]}, with "tmem" as
+ * above where it is asked for. In all, sampler.cpu is the processor time of this
+ * process so far, in us.
  *
  * The cost is that time from start to stop, of Linux as a line `cost CPU_SECONDS
  * WALL_SECONDS READINGS`, of Xen as {"cost": {"cpu_seconds", "wall_seconds",

@@ -59,7 +59,7 @@ void disks_read(struct text *out);
 
 /* "free":PAGES,"domains":[...] */
 void domains_read(struct text *out);
-/* "total":PAGES,"free":PAGES,"freeable":PAGES,"domains":[...], with nothing but their memory */
+/* "total":PAGES,"free":PAGES,"freeable":PAGES or null,"domains":[...], with nothing but their memory */
 void domains_read_memory(struct text *out);
 /* Has names asked for again: a domain can be renamed. */
 void domains_forget(void);
@@ -81,8 +81,8 @@ struct pages {
 
 void xen_open(const char *root);
 struct pages xen_pages(void);
-/* What tmem would give back at once; 0 where there is no tmem. */
-uint64_t xen_freeable_pages(void);
+/* What tmem would give back at once. False: there is no tmem. */
+bool xen_freeable_pages(uint64_t *pages);
 /* The first domain whose number is not below `first`; false: there is none. */
 bool xen_domain(unsigned int first, struct domain *domain);
 /* A domain's name in xenstore, to be freed; NULL: it has none, or has gone. */

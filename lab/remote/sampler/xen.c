@@ -65,11 +65,14 @@ struct pages xen_pages(void)
     return (struct pages){ sysctl->u.physinfo.total_pages, sysctl->u.physinfo.free_pages };
 }
 
-uint64_t xen_freeable_pages(void)
+bool xen_freeable_pages(uint64_t *pages)
 {
     struct xen_sysctl_tmem_op op = { .subop = TMEM_CONTROL_FREEABLE };
+    bool there = tmem_control(xcall, &op) >= 0;
 
-    return tmem_control(xcall, &op) < 0 ? 0 : op.u.freeable.pages;
+    *pages = there ? op.u.freeable.pages : 0;
+
+    return there;
 }
 
 bool xen_domain(unsigned int first, struct domain *domain)
