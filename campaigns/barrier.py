@@ -77,6 +77,7 @@ def run(
     ready_s: float,
     run_s: float,
     before_release: Callable[[], None] = lambda: None,
+    after_release: Callable[[], None] = lambda: None,
     watch: Callable[[list[str]], None] = lambda _unfinished: None,
     watch_s: float = math.inf,
     log: Path | None = None,
@@ -87,8 +88,9 @@ def run(
     run. log: a file for what the guests said, one line each (`read_log`).
 
     ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called
-    when all are ready and wait. GuestLostError, NotReadyError, RunTimeoutError or ScriptError name
-    the guest; the others are stopped then, as after an interruption.
+    when all are ready and wait. after_release: called when all were released. GuestLostError,
+    NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as
+    after an interruption.
     """
     limit = max(1, math.ceil(run_s))
     shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, TAIL_LINES)
@@ -102,6 +104,7 @@ def run(
         before_release()
         for member in members.values():
             _release(member)
+        after_release()
         patience_s = run_s + _KILL_AFTER_S + _GRACE_S
         _wait(members, said, "DONE", patience_s, limit_s=run_s, watch=watch, watch_s=watch_s)
         for member in members.values():

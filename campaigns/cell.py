@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from campaigns import barrier, evaluate, provenance, starved, stuck
+from campaigns import barrier, evaluate, managed, provenance, starved, stuck
 from campaigns.evaluate import Figures
 from campaigns.experiment import Conditions
 from campaigns.plan import expected_stages
@@ -151,6 +151,7 @@ class Attempt:
                 ready_s=conditions.timeouts.ready,
                 run_s=conditions.timeouts.run or max(LAST_RESORT_S, RUN_FACTOR * self.expected["run"]),
                 before_release=watch,
+                after_release=self.host.release_manager,
                 watch=stuck.Watch(self.host.activity, machines, barrier.DIRECTORY, self.expected["run"]),
                 watch_s=stuck.LOOK_S,
                 log=writer.raw / evaluate.BARRIER_LOG,
@@ -164,9 +165,14 @@ class Attempt:
         self._stop(observation, writer)
 
     def _stop(self, observation: Observation, writer: CellWriter) -> None:
+        try:
+            lines = self.host.stop_manager()
+        finally:
+            with storing(writer.raw):
+                self.out.samples = observation.stop(writer.raw)
+            self.out.cost = observation.cost
         with storing(writer.raw):
-            self.out.samples = observation.stop(writer.raw)
-        self.out.cost = observation.cost
+            managed.save(writer.raw, lines)
 
     def _collect(self, writer: CellWriter, machines: Mapping[str, Machine]) -> None:
         conditions, out = self.conditions, self.out
@@ -186,6 +192,7 @@ class Attempt:
             released=out.released,
             results=results,
             logs=self._save_kernel_logs(writer),
+            managed=managed.load(writer.raw),
         )
         writer.write_samples(run.readings, out.released.released_at)
         out.host = self.host.provenance()

@@ -4,18 +4,22 @@ anyone can do it again from raw/ (campaigns/verify.py).
 raw/before/, raw/after/      the readings before the release and after the last guest's end, as the
 agents said them raw/*.samples.*              the readings meanwhile, and what taking them cost
 raw/controller.json          what the machine of an emulated host gave it (campaigns/starved.py)
+raw/manager.jsonl            what a manager in dom0 saw, decided and set (campaigns/managed.py)
 raw/barrier.txt              when each guest was ready, released and done raw/<guest>/
 the workload's own outputs raw/kernel_log/<source>.txt  kernel messages
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from campaigns import barrier, gates, metrics, starved
 from campaigns.experiment import Conditions
+from campaigns.managed import Managed
+from campaigns.managed import load as load_managed
 from campaigns.records import BarrierRecord, Claim, GateResult
 from common.metrics import Metric
 from lab.api import Sample
@@ -34,7 +38,8 @@ class Run:
     """What one run left. before, after: readings; samples: meanwhile; results: guest -> what its
     workload gave; logs: source -> kernel messages.
 
-    given: what the machine of an emulated host gave it.
+    given: what the machine of an emulated host gave it. managed: what a manager did; None: the
+    policy has none, or it left nothing.
     """
 
     before: Sequence[Sample]
@@ -45,12 +50,14 @@ class Run:
     results: Mapping[str, WorkloadResult]
     logs: Mapping[str, str]
     given: Given | None = None
+    managed: Managed | None = None
 
     @property
     def readings(self) -> Iterator[Sample]:
         """Every reading, as samples.csv holds them."""
         yield from self.before
-        yield from self.samples
+        targets = self.managed.samples if self.managed else []
+        yield from heapq.merge(self.samples, targets, key=lambda sample: sample.time)
         yield from self.after
 
 
@@ -75,6 +82,7 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
         *metrics.wall_metrics(run.released),
         *counted,
         *metrics.host_metrics(before, after, run.released.skew_seconds, run.cost),
+        *(run.managed.metrics if run.managed else []),
     ]
     theirs = [replace(metric, guest=name) for name, result in run.results.items() for metric in result.metrics]
     merged = metrics.merge(ours, theirs)
@@ -92,6 +100,7 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
             skew_seconds=run.released.skew_seconds,
             apart_s=gates.apart(run.before, run.after, run.released),
             logs=run.logs,
+            managed=run.managed,
             claims=claims,
         )
     )
@@ -117,6 +126,7 @@ def from_raw(raw: Path, conditions: Conditions) -> Run:
         results=results(raw, guests, conditions),
         logs=logs(raw),
         given=starved.load(raw),
+        managed=load_managed(raw),
     )
 
 

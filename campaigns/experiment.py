@@ -24,7 +24,16 @@ from pydantic import ValidationError
 from campaigns import document, feasible, metrics
 from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.records import Claim, find_spec
-from campaigns.schema import IDENTIFIER, LEVELS, NUMBER, ExperimentFile, GatesSection, TimeoutsSection, key_names
+from campaigns.schema import (
+    IDENTIFIER,
+    LEVELS,
+    MANAGERS,
+    NUMBER,
+    ExperimentFile,
+    GatesSection,
+    TimeoutsSection,
+    key_names,
+)
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from common.text import hint, one_line, shortened
@@ -47,6 +56,8 @@ FACTOR_ROOTS = (
     "zswap",
     "zram",
     "more_ram",
+    "manager",
+    *MANAGERS,
     "workload.parameters",
     "settle",
     "sampling",
@@ -197,7 +208,7 @@ def changed_keys(old: object, new: object, path: KeyPath = ()) -> list[str]:
 
 def _build(name: str, source: Document) -> Experiment:
     file = _validate(source, source.content)
-    problems = [*_name_problems(file), *_factor_problems(file)]
+    problems = [*_name_problems(file), *_factor_problems(file), *_unused_managers(file)]
     if problems:
         raise source.error(problems)
     resolved = _resolved(file)
@@ -265,13 +276,38 @@ def _problem(detail: Any, parameters: list[str] | None = None) -> Problem:  # no
 
 
 def _resolved(file: ExperimentFile) -> dict[str, Any]:
-    """The file with every default filled in, those of the workload's parameters included."""
-    content: dict[str, Any] = file.model_dump(mode="json", by_alias=True)
+    """The file with every default filled in, those of the workload's parameters included.
+    Managers that no policy has are left out.
+    """
+    content = _dumped(file)
     workload = registry.get(file.workload.name)
     content["workload"]["parameters"] = workload.Parameters.model_validate(file.workload.parameters).model_dump(
         mode="json"
     )
     return content
+
+
+def _managers(file: ExperimentFile) -> set[str]:
+    """The managers that the file's policies have, as far as there are such policies."""
+    bases = (policies.BASES.get(name.partition("+")[0]) for name in file.policies)
+    return {base.manager for base in bases if base is not None and base.manager is not None}
+
+
+def _dumped(file: ExperimentFile) -> dict[str, Any]:
+    """The file as JSON, without sections of managers that no policy has."""
+    used = _managers(file)
+    unused = {*(MANAGERS.keys() - used), *(() if used else ("manager",))}
+    content: dict[str, Any] = file.model_dump(mode="json", by_alias=True, exclude=unused)
+    return content
+
+
+def _unused_managers(file: ExperimentFile) -> Iterator[Problem]:
+    """Settings of a manager that no policy has would change nothing."""
+    used = _managers(file)
+    for key in [*MANAGERS, "manager"]:
+        idle = key not in used if key in MANAGERS else not used
+        if idle and key in file.model_fields_set and getattr(file, key).model_fields_set:
+            yield Problem((key,), "no policy has this manager, so its settings mean nothing", "leave them out")
 
 
 def _name_problems(file: ExperimentFile) -> list[Problem]:
@@ -363,7 +399,7 @@ def _factor_problems(file: ExperimentFile) -> list[Problem]:
 
 def _equal_levels(file: ExperimentFile, path: str, levels: Sequence[object]) -> Iterator[Problem]:
     """Levels that mean the same, however they are written: `1 s` and `1000 ms`."""
-    content = file.model_dump(mode="json", by_alias=True)
+    content = _dumped(file)
     seen: dict[str, object] = {}
     for level in levels:
         try:
@@ -393,7 +429,7 @@ def _leaves(file: ExperimentFile) -> list[str]:
         else:
             yield dotted(path)
 
-    content = file.model_dump(mode="json", by_alias=True)
+    content = _dumped(file)
     content["workload"]["parameters"] = dict.fromkeys(registry.get(file.workload.name).Parameters.model_fields)
     return [
         leaf
@@ -453,8 +489,23 @@ def _resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
     asked = [policies.parse(policy) for policy in file.policies]
     problems.extend(feasible.controls(file, asked, host, sizing))
     start_mib = min((apply.start_mib(policy, host, sizing) for policy in asked), default=start)
-    swaps = memory_swap.devices(file.ramdisk_swap, file.zswap, file.zram, sizing, start_mib)
-    tuning = Tuning(dict(guests.sysctl), file.selfballoon.settings(), file.tmem.settings(), swaps)
+    used = _managers(file)
+    tuning = Tuning(
+        dict(guests.sysctl),
+        file.selfballoon.settings(),
+        file.tmem.settings(),
+        memory_swap.devices(file.ramdisk_swap, file.zswap, file.zram, sizing, start_mib),
+        file.manager.tuning() if used else None,
+        {name: file.settings_of(name).values() for name in sorted(used)},
+    )
+    if used and file.manager.minimum > guests.memory_max:
+        problems.append(
+            Problem(
+                ("manager", "minimum"),
+                f"guests cannot keep at least {file.manager.minimum} MiB where they may have {guests.memory_max}",
+                "lower it, or raise guests.memory_max",
+            )
+        )
     if tuning.selfballoon and not any(any(policy.module.values()) for policy in asked):
         problems.append(
             Problem(

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from campaigns import kernel_log
 from campaigns.experiment import Conditions
+from campaigns.managed import Managed
 from campaigns.metrics import Readings, grown_by
 from campaigns.records import BarrierRecord, Claim, GateResult, aggregate
 from common.metrics import Metric
@@ -50,7 +51,7 @@ MiB or 3 % of its memory. An emulated host of 480 MiB has 5 MiB more than was as
 @dataclass(frozen=True)
 class Measured:
     """What a run left behind for the gates. before, after: readings; samples: while it ran; logs:
-    source -> kernel messages.
+    source -> kernel messages; managed: what a manager did, where one left something.
 
     apart_s: the most by which any counter of `before` was read before the release, or of `after`
     after the last guest's end; None: not all were read.
@@ -68,6 +69,7 @@ class Measured:
     apart_s: float | None
     logs: Mapping[str, str]
     claims: Sequence[Claim]
+    managed: Managed | None = None
 
 
 Gate = Callable[[Measured], Iterable[GateResult]]
@@ -276,6 +278,16 @@ def _more_ram(measured: Measured) -> Iterable[GateResult]:
     yield _at_most("more_ram", off, slack, "MiB", reason)
 
 
+def _manager_decided(measured: Measured) -> Iterable[GateResult]:
+    """A manager may rightly leave all as it is, but it has to have looked, and not failed at it."""
+    decided = len(measured.managed.decisions) if measured.managed else None
+    yield _at_least("manager_decided", decided, 1, "decisions", "without any, the manager was never in force")
+    failed = len(measured.managed.errors) if measured.managed else None
+    yield _at_most(
+        "manager_errors", failed, 0, "errors", "a manager that could not see or decide left the guests alone"
+    )
+
+
 def _growth(measured: Measured, source: str, counter: str) -> float | None:
     """A counter's growth; None when it went backwards, or could not be read at both ends. A
     guest without a pool has 0 (lab/counters/parse.py).
@@ -367,6 +379,7 @@ POLICY_GATES: Mapping[str, Gate] = {
     "overcommitted": _overcommitted,
     "fits": _fits,
     "memory_moved": _memory_moved,
+    "manager_decided": _manager_decided,
     "tmem_used": _tmem_used,
     "tmem_unused": _tmem_unused,
     "tmem_refused": _tmem_refused,

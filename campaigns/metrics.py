@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from campaigns import starved
+from campaigns import managed, starved
 from campaigns.records import BarrierRecord
 from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, growth, total
 from lab.api import Sample
@@ -75,6 +75,7 @@ SPECS: tuple[MetricSpec, ...] = (
     FREE_BEFORE,
     FREE_AFTER,
     starved.SHARE,
+    *managed.SPECS,
 )
 """All of them; a workload may declare one of these names again, and its figure, taken closer to
 the work, then replaces ours.

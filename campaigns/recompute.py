@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from campaigns import evaluate, former, gates, plan, provenance, records, store
+from campaigns import evaluate, former, gates, managed, plan, provenance, records, store
 from campaigns.evaluate import Figures, Run
 from campaigns.experiment import Conditions, Experiment
 from campaigns.records import CampaignRecord, CellRecord, GateResult
@@ -78,6 +78,8 @@ class Recomputation:
             yield from _samples(path, run, cell, self.campaign)
             if run.released != cell.barrier:
                 yield records.CELL_FILE, f"the barrier is not that of {records.RAW_DIR}/{evaluate.BARRIER_LOG}"
+        for message in managed.differences(run.managed, policy, conditions.tuning):
+            yield f"{records.RAW_DIR}/{managed.FILE}", message
         for message in (
             *_metrics(cell, found, self.campaign.metrics),
             *self._gates(cell, found),

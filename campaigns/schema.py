@@ -9,12 +9,14 @@ experiment. experiments/README.md explains the keys to people.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, Discriminator, Field, Tag, create_model, model_validator
 
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
 from common.fields import Count, Mebibytes, Number, Seconds, Section, Text
+from policies import registry
+from policies.managed import ManagerSection, ManagerSettings
 from policies.memory_swap import RamdiskParameters, ZramParameters, ZswapParameters
 from policies.more_ram import LEAST_MIB
 from policies.parts import TmemSection
@@ -210,9 +212,24 @@ class RepetitionsSection(Section):
 NUMBER, LEVELS = "as a number", "at its levels"
 """How repetitions may be written: what is wrong is told of the form that was chosen."""
 
+MANAGERS: dict[str, type[ManagerSettings]] = {
+    policy.manager: section
+    for policy in registry.BASES.values()
+    for key, section in policy.parameters.items()
+    if key == policy.manager and issubclass(section, ManagerSettings)
+}
+"""Manager -> its section of an experiment, which has its name."""
 
-class ExperimentFile(Section):
-    """A whole experiment file."""
+if TYPE_CHECKING:
+    _WithManagers = Section
+else:
+    _WithManagers = create_model(
+        "_WithManagers", __base__=Section, **{name: (section, section()) for name, section in MANAGERS.items()}
+    )
+
+
+class ExperimentFile(_WithManagers):
+    """A whole experiment file. Every manager has a section of its own, too (MANAGERS)."""
 
     schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
     title: Text
@@ -227,6 +244,7 @@ class ExperimentFile(Section):
     zswap: ZswapParameters = ZswapParameters()
     zram: ZramParameters = ZramParameters()
     more_ram: Annotated[Mebibytes, Field(ge=LEAST_MIB)] | None = None
+    manager: ManagerSection = ManagerSection()
     workload: WorkloadSection
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
     repetitions: Annotated[
@@ -239,6 +257,11 @@ class ExperimentFile(Section):
     timeouts: TimeoutsSection = TimeoutsSection()
     gates: GatesSection = GatesSection()
     claims: list[ClaimSection] = Field(default_factory=list)
+
+    def settings_of(self, manager: str) -> ManagerSettings:
+        """What is set for a manager."""
+        found: ManagerSettings = getattr(self, manager)
+        return found
 
 
 def key_names(path: Sequence[str | int]) -> list[str]:

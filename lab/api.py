@@ -70,6 +70,29 @@ class MemorySwap:
 
 
 @dataclass(frozen=True)
+class Manager:
+    """A manager to run in dom0, and what its guests are to report.
+
+    program: a program for dom0's Python, which obeys lines as agents do (lab/remote/agents.py);
+    settings: what it is told, as JSON; its guests' bounds and its reader are added. bounds_mib:
+    guest -> the least and the most that it may have. counters: what guests report -> by how much
+    it has to move for that, in its own unit; empty: they report nothing. node: where in their part
+    of xenstore. look_s: how often they look. alive_s: how long they are silent at most. tmem:
+    whether tmem's counters are read.
+    """
+
+    name: str
+    program: bytes
+    settings: Mapping[str, object]
+    bounds_mib: Mapping[str, tuple[int, int]]
+    counters: Mapping[str, int]
+    node: str
+    look_s: float
+    alive_s: int
+    tmem: bool = False
+
+
+@dataclass(frozen=True)
 class Sample:
     """A reading of a counter. time: host epoch seconds. source: "hypervisor", "dom0" or a guest's
     name. value None: not readable.
@@ -159,13 +182,16 @@ class Host(Protocol):
     def prepare_swap(self, swap: MemorySwap) -> None:
         """Make it in every guest; nothing is swapped there yet. Once per reset."""
 
-    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
-        """Start a manager in dom0, which from now on sets the guests' targets. LabError for one
-        that this host does not have.
-        """
+    def start_manager(self, manager: Manager) -> None:
+        """Make a manager ready in dom0, and have guests report to it. It sets no targets yet."""
 
-    def stop_manager(self) -> Sequence[Mapping[str, object]]:
-        """Stop the manager, if one runs; what it saw and decided, a record for each decision."""
+    def release_manager(self) -> None:
+        """From now on, the manager sets the guests' targets; nothing where none is ready."""
+
+    def stop_manager(self) -> Sequence[str]:
+        """End the manager and the guests' reports, if there are any: what it saw and did, as lines
+        of JSON. LabError when it had ended by itself, with what it said last.
+        """
 
     def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
         """One reading of everything; what was read, unparsed, below raw_dir where one is given."""

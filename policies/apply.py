@@ -4,16 +4,30 @@ itself switches on.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
-from lab.api import GuestSizing, Host, HostSizing, MemorySwap, TmemSettings, even_share_mib
+from common.units import PAGE_BYTES
+from lab.api import GuestSizing, Host, HostSizing, Manager, MemorySwap, TmemSettings, even_share_mib
 from lab.hosts.guests import SELFBALLOON
 from lab.hosts.host import swap_script
 from lab.remote import scripts
-from policies.base import Policy, Swap, Tuning
+from policies import managers
+from policies.base import ManagerTuning, Policy, Swap, Tuning
+from policies.daemon import reports
+from policies.managed import ManagerSection
+from policies.program import program
 
 PARAMETERS = ("cleancache", "frontswap", "selfballooning", "selfshrinking")
 """Of `modprobe tmem`. Every one is stated, so that no default of the driver matters."""
+
+ALIVE_S = 10
+STALE_S = 60
+"""A guest that has nothing to report says so after the one; who has not for the other is silent.
+Under an emulator a guest that swaps is slow to come to its turn.
+"""
+
+KIB = 1024
 
 
 def start_mib(policy: Policy, host: HostSizing, guests: GuestSizing) -> int:
@@ -42,6 +56,43 @@ def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, gues
         host.load_driver(parameters(policy), settings)
     if policy.swap:
         host.prepare_swap(memory_swap(policy.swap, tuning))
+    if (wanted := manager(policy, tuning, sizing, guests, list(host.guests))) is not None:
+        host.start_manager(wanted)
+
+
+def manager(
+    policy: Policy, tuning: Tuning, sizing: HostSizing, guests: GuestSizing, names: Sequence[str]
+) -> Manager | None:
+    """The manager that a policy has in dom0, as a host runs it; None: it has none."""
+    if policy.manager is None:
+        return None
+    common = tuning.manager or ManagerSection().tuning()
+    least = min(common.minimum_mib, start_mib(policy, sizing, guests))
+    return Manager(
+        name=policy.manager,
+        program=program(),
+        settings={
+            "manager": policy.manager,
+            "parameters": dict(tuning.managers.get(policy.manager, {})),
+            "patience": common.patience_s,
+            "stale": STALE_S,
+            # persistent pages count as the guest's, so that its limit must not be its target
+            "limit_at_maximum": "persistent" in policy.pools,
+        },
+        bounds_mib=dict.fromkeys(names, (least, guests.memory_max_mib)),
+        counters={name: _move(name, common) for name in managers.get(policy.manager).COUNTERS},
+        node=reports.NODE,
+        look_s=common.look_s,
+        alive_s=ALIVE_S,
+        tmem=bool(policy.pools),
+    )
+
+
+def _move(counter: str, common: ManagerTuning) -> int:
+    """By how much a counter has to move for a report, in its own unit."""
+    if counter.startswith("psi."):
+        return common.stalled_us
+    return max(common.moved_bytes // (KIB if counter.startswith("meminfo.") else PAGE_BYTES), 1)
 
 
 def tmem_settings(policy: Policy, tuning: Tuning) -> TmemSettings:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
@@ -31,11 +31,12 @@ class Policy:
     runs; then it may grow up to its maximum. module: parameter of `modprobe tmem` -> on; empty, the
     driver is not loaded. at_release: setting of the driver in sysfs -> value from the release on.
     sysctl, kernel: settings and words on the command line of the guests' kernels. manager: name of
-    the process in dom0 that sets the guests' targets, if any. gates: names of gates
-    (campaigns/gates.py) that hold for this policy beside those for all. parameters: key of an
-    experiment -> the settings that it may have below it. swap: what of the guests' own memory
-    stands before their swap disks, from the release on. more_ram: whether the host has, and guests
-    share evenly, what the experiment's `more_ram` says beside what it has under other policies.
+    the process in dom0 that sets the guests' targets, if any. needs: one of these parts. gates:
+    names of gates (campaigns/gates.py) that hold for this policy beside those for all. parameters:
+    key of an experiment -> the settings that it may have below it. swap: what of the guests' own
+    memory stands before their swap disks, from the release on. more_ram: whether the host has, and
+    guests share evenly, what the experiment's `more_ram` says beside what it has under other
+    policies.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Policy:
     kernel: tuple[str, ...] = ()
     tmem: TmemSettings = field(default_factory=TmemSettings)
     manager: str | None = None
+    needs: tuple[str, ...] = ()
     gates: tuple[str, ...] = ()
     parameters: Mapping[str, type[BaseModel]] = field(default_factory=dict, repr=False)
     swap: Swap | None = None
@@ -74,6 +76,19 @@ class Part:
 
 
 @dataclass(frozen=True)
+class ManagerTuning:
+    """What holds for every manager: see policies/managed.py. minimum_mib: of a guest; look_s,
+    moved_bytes, stalled_us: when guests report; patience_s: for a guest to move.
+    """
+
+    minimum_mib: int
+    look_s: float
+    moved_bytes: int
+    stalled_us: int
+    patience_s: float
+
+
+@dataclass(frozen=True)
 class Tuning:
     """Settings of an experiment that hold under every policy of it.
 
@@ -81,12 +96,15 @@ class Tuning:
     the driver's own units (seconds, MB, counts), for policies that load the driver. tmem: what is
     set here goes before what a policy sets. What is not named stays as the kernel, the driver or
     Xen has it. swap: kind -> how swap in the guests' own memory is made, where a policy has it.
+    manager: for all managers; managers: name -> parameter -> value, as JSON has it.
     """
 
     sysctl: Mapping[str, int] = field(default_factory=dict)
     selfballoon: Mapping[str, int] = field(default_factory=dict)
     tmem: TmemSettings = field(default_factory=TmemSettings)
     swap: Mapping[Swap, MemorySwap] = field(default_factory=dict)
+    manager: ManagerTuning | None = None
+    managers: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def with_module(policy: Policy, **parameters: bool) -> Policy:

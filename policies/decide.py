@@ -39,12 +39,16 @@ def decisions(name: str, source: str) -> list[dict[str, Any]]:
         raise UsageError(f"there is no manager {name!r}", remedy=hint(name, managers.names()))
     manager = managers.get(name)
     states = [_state(manager.FORMS, item, (name, source, index)) for index, item in enumerate(_items(source))]
-    return [_written(manager.decide(state)) for state in states]
+    return [managers.written(manager.decide(state)) for state in states]
 
 
-def _written(decision: Decision) -> dict[str, Any]:
-    found = {key: value for key, value in dataclasses.asdict(decision).items() if value is not None}
-    return {key: [list(pair) for pair in pairs] for key, pairs in found.items()}
+def again(name: str, state: object, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a manager decides on a state that its daemon recorded, with the parameters that it had.
+    InvalidFileError: it is no state of this manager's.
+    """
+    manager = managers.get(name)
+    read = _state(manager.FORMS[:1], state, (name, "the manager's record", 0))
+    return managers.written(manager.decide(read, managers.parameters(name, parameters)))
 
 
 # --- JSON ---------------------------------------------------------------------------------------

@@ -18,6 +18,14 @@ _MODULES = (
     "policies.static",
     "policies.fixed",
     "policies.selfballoon",
+    "policies.balloon",
+    "policies.qmemman",
+    "policies.squeezed",
+    "policies.mom",
+    "policies.proxmox",
+    "policies.psi",
+    "policies.collaborative",
+    "policies.smartmem",
 )
 
 BASES: dict[str, Policy] = {
@@ -45,19 +53,25 @@ def parse(name: str) -> Policy:
         if part not in PARTS:
             raise _unknown(name, part, tuple(PARTS), "may add")
     names = [*implied, *added]
-    _check(name, names)
     policy = BASES[base]
+    _check(name, policy, names)
     for part in names:
         policy = PARTS[part].add(policy)
     return replace(policy, name=name)
 
 
-def _check(name: str, names: list[str]) -> None:
-    """UsageError for parts that are not for each other."""
+def _check(name: str, base: Policy, names: list[str]) -> None:
+    """UsageError for parts that are not for each other, or not what the base needs."""
     meant = [each for part in names for each in sorted(_TOGETHER.get(part, {part}))]
     if len(set(meant)) != len(meant):
         raise UsageError(
             f"the memory policy {name!r} names a part twice", remedy="`tmem` is cleancache and frontswap together."
+        )
+    if base.needs and not set(base.needs) & set(names):
+        raise UsageError(
+            f"the memory policy {name!r} uses no tmem",
+            why=f"{base.name} shares out what tmem holds",
+            remedy=f"Add one of {', '.join(base.needs)}: {base.name}+{base.needs[0]}.",
         )
     for part in names:
         needs = PARTS[part].needs

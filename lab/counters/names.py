@@ -42,6 +42,9 @@ class Counter:
 
 FREE_MEMORY = Counter("free_memory", "pages")
 
+TARGET = Counter("target", "bytes")
+"""Of a guest: what a manager in dom0 told it to have, from then on (campaigns/managed.py)."""
+
 DOMAIN: Mapping[str, Counter] = {
     "cpu_ns": Counter(
         "vcpu_seconds",
@@ -253,7 +256,7 @@ SAMPLING = Counter(
 
 def known() -> frozenset[str]:
     """The names of all counters but those of single disks."""
-    everywhere = (FREE_MEMORY, PERSISTENT_PAGES, CYCLES, SAMPLING)
+    everywhere = (FREE_MEMORY, TARGET, PERSISTENT_PAGES, CYCLES, SAMPLING)
     pools = (each for counters in POOLS.values() for each in counters.values())
     tables = (*DOMAIN.values(), *TMEM.values(), *DISKS.values(), *LINUX.values(), *IN_MEMORY.values())
     return frozenset(each.name for each in (*everywhere, *tables, *pools))

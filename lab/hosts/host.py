@@ -16,7 +16,7 @@ from typing import Literal
 
 from common.errors import LabError
 from common.machines import Machine
-from lab.api import Activity, GuestSizing, HostSizing, MemorySwap, Sample, TmemSettings
+from lab.api import Activity, GuestSizing, HostSizing, Manager, MemorySwap, Sample, TmemSettings
 from lab.counters import observe
 from lab.counters.names import ASKED
 from lab.emulator.share import Reading
@@ -24,6 +24,7 @@ from lab.hosts import boots, kernel_logs, provenance
 from lab.hosts.guests import SELFBALLOON, names
 from lab.remote import scripts
 from lab.remote.agents import Agents
+from lab.remote.managers import Managed
 from lab.remote.ssh import DOM0, Connections, UnreachableError
 
 BALLOON_SECONDS = 120
@@ -56,6 +57,7 @@ class XenHost(ABC):
         self._driver: Mapping[str, bool] | None = None
         self._logs_before: dict[str, str] = {}
         self._fixed: dict[str, Mapping[str, object]] = {}
+        self._managed: Managed | None = None
 
     @property
     def accelerator(self) -> str | None:
@@ -88,6 +90,7 @@ class XenHost(ABC):
         self._sizing = (host, guests)
         self._guests = {name: XenGuest(name, self.connections) for name in names(guests.count)}
         self._driver = None
+        self._end_manager()
         self._logs_before = dict(logs_before)
         self._fixed = dict(fixed)
 
@@ -136,18 +139,33 @@ class XenHost(ABC):
         self._require_sizing()
         self._all(dict.fromkeys(self._guests, swap_script("prepare", swap)), timeout=120, step=f"preparing {swap.kind}")
 
-    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
-        """Start a manager in dom0."""
-        raise LabError(
-            f"there is no manager {manager!r} in dom0",
-            where=self.name,
-            why=f"its parameters are {dict(parameters)}",
-            remedy="Choose a policy without a manager.",
-        )
+    def start_manager(self, manager: Manager) -> None:
+        """Make a manager ready in dom0, and have the guests report to it."""
+        self._require_sizing()
+        if self._managed is not None:
+            raise LabError(f"the manager {self._managed.name} runs already", where=self.name, remedy="Stop it first.")
+        try:
+            self._managed = Managed(self.connections, manager)
+        except UnreachableError as error:
+            raise self._explained(error) from error
 
-    def stop_manager(self) -> Sequence[Mapping[str, object]]:
-        """Stop the manager, if one runs."""
-        return ()
+    def release_manager(self) -> None:
+        """From now on, the manager sets the guests' targets."""
+        if self._managed is not None:
+            try:
+                self._managed.release()
+            except UnreachableError as error:
+                raise self._explained(error) from error
+
+    def stop_manager(self) -> Sequence[str]:
+        """End the manager and the reports, if there are any."""
+        managed, self._managed = self._managed, None
+        if managed is None:
+            return ()
+        try:
+            return managed.stop()
+        except UnreachableError as error:
+            raise self._explained(error) from error
 
     def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
         """One reading of everything. raw_dir: where to keep what was read, unparsed."""
@@ -206,8 +224,15 @@ class XenHost(ABC):
 
     def disconnect(self) -> None:
         """End every session with the host's machines."""
+        self._end_manager()
         self.agents.close()
         self.connections.drop()
+
+    def _end_manager(self) -> None:
+        """One that an interrupted run left goes without a word."""
+        if self._managed is not None:
+            self._managed.close()
+            self._managed = None
 
     def run(
         self, machine: str, script: str, *, timeout: float = 60.0, stdin: bytes | None = None, step: str = ""

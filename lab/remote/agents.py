@@ -51,16 +51,25 @@ def hypervisor_reader() -> Program:
 
 
 def linux_reader(counters: Iterable[str] = ()) -> Program:
-    """Reads these counters of Linux (group.counter, as lab.counters.parse names them), and its
+    """Reads these counters of Linux (group.counter, the keys of lab.counters.names), and its
     clock; in a guest or in dom0.
     """
     return _sampler("linux", *counters)
 
 
+def reporter(node: str, alive_s: int, counters: Mapping[str, int]) -> Program:
+    """Reports these counters of a guest to dom0, when one moved by so much, or after alive_s."""
+    return _sampler("report", node, str(alive_s), *(f"{name}={move}" for name, move in counters.items()))
+
+
 def _sampler(*arguments: str) -> Program:
-    packed = packed_sampler()
+    return sent(packed_sampler(), *arguments)
+
+
+def sent(packed: bytes, *arguments: str, more: bytes = b"") -> Program:
+    """A program that is sent, packed by gzip, with its arguments and what it reads first."""
     script = scripts.command("start-sampler.sh", len(packed), *arguments)
-    return Program(f"exec sh -c {shlex.quote(script)}", packed)
+    return Program(f"exec sh -c {shlex.quote(script)}", packed + more)
 
 
 @cache

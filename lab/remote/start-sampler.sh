@@ -25,5 +25,5 @@ for folder in /run/overcommit /dev/shm /tmp /var/tmp; do
         exec /proc/self/fd/3 "$@"
     fi
 done
-echo "the sampler cannot be run: none of /run/overcommit, /dev/shm, /tmp and /var/tmp may hold programs" >&2
+echo "what was sent cannot be run: none of /run/overcommit, /dev/shm, /tmp and /var/tmp may hold programs" >&2
 exit 1

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Change, Decision, clamp, freed_first, key, share
+from .base import PAGE, Change, Decision, Guest, Seen, clamp, every, freed_first, key, share
 
 MIB = 2**20
 
@@ -66,10 +66,44 @@ class Parameters:
     least_growth: float = key("part of its memory that a guest in need asks for at least", unit="", default=0.05)
     most_growth: float = key("and at most, whatever it says it reads again", unit="", default=0.25)
     least_change: int = key("smaller changes are dropped", default=1 * MIB)
+    kept: int = key("memory that Xen keeps free", default=8 * MIB)
+    every: float = every(2.0)
 
 
 PUBLISHED = Parameters()
 FORMS = (State,)
+COUNTERS = (
+    *(f"meminfo.{name}" for name in ("MemFree", "Buffers", "Cached", "Shmem", "Dirty", "Writeback")),
+    "psi.memory.some",
+    "vmstat.workingset_refault_file",
+)
+ON_REPORT = False
+
+
+def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
+    """What the daemon sees, as this manager's state."""
+    return State(seen.free - parameters.kept, tuple(_domain(each) for each in seen.guests))
+
+
+def _domain(guest: Guest) -> Domain:
+    """Shared memory counts as cached in the kernel's account, and can't be dropped."""
+    free, buffers, cached, shared, dirty, writeback = (guest.kib(name) for name in COUNTERS[:6])
+    refaulted = guest.growth("vmstat.workingset_refault_file", since=guest.decided)
+    unwritten = None if dirty is None or writeback is None else clamp(dirty + writeback, 0, guest.actual)
+    clean = None
+    if buffers is not None and cached is not None and shared is not None and unwritten is not None:
+        clean = clamp(buffers + cached - shared - unwritten, 0, guest.actual)
+    return Domain(
+        guest.domain,
+        guest.actual,
+        guest.minimum,
+        guest.maximum,
+        free,
+        clean,
+        unwritten,
+        guest.growth("psi.memory.some", since=guest.decided),
+        None if refaulted is None else min(refaulted * PAGE, guest.maximum),
+    )
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,15 @@
 """MOM of oVirt: everybody shrinks in small steps while the host is short of memory.
 
-Source: the ballooning rules that MOM ships. It decides every 10 s, from averages. As published, it
-does not ask whether what it lets guests grow by is there: under KVM the host swaps then, under Xen
-a guest waits for its memory.
+Source: the ballooning rules that MOM ships. It decides every 10 s, from averages; here, from what
+the guests said last. As published, it does not ask whether what it lets guests grow by is there:
+under KVM the host swaps then, under Xen a guest waits for its memory.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Decision, key
+from .base import Decision, Guest, Seen, clamp, every, key
 
 
 @dataclass(frozen=True)
@@ -41,10 +41,28 @@ class Parameters:
     guest_free: float = key("part of a guest's memory that should be free in it", unit="", default=0.20)
     step: float = key("the most that a guest shrinks, and the least that it grows", unit="", default=0.05)
     least_change: float = key("part of a guest's memory: smaller changes are dropped", unit="", default=0.0025)
+    every: float = every(10.0)
 
 
 PUBLISHED = Parameters()
 FORMS = (State,)
+COUNTERS = ("meminfo.MemFree",)
+ON_REPORT = False
+
+
+def state(seen: Seen, _parameters: Parameters = PUBLISHED) -> State:
+    """What the daemon sees, as this manager's state."""
+    return State(
+        max(seen.total, 1),
+        max(seen.free, 0),
+        tuple(Domain(each.domain, each.actual, each.minimum, each.maximum, _used(each)) for each in seen.guests),
+    )
+
+
+def _used(guest: Guest) -> int | None:
+    """All that is not free, page cache included."""
+    free = guest.kib("meminfo.MemFree")
+    return None if free is None else clamp(guest.actual - free, 0, guest.actual)
 
 
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:

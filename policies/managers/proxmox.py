@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .base import Decision, key
+from .base import Decision, Seen, every, key
 
 MIB = 2**20
 
@@ -45,10 +45,25 @@ class Parameters:
     least_goal: int = key("nothing is done for a goal that is not larger", default=10 * MIB)
     comfortable: float = key("free memory, as part of the minimum, above which a guest is", unit="", default=0.25)
     shares: int = key("shares of a guest for which none were set", unit="shares", default=1000)
+    every: float = every(10.0)
 
 
 PUBLISHED = Parameters()
 FORMS = (State,)
+COUNTERS = ("meminfo.MemFree",)
+ON_REPORT = False
+
+
+def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
+    """What the daemon sees, as this manager's state. A guest without a report is one without a
+    balloon driver.
+    """
+    domains = []
+    for each in seen.guests:
+        free = each.kib("meminfo.MemFree")
+        actual = 0 if free is None else each.actual
+        domains.append(Domain(each.domain, actual, each.minimum, each.maximum, free or 0, None, migrating=False))
+    return State(goal(seen.total, seen.total - seen.free, parameters), parameters.maxchange, tuple(domains))
 
 
 def goal(total: int, used: int, parameters: Parameters = PUBLISHED) -> int:

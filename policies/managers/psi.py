@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Change, Decision, clamp, freed_first, key
+from .base import Change, Decision, Seen, clamp, every, freed_first, key
 
 PAGE_MASK = ~4095
 
@@ -45,10 +45,32 @@ class Parameters:
     max_backoff: float = key("part of its memory: the most that a guest gets in one change", unit="", default=1.0)
     coeff_probe: float = key("it gives the most with so many times less pressure", unit="", default=10.0)
     coeff_backoff: float = key("it gets the most with so many times the pressure", unit="", default=20.0)
+    kept: int = key("memory that Xen keeps free (ours)", default=8 * 2**20)
+    every: float = every(1.0)
 
 
 PUBLISHED = Parameters()
 FORMS = (State,)
+COUNTERS = ("psi.memory.some",)
+ON_REPORT = False
+
+
+def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
+    """What the daemon sees, as this manager's state."""
+    return State(
+        seen.free - parameters.kept,
+        tuple(
+            Domain(
+                each.domain,
+                each.actual,
+                each.minimum,
+                each.maximum,
+                each.growth("psi.memory.some", since=each.changed),
+                int(each.since_change),
+            )
+            for each in seen.guests
+        ),
+    )
 
 
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .base import Decision, Targets, key
+from .base import KIB, MOST, Decision, Guest, Seen, Targets, clamp, every, key
 
 MIB = 2**20
 
@@ -54,10 +54,34 @@ class Parameters:
     request_factor: float = key("what is taken for a request, as a multiple of it", unit="", default=1.05)
     least_sum: int = key("changes that sum up to more than this are worth acting on", default=150 * MIB)
     least_gain: int = key("so is more than this for a guest below its preferred size", default=15 * MIB)
+    kept: int = key("memory that Xen keeps free", default=50 * MIB)
+    every: float = every(10.0)
 
 
 PUBLISHED = Parameters()
 FORMS = (State, Request)
+COUNTERS = tuple(f"meminfo.{name}" for name in ("MemTotal", "MemFree", "Buffers", "Cached", "SwapTotal", "SwapFree"))
+ON_REPORT = True
+"""The original decides on reports alone. Here a decision is made at times without one, too, for
+guests that did not follow and do so now.
+"""
+
+
+def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
+    """What the daemon sees, as this manager's state."""
+    return State(
+        seen.free - parameters.kept,
+        tuple(Domain(each.domain, each.actual, each.maximum, _used(each), not each.follows) for each in seen.guests),
+    )
+
+
+def _used(guest: Guest) -> int | None:
+    """Total − free − buffers − cached + swap in use, as Qubes' reporter has it."""
+    told = guest.report or {}
+    if not all(name in told for name in COUNTERS):
+        return None
+    total, free, buffers, cached, swap, swap_free = (told[name] for name in COUNTERS)
+    return clamp((total - free - buffers - cached + swap - swap_free) * KIB, 0, MOST)
 
 
 def decide(state: State | Request, parameters: Parameters = PUBLISHED) -> Decision:

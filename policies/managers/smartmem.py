@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Decision, clamp, key, share
+from .base import MOST, Decision, Guest, Seen, clamp, every, key, share
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,36 @@ class Parameters:
     inertia: float = key("part of a weight that stays with each decision", unit="", default=0.5)
     probation: float = key("part of tmem that a guest without demand may hold", unit="", default=0.05)
     least_cap: int = key("the least cap", unit="pages", default=256)
+    every: float = every(5.0)
 
 
+MOST_WEIGHT = 65535
 PUBLISHED = Parameters()
 FORMS = (State,)
-MOST_WEIGHT = 65535
+COUNTERS: tuple[str, ...] = ()
+ON_REPORT = False
+
+
+def state(seen: Seen, _parameters: Parameters = PUBLISHED) -> State:
+    """What the daemon sees, as this manager's state."""
+    return State(seen.tmem_pages, tuple(_domain(each) for each in seen.guests))
+
+
+def _domain(guest: Guest) -> Domain:
+    now, before = guest.tmem, guest.tmem_decided
+    if now is None or before is None:
+        return Domain(guest.domain, clamp(now.weight if now else 0, 0, MOST_WEIGHT), None, None, None, None)
+    grown = (
+        _grown(now.puts, before.puts),
+        _grown(now.hits, before.hits),
+        _grown(now.misses, before.misses),
+        _grown(now.lost, before.lost),
+    )
+    return Domain(guest.domain, clamp(now.weight, 0, MOST_WEIGHT), *grown)
+
+
+def _grown(now: int | None, before: int | None) -> int | None:
+    return None if now is None or before is None or now < before else min(now - before, MOST)
 
 
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Change, Decision, clamp, freed_first, key, share
+from .base import Change, Decision, Seen, clamp, every, freed_first, key, share
 
 MIB = 2**20
 
@@ -38,10 +38,21 @@ class Parameters:
     """squeezed's constants."""
 
     kept: int = key("memory that the host keeps free", default=72 * MIB)
+    every: float = every(10.0)
 
 
 PUBLISHED = Parameters()
 FORMS = (State,)
+COUNTERS: tuple[str, ...] = ()
+ON_REPORT = False
+
+
+def state(seen: Seen, _parameters: Parameters = PUBLISHED) -> State:
+    """What the daemon sees, as this manager's state."""
+    return State(
+        max(seen.free, 0),
+        tuple(Domain(each.domain, each.actual, each.minimum, each.maximum, not each.follows) for each in seen.guests),
+    )
 
 
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ from lab.api import (
     GuestSizing,
     HostSizing,
     Machine,
+    Manager,
     MemorySwap,
     Observation,
     Sample,
@@ -29,7 +30,7 @@ from lab.api import (
 )
 from lab.counters import kept
 from lab.emulator.share import Reading
-from policies import apply
+from policies import apply, managers
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 EXPERIMENT = """\
@@ -164,6 +165,8 @@ class FakeHost:
     readings: int = 0
     boots: list[str | None] = field(default_factory=list)
     resets: int = 0
+    manager: Manager | None = None
+    acting: bool = False
 
     def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         self.boots.append(boot)
@@ -195,11 +198,44 @@ class FakeHost:
     def prepare_swap(self, swap: MemorySwap) -> None:
         self.swap = swap
 
-    def start_manager(self, manager: str, parameters: Mapping[str, object]) -> None:
-        raise NotImplementedError(manager)
+    def start_manager(self, manager: Manager) -> None:
+        self.manager, self.acting = manager, False
 
-    def stop_manager(self) -> Sequence[Mapping[str, object]]:
-        return ()
+    def release_manager(self) -> None:
+        self.hook("manager")
+        self.acting = True
+
+    def stop_manager(self) -> Sequence[str]:
+        manager, acting = self.manager, self.acting
+        self.manager, self.acting = None, False
+        if manager is None:
+            return ()
+        self.hook("manager_ends")
+        return self.managed(manager) if acting else ()
+
+    def managed(self, manager: Manager) -> list[str]:
+        """What the manager would have written: one decision, made as it would be, and its cost."""
+        module = managers.get(manager.name)
+        parameters = managers.parameters(manager.name, manager.settings["parameters"])
+        guests = tuple(
+            managers.base.Guest(number, name, 2**27, 2**27, least * 2**20, most * 2**20)
+            for number, (name, (least, most)) in enumerate(manager.bounds_mib.items(), 1)
+        )
+        state = module.state(managers.base.Seen(2**30, 2**27, 1.0, guests), parameters)
+        decision = managers.written(module.decide(state, parameters))
+        record = {
+            "time": time.time(),
+            "names": {str(each.domain): each.name for each in guests},
+            "state": asdict(state),
+            "decision": decision,
+            "acted": True,
+            "reports": {},
+            "set": [[*pair, 0.5] for pair in decision["targets"]],
+            "failed": [],
+        }
+        cost = {"cpu_seconds": 0.03, "wall_seconds": 3.0, "decisions": 1, "errors": 0, "dropped": 0}
+        reporters = {name: {"cpu_seconds": 0.01, "wall_seconds": 2.0} for name in manager.bounds_mib}
+        return [json.dumps(each) for each in (record, {"cost": cost}, {"reporters": reporters})]
 
     def read_counters(self, raw_dir: Path | None = None) -> list[Sample]:
         self.hook("counters")

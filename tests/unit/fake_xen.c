@@ -2,7 +2,8 @@
 /*
  * In the place of lab/remote/sampler/xen.c: what ROOT/xen says. A line `free PAGES`,
  * then `DOMID CPU_NS PAGES NAME` for each domain, in order; ROOT/tmem.json is what
- * tmemctl would print. A name `-` is none. Files are read at each question.
+ * tmemctl would print. A name `-` is none. ROOT/freeable is what tmem would give
+ * back. Files are read at each question.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -38,16 +39,51 @@ void xen_open(const char *root)
     fclose(file);
 }
 
-uint64_t xen_free_pages(void)
+struct pages xen_pages(void)
 {
     FILE *file = open_file("xen");
-    uint64_t pages = 0;
+    struct pages pages = { .total = 1 << 17 };
 
-    if (!file || fscanf(file, "free %" SCNu64, &pages) != 1)
+    if (!file || fscanf(file, "free %" SCNu64, &pages.free) != 1)
         die("no free pages");
     fclose(file);
 
     return pages;
+}
+
+bool xen_freeable_pages(uint64_t *pages)
+{
+    FILE *file = open_file("freeable");
+
+    *pages = 0;
+    if (!file)
+        return false;
+    if (fscanf(file, "%" SCNu64, pages) != 1)
+        die("no freeable pages");
+    fclose(file);
+
+    return true;
+}
+
+void xen_open_store(const char *root)
+{
+    snprintf(folder, sizeof(folder), "%s", root);
+}
+
+/* A line is added to ROOT/PATH for each; false: there is no such folder. */
+bool xen_store(const char *path, const char *value)
+{
+    char name[2 * PATH_BYTES];
+    FILE *file;
+
+    snprintf(name, sizeof(name), "%s/%s", folder, path);
+    file = fopen(name, "a");
+    if (!file)
+        return false;
+    fprintf(file, "%s\n", value);
+    fclose(file);
+
+    return true;
 }
 
 static bool find(unsigned int first, struct entry *found)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCE = Path(__file__).parents[2] / "lab/remote/sampler"
 FAKE = Path(__file__).parent / "fake_xen.c"
-OURS = ("main.c", "text.c", "linux.c", "domains.c", "disks.c")
+OURS = ("main.c", "text.c", "linux.c", "report.c", "domains.c", "disks.c")
 FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined")
 
 VMSTAT = {"nr_free_pages": 17, "pgfault": 2**53 + 1, "pgmajfault": 12, "pgmajfault_late": 9, "oom_kill": 0, "pgpgin": 5}

@@ -110,6 +110,9 @@ def test_the_difference_is_from_before_the_release_to_after_the_end(
 ) -> None:
     directory = made_up.write_campaign(tmp_path, repetitions=1)
     path = directory / "cells/static.r1" / records.SAMPLES_FILE
+    campaign = directory / records.CAMPAIGN_FILE
+    # since layout 2 the file's order says which readings were before and after
+    campaign.write_text(json.dumps({**json.loads(campaign.read_text()), "layout": 1}))
     readings = "9,guest1,c,count,30\n-4,guest1,c,count,1\n-1,guest1,c,count,10\n"
     path.write_text(f"time_s,source,counter,unit,value\n{readings}{final}")
     assert load.load(directory).delta("static.r1", "guest1", "c") == expected

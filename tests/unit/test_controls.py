@@ -26,11 +26,12 @@ from lab.api import GuestSizing, HostSizing, MemorySwap, TmemSettings
 from lab.hosts.host import swap_script, tmem_script
 from policies import apply, describe, more_ram
 from policies import registry as policies
-from policies.base import UNTUNED, Tuning
+from policies.base import Tuning
 from workloads import registry
 
 HOST, GUESTS = HostSizing(480, 384, 2), GuestSizing(3, 1, 256, 110, 256)
 PAGES = 256
+NO_TUNING = Tuning()
 
 
 @pytest.fixture(autouse=True)
@@ -59,17 +60,17 @@ def test_a_controls_name_is_a_policy_by_itself(name: str, meant: str) -> None:
     assert name.partition("+")[0] in {entry.name for entry in describe.entries()}
 
 
-@pytest.mark.parametrize("base", list(policies.BASES))
+MEMORY_CONTROLS = [
+    ("ramdisk-swap", "ramdisk_used"),
+    ("zswap", "zswap_used"),
+    ("zram", "zram_used"),
+    ("more-ram", "more_ram"),
+]
+
+
+@pytest.mark.parametrize("base", [name for name, policy in policies.BASES.items() if not policy.needs])
 @pytest.mark.parametrize(
-    ("part", "gate"),
-    [
-        ("unused", "tmem_unused"),
-        ("tmem+refusing", "tmem_refused"),
-        ("ramdisk-swap", "ramdisk_used"),
-        ("zswap", "zswap_used"),
-        ("zram", "zram_used"),
-        ("more-ram", "more_ram"),
-    ],
+    ("part", "gate"), [("unused", "tmem_unused"), ("tmem+refusing", "tmem_refused"), *MEMORY_CONTROLS]
 )
 def test_a_control_goes_with_every_base_and_has_a_gate_of_its_own(base: str, part: str, gate: str) -> None:
     policy, plain = policies.parse(f"{base}+{part}"), policies.BASES[base]
@@ -82,6 +83,13 @@ def test_a_control_goes_with_every_base_and_has_a_gate_of_its_own(base: str, par
     )
 
 
+@pytest.mark.parametrize(("part", "gate"), [("refusing", "tmem_refused"), *MEMORY_CONTROLS])
+def test_a_control_goes_with_a_base_that_needs_tmem(part: str, gate: str) -> None:
+    policy, plain = policies.parse(f"smartmem+tmem+{part}"), policies.parse("smartmem+tmem")
+    assert [name for name in policy.gates if name not in plain.gates] == [gate]
+    assert (policy.manager, policy.moves) == ("smartmem", False)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -90,6 +98,8 @@ def test_a_control_goes_with_every_base_and_has_a_gate_of_its_own(base: str, par
         ("static+zram+zswap", "zram and zswap exclude each other"),
         ("zram+ramdisk-swap", "zram and ramdisk-swap exclude each other"),
         ("static+refusing", "uses no tmem"),
+        ("smartmem+unused", "uses no tmem"),
+        ("smartmem+tmem+unused", "unused and tmem exclude each other"),
         ("zram+zram", "names a part twice"),
         ("zrm", "Did you mean 'zram'"),
     ],
@@ -131,7 +141,7 @@ class Recorder(FakeHost):
         self.asked.append(("swap", swap))
 
 
-def prepared(tmp_path: Path, name: str, tuning: Tuning = UNTUNED) -> list[tuple[str, object]]:
+def prepared(tmp_path: Path, name: str, tuning: Tuning = NO_TUNING) -> list[tuple[str, object]]:
     host = Recorder(tmp_path)
     apply.prepare(policies.parse(name), tuning, host, HOST, GUESTS)
     return host.asked
@@ -331,7 +341,7 @@ def test_a_campaign_runs_more_ram_on_a_larger_host_and_verifies(tmp_path: Path) 
 
 def test_cells_on_a_larger_host_are_compared_with_each_other() -> None:
     def group(policy: str) -> tuple[str, ...]:
-        return unlike._group("host.xen.info.total_memory", SimpleNamespace(policy=policy, levels={}))  # type: ignore[arg-type]
+        return unlike._grouping("host.xen.info.total_memory")(SimpleNamespace(policy=policy, levels={}))  # type: ignore[arg-type]
 
     assert group("static") == group("selfballoon+tmem") != group("more-ram") == group("fixed+more-ram")
 

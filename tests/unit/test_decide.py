@@ -5,11 +5,13 @@ everything else.
 from __future__ import annotations
 
 import copy
+import importlib
 import io
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+import policies
 from common.errors import InvalidFileError, UsageError
-from policies import decide, managers
+from lab.api import GuestSizing, HostSizing
+from policies import apply, decide, describe, managers, registry
+from policies.base import Tuning
+from policies.managers.base import Guest, Seen
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ROOT / "tests/data/managers"
@@ -231,18 +237,42 @@ def test_half_a_character_in_a_key_is_refused_too() -> None:
 # --- The guide ----------------------------------------------------------------------------------
 
 
-def test_the_guides_manager_decides_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def even(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The guide's manager with its policy, put where the guide says. The guide."""
     guide = (ROOT / "policies/README.md").read_text()
-    (module,) = re.findall(r"`managers/even.py`.*?```python\n(.*?)```", guide, re.DOTALL)
-    state, decided = re.findall(r"```json\n(.*?)```", guide, re.DOTALL)
-    (tmp_path / "even.py").write_text(module)
-    monkeypatch.setattr(managers, "__path__", [*managers.__path__, str(tmp_path)])
+    for name, folder in (("managers/even.py", managers), ("policies/even.py", policies)):
+        (module,) = re.findall(rf"`{name}`.*?```python\n(.*?)```", guide, re.DOTALL)
+        written = tmp_path / name
+        written.parent.mkdir(exist_ok=True)
+        written.write_text(module)
+        monkeypatch.setattr(folder, "__path__", [*folder.__path__, str(written.parent)])
     monkeypatch.setattr(managers, "_NAMES", (*managers.names(), "even"))
-    monkeypatch.delitem(sys.modules, "policies.managers.even", raising=False)
     try:
-        assert ask("even", state, monkeypatch) == json.loads(decided)
+        module = importlib.import_module("policies.even")
+        monkeypatch.setitem(registry.BASES, "even", module.POLICY)
+        yield guide
     finally:
-        sys.modules.pop("policies.managers.even", None)
+        for name in ("policies.managers.even", "policies.even"):
+            sys.modules.pop(name, None)
+
+
+def test_the_guides_manager_decides_as_it_is_printed(even: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, decided = re.findall(r"```json\n(.*?)```", even, re.DOTALL)
+    assert ask("even", state, monkeypatch) == json.loads(decided)
+
+
+@pytest.mark.usefixtures("even")
+def test_the_guides_policy_runs_the_guides_manager_in_dom0() -> None:
+    policy = registry.parse("even+tmem")
+    assert "kept: memory that is not handed out; 16 MiB by itself" in "\n".join(describe.lines(policy))
+    host, guests = HostSizing(480, 384, 2), GuestSizing(3, 1, 256, 160, 256)
+    wanted = apply.manager(policy, Tuning(), host, guests, ["guest1"])
+    assert wanted is not None
+    assert (wanted.name, wanted.counters) == ("even", {"meminfo.AnonPages": 30 * 1024})
+    manager = managers.get("even")
+    seen = Seen(2**30, 80 * 2**20, 0.0, (Guest(1, "guest1", 2**27, 2**27, 0, 2**28, {"meminfo.AnonPages": 7}),))
+    assert manager.decide(manager.state(seen)).targets == ((1, 2**27 + 64 * 2**20),)
 
 
 def test_the_guide_names_every_manager() -> None:

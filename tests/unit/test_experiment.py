@@ -10,10 +10,11 @@ import pytest
 import yaml
 from campaign_fakes import EXPERIMENT, write_experiment
 
-from campaigns import experiment, feasible, plan
+from campaigns import experiment, feasible, plan, schema
 from campaigns.records import Relief
 from common.errors import InvalidFileError
 from lab.hosts import guests
+from policies import memory_swap
 from workloads import registry
 
 
@@ -376,7 +377,9 @@ def examples() -> list[str]:
     found = []
     for key, text in rows:
         found += [f"{key}: {each}" for each in re.findall(r"`(\{[^`]*: [^`]*\})`", text)]
-        found += [f"{key}: {{{each}}}" for each in re.findall(r"`([\w.]+: (?:\{[^`]*\}|\[[^`]*\]))`", text)]
+        for name, value in re.findall(r"`([\w.]+): (\{[^`]*\}|\[[^`]*\])`", text):
+            whole = name in schema.key_names(()) and key != "factors"
+            found.append(f"{name}: {value}" if whole else f"{key}: {{{name}: {value}}}")
     return found
 
 
@@ -391,6 +394,8 @@ def test_every_fragment_of_the_guide_is_taken_and_planned(fragment: str, tmp_pat
     else:
         group, _, name = key.partition(".")
         document[group][name] = yaml.safe_load(value)
+    if key in memory_swap.KEYS.values():
+        document["policies"].append(key.replace("_", "-"))
     if key == "factors" and "overcommit_ratio" in value:
         document["host"].pop("guest_memory")
         document["overcommit_ratio"] = 1.6
@@ -401,4 +406,4 @@ def test_every_fragment_of_the_guide_is_taken_and_planned(fragment: str, tmp_pat
 
 def test_the_guide_has_fragments() -> None:
     keys = {fragment.partition(":")[0] for fragment in examples()}
-    assert {"tmem", "guests.sysctl", "factors", "repetitions"} <= keys
+    assert {"tmem", "guests.sysctl", "factors", "repetitions", *memory_swap.KEYS.values()} <= keys

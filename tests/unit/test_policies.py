@@ -13,7 +13,6 @@ from campaigns import gates
 from common.errors import UsageError
 from lab import paths
 from lab.api import GuestSizing, HostSizing, TmemSettings
-from lab.hosts.guests import SELFBALLOON
 from policies import apply, describe
 from policies import registry as policies
 from policies.base import Tuning
@@ -78,7 +77,7 @@ def test_a_policy_takes_effect_at_the_release(tmp_path: Path) -> None:
     assert policy.at_release == {"selfballooning": 1, "frontswap_selfshrinking": 1}
     for name in ("selfballooning", "frontswap_selfshrinking"):
         (tmp_path / name).write_text("0\n")
-    script = apply.release_script(policy).replace(SELFBALLOON, str(tmp_path))
+    script = apply.release_script(policy).replace(apply.SELFBALLOON, str(tmp_path))
     assert subprocess.run(["sh", "-c", script], check=False).returncode == 0
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "selfballooning": "1\n",
@@ -88,7 +87,7 @@ def test_a_policy_takes_effect_at_the_release(tmp_path: Path) -> None:
 
 
 def test_a_setting_that_the_driver_does_not_take_ends_the_guest_at_the_barrier(tmp_path: Path) -> None:
-    script = apply.release_script(policies.parse("selfballoon")).replace(SELFBALLOON, str(tmp_path / "none"))
+    script = apply.release_script(policies.parse("selfballoon")).replace(apply.SELFBALLOON, str(tmp_path / "none"))
     done = subprocess.run(["sh", "-c", script + "echo on\n"], check=False, capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (96, "")
     assert "the driver does not take selfballooning" in done.stderr

@@ -9,7 +9,7 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -250,3 +250,90 @@ def test_wrong_usage(program: Path, tmp_path: Path) -> None:
     done = subprocess.run([program, "--root", tmp_path, "xen"], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "No such file or directory" in done.stderr
+
+
+# --- For managers -------------------------------------------------------------------------------
+
+
+def test_a_reading_of_memory_asks_for_nothing_else(program: Path, tmp_path: Path) -> None:
+    made_up.xen_tree(tmp_path, json.dumps(TMEM))
+    made_up.write(tmp_path / "freeable", "77\n")
+    reading = json.loads(Session(program, "--root", tmp_path, "memory").ask("once")[0])
+    assert set(reading) == {"time", "total", "free", "freeable", "domains", "sampler.cpu"}
+    assert (reading["total"], reading["free"], reading["freeable"]) == (2**17, 1234, 77)
+    assert reading["domains"][1] == {"id": 1, "name": "guest1", "pages": 40960, "dying": False}
+    (tmp_path / "freeable").unlink()
+    with_tmem = json.loads(Session(program, "--root", tmp_path, "memory", "tmem").ask("once")[0])
+    assert with_tmem["tmem"] == TMEM
+    assert with_tmem["freeable"] is None
+
+
+def reporter(program: Path, root: Path, *moves: str, alive: int = 60) -> Session:
+    made_up.linux_tree(root)
+    return Session(program, "--root", root, "report", "report", alive, *moves)
+
+
+def reports(root: Path) -> list[str]:
+    return (root / "report").read_text().splitlines()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_reporter_writes_when_something_moved_and_no_more(program: Path, tmp_path: Path) -> None:
+    session = reporter(program, tmp_path, "meminfo.MemFree=100", "psi.memory.some=10")
+    assert session.ask("start 0.05") == ["started"]
+    until(lambda: reports(tmp_path) == [" meminfo.MemFree=4096 psi.memory.some=123456"])
+    path = tmp_path / "proc/meminfo"
+
+    def move(free: int) -> None:
+        text = re.sub(r"(MemFree:\s+)\d+", rf"\g<1>{free}", path.read_text())
+        with path.open("r+b", buffering=0) as file:  # at once: a file that is empty for a moment may be seen
+            file.write(text.encode())
+
+    move(4195)
+    time.sleep(0.5)
+    assert len(reports(tmp_path)) == 1, "99 KiB are less than asked for"
+    move(4196)
+    until(lambda: len(reports(tmp_path)) == 2)
+    move(4095)
+    until(lambda: len(reports(tmp_path)) == 3)
+    assert reports(tmp_path)[2] == " meminfo.MemFree=4095 psi.memory.some=123456"
+    (line,) = session.ask("stop")
+    assert line.split()[0] == "cost"
+    assert line.split()[4] == "3"
+    assert int(line.split()[3]) > 3
+
+
+def test_a_reporter_says_now_and_then_that_it_lives(program: Path, tmp_path: Path) -> None:
+    session = reporter(program, tmp_path, "meminfo.MemFree=100", alive=1)
+    session.ask("start 0.05")
+    until(lambda: len(reports(tmp_path)) >= 3)
+    assert len(set(reports(tmp_path))) == 1
+
+
+def test_a_counter_that_goes_is_reported_and_is_missing(program: Path, tmp_path: Path) -> None:
+    session = reporter(program, tmp_path, "meminfo.MemFree=100", "psi.memory.some=10")
+    session.ask("start 0.05")
+    until(lambda: len(reports(tmp_path)) == 1)
+    (tmp_path / "proc/pressure/memory").write_text("")
+    until(lambda: len(reports(tmp_path)) == 2)
+    assert reports(tmp_path)[1] == " meminfo.MemFree=4096"
+
+
+def test_a_reporter_that_cannot_report_says_so(program: Path, tmp_path: Path) -> None:
+    made_up.linux_tree(tmp_path)
+    session = Session(program, "--root", tmp_path, "report", "no/such/folder", 60, "meminfo.MemFree=100")
+    assert session.process.stdin is not None
+    session.process.stdin.write(b"start 0.05\n")
+    session.process.stdin.flush()
+    _, said = session.process.communicate(timeout=20)
+    assert session.process.returncode == 1
+    assert b"xenstore does not take no/such/folder" in said
+    for wrong in ("meminfo.MemFree", "meminfo.MemFree=", "meminfo.MemFree=-1", "meminfo.MemFree=0", "MemFree=1"):
+        done = subprocess.run([program, "report", "report", "60", wrong], capture_output=True, text=True, check=False)
+        assert done.returncode == 1, wrong

@@ -19,7 +19,7 @@ ABOVE = {
     "workloads": {"common"},
     "lab": {"common"},
     "common": set(),
-    "benchmarks": {"campaigns", "lab", "common"},
+    "benchmarks": {"campaigns", "policies", "lab", "common"},
 }
 """Package -> the others that it may import. `workloads` knows machines, not labs; `tasks` are the
 only ones who put `analysis` beside `campaigns`.

@@ -67,11 +67,33 @@ void domains_read(struct text *out)
     struct domain domain;
     const char *comma = "";
 
-    text_print(out, "\"free\":%" PRIu64 ",\"domains\":[", xen_free_pages());
+    text_print(out, "\"free\":%" PRIu64 ",\"domains\":[", xen_pages().free);
     for (unsigned int next = 0; xen_domain(next, &domain); next = domain.id + 1) {
         text_print(out, "%s{\"id\":%u,\"name\":\"", comma, domain.id);
         add_text(out, name_of(&domain));
         text_print(out, "\",\"cpu_ns\":%" PRIu64 ",\"pages\":%" PRIu64 "}", domain.cpu_ns, domain.pages);
+        comma = ",";
+    }
+    text_print(out, "]");
+}
+
+void domains_read_memory(struct text *out)
+{
+    struct pages pages = xen_pages();
+    struct domain domain;
+    const char *comma = "";
+    uint64_t freeable;
+
+    text_print(out, "\"total\":%" PRIu64 ",\"free\":%" PRIu64 ",\"freeable\":", pages.total, pages.free);
+    if (xen_freeable_pages(&freeable))
+        text_print(out, "%" PRIu64, freeable);
+    else
+        text_print(out, "null");
+    text_print(out, ",\"domains\":[");
+    for (unsigned int next = 0; xen_domain(next, &domain); next = domain.id + 1) {
+        text_print(out, "%s{\"id\":%u,\"name\":\"", comma, domain.id);
+        add_text(out, name_of(&domain));
+        text_print(out, "\",\"pages\":%" PRIu64 ",\"dying\":%s}", domain.pages, domain.dying ? "true" : "false");
         comma = ",";
     }
     text_print(out, "]");

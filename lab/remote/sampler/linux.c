@@ -172,12 +172,23 @@ static void read_source(struct source *source)
     }
 }
 
-void linux_read(struct text *out)
+void linux_look(void)
 {
     for (int i = 0; i < nr_counters; i++)
         counters[i].known = false;
     for (struct source *source = sources; source; source = source->next)
         read_source(source);
+}
+
+bool linux_value(int counter, uint64_t *value)
+{
+    *value = counters[counter].value;
+
+    return counters[counter].known;
+}
+
+void linux_print(struct text *out)
+{
     for (int i = 0; i < nr_counters; i++)
         if (counters[i].known)
             text_print(out, " %s=%" PRIu64, counters[i].name, counters[i].value);

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * sampler: reads counters of a machine, one process for as long as it is asked.
+ * In a guest it also reports them to a manager in dom0.
  *
  *     sampler [--root DIR] linux NAME...     of this Linux: group.counter
  *     sampler [--root DIR] xen               of Xen, tmem and the disks; in dom0
+ *     sampler [--root DIR] memory [tmem]     of the domains' memory alone; in dom0
+ *     sampler [--root DIR] report PATH SECONDS NAME=MOVE...
+ *                                            of this Linux, to dom0 by xenstore
  *     sampler check                          does nothing: it can be run
  *
  * It obeys lines on its standard input, and ends with it:
@@ -11,6 +15,11 @@
  *     once              one reading now
  *     start INTERVAL    a reading at once and every INTERVAL seconds, kept in memory
  *     stop              the readings since start, then the cost
+ *
+ * As a reporter it looks every INTERVAL seconds, and writes to PATH in xenstore
+ * when a counter moved by MOVE since the last report, or after SECONDS without
+ * one; it keeps no readings, and its cost ends with the number of reports.
+ *
  *     now               epoch seconds of this machine's clock
  *     shift NANOSECONDS sets its clock forward, or back
  *
@@ -18,8 +27,11 @@
  * seconds, then NAME=VALUE for each counter that this kernel has. Of Xen: JSON,
  * {"time": epoch seconds, "free": pages, "domains": [{"id", "name", "cpu_ns",
  * "pages"}], "vbd": {domid: {device number: {file: count}}}, "tmem": what
- * `tmemctl list -l --json` prints, or null, and then "tmem_error" says why}.
- * In both, sampler.cpu is the processor time of this process so far, in us.
+ * `tmemctl list -l --json` prints, or null, and then "tmem_error" says why}. Of
+ * memory: {"total", "free", "freeable": pages that tmem would give back, null where
+ * there is no tmem, "domains": [{"id", "name", "pages", "dying"}]}, with "tmem" as
+ * above where it is asked for. In all, sampler.cpu is the processor time of this
+ * process so far, in us.
  *
  * The cost is that time from start to stop, of Linux as a line `cost CPU_SECONDS
  * WALL_SECONDS READINGS`, of Xen as {"cost": {"cpu_seconds", "wall_seconds",
@@ -39,7 +51,8 @@
 
 #include "sampler.h"
 
-static bool of_xen;
+static enum { OF_LINUX, OF_XEN, OF_MEMORY, REPORTER } mode;
+static bool with_tmem;
 
 static struct {
     bool on;
@@ -89,27 +102,43 @@ static uint64_t spent_us(void)
            used.ru_utime.tv_usec + used.ru_stime.tv_usec;
 }
 
-static void read_xen(struct text *out, const struct timespec *now)
+static void read_tmem(struct text *out)
 {
     const char *refused;
-    char *tmem;
+    char *tmem = xen_tmem(&refused);
 
+    if (tmem)
+        text_print(out, ",\"tmem\":%s", tmem);
+    else
+        text_print(out, ",\"tmem\":null,\"tmem_error\":\"%s: %s\"", refused, strerror(errno));
+    free(tmem);
+}
+
+static void read_xen(struct text *out, const struct timespec *now)
+{
     text_print(out, "{\"time\":%lld.%06ld,", (long long)now->tv_sec, now->tv_nsec / 1000);
     domains_read(out);
     text_print(out, ",\"sampler.cpu\":%" PRIu64 ",\"vbd\":", spent_us());
     disks_read(out);
-    tmem = xen_tmem(&refused);
-    if (tmem)
-        text_print(out, ",\"tmem\":%s}\n", tmem);
-    else
-        text_print(out, ",\"tmem\":null,\"tmem_error\":\"%s: %s\"}\n", refused, strerror(errno));
-    free(tmem);
+    read_tmem(out);
+    text_print(out, "}\n");
+}
+
+static void read_memory(struct text *out, const struct timespec *now)
+{
+    text_print(out, "{\"time\":%lld.%06ld,", (long long)now->tv_sec, now->tv_nsec / 1000);
+    domains_read_memory(out);
+    text_print(out, ",\"sampler.cpu\":%" PRIu64, spent_us());
+    if (with_tmem)
+        read_tmem(out);
+    text_print(out, "}\n");
 }
 
 static void read_linux(struct text *out, const struct timespec *now)
 {
     text_print(out, "%lld.%06ld", (long long)now->tv_sec, now->tv_nsec / 1000);
-    linux_read(out);
+    linux_look();
+    linux_print(out);
     text_print(out, " sampler.cpu=%" PRIu64 "\n", spent_us());
 }
 
@@ -117,8 +146,10 @@ static void reading(struct text *out)
 {
     struct timespec now = clock_of(CLOCK_REALTIME);
 
-    if (of_xen)
+    if (mode == OF_XEN)
         read_xen(out, &now);
+    else if (mode == OF_MEMORY)
+        read_memory(out, &now);
     else
         read_linux(out, &now);
 }
@@ -128,7 +159,10 @@ static void sample(void)
 {
     double behind;
 
-    reading(&sampling.lines);
+    if (mode == REPORTER)
+        report_look(monotonic());
+    else
+        reading(&sampling.lines);
     sampling.readings++;
     behind = floor((monotonic() - sampling.began) / sampling.interval);
     sampling.beat = behind >= 0 ? (uint64_t)behind + 1 : sampling.beat + 1;
@@ -157,12 +191,17 @@ static void stop(struct text *out)
 {
     double cpu = sampling.on ? spent_us() / 1e6 - sampling.spent : 0;
     double wall = sampling.on ? monotonic() - sampling.began : 0;
-    const char *format = of_xen ? "{\"cost\":{\"cpu_seconds\":%.6f,\"wall_seconds\":%.3f,\"readings\":%" PRIu64 "}}\n"
-                                : "cost %.6f %.3f %" PRIu64 "\n";
+    bool json = mode == OF_XEN || mode == OF_MEMORY;
+    const char *format = json ? "{\"cost\":{\"cpu_seconds\":%.6f,\"wall_seconds\":%.3f,\"readings\":%" PRIu64 "}}\n"
+                              : "cost %.6f %.3f %" PRIu64;
 
     text_add(out, sampling.lines.at, sampling.lines.length);
-    if (sampling.on || !of_xen)
+    if (sampling.on || !json)
         text_print(out, format, cpu, wall, sampling.readings);
+    if (mode == REPORTER)
+        text_print(out, " %" PRIu64, report_count());
+    if (!json)
+        text_print(out, "\n");
     free(sampling.lines.at);
     memset(&sampling, 0, sizeof(sampling));
 }
@@ -205,7 +244,8 @@ static void obey(char *line)
     else
         rest = line + strlen(line);
     if (!strcmp(line, "once")) {
-        domains_forget();
+        if (mode == OF_XEN)
+            domains_forget();
         reading(&out);
     } else if (!strcmp(line, "start")) {
         if (!start(rest))
@@ -297,13 +337,21 @@ int main(int argc, char **argv)
     if (argc == 1 && !strcmp(argv[0], "check"))
         return 0;
     if (argc == 1 && !strcmp(argv[0], "xen")) {
-        of_xen = true;
+        mode = OF_XEN;
         xen_open(root);
         disks_open(root);
+    } else if (argc > 0 && argc <= 2 && !strcmp(argv[0], "memory") && (argc == 1 || !strcmp(argv[1], "tmem"))) {
+        mode = OF_MEMORY;
+        with_tmem = argc == 2;
+        xen_open(root);
+    } else if (argc > 2 && !strcmp(argv[0], "report")) {
+        mode = REPORTER;
+        report_open(root, argv[1], argv[2], argv + 3, argc - 3);
     } else if (argc > 0 && !strcmp(argv[0], "linux")) {
         linux_open(root, argv + 1, argc - 1);
     } else {
-        fputs("usage: sampler [--root DIR] linux NAME... | xen; sampler check\n", stderr);
+        fputs("usage: sampler [--root DIR] linux NAME... | xen | memory [tmem] | report PATH SECONDS NAME=MOVE...; "
+              "sampler check\n", stderr);
         return 2;
     }
     serve();

@@ -21,15 +21,25 @@ static struct xs_handle *store;
 static struct xen_sysctl *sysctl;
 static xen_domctl_getdomaininfo_t *info;
 
-void xen_open(const char *root)
+void xen_open_store(const char *root)
 {
     (void)root;
-    xcall = xencall_open(NULL, 0);
-    if (!xcall)
-        die("can't open /dev/xen/privcmd (is this dom0?)");
     store = xs_open(0);
     if (!store)
         die("xenstore can't be reached");
+}
+
+bool xen_store(const char *path, const char *value)
+{
+    return xs_write(store, XBT_NULL, path, value, strlen(value));
+}
+
+void xen_open(const char *root)
+{
+    xcall = xencall_open(NULL, 0);
+    if (!xcall)
+        die("can't open /dev/xen/privcmd (is this dom0?)");
+    xen_open_store(root);
     sysctl = xencall_alloc_buffer(xcall, sizeof(*sysctl));
     info = xencall_alloc_buffer(xcall, INFO_BYTES);
     if (!sysctl || !info)
@@ -47,12 +57,22 @@ static void ask(uint32_t cmd, const char *doing)
     die("%s", doing);
 }
 
-uint64_t xen_free_pages(void)
+struct pages xen_pages(void)
 {
     memset(sysctl, 0, sizeof(*sysctl));
     ask(XEN_SYSCTL_physinfo, "asking Xen for its free memory");
 
-    return sysctl->u.physinfo.free_pages;
+    return (struct pages){ sysctl->u.physinfo.total_pages, sysctl->u.physinfo.free_pages };
+}
+
+bool xen_freeable_pages(uint64_t *pages)
+{
+    struct xen_sysctl_tmem_op op = { .subop = TMEM_CONTROL_FREEABLE };
+    bool there = tmem_control(xcall, &op) >= 0;
+
+    *pages = there ? op.u.freeable.pages : 0;
+
+    return there;
 }
 
 bool xen_domain(unsigned int first, struct domain *domain)

@@ -1,0 +1,245 @@
+"""Carrying a decision out with libxl's tools, one after the other and without waiting for any.
+
+Who is to give is told first. Who is to get is told when the memory is there: a kernel that asks Xen
+in vain gives up after some attempts. What has not come within the daemon's patience is done
+without: the guest gets what there is, and that is recorded. No process is started where nothing is
+to be changed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections import deque
+from dataclasses import dataclass, field
+
+from policies.managers.base import Decision, clamp
+
+from .view import Known, View
+
+MIB = 2**20
+TOOL_SECONDS = 60.0
+"""Bound for one command of libxl's: a second of an emulated processor, and more of a busy one."""
+
+LEAST_GROWTH = 1 * MIB
+"""Where less is there than this, nothing is handed out."""
+
+LOOK_SECONDS = 0.25
+"""How often it is looked whether memory has come free, while somebody waits for it."""
+
+MOST_SAID = 200
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command. target: what the guest then has been told, in bytes; None: nothing of its
+    memory. cap: of tmem, likewise.
+    """
+
+    domain: int
+    words: tuple[str, ...]
+    target: int | None = None
+    cap: int | None = None
+
+
+@dataclass
+class Carried:
+    """What became of a decision. set: domain, bytes, seconds after the decision. failed: domain,
+    what was to be done, why not. left: how much was still to be done when the manager was stopped.
+    """
+
+    set: list[tuple[int, int, float]] = field(default_factory=list)
+    failed: list[tuple[int, str, str]] = field(default_factory=list)
+    left: int = 0
+
+
+class Actions:
+    """Carries one decision out at a time.
+
+    limit_at_maximum: let guests hold their maximum whatever their target is, as a persistent pool
+    of tmem needs (its pages count as the guest's).
+    """
+
+    def __init__(self, view: View, patience: float, *, limit_at_maximum: bool) -> None:
+        self._view = view
+        self._patience = patience
+        self._limit_at_maximum = limit_at_maximum
+        self._steps: deque[Step] = deque()
+        self._grows: deque[tuple[int, int]] = deque()
+        self._running: _Tool | None = None
+        self._began = 0.0
+        self._patient_until: float | None = None
+        self.carried = Carried()
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is still to be done."""
+        return bool(self._steps or self._grows or self._running)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether all that is left waits for memory."""
+        return bool(self._grows) and not self._steps and self._running is None
+
+    def fileno(self) -> int | None:
+        """Readable when the command that runs has ended; None: none runs."""
+        return self._running.pidfd if self._running else None
+
+    def wakes_at(self, now: float) -> float | None:
+        """When to go on at the latest."""
+        if self._running:
+            return self._running.deadline
+        return now + LOOK_SECONDS if self.waiting else now if self.busy else None
+
+    def begin(self, decision: Decision, now: float) -> Carried:
+        """Begin to carry a decision out; what becomes of it is filled in."""
+        self.carried = Carried()
+        self._began = now
+        self._patient_until = None
+        for domain, wanted in decision.targets:
+            each = self._view.known.get(domain)
+            if each is None:
+                continue
+            target = clamp(max(wanted, each.minimum), 0, each.maximum) & ~4095
+            if target >> 12 == each.target >> 12:
+                continue
+            if target > each.actual:
+                self._grows.append((domain, target))
+            else:
+                self._steps.extend(self._memory(each, target))
+        caps = dict(decision.caps or ())
+        for domain, weight in decision.weights or ():
+            self._steps.extend(self._tmem(domain, weight, caps.get(domain, 0)))
+        return self.carried
+
+    def go_on(self, now: float) -> None:
+        """Do what can be done by now."""
+        if self._running:
+            if not self._running.ended(now):
+                return
+            self._finished(self._running, now)
+            self._running = None
+        if not self._steps and self._grows:
+            self._grow(now)
+        if self._steps:
+            self._run(self._steps.popleft(), now)
+
+    def give_up(self, why: str) -> None:
+        """Leave undone what is not done; what runs is waited for no more."""
+        for step in self._steps:
+            self.carried.failed.append((step.domain, " ".join(step.words), why))
+        for domain, target in self._grows:
+            self.carried.failed.append((domain, f"growing to {target}", why))
+        if self._running:
+            self.carried.failed.append((self._running.step.domain, " ".join(self._running.step.words), why))
+        self._clear()
+
+    def stop(self) -> None:
+        """Leave undone what is not done, which is nobody's failure."""
+        self.carried.left = len(self._steps) + len(self._grows) + (self._running is not None)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._steps.clear()
+        self._grows.clear()
+        if self._running:
+            self._running.kill()
+            self._running = None
+
+    def _grow(self, now: float) -> None:
+        domain, target = self._grows[0]
+        each = self._view.known.get(domain)
+        if each is None:
+            self._grows.popleft()
+            self.carried.failed.append((domain, f"growing to {target}", "it is gone"))
+            return
+        promised = sum(max(other.target - other.actual, 0) for other in self._view.known.values() if other is not each)
+        there = max(self._view.free - promised, 0)
+        if target - each.actual > there:
+            if self._patient_until is None:
+                self._patient_until = now + self._patience
+            if now < self._patient_until:
+                return
+            short = target - each.actual - there
+            self.carried.failed.append((domain, f"growing to {target}", f"{short} bytes did not come free"))
+            target = (each.actual + there) & ~4095
+        self._grows.popleft()
+        if target >= each.actual + LEAST_GROWTH or target > each.target:
+            self._steps.extend(self._memory(each, target))
+
+    def _memory(self, each: Known, target: int) -> list[Step]:
+        steps = [Step(each.domain, ("xl", "mem-set", str(each.domain), f"{target >> 10}k"), target)]
+        if self._limit_at_maximum:
+            steps.append(Step(each.domain, ("xl", "mem-max", str(each.domain), f"{each.maximum >> 10}k")))
+        return steps
+
+    def _tmem(self, domain: int, weight: int, cap: int) -> list[Step]:
+        each = self._view.known.get(domain)
+        if each is None or (each.tmem is not None and each.tmem.weight == weight and each.cap == cap):
+            return []
+        words = ("tmemctl", "set", str(domain), "--weight", str(weight), "--cap", str(cap))
+        return [Step(domain, words, cap=cap)]
+
+    def _run(self, step: Step, now: float) -> None:
+        try:
+            self._running = _Tool(step, now)
+        except OSError as error:
+            self.carried.failed.append((step.domain, " ".join(step.words), str(error.strerror)))
+
+    def _finished(self, tool: _Tool, now: float) -> None:
+        step, why = tool.step, tool.why()
+        each = self._view.known.get(step.domain)
+        if why is not None:
+            self.carried.failed.append((step.domain, " ".join(step.words), why))
+            return
+        if each is not None and step.cap is not None:
+            each.cap = step.cap
+        if step.target is not None:
+            self.carried.set.append((step.domain, step.target, round(now - self._began, 3)))
+            if each is not None:
+                self._view.told(each, step.target, now)
+
+
+class _Tool:
+    """A command that runs."""
+
+    def __init__(self, step: Step, now: float) -> None:
+        self.step = step
+        self.deadline = now + TOOL_SECONDS
+        self._late = False
+        self._said = os.memfd_create("said")
+        try:
+            self._process = subprocess.Popen(step.words, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said)
+        except OSError:
+            os.close(self._said)
+            raise
+        self.pidfd = os.pidfd_open(self._process.pid)
+
+    def ended(self, now: float) -> bool:
+        """Whether it has ended; it is made to when it takes too long."""
+        if self._process.poll() is not None:
+            return True
+        if now < self.deadline:
+            return False
+        self._late = True
+        self._process.kill()
+        self._process.wait()
+        return True
+
+    def why(self) -> str | None:
+        """Why it failed; None when it did not. Once: it is forgotten then."""
+        said = os.pread(self._said, MOST_SAID, 0).decode("utf-8", "replace").strip()
+        self._close()
+        if self._late:
+            return f"it did not end within {TOOL_SECONDS:g} s"
+        return None if self._process.returncode == 0 else said or f"it ended with {self._process.returncode}"
+
+    def kill(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.wait()
+        self._close()
+
+    def _close(self) -> None:
+        os.close(self._said)
+        os.close(self.pidfd)
