@@ -148,23 +148,22 @@ def test_a_guest_that_is_stuck_keeps_nobody_from_being_served(host: EmulatedHost
     assert follows == [True, True, False]
 
 
-def test_memory_moves_with_tmem_beneath_and_smartmem_shares_tmem_out(lent: EmulatedHost) -> None:
-    lent.set_memory(dict.fromkeys(lent.guests, START_MIB), dict.fromkeys(lent.guests, DEFAULT_GUESTS.memory_max_mib))
-    lent.load_driver(apply.parameters(policies.parse("qmemman+tmem")), {})
-    eats(lent, "qmemman+tmem")
-    start(lent, "smartmem+tmem")
-    lent.release_manager()
+def test_memory_moves_with_tmem_beneath_and_smartmem_shares_tmem_out(host: EmulatedHost) -> None:
+    host.load_driver(apply.parameters(policies.parse("qmemman+tmem")), {})
+    eats(host, "qmemman+tmem")
+    start(host, "smartmem+tmem")
+    host.release_manager()
     run(
-        lent,
+        host,
         "guest2",
         "cat /usr/lib/gcc/x86_64-linux-gnu/*/cc1 > /dev/null; echo 1 > /proc/sys/vm/drop_caches",
         timeout=120,
     )
     time.sleep(6)
-    found = stop(lent, "smartmem")
+    found = stop(host, "smartmem")
     assert not found.samples, "it sets no targets"
     decided = [dict(each["decision"]["weights"]) for each in found.decisions if each["decision"]["weights"]]
     assert decided
-    for each in json.loads(run(lent, "dom0", "tmemctl list --json"))["clients"]:
+    for each in json.loads(run(host, "dom0", "tmemctl list --json"))["clients"]:
         # the end may have come while the last ones were being set
         assert each["ww"] in {weights[each["CI"]] for weights in decided[-2:]}
