@@ -253,7 +253,7 @@ def _memory_swap_used(kind: str, stores: Callable[[Measured, str], float | None]
         yield _at_least(f"{kind}_stores", aggregate(list(stored.values()), "sum"), required, "pages", reason)
         disk = {guest: _disk_stores(measured, guest) for guest in measured.guests}
         known = None not in (*stored.values(), *disk.values())
-        past = sum(bool(disk[guest]) and not stored[guest] for guest in measured.guests) if known else None
+        past = len([guest for guest in measured.guests if disk[guest] and not stored[guest]]) if known else None
         reason = f"guests that swapped to their disks alone; {kind} stands before the disk"
         yield _at_most(f"{kind}_passed_by", past, 0, "guests", reason)
 

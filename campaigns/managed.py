@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from common.errors import UserError
-from common.metrics import Metric, MetricSpec
+from common.metrics import Metric, MetricSpec, total
 from lab.api import Sample
 from lab.counters.names import TARGET
 from policies import decide
@@ -65,8 +65,8 @@ class Managed:
         counted = {
             CPU: _share(self.cost),
             DECISIONS: self.cost.get("decisions"),
-            TARGETS: sum(len(record["set"]) for record in self.decisions),
-            FAILED: sum(len(record["failed"]) for record in self.decisions),
+            TARGETS: total([len(record["set"]) for record in self.decisions]),
+            FAILED: total([len(record["failed"]) for record in self.decisions]),
         }
         return [
             *(Metric(spec.name, spec.unit, value) for spec, value in counted.items()),

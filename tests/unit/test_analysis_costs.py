@@ -19,8 +19,13 @@ from common.metrics import Metric
 
 def _samples(directory: Path, cell: str, rows: list[str]) -> None:
     path = directory / records.CELLS_DIR / cell / records.SAMPLES_FILE
-    with path.open("a") as file:
-        file.write("".join(f"{row}\n" for row in rows))
+    header, *there = path.read_text().splitlines()
+    path.write_text("\n".join([header, *_in_order([*there, *rows])]) + "\n")
+
+
+def _in_order(rows: list[str]) -> list[str]:
+    """Readings before the run first, and those after it last, as a cell's file has them."""
+    return sorted(rows, key=lambda row: float(row.partition(",")[0]))
 
 
 def _raw(directory: Path, cell: str, dom0: float, guest: float) -> None:
@@ -105,6 +110,8 @@ def test_older_cells_get_their_requests_and_pressure_from_the_samples(tmp_path: 
         return dataclasses.replace(record, metrics=tuple(m for m in record.metrics if m.name not in lost))
 
     directory = made_up.write_campaign(tmp_path, repetitions=1, change=old, guests=("guest1",))
+    campaign = directory / records.CAMPAIGN_FILE
+    campaign.write_text(json.dumps({**json.loads(campaign.read_text()), "layout": 1}))
     rows = []
     for time, step in ((-5.0, 0), (-1.0, 1), (30.0, 2), (80.0, 3)):
         for counter, size in (("read_requests", 100), ("write_requests", 10), ("memory_stall_seconds", 1)):
@@ -169,7 +176,7 @@ def _put(directory: Path, cell: str, guests: tuple[str, ...], *, objects: bool =
             rows += [f"-3,{guest},vmstat.{name},count,0", f"85,{guest},vmstat.{name},count,200"]
     rows += ["-3,hypervisor,tmem_evictions,pages,0", "85,hypervisor,tmem_evictions,pages,150"]
     path = directory / records.CELLS_DIR / cell / records.SAMPLES_FILE
-    path.write_text("time_s,source,counter,unit,value\n" + "".join(f"{row}\n" for row in rows))
+    path.write_text("time_s,source,counter,unit,value\n" + "".join(f"{row}\n" for row in _in_order(rows)))
 
 
 def test_what_became_of_the_pages_that_were_put(tmp_path: Path) -> None:
