@@ -136,7 +136,7 @@ def test_cycles_in_tmem_are_seconds_and_shares(tmp_path: Path) -> None:
         cell = f"selfballoon+tmem.r{repetition}"
         env = {"host": {"xen": {"info": {"cpu_mhz": "2500.0"}}}}
         (directory / records.CELLS_DIR / cell / records.ENV_FILE).write_text(json.dumps(env))
-        _samples(directory, cell, ["-1,hypervisor,tmem_ops,count,50", "80,hypervisor,tmem_ops,count,4050"])
+        _samples(directory, cell, ["-9,hypervisor,tmem_ops,count,50", "900,hypervisor,tmem_ops,count,4050"])
     results = load.load(directory)
     costs = cost.tmem(results)
     assert {item.policy for item in costs} == {"selfballoon+tmem"}
