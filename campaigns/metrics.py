@@ -14,7 +14,7 @@ it None as well, with a note: it was reset or has wrapped, and no difference mea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from campaigns import managed, starved
 from campaigns.records import BarrierRecord
@@ -87,10 +87,13 @@ def readings(samples: Iterable[Sample]) -> Readings:
     return {(sample.source, sample.counter): sample.value for sample in samples}
 
 
-def counter_metrics(before: Readings, after: Readings, guests: Iterable[str]) -> tuple[list[Metric], list[str]]:
+def counter_metrics(before: Readings, after: Readings, guests: Collection[str]) -> tuple[list[Metric], list[str]]:
     """The metrics that are differences of counters, and notes about counters that went
     backwards.
     """
+    in_memory = [(guest, counter.name) for guest in guests for counter in names.IN_MEMORY.values()]
+    # swap in memory that is first used at the release held nothing before
+    before = {**{each: 0 for each in in_memory if each in after}, **before}
     metrics: list[Metric] = []
     notes: list[str] = []
     wanted = [(guest, metric, guest) for guest in guests for metric in GUEST_COUNTERS]

@@ -16,7 +16,7 @@ import pytest
 from campaign_fakes import EXPERIMENT, FakeHost, find, write_experiment
 
 from analysis import unlike
-from campaigns import gates
+from campaigns import gates, metrics
 from campaigns.experiment import Experiment
 from campaigns.gates import Measured
 from campaigns.run import run
@@ -485,3 +485,17 @@ def test_a_host_of_the_declared_size_never_passes_for_one_with_the_least_additio
         before = {**base.before, **every("memory", 160 * PAGES), free: (there - 480) * PAGES}
         (gate,) = gates.POLICY_GATES["more_ram"](replace(base, policy=policy, conditions=conditions, before=before))
         assert gate.passed is passes, there
+
+
+def test_swap_in_memory_that_is_first_used_at_the_release_held_nothing_before() -> None:
+    key = ("guest1", "ramdisk_held")
+
+    def held(before: dict[tuple[str, str], float | None], after: dict[tuple[str, str], float | None]) -> float | None:
+        found, _ = metrics.counter_metrics(before, after, ["guest1"])
+        return next(metric.value for metric in found if metric.name == "ramdisk_held")
+
+    assert held({}, {key: 256}) == 256
+    assert held({key: 6}, {key: 256}) == 250
+    assert held({key: None}, {key: 256}) is None
+    assert held({}, {key: None}) is None
+    assert held({}, {}) is None
