@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from campaigns import barrier, evaluate, managed, provenance, starved, stuck
+from campaigns.conditions import Conditions
 from campaigns.evaluate import Figures
-from campaigns.experiment import Conditions
 from campaigns.plan import expected_stages
 from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, PlannedCell
 from campaigns.store import CampaignStore, CellWriter, storing

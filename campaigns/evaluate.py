@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from campaigns import barrier, gates, metrics, starved
-from campaigns.experiment import Conditions
+from campaigns.conditions import Conditions
 from campaigns.managed import Managed
 from campaigns.managed import load as load_managed
 from campaigns.records import BarrierRecord, Claim, GateResult

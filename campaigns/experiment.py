@@ -15,13 +15,14 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from campaigns import document, feasible, metrics
+from campaigns.conditions import Conditions
 from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.records import Claim, find_spec
 from campaigns.schema import (
@@ -30,15 +31,13 @@ from campaigns.schema import (
     MANAGERS,
     NUMBER,
     ExperimentFile,
-    GatesSection,
-    TimeoutsSection,
     key_names,
 )
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from common.text import hint, one_line, shortened
-from lab.api import GuestSizing, HostSizing, even_share_mib
-from policies import apply, memory_swap, more_ram
+from lab.api import GuestSizing, HostSizing
+from policies import apply, memory_swap
 from policies import registry as policies
 from policies.base import Policy, Tuning
 from workloads import registry
@@ -72,48 +71,6 @@ a value or not.
 MOST_CELLS = 10_000
 
 Levels = Mapping[str, object]
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """Everything that a cell needs but its policy: one combination of levels, resolved.
-
-    parameters: an instance of the workload's Parameters. settle_s, interval_s: seconds.
-    overcommit_ratio: as it comes out after rounding. more_ram_mib: what the host has beside, under
-    policies that ask for it; see `under`.
-    """
-
-    host: HostSizing
-    guests: GuestSizing
-    tuning: Tuning
-    workload: Workload[Any]
-    parameters: Any
-    settle_s: float
-    interval_s: float
-    timeouts: TimeoutsSection
-    gates: GatesSection
-    more_ram_mib: int = 0
-
-    def under(self, policy: Policy) -> Conditions:
-        """The conditions of a policy's cells, which may have more memory (policies/more_ram.py)."""
-        host, guests = more_ram.sizes(policy, self.host, self.guests, self.more_ram_mib)
-        gates, asked = self.gates, self.gates.overcommit_ratio
-        if asked is not None:
-            lowered = asked * self.host.guest_memory_mib / host.guest_memory_mib
-            gates = gates.model_copy(update={"overcommit_ratio": lowered})
-        return replace(self, host=host, guests=guests, gates=gates)
-
-    @property
-    def overcommit_ratio(self) -> float:
-        """Sum of the guests' maximum memory ÷ memory the host has for guests."""
-        return self.guests.count * self.guests.memory_max_mib / self.host.guest_memory_mib
-
-    @property
-    def even_share_mib(self) -> int:
-        """What each guest has when the policy is applied, in MiB: its share of the host's
-        memory, or its maximum if that is less.
-        """
-        return even_share_mib(self.host, self.guests)
 
 
 @dataclass(frozen=True)

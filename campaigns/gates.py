@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from campaigns import kernel_log
-from campaigns.experiment import Conditions
+from campaigns.conditions import Conditions
 from campaigns.managed import Managed
 from campaigns.metrics import Readings, grown_by
 from campaigns.records import BarrierRecord, Claim, GateResult, aggregate

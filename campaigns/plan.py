@@ -20,7 +20,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from campaigns.experiment import Conditions, Experiment, Levels, fingerprint
+from campaigns.conditions import Conditions
+from campaigns.experiment import Experiment, Levels, fingerprint
 from campaigns.records import PlannedCell
 from common.units import format_duration
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
-from campaigns.experiment import Conditions
+from campaigns.conditions import Conditions
 from campaigns.records import SCHEMA, CampaignRecord
 from common import files
 from policies.base import Policy

@@ -16,8 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from campaigns import evaluate, former, gates, managed, plan, provenance, records, store
+from campaigns.conditions import Conditions
 from campaigns.evaluate import Figures, Run
-from campaigns.experiment import Conditions, Experiment
+from campaigns.experiment import Experiment
 from campaigns.records import CampaignRecord, CellRecord, GateResult
 from common.errors import UserError
 from common.metrics import Metric, MetricSpec

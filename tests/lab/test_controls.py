@@ -13,7 +13,7 @@ from served import listing
 from shells import run
 
 from campaigns import experiment, gates, kernel_log
-from campaigns.experiment import Conditions
+from campaigns.conditions import Conditions
 from campaigns.gates import Measured
 from campaigns.metrics import GUEST_COUNTERS, Readings, counter_metrics, readings
 from lab.emulator.process import UNLIMITED

@@ -1,0 +1,56 @@
+"""What the cells of an experiment run under, resolved: sizes, settings and load at one combination
+of levels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from campaigns.schema import GatesSection, TimeoutsSection
+from lab.api import GuestSizing, HostSizing, even_share_mib
+from policies import more_ram
+from policies.base import Policy, Tuning
+from workloads.base import Workload
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """Everything that a cell needs but its policy: one combination of levels, resolved.
+
+    parameters: an instance of the workload's Parameters. settle_s, interval_s: seconds.
+    overcommit_ratio: as it comes out after rounding. more_ram_mib: what the host has beside, under
+    policies that ask for it; see `under`.
+    """
+
+    host: HostSizing
+    guests: GuestSizing
+    tuning: Tuning
+    workload: Workload[Any]
+    parameters: Any
+    settle_s: float
+    interval_s: float
+    timeouts: TimeoutsSection
+    gates: GatesSection
+    more_ram_mib: int = 0
+
+    def under(self, policy: Policy) -> Conditions:
+        """The conditions of a policy's cells, which may have more memory (policies/more_ram.py)."""
+        host, guests = more_ram.sizes(policy, self.host, self.guests, self.more_ram_mib)
+        gates, asked = self.gates, self.gates.overcommit_ratio
+        if asked is not None:
+            lowered = asked * self.host.guest_memory_mib / host.guest_memory_mib
+            gates = gates.model_copy(update={"overcommit_ratio": lowered})
+        return replace(self, host=host, guests=guests, gates=gates)
+
+    @property
+    def overcommit_ratio(self) -> float:
+        """Sum of the guests' maximum memory ÷ memory the host has for guests."""
+        return self.guests.count * self.guests.memory_max_mib / self.host.guest_memory_mib
+
+    @property
+    def even_share_mib(self) -> int:
+        """What each guest has when the policy is applied, in MiB: its share of the host's
+        memory, or its maximum if that is less.
+        """
+        return even_share_mib(self.host, self.guests)
