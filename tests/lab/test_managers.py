@@ -87,7 +87,8 @@ def memory(host: EmulatedHost) -> dict[str, float]:
     return {each["name"]: each["pages"] / 256 for each in json.loads(line)["domains"] if each["name"] in host.guests}
 
 
-def until(condition: Any, seconds: float = 40) -> bool:
+def until(condition: Any, seconds: float = 150) -> bool:
+    """Whether it came to be so. The bound is for a machine that has other work."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
