@@ -30,9 +30,6 @@ from common.errors import ResultsError
 NOT_RUN = "not run"
 """Status of a planned cell without a record."""
 
-KNOWN_POLICIES = ("static", "selfballoon", "selfballoon+tmem")
-"""Order of the rows of tables and figures when the experiment declares none."""
-
 
 @dataclass(frozen=True, eq=False)
 class Results:
@@ -209,7 +206,7 @@ def _policies(record: CampaignRecord, plan: Sequence[PlannedCell]) -> tuple[str,
         names = [item if isinstance(item, str) else str(item.get("name")) for item in declared if item]
     elif isinstance(declared, Mapping):
         names = [str(name) for name in declared]
-    order = dict.fromkeys([*names, *KNOWN_POLICIES, *sorted(planned)])
+    order = dict.fromkeys([*names, *sorted(planned)])
     return tuple(name for name in order if name in planned)
 
 

@@ -1,9 +1,9 @@
 """The emulated host's PC: a QEMU process that boots Xen, and that no controller can lose.
 
-What a PC is made of (images, memory, drives, accelerator) is a `Spec`; its digest names the
-folder of its drives, so that snapshots are only ever used by the PC that made them. The
-process is found again by its number together with its start time, or by its monitor's path on its
-command line: a number alone may long be another program's.
+What a PC is made of (images, memory, drives, accelerator) is a `Spec`; its digest names the folder
+of its drives, so that snapshots are only ever used by the PC that made them. The process is found
+again by its number together with its start time, or by its monitor's path on its command line: a
+number alone may long be another program's.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ ENDING_SECONDS = 5.0
 LAST_LINES = 5
 
 CONDITIONS = {"running": "running", "io-error": "no space", "internal-error": "broken"}
-"""QEMU's run states (QMP query-status) that mean something to us; the others are kinds of a pause.
-"""
+"""QEMU's run states (QMP query-status) that mean something to us; others are kinds of a pause."""
 
 MOST_GUESTS = 12
 """Guests of one emulated host at most: each has two drives, and PCI slots are 32."""
