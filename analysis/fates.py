@@ -98,17 +98,7 @@ class Fate:
         return None if self.missed is None or lost is None else max(0.0, self.missed - lost)
 
 
-_COUNTS = (
-    "tmem_ephemeral_puts",
-    "tmem_ephemeral_hits",
-    "tmem_ephemeral_gets_tried",
-    "tmem_ephemeral_flushes",
-    "replaced",
-    "tmem_ephemeral_object_flushes",
-    "inodes_pruned",
-    "tmem_ephemeral_pages",
-    "tmem_evictions",
-)
+_COUNTS = tuple(each.name for each in dataclasses.fields(Fate) if each.name not in ("levels", "policy", "cell"))
 FIGURES = (*_COUNTS, "with_objects", "missed", "never_put")
 
 
@@ -193,7 +183,7 @@ def explain(found: Sequence[Fate], mean: Fate) -> str:
 
 def frame(found: Sequence[Fate]) -> pd.DataFrame:
     """Fates as a table: [pages] except tmem_ephemeral_object_flushes and inodes_pruned
-    [count]..
+    [count].
     """
     texts = ("levels", "policy", "cell")
     return pd.DataFrame(

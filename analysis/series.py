@@ -23,7 +23,6 @@ after the end.
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
 _Numbers = np.ndarray[Any, np.dtype[np.int64]]
-_Key = tuple[str, str, str]
 
 _NONE = np.empty(0)
 

@@ -97,7 +97,7 @@ def main() -> int:
     parser.add_argument("--against", metavar="COMMIT")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
-    kinds = {"sampler": {DOM0: hypervisor_reader(), "": linux_reader(names.LINUX)}}
+    kinds = {"sampler": {DOM0: hypervisor_reader(), "": linux_reader(names.ASKED)}}
     if options.against:
         kinds = {options.against: former(options.against), **kinds}
     with lifecycle.open_lab(options.inventory, progress=lambda text: print(text, file=sys.stderr)) as lab:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from campaigns.schema import GatesSection, TimeoutsSection
-from lab.api import GuestSizing, HostSizing, even_share_mib
+from lab.api import GuestSizing, HostSizing
 from policies import more_ram
 from policies.base import Policy, Tuning
 from workloads.base import Workload
@@ -47,10 +47,3 @@ class Conditions:
     def overcommit_ratio(self) -> float:
         """Sum of the guests' maximum memory ÷ memory the host has for guests."""
         return self.guests.count * self.guests.memory_max_mib / self.host.guest_memory_mib
-
-    @property
-    def even_share_mib(self) -> int:
-        """What each guest has when the policy is applied, in MiB: its share of the host's
-        memory, or its maximum if that is less.
-        """
-        return even_share_mib(self.host, self.guests)

@@ -20,7 +20,7 @@ before the run which guest will want it; that it cannot follow the need is what 
 better at. What Xen and the records of tmem take is on no side of the account. A ratio that
 `gates.overcommit_ratio` requires is lowered in these cells by as much as the host is larger.
 
-An emulated host of another size is another machine, which boots once more. A physical server has to
+An emulated host of another size is another PC, which boots once more. A physical server has to
 have the memory, and not more: gate `more_ram` counts what guests and nobody have at the release,
 and invalidates a cell whose host is off by half of the addition.
 """

@@ -16,7 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
-DIRECTORY, READ, WATCH, UNWATCH, WRITE, WATCH_EVENT, ERROR = 1, 2, 4, 5, 11, 15, 16
+READ, WATCH, UNWATCH, WATCH_EVENT, ERROR = 2, 4, 5, 15, 16
 HEADER = struct.Struct("<IIII")
 MOST_PAYLOAD = 4096
 """Of any message, by the protocol."""

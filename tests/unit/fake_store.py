@@ -10,7 +10,10 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from policies.daemon.xenstore import DIRECTORY, ERROR, HEADER, READ, UNWATCH, WATCH, WATCH_EVENT, WRITE
+from policies.daemon.xenstore import ERROR, HEADER, READ, UNWATCH, WATCH, WATCH_EVENT
+
+DIRECTORY, WRITE = 1, 11
+"""Messages that the daemon does not send."""
 
 Answer = Callable[[int, bytes], bytes | None]
 
