@@ -31,6 +31,7 @@ from pydantic_core import to_jsonable_python
 
 from common.errors import ResultsError
 from common.metrics import STRICT, Metric, MetricSpec, total
+from common.text import each_key_once
 
 SCHEMA = 1
 
@@ -420,17 +421,6 @@ def read_record(kind: type[T], path: Path) -> T:
             "a record does not have the form of its schema", where=f"{path}, key {_misfit(document, error)}"
         ) from None
     return record
-
-
-def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """An object of a JSON file. ValueError for a key that is there twice: readers differ in which
-    they take.
-    """
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
-    return found
 
 
 _ADAPTERS: dict[type, TypeAdapter[Any]] = {}

@@ -33,6 +33,7 @@ from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common import files
 from common.errors import ResultsError, UserError
 from common.metrics import MetricSpec
+from common.text import each_key_once
 
 Level = Literal["damage", "incomplete", "note"]
 
@@ -333,7 +334,7 @@ class _Verifier:
 
     def _environment(self, path: Path) -> Mapping[str, object]:
         try:
-            document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=records.each_key_once)
+            document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once)
         except FileNotFoundError:
             self.add("damage", path, "missing")
             return {}

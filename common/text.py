@@ -1,5 +1,5 @@
 """Words for people: the name that was probably meant, and text of others that is to be shown as it
-is, in one line or in Markdown.
+is, in one line or in Markdown; and what JSON of others must not have.
 """
 
 from __future__ import annotations
@@ -7,6 +7,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from typing import Any
 
 
 def suggestion(word: str, known: Iterable[str]) -> str | None:
@@ -66,3 +67,14 @@ def markdown_paragraph(text: str) -> str:
         return shown
     end = match.end() if match[0][0].isdigit() else 0
     return f"{shown[:end]}\\{shown[end:]}"
+
+
+def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of a JSON file (json's object_pairs_hook). ValueError for a key that is there
+    twice: readers differ in which they take.
+    """
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
+    return found

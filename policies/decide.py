@@ -18,7 +18,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from common.errors import InvalidFileError, UsageError
-from common.text import hint
+from common.text import each_key_once, hint, shortened
 from policies import managers
 from policies.managers.base import MOST, Decision
 
@@ -68,21 +68,12 @@ def _items(source: str) -> list[Any]:
             remedy="--state takes a file, or - for standard input",
         ) from None
     try:
-        found = json.loads(raw, object_pairs_hook=_unique, parse_int=_integer)
+        found = json.loads(raw, object_pairs_hook=each_key_once, parse_int=_integer)
     except (ValueError, RecursionError) as error:
         raise InvalidFileError(
             "the states are not JSON", where=where, why=str(error), remedy="give one state, or a list of states"
         ) from None
     return found if isinstance(found, list) else [found]
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} is twice in one object")
-        found[key] = value
-    return found
 
 
 def _integer(text: str) -> int | str:
@@ -95,7 +86,7 @@ def _integer(text: str) -> int | str:
 
 def _state(forms: Sequence[type], item: object, place: tuple[str, str, int]) -> Any:  # noqa: ANN401  one of the forms
     if not isinstance(item, dict):
-        raise _mistake(place, [("", f"a state is an object, not {_short(item)}")])
+        raise _mistake(place, [("", f"a state is an object, not {shortened(item)}")])
     form = next((each for each in forms[1:] if dataclasses.fields(each)[0].name in item), forms[0])
     try:
         read = _model(form).model_validate({key: value for key, value in item.items() if key not in _DECIDED})
@@ -158,12 +149,7 @@ def _said(form: type, detail: Mapping[str, Any]) -> tuple[str, str]:
         if len(detail["loc"]) > 1:
             known = get_type_hints(get_args(known[detail["loc"][0]])[0])
         return key, f"there is no such key; {hint(str(detail['loc'][-1]), known)}"
-    return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {_short(detail['input'])}"
-
-
-def _short(value: object) -> str:
-    text = ascii(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return key, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shortened(detail['input'])}"
 
 
 def _mistake(place: tuple[str, str, int], mistakes: Sequence[tuple[str, str]]) -> InvalidFileError:

@@ -19,6 +19,7 @@ from typing import Any
 from common.errors import OutputsError, WorkloadError
 from common.machines import tail
 from common.metrics import total
+from common.text import each_key_once
 from workloads import complaints
 
 PERCENTILES = (50, 95, 99)
@@ -97,7 +98,7 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
         raise OutputsError("fio wrote no JSON", where=str(where), why=tail(text))
     start = match.end() - 1
     try:
-        document, end = json.JSONDecoder(object_pairs_hook=_no_repeated_keys, parse_constant=_no_number).raw_decode(
+        document, end = json.JSONDecoder(object_pairs_hook=each_key_once, parse_constant=_no_number).raw_decode(
             text, start
         )
     except RecursionError:
@@ -109,15 +110,6 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
         raise OutputsError("there is more after fio's JSON", where=str(where), why=tail(rest))
     assert isinstance(document, dict)
     return document
-
-
-def _no_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise ValueError(f"the key {key!r} is there twice")
-        found[key] = value
-    return found
 
 
 def _no_number(word: str) -> float:

@@ -175,7 +175,7 @@ def test_a_state_of_another_manager_is_refused_with_all_that_is_wrong() -> None:
     [
         (b"\xff\xfe\x00", "not JSON"),
         (b"[" * 200_000, "not JSON"),
-        (b'{"free": 1, "free": 2, "domains": []}', "'free' is twice"),
+        (b'{"free": 1, "free": 2, "domains": []}', "'free' is there twice"),
         (b'{"free": 1' + b"0" * 5000 + b', "domains": []}', "free: "),
         (b"3", "a state is an object, not 3"),
         (b"[[]]", "state 0"),
