@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -22,23 +23,27 @@ class LockedError(BlockingIOError):
         self.holder = holder
 
 
-def lock(path: Path, *, wait: bool = True) -> IO[str]:
+def lock(path: Path, *, wait: bool = True, waiting: Callable[[int | None], None] | None = None) -> IO[str]:
     """Lock a file, made when it is missing, and write our number into it; closing what is returned
-    ends the lock.
+    ends the lock. waiting: called with the number of the process that holds it, if that is known,
+    before that process is waited for.
 
     LockedError when another process holds it and wait is false; OSError when it cannot be made.
     """
     stream = path.open("a+")
     try:
-        fcntl.flock(stream, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not wait:
+                raise LockedError(path, _signature(stream)) from None
+            if waiting is not None:
+                waiting(_signature(stream))
+            fcntl.flock(stream, fcntl.LOCK_EX)
         with suppress(OSError):  # on a full disk the lock holds all the same
             stream.truncate(0)
             stream.write(f"{os.getpid()}\n")
             stream.flush()
-    except BlockingIOError:
-        holder = _signature(stream)
-        stream.close()
-        raise LockedError(path, holder) from None
     except BaseException:
         stream.close()
         raise

@@ -42,9 +42,6 @@ DEFAULT_GUESTS = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
-LOOK_SECONDS = 1.0
-"""Between two looks at a lab that another process uses."""
-
 PROVISIONED = ("xen", "tmemctl", "guest_kernel", "guest_image")
 """Artifacts that provision() puts on a physical server."""
 
@@ -402,27 +399,29 @@ def _lock_path(lab: str, host: str) -> Path:
     return paths.lab_dir(lab) / f"{host}.lock"
 
 
+def _held(holder: int | None) -> str:
+    return f"process {holder or 'unknown'} has it"
+
+
 @contextlib.contextmanager
 def _locked(lab: str, host: str, waiting: Tell | None = None) -> Iterator[None]:
-    """waiting: where to say that another process has it, and that this one waits."""
+    """waiting: where to say that another process has it, and that this one waits; None: it does
+    not.
+    """
     path = _lock_path(lab, host)
-    said = None
-    while True:
-        try:
-            lock = files.lock(path, wait=False)
-            break
-        except files.LockedError as error:
-            holder = f"process {error.holder or 'unknown'} has it"
-            if waiting is None:
-                raise LabError(
-                    f"the host {host} of lab {lab} is in use",
-                    where=str(path),
-                    why=holder,
-                    remedy="Wait until it has ended, or end it.",
-                ) from None
-            if holder != said:
-                waiting(f"waiting for the host {host} of lab {lab}: {holder} (Ctrl-C ends the waiting)")
-                said = holder
-        time.sleep(LOOK_SECONDS)
+
+    def say(holder: int | None) -> None:
+        if waiting is not None:
+            waiting(f"waiting for the host {host} of lab {lab}: {_held(holder)} (Ctrl-C ends the waiting)")
+
+    try:
+        lock = files.lock(path, wait=waiting is not None, waiting=say)
+    except files.LockedError as error:
+        raise LabError(
+            f"the host {host} of lab {lab} is in use",
+            where=str(path),
+            why=_held(error.holder),
+            remedy="Wait until it has ended, or end it.",
+        ) from None
     with lock:
         yield

@@ -235,17 +235,13 @@ def build_lock(waiting: Callable[[int | None], None] | None) -> Iterator[None]:
     """Only one process builds at a time. waiting: called with the number of the process that does,
     before it is waited for. BuildError when another one does and there is none to call.
     """
-    path = paths.artifacts() / ".lock"
     try:
-        lock = files.lock(path, wait=False)
-    except files.LockedError as error:
-        if waiting is None:
-            raise BuildError(
-                "another build is running",
-                where=str(paths.artifacts()),
-                remedy="Wait for it to end, then run this again.",
-            ) from None
-        waiting(error.holder)
-        lock = files.lock(path)
+        lock = files.lock(paths.artifacts() / ".lock", wait=waiting is not None, waiting=waiting)
+    except files.LockedError:
+        raise BuildError(
+            "another build is running",
+            where=str(paths.artifacts()),
+            remedy="Wait for it to end, then run this again.",
+        ) from None
     with lock:
         yield

@@ -85,9 +85,8 @@ def test_a_lab_has_one_user_at_a_time(inventory_path: Path) -> None:
         pass
 
 
-def test_who_waits_for_a_lab_has_it_next(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_waits_for_a_lab_has_it_next(inventory_path: Path) -> None:
     """Two demos at once on one machine: the second says what it waits for, and then goes on."""
-    monkeypatch.setattr(lifecycle, "LOOK_SECONDS", 0.01)
     said: list[str] = []
     opened = []
 
