@@ -52,7 +52,7 @@ class Managed:
     def samples(self) -> list[Sample]:
         """The targets that were set, when they were, by time."""
         found = [
-            Sample(record["time"] + after, record["names"][str(domain)], TARGET.name, TARGET.unit, target)
+            Sample(record["time"] + after, record["names"][str(domain)], TARGET.name, TARGET.unit, TARGET.value(target))
             for record in self.decisions
             for domain, target, after in record["set"]
             if str(domain) in record["names"]

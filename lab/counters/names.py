@@ -42,8 +42,10 @@ class Counter:
 
 FREE_MEMORY = Counter("free_memory", "pages")
 
-TARGET = Counter("target", "bytes")
-"""Of a guest: what a manager in dom0 told it to have, from then on (campaigns/managed.py)."""
+TARGET = Counter("target", "pages", per=PAGE_BYTES)
+"""Of a guest: what a manager in dom0 told it to have, from then on (campaigns/managed.py); beside
+`memory`, which it has.
+"""
 
 DOMAIN: Mapping[str, Counter] = {
     "cpu_ns": Counter(

@@ -17,6 +17,7 @@ from shells import run
 
 from benchmarks import managers as benchmark
 from campaigns import managed
+from common.units import PAGE_BYTES
 from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
@@ -26,7 +27,7 @@ from policies.balloon import steps
 
 pytestmark = pytest.mark.lab
 
-MIB = 2**20
+PAGES_PER_MIB = 2**20 // PAGE_BYTES
 START_MIB = 120
 """Of each guest; a quarter of the host's memory is then free to be given."""
 
@@ -84,7 +85,11 @@ def memory(host: EmulatedHost) -> dict[str, float]:
     """Guest -> MiB that Xen says it has. Dom0 alone is asked: a guest may be stuck."""
     host.agents.start([])
     (line,) = host.agents.ask({"dom0": "once"})["dom0"]
-    return {each["name"]: each["pages"] / 256 for each in json.loads(line)["domains"] if each["name"] in host.guests}
+    return {
+        each["name"]: each["pages"] / PAGES_PER_MIB
+        for each in json.loads(line)["domains"]
+        if each["name"] in host.guests
+    }
 
 
 def until(condition: Any, seconds: float = 150) -> bool:
@@ -108,7 +113,7 @@ def eats(host: EmulatedHost, policy: str) -> managed.Managed:
     found = stop(host, policies.parse(policy).manager or "")
     assert grew, f"{now} after {found.decisions[-3:]}"
     targets = [each for each in found.samples if each.source == "guest1"]
-    assert max(each.value or 0 for each in targets) >= (START_MIB + 20) * MIB
+    assert max(each.value or 0 for each in targets) >= (START_MIB + 20) * PAGES_PER_MIB
     return found
 
 

@@ -335,7 +335,7 @@ def test_targets_are_samples_of_their_guests() -> None:
         [json.dumps({**record, "set": [[1, 7, 2.5], [9, 1, 3]]}), '{"cost": {"cpu_seconds": 1, "wall_seconds": 0}}']
     )
     assert [(each.time, each.source, each.counter, each.value) for each in found.samples] == [
-        (102.5, "guest1", "target", 7)
+        (102.5, "guest1", "target", 7 / 4096)
     ]
     assert found.samples[0].counter in names.known()
     assert {metric.name: metric.value for metric in found.metrics}["manager_cpu"] is None
