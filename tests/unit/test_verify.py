@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from campaign_fakes import EXPERIMENT, FakeHost, find, write_experiment
+from campaign_fakes import EXPERIMENT, FakeHost, find, forge, write_experiment
 
 from campaigns import plan, store
 from campaigns.experiment import fingerprint
@@ -55,15 +55,7 @@ def _edit(path: Path, change: Callable[[Any], None]) -> None:
     document = json.loads(path.read_text())
     change(document)
     path.write_text(json.dumps(document))
-    _forge(path.parents[0 if path.name == "campaign.json" else 2])
-
-
-def _forge(campaign: Path) -> None:
-    """Write all sums anew, as somebody would who knows how."""
-    for cell in campaign.glob("*/*/cell.json"):
-        store.write_sums(cell.parent)
-    names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in campaign.glob("*/*/SHA256SUMS"))]
-    store._replace_sums(campaign, {name: files.digest(campaign / name) for name in names})
+    forge(path.parents[0 if path.name == "campaign.json" else 2])
 
 
 def _damage(verification: Verification) -> str:
@@ -157,7 +149,7 @@ def test_samples_of_another_form_are_found(directory: Path, tmp_path: Path, text
     failed = next((directory / "attempts").iterdir())
     (failed / "samples").mkdir(exist_ok=True)
     (failed / "samples/samples.csv").write_text(text)
-    _forge(directory)
+    forge(directory)
     assert expected in _damage(verify(directory))
 
 
@@ -188,7 +180,7 @@ def test_cells_without_usable_figures_make_a_campaign_incomplete_and_not_damaged
     with pytest.raises(ResultsError, match="sound, but incomplete"):
         verification.check()
     shutil.rmtree(directory / "attempts")
-    _forge(directory)
+    forge(directory)
     assert (CELL, "missing: never run to its end") in [(f.path, f.message) for f in verify(directory).findings]
 
 
@@ -319,7 +311,7 @@ def test_files_that_do_not_fit_the_record_are_found_even_when_the_sums_fit(
     directory: Path, break_it: Callable[[Path], object], expected: str
 ) -> None:
     break_it(directory)
-    _forge(directory)
+    forge(directory)
     assert expected in _damage(verify(directory))
 
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaign_fakes import forge
 
-from campaigns import consistency, store
+from campaigns import consistency
 from campaigns.verify import verify
-from common import files
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "reference"
 CELL = "cells/selfballoon+tmem.r1"
@@ -43,14 +43,6 @@ def written(name: str, text: str) -> Change:
 def twice(campaign: Path) -> None:
     path = campaign / CELL / "cell.json"
     path.write_text('{"status": "invalid",' + path.read_text().lstrip()[1:])
-
-
-def forge(campaign: Path) -> None:
-    """All sums anew."""
-    for cell in campaign.glob("*/*/cell.json"):
-        store.write_sums(cell.parent)
-    names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in campaign.glob("*/*/SHA256SUMS"))]
-    store._replace_sums(campaign, {name: files.digest(campaign / name) for name in names})
 
 
 def doubled(path: Path) -> None:
