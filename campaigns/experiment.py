@@ -25,14 +25,7 @@ from campaigns import document, feasible, metrics
 from campaigns.conditions import Conditions
 from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.records import Claim, find_spec
-from campaigns.schema import (
-    IDENTIFIER,
-    LEVELS,
-    MANAGERS,
-    NUMBER,
-    ExperimentFile,
-    key_names,
-)
+from campaigns.schema import IDENTIFIER, LEVELS, MANAGERS, NUMBER, ExperimentFile, key_names
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from common.text import hint, one_line, shortened

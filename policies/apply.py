@@ -16,6 +16,7 @@ from policies import managers
 from policies.base import ManagerTuning, Policy, Swap, Tuning
 from policies.daemon import reports
 from policies.managed import ManagerSection
+from policies.managers.base import KIB
 from policies.program import program
 
 PARAMETERS = ("cleancache", "frontswap", "selfballooning", "selfshrinking")
@@ -26,8 +27,6 @@ STALE_S = 60
 """A guest that has nothing to report says so after the one; who has not for the other is silent.
 Under an emulator a guest that swaps is slow to come to its turn.
 """
-
-KIB = 1024
 
 
 def start_mib(policy: Policy, host: HostSizing, guests: GuestSizing) -> int:

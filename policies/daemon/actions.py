@@ -13,7 +13,7 @@ import subprocess
 from collections import deque
 from dataclasses import dataclass, field
 
-from policies.managers.base import Decision, clamp
+from policies.managers.base import PAGE, Decision, clamp
 
 from .view import Known, View
 
@@ -100,8 +100,8 @@ class Actions:
             each = self._view.known.get(domain)
             if each is None:
                 continue
-            target = clamp(max(wanted, each.minimum), 0, each.maximum) & ~4095
-            if target >> 12 == each.target >> 12:
+            target = _whole(clamp(max(wanted, each.minimum), 0, each.maximum))
+            if target == _whole(each.target):
                 continue
             if target > each.actual:
                 self._grows.append((domain, target))
@@ -162,7 +162,7 @@ class Actions:
                 return
             short = target - each.actual - there
             self.carried.failed.append((domain, f"growing to {target}", f"{short} bytes did not come free"))
-            target = (each.actual + there) & ~4095
+            target = _whole(each.actual + there)
         self._grows.popleft()
         if target >= each.actual + LEAST_GROWTH or target > each.target:
             self._steps.extend(self._memory(each, target))
@@ -198,6 +198,11 @@ class Actions:
             self.carried.set.append((step.domain, step.target, round(now - self._began, 3)))
             if each is not None:
                 self._view.told(each, step.target, now)
+
+
+def _whole(size: int) -> int:
+    """So much in whole pages, rounded down."""
+    return size - size % PAGE
 
 
 class _Tool:
