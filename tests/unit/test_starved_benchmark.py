@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import subprocess
-import sys
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "starved.py"
-
-
-@pytest.fixture(scope="module")
-def starved() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("starved_benchmark", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
+from benchmarks import starved
 
 MEASURED = [
     (0, 0.0, 20.0, 0.99),
@@ -34,7 +18,7 @@ MEASURED = [
 ]
 
 
-def test_the_threshold_is_where_the_first_round_takes_too_long(starved: ModuleType) -> None:
+def test_the_threshold_is_where_the_first_round_takes_too_long() -> None:
     rounds = starved.finished(MEASURED)
     assert [round(each.ratio, 2) for each in rounds] == [0.99, 1.04, 1.09, 1.34, 1.06, 1.01]
     assert starved.threshold(rounds, 0.1) == 0.88
@@ -43,7 +27,7 @@ def test_the_threshold_is_where_the_first_round_takes_too_long(starved: ModuleTy
     assert "not quiet" not in starved.report(rounds, 0.1)
 
 
-def test_a_machine_that_was_not_quiet_is_told(starved: ModuleType) -> None:
+def test_a_machine_that_was_not_quiet_is_told() -> None:
     rounds = starved.finished([(0, 0.0, 20.0, 0.99), (0, 0.0, 30.0, 0.70)])
     said = starved.report(rounds, 0.1)
     assert "This machine was not quiet: alone, the same work differed by 40%." in said
@@ -51,7 +35,7 @@ def test_a_machine_that_was_not_quiet_is_told(starved: ModuleType) -> None:
     assert starved.threshold(late, 0.1) is None
 
 
-def test_programs_beside_it_end_with_it(starved: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_programs_beside_it_end_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     started: list[subprocess.Popen[bytes]] = []
     real = subprocess.Popen
 
