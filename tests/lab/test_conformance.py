@@ -82,7 +82,8 @@ def parse_ktap(text: str) -> dict[str, Verdict]:
 @pytest.fixture(scope="module")
 def verdicts(host: EmulatedHost, guest: XenGuest) -> Mapping[str, Verdict]:
     """The suite's verdicts from one run in a guest whose driver is not loaded."""
-    # what the guest may have is to end before Xen's memory does, of which an assertion build takes more
+    # what the guest may have is to end before Xen's memory does, of which an assertion build takes
+    # more
     others = [name for name in host.guests if name != guest.name]
     host.set_memory(dict.fromkeys(others, DEFAULT_GUESTS.memory_start_mib - SPARE_MIB), {})
     shell = guest.machine["sh"]
