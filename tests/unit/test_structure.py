@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,3 +133,10 @@ def test_what_one_file_does_is_called_there_alone(call: str) -> None:
         if isinstance(node, ast.Attribute) and node.attr == call
     }
     assert callers == CALLS[call]
+
+
+def test_modules_of_the_tests_have_names_of_their_own() -> None:
+    # The tests' folders are no packages: a name that stands in two of them is one module to Python,
+    # and collecting both fails, which a run of one folder alone does not show.
+    names = Counter(path.name for path in (REPO / "tests").rglob("*.py") if path.name != "conftest.py")
+    assert [name for name, times in names.items() if times > 1] == []
