@@ -78,7 +78,13 @@ def judge(results: Results) -> list[Verdict]:
 def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
     treatment, control = claim.compare.treatment, claim.compare.control
     ratio = totals.ratio_of(
-        results, (claim.metric,), claim.aggregate, treatment=treatment, control=control, levels=levels
+        results,
+        (claim.metric,),
+        claim.aggregate,
+        treatment=treatment,
+        control=control,
+        levels=levels,
+        group=claim.group,
     )
     felt = None
     if ratio.n and pressure.is_relief(results, claim):
@@ -179,7 +185,7 @@ def _wording(results: Results, verdict: Verdict) -> str:
     claim, ratio = verdict.claim, verdict.ratio
     compared = (
         f"{claim.compare.treatment} ÷ {claim.compare.control}, {claim.metric} "
-        f"({claim.aggregate} over guests): {format_ratio(ratio)}"
+        f"({claim.aggregate} over {f'guests of {claim.group}' if claim.group else 'guests'}): {format_ratio(ratio)}"
     )
     if ratio.estimate is None and ratio.p is None:
         return f"Left open: {verdict.reason}."

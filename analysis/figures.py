@@ -106,7 +106,8 @@ def caption(results: Results, name: str, levels: str, layout: Layout) -> list[st
     points, bars and lines are.
     """
     experiment = one_line(str(results.campaign.experiment.get("title") or results.campaign.name))
-    title = FIGURES[name].title.format(experiment=experiment)
+    wall = totals.wall_time(results, "the release at the barrier")
+    title = FIGURES[name].title.format(experiment=experiment, wall=wall)
     lines = [f"{title.removesuffix('.')}, at {one_line(levels)}." if levels else title]
     lines.append(f"Campaign {results.campaign.campaign}, {host_line(results)}.")
     if results.unverified:
@@ -292,8 +293,7 @@ FIGURES: Mapping[str, Kind] = {
     ),
     "time": Kind(
         _time,
-        "Time from the release at the barrier to the end of the last guest's script (a, b), and vCPU seconds of "
-        "guests and dom0 (c, d), by memory policy, and their ratios.",
+        "Time {wall} (a, b), and vCPU seconds of guests and dom0 (c, d), by memory policy, and their ratios.",
         _read_time,
     ),
     "memory": Kind(

@@ -42,7 +42,8 @@ class Results:
     cells: cell, policy, levels, level.<factor>..., repetition, block, boot and run (missing: one
     boot), order, status, attempts [count], host, host_kind,
         accelerator, skew_s [s], reason, rerun, notes, started_at, finished_at.
-    metrics: cell, policy, levels, level.<factor>..., repetition, block, guest (missing: the host),
+    metrics: cell, policy, levels, level.<factor>..., repetition, block, group (in campaigns that
+    have some), guest (missing: the host),
     metric, unit, value. samples: cell, policy, levels, repetition, time_s [s after the release],
     source, counter, unit, value. gates: cell, policy, levels, repetition, gate, passed, observed,
     required, unit, reason (complete and invalid cells). timings: cell, policy, levels, repetition,
@@ -93,6 +94,25 @@ class Results:
         return {key: frozenset(guests) for key, guests in found.items()}
 
     @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """The groups of guests that any complete cell has, in the order of the guests' numbers;
+        none where all guests are alike.
+        """
+        return tuple(dict.fromkeys(group for cell in self.complete for group in cell.groups.values()))
+
+    def members(self, levels: str, group: str) -> frozenset[str]:
+        """The guests of a group at factor levels."""
+        return self._members.get((levels, group), frozenset())
+
+    @cached_property
+    def _members(self) -> Mapping[tuple[str, str], frozenset[str]]:
+        found: dict[tuple[str, str], set[str]] = {}
+        for cell in self.complete:
+            for guest, group in cell.groups.items():
+                found.setdefault((levels_text(cell.levels), group), set()).add(guest)
+        return {key: frozenset(guests) for key, guests in found.items()}
+
+    @cached_property
     def known(self) -> frozenset[str]:
         """The metrics that have a value in any complete cell."""
         return frozenset(item.name for cell in self.complete for item in cell.metrics if item.value is not None)
@@ -138,10 +158,17 @@ def experiment_text(results: Results, section: str, key: str) -> str | None:
 
 
 def staggered(results: Results) -> bool:
-    """Whether loads start apart: guests have a phase in some cell."""
+    """Whether loads start apart in some cell: guests have a phase, or wait for others."""
     factors = results.campaign.experiment.get("factors")
-    varied = isinstance(factors, Mapping) and "workload.phase" in factors
-    return varied or experiment_text(results, "workload", "phase") is not None
+    varied = isinstance(factors, Mapping) and any(str(path).endswith("workload.phase") for path in factors)
+    groups = _mapping(_mapping(results.campaign.experiment.get("guests")).get("groups"))
+    loads = [_mapping(_mapping(group).get("workload")).get("phase") for group in groups.values()]
+    waits = any(_mapping(group).get("after") for group in groups.values())
+    return varied or waits or any(loads) or experiment_text(results, "workload", "phase") is not None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def load(directory: Path | str) -> Results:
@@ -334,6 +361,7 @@ def _metrics(plan: Sequence[PlannedCell], complete: Sequence[CellRecord]) -> pd.
         | _level_columns(cell)
         | {
             "block": cell.block,
+            "group": cell.groups.get(metric.guest or ""),
             "guest": metric.guest,
             "metric": metric.name,
             "unit": metric.unit,
@@ -342,7 +370,9 @@ def _metrics(plan: Sequence[PlannedCell], complete: Sequence[CellRecord]) -> pd.
         for cell in complete
         for metric in sorted(cell.metrics, key=lambda metric: (metric.name, metric.guest or ""))
     ]
-    columns = ["cell", "policy", "levels", *_factors(plan), "repetition", "block", "guest", "metric", "unit", "value"]
+    group = ["group"] if any(cell.groups for cell in complete) else []
+    columns = ["cell", "policy", "levels", *_factors(plan), "repetition", "block", *group, "guest", "metric", "unit"]
+    columns.append("value")
     return table(rows, columns)
 
 

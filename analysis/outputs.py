@@ -48,17 +48,19 @@ def differing(results: Results, levels: str) -> dict[str, dict[str, list[str]]]:
     """Output name -> digest -> `cell/guest` that have it, of the outputs that are not the same
     everywhere.
 
-    A guest that lacks an output which others have differs from them. Cells without any checksum say
-    nothing.
+    A guest that lacks an output which others of its group have differs from them. Cells without any
+    checksum say nothing.
     """
     cells = [cell for cell in _cells(results, levels) if any(cell.checksums.values())]
-    guests = sorted({guest for cell in cells for guest in cell.checksums})
-    found: dict[str, dict[str, list[str]]] = {name: {} for name in _names(cells)}
-    for cell in cells:
-        for guest in guests:
-            digests = cell.checksums.get(guest, {})
-            for name, places in found.items():
-                places.setdefault(digests.get(name, LACKING), []).append(f"{cell.cell}/{guest}")
+    found: dict[str, dict[str, list[str]]] = {}
+    for group in results.groups or (None,):
+        guests = sorted({guest for cell in cells for guest in cell.checksums if cell.groups.get(guest) == group})
+        for name in sorted({name for cell in cells for guest in guests for name in cell.checksums.get(guest, {})}):
+            places = found.setdefault(f"{name} of {group}" if group else name, {})
+            for cell in cells:
+                for guest in guests:
+                    digest = cell.checksums.get(guest, {}).get(name, LACKING)
+                    places.setdefault(digest, []).append(f"{cell.cell}/{guest}")
     return {name: digests for name, digests in found.items() if len(digests) > 1}
 
 
@@ -90,7 +92,8 @@ def _at(results: Results, levels: str) -> list[Said]:
     names = _names(cells)
     counted = f"{len(names)} output" + ("" if len(names) == 1 else "s")
     whole = len(cells) - len(without)
-    lines.append(Said(f"{counted} identical in every guest of {whole} complete cells{where}, under every policy."))
+    every = "every guest of its group in" if results.groups else "every guest of"
+    lines.append(Said(f"{counted} identical in {every} {whole} complete cells{where}, under every policy."))
     return lines
 
 

@@ -208,7 +208,7 @@ def _sizing(results: Results) -> str:
     numbers = {len(rates.guests(results, levels)) for levels in results.levels} - {0}
     text = f" with {' or '.join(map(str, sorted(numbers)))} guests" if numbers else ""
     size = experiment_text(results, "guests", "memory_max")
-    if text and size and not any(results.levels):
+    if text and size and size != "fit" and not any(results.levels):
         text += f" of at most {size} each"
         if memory := experiment_text(results, "host", "guest_memory"):
             text += f", on a host with {memory} for guests"

@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis import accounting, claims, cost, fates, rates, totals
-from analysis.load import Results, load
+from analysis.load import Results, levels_text, load
+from campaigns.records import Aggregate
 from common import files
 from common.errors import MissingError
 
@@ -28,7 +29,7 @@ FLOAT_FORMAT = "%.15g"
 
 def build(results: Results) -> Mapping[str, pd.DataFrame]:
     """Every table by name: what was read, then what is derived from it."""
-    return {
+    found: dict[str, pd.DataFrame] = {
         "cells": results.cells,
         "metrics": results.metrics,
         "samples": results.samples,
@@ -42,6 +43,9 @@ def build(results: Results) -> Mapping[str, pd.DataFrame]:
         "tmem_cost": cost.frame(cost.tmem(results)),
         "claims": claims.frame(claims.judge(results)),
     }
+    if results.groups:
+        found["groups"] = _groups(results)
+    return found
 
 
 def write(campaign_dir: Path | str) -> list[Path]:
@@ -109,11 +113,35 @@ def replace(path: Path, content: bytes) -> None:
         ) from None
 
 
+def _groups(results: Results) -> pd.DataFrame:
+    """Every metric of a group's guests in a cell, by each way to make one value of them."""
+    rows = [
+        (cell.cell, cell.policy, levels_text(cell.levels), cell.repetition, group, metric, unit, *values)
+        for cell in sorted(results.complete, key=lambda cell: cell.order)
+        for group in results.groups
+        for metric, unit in dict.fromkeys((each.name, each.unit) for each in cell.metrics if each.guest is not None)
+        if results.guests_with[levels_text(cell.levels), metric] & results.members(levels_text(cell.levels), group)
+        for values in ([totals.cell_value(results, cell, metric, how, group) for how in _AGGREGATES],)
+    ]
+    names = ("cell", "policy", "levels", "repetition", "group", "metric", "unit", *_AGGREGATES)
+    kinds = {"repetition": "int64", **dict.fromkeys(_AGGREGATES, "Float64")}
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[index] for row in rows], dtype=kinds.get(name, "string"))
+            for index, name in enumerate(names)
+        }
+    )
+
+
+_AGGREGATES: tuple[Aggregate, ...] = ("sum", "mean", "min", "max")
+
+
 def _totals(results: Results) -> pd.DataFrame:
     rows = [
         (cell.cell, cell.policy, levels, cell.repetition, quantity.name, quantity.unit, quantity.how, value)
         for levels in results.levels
         for quantity in totals.QUANTITIES.values()
+        if quantity.applies(results)
         for policy in results.policies
         for cell in results.at(policy, levels)
         for value in (totals.value(results, cell, quantity),)

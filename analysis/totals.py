@@ -30,6 +30,12 @@ class Quantity:
     unit: str
     label: str
     less: tuple[str, ...] = ()
+    group: str | None = None
+    late: bool = False
+
+    def applies(self, results: Results) -> bool:
+        """Whether it has a place in the tables of a campaign."""
+        return not self.late or all(results.campaign.spec(metric) is not None for metric in self.metrics)
 
 
 _SAMPLING = (GUEST_SAMPLING, DOM0_SAMPLING)
@@ -42,8 +48,8 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("read_requests", ("read_requests",), "sum", "requests", "read requests"),
         Quantity("disk_requests", ("disk_requests",), "sum", "requests", "disk requests"),
         Quantity("wall_seconds", ("wall_seconds",), "max", "s", "wall time"),
-        Quantity("run_seconds", ("run_seconds",), "sum", "s", "time of all guests"),
-        Quantity("footprint", ("footprint",), "sum", "GiB·min", "footprint"),
+        Quantity("run_seconds", ("run_seconds",), "sum", "s", "time of all guests", late=True),
+        Quantity("footprint", ("footprint",), "sum", "GiB·min", "footprint", late=True),
         Quantity(
             "total_vcpu_seconds",
             ("vcpu_seconds", "dom0_vcpu_seconds"),
@@ -72,11 +78,11 @@ was measured.
 """
 
 
-def wall_time(results: Results) -> str:
-    """What wall time is of, in this campaign."""
+def wall_time(results: Results, release: str = "the release") -> str:
+    """What wall time is of, in this campaign. release: as the text has it."""
     if staggered(results):
         return "from the start of a guest's script, which its phase delays, to its end, of the guest with the longest"
-    return "from the release to the end of the last guest's script"
+    return f"from {release} to the end of the last guest's script"
 
 
 def run_seconds(results: Results, cell: CellRecord) -> float | None:
@@ -99,10 +105,19 @@ class Compared:
     ratio: statistics.Ratio
 
 
-def cell_value(results: Results, cell: CellRecord, metric: str, how: Aggregate) -> float | None:
-    """A metric of a cell over its guests; None when a guest that should have it does not."""
-    values = results.values_of(cell.cell, metric)
-    if expected_guests(results, metric, levels_text(cell.levels)) - set(values):
+def cell_value(
+    results: Results, cell: CellRecord, metric: str, how: Aggregate, group: str | None = None
+) -> float | None:
+    """A metric of a cell over its guests, or those of a group; None when a guest that should have
+    it does not.
+    """
+    values, levels = results.values_of(cell.cell, metric), levels_text(cell.levels)
+    expected = expected_guests(results, metric, levels)
+    if group is not None:
+        members = results.members(levels, group)
+        expected &= members
+        values = {guest: value for guest, value in values.items() if guest in members}
+    if expected - set(values):
         return None
     return aggregate(values.values(), how)
 
@@ -121,7 +136,8 @@ def without(results: Results, quantity: Quantity) -> tuple[str, ...]:
 
 def value(results: Results, cell: CellRecord, quantity: Quantity) -> float | None:
     """A quantity of a cell. None when any of its metrics is missing."""
-    plus = aggregate([cell_value(results, cell, metric, quantity.how) for metric in quantity.metrics], "sum")
+    parts = [cell_value(results, cell, metric, quantity.how, quantity.group) for metric in quantity.metrics]
+    plus = aggregate(parts, "sum")
     less = [cell_value(results, cell, metric, quantity.how) for metric in without(results, quantity)]
     minus = aggregate(less, "sum") if less else 0.0
     return None if plus is None or minus is None else plus - minus
@@ -184,10 +200,19 @@ def is_blocked(results: Results, treatment: str, control: str, levels: str) -> b
 
 
 def ratio_of(
-    results: Results, metrics: tuple[str, ...], how: Aggregate, *, treatment: str, control: str, levels: str
+    results: Results,
+    metrics: tuple[str, ...],
+    how: Aggregate,
+    *,
+    treatment: str,
+    control: str,
+    levels: str,
+    group: str | None = None,
 ) -> statistics.Ratio:
-    """Treatment ÷ control of a metric (or a sum of metrics), with its interval."""
-    quantity = Quantity("", metrics, how, "", "")
+    """Treatment ÷ control of a metric (or a sum of metrics), of all guests or of a group, with its
+    interval.
+    """
+    quantity = Quantity("", metrics, how, "", "", group=group)
     return ratio_of_quantity(results, quantity, treatment=treatment, control=control, levels=levels)
 
 

@@ -112,10 +112,11 @@ class Attempt:
         if len(machines) != conditions.guests.count:
             raise LabError(f"{len(machines)} guests are up instead of {conditions.guests.count}", where=self.host.name)
         with self._stage("prepare"):
-            prepare = conditions.workload.prepare
-            limit = conditions.timeouts.prepare
+            loads = {name: group.load for name, group in conditions.members(list(machines)).items()}
             out.facts = barrier.in_parallel(
-                machines, lambda _name, machine: prepare(machine, conditions.parameters), limit_s=limit
+                machines,
+                lambda name, machine: loads[name].workload.prepare(machine, loads[name].parameters),
+                limit_s=conditions.timeouts.prepare,
             )
         with self._stage("policy"):
             # only now: preparing drops the guests' caches, and with cleancache on, what is dropped
@@ -165,8 +166,9 @@ class Attempt:
         self._stop(observation, writer)
 
     def _parts(self, guests: Sequence[str]) -> dict[str, barrier.Part]:
-        script, release = self.conditions.workload.script(self.conditions.parameters), apply.release_script(self.policy)
-        return {name: barrier.Part(script, release, start) for name, start in self.conditions.starts(guests).items()}
+        members, release = self.conditions.members(guests), apply.release_script(self.policy)
+        starts = self.conditions.starts(guests)
+        return {name: barrier.Part(members[name].load.script(), release, starts[name]) for name in guests}
 
     def _stop(self, observation: Observation, writer: CellWriter) -> None:
         try:
@@ -206,7 +208,8 @@ class Attempt:
         directory = writer.raw / name
         with storing(directory):
             directory.mkdir(parents=True, exist_ok=True)
-            result: WorkloadResult = self.conditions.workload.collect(machine, self.conditions.parameters, directory)
+            load = self.conditions.members(list(self.host.guests))[name].load
+            result: WorkloadResult = load.workload.collect(machine, load.parameters, directory)
         return result
 
     def _save_kernel_logs(self, writer: CellWriter) -> dict[str, str]:
@@ -261,7 +264,12 @@ class Attempt:
             finished_at=_now(),
             boot=planned.boot,
             run=planned.run,
+            groups=self._groups(),
         )
+
+    def _groups(self) -> dict[str, str]:
+        guests = list(self.host.guests)
+        return self.conditions.group_names(guests) if len(guests) == self.conditions.guests.count else {}
 
     def _failure(self, error: Exception) -> Failure | None:
         """The failure that an error of lab or load means; None for any other error, which is not
@@ -308,7 +316,9 @@ def kind_of(error: Exception, stage: str) -> str | None:
 
 def rerun_command(campaign: CampaignRecord, cell: str) -> str:
     """The command that runs just this cell again, on the lab that the campaign was begun on."""
-    other = "" if campaign.campaign == campaign.name else f" --campaign {campaign.campaign}"
+    usual = campaign.name if campaign.scale is None else f"{campaign.name}-{campaign.scale}"
+    other = "" if campaign.scale is None else f" --scale {campaign.scale}"
+    other += "" if campaign.campaign == usual else f" --campaign {campaign.campaign}"
     lab = f" --inventory {shlex.quote(campaign.inventory)}" if campaign.inventory else ""
     return f"./inv campaign.run {campaign.name}{other}{lab} --cell {cell}"
 

@@ -1,4 +1,4 @@
-"""What the cells of an experiment run under, resolved: sizes, settings and load at one combination
+"""What the cells of an experiment run under, resolved: sizes, settings and loads at one combination
 of levels.
 """
 
@@ -17,30 +17,49 @@ from workloads.base import Workload
 
 
 @dataclass(frozen=True)
+class Load:
+    """What a guest runs. parameters: an instance of the workload's Parameters. phase_s: between the
+    start of one guest's load and that of the next one of its group.
+    """
+
+    workload: Workload[Any]
+    parameters: Any
+    phase_s: float = 0.0
+
+    def script(self) -> str:
+        """The timed part, as sh."""
+        return self.workload.script(self.parameters)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Guests with the same size and load. name: empty where all guests are alike. after: the group
+    whose loads have to have ended before those of this one start, if any.
+    """
+
+    name: str
+    count: int
+    load: Load
+    after: str | None = None
+
+
+@dataclass(frozen=True)
 class Conditions:
     """Everything that a cell needs but its policy: one combination of levels, resolved.
 
-    parameters: an instance of the workload's Parameters. settle_s, interval_s: seconds.
-    overcommit_ratio: as it comes out after rounding. more_ram_mib: what the host has beside, under
-    policies that ask for it; see `under`. phase_s: between the starts of one guest's load and the
-    next one's; see `starts`.
+    groups: the guests, in the order of their numbers. settle_s, interval_s: seconds. more_ram_mib:
+    what the host has beside, under policies that ask for it; see `under`.
     """
 
     host: HostSizing
     guests: GuestSizing
     tuning: Tuning
-    workload: Workload[Any]
-    parameters: Any
+    groups: tuple[Group, ...]
     settle_s: float
     interval_s: float
     timeouts: TimeoutsSection
     gates: GatesSection
     more_ram_mib: int = 0
-    phase_s: float = 0.0
-
-    def starts(self, guests: Sequence[str]) -> dict[str, Start]:
-        """Guest, in the order of their numbers -> when its load starts."""
-        return {name: Start(number * self.phase_s) for number, name in enumerate(guests)}
 
     def under(self, policy: Policy) -> Conditions:
         """The conditions of a policy's cells, which may have more memory (policies/more_ram.py)."""
@@ -52,6 +71,37 @@ class Conditions:
         return replace(self, host=host, guests=guests, gates=gates)
 
     @property
+    def wanted_mib(self) -> int:
+        """Sum of the guests' maximum memory."""
+        return sum(each.memory_max_mib for each in self.guests.every)
+
+    @property
     def overcommit_ratio(self) -> float:
-        """Sum of the guests' maximum memory ÷ memory the host has for guests."""
-        return self.guests.count * self.guests.memory_max_mib / self.host.guest_memory_mib
+        """That ÷ memory the host has for guests, as it comes out after rounding."""
+        return self.wanted_mib / self.host.guest_memory_mib
+
+    @property
+    def staggered(self) -> bool:
+        """Whether some loads start later than others."""
+        return any(group.load.phase_s or group.after for group in self.groups)
+
+    def members(self, guests: Sequence[str]) -> dict[str, Group]:
+        """Guest, in the order of their numbers -> its group. ValueError when they are not as many
+        as there are.
+        """
+        groups = [group for group in self.groups for _ in range(group.count)]
+        return dict(zip(guests, groups, strict=True))
+
+    def group_names(self, guests: Sequence[str]) -> dict[str, str]:
+        """Guest -> its group's name; empty where all guests are alike."""
+        return {guest: group.name for guest, group in self.members(guests).items() if group.name}
+
+    def starts(self, guests: Sequence[str]) -> dict[str, Start]:
+        """Guest, in the order of their numbers -> when its load starts."""
+        members = self.members(guests)
+        found: dict[str, Start] = {}
+        for group in self.groups:
+            mine = [guest for guest, each in members.items() if each is group]
+            others = tuple(guest for guest, each in members.items() if group.after and each.name == group.after)
+            found |= {guest: Start(number * group.load.phase_s, others) for number, guest in enumerate(mine)}
+        return {guest: found[guest] for guest in guests}

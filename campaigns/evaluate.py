@@ -140,7 +140,8 @@ def from_raw(raw: Path, conditions: Conditions) -> Run:
 
 def results(raw: Path, guests: Sequence[str], conditions: Conditions) -> dict[str, WorkloadResult]:
     """Guest -> what its workload's raw outputs say."""
-    return {name: conditions.workload.read(conditions.parameters, raw / name) for name in guests}
+    loads = {name: group.load for name, group in conditions.members(guests).items()}
+    return {name: load.workload.read(load.parameters, raw / name) for name, load in loads.items()}
 
 
 def logs(raw: Path) -> dict[str, str]:

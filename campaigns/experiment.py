@@ -21,20 +21,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from campaigns import document, feasible, metrics
+from campaigns import document, exclusions, metrics, mistakes, presets, resolve
 from campaigns.conditions import Conditions
 from campaigns.document import Document, KeyPath, Problem, dotted
+from campaigns.exclusions import Exclusion, excluded
 from campaigns.records import Claim, find_spec
-from campaigns.schema import IDENTIFIER, LEVELS, MANAGERS, NUMBER, ExperimentFile, key_names
+from campaigns.schema import FIT, FIT_MIB, IDENTIFIER, MANAGERS, ExperimentFile, GuestsSection
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from common.text import hint, one_line, shortened
-from lab.api import GuestSizing, HostSizing
-from policies import apply, memory_swap
 from policies import registry as policies
-from policies.base import Policy, Tuning
+from policies.base import Policy
 from workloads import registry
-from workloads.base import Workload
 
 EXPERIMENTS = Path(__file__).resolve().parent.parent / "experiments"
 
@@ -62,8 +60,13 @@ SYSCTLS = "guests.sysctl."
 a value or not.
 """
 
-UNWRITTEN = (("workload", "phase"),)
-"""Keys that came late: where they are not given, or say nothing, the resolved experiment lacks
+UNWRITTEN: Mapping[tuple[str, ...], object] = {
+    ("workload", "phase"): "0 s",
+    ("workload",): None,
+    ("claims", "*", "group"): None,
+    ("exclude",): [],
+}
+"""Keys that came late, and what they say when they say nothing: the resolved experiment then lacks
 them, so that its fingerprint is that of before.
 """
 
@@ -87,6 +90,7 @@ class Experiment:
     seed: int
     claims: tuple[Claim, ...]
     metrics: tuple[MetricSpec, ...]
+    exclusions: tuple[Exclusion, ...] = ()
 
     @property
     def title(self) -> str:
@@ -104,25 +108,41 @@ class Experiment:
         return self.boots * self.runs
 
     def combinations(self) -> Iterator[dict[str, object]]:
-        """Every combination of levels, the last factor fastest; one empty combination without
-        factors.
+        """Every combination of levels at which any policy is run, the last factor fastest; one
+        empty combination without factors.
         """
-        for levels in itertools.product(*self.factors.values()):
-            yield dict(zip(self.factors, levels, strict=True))
+        for each in itertools.product(*self.factors.values()):
+            levels = dict(zip(self.factors, each, strict=True))
+            if self.policies_at(levels):
+                yield levels
+
+    def policies_at(self, levels: Levels) -> list[Policy]:
+        """The policies that are run at a combination of levels."""
+        return [policy for policy in self.policies if not excluded(self.exclusions, policy.name, levels)]
 
     def at(self, levels: Levels) -> Conditions:
         """The conditions at a combination of levels."""
-        return _conditions(ExperimentFile.model_validate(_at_levels(self.document, levels)))
+        return resolve.conditions(ExperimentFile.model_validate(_at_levels(self.document, levels)))
 
     def with_seed(self, seed: int) -> Experiment:
         """The same experiment with another seed for its order."""
         return from_document(self.name, {**self.document, "seed": seed})
 
 
-def load(name: str) -> Experiment:
-    """An experiment by its name in experiments/ or by its path. InvalidFileError when there is
-    none or it is not valid.
+def load(name: str, scale: str | None = None) -> Experiment:
+    """An experiment by its name in experiments/ or by its path. scale: with this preset of it.
+    InvalidFileError when there is none or it is not valid.
     """
+    path = _path(name)
+    return _build(path.stem, presets.at_scale(document.read(path), scale))
+
+
+def scales(name: str) -> list[str]:
+    """The presets of an experiment."""
+    return presets.names(document.read(_path(name)))
+
+
+def _path(name: str) -> Path:
     path = Path(name) if "/" in name or name.endswith((".yml", ".yaml")) else EXPERIMENTS / f"{name}.yml"
     if not path.is_file():
         known = [file.stem for file in EXPERIMENTS.glob("*.yml")]
@@ -133,7 +153,7 @@ def load(name: str) -> Experiment:
             where=str(path),
             remedy="use letters, digits, _ . and -",
         )
-    return _build(path.stem, document.read(path))
+    return path
 
 
 def from_document(name: str, content: Mapping[str, Any], where: str = "the resolved experiment") -> Experiment:
@@ -165,6 +185,7 @@ def changed_keys(old: object, new: object, path: KeyPath = ()) -> list[str]:
 def _build(name: str, source: Document) -> Experiment:
     file = _validate(source, source.content)
     problems = [*_name_problems(file), *_factor_problems(file), *_unused_managers(file)]
+    problems += exclusions.problems(file.exclude, file.policies, file.factors)
     if problems:
         raise source.error(problems)
     resolved = _resolved(file)
@@ -177,8 +198,11 @@ def _build(name: str, source: Document) -> Experiment:
         runs=boots_and_runs(file)[1],
         seed=file.seed,
         claims=tuple(claim.record() for claim in file.claims),
-        metrics=_metric_specs(registry.get(file.workload.name)),
+        metrics=_metric_specs(file),
+        exclusions=tuple(file.exclude),
     )
+    if not any(True for _ in experiment.combinations()):
+        raise source.error([Problem(("exclude",), "every cell is left out", "leave some")])
     base = _problems(_at_levels(resolved, {}))
     for levels in experiment.combinations():
         if found := _problems(_at_levels(resolved, levels)):
@@ -190,16 +214,16 @@ def _build(name: str, source: Document) -> Experiment:
 def _problems(content: Mapping[str, Any]) -> list[Problem]:
     """Everything that is wrong with a document without factors."""
     try:
-        return _resolve(ExperimentFile.model_validate(content))[1]
+        return resolve.resolve(ExperimentFile.model_validate(content))[1]
     except ValidationError as error:
-        return [_problem(detail) for detail in error.errors(include_url=False)]
+        return [mistakes.of_pydantic(detail) for detail in error.errors(include_url=False)]
 
 
 def _validate(source: Document, content: Mapping[str, Any]) -> ExperimentFile:
     try:
         return ExperimentFile.model_validate(content)
     except ValidationError as error:
-        problems = [_problem(detail) for detail in error.errors(include_url=False)]
+        problems = [mistakes.of_pydantic(detail) for detail in error.errors(include_url=False)]
     raise source.error(problems)
 
 
@@ -214,47 +238,43 @@ def _at_factor(problem: Problem, levels: Levels | None) -> Problem:
     return problem
 
 
-_BY_PYDANTIC = ("function-before", "function-after", NUMBER, LEVELS)
-"""Parts of a path that no file has."""
-
-
-def _problem(detail: Any, parameters: list[str] | None = None) -> Problem:  # noqa: ANN401
-    path: KeyPath = tuple(part for part in detail["loc"] if part not in _BY_PYDANTIC)
-    if detail["type"] == "extra_forbidden":
-        return Problem(path, f"unknown key {path[-1]!r}", hint(str(path[-1]), parameters or key_names(path[:-1])))
-    if detail["type"] == "missing":
-        return Problem(path, f"the key {path[-1]!r} is missing")
-    if detail["type"] == "literal_error":
-        return Problem(path, f"{shortened(detail['input'])} is not one of {detail['ctx']['expected']}")
-    if detail["type"] == "value_error":
-        return Problem(path, str(detail["ctx"]["error"]))
-    return Problem(path, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shortened(detail['input'])}")
-
-
 def _resolved(file: ExperimentFile) -> dict[str, Any]:
     """The file with every default filled in, those of the workload's parameters included.
-    Managers that no policy has are left out, and so are keys of UNWRITTEN with their default.
+    Managers that no policy has are left out, and so are keys of UNWRITTEN that say nothing.
     """
     content = _dumped(file)
-    for section, key in UNWRITTEN:
-        if key not in getattr(file, section).model_fields_set or not getattr(getattr(file, section), key):
-            del content[section][key]
-    workload = registry.get(file.workload.name)
-    content["workload"]["parameters"] = workload.Parameters.model_validate(file.workload.parameters).model_dump(
-        mode="json"
-    )
+    for place, section in file.loads().items():
+        parameters = registry.get(section.name).Parameters.model_validate(section.parameters)
+        _at(content, place)["parameters"] = parameters.model_dump(mode="json")
+    for path, unsaid in UNWRITTEN.items():
+        *parents, last = path
+        for at in _all_at(content, parents):
+            if at.get(last, _ABSENT) == unsaid:
+                del at[last]
     return content
 
 
-def _managers(file: ExperimentFile) -> set[str]:
-    """The managers that the file's policies have, as far as there are such policies."""
-    bases = (policies.BASES.get(name.partition("+")[0]) for name in file.policies)
-    return {base.manager for base in bases if base is not None and base.manager is not None}
+_ABSENT = object()
+
+
+def _at(content: Any, path: Sequence[str | int]) -> Any:  # noqa: ANN401
+    for part in path:
+        content = content[part]
+    return content
+
+
+def _all_at(content: Any, path: Sequence[str]) -> list[dict[str, Any]]:  # noqa: ANN401
+    """The mappings at a path, in which `*` is any item of a list; none where there is nothing."""
+    found = [content]
+    for part in path:
+        inner = [each if part == "*" else [each.get(part)] for each in found]
+        found = [item for items in inner for item in items if item is not None]
+    return found
 
 
 def _dumped(file: ExperimentFile) -> dict[str, Any]:
     """The file as JSON, without sections of managers that no policy has."""
-    used = _managers(file)
+    used = resolve.managers(file)
     unused = {*(MANAGERS.keys() - used), *(() if used else ("manager",))}
     content: dict[str, Any] = file.model_dump(mode="json", by_alias=True, exclude=unused)
     return content
@@ -262,7 +282,7 @@ def _dumped(file: ExperimentFile) -> dict[str, Any]:
 
 def _unused_managers(file: ExperimentFile) -> Iterator[Problem]:
     """Settings of a manager that no policy has would change nothing."""
-    used = _managers(file)
+    used = resolve.managers(file)
     for key in [*MANAGERS, "manager"]:
         idle = key not in used if key in MANAGERS else not used
         if idle and key in file.model_fields_set and getattr(file, key).model_fields_set:
@@ -279,21 +299,16 @@ def _name_problems(file: ExperimentFile) -> list[Problem]:
             policies.parse(policy)
         except UserError as error:
             problems.append(Problem(("policies", index), error.what, error.remedy))
-    if file.workload.name not in registry.names():
-        problems.append(
-            Problem(
-                ("workload", "name"),
-                f"unknown workload {file.workload.name!r}",
-                hint(file.workload.name, registry.names()),
-            )
-        )
-        return problems
-    workload = registry.get(file.workload.name)
-    problems.extend(_parameter_problems(workload, file.workload.parameters))
+    problems.extend(_load_problems(file))
     problems.extend(_duplicates([claim.id for claim in file.claims], ("claims",), "claim id"))
-    specs = _metric_specs(workload)
+    if not _loads_known(file):
+        return problems
+    specs = _metric_specs(file)
     for index, claim in enumerate(file.claims):
         here: KeyPath = ("claims", index)
+        if claim.group is not None and claim.group not in file.groups:
+            near = hint(claim.group, [name for name in file.groups if name])
+            problems.append(Problem((*here, "group"), f"there is no group {claim.group!r} of guests", near))
         if find_spec(specs, claim.metric) is None:
             near = hint(claim.metric, [spec.name for spec in specs])
             problems.append(Problem((*here, "metric"), f"unknown metric {claim.metric!r}", near))
@@ -312,6 +327,44 @@ def _name_problems(file: ExperimentFile) -> list[Problem]:
     return problems
 
 
+def _loads_known(file: ExperimentFile) -> bool:
+    return all(section.name in registry.names() for section in file.loads().values())
+
+
+def _load_problems(file: ExperimentFile) -> Iterator[Problem]:
+    """What is wrong with the workloads and their parameters, and with what groups wait for."""
+    without = [name for name, group in file.groups.items() if group.workload is None]
+    if file.workload is None and without:
+        whose = f": {', '.join(without)} has none of its own" if any(without) else ""
+        yield Problem(("workload",), f"the key 'workload' is missing{whose}")
+    if file.workload is not None and not without:
+        yield Problem(("workload",), "every group has a workload of its own, so this means nothing", "leave it out")
+    for place, section in file.loads().items():
+        if section.name not in registry.names():
+            near = hint(section.name, registry.names())
+            yield Problem((*place, "name"), f"unknown workload {section.name!r}", near)
+        else:
+            yield from resolve.parameter_problems(registry.get(section.name), section.parameters, place)
+    for name, group in file.groups.items():
+        where: KeyPath = ("guests", "groups", name, "after")
+        if group.after is not None and group.after not in file.groups:
+            yield Problem(where, f"there is no group {group.after!r} of guests", hint(group.after, list(file.groups)))
+        elif group.after is not None and name in _before(file, name):
+            yield Problem(where, f"{name} would wait for itself, so that it never starts")
+
+
+def _before(file: ExperimentFile, name: str) -> list[str]:
+    """The groups that have to have ended before one starts, its own included when they wait for it
+    in turn.
+    """
+    found: list[str] = []
+    following = file.groups[name].after
+    while following in file.groups and following not in found:
+        found.append(following)
+        following = file.groups[following].after
+    return found
+
+
 def _duplicates(names: list[str], path: KeyPath, what: str) -> Iterator[Problem]:
     for index, name in enumerate(names):
         if name in names[:index]:
@@ -320,23 +373,13 @@ def _duplicates(names: list[str], path: KeyPath, what: str) -> Iterator[Problem]
             )
 
 
-def _parameter_problems(workload: Workload[Any], given: Mapping[str, Any]) -> list[Problem]:
-    try:
-        workload.Parameters.model_validate(given)
-    except ValidationError as error:
-        found = [_problem(detail, list(workload.Parameters.model_fields)) for detail in error.errors(include_url=False)]
-        return [
-            Problem(("workload", "parameters", *problem.path), problem.message, problem.remedy) for problem in found
-        ]
-    return []
-
-
-def _metric_specs(workload: Workload[Any]) -> tuple[MetricSpec, ...]:
-    return tuple({spec.name: spec for spec in (*metrics.SPECS, *workload.metrics)}.values())
+def _metric_specs(file: ExperimentFile) -> tuple[MetricSpec, ...]:
+    theirs = [spec for section in file.loads().values() for spec in registry.get(section.name).metrics]
+    return tuple({spec.name: spec for spec in (*metrics.SPECS, *theirs)}.values())
 
 
 def _factor_problems(file: ExperimentFile) -> list[Problem]:
-    if file.workload.name not in registry.names():
+    if not _loads_known(file):
         return []
     problems = []
     known = _leaves(file)
@@ -345,7 +388,8 @@ def _factor_problems(file: ExperimentFile) -> list[Problem]:
             problems.append(Problem(("factors", path), f"no key {path!r} can be a factor", hint(path, known)))
         else:
             problems.extend(_equal_levels(file, path, levels))
-    if "overcommit_ratio" in file.factors and "host.guest_memory" in file.factors:
+    fits = isinstance(file.guests, GuestsSection) and file.guests.memory_max == FIT_MIB
+    if "overcommit_ratio" in file.factors and "host.guest_memory" in file.factors and not fits:
         problems.append(Problem(("factors",), "overcommit_ratio decides host.guest_memory, so both cannot be factors"))
     boots, runs = boots_and_runs(file)
     cells = boots * runs * len(file.policies)
@@ -389,10 +433,12 @@ def _leaves(file: ExperimentFile) -> list[str]:
             yield dotted(path)
 
     content = _dumped(file)
-    content["workload"]["parameters"] = dict.fromkeys(registry.get(file.workload.name).Parameters.model_fields)
+    for place, section in file.loads().items():
+        _at(content, place)["parameters"] = dict.fromkeys(registry.get(section.name).Parameters.model_fields)
     return [
         leaf
         for leaf in walk(content, ())
+        if not leaf.endswith((".workload.name", ".after"))
         if leaf.startswith(tuple(f"{root}." for root in FACTOR_ROOTS)) or leaf in FACTOR_ROOTS
     ]
 
@@ -400,93 +446,13 @@ def _leaves(file: ExperimentFile) -> list[str]:
 def _at_levels(content: Mapping[str, Any], levels: Levels) -> dict[str, Any]:
     """The document with the levels written into it, and no factors."""
     changed = copy.deepcopy(dict(content))
-    changed["factors"] = {}
+    changed |= {"factors": {}, "exclude": []}
     for path, level in levels.items():
         *parents, last = ["guests", "sysctl", path[len(SYSCTLS) :]] if path.startswith(SYSCTLS) else path.split(".")
         target = changed
         for parent in parents:
             target = target[parent]
         target[last] = level
-        if path == "overcommit_ratio":
+        if path == "overcommit_ratio" and changed["guests"].get("memory_max") != FIT:
             changed["host"]["guest_memory"] = None
     return changed
-
-
-def _conditions(file: ExperimentFile) -> Conditions:
-    """Sizes that follow from others. InvalidFileError for what cannot be; of an experiment, all
-    has been checked before.
-    """
-    conditions, problems = _resolve(file)
-    if conditions is None or problems:
-        raise Document(Path("experiment"), {}, {}).error(problems)
-    return conditions
-
-
-def _resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
-    """The conditions, when the workload's parameters can be understood, and everything that is
-    wrong with them.
-    """
-    guests, problems = file.guests, []
-    if (file.overcommit_ratio is None) == (file.host.guest_memory is None):
-        problems.append(
-            Problem(
-                ("host", "guest_memory"),
-                "either host.guest_memory or overcommit_ratio has to be given, and not both",
-                "keep one of the two",
-            )
-        )
-    available = file.host.guest_memory
-    if available is None:
-        available = int(guests.count * guests.memory_max / (file.overcommit_ratio or 1))
-    start = guests.memory_start
-    if start is None:
-        start = min(guests.memory_max, available // guests.count)
-    host = HostSizing(available, file.host.dom0_memory, file.host.vcpus)
-    swap = guests.swap if guests.swap is not None else guests.memory_max
-    sizing = GuestSizing(guests.count, guests.vcpus, guests.memory_max, start, swap)
-    problems.extend(feasible.sizing(host, sizing))
-    asked = [policies.parse(policy) for policy in file.policies]
-    problems.extend(feasible.controls(file, asked, host, sizing))
-    start_mib = min((apply.start_mib(policy, host, sizing) for policy in asked), default=start)
-    used = _managers(file)
-    tuning = Tuning(
-        dict(guests.sysctl),
-        file.selfballoon.settings(),
-        file.tmem.settings(),
-        memory_swap.devices(file.ramdisk_swap, file.zswap, file.zram, sizing, start_mib),
-        file.manager.tuning() if used else None,
-        {name: file.settings_of(name).values() for name in sorted(used)},
-    )
-    if used and file.manager.minimum > guests.memory_max:
-        problems.append(
-            Problem(
-                ("manager", "minimum"),
-                f"guests cannot keep at least {file.manager.minimum} MiB where they may have {guests.memory_max}",
-                "lower it, or raise guests.memory_max",
-            )
-        )
-    if tuning.selfballoon and not any(any(policy.module.values()) for policy in asked):
-        problems.append(
-            Problem(
-                ("selfballoon",), "no policy loads the guest driver, so its settings mean nothing", "leave them out"
-            )
-        )
-    workload = registry.get(file.workload.name)
-    if wrong := _parameter_problems(workload, file.workload.parameters):
-        return None, [*problems, *wrong]
-    parameters = workload.Parameters.model_validate(file.workload.parameters)
-    problems.extend(feasible.load(workload, parameters, file.timeouts))
-    conditions = Conditions(
-        host,
-        sizing,
-        tuning,
-        workload,
-        parameters,
-        file.settle,
-        file.sampling.interval,
-        file.timeouts,
-        file.gates,
-        file.more_ram or 0,
-        file.workload.phase,
-    )
-    return conditions, problems

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from campaigns.document import Problem
+from campaigns.document import KeyPath, Problem
 from campaigns.schema import ExperimentFile, TimeoutsSection
 from common.errors import InvalidFileError
 from common.units import format_duration
@@ -31,7 +31,7 @@ An emulated host asks for more.
 MIB = 2**20
 
 
-def sizing(host: HostSizing, guests: GuestSizing) -> Iterator[Problem]:
+def sizing(host: HostSizing, guests: GuestSizing, file: ExperimentFile) -> Iterator[Problem]:
     """What is wrong with the memory of host and guests."""
     if host.dom0_memory_mib < SMALLEST_DOM0_MIB:
         yield Problem(
@@ -47,26 +47,37 @@ def sizing(host: HostSizing, guests: GuestSizing) -> Iterator[Problem]:
             f"give the host at least {guests.count * SMALLEST_GUEST_MIB} MiB for guests, or declare fewer guests",
         )
         return
-    if guests.memory_max_mib < guests.memory_start_mib:
+    yield from _own_sizes(guests, file)
+    starts = [each.memory_start_mib for each in guests.every]
+    if sum(starts) > host.guest_memory_mib:
+        each_has = f"{starts[0]} MiB each" if not guests.unlike else f"{sum(starts)} MiB together"
         yield Problem(
-            ("guests", "memory_max"),
-            f"guests cannot have less at most ({guests.memory_max_mib} "
-            f"MiB) than at start ({guests.memory_start_mib} MiB)",
-            "raise memory_max, or leave memory_start out",
+            ("guests", "memory_start") if not guests.unlike else ("guests", "groups"),
+            f"{guests.count} guests cannot start with {each_has} "
+            f"on a host that has {host.guest_memory_mib} MiB for guests",
+            f"at most {share_mib} MiB, or leave memory_start out" if not guests.unlike else "lower their memory_start",
         )
-    if guests.memory_start_mib < SMALLEST_GUEST_MIB:
-        yield Problem(
-            ("guests", "memory_start"),
-            f"a guest cannot boot with {guests.memory_start_mib} MiB",
-            f"at least {SMALLEST_GUEST_MIB} MiB",
-        )
-    if guests.count * guests.memory_start_mib > host.guest_memory_mib:
-        yield Problem(
-            ("guests", "memory_start"),
-            f"{guests.count} guests cannot start with {guests.memory_start_mib} "
-            f"MiB each on a host that has {host.guest_memory_mib} MiB for guests",
-            f"at most {share_mib} MiB, or leave memory_start out",
-        )
+
+
+def _own_sizes(guests: GuestSizing, file: ExperimentFile) -> Iterator[Problem]:
+    """What is wrong with the memory of a guest by itself; the first of each group stands for it."""
+    number = 1
+    for name, group in file.groups.items():
+        own, where = guests.own(number), ("guests", "groups", name) if name else ("guests",)
+        number += group.count
+        if own.memory_max_mib < own.memory_start_mib:
+            yield Problem(
+                (*where, "memory_max"),
+                f"guests cannot have less at most ({own.memory_max_mib} "
+                f"MiB) than at start ({own.memory_start_mib} MiB)",
+                "raise memory_max, or leave memory_start out",
+            )
+        if own.memory_start_mib < SMALLEST_GUEST_MIB:
+            yield Problem(
+                (*where, "memory_start"),
+                f"a guest cannot boot with {own.memory_start_mib} MiB",
+                f"at least {SMALLEST_GUEST_MIB} MiB",
+            )
 
 
 def controls(
@@ -78,7 +89,7 @@ def controls(
         if section != type(section)() and all(policy.swap != kind for policy in policies):
             yield Problem((key,), "no policy swaps to it, so its settings mean nothing", "leave them out")
     for policy in policies:
-        start = apply.start_mib(policy, host, guests)
+        start = min(apply.start_mib(policy, host, guests, number) for number in range(1, guests.count + 1))
         ramdisk = memory_swap.ramdisk_mib(file.ramdisk_swap, start)
         if policy.swap == "ramdisk" and start - ramdisk < SMALLEST_GUEST_MIB:
             yield Problem(
@@ -103,6 +114,11 @@ def _more_ram(
         yield Problem(
             ("more_ram",), "no policy has `more-ram`, so it means nothing", "leave it out, or add the policy `more-ram`"
         )
+    if guests.unlike:
+        yield Problem(
+            ("more_ram",), "guests in groups do not share it yet", "leave it out, or declare guests that are all alike"
+        )
+        return
     for policy in users:
         larger, with_more = more_ram.sizes(policy, host, guests, file.more_ram)
         share = with_more.memory_start_mib if policy.start == "configured" else larger.guest_memory_mib // guests.count
@@ -115,12 +131,19 @@ def _more_ram(
             )
 
 
-def load(workload: Workload[Any], parameters: Any, timeouts: TimeoutsSection) -> Iterator[Problem]:  # noqa: ANN401
-    """What is wrong with the load: it fits no disk, or not even a fast host ends it in time."""
+def load(
+    workload: Workload[Any],
+    parameters: Any,  # noqa: ANN401
+    timeouts: TimeoutsSection,
+    place: KeyPath,
+) -> Iterator[Problem]:
+    """What is wrong with a load: it fits no disk, or not even a fast host ends it in time. place:
+    of the load in the file.
+    """
     needed = workload.disk_bytes(parameters)
     if needed >= ROOT_DISK_MIB * MIB:
         yield Problem(
-            ("workload", "parameters"),
+            (*place, "parameters"),
             f"{workload.name} wants {needed / MIB:,.0f} MiB of a guest's disk, which has {ROOT_DISK_MIB} MiB in all",
             "make its files smaller",
         )
@@ -143,7 +166,7 @@ def on_host(experiment: Experiment, kind: str) -> None:
     from lab.hosts.emulated import check_sizing
 
     for levels in experiment.combinations():
-        for policy in experiment.policies:
+        for policy in experiment.policies_at(levels):
             conditions = experiment.at(levels).under(policy)
             try:
                 check_sizing(conditions.host, conditions.guests)

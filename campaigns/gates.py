@@ -115,7 +115,7 @@ def _overcommitted(measured: Measured) -> Iterable[GateResult]:
         return
     held = aggregate([measured.before.get((guest, "memory")) for guest in measured.guests], "sum")
     free = measured.before.get((HYPERVISOR, "free_memory"))
-    wanted = len(measured.guests) * measured.conditions.guests.memory_max_mib * PAGES_PER_MIB
+    wanted = measured.conditions.wanted_mib * PAGES_PER_MIB
     pages = aggregate([held, free, _tmem_pages(measured)], "sum")
     required = measured.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
     reason = (
@@ -135,14 +135,23 @@ def _fits(measured: Measured) -> Iterable[GateResult]:
 
 def _equal_start(measured: Measured) -> Iterable[GateResult]:
     """A policy takes effect at the release: until then, every guest has what the plan gives it."""
-    start = start_mib(measured.policy, measured.conditions.host, measured.conditions.guests) * PAGES_PER_MIB
-    seen = [measured.before.get((guest, "memory")) for guest in measured.guests]
-    off = [abs(value - start) / PAGES_PER_MIB for value in seen if value is not None]
+    starts = _starts(measured)
+    seen = {guest: measured.before.get((guest, "memory")) for guest in measured.guests}
+    off = [abs(value - starts[guest]) / PAGES_PER_MIB for guest, value in seen.items() if value is not None]
     reason = (
         "how far a guest's memory was from what it is to have at the "
         "release; a policy that had begun before compares another start"
     )
     yield _at_most("equal_start", max(off) if off and len(off) == len(seen) else None, START_SLACK_MIB, "MiB", reason)
+
+
+def _starts(measured: Measured) -> dict[str, int]:
+    """Guest -> pages that the plan gives it at the release."""
+    host, guests = measured.conditions.host, measured.conditions.guests
+    return {
+        guest: start_mib(measured.policy, host, guests, number) * PAGES_PER_MIB
+        for number, guest in enumerate(measured.guests, 1)
+    }
 
 
 def _tmem_pages(measured: Measured) -> float | None:
@@ -160,9 +169,8 @@ def _memory_moved(measured: Measured) -> Iterable[GateResult]:
     """Every guest that follows its need gave memory back, or took some, at some time: seen from
     the hypervisor, not claimed by the guest.
     """
-    start = start_mib(measured.policy, measured.conditions.host, measured.conditions.guests) * PAGES_PER_MIB
     moved: list[float | None] = []
-    for guest in measured.guests:
+    for guest, start in _starts(measured).items():
         seen = [sample.value for sample in measured.samples if sample.source == guest and sample.counter == "memory"]
         seen += [measured.before.get((guest, "memory")), measured.after.get((guest, "memory"))]
         known = [value for value in seen if value is not None]
@@ -306,15 +314,19 @@ def _reads_happened(measured: Measured) -> Iterable[GateResult]:
 
 
 def _same_output(measured: Measured) -> Iterable[GateResult]:
-    """Guests do the same work, so its output is the same in each: a difference is a corrupted
-    page or a broken load.
+    """Guests of a group do the same work, so its output is the same in each: a difference is a
+    corrupted page or a broken load.
     """
-    outputs = {tuple(sorted(measured.checksums.get(guest, {}).items())) for guest in measured.guests}
-    if outputs == {()}:
-        return  # a workload without output to compare
+    members = measured.conditions.members(measured.guests)
+    outputs: dict[str, set[tuple[tuple[str, str], ...]]] = {}
+    for guest, group in members.items():
+        outputs.setdefault(group.name, set()).add(tuple(sorted(measured.checksums.get(guest, {}).items())))
+    found = [len(each) for each in outputs.values() if each != {()}]
+    if not found:
+        return  # workloads without output to compare
     yield _at_most(
         "same_output",
-        len(outputs),
+        max(found),
         1,
         "different outputs",
         "checksums of what the guests made; a difference is a corrupted page",
@@ -327,8 +339,8 @@ def _together(measured: Measured) -> Iterable[GateResult]:
         "beginning, a guest has memory that it should compete for"
     )
     yield _at_most("barrier_skew", measured.skew_seconds, measured.conditions.gates.barrier_skew, "s", reason)
-    if measured.conditions.phase_s:
-        reason = "how far from its time after the release a load started; another phase is another experiment"
+    if measured.conditions.staggered:
+        reason = "how far from its time a load started; another phase is another experiment"
         yield _at_most("starts_on_time", measured.late_s, measured.conditions.gates.barrier_skew, "s", reason)
 
 
@@ -369,12 +381,21 @@ def _clean_logs(measured: Measured) -> Iterable[GateResult]:
 def _claims_have_figures(measured: Measured) -> Iterable[GateResult]:
     """A claim is judged on its metric, so that has to be there for every guest."""
     policy = measured.policy.name
-    for name in sorted(
-        {claim.metric for claim in measured.claims if policy in (claim.compare.treatment, claim.compare.control)}
-    ):
-        values = [metric.value for metric in measured.metrics if metric.name == name]
+    groups = measured.conditions.group_names(measured.guests)
+    asked = {
+        (claim.metric, claim.group or "")
+        for claim in measured.claims
+        if policy in (claim.compare.treatment, claim.compare.control)
+    }
+    for name, group in sorted(asked):
+        values = [
+            metric.value
+            for metric in measured.metrics
+            if metric.name == name and (not group or groups.get(metric.guest or "") == group)
+        ]
         known = sum(value is not None for value in values)
-        yield _at_least(f"has_{name}", known, max(1, len(values)), "values", "a claim is judged on this metric")
+        gate = f"has_{name}" + (f"_of_{group}" if group else "")
+        yield _at_least(gate, known, max(1, len(values)), "values", "a claim is judged on this metric")
 
 
 GATES: tuple[Gate, ...] = (

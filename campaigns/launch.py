@@ -31,20 +31,30 @@ class Request:
     campaign: str | None
     cell: str | None
     ended: Outcome | None
+    scale: str | None = None
 
 
 def ask(
-    name: str, inventory: Path, campaign: str | None = None, cell: str | None = None, *, results: Path = store.RESULTS
+    name: str,
+    inventory: Path,
+    campaign: str | None = None,
+    cell: str | None = None,
+    *,
+    scale: str | None = None,
+    results: Path = store.RESULTS,
 ) -> Request:
     """A request whose names are all good. InvalidFileError for experiment and inventory,
-    UsageError for campaign and cell.
+    UsageError for campaign and cell. A preset's campaign is by default NAME-SCALE, since cells of
+    two scales are never mixed.
     """
-    made = experiment.load(name)
+    made = experiment.load(name, scale)
+    if campaign is None and scale is not None:
+        campaign = f"{made.name}-{scale}"
     found = inventories.load(inventory)
     lab = found.name
     feasible.on_host(made, found.hosts[0].settings.kind)
     ended = run.ended(made, lab, results=results, campaign=campaign, cell=cell)
-    return Request(made, inventory, campaign, cell, ended)
+    return Request(made, inventory, campaign, cell, ended, scale)
 
 
 def execute(
@@ -72,6 +82,7 @@ def execute(
             cell=request.cell,
             arguments=arguments,
             inventory=_named(request.inventory),
+            scale=request.scale,
             listen=listen,
         )
 

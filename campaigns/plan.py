@@ -20,7 +20,8 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from campaigns.conditions import Conditions
+from campaigns import schedule
+from campaigns.conditions import Conditions, Load
 from campaigns.experiment import Experiment, Levels, fingerprint
 from campaigns.records import PlannedCell
 from common.units import format_duration
@@ -44,17 +45,25 @@ def slowdown(accelerator: str | None, conditions: Conditions) -> float:
     waiting for the host's processors.
     """
     emulation = TCG_SLOWDOWN if accelerator == "tcg" else 1.0
-    return emulation * max(1.0, conditions.guests.count * conditions.guests.vcpus / conditions.host.vcpus)
+    return emulation * max(1.0, sum(each.vcpus for each in conditions.guests.every) / conditions.host.vcpus)
 
 
-def expected_load(conditions: Conditions, accelerator: str | None) -> float:
+def expected_load(load: Load, conditions: Conditions, accelerator: str | None) -> float:
     """Seconds that a guest's load should take, from its own start."""
-    return conditions.workload.expected_seconds(conditions.parameters, slowdown(accelerator, conditions))
+    return load.workload.expected_seconds(load.parameters, slowdown(accelerator, conditions))
+
+
+def _expected_run(conditions: Conditions, accelerator: str | None) -> float:
+    """Seconds from the release to the last guest's end."""
+    guests = [str(number) for number in range(conditions.guests.count)]
+    members = conditions.members(guests)
+    lasts = {name: expected_load(group.load, conditions, accelerator) for name, group in members.items()}
+    return max(schedule.ends(conditions.starts(guests), lasts).values())
 
 
 def expected_stages(conditions: Conditions, accelerator: str | None) -> dict[str, float]:
     """Seconds that each stage of a cell should take."""
-    run = expected_load(conditions, accelerator) + conditions.phase_s * (conditions.guests.count - 1)
+    run = _expected_run(conditions, accelerator)
     return {
         stage: _STAGE_SECONDS.get(stage, {"settle": conditions.settle_s, "run": run}.get(stage, 0.0))
         for stage in STAGES
@@ -74,8 +83,10 @@ def plan(experiment: Experiment, accelerator: str | None = "tcg") -> tuple[Plann
     for levels in experiment.combinations():
         expected[level_key(levels)] = expected_seconds(experiment.at(levels), accelerator)
     combinations = [(level_key(levels), levels) for levels in experiment.combinations()]
-    names = [policy.name for policy in experiment.policies]
-    designs = {key: balanced_orders(experiment.seed, key, names) for key, _ in combinations}
+    designs = {
+        key: balanced_orders(experiment.seed, key, [policy.name for policy in experiment.policies_at(levels)])
+        for key, levels in combinations
+    }
     cells: list[PlannedCell] = []
     for block in range(experiment.repetitions):
         level = (block // experiment.runs + 1, block % experiment.runs + 1) if experiment.boots > 1 else (None, None)
@@ -129,12 +140,13 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
     if most.overcommit_ratio <= 1:
         found.append(
             f"nothing is overcommitted: {most.guests.count} guests of at "
-            f"most {most.guests.memory_max_mib} MiB fit into the host's "
+            f"most {_sizes(most)} MiB fit into the host's "
             f"{most.host.guest_memory_mib} MiB for guests, so no policy has "
             "anything to do; raise guests.memory_max or lower host.guest_memory"
         )
     for each in conditions:
-        expected = expected_stages(each, accelerator) | {"run": expected_load(each, accelerator)}
+        longest = max(expected_load(group.load, each, accelerator) for group in each.groups)
+        expected = expected_stages(each, accelerator) | {"run": longest}
         limits = each.timeouts
         for stage, limit in (("run", limits.run), ("prepare", limits.prepare), ("collect", limits.collect)):
             if limit is not None and limit < expected[stage]:
@@ -144,6 +156,10 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
                     f"{'without KVM' if accelerator == 'tcg' else 'on this host'}"
                 )
     return list(dict.fromkeys(found))
+
+
+def _sizes(conditions: Conditions) -> str:
+    return " or ".join(str(size) for size in dict.fromkeys(each.memory_max_mib for each in conditions.guests.every))
 
 
 def block_order(seed: int, block: int, cells: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
-from campaigns.conditions import Conditions
+from campaigns.conditions import Conditions, Group
 from campaigns.records import SCHEMA, CampaignRecord
 from common import files
 from policies.base import Policy
@@ -101,15 +101,24 @@ def _told(policy: Policy) -> dict[str, object]:
 def given(policy: Policy, conditions: Conditions) -> dict[str, object]:
     """What a cell was given, as JSON: verification works it out again from the experiment."""
     given: dict[str, object] = json.loads(
-        json.dumps({"policy": _told(policy), "host": asdict(conditions.host), "guests": asdict(conditions.guests)})
+        json.dumps({"policy": _told(policy), "host": asdict(conditions.host), "guests": conditions.guests.document()})
     )
+    groups = {group.name: _load(group) for group in conditions.groups}
     return given | {
-        "workload": conditions.workload.name,
-        "parameters": conditions.parameters.model_dump(mode="json"),
+        **(groups.get("") or {"groups": groups}),
         "overcommit_ratio": conditions.overcommit_ratio,
         "sampling_interval_s": conditions.interval_s,
-        "phase_s": conditions.phase_s,
     }
+
+
+def _load(group: Group) -> dict[str, object]:
+    load = group.load
+    told = {
+        "workload": load.workload.name,
+        "parameters": load.parameters.model_dump(mode="json"),
+        "phase_s": load.phase_s,
+    }
+    return told | ({"count": group.count, "after": group.after} if group.name else {})
 
 
 def _git(checkout: Path, *arguments: str) -> str | None:

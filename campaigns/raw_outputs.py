@@ -136,12 +136,15 @@ def _of_campaign(name: str, folder: Path) -> dict[str, object]:
         campaign = cell.parent.parent / "campaign.json"
         if (cell / "cell.json").is_file() and campaign.is_file():
             try:
-                levels = json.loads((cell / "cell.json").read_text(encoding="utf-8"))["levels"]
-                declared = json.loads(campaign.read_text(encoding="utf-8"))["experiment"]["workload"]
+                record = json.loads((cell / "cell.json").read_text(encoding="utf-8"))
+                experiment = json.loads(campaign.read_text(encoding="utf-8"))["experiment"]
+                levels, declared, prefix = record["levels"], experiment.get("workload"), "workload.parameters."
+                group = record.get("groups", {}).get(folder.resolve().name)
+                if group is not None and (own := experiment["guests"]["groups"][group]["workload"]) is not None:
+                    declared, prefix = own, f"guests.groups.{group}.{prefix}"
                 found = dict(declared["parameters"]) if declared["name"] == name else {}
             except (OSError, ValueError, KeyError, TypeError):
                 return {}
-            prefix = "workload.parameters."
             return found | {key.removeprefix(prefix): level for key, level in levels.items() if key.startswith(prefix)}
     return {}
 

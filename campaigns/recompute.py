@@ -84,7 +84,9 @@ class Recomputation:
         for message in (
             *_metrics(cell, found, self.campaign.metrics),
             *self._gates(cell, found),
-            *_others(cell, found, whole=is_whole(path, self.campaign)),
+            *_others(
+                cell, found, conditions.group_names(list(run.released.starts)), whole=is_whole(path, self.campaign)
+            ),
         ):
             yield records.CELL_FILE, message
 
@@ -179,9 +181,11 @@ def _metrics(cell: CellRecord, found: Figures, declared: Sequence[MetricSpec]) -
             yield f"{name} is {_value(was)}; recomputed, it is {_value(is_)}"
 
 
-def _others(cell: CellRecord, found: Figures, *, whole: bool) -> Iterator[str]:
+def _others(cell: CellRecord, found: Figures, groups: Mapping[str, str], *, whole: bool) -> Iterator[str]:
     if cell.checksums != found.checksums:
         yield "the checksums are not those of the outputs in raw/"
+    if cell.groups != groups:
+        yield f"groups are {dict(cell.groups)!r}, and {dict(groups)!r} by the plan"
     for note in found.notes:
         if note not in cell.notes:
             yield f"a note is missing: {note}"

@@ -130,7 +130,8 @@ class Claim(Record):
     metric: a name of CampaignRecord.metrics. aggregate: how the guests' values become the cell's
     one value. control_from: whose choice the control is: the published source's, or ours because it
     names none. relief: whether the claim is that something gets better than under the control,
-    which then has to have suffered; None: it is when the metric's better side is claimed.
+    which then has to have suffered; None: it is when the metric's better side is claimed. group:
+    whose guests it is of; None: of all.
     """
 
     id: str
@@ -143,6 +144,7 @@ class Claim(Record):
     expectation: Expectation
     control_from: ControlFrom = "ours"
     relief: bool | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,8 @@ class CampaignRecord(Record):
     in campaigns from before it was recorded. layout: LAYOUT of the testbed that created it. gates:
     those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1. inventory: the
     lab's file, as it was named; None for the default lab, and in campaigns from before it was
-    recorded. counters: those that were sampled, single disks' aside; empty before layout 3.
+    recorded. counters: those that were sampled, single disks' aside; empty before layout 3. scale:
+    the preset of the experiment, if any.
     """
 
     schema: int
@@ -202,6 +205,7 @@ class CampaignRecord(Record):
     gates: tuple[str, ...] = ()
     inventory: str | None = None
     counters: tuple[str, ...] = ()
+    scale: str | None = None
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""
@@ -268,7 +272,8 @@ class CellRecord(Record):
 
     timings: stage -> seconds. checksums: guest -> name -> digest of the workload's output,
     identical between guests and policies. notes: what a reader of the figures must know, such as a
-    counter that went backwards. boot, run: as planned.
+    counter that went backwards. boot, run: as planned. groups: guest -> the group that it is of;
+    empty where all guests are alike.
     """
 
     schema: int
@@ -295,6 +300,7 @@ class CellRecord(Record):
     finished_at: str
     boot: int | None = None
     run: int | None = None
+    groups: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def starved(self) -> bool:

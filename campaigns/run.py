@@ -124,21 +124,23 @@ def run(
     cell: str | None = None,
     arguments: Sequence[str] = (),
     inventory: str | None = None,
+    scale: str | None = None,
     listen: Listener = silent,
 ) -> Outcome:
     """Run a campaign, or what is left of it, or one cell of it.
 
-    lab: the host's. inventory: its file, if it is not the default lab's. basis: what the host is
-    made from. campaign: its name, by default the experiment's. cell: run just this one; an invalid
-    one is then run again, and its old record kept. UsageError: another experiment has this
-    campaign's name, it was begun on another lab or host, another runner is at work, or the cell
-    cannot be run. Errors of the lab and the load end in the cells' records. KeyboardInterrupt
-    passes through, and leaves nothing half-written.
+    lab: the host's. inventory: its file, if it is not the default lab's. scale: the preset that the
+    experiment is at. basis: what the host is made from. campaign: its name, by default the
+    experiment's. cell: run just this one; an invalid one is then run again, and its old record
+    kept. UsageError: another experiment has this campaign's name, it was begun on another lab or
+    host, another runner is at work, or the cell cannot be run. Errors of the lab and the load end
+    in the cells' records. KeyboardInterrupt passes through, and leaves nothing half-written.
     """
     stored = resume.begun(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
         stored = store.create(
-            results, campaign_record(experiment, host.accelerator, campaign, lab, arguments, inventory=inventory)
+            results,
+            campaign_record(experiment, host.accelerator, campaign, lab, arguments, inventory=inventory, scale=scale),
         )
     with stored.lock():
         resume.begun(
@@ -156,6 +158,7 @@ def campaign_record(
     arguments: Sequence[str],
     *,
     inventory: str | None = None,
+    scale: str | None = None,
 ) -> CampaignRecord:
     """What fixes a new campaign: plan, claims, metrics and gates of its experiment, and what the
     testbed is.
@@ -179,6 +182,7 @@ def campaign_record(
         created_at=datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
         lab=lab,
         inventory=inventory,
+        scale=scale,
         layout=LAYOUT,
         gates=gates.names(),
         counters=tuple(sorted(names.known())),

@@ -8,13 +8,25 @@ experiment. experiments/README.md explains the keys to people.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, Discriminator, Field, Tag, create_model, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Discriminator,
+    Field,
+    PlainSerializer,
+    Tag,
+    WithJsonSchema,
+    WrapValidator,
+    create_model,
+    model_validator,
+)
 
+from campaigns.document import KeyPath
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
-from common.fields import Count, Mebibytes, Number, Seconds, Section, Text
+from common.fields import Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
 from policies import registry
 from policies.managed import ManagerSection, ManagerSettings
 from policies.memory_swap import RamdiskParameters, ZramParameters, ZswapParameters
@@ -34,21 +46,6 @@ class HostSection(Section):
     vcpus: Annotated[Count, Field(ge=1, le=1024)] = 2
 
 
-class GuestsSection(Section):
-    """All guests are alike. memory_start: at boot, by default the guests' even share of the
-    host; swap: by default memory_max; sysctl: settings of their kernels.
-    """
-
-    count: Annotated[Count, Field(ge=1, le=200)]
-    vcpus: Annotated[Count, Field(ge=1, le=128)] = 1
-    memory_max: Mebibytes
-    memory_start: Mebibytes | None = None
-    swap: Mebibytes | None = None
-    sysctl: dict[Annotated[str, Field(pattern=r"^(fs|kernel|vm)(\.[a-z0-9_-]+)+$")], Count] = Field(
-        default_factory=dict
-    )
-
-
 class WorkloadSection(Section):
     """Which workload, and its parameters: `./inv workloads.list` explains them. phase: between the
     start of one guest's load and the next one's; all guests are released together.
@@ -57,6 +54,60 @@ class WorkloadSection(Section):
     name: Text
     parameters: dict[str, Any] = Field(default_factory=dict)
     phase: Seconds = 0.0
+
+
+GuestCount = Annotated[Count, Field(ge=1, le=200)]
+Vcpus = Annotated[Count, Field(ge=1, le=128)]
+Sysctls = dict[Annotated[str, Field(pattern=r"^(fs|kernel|vm)(\.[a-z0-9_-]+)+$")], Count]
+
+FIT, FIT_MIB = "fit", -1
+"""As memory_max, what follows from the host's memory for guests, their count and the ratio: as it
+is written, and as a number.
+"""
+
+MebibytesOrFit = Annotated[
+    Mebibytes,
+    WrapValidator(lambda given, usual: FIT_MIB if given == FIT else usual(given)),
+    PlainSerializer(lambda mib: FIT if mib == FIT_MIB else mebibytes_text(mib)),
+    WithJsonSchema({"type": "string", "pattern": f"^({FIT}|[0-9.]+ [A-Za-z]+)$", "examples": ["256 MiB", FIT]}),
+]
+
+
+class GuestsSection(Section):
+    """All guests are alike. memory_start: at boot, by default the guests' even share of the
+    host; swap: by default memory_max; sysctl: settings of their kernels.
+    """
+
+    count: GuestCount
+    vcpus: Vcpus = 1
+    memory_max: MebibytesOrFit
+    memory_start: Mebibytes | None = None
+    swap: Mebibytes | None = None
+    sysctl: Sysctls = Field(default_factory=dict)
+
+
+class GroupSection(Section):
+    """Guests that are alike among those of an experiment. memory_start: by default a share of the
+    host in proportion to memory_max. workload: by default the experiment's. after: the group whose
+    loads have to have ended before those of this one start.
+    """
+
+    count: GuestCount = 1
+    vcpus: Vcpus = 1
+    memory_max: Mebibytes
+    memory_start: Mebibytes | None = None
+    workload: WorkloadSection | None = None
+    after: Text | None = None
+
+
+class GroupedSection(Section):
+    """Guests in groups. Their numbers follow the order of the groups. swap: of each guest, by
+    default the largest memory_max.
+    """
+
+    groups: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], GroupSection], Field(min_length=1)]
+    swap: Mebibytes | None = None
+    sysctl: Sysctls = Field(default_factory=dict)
 
 
 class SamplingSection(Section):
@@ -169,7 +220,7 @@ class ExpectationSection(Section):
 
 class ClaimSection(Section):
     """A statement of the literature. evidence: quoted (read in the named text), source (read in
-    code), recalled (not checked).
+    code), recalled (not checked). group: of whose guests; by default of all.
 
     control_from: `source` when the named text says what was compared with, `ours` when it does not.
     relief: whether the control has to have felt what is to be relieved; by default when the
@@ -186,6 +237,7 @@ class ClaimSection(Section):
     expectation: ExpectationSection
     control_from: ControlFrom = "ours"
     relief: Annotated[bool, Field(strict=True)] | None = None
+    group: Text | None = None
 
     def record(self) -> Claim:
         """The claim as campaign.json holds it."""
@@ -200,6 +252,7 @@ class ClaimSection(Section):
             expectation=Expectation(**self.expectation.model_dump()),
             control_from=self.control_from,
             relief=self.relief,
+            group=self.group,
         )
 
 
@@ -214,6 +267,9 @@ class RepetitionsSection(Section):
 
 NUMBER, LEVELS = "as a number", "at its levels"
 """How repetitions may be written: what is wrong is told of the form that was chosen."""
+
+ALIKE, GROUPED = "all alike", "in groups"
+"""How guests may be written."""
 
 MANAGERS: dict[str, type[ManagerSettings]] = {
     policy.manager: section
@@ -231,6 +287,14 @@ else:
     )
 
 
+def _listed(given: object) -> object:
+    return given if isinstance(given, list) else [given]
+
+
+def _keys(given: object) -> Collection[object]:
+    return given if isinstance(given, dict) else ()
+
+
 class ExperimentFile(_WithManagers):
     """A whole experiment file. Every manager has a section of its own, too (MANAGERS)."""
 
@@ -239,7 +303,12 @@ class ExperimentFile(_WithManagers):
     question: Text
     overcommit_ratio: Annotated[Number, Field(ge=0.01, le=100)] | None = None
     host: HostSection = HostSection()
-    guests: GuestsSection
+    guests: Annotated[
+        Annotated[GuestsSection, Tag(ALIKE)] | Annotated[GroupedSection, Tag(GROUPED)],
+        Discriminator(
+            lambda given: GROUPED if isinstance(given, GroupedSection) or "groups" in _keys(given) else ALIKE
+        ),
+    ]
     policies: Annotated[list[Text], Field(min_length=1)]
     selfballoon: SelfballoonParameters = SelfballoonParameters()
     tmem: TmemSection = TmemSection()
@@ -248,8 +317,9 @@ class ExperimentFile(_WithManagers):
     zram: ZramParameters = ZramParameters()
     more_ram: Annotated[Mebibytes, Field(ge=LEAST_MIB)] | None = None
     manager: ManagerSection = ManagerSection()
-    workload: WorkloadSection
+    workload: WorkloadSection | None = None
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
+    exclude: list[dict[str, Annotated[list[Any], BeforeValidator(_listed)]]] = Field(default_factory=list)
     repetitions: Annotated[
         Annotated[Count, Field(ge=1, le=1000), Tag(NUMBER)] | Annotated[RepetitionsSection, Tag(LEVELS)],
         Discriminator(lambda given: LEVELS if isinstance(given, dict | RepetitionsSection) else NUMBER),
@@ -266,24 +336,40 @@ class ExperimentFile(_WithManagers):
         found: ManagerSettings = getattr(self, manager)
         return found
 
+    @property
+    def groups(self) -> dict[str, GroupSection]:
+        """The groups of guests by name; guests that are all alike are one without a name."""
+        guests = self.guests
+        if isinstance(guests, GroupedSection):
+            return dict(guests.groups)
+        same = {key: getattr(guests, key) for key in ("count", "vcpus", "memory_max", "memory_start")}
+        return {"": GroupSection.model_construct(**same)}
+
+    def loads(self) -> dict[KeyPath, WorkloadSection]:
+        """Where in the file a load is -> the load. Empty when none is given."""
+        own = {name: group.workload for name, group in self.groups.items()}
+        found: dict[KeyPath, WorkloadSection] = {} if self.workload is None else {("workload",): self.workload}
+        return found | {("guests", "groups", name, "workload"): each for name, each in own.items() if each is not None}
+
 
 def key_names(path: Sequence[str | int]) -> list[str]:
     """The keys that may stand at a path of the file, for suggestions; empty where any may."""
-    model: Any = ExperimentFile
+    models: list[Any] = [ExperimentFile]
     for part in path:
         if isinstance(part, int):
             continue
-        field = model.model_fields.get(part)
-        model = _section_of(field.annotation) if field is not None else None
-        if model is None:
-            return []
-    return [field.alias or name for name, field in model.model_fields.items()]
+        fields = [model.model_fields[part] for model in models if part in model.model_fields]
+        # below a mapping of names, such as that of the groups, a name stands for all
+        named = [model for model in models if part not in model.model_fields and model in _NAMED]
+        models = [*named, *(found for field in fields for found in _sections_of(field.annotation))]
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
-def _section_of(annotation: Any) -> Any:  # noqa: ANN401
+_NAMED = (GroupSection,)
+"""Sections that stand below names of people's own."""
+
+
+def _sections_of(annotation: Any) -> list[Any]:  # noqa: ANN401
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    for argument in getattr(annotation, "__args__", ()):
-        if (found := _section_of(argument)) is not None:
-            return found
-    return None
+        return [annotation]
+    return [found for argument in getattr(annotation, "__args__", ()) for found in _sections_of(argument)]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from common.units import format_size, parse_duration, parse_size
 
@@ -26,15 +26,29 @@ def _duration_text(seconds: float) -> str:
     return f"{seconds:.3f}".rstrip("0").rstrip(".") + " s"
 
 
-Size = Annotated[int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str)]
+def mebibytes_text(mib: int) -> str:
+    """Whole MiB as they are written in a file."""
+    return format_size(mib * MIB) if mib else "0 MiB"
+
+
+def _written(*examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ [A-Za-z]+$", "examples": [*examples]})
+
+
+Size = Annotated[
+    int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str), _written("4 KiB", "64 MiB")
+]
 """Bytes, written with a binary unit (`4 KiB`)."""
 
-Mebibytes = Annotated[
-    int, BeforeValidator(_mebibytes), PlainSerializer(lambda mib: format_size(mib * MIB) if mib else "0 MiB")
-]
+Mebibytes = Annotated[int, BeforeValidator(_mebibytes), PlainSerializer(mebibytes_text), _written("256 MiB", "2 GiB")]
 """Whole MiB, written with a binary unit (`256 MiB`)."""
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), PlainSerializer(_duration_text, return_type=str)]
+Seconds = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    PlainSerializer(_duration_text, return_type=str),
+    _written("5 s", "10 min"),
+]
 """Seconds, written with a unit (`10 min`)."""
 
 MOST = 2**63 - 1

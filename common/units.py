@@ -75,6 +75,15 @@ def format_size(size: int) -> str:
     return f"{size} B"
 
 
+def rough_duration(seconds: float) -> str:
+    """A duration that is an estimate, to two digits: `8.2 s`, `3.1 min`, `45 min`, `1.5 h`."""
+    for unit, size in (("s", 1.0), ("min", 60.0), ("h", 3600.0)):
+        amount = float(f"{seconds / size:.2g}")
+        if amount < 100 or unit == "h":
+            return f"{amount:g} {unit}" if amount < 1000 else f"{amount:.0f} {unit}"
+    raise AssertionError("unreachable")
+
+
 def format_duration(seconds: float) -> str:
     """A duration for people: `8.2 s`, `3 min 05 s`, `1 h 20 min`."""
     if seconds < 9.95:

@@ -10,7 +10,7 @@ asked.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -19,9 +19,19 @@ from lab.emulator.share import Reading
 
 
 @dataclass(frozen=True)
+class OwnSizing:
+    """What a guest has that is unlike others. Memory in MiB."""
+
+    vcpus: int
+    memory_max_mib: int
+    memory_start_mib: int
+
+
+@dataclass(frozen=True)
 class GuestSizing:
-    """The guests of a cell, all alike. Memory and swap in MiB. kernel: words on their kernels'
-    command line.
+    """The guests of a cell. Memory and swap in MiB. kernel: words on their kernels' command line.
+    unlike: guest by guest what each has, where they are not alike; vcpus and memory are then the
+    most that any has.
     """
 
     count: int
@@ -30,6 +40,25 @@ class GuestSizing:
     memory_start_mib: int
     swap_mib: int
     kernel: tuple[str, ...] = ()
+    unlike: tuple[OwnSizing, ...] = ()
+
+    def own(self, number: int) -> OwnSizing:
+        """What the guest with this number has, counted from 1."""
+        if self.unlike:
+            return self.unlike[number - 1]
+        return OwnSizing(self.vcpus, self.memory_max_mib, self.memory_start_mib)
+
+    @property
+    def every(self) -> tuple[OwnSizing, ...]:
+        """What each guest has, by number."""
+        return tuple(self.own(number) for number in range(1, self.count + 1))
+
+    def document(self) -> dict[str, object]:
+        """As JSON has it. Guests that are alike are told as they were before others could be."""
+        told = asdict(self)
+        if not self.unlike:
+            del told["unlike"]
+        return told
 
 
 @dataclass(frozen=True)
@@ -115,11 +144,12 @@ class Activity:
     sectors: int
 
 
-def even_share_mib(host: HostSizing, guests: GuestSizing) -> int:
-    """What each guest can have when nothing is overcommitted, in MiB: its share of the host's
-    memory, or its maximum if that is less.
+def even_share_mib(host: HostSizing, guests: GuestSizing, number: int = 1) -> int:
+    """What a guest can have when nothing is overcommitted, in MiB: its share of the host's memory,
+    or its maximum if that is less. Guests that are not alike share in proportion to their maxima.
     """
-    return min(host.guest_memory_mib // guests.count, guests.memory_max_mib)
+    most = guests.own(number).memory_max_mib
+    return min(host.guest_memory_mib * most // sum(each.memory_max_mib for each in guests.every), most)
 
 
 class Guest(Protocol):

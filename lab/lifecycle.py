@@ -194,7 +194,7 @@ def up(
         for each in opened.hosts:
             each.reset(host, guests)
             folder = paths.host_dir(opened.name, each.name)
-            text = json.dumps({"host": asdict(host), "guests": asdict(guests), "at": time.time()})
+            text = json.dumps({"host": asdict(host), "guests": guests.document(), "at": time.time()})
             _up_marker(folder).write_text(text)
     return status(path)
 

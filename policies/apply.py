@@ -29,9 +29,11 @@ Under an emulator a guest that swaps is slow to come to its turn.
 """
 
 
-def start_mib(policy: Policy, host: HostSizing, guests: GuestSizing) -> int:
-    """What each guest has at the release, in MiB."""
-    return even_share_mib(host, guests) if policy.start == "share" else guests.memory_start_mib
+def start_mib(policy: Policy, host: HostSizing, guests: GuestSizing, number: int = 1) -> int:
+    """What a guest has at the release, in MiB; of guests that are not alike, the one with this
+    number, counted from 1.
+    """
+    return even_share_mib(host, guests, number) if policy.start == "share" else guests.own(number).memory_start_mib
 
 
 def parameters(policy: Policy) -> dict[str, bool]:
@@ -43,9 +45,9 @@ def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, gues
     """Give every guest its memory, its settings, and its driver. Nothing moves yet. Once per
     reset; LabError when a guest or dom0 refuses.
     """
-    start = start_mib(policy, sizing, guests)
-    limit = guests.memory_max_mib if policy.moves else start
-    host.set_memory(dict.fromkeys(host.guests, start), dict.fromkeys(host.guests, limit))
+    starts = {name: start_mib(policy, sizing, guests, number) for number, name in enumerate(host.guests, 1)}
+    most = {name: each.memory_max_mib for name, each in zip(host.guests, guests.every, strict=False)}
+    host.set_memory(starts, most if policy.moves else starts)
     host.set_sysctls({**policy.sysctl, **tuning.sysctl})
     # before the driver, whose first page is to be kept, or refused, like all others
     host.set_tmem(tmem_settings(policy, tuning))
@@ -66,7 +68,10 @@ def manager(
     if policy.manager is None:
         return None
     common = tuning.manager or ManagerSection().tuning()
-    least = min(common.minimum_mib, start_mib(policy, sizing, guests))
+    bounds = {
+        name: (min(common.minimum_mib, start_mib(policy, sizing, guests, number)), guests.own(number).memory_max_mib)
+        for number, name in enumerate(names, 1)
+    }
     return Manager(
         name=policy.manager,
         program=program(),
@@ -78,7 +83,7 @@ def manager(
             # persistent pages count as the guest's, so that its limit must not be its target
             "limit_at_maximum": "persistent" in policy.pools,
         },
-        bounds_mib=dict.fromkeys(names, (least, guests.memory_max_mib)),
+        bounds_mib=bounds,
         counters={name: _move(name, common) for name in managers.get(policy.manager).COUNTERS},
         node=reports.NODE,
         look_s=common.look_s,

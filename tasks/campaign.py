@@ -6,7 +6,8 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from common.console import Reporter
-from tasks.shared import INVENTORY_HELP, inventory_path, number, run_campaign
+from common.units import rough_duration
+from tasks.shared import INVENTORY_HELP, SCALE_HELP, inventory_path, number, run_campaign
 
 
 @task(
@@ -15,10 +16,18 @@ from tasks.shared import INVENTORY_HELP, inventory_path, number, run_campaign
         "name": "experiment: experiments/NAME.yml",
         "seed": "another seed than the experiment's",
         "inventory": INVENTORY_HELP,
+        "scale": SCALE_HELP,
         "json": "machine-readable",
     },
 )
-def plan(_c: Context, name: str, seed: str | None = None, inventory: str | None = None, json: bool = False) -> None:
+def plan(
+    _c: Context,
+    name: str,
+    seed: str | None = None,
+    inventory: str | None = None,
+    scale: str | None = None,
+    json: bool = False,
+) -> None:
     """Show the cells of an experiment, in the order of a campaign. Touches no lab.
 
     Then how often each policy stands in which place: equally often, when there are as many
@@ -26,33 +35,25 @@ def plan(_c: Context, name: str, seed: str | None = None, inventory: str | None 
     """
     from dataclasses import asdict
 
-    from campaigns import experiment, feasible, plan
-    from common.units import format_duration
+    from campaigns import describe, experiment, feasible, plan
     from lab import inventory as inventories
 
     report = Reporter()
-    made = experiment.load(name)
+    made = experiment.load(name, scale)
     if seed is not None:
         made = made.with_seed(number("seed", seed, 0))
     kind = inventories.load(inventory_path(inventory)).hosts[0].settings.kind
     feasible.on_host(made, kind)
-    cells = plan.plan(made)
+    accelerator = "tcg" if kind == "emulated" else None
+    cells = plan.plan(made, accelerator)
     if json:
         report.json([asdict(cell) for cell in cells])
         return
-    rows = [
-        (str(cell.order), cell.cell, cell.policy, str(cell.repetition), format_duration(cell.expected_seconds))
-        for cell in cells
-    ]
-    report.table(("order", "cell", "policy", "repetition", "expected"), rows, title=f"{made.title} (seed {made.seed})")
-    balance = plan.positions(cells)
-    report.table(
-        ("policy", *(f"place {place}" for place in range(1, len(balance) + 1))),
-        [(policy, *map(str, counts)) for policy, counts in balance.items()],
-        title="how often each policy has which place among the cells of its block and levels",
-    )
-    report.plain(f"about {format_duration(sum(cell.expected_seconds for cell in cells))} without KVM")
-    for line in plan.warnings(made, "tcg" if kind == "emulated" else None):
+    for line in describe.plan_lines(made, cells):
+        report.plain(line)
+    without = "" if accelerator is None else " without KVM"
+    report.plain(f"about {rough_duration(sum(cell.expected_seconds for cell in cells))}{without}")
+    for line in plan.warnings(made, accelerator):
         report.plain(f"warning: {line}")
     if seed is not None:
         report.plain(f"to run the cells in this order, write it into the experiment: seed: {made.seed}")
@@ -65,24 +66,29 @@ def plan(_c: Context, name: str, seed: str | None = None, inventory: str | None 
         "inventory": INVENTORY_HELP,
         "campaign": "name of the campaign (default: the experiment's); an existing one goes on",
         "cell": "run just this cell",
+        "scale": SCALE_HELP,
     },
 )
 def run(
-    _c: Context, name: str, inventory: str | None = None, campaign: str | None = None, cell: str | None = None
+    _c: Context,
+    name: str,
+    inventory: str | None = None,
+    campaign: str | None = None,
+    cell: str | None = None,
+    scale: str | None = None,
 ) -> None:
     """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
     from campaigns import launch
     from campaigns.plan import warnings as plan_warnings
 
     report = Reporter()
-    request = launch.ask(name, inventory_path(inventory), campaign, cell)
+    request = launch.ask(name, inventory_path(inventory), campaign, cell, scale=scale)
     for line in plan_warnings(request.experiment, None):
         report.plain(f"warning: {line}")
-    directory = run_campaign(report, request, f"./inv campaign.run {name}")
+    again = f"./inv campaign.run {name}" + (f" --scale {scale}" if scale else "")
+    directory = run_campaign(report, request, again)
     if cell is not None:
-        report.say(
-            f"complete: {cell} of {directory}; the others: ./inv campaign.run {name} --campaign {directory.name}"
-        )
+        report.say(f"complete: {cell} of {directory}; the others: {again} --campaign {directory.name}")
     else:
         report.say(f"complete: {directory}; next: ./inv figures {directory.name}")
 

@@ -19,6 +19,8 @@ DEFAULT_INVENTORY = "inventory/emulated.yml"
 INVENTORY_HELP = f"the lab: an inventory file (default: {DEFAULT_INVENTORY})"
 
 
+SCALE_HELP = "a preset of the experiment, such as night (default: the file as it is)"
+
 MOST_DIGITS = 18
 
 

@@ -16,7 +16,6 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -273,7 +272,7 @@ class EmulatedHost(XenHost):
             {
                 "clock_offsets_s": left,
                 "fixed": fixed,
-                "guests": asdict(sizing),
+                "guests": sizing.document(),
                 "logs": logs,
                 "made_at": time.time(),
                 "panics": len(self._panics),
@@ -488,5 +487,5 @@ def _without_home(word: str) -> str:
 
 def guests_tag(sizing: GuestSizing) -> str:
     """Name of the snapshot of a sizing."""
-    text = json.dumps(asdict(replace(sizing)), sort_keys=True)
+    text = json.dumps(sizing.document(), sort_keys=True)
     return f"guests-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

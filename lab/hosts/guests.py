@@ -91,6 +91,7 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
         "psi=1",
         *sizing.kernel,
     ]
+    own = sizing.own(number)
     swap = f', "phy:{disks.swap},xvdb,w,script=block-overcommit"' if sizing.swap_mib else ""
     lines = [
         "# Written by the testbed.",
@@ -98,9 +99,9 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
         'type = "pv"',
         f'kernel = "{STATE}/vmlinuz"',
         f'extra = "{" ".join(kernel)}"',
-        f"vcpus = {sizing.vcpus}",
-        f"memory = {sizing.memory_start_mib}",
-        f"maxmem = {sizing.memory_max_mib}",
+        f"vcpus = {own.vcpus}",
+        f"memory = {own.memory_start_mib}",
+        f"maxmem = {own.memory_max_mib}",
         f'disk = ["phy:{disks.root},xvda,w,script=block-overcommit"{swap}]',
         f'vif = ["mac=00:16:3e:77:00:{number:02x},bridge=xenbr0,script=vif-overcommit"]',
         *(['tsc_mode = "native"'] if native_tsc else []),
@@ -123,7 +124,7 @@ def create_script(
     for number, each in enumerate(disks[: sizing.count], start=1):
         if only is None or number in only:
             text = configuration(number, sizing, each, native_tsc=native_tsc)
-            words += [f"guest{number}", sizing.memory_start_mib, text]
+            words += [f"guest{number}", sizing.own(number).memory_start_mib, text]
     return scripts.command("create-guests.sh", f"{STATE}/guests", ROOM_MIB, *words)
 
 

@@ -207,7 +207,7 @@ class XenHost(ABC):
         """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
         found: dict[str, object] = {"name": self.name, "kind": self.kind, "accelerator": self.accelerator}
         if self._sizing is not None:
-            found["sizing"] = {"host": asdict(self._sizing[0]), "guests": asdict(self._sizing[1])}
+            found["sizing"] = {"host": asdict(self._sizing[0]), "guests": self._sizing[1].document()}
         found["driver"] = dict(self._driver) if self._driver is not None else None
         asked = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
         machines = {

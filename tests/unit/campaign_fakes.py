@@ -249,13 +249,13 @@ class FakeHost:
     def answers(self, *, done: bool) -> dict[str, list[str]]:
         """What agents in dom0 and the guests would say before the run, or after it."""
         ballooning, tmem = self.driver.get("selfballooning"), self.driver.get("cleancache")
-        held = self.sizing.memory_start_mib * PAGES
+        helds = [self.targets.get(name, 0) * PAGES for name in self.guests]
         if ballooning:
-            held = held * (3 if done else 5) // 5
+            helds = [held * (3 if done else 5) // 5 for held in helds]
         read = 10_000 if tmem else 20_000 if ballooning else 15_000
         domains = [{"id": 0, "name": "Domain-0", "cpu_ns": round(1e9 * (100 + 3 * done)), "pages": 98_304}]
         vbd, clients = {}, []
-        for number, name in enumerate(self.guests, 1):
+        for number, (name, held) in enumerate(zip(self.guests, helds, strict=True), 1):
             cpu = round(1e9 * (5.0 + 12.5 * done))
             domains.append({"id": number, "name": name, "cpu_ns": cpu, "pages": held})
             vbd[str(number)] = {
@@ -268,10 +268,10 @@ class FakeHost:
         reading = {
             "time": time.time(),
             "sampler.cpu": 1_000_000 + 250_000 * done,
-            "free": self.host.guest_memory_mib * PAGES - held * len(self.guests),
+            "free": self.host.guest_memory_mib * PAGES - sum(helds),
             "domains": domains,
             "vbd": vbd,
-            "tmem": {"global": {"Ec": 0, "Ta": 0}, "clients": clients} if tmem else None,
+            "tmem": {"global": {"Ec": 0, "Ta": 0, "Fc": 0}, "clients": clients} if tmem else None,
         }
         vmstat = (
             f"vmstat.pgmajfault={900 + 50 * done} vmstat.pswpin={10 * done} "

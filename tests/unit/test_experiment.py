@@ -245,7 +245,7 @@ def test_factors_of_the_workload_reach_its_parameters(tmp_path: Path) -> None:
     found = write_experiment(
         tmp_path, EXPERIMENT.replace("seed: 7", "factors: {workload.parameters.size: [1, 2], settle: [0 s, 5 s]}")
     )
-    seen = [(c.parameters.size, c.settle_s) for c in map(found.at, found.combinations())]
+    seen = [(c.groups[0].load.parameters.size, c.settle_s) for c in map(found.at, found.combinations())]
     assert seen == [(1, 0.0), (1, 5.0), (2, 0.0), (2, 5.0)]
 
 
@@ -255,7 +255,7 @@ def test_every_workload_can_be_planned_and_writes_a_script_that_sh_can_read(tmp_
     found = write_experiment(tmp_path, text)
     conditions = found.at({})
     assert plan.expected_stages(conditions, "tcg")["run"] > 0
-    script = conditions.workload.script(conditions.parameters)
+    script = conditions.groups[0].load.script()
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
 
 
@@ -368,6 +368,23 @@ def test_the_guides_experiment_is_one_as_it_is_printed(tmp_path: Path) -> None:
     assert {cell.levels["overcommit_ratio"] for cell in cells} == {1.0, 1.5, 2.0}
     assert {cell.boot for cell in cells} == {1, 2, 3}
     assert len({cell.cell for cell in cells}) == len(cells)
+
+
+def test_the_guides_groups_are_an_experiment_as_they_are_printed(tmp_path: Path) -> None:
+    guide = (experiment.EXPERIMENTS / "README.md").read_text()
+    printed = re.search(r"\*\*Groups\*\* .*?```yaml\n(.*?)```", guide, re.DOTALL)
+    assert printed
+    path = tmp_path / "groups.yml"
+    path.write_text(printed[1])
+    found = experiment.load(str(path))
+    feasible.on_host(found, "emulated")
+    at = found.at({})
+    assert [(group.name, group.count, group.load.workload.name) for group in at.groups] == [
+        ("db", 1, "fio"),
+        ("build", 2, "kernel_build"),
+        ("late", 1, "kernel_build"),
+    ]
+    assert at.overcommit_ratio == 1.92
 
 
 def examples() -> list[str]:

@@ -134,4 +134,4 @@ def test_a_phase_may_be_a_factor_and_its_default_leaves_the_fingerprint(tmp_path
     assert "phase" not in plain.document["workload"]
     assert write_experiment(tmp_path, EXPERIMENT.replace("size: 3}", "size: 3}\n  phase: 0 s")).sha256 == plain.sha256
     varied = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "factors: {workload.phase: [0 s, 5 s]}\nseed: 7"))
-    assert [varied.at(levels).phase_s for levels in varied.combinations()] == [0, 5]
+    assert [varied.at(levels).groups[0].load.phase_s for levels in varied.combinations()] == [0, 5]

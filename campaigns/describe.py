@@ -1,0 +1,138 @@
+"""Experiments for people: what each asks, and what it comes to."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from campaigns import experiment, plan
+from campaigns.conditions import Conditions, Group
+from campaigns.experiment import Experiment
+from campaigns.records import PlannedCell
+from common.console import aligned
+from common.text import one_line
+from common.units import format_duration, rough_duration
+from lab.api import OwnSizing
+
+WIDTH = 80
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An experiment of experiments/. scales: its presets."""
+
+    name: str
+    title: str
+    question: str
+    scales: tuple[str, ...]
+
+
+def entries() -> list[Entry]:
+    """Every experiment, by name. InvalidFileError for one that is none."""
+    found = []
+    for path in sorted(experiment.EXPERIMENTS.glob("*.yml")):
+        made = experiment.load(path.stem)
+        question = one_line(str(made.document["question"]))
+        found.append(Entry(made.name, made.title, question, tuple(experiment.scales(path.stem))))
+    return found
+
+
+def listing(found: Sequence[Entry]) -> list[str]:
+    """Each with its question, below one another."""
+    scales = {each.name: f" (--scale {' or '.join(each.scales)})" if each.scales else "" for each in found}
+    return [line for each in found for line in (f"{each.name}{scales[each.name]}", *_wrapped(f"    {each.question}"))]
+
+
+def lines(made: Experiment) -> list[str]:
+    """What an experiment asks, its sizes, loads, policies, factors and claims, and how long it
+    takes.
+    """
+    conditions = next(made.at(levels) for levels in made.combinations())
+    cells = plan.plan(made)
+    taken = rough_duration(sum(cell.expected_seconds for cell in cells))
+    return _wrapped(
+        f"{made.name}: {made.title}",
+        f"    {one_line(str(made.document['question']))}",
+        *sizing(conditions),
+        f"    policies: {', '.join(policy.name for policy in made.policies)}",
+        *(f"    {path}: {', '.join(map(str, levels))}" for path, levels in made.factors.items()),
+        f"    {len(cells)} cells, {made.boots} × {made.runs} (boots × runs) of each; about {taken} without KVM",
+        *(f"    claim {claim.id}: {one_line(claim.statement)} ({claim.evidence})" for claim in made.claims),
+    )
+
+
+def _wrapped(*texts: str) -> list[str]:
+    """Lines of at most WIDTH, those that go on set in by four more."""
+    found = []
+    for text in texts:
+        indent = " " * (len(text) - len(text.lstrip()))
+        found += textwrap.wrap(text.strip(), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ")
+    return found
+
+
+def sizing(conditions: Conditions) -> list[str]:
+    """Host, guests and loads in lines; those of the first levels where they vary."""
+    host = conditions.host
+    first = f"    host: {host.guest_memory_mib} MiB for guests, {host.vcpus} vCPUs, dom0 {host.dom0_memory_mib} MiB"
+    found = [f"{first}; overcommit ratio {conditions.overcommit_ratio:.2f}"]
+    number = 1
+    for group in conditions.groups:
+        found.append(f"    {_guests(group, conditions.guests.own(number))}")
+        number += group.count
+    return found
+
+
+def _guests(group: Group, own: OwnSizing) -> str:
+    load = group.load
+    starts = "".join(_starts(group))
+    return (
+        f"{group.count} guest{'' if group.count == 1 else 's'}{f' {group.name}' if group.name else ''}: "
+        f"{own.vcpus} vCPU{'' if own.vcpus == 1 else 's'}, {own.memory_start_mib} to {own.memory_max_mib} MiB, "
+        f"{load.workload.name}{starts}"
+    )
+
+
+def _starts(group: Group) -> Iterator[str]:
+    if group.after:
+        yield f", after {group.after}"
+    if group.load.phase_s:
+        yield f", {format_duration(group.load.phase_s)} apart"
+
+
+def plan_lines(made: Experiment, cells: Sequence[PlannedCell]) -> list[str]:
+    """A plan: sizes and loads, the combinations of levels, the cells in their order, and in which
+    place policies stand.
+    """
+    combinations = list(made.combinations())
+    keys = {plan.level_key(levels): f"L{number}" for number, levels in enumerate(combinations, 1)}
+    found = [f"{made.title} (seed {made.seed})", *sizing(made.at(combinations[0]))]
+    for levels in combinations if made.factors else ():
+        at = made.at(levels)
+        told = ", ".join(f"{path.removeprefix('workload.parameters.')} {level}" for path, level in levels.items())
+        found += [
+            f"    {keys[plan.level_key(levels)]}: {told}",
+            f"        {at.host.guest_memory_mib} MiB for {at.guests.count} guests, ratio {at.overcommit_ratio:.2f}",
+        ]
+    columns = ["order", "cell", *(["levels"] if made.factors else []), "takes"]
+    rows = [
+        [
+            str(cell.order),
+            cell.cell,
+            *([keys[plan.level_key(cell.levels)]] if made.factors else []),
+            rough_duration(cell.expected_seconds),
+        ]
+        for cell in cells
+    ]
+    balance = plan.positions(cells)
+    places = [["policy", *map(str, range(1, len(balance) + 1))]]
+    places += [[policy, *map(str, counts)] for policy, counts in balance.items()]
+    return [
+        *_wrapped(*found),
+        "",
+        *aligned([columns, *rows]),
+        "",
+        "how often each policy has which place among the cells of its block and levels",
+        *aligned(places),
+        "",
+    ]

@@ -1,0 +1,29 @@
+"""What pydantic finds wrong with a file, as problems with a place, in words for people."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from campaigns.document import KeyPath, Problem
+from campaigns.schema import ALIKE, GROUPED, LEVELS, NUMBER, key_names
+from common.text import hint, shortened
+
+_BY_PYDANTIC = ("function-before", "function-after", "function-wrap", NUMBER, LEVELS, ALIKE, GROUPED)
+"""Parts of a path that no file has."""
+
+
+def of_pydantic(detail: Any, parameters: Sequence[str] | None = None) -> Problem:  # noqa: ANN401
+    """A problem from a detail of a ValidationError. parameters: the keys that there may be, where
+    they are not those of an experiment file.
+    """
+    path: KeyPath = tuple(part for part in detail["loc"] if part not in _BY_PYDANTIC)
+    if detail["type"] == "extra_forbidden":
+        return Problem(path, f"unknown key {path[-1]!r}", hint(str(path[-1]), parameters or key_names(path[:-1])))
+    if detail["type"] == "missing":
+        return Problem(path, f"the key {path[-1]!r} is missing")
+    if detail["type"] == "literal_error":
+        return Problem(path, f"{shortened(detail['input'])} is not one of {detail['ctx']['expected']}")
+    if detail["type"] == "value_error":
+        return Problem(path, str(detail["ctx"]["error"]))
+    return Problem(path, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shortened(detail['input'])}")

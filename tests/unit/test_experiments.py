@@ -1,0 +1,171 @@
+"""What helps people who write experiments: exclusions, presets, descriptions, the JSON Schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from campaign_fakes import EXPERIMENT, FakeHost, find, write_experiment
+
+from campaigns import cell, describe, experiment, json_schema, launch, plan
+from campaigns.run import run
+from campaigns.verify import verify
+from common.errors import InvalidFileError
+from common.units import rough_duration
+from workloads import registry
+
+FACTORS = "factors: {workload.parameters.size: [1, 2], settle: [0 s, 1 s]}\nseed: 7"
+EXCLUDE = """\
+exclude:
+  - {policy: static, workload.parameters.size: 2}
+  - {policy: [selfballoon, selfballoon+tmem], settle: [1 s]}
+"""
+PRESETS = """\
+presets:
+  night: {repetitions: 5, guests: {count: 2}, workload: {parameters: {size: 9}}}
+  physical: {host: {guest_memory: 8 GiB}, guests: {memory_max: 4 GiB}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fake_load(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+
+
+def excluding(tmp_path: Path, text: str = EXCLUDE) -> experiment.Experiment:
+    return write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", FACTORS) + text)
+
+
+def test_combinations_that_are_left_out_have_no_cells(tmp_path: Path) -> None:
+    made = excluding(tmp_path)
+    seen = {(each.policy, each.levels["workload.parameters.size"], each.levels["settle"]) for each in plan.plan(made)}
+    assert seen == {
+        ("static", 1, "0 s"),
+        ("static", 1, "1 s"),
+        ("selfballoon", 1, "0 s"),
+        ("selfballoon", 2, "0 s"),
+        ("selfballoon+tmem", 1, "0 s"),
+        ("selfballoon+tmem", 2, "0 s"),
+    }
+    assert len(list(made.combinations())) == 3  # nobody runs size 2 with a rest of 1 s
+    assert experiment.from_document("test", made.document).document == made.document
+    assert "exclude" not in write_experiment(tmp_path).document
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("exclude: [{polcy: static}]", ["'polcy' is neither `policy` nor a factor", "did you mean 'policy'?"]),
+        ("exclude: [{policy: statc}]", ["'statc' is not one of its levels", "did you mean 'static'?"]),
+        ("exclude: [{settle: 9 s}]", ["'9 s' is not one of its levels", "key exclude[0].settle"]),
+        ("exclude: [{}]", ["it would leave out every cell"]),
+        ("exclude: [{settle: [0 s, 1 s]}]", ["every cell is left out"]),
+    ],
+)
+def test_an_exclusion_that_means_nothing_is_refused(tmp_path: Path, text: str, expected: list[str]) -> None:
+    with pytest.raises(InvalidFileError) as caught:
+        excluding(tmp_path, text)
+    for each in expected:
+        assert each in str(caught.value)
+
+
+def test_a_preset_is_the_experiment_at_another_scale(tmp_path: Path) -> None:
+    path = tmp_path / "test.yml"
+    plain = write_experiment(tmp_path, EXPERIMENT)
+    path.write_text(EXPERIMENT + PRESETS)
+    assert experiment.scales(str(path)) == ["night", "physical"]
+    assert experiment.load(str(path)).document == plain.document  # the file as it is has none of them
+    night = experiment.load(str(path), "night")
+    assert (night.repetitions, night.at({}).guests.count) == (5, 2)
+    assert night.at({}).groups[0].load.parameters.size == 9
+    assert night.at({}).host == plain.at({}).host
+    with pytest.raises(InvalidFileError, match="no preset 'nigt'") as caught:
+        experiment.load(str(path), "nigt")
+    assert "did you mean 'night'?" in str(caught.value)
+    path.write_text(EXPERIMENT + PRESETS.replace("count: 2", "count: 0"))
+    with pytest.raises(InvalidFileError) as caught:
+        experiment.load(str(path), "night")
+    line = (EXPERIMENT + PRESETS).splitlines().index("  night: " + PRESETS.splitlines()[1].partition("night: ")[2]) + 1
+    assert f"test.yml:{line}, key guests.count" in str(caught.value)
+
+
+def test_the_campaign_of_a_preset_has_a_name_of_its_own_and_tells_its_scale(tmp_path: Path) -> None:
+    path = tmp_path / "test.yml"
+    path.write_text(EXPERIMENT + PRESETS.replace("repetitions: 5", "repetitions: 1"))
+    request = launch.ask(str(path), launch.lifecycle.DEFAULT_INVENTORY, scale="night", results=tmp_path / "results")
+    assert (request.campaign, request.scale) == ("test-night", "night")
+    host = FakeHost(tmp_path / "host")
+    results = tmp_path / "results"
+    run(request.experiment, host, results=results, campaign=request.campaign, scale=request.scale, cell="static.r1")
+    record = find(results, "test-night").record()
+    assert cell.rerun_command(record, "static.r1") == "./inv campaign.run test --scale night --cell static.r1"
+    assert "damaged" not in verify(results / "test-night").lines()[-1]
+
+
+def test_a_plan_shows_levels_sizing_and_ratio_in_80_columns(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("seed: 7", "factors: {overcommit_ratio: [1.0, 2.0], guests.count: [2, 3]}\nseed: 7")
+    made = write_experiment(tmp_path, text)
+    shown = describe.plan_lines(made, plan.plan(made))
+    assert max(map(len, shown)) <= 80
+    whole = "\n".join(shown)
+    assert "L1: overcommit_ratio 1.0, guests.count 2" in whole
+    assert "384 MiB for 3 guests, ratio 2.00" in whole
+    assert "3 guests: 1 vCPU" not in whole  # the first levels have two
+    assert "2 guests: 1 vCPU, 256 to 256 MiB, fake" in whole
+    assert sum("selfballoon+tmem." in line for line in shown) == 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (8.24, "8.2 s"),
+        (48.4, "48 s"),
+        (99.7, "1.7 min"),
+        (181, "3 min"),
+        (362, "6 min"),
+        (6000, "1.7 h"),
+        (720_000, "200 h"),
+    ],
+)
+def test_an_estimate_has_two_digits(seconds: float, text: str) -> None:
+    assert rough_duration(seconds) == text
+
+
+def test_every_experiment_of_the_repository_is_listed_and_described() -> None:
+    entries = describe.entries()
+    assert {"demo", "kernel_build"} <= {each.name for each in entries}
+    for each in entries:
+        shown = describe.lines(experiment.load(each.name))
+        assert shown[0].startswith(f"{each.name}: ")
+        assert max(map(len, shown)) <= 80
+
+
+def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reader_does(tmp_path: Path) -> None:
+    validator: Any = jsonschema.Draft202012Validator(json.loads(json.dumps(json_schema.schema())))
+    validator.check_schema(validator.schema)
+    files = list(experiment.EXPERIMENTS.glob("*.yml"))
+    assert files
+    for path in files:
+        validator.validate(yaml.safe_load(path.read_text()))
+    guide = (experiment.EXPERIMENTS / "README.md").read_text()
+    printed = [block.partition("```")[0] for block in guide.split("```yaml\n")[1:] if block.startswith("schema: 1")]
+    assert len(printed) >= 2
+    demo = yaml.safe_load((experiment.EXPERIMENTS / "demo.yml").read_text())
+    for text in printed:
+        validator.validate(yaml.safe_load(text))
+    for key, wrong in (
+        ("guests", {"count": 3}),
+        ("guests", {"count": 3, "memory_max": 256}),
+        ("guests", {"groups": {"a": {"memory_max": "1 GiB", "cout": 3}}}),
+        ("workload", {"name": "no_such"}),
+        ("workload", {"name": "kernel_build", "parameters": {"jobz": 3}}),
+        ("settel", "1 s"),
+        ("sampling", {"interval": 2}),
+        ("exclude", [3]),
+    ):
+        assert not validator.is_valid({**demo, key: wrong}), key
+    assert validator.is_valid({**demo, "guests": {"count": 3, "memory_max": "fit"}, "presets": {"night": {"seed": 3}}})
