@@ -15,6 +15,10 @@ _CLASSES = {
     "sysbench_cpu": "workloads.sysbench:SysbenchCpu",
     "sysbench_memory": "workloads.sysbench:SysbenchMemory",
     "sysbench_fileio": "workloads.sysbench:SysbenchFileio",
+    "idle": "workloads.idle:Idle",
+    "memory_ramp": "workloads.memory:MemoryRamp",
+    "spike": "workloads.memory:Spike",
+    "stream": "workloads.memory:Stream",
 }
 
 

@@ -34,16 +34,17 @@ def captured_kernel_build(raw: Path, tmp_path: Path) -> dict[str, object]:
     return {"rounds": 2, "targets": ["mm/vmscan.o", "kernel/fork.o"], "build": str(build)}
 
 
-def captured(label: str, data: str) -> Callable[[Path, Path], dict[str, object]]:
+def captured(label: str, data: str | None, **parameters: object) -> Callable[[Path, Path], dict[str, object]]:
     """Parameters of a run whose one command printed a captured text."""
 
     def lay(raw: Path, tmp_path: Path) -> dict[str, object]:
         raw.mkdir()
         write_timings(raw, label)
-        shutil.copy(DATA / data, raw / f"{label}.out")
+        if data is not None:
+            shutil.copy(DATA / data, raw / f"{label}.out")
         folder = tmp_path / "files"
         folder.mkdir()
-        return {"directory": str(folder)} if "fileio" in data or label == "fio" else {}
+        return {"directory": str(folder)} if "fileio" in (data or "") or label == "fio" else {**parameters}
 
     return lay
 
@@ -54,6 +55,10 @@ CAPTURED: dict[str, Callable[[Path, Path], dict[str, object]]] = {
     "sysbench_cpu": captured("sysbench", "sysbench/1.0.20-debian13-cpu.txt"),
     "sysbench_memory": captured("sysbench", "sysbench/1.0.20-debian13-memory.txt"),
     "sysbench_fileio": captured("sysbench", "sysbench/1.0.20-debian13-fileio-rndrw.txt"),
+    "idle": captured("idle", None, length="2 s"),
+    "memory_ramp": captured("memload", "memload/ramp.txt"),
+    "spike": captured("memload", "memload/spike.txt", size="4 MiB"),
+    "stream": captured("memload", "memload/stream.txt"),
 }
 
 

@@ -1,0 +1,118 @@
+"""What memload (programs/memload.c) prints: a line for each step and its histogram of latencies, or
+a line for each kernel of each round. What is not understood, or does not add up, is refused.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import OutputsError
+from common.metrics import total
+
+KERNELS = {"copy": 2, "scale": 2, "add": 3, "triad": 3}
+"""Kernel of STREAM -> how many of its arrays it reads or writes."""
+
+PAGE = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """One step. amount: bytes, or touches; 0 for hold. held: bytes after it. longest: ns of one
+    page. latencies: upper bound of a bucket in ns -> pages.
+    """
+
+    what: str
+    amount: int
+    seconds: float
+    held: int
+    longest: int
+    latencies: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def counted(self) -> int:
+        """Pages that were timed."""
+        return sum(self.latencies.values())
+
+
+def read_steps(text: str, asked: Sequence[tuple[str, int]], where: Path) -> list[Step]:
+    """The steps that were asked for, each as (what, amount). OutputsError when they are others, or
+    not all of their pages were timed.
+    """
+    found: list[Step] = []
+    for line in _lines(text, where):
+        if match := re.fullmatch(
+            r"step (\d{1,6}) (grow|hold|touch|release) (\d{1,18}) (\d{1,9}\.\d{6}) (\d{1,18}) (\d{1,18})", line
+        ):
+            number, what, amount, seconds, held, longest = match.groups()
+            if int(number) != len(found) + 1:
+                raise _refused(where, f"step {number} comes after {len(found)} others")
+            found.append(Step(what, int(amount), float(seconds), int(held), int(longest)))
+        elif (match := re.fullmatch(r"latency (\d{1,6}) (\d{1,19}) (\d{1,18})", line)) and int(match[1]) == len(found):
+            if int(match[2]) <= max(found[-1].latencies, default=-1):
+                raise _refused(where, f"buckets are out of order: {line}")
+            found[-1].latencies[int(match[2])] = int(match[3])
+        else:
+            raise _refused(where, line)
+    if (did := [(each.what, each.amount) for each in found]) != list(asked):
+        raise _refused(where, f"the steps {_names(did)} are not those that were asked for, {_names(asked)}")
+    for number, each in enumerate(found, 1):
+        wanted = {"grow": each.amount // PAGE, "touch": each.amount}.get(each.what, 0)
+        if each.counted != wanted:
+            raise _refused(where, f"step {number}, {each.what}, timed {each.counted} pages instead of {wanted}")
+    return found
+
+
+def percentile(steps: Sequence[Step], share: float) -> int | None:
+    """The latency, in ns, that this share of the pages of all steps did not exceed; None without
+    pages. Buckets are 3 % wide: it is the upper bound of one.
+    """
+    together: dict[int, int] = {}
+    for each in steps:
+        for bound, count in each.latencies.items():
+            together[bound] = together.get(bound, 0) + count
+    pages, passed = sum(together.values()), 0
+    for bound, count in sorted(together.items()):
+        passed += count
+        if passed >= share * pages:
+            return min(bound, max(each.longest for each in steps))
+    return None
+
+
+def read_stream(text: str, size: int, rounds: int, where: Path) -> dict[str, list[float]]:
+    """Kernel -> seconds of each round. OutputsError unless every round is there and the arrays
+    held what they should.
+    """
+    found: dict[str, list[float]] = {kernel: [] for kernel in KERNELS}
+    checked = None
+    for line in _lines(text, where):
+        if match := re.fullmatch(r"round (\d{1,6}) (copy|scale|add|triad) (\d{1,9}\.\d{9})", line):
+            times = found[match[2]]
+            times.append(float(match[3]))
+            if int(match[1]) != len(times) or not times[-1]:
+                raise _refused(where, line)
+        elif (match := re.fullmatch(r"checked (\d{1,18})", line)) and checked is None:
+            checked = int(match[1])
+        else:
+            raise _refused(where, line)
+    if checked != size // 8 or any(len(times) != rounds for times in found.values()):
+        raise _refused(where, f"{total([len(each) for each in found.values()])} lines of {rounds} rounds")
+    return found
+
+
+def _lines(text: str, where: Path) -> list[str]:
+    """What stands between the first line and the last."""
+    lines = text.splitlines()
+    if len(lines) < 2 or lines[0] != "memload 1" or lines[-1] != "end":
+        raise _refused(where, "it does not begin with `memload 1` and end with `end`")
+    return lines[1:-1]
+
+
+def _names(steps: Sequence[tuple[str, int]]) -> str:
+    return ", ".join(f"{what} {amount}" for what, amount in steps) or "(none)"
+
+
+def _refused(where: Path, why: str) -> OutputsError:
+    return OutputsError("memload's output has another form than expected", where=str(where), why=why)
