@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OutputsError
 from common.metrics import total
+from workloads.latencies import Latencies
 
 KERNELS = {"copy": 2, "scale": 2, "add": 3, "triad": 3}
 """Kernel of STREAM -> how many of its arrays it reads or writes."""
@@ -20,21 +21,15 @@ PAGE = 4096
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step. amount: bytes, or touches; 0 for hold. held: bytes after it. longest: ns of one
-    page. latencies: upper bound of a bucket in ns -> pages.
+    """One step. amount: bytes, or touches; 0 for hold. held: bytes after it. latencies: of its
+    pages.
     """
 
     what: str
     amount: int
     seconds: float
     held: int
-    longest: int
-    latencies: dict[int, int] = field(default_factory=dict)
-
-    @property
-    def counted(self) -> int:
-        """Pages that were timed."""
-        return sum(self.latencies.values())
+    latencies: Latencies
 
 
 def read_steps(text: str, asked: Sequence[tuple[str, int]], where: Path) -> list[Step]:
@@ -49,36 +44,19 @@ def read_steps(text: str, asked: Sequence[tuple[str, int]], where: Path) -> list
             number, what, amount, seconds, held, longest = match.groups()
             if int(number) != len(found) + 1:
                 raise _refused(where, f"step {number} comes after {len(found)} others")
-            found.append(Step(what, int(amount), float(seconds), int(held), int(longest)))
+            found.append(Step(what, int(amount), float(seconds), int(held), Latencies(int(longest))))
         elif (match := re.fullmatch(r"latency (\d{1,6}) (\d{1,19}) (\d{1,18})", line)) and int(match[1]) == len(found):
-            if int(match[2]) <= max(found[-1].latencies, default=-1):
+            if not found[-1].latencies.add(int(match[2]), int(match[3])):
                 raise _refused(where, f"buckets are out of order: {line}")
-            found[-1].latencies[int(match[2])] = int(match[3])
         else:
             raise _refused(where, line)
     if (did := [(each.what, each.amount) for each in found]) != list(asked):
         raise _refused(where, f"the steps {_names(did)} are not those that were asked for, {_names(asked)}")
     for number, each in enumerate(found, 1):
         wanted = {"grow": each.amount // PAGE, "touch": each.amount}.get(each.what, 0)
-        if each.counted != wanted:
-            raise _refused(where, f"step {number}, {each.what}, timed {each.counted} pages instead of {wanted}")
+        if (timed := each.latencies.counted) != wanted:
+            raise _refused(where, f"step {number}, {each.what}, timed {timed} pages instead of {wanted}")
     return found
-
-
-def percentile(steps: Sequence[Step], share: float) -> int | None:
-    """The latency, in ns, that this share of the pages of all steps did not exceed; None without
-    pages. Buckets are 3 % wide: it is the upper bound of one.
-    """
-    together: dict[int, int] = {}
-    for each in steps:
-        for bound, count in each.latencies.items():
-            together[bound] = together.get(bound, 0) + count
-    pages, passed = sum(together.values()), 0
-    for bound, count in sorted(together.items()):
-        passed += count
-        if passed >= share * pages:
-            return min(bound, max(each.longest for each in steps))
-    return None
 
 
 def read_stream(text: str, size: int, rounds: int, where: Path) -> dict[str, list[float]]:

@@ -17,11 +17,9 @@ from common.fields import MOST
 from common.machines import Machine
 from common.metrics import MetricSpec, total
 from common.needs import Needs
-from workloads import complaints, machines, programs, scripts
+from workloads import complaints, latencies, machines, programs, scripts
 from workloads.base import Duration, Size, Workload, WorkloadParameters, WorkloadResult, parameter
-from workloads.memload_output import KERNELS, PAGE, Step, percentile, read_steps, read_stream
-
-PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
+from workloads.memload_output import KERNELS, PAGE, Step, read_steps, read_stream
 
 _TIMES = (
     MetricSpec("wall_seconds", "s", "lower", "wall clock of the program, its own start and end included"),
@@ -32,16 +30,9 @@ _TIMES = (
 Pages = Annotated[Size, Field(ge=PAGE, multiple_of=PAGE)]
 
 
-def _latency(word: str, of: str) -> tuple[MetricSpec, ...]:
-    return (
-        *(MetricSpec(f"{word}_latency_{p}", "ns", "lower", f"{of}: {p[1:]}th percentile, to 3 %") for p in PERCENTILES),
-        MetricSpec(f"{word}_latency_max", "ns", "lower", f"{of}: the longest"),
-    )
-
-
-_GROWTH = _latency("grow", "what a new page took to come")
-_TOUCHES = _latency("touch", "what a touch of a page took")
-_ARRIVALS = _latency("arrival", "what a touch with `over` took from its planned moment on, so that waiting counts")
+_GROWTH = latencies.specs("grow", "what a new page took to come")
+_TOUCHES = latencies.specs("touch", "what a touch of a page took")
+_ARRIVALS = latencies.specs("arrival", "what a touch with `over` took from its planned moment on: waiting counts")
 
 
 class MemoryParameters(WorkloadParameters):
@@ -196,8 +187,8 @@ class MemoryRamp(_Memory[MemoryRampParameters]):
         values |= {f"{what}_seconds": _seconds(each) for what, each in of.items()}
         values |= {"touches": total([each.amount for each in of["touch"]])}
         paced = [each for each, planned in zip(steps, params.schedule, strict=True) if planned.touch and planned.over]
-        values |= _latencies("grow", of["grow"]) | _latencies("arrival", paced)
-        values |= _latencies("touch", [each for each in of["touch"] if each not in paced])
+        values |= _of("grow", of["grow"]) | _of("arrival", paced)
+        values |= _of("touch", [each for each in of["touch"] if each not in paced])
         return values | {f"step_seconds.step{number}": each.seconds for number, each in enumerate(steps, 1)}
 
     def expected_seconds(self, params: MemoryRampParameters, slowdown: float) -> float:
@@ -239,7 +230,7 @@ class Spike(_Memory[SpikeParameters]):
         """Of the growth and of the touches."""
         _, grown, touched = read_steps(text, [each.asked for each in _spike(params)], where)
         values: dict[str, float | int | None] = {"spike_seconds": grown.seconds, "touch_seconds": touched.seconds}
-        return values | _latencies("grow", [grown]) | _latencies("touch", [touched])
+        return values | _of("grow", [grown]) | _of("touch", [touched])
 
     def expected_seconds(self, params: SpikeParameters, slowdown: float) -> float:
         """The idle time, and the pages."""
@@ -312,9 +303,5 @@ def _seconds(steps: Sequence[Step]) -> float | None:
     return round(total([each.seconds for each in steps]), 6) if steps else None
 
 
-def _latencies(word: str, steps: Sequence[Step]) -> dict[str, float | int | None]:
-    """None for all of them when no page was timed."""
-    found: dict[str, float | int | None] = {
-        f"{word}_latency_{name}": percentile(steps, share) for name, share in PERCENTILES.items()
-    }
-    return found | {f"{word}_latency_max": max((each.longest for each in steps), default=None)}
+def _of(word: str, steps: Sequence[Step]) -> dict[str, float | int | None]:
+    return latencies.figures(word, [each.latencies for each in steps])

@@ -1,4 +1,4 @@
-"""Programs of our own (programs/NAME.c) on the machines that run them.
+"""Programs of our own (programs/NAME.c, with latency.h) on the machines that run them.
 
 An image that is built for a workload has them compiled (playbooks/roles/guest_root_loads). Where
 one is missing, as on the controller, it is compiled while the workload is prepared. Its file is
@@ -20,17 +20,18 @@ _FOLDER = Path(__file__).parent / "programs"
 
 
 @cache
-def _source(name: str) -> str:
-    return (_FOLDER / f"{name}.c").read_text(encoding="utf-8")
+def _text(file: str) -> str:
+    return (_FOLDER / file).read_text(encoding="utf-8")
 
 
 def path(name: str) -> str:
-    """Where a program is on every machine: NAME, and the first 16 digits of its source's
-    SHA-256.
+    """Where a program is on every machine: NAME, and the first 16 digits of the SHA-256 of
+    latency.h and NAME.c together.
     """
-    return f"{THERE}/{name}-{hashlib.sha256(_source(name).encode()).hexdigest()[:16]}"
+    both = _text("latency.h") + _text(f"{name}.c")
+    return f"{THERE}/{name}-{hashlib.sha256(both.encode()).hexdigest()[:16]}"
 
 
 def prepare(name: str) -> str:
     """The body of a prepare script: the program is there. Prints the fact NAME=its file's name."""
-    return scripts.text("program-prepare.sh", name, path(name), _source(name))
+    return scripts.text("program-prepare.sh", name, path(name), _text("latency.h"), _text(f"{name}.c"))

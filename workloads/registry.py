@@ -19,6 +19,8 @@ _CLASSES = {
     "memory_ramp": "workloads.memory:MemoryRamp",
     "spike": "workloads.memory:Spike",
     "stream": "workloads.memory:Stream",
+    "memcached": "workloads.keyvalue:Memcached",
+    "valkey": "workloads.keyvalue:Valkey",
 }
 
 

@@ -59,6 +59,8 @@ CAPTURED: dict[str, Callable[[Path, Path], dict[str, object]]] = {
     "memory_ramp": captured("memload", "memload/ramp.txt"),
     "spike": captured("memload", "memload/spike.txt", size="4 MiB"),
     "stream": captured("memload", "memload/stream.txt"),
+    "memcached": captured("kvload", "kvload/memcached.txt"),
+    "valkey": captured("kvload", "kvload/valkey.txt"),
 }
 
 

@@ -13,7 +13,8 @@ from tests.unit.workloads_local import DATA
 from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
 from workloads import programs, registry
 from workloads.base import ParameterError
-from workloads.memload_output import Step, percentile, read_steps, read_stream
+from workloads.latencies import Latencies, percentile
+from workloads.memload_output import read_steps, read_stream
 from workloads.run import run
 
 HERE = Path("memload.out")
@@ -83,14 +84,14 @@ def test_memory_that_cannot_be_had_is_said(memload: Path, raw: Path, tmp_path: P
 
 def test_captured_steps_exactly() -> None:
     steps = read_steps(RAMP, ASKED, HERE)
-    assert [each.counted for each in steps] == [12288, 20000, 0, 200, 0, 0]
-    assert (steps[0].seconds, steps[0].longest) == (3.992688, 234617)
+    assert [each.latencies.counted for each in steps] == [12288, 20000, 0, 200, 0, 0]
+    assert (steps[0].seconds, steps[0].latencies.longest) == (3.992688, 234617)
     assert [each.held for each in steps] == [48 * 2**20] * 4 + [16 * 2**20] * 2
 
 
 def test_percentiles_are_those_of_all_pages_together() -> None:
-    steps = [Step("touch", 3, 1.0, 0, 900, {10: 2, 1023: 1}), Step("touch", 1, 1.0, 0, 35, {40: 1})]
-    assert [percentile(steps, share) for share in (0.5, 0.75, 1.0)] == [10, 40, 900]
+    several = [Latencies(900, {10: 2, 1023: 1}), Latencies(35, {40: 1})]
+    assert [percentile(several, share) for share in (0.5, 0.75, 1.0)] == [10, 40, 900]
     assert percentile([], 0.5) is None
 
 

@@ -11,102 +11,31 @@
  * each is late from its moment on: waiting counts. Every page has contents of its
  * own, which a touch checks. workloads/memload_output.py reads what is printed.
  */
-#include <errno.h>
-#include <math.h>
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#define PROGRAM "memload"
+
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "latency.h"
 
 #define PAGE 4096UL
 #define CHUNK (1UL << 20)       /* what is committed at once: guests balloon by what is */
 #define AHEAD 10000000UL        /* ns that a ramp may be early before it sleeps */
-#define FINE 5                  /* 32 buckets for each power of two: 3 % */
-#define BUCKETS ((64 - FINE) << FINE)
 
-static uint64_t buckets[BUCKETS], longest, seed;
+static struct latencies pages;
+static uint64_t seed;
 static unsigned char *memory;   /* pages below held / PAGE are in use */
 static size_t held, committed;
 
-static void __attribute__((noreturn, format(printf, 1, 2))) die(const char *format, ...)
-{
-    va_list list;
-
-    fputs("memload: ", stderr);
-    va_start(list, format);
-    vfprintf(stderr, format, list);
-    va_end(list);
-    fputc('\n', stderr);
-    exit(1);
-}
-
-static uint64_t now(void)
-{
-    struct timespec at;
-
-    clock_gettime(CLOCK_MONOTONIC, &at);
-    return (uint64_t)at.tv_sec * 1000000000UL + (uint64_t)at.tv_nsec;
-}
-
-static void sleep_until(uint64_t moment)
-{
-    struct timespec at = { .tv_sec = (time_t)(moment / 1000000000UL), .tv_nsec = (long)(moment % 1000000000UL) };
-
-    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL) == EINTR)
-        ;
-}
-
-static uint64_t mixed(uint64_t value)
-{
-    value ^= value >> 30;
-    value *= 0xbf58476d1ce4e5b9UL;
-    value ^= value >> 27;
-    value *= 0x94d049bb133111ebUL;
-    return value ^ value >> 31;
-}
-
-static unsigned int bucket(uint64_t ns)
-{
-    unsigned int power;
-
-    if (ns < 1UL << FINE)
-        return (unsigned int)ns;
-    power = 63 - (unsigned int)__builtin_clzl(ns) - FINE;
-    return (power << FINE) + (unsigned int)(ns >> power);
-}
-
-static uint64_t most_of(unsigned int number)    /* the largest latency that falls into a bucket */
-{
-    unsigned int power = number >> FINE;
-
-    if (power <= 1)
-        return number;
-    power--;
-    return ((uint64_t)(number - (power << FINE) + 1) << power) - 1;
-}
-
-static void took(uint64_t ns)
-{
-    buckets[bucket(ns)]++;
-    if (ns > longest)
-        longest = ns;
-}
-
 static void print_step(int step, const char *what, uint64_t amount, uint64_t began)
 {
-    printf("step %d %s %lu %.6f %zu %lu\n", step, what, amount, (double)(now() - began) / 1e9, held, longest);
-    for (unsigned int i = 0; i < BUCKETS; i++)
-        if (buckets[i])
-            printf("latency %d %lu %lu\n", step, most_of(i), buckets[i]);
-    fflush(stdout);
-    memset(buckets, 0, sizeof(buckets));
-    longest = 0;
+    char number[16];
+
+    printf("step %d %s %lu %.6f %zu %lu\n", step, what, amount, (double)(now() - began) / 1e9, held,
+           pages.longest);
+    snprintf(number, sizeof(number), "%d", step);
+    print_latencies(&pages, number);
 }
 
 static void commit(size_t bytes)
@@ -133,7 +62,7 @@ static void grow(size_t bytes, uint64_t began, double per_byte)
             commit(left < CHUNK ? left : CHUNK);
         }
         *(volatile uint64_t *)page = mixed(seed + held);
-        took(now() - start);
+        took(&pages, now() - start);
         for (size_t i = 1; i < PAGE / sizeof(*page); i++)
             page[i] = mixed(page[0] + i);
         held += PAGE;
@@ -159,7 +88,7 @@ static void touch(uint64_t count, uint64_t began, double interval)
         if (page[0] != mixed(seed + at))
             die("the page at byte %zu has other contents than were written", at);
         page[1] = page[1];
-        took(now() - start);
+        took(&pages, now() - start);
     }
 }
 
@@ -180,29 +109,6 @@ static void release(size_t bytes, uint64_t began, double per_byte)
     }
 }
 
-static uint64_t whole(const char *text, char until, const char **rest)
-{
-    char *end;
-    unsigned long value;
-
-    errno = 0;
-    value = strtoul(text, &end, 10);
-    if (errno || end == text || *end != until || *text == '-')
-        die("%s: no whole number", text);
-    *rest = *end ? end + 1 : end;
-    return value;
-}
-
-static double seconds(const char *text)
-{
-    char *end;
-    double value = strtod(text, &end);
-
-    if (end == text || *end || !(value >= 0) || isinf(value))
-        die("%s: no time", text);
-    return value;
-}
-
 static void run_step(int number, const char *step)
 {
     const char *colon = strchr(step, ':'), *over, *what;
@@ -212,12 +118,12 @@ static void run_step(int number, const char *step)
     if (!colon)
         die("%s: no step", step);
     if (!strncmp(step, "hold:", 5)) {
-        sleep_until(began + (uint64_t)(seconds(colon + 1) * 1e9));
+        sleep_until(began + (uint64_t)(fraction(colon + 1) * 1e9));
         print_step(number, "hold", 0, began);
         return;
     }
     amount = whole(colon + 1, ':', &over);
-    ns = seconds(over) * 1e9;
+    ns = fraction(over) * 1e9;
     if (!amount)
         die("%s: nothing to do", step);
     if (!strncmp(step, "touch:", 6)) {
@@ -306,14 +212,12 @@ static void stream(size_t bytes, uint64_t rounds)
 
 int main(int argc, char **argv)
 {
-    const char *rest;
-
     puts("memload 1");
     if (argc > 3 && !strcmp(argv[1], "steps")) {
-        seed = mixed(whole(argv[2], '\0', &rest));
+        seed = mixed(whole(argv[2], '\0', NULL));
         run_steps(argc - 3, argv + 3);
     } else if (argc == 4 && !strcmp(argv[1], "stream")) {
-        stream(whole(argv[2], '\0', &rest), whole(argv[3], '\0', &rest));
+        stream(whole(argv[2], '\0', NULL), whole(argv[3], '\0', NULL));
     } else {
         die("usage: memload steps SEED STEP... | memload stream BYTES ROUNDS");
     }
