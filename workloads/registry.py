@@ -15,6 +15,8 @@ _CLASSES = {
     "sysbench_cpu": "workloads.sysbench:SysbenchCpu",
     "sysbench_memory": "workloads.sysbench:SysbenchMemory",
     "sysbench_fileio": "workloads.sysbench:SysbenchFileio",
+    "sysbench_oltp": "workloads.oltp:SysbenchOltp",
+    "pgbench": "workloads.pgbench:Pgbench",
     "idle": "workloads.idle:Idle",
     "memory_ramp": "workloads.memory:MemoryRamp",
     "spike": "workloads.memory:Spike",

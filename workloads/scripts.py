@@ -95,13 +95,20 @@ def read_timings(raw_dir: Path, what: str) -> list[Timing]:
 
 def read_timing(raw_dir: Path, label: str, what: str) -> Timing:
     """The one timed command of a script that has no other."""
+    return read_rungs(raw_dir, [label], what)[0]
+
+
+def read_rungs(raw_dir: Path, labels: Sequence[str], what: str) -> list[Timing]:
+    """The timed commands of a script that has these, in their order."""
     timings = read_timings(raw_dir, what)
-    if [timing.label for timing in timings] != [label]:
+    if [timing.label for timing in timings] != list(labels):
         found = ", ".join(timing.label for timing in timings)
         raise OutputsError(
-            f"the timings are not {what}'s", where=str(raw_dir / "timings"), why=f"{found} instead of {label}"
+            f"the timings are not {what}'s",
+            where=str(raw_dir / "timings"),
+            why=f"{found} instead of {', '.join(labels)}",
         )
-    return timings[0]
+    return timings
 
 
 def _timing(raw_dir: Path, line: str) -> Timing:

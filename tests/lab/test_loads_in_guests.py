@@ -28,7 +28,7 @@ pytestmark = pytest.mark.lab
 TIMEOUT_S = 600
 HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
 GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=232, memory_start_mib=232, swap_mib=256)
-LOADS = ("memory_ramp", "memcached", "valkey")
+LOADS = ("memory_ramp", "memcached", "valkey", "sysbench_oltp", "pgbench")
 """All of one image: a boot takes longer than any of them."""
 
 
@@ -82,3 +82,26 @@ def test_a_store_that_is_too_small_misses(loads: EmulatedHost, tmp_path: Path) -
     asked = {"keys": 6000, "memory": "2 MiB", "rate": None, "requests": 500, "skew": 0.0}
     values = values_in(loads, "guest2", "memcached", asked, tmp_path)
     assert 0 < values["hit_ratio"] < 0.9
+
+
+@pytest.mark.parametrize("database", ["mariadb", "postgresql"])
+def test_a_ladder_of_users_on_a_database(loads: EmulatedHost, database: str, tmp_path: Path) -> None:
+    asked = {"database": database, "users": [1, 3], "transactions": 12, "rows": 500}
+    values = values_in(loads, "guest2", "sysbench_oltp", asked, tmp_path)
+    for users in (1, 3):
+        assert values[f"transactions_per_second.users{users}"] == pytest.approx(
+            12 / values[f"test_seconds.users{users}"], rel=0.1
+        )
+        assert values[f"latency_p50.users{users}"] <= values[f"latency_p99.9.users{users}"]
+    assert values["wall_seconds"] >= values["test_seconds.users1"] + values["test_seconds.users3"] - 0.1
+    running = loads.run("guest2", "pgrep 'mariadbd|postgres' || true")
+    assert running.strip() == "", "the database is ended"
+
+
+def test_pgbench_with_a_rate(loads: EmulatedHost, tmp_path: Path) -> None:
+    asked = {"test": "simple-update", "transactions": 40, "rate": 5.0}
+    values = values_in(loads, "guest1", "pgbench", asked, tmp_path)
+    assert values["transactions_per_second"] < 20
+    assert values["latency_p50"] <= values["latency_p99"] <= values["latency_max"]
+    assert values["lag_max"] <= values["latency_max"]
+    assert len(next(iter(tmp_path.glob("pgbench_log.*"))).read_text().splitlines()) == 40

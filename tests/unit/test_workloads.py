@@ -49,12 +49,31 @@ def captured(label: str, data: str | None, **parameters: object) -> Callable[[Pa
     return lay
 
 
+def captured_oltp(raw: Path, _tmp_path: Path) -> dict[str, object]:
+    raw.mkdir()
+    lines = []
+    for users in (1, 4):
+        write_timings(raw, f"users{users}")
+        lines.append((raw / "timings").read_text())
+        shutil.copy(DATA / "oltp" / "mariadb" / f"users{users}.out", raw)
+    (raw / "timings").write_text("".join(lines))
+    return {}
+
+
+def captured_pgbench(raw: Path, tmp_path: Path) -> dict[str, object]:
+    found = captured("pgbench", "pgbench/closed.txt")(raw, tmp_path)
+    shutil.copy(DATA / "pgbench" / "closed.log", raw / "pgbench_log.42")
+    return found
+
+
 CAPTURED: dict[str, Callable[[Path, Path], dict[str, object]]] = {
     "kernel_build": captured_kernel_build,
     "fio": captured("fio", "fio/3.39-randrw-psync.json"),
     "sysbench_cpu": captured("sysbench", "sysbench/1.0.20-debian13-cpu.txt"),
     "sysbench_memory": captured("sysbench", "sysbench/1.0.20-debian13-memory.txt"),
     "sysbench_fileio": captured("sysbench", "sysbench/1.0.20-debian13-fileio-rndrw.txt"),
+    "sysbench_oltp": captured_oltp,
+    "pgbench": captured_pgbench,
     "idle": captured("idle", None, length="2 s"),
     "memory_ramp": captured("memload", "memload/ramp.txt"),
     "spike": captured("memload", "memload/spike.txt", size="4 MiB"),

@@ -6,7 +6,7 @@ if [ -s "$1" ]; then
     pid=$(cat "$1")
     kill "$pid" 2> /dev/null || true
     tries=0
-    while kill -0 "$pid" 2> /dev/null && [ "$tries" -lt 600 ]; do
+    while kill -0 "$pid" 2> /dev/null && [ "$tries" -lt 3000 ]; do
         sleep 0.1
         tries=$((tries + 1))
     done
