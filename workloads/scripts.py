@@ -36,6 +36,11 @@ def text(name: str, *arguments: str | int) -> str:
     return scripts.command(_FOLDER / name, *arguments)
 
 
+def content(name: str) -> str:
+    """The text of a file of shell/ that is no script of ours, but what a tool is to do."""
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
 def prepare(body: str, *, reset_memory: bool) -> str:
     """A prepare script: an empty RAW, the body, then, if asked for, memory brought to a known
     state. The body may call `fail MESSAGE`.

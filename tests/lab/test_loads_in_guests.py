@@ -28,7 +28,7 @@ pytestmark = pytest.mark.lab
 TIMEOUT_S = 600
 HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
 GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=232, memory_start_mib=232, swap_mib=256)
-LOADS = ("memory_ramp", "memcached", "valkey", "sysbench_oltp", "pgbench")
+LOADS = ("memory_ramp", "memcached", "valkey", "sysbench_oltp", "pgbench", "ripgrep", "web", "rocksdb")
 """All of one image: a boot takes longer than any of them."""
 
 
@@ -105,3 +105,29 @@ def test_pgbench_with_a_rate(loads: EmulatedHost, tmp_path: Path) -> None:
     assert values["latency_p50"] <= values["latency_p99"] <= values["latency_max"]
     assert values["lag_max"] <= values["latency_max"]
     assert len(next(iter(tmp_path.glob("pgbench_log.*"))).read_text().splitlines()) == 40
+
+
+def test_searches_of_a_tree_that_memory_cannot_hold_read_it_again(loads: EmulatedHost, tmp_path: Path) -> None:
+    """Few folders of the tree: the search of all of it takes a minute here."""
+    asked = {"tree": "/usr/src/linux/mm", "searches": 2, "word": "tmem"}
+    values = values_in(loads, "guest1", "ripgrep", asked, tmp_path)
+    assert values["matches"] > 0
+    assert values["files_searched"] > 50
+    assert values["wall_seconds.search2"] <= values["wall_seconds.search1"]
+
+
+def test_a_site_is_served(loads: EmulatedHost, tmp_path: Path) -> None:
+    asked = {"files": 20, "size": "64 KiB", "time": "3 s", "connections": 2}
+    values = values_in(loads, "guest1", "web", asked, tmp_path)
+    assert values["requests"] > 5
+    assert values["bandwidth"] > values["requests_per_second"] * 64 * 1024
+    assert values["latency_p50"] <= values["latency_p99.9"] <= values["latency_max"]
+    assert loads.run("guest1", "pgrep nginx || true").strip() == "", "the server is ended"
+    assert loads.run("guest1", "ls /var/lib/overcommit | grep site || true").strip() == "", "the site is removed"
+
+
+def test_rocksdb(loads: EmulatedHost, tmp_path: Path) -> None:
+    asked = {"keys": 4000, "operations": 1000, "cache": "1 MiB"}
+    values = values_in(loads, "guest2", "rocksdb", asked, tmp_path)
+    assert values["found_ratio"] == 1
+    assert 0 < values["latency_p50"] <= values["latency_p99"] <= values["latency_max"]

@@ -66,6 +66,27 @@ def captured_pgbench(raw: Path, tmp_path: Path) -> dict[str, object]:
     return found
 
 
+def captured_ripgrep(raw: Path, _tmp_path: Path) -> dict[str, object]:
+    raw.mkdir()
+    lines = []
+    for label in ("search1", "search2"):
+        write_timings(raw, label)
+        lines.append((raw / "timings").read_text())
+        shutil.copy(DATA / "ripgrep" / f"{label}.out", raw)
+    (raw / "timings").write_text("".join(lines))
+    return {"searches": 2}
+
+
+def captured_rocksdb(raw: Path, tmp_path: Path) -> dict[str, object]:
+    captured("rocksdb", "rocksdb/readrandom.txt")(raw, tmp_path)
+    return {"operations": 3000, "directory": str(tmp_path / "database")}
+
+
+def captured_web(raw: Path, tmp_path: Path) -> dict[str, object]:
+    captured("wrk", "wrk/site.txt")(raw, tmp_path)
+    return {"directory": str(tmp_path / "overcommit.site")}
+
+
 CAPTURED: dict[str, Callable[[Path, Path], dict[str, object]]] = {
     "kernel_build": captured_kernel_build,
     "fio": captured("fio", "fio/3.39-randrw-psync.json"),
@@ -74,6 +95,9 @@ CAPTURED: dict[str, Callable[[Path, Path], dict[str, object]]] = {
     "sysbench_fileio": captured("sysbench", "sysbench/1.0.20-debian13-fileio-rndrw.txt"),
     "sysbench_oltp": captured_oltp,
     "pgbench": captured_pgbench,
+    "ripgrep": captured_ripgrep,
+    "web": captured_web,
+    "rocksdb": captured_rocksdb,
     "idle": captured("idle", None, length="2 s"),
     "memory_ramp": captured("memload", "memload/ramp.txt"),
     "spike": captured("memload", "memload/spike.txt", size="4 MiB"),
