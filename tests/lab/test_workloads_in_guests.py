@@ -126,3 +126,13 @@ def test_spike(guest: Any, tmp_path: Path) -> None:
 def test_stream(guest: Any, tmp_path: Path) -> None:
     values = values_of(run_in(guest, "stream", {"size": "4 MiB", "rounds": 3}, tmp_path))
     assert values["triad_bandwidth"] >= values["triad_bandwidth_mean"] > 1e6
+
+
+def test_fio_with_a_share_of_memory_and_several_jobs(guest: Any, tmp_path: Path) -> None:
+    asked = {"rw": "randrw", "working_set": 0.04, "numjobs": 2, "random_distribution": "zipf:1.1"}
+    result = run_in(guest, "fio", asked, tmp_path)
+    values = values_of(result)
+    moved = values["read_bytes"] + values["write_bytes"]
+    assert moved == 2 * int(result.facts["file_bytes"])
+    assert 2 * 2**20 < moved < 16 * 2**20
+    assert values["read_latency_p99"] <= values["read_latency_p99.9"] <= values["read_latency_max"]
