@@ -226,7 +226,7 @@ def _unit(info: FieldInfo) -> str:
 
 
 def _text(value: object) -> str:
-    if value is None:
+    if value is None or value == []:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()

@@ -19,9 +19,32 @@ JOB = "overcommit"
 """Name of the job, and so of its files: DIRECTORY/overcommit.JOB.0."""
 
 OWN = frozenset(
-    "name directory rw readwrite rwmixread bs blocksize size time_based runtime iodepth ioengine direct end_fsync "
-    "randseed numjobs group_reporting random_distribution output output-format percentile_list filename "
-    "continue_on_error create_only".split()
+    (
+        "name",
+        "directory",
+        "rw",
+        "readwrite",
+        "rwmixread",
+        "bs",
+        "blocksize",
+        "size",
+        "time_based",
+        "runtime",
+        "iodepth",
+        "ioengine",
+        "direct",
+        "end_fsync",
+        "randseed",
+        "numjobs",
+        "group_reporting",
+        "random_distribution",
+        "output",
+        "output-format",
+        "percentile_list",
+        "filename",
+        "continue_on_error",
+        "create_only",
+    )
 )
 """Options that a parameter gives, or that would make the figures others than they are taken for."""
 

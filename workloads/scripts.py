@@ -36,6 +36,11 @@ def text(name: str, *arguments: str | int) -> str:
     return scripts.command(_FOLDER / name, *arguments)
 
 
+def reset_function() -> str:
+    """Sh text that defines `reset_memory`, which brings memory to a known state in a timed part."""
+    return 'fail() { echo "$*" >&2; exit 1; }\nreset_memory() {\n' + text("reset-memory.sh") + "}\n"
+
+
 def content(name: str) -> str:
     """The text of a file of shell/ that is no script of ours, but what a tool is to do."""
     return (_FOLDER / name).read_text(encoding="utf-8")
