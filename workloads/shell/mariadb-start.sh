@@ -6,7 +6,7 @@
 #
 # FOLDER: for its socket `sock`, its file `pid` and its log. BUFFER: bytes of InnoDB's buffer pool. Its other buffers are made small, since
 # a guest's memory is.
-command -v mariadbd > /dev/null || fail "mariadb-server is not installed"
+command -v mariadbd > /dev/null || lacks mariadb-server sysbench_oltp mariadb-server
 version=$(mariadbd --version)
 version=${version##*Ver }
 echo "mariadb=${version%% *}"

@@ -2,7 +2,7 @@
 # Starts memcached on the loopback. Behind prepare.sh and service-stop.sh. Prints the fact memcached=VERSION.
 #
 #     memcached-start.sh PIDFILE PORT MEBIBYTES VALUE_LIMIT
-command -v memcached > /dev/null || fail "memcached is not installed"
+command -v memcached > /dev/null || lacks memcached memcached memcached
 version=$(memcached -V)
 echo "memcached=${version##* }"
 mkdir -p "${1%/*}"

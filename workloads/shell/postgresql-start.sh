@@ -6,7 +6,8 @@
 #
 # FOLDER: for its socket, its file `pid` and its log. BUFFER: bytes of its shared buffers.
 set -- "$1" "$2" /etc/postgresql/*/main
-[ $# -eq 3 ] && [ -d "$3" ] || fail "postgresql is not installed, or has several clusters"
+[ $# -eq 3 ] || fail "PostgreSQL has several clusters, of which none is chosen:" /etc/postgresql/*/main
+[ -d "$3" ] || lacks postgresql sysbench_oltp,pgbench postgresql
 programs=/usr/lib/postgresql/$(basename "$(dirname "$3")")/bin
 version=$("$programs/postgres" --version)
 version=${version#*) }

@@ -2,7 +2,7 @@
 # Fills a database anew. Behind prepare.sh. Prints the fact rocksdb=VERSION.
 #
 #     rocksdb-prepare.sh DIRECTORY COMMAND...
-command -v db_bench > /dev/null || fail "rocksdb-tools is not installed"
+command -v db_bench > /dev/null || lacks rocksdb-tools rocksdb rocksdb-tools
 rm -rf "$1"
 mkdir -p "$1"
 shift

@@ -3,7 +3,7 @@
 # and service-stop.sh. Prints the fact valkey=VERSION.
 #
 #     valkey-start.sh PIDFILE PORT BYTES
-command -v valkey-server > /dev/null || fail "valkey-server is not installed"
+command -v valkey-server > /dev/null || lacks valkey-server valkey valkey-server
 version=$(valkey-server --version)
 version=${version##*v=}
 echo "valkey=${version%% *}"

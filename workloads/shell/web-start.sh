@@ -5,8 +5,8 @@
 #     web-start.sh FOLDER SITE FILES BYTES PORT LUA
 #
 # FOLDER: for nginx's configuration, its process number `pid` and its log, and for LUA, the text of what wrk is to do.
-command -v nginx > /dev/null || fail "nginx is not installed"
-command -v wrk > /dev/null || fail "wrk is not installed"
+command -v nginx > /dev/null || lacks nginx web nginx-light
+command -v wrk > /dev/null || lacks wrk web wrk
 version=$(nginx -v 2>&1)
 echo "nginx=${version##*/}"
 mkdir -p "$1"
