@@ -29,6 +29,7 @@ from campaigns.records import Claim, find_spec
 from campaigns.schema import FIT, FIT_MIB, IDENTIFIER, MANAGERS, ExperimentFile, GuestsSection
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
+from common.needs import Needs, together
 from common.text import hint, one_line, shortened
 from policies import registry as policies
 from policies.base import Policy
@@ -123,6 +124,12 @@ class Experiment:
     def at(self, levels: Levels) -> Conditions:
         """The conditions at a combination of levels."""
         return resolve.conditions(ExperimentFile.model_validate(_at_levels(self.document, levels)))
+
+    @property
+    def needs(self) -> Needs:
+        """What the guests' image has to have for its workload, at all levels together."""
+        found = [self.at(levels) for levels in self.combinations()]
+        return together(each.workload.needs(each.parameters) for each in found)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same experiment with another seed for its order."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from campaigns import experiment, feasible, run, store
@@ -68,7 +69,8 @@ def execute(
     """Open the lab, after who uses it now, and run what is left on its first host. The lab's
     artifacts have to be built. arguments: the command, for the record.
     """
-    with lifecycle.open_lab(request.inventory, progress=tell, wait=True) as lab:
+    images = partial(lifecycle.artifact_images, needs=request.experiment.needs)
+    with lifecycle.open_lab(request.inventory, progress=tell, wait=True, images=images) as lab:
         host, *others = lab.hosts
         if others and tell is not None:
             tell(f"lab {lab.name} has {len(lab.hosts)} hosts; the campaign runs on the first, {host.name}")

@@ -24,10 +24,11 @@ from common import files
 from common.console import Tell
 from common.errors import LabError, MissingError, UsageError
 from common.machines import Machine
+from common.needs import NOTHING, Needs
 from lab import inventory, paths
 from lab.api import GuestSizing, HostSizing
 from lab.build import builder
-from lab.build.recipes import HYPERVISORS, RECIPES
+from lab.build.recipes import HYPERVISORS, RECIPES, guest_image
 from lab.emulator import accelerator
 from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
@@ -70,25 +71,30 @@ class OpenLab:
         return found
 
 
-def artifacts_for(path: Path = DEFAULT_INVENTORY) -> list[str]:
-    """The artifacts that a lab is made from, by name. Raises InvalidFileError for the inventory."""
+def artifacts_for(path: Path = DEFAULT_INVENTORY, needs: Needs = NOTHING) -> list[str]:
+    """The artifacts that a lab is made from, by name. needs: those of the workloads that its guests
+    are to run. Raises InvalidFileError for the inventory.
+    """
     names: set[str] = set()
     for entry in inventory.load(path).hosts:
-        names.update(_artifacts_of(entry.settings) if isinstance(entry.settings, inventory.Emulated) else PROVISIONED)
+        if isinstance(entry.settings, inventory.Emulated):
+            names.update(_artifacts_of(entry.settings, needs))
+        else:
+            names.update(PROVISIONED)
         names.add("sampler")
     return [name for name in RECIPES if name in names]
 
 
-def _artifacts_of(settings: inventory.Emulated) -> list[str]:
+def _artifacts_of(settings: inventory.Emulated, needs: Needs) -> list[str]:
     chosen = HYPERVISORS[settings.hypervisor]
-    return [chosen.artifact, chosen.host_image, "guest_image", "guest_kernel", "tmemctl"]
+    return [chosen.artifact, chosen.host_image, guest_image(needs), "guest_kernel", "tmemctl"]
 
 
-def artifact_images(settings: inventory.Emulated) -> Images:
+def artifact_images(settings: inventory.Emulated, needs: Needs = NOTHING) -> Images:
     """What an emulated host is made from: the built artifacts. BuildError names the one that is
     missing.
     """
-    built = {name: builder.artifact(name) for name in _artifacts_of(settings)}
+    built = {name: builder.artifact(name, needs) for name in _artifacts_of(settings, needs)}
     chosen = HYPERVISORS[settings.hypervisor]
     host_image = built[chosen.host_image].outputs
     return Images(
@@ -96,7 +102,7 @@ def artifact_images(settings: inventory.Emulated) -> Images:
         dom0_kernel=host_image["vmlinuz"],
         dom0_initrd=host_image["initrd.img"],
         host_disk=host_image["host.qcow2"],
-        guest_disk=built["guest_image"].outputs["guest.qcow2"],
+        guest_disk=built[guest_image(needs)].outputs["guest.qcow2"],
         guest_kernel=built["guest_kernel"].outputs["vmlinuz"],
         tmemctl=built["tmemctl"].outputs["tmemctl"],
         keys={name: artifact.key for name, artifact in built.items()},

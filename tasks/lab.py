@@ -10,19 +10,28 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from common.console import Reporter
-from tasks.shared import INVENTORY_HELP, build_for, inventory_path
+from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of
 
 
-@task(help={"inventory": INVENTORY_HELP})
-def up(_c: Context, inventory: str | None = None) -> None:
+@task(
+    help={
+        "inventory": INVENTORY_HELP,
+        "loads": "workloads, separated by commas, that its guests are to have the programs of (default: the demo's)",
+    }
+)
+def up(_c: Context, inventory: str | None = None, loads: str | None = None) -> None:
     """Start the lab's hosts: an emulated one from its snapshot, or by booting it without one."""
+    from functools import partial
+
     from lab import lifecycle
 
     report = Reporter()
-    build_for(report, inventory)
+    needs = needs_of(loads)
+    build_for(report, inventory, needs)
     began = time.monotonic()
+    images = partial(lifecycle.artifact_images, needs=needs)
     with report.live():
-        lifecycle.up(inventory_path(inventory), progress=report.say)
+        lifecycle.up(inventory_path(inventory), progress=report.say, images=images)
     report.say(f"up after {time.monotonic() - began:.1f} s; next: ./inv lab.ssh, ./inv lab.status, ./inv lab.down")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from common.console import Reporter, upright
 from common.errors import UsageError
+from common.needs import NOTHING, Needs
 
 if TYPE_CHECKING:
     from campaigns.launch import Request
@@ -40,6 +41,15 @@ def inventory_path(path: str | None) -> Path:
     return ROOT / DEFAULT_INVENTORY if path is None else Path(path)
 
 
+def needs_of(names: str | None) -> Needs:
+    """What the workloads of these names, separated by commas, need with whatever parameters."""
+    import workloads
+    from common.needs import together
+
+    chosen = [workloads.get(name) for name in (names or "").split(",") if name]
+    return together(workload.most_needs() for workload in chosen)
+
+
 def install_packages(report: Reporter) -> None:
     from lab.build import packages
 
@@ -50,13 +60,14 @@ def install_packages(report: Reporter) -> None:
         report.say(f"packages: installed {', '.join(installed)}")
 
 
-def build_for(report: Reporter, inventory: str | None) -> None:
+def build_for(report: Reporter, inventory: str | None, needs: Needs = NOTHING) -> None:
+    """Build what a lab is made from. needs: those of the workloads that its guests are to run."""
     from lab import lifecycle
 
-    build_artifacts(report, lifecycle.artifacts_for(inventory_path(inventory)))
+    build_artifacts(report, lifecycle.artifacts_for(inventory_path(inventory), needs), needs)
 
 
-def build_artifacts(report: Reporter, names: list[str] | None) -> dict[str, Any]:
+def build_artifacts(report: Reporter, names: list[str] | None, needs: Needs = NOTHING) -> dict[str, Any]:
     from lab.build import builder
 
     def show(event: builder.BuildEvent) -> None:
@@ -64,7 +75,7 @@ def build_artifacts(report: Reporter, names: list[str] | None) -> dict[str, Any]
         show_line(f"build: {event.artifact + ': ' if event.artifact else ''}{event.text}", event.remaining)
 
     with report.live():
-        return dict(builder.ensure(names, show))
+        return dict(builder.ensure(names, show, needs))
 
 
 def run_campaign(report: Reporter, request: Request, again: str) -> Path:
@@ -79,7 +90,7 @@ def run_campaign(report: Reporter, request: Request, again: str) -> Path:
             report.say(line, event.left_s)
 
     if (outcome := request.ended) is None:
-        build_for(report, str(request.inventory))
+        build_for(report, str(request.inventory), request.experiment.needs)
         with report.live():
             outcome = launch.execute(request, ["./inv", *sys.argv[1:]], tell=report.say, listen=show)
     outcome.check()

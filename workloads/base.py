@@ -21,6 +21,7 @@ from common import fields
 from common.errors import InvalidFileError
 from common.machines import Machine
 from common.metrics import Metric, MetricSpec
+from common.needs import NOTHING, Needs
 from common.text import hint, shortened
 
 Facts = Mapping[str, str]
@@ -147,6 +148,16 @@ class Workload(ABC, Generic[P]):
         server's (1.0). For progress and time limits.
         """
 
+    def needs(self, params: P) -> Needs:  # noqa: ARG002 - most loads need the same whatever they do
+        """What its machine has to have that the demo's image has not; a guest's image is built of
+        it.
+        """
+        return NOTHING
+
+    def most_needs(self) -> Needs:
+        """With whatever parameters: for a guest in which it is tried out."""
+        return self.needs(self.parse({}))
+
     def disk_bytes(self, params: P) -> int:  # noqa: ARG002 - a load that fills no disk has no use for it
         """Bytes of the root disk that a run fills because its parameters say so; 0 for a load
         whose files are small.
@@ -215,7 +226,7 @@ def _unit(info: FieldInfo) -> str:
 
 
 def _text(value: object) -> str:
-    if value is None:
+    if value is None or value == []:
         return "-"
     if isinstance(value, bool):
         return str(value).lower()

@@ -1,4 +1,6 @@
-"""fio: one job of file I/O, bound by its size or by time, read from fio's JSON."""
+"""fio: one job of file I/O, or several alike, bound by size or by time, read from fio's JSON; its
+histogram of every latency is in the raw output (`bins`).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,37 @@ from workloads.base import Duration, Size, Workload, WorkloadParameters, Workloa
 from workloads.fio_output import PERCENTILES, read_job, require_no_complaints
 
 JOB = "overcommit"
-"""Name of the job, and so of its file: DIRECTORY/overcommit.0.0."""
+"""Name of the job, and so of its files: DIRECTORY/overcommit.JOB.0."""
+
+OWN = frozenset(
+    (
+        "name",
+        "directory",
+        "rw",
+        "readwrite",
+        "rwmixread",
+        "bs",
+        "blocksize",
+        "size",
+        "time_based",
+        "runtime",
+        "iodepth",
+        "ioengine",
+        "direct",
+        "end_fsync",
+        "randseed",
+        "numjobs",
+        "group_reporting",
+        "random_distribution",
+        "output",
+        "output-format",
+        "percentile_list",
+        "filename",
+        "continue_on_error",
+        "create_only",
+    )
+)
+"""Options that a parameter gives, or that would make the figures others than they are taken for."""
 
 
 class FioParameters(WorkloadParameters):
@@ -42,6 +74,23 @@ class FioParameters(WorkloadParameters):
     direct: bool = parameter(False, "bypass the page cache, and with it cleancache")
     end_fsync: bool = parameter(True, "write everything to disk before the job ends, inside the measured time")
     seed: int = parameter(1, "seed of the random offsets, the same on every machine", ge=0, le=2**31 - 1)
+    working_set: float | None = parameter(
+        None,
+        "bytes of all files together, as a ratio of the machine's memory while it is prepared; in place of size",
+        unit="ratio",
+        gt=0,
+        le=100,
+    )
+    numjobs: int = parameter(
+        1, "jobs at the same time, each with a file of its own; figures are of all of them", unit="count", ge=1, le=1024
+    )
+    random_distribution: Annotated[
+        str, Field(pattern=r"^(random|(zipf|pareto|normal):\d{1,3}(\.\d{1,6})?(:\d{1,3}(\.\d{1,6})?)?)$")
+    ] = parameter("random", "how offsets are drawn, in fio's words: random, zipf:1.2, pareto:0.2, normal:20")
+    options: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], str | int] = parameter(
+        {},
+        "any other options of fio, as in a job file: {rate_iops: 100, thinktime: 5ms}",
+    )
     directory: Annotated[str, Field(pattern=r"^/[\w./+-]+$")] = parameter(
         "/var/lib/overcommit/fio", "folder of the file, made if missing"
     )
@@ -55,6 +104,10 @@ class FioParameters(WorkloadParameters):
             raise ValueError(f"ioengine {self.ioengine} is synchronous: an iodepth above 1 needs libaio")
         if self.direct and self.ioengine == "mmap":
             raise ValueError("ioengine mmap always uses the page cache: it cannot be direct")
+        if self.random_distribution != "random" and "rand" not in self.rw:
+            raise ValueError(f"random_distribution says nothing to rw: {self.rw}, which is sequential")
+        if own := OWN & self.options.keys():
+            raise ValueError(f"options has {min(own)}, which is a parameter's, or would change what figures mean")
         return self
 
 
@@ -93,13 +146,20 @@ class Fio(Workload[FioParameters]):
     def prepare(self, machine: Machine, params: FioParameters) -> dict[str, str]:
         """Lay the file out if the pattern reads, then reset memory. Facts: fio (version)."""
         lay_out = [*_job(params), "--create_only=1"] if "write" not in params.rw else []
-        body = scripts.text("fio-prepare.sh", params.directory, JOB, *lay_out)
+        body = ""
+        if params.working_set is not None:
+            per_mille = max(1, round(params.working_set * 1000))
+            body = scripts.text("fio-size.sh", _size_file(), per_mille, params.numjobs, params.bs)
+        body += scripts.text("fio-prepare.sh", _size_file(), params.directory, JOB, *lay_out)
         script = scripts.prepare(body, reset_memory=params.reset_memory)
         return machines.key_values(machines.check_script(machine, script, what="prepare fio", timeout_s=1800))
 
     def script(self, params: FioParameters) -> str:
         """The job alone; fio.out is its JSON."""
-        return scripts.timed(scripts.command("fio", [*_job(params), "--output-format=json+"]))
+        command = [*_job(params), "--output-format=json+"]
+        if params.working_set is None:
+            return scripts.timed(scripts.command("fio", command))
+        return scripts.timed(scripts.text("fio-sized.sh", _size_file(), *command))
 
     def collect(self, machine: Machine, params: FioParameters, raw_dir: Path) -> WorkloadResult:
         """The job's figures. The file is removed: its contents are fio's random data, so there
@@ -125,8 +185,9 @@ class Fio(Workload[FioParameters]):
         return WorkloadResult(self.measured(values), {})
 
     def disk_bytes(self, params: FioParameters) -> int:
-        """The size of its files, unless they are in memory."""
-        return 0 if params.directory.startswith("/dev/shm") else params.size
+        """The size of its files, unless they are in memory, or their size follows from it."""
+        elsewhere = params.directory.startswith("/dev/shm") or params.working_set is not None
+        return 0 if elsewhere else params.size * params.numjobs
 
     def expected_seconds(self, params: FioParameters, slowdown: float) -> float:
         """Time-bound jobs take their time; the others are taken to move 100 MB/s natively, and
@@ -134,7 +195,17 @@ class Fio(Workload[FioParameters]):
         """
         if params.runtime is not None:
             return params.runtime
-        return max(params.size / 100e6, params.size / params.bs / 5000) * slowdown
+        moved = params.size * params.numjobs if params.working_set is None else params.working_set * _USUAL_MEMORY
+        return max(moved / 100e6, moved / params.bs / 5000) * slowdown
+
+
+_USUAL_MEMORY = 256 * 2**20
+"""Of a guest, for what is expected of a job whose size follows from it."""
+
+
+def _size_file() -> str:
+    """Where the preparation leaves the bytes of one file, for the job and among the raw outputs."""
+    return f"{scripts.RAW}/size"
 
 
 def _job(params: FioParameters) -> list[str]:
@@ -148,11 +219,14 @@ def _job(params: FioParameters) -> list[str]:
         f"--rw={params.rw}",
         f"--rwmixread={params.rwmixread}",
         f"--bs={params.bs}",
-        f"--size={params.size}",
+        *([f"--size={params.size}"] if params.working_set is None else []),
         *([] if params.runtime is None else ["--time_based", f"--runtime={round(params.runtime * 1000)}ms"]),
         f"--iodepth={params.iodepth}",
         f"--ioengine={params.ioengine}",
         f"--direct={int(params.direct)}",
         f"--end_fsync={int(params.end_fsync)}",
         f"--randseed={params.seed}",
+        *([] if params.numjobs == 1 else [f"--numjobs={params.numjobs}", "--group_reporting=1"]),
+        *([] if params.random_distribution == "random" else [f"--random_distribution={params.random_distribution}"]),
+        *(f"--{key}={value}" for key, value in sorted(params.options.items())),
     ]

@@ -22,7 +22,7 @@ from common.metrics import total
 from common.text import each_key_once
 from workloads import complaints
 
-PERCENTILES = (50, 95, 99)
+PERCENTILES = (50, 95, 99, 99.9)
 
 DIRECTIONS = {"read": ("read", "randread"), "write": ("write", "randwrite")}
 """Direction -> patterns that have no other."""
@@ -131,7 +131,7 @@ def read_job(text: str, where: Path) -> Figures:
         _require_no_errors(jobs, where)
         (job,) = jobs
         _require_work(job, _options(document, job), where)
-        runtime = _optional(job, "job_runtime", version)
+        runtime = _runtime(job, _options(document, job), version)
         values: Figures = {"job_seconds": None if runtime is None else runtime / 1000}
         for word in DIRECTIONS:
             values |= _direction_values(word, job[word], version)
@@ -181,7 +181,7 @@ def _require_work(job: Mapping[str, Any], options: Mapping[str, str], where: Pat
     then: perhaps none.
     """
     requests = {word: _number(job[word], "total_ios") for word in DIRECTIONS}
-    runtime = _number(job, "job_runtime") if "job_runtime" in job else None
+    runtime = _runtime(job, options, "") if "job_runtime" in job else None
     pattern = options.get("rw", options.get("readwrite", "")).partition(":")[0]
     missing = [word for word, patterns in DIRECTIONS.items() if pattern in patterns and not requests[word]]
     if not any(requests.values()) or missing:
@@ -221,6 +221,8 @@ def _cut_short(moved: float, runtime: float | None, options: Mapping[str, str]) 
     size, block = _bytes(options.get("size", "")), _bytes(options.get("bs", options.get("blocksize", "4096")))
     if size is None or block is None:
         return ""
+    together = int(options.get("numjobs", 1)) if "group_reporting" in options else 1
+    size = size[0] * together, size[1] * together
     if moved + block[1] < size[0]:
         return f"after {moved:.0f} of {size[1]} bytes"
     # a fio before 3.36 does not repeat `time_based`, but only such a job goes on beyond its size
@@ -260,6 +262,15 @@ def _number(found: Mapping[str, Any], key: str) -> float | int:
 def _optional(found: Mapping[str, Any], key: str, version: str) -> float | int | None:
     """A figure that fio writes since 3.0."""
     return None if key not in found and _is_old(version) else _number(found, key)
+
+
+def _runtime(job: Mapping[str, Any], options: Mapping[str, str], version: str) -> float | int | None:
+    """Milliseconds that the job ran. Of several that are reported together fio adds them up, so the
+    longest direction's is taken.
+    """
+    if "group_reporting" in options and int(options.get("numjobs", 1)) > 1:
+        return max(_number(job[word], "runtime") for word in DIRECTIONS)
+    return _optional(job, "job_runtime", version)
 
 
 def _is_old(version: str) -> bool:

@@ -80,7 +80,18 @@ class KernelBuildParameters(WorkloadParameters):
         "objects (mm/vmscan.o), directories (mm/), or vmlinux",
     )
     jobs: int = parameter(2, "compilers at the same time (make -j)", unit="processes", ge=1, le=1024)
+    ladder: Annotated[tuple[Annotated[int, Field(ge=1, le=1024)], ...], Field(strict=False)] = parameter(
+        (), "numbers of jobs, one after the other, each with all rounds, as kernbench does it; in place of jobs"
+    )
     rounds: int = parameter(1, "builds in a row, each from clean", unit="count", ge=1, le=1000)
+    warm_up: int = parameter(
+        0, "builds before the first round that no metric counts, as kernbench does it", unit="count", ge=0, le=100
+    )
+    reset_each_round: bool = parameter(
+        False,
+        "before each round, inside the timed part but not in its figures: write dirty pages, empty the swap device, "
+        "drop the file caches. With cleancache on, dropped pages go to tmem",
+    )
     clean: Literal["objects", "tree"] = parameter(
         "objects",
         "what goes before each round. objects: exactly what the targets "
@@ -108,6 +119,8 @@ class KernelBuildParameters(WorkloadParameters):
             for folder in folders:
                 if target != folder and target.startswith(folder):
                     raise ValueError(f"target {target!r} is part of target {folder!r}; leave one of them out")
+        if len(set(self.ladder)) != len(self.ladder):
+            raise ValueError("a number of jobs is in the ladder twice: its figures have its name")
         if "vmlinux" in self.targets and (len(self.targets) > 1 or self.clean != "tree"):
             raise ValueError("the target vmlinux stands alone, and needs clean: tree")
         if "vmlinux" in self.targets and self.probes == "once":
@@ -115,6 +128,21 @@ class KernelBuildParameters(WorkloadParameters):
                 "the target vmlinux needs probes: each, since it is linked by what probes: once leaves out"
             )
         return self
+
+    @property
+    def rungs(self) -> tuple[int, ...]:
+        """Numbers of jobs, in their order."""
+        return self.ladder or (self.jobs,)
+
+    @property
+    def labels(self) -> list[str]:
+        """Of all rounds, in their order: those of the first number of jobs come first."""
+        return [f"round{number}" for number in range(1, len(self.rungs) * self.rounds + 1)]
+
+    @property
+    def warming(self) -> list[str]:
+        """Labels of the builds that no metric counts."""
+        return [f"warmup{number}" for number in range(1, self.warm_up + 1)]
 
 
 class KernelBuild(Workload[KernelBuildParameters]):
@@ -136,6 +164,10 @@ class KernelBuild(Workload[KernelBuildParameters]):
         MetricSpec("user_seconds.round<n>", "s", "lower", "user time of one round"),
         MetricSpec("system_seconds", "s", "lower", "system time of make and all that it started, all rounds"),
         MetricSpec("system_seconds.round<n>", "s", "lower", "system time of one round"),
+        *(
+            MetricSpec(f"{kind}_seconds.jobs<n>", "s", "lower", f"{kind} of a round, mean of those with so many jobs")
+            for kind in ("wall", "user", "system")
+        ),
         MetricSpec(
             "sync_seconds",
             "s",
@@ -161,14 +193,16 @@ class KernelBuild(Workload[KernelBuildParameters]):
     def script(self, params: KernelBuildParameters) -> str:
         """One `make` a round, all targets at once."""
         found = (VARIABLES, _TARGETS) if params.probes == "once" else ("", "")
-        how = (params.source, params.build, params.jobs, params.rounds, params.clean)
+        jobs = " ".join(map(str, params.rungs))
+        how = (params.source, params.build, jobs, params.rounds, params.warm_up, params.clean)
         body = scripts.text("kernel-build-rounds.sh", *how, *found, *params.targets)
-        return scripts.timed(_shared() + body)
+        before = scripts.reset_function() if params.reset_each_round else "reset_memory() { :; }\n"
+        return scripts.timed(_shared() + before + body)
 
     def collect(self, machine: Machine, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
         """Times of the rounds, and size and SHA-256 of every object that the last round left."""
         machines.fetch_raw(machine, raw_dir)
-        _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)  # a build that failed leaves no objects
+        _times(scripts.read_timings(raw_dir, WHAT), params, raw_dir)  # a build that failed leaves no objects
         listing = machines.check_script(machine, objects_script(params), what="read the objects", timeout_s=1800)
         (raw_dir / "objects").write_text(listing, encoding="utf-8")
         return self.read(params, raw_dir)
@@ -177,8 +211,8 @@ class KernelBuild(Workload[KernelBuildParameters]):
         """The same from what was copied: `timings`, the log of each round, and `objects`, the
         sizes and digests.
         """
-        values = _times(scripts.read_timings(raw_dir, WHAT), params.rounds, raw_dir)
-        for label in (*(f"round{number}" for number in range(1, params.rounds + 1)), "sync"):
+        values = _times(scripts.read_timings(raw_dir, WHAT), params, raw_dir)
+        for label in (*params.warming, *params.labels, "sync"):
             for name in (f"{label}.err", f"{label}.out"):
                 _require_no_complaints(raw_dir / name)
         sizes, checksums = read_objects(machines.raw_text(raw_dir, "objects"), params, raw_dir / "objects")
@@ -194,6 +228,7 @@ class KernelBuild(Workload[KernelBuildParameters]):
             rounds := re.findall(r"^round\d+ ", timings.read_text(errors="replace"), re.MULTILINE)
         ):
             found["rounds"] = len(rounds)
+            found["warm_up"] = len(re.findall(r"^warmup\d+ ", timings.read_text(errors="replace"), re.MULTILINE))
         if objects.is_file() and (
             paths := re.findall(r"^\d+ (\S+\.o)$", objects.read_text(errors="replace"), re.MULTILINE)
         ):
@@ -212,7 +247,7 @@ class KernelBuild(Workload[KernelBuildParameters]):
                 seconds += _DIRECTORY_SECONDS.get(target, _OTHER_DIRECTORY_SECONDS)
             else:
                 seconds += _OBJECT_SECONDS
-        return seconds * params.rounds * slowdown
+        return seconds * (params.rounds * len(params.rungs) + params.warm_up) * slowdown
 
 
 def read_objects(listing: str, params: KernelBuildParameters, where: Path) -> tuple[list[int], dict[str, str]]:
@@ -256,18 +291,20 @@ def _require_no_complaints(path: Path) -> None:
             raise WorkloadError(f"{WHAT} failed", where=str(path), why=tail("\n".join(said)))
 
 
-def _times(timings: Iterable[scripts.Timing], rounds: int, raw_dir: Path) -> dict[str, float | int | None]:
+def _times(
+    timings: Iterable[scripts.Timing], params: KernelBuildParameters, raw_dir: Path
+) -> dict[str, float | int | None]:
     by_label = {timing.label: timing for timing in timings}
-    wanted = [f"round{number}" for number in range(1, rounds + 1)]
-    if missing := [label for label in (*wanted, "sync") if label not in by_label]:
+    wanted = params.labels
+    if missing := [label for label in (*params.warming, *wanted, "sync") if label not in by_label]:
         raise OutputsError(
             "the kernel build did not run to its end",
             where=str(raw_dir / "timings"),
             why=f"not in its timings: {', '.join(missing)}",
         )
-    if others := [label for label in by_label if label not in (*wanted, "sync")]:
+    if others := [label for label in by_label if label not in (*params.warming, *wanted, "sync")]:
         raise OutputsError(
-            f"the timings are those of another build than one of {rounds} rounds",
+            f"the timings are those of another build than one of {len(wanted)} rounds",
             where=str(raw_dir / "timings"),
             why=f"also in its timings: {', '.join(others)}",
             remedy="Say how many rounds there were.",
@@ -277,6 +314,9 @@ def _times(timings: Iterable[scripts.Timing], rounds: int, raw_dir: Path) -> dic
         each = [getattr(by_label[label], name) for label in wanted]
         values[name] = None if None in each else round(total(each), 2)
         values.update({f"{name}.{label}": value for label, value in zip(wanted, each, strict=True)})
+        for index, jobs in enumerate(params.ladder):
+            of = each[index * params.rounds : (index + 1) * params.rounds]
+            values[f"{name}.jobs{jobs}"] = None if None in of else round(total(of) / params.rounds, 2)
     values["sync_seconds"] = by_label["sync"].wall_seconds
     return values
 

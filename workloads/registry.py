@@ -15,6 +15,17 @@ _CLASSES = {
     "sysbench_cpu": "workloads.sysbench:SysbenchCpu",
     "sysbench_memory": "workloads.sysbench:SysbenchMemory",
     "sysbench_fileio": "workloads.sysbench:SysbenchFileio",
+    "sysbench_oltp": "workloads.oltp:SysbenchOltp",
+    "pgbench": "workloads.pgbench:Pgbench",
+    "ripgrep": "workloads.ripgrep:Ripgrep",
+    "web": "workloads.web:Web",
+    "rocksdb": "workloads.rocksdb:Rocksdb",
+    "idle": "workloads.idle:Idle",
+    "memory_ramp": "workloads.memory:MemoryRamp",
+    "spike": "workloads.memory:Spike",
+    "stream": "workloads.memory:Stream",
+    "memcached": "workloads.keyvalue:Memcached",
+    "valkey": "workloads.keyvalue:Valkey",
 }
 
 

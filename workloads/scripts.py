@@ -36,6 +36,16 @@ def text(name: str, *arguments: str | int) -> str:
     return scripts.command(_FOLDER / name, *arguments)
 
 
+def reset_function() -> str:
+    """Sh text that defines `reset_memory`, which brings memory to a known state in a timed part."""
+    return 'fail() { echo "$*" >&2; exit 1; }\nreset_memory() {\n' + text("reset-memory.sh") + "}\n"
+
+
+def content(name: str) -> str:
+    """The text of a file of shell/ that is no script of ours, but what a tool is to do."""
+    return (_FOLDER / name).read_text(encoding="utf-8")
+
+
 def prepare(body: str, *, reset_memory: bool) -> str:
     """A prepare script: an empty RAW, the body, then, if asked for, memory brought to a known
     state. The body may call `fail MESSAGE`.
@@ -95,13 +105,20 @@ def read_timings(raw_dir: Path, what: str) -> list[Timing]:
 
 def read_timing(raw_dir: Path, label: str, what: str) -> Timing:
     """The one timed command of a script that has no other."""
+    return read_rungs(raw_dir, [label], what)[0]
+
+
+def read_rungs(raw_dir: Path, labels: Sequence[str], what: str) -> list[Timing]:
+    """The timed commands of a script that has these, in their order."""
     timings = read_timings(raw_dir, what)
-    if [timing.label for timing in timings] != [label]:
+    if [timing.label for timing in timings] != list(labels):
         found = ", ".join(timing.label for timing in timings)
         raise OutputsError(
-            f"the timings are not {what}'s", where=str(raw_dir / "timings"), why=f"{found} instead of {label}"
+            f"the timings are not {what}'s",
+            where=str(raw_dir / "timings"),
+            why=f"{found} instead of {', '.join(labels)}",
         )
-    return timings[0]
+    return timings
 
 
 def _timing(raw_dir: Path, line: str) -> Timing:

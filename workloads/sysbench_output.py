@@ -37,6 +37,7 @@ class Labels:
 
     marks: str
     figures: Mapping[str, tuple[str, ...]]
+    may_ignore: bool = False
 
 
 CPU = Labels(
@@ -63,6 +64,15 @@ FILEIO = Labels(
         "read_bandwidth": (rf"^ +read, MiB/s: +{_NUMBER}$", rf"^ +read: +IOPS={_FIGURE} +{_NUMBER} MiB/s"),
         "write_bandwidth": (rf"^ +written, MiB/s: +{_NUMBER}$", rf"^ +write: +IOPS={_FIGURE} +{_NUMBER} MiB/s"),
     },
+)
+OLTP = Labels(
+    r"^SQL statistics:",
+    {
+        "transactions_per_second": (rf"^ +transactions: +\d+ +\({_NUMBER} per sec\.\)$",),
+        "queries_per_second": (rf"^ +queries: +\d+ +\({_NUMBER} per sec\.\)$",),
+        "ignored_errors": (rf"^ +ignored errors: +(\d{{1,18}}) +\({_FIGURE} per sec\.\)$",),
+    },
+    may_ignore=True,
 )
 _COMMON: Mapping[str, tuple[str, ...]] = {
     "test_seconds": (rf"^ +(?:total time|time elapsed): +{_NUMBER}s$",),
@@ -131,11 +141,33 @@ def read_report(text: str, labels: Labels, where: Path) -> dict[str, float | int
         values[name] = _figure(found[0]) if found else None
     if values["latency_mean"] is None:
         raise _other_form(where, f"it ends before its figures; written by {version}")
-    _require_work(text, values, where)
+    _require_work(text, values, where, may_ignore=labels.may_ignore)
     return values
 
 
-def _require_work(text: str, values: Mapping[str, float | int | None], where: Path) -> None:
+def percentiles(text: str, events: int, where: Path) -> dict[str, float | int | None]:
+    """Of the histogram that `--histogram=on` adds: median, 99th and 99.9th percentile, each the
+    value of a bucket, in ms. OutputsError unless it has so many events.
+    """
+    counts = [
+        (float(value), int(count))
+        for value, count in re.findall(rf"^ +{_NUMBER} \|\** +(\d{{1,18}})$", text, re.MULTILINE)
+    ]
+    if (found := sum(count for _, count in counts)) != events or counts != sorted(counts):
+        raise _other_form(where, f"its histogram has {found} events instead of {events}, or is out of order")
+
+    def at(share: float) -> float:
+        passed = 0
+        for value, count in counts:
+            passed += count
+            if passed >= share * events:
+                return value
+        return counts[-1][0]
+
+    return {"latency_p50": at(0.5), "latency_p99": at(0.99), "latency_p99.9": at(0.999)}
+
+
+def _require_work(text: str, values: Mapping[str, float | int | None], where: Path, *, may_ignore: bool) -> None:
     """Events were made, none failed, and no thread ended early."""
     if values["events"] == 0 or (
         values.get("reads_per_second") == 0
@@ -145,7 +177,9 @@ def _require_work(text: str, values: Mapping[str, float | int | None], where: Pa
         raise WorkloadError(
             "sysbench made no event", where=str(where), why="its threads ended before the first, or none was started"
         )
-    if match := _ERRORS.search(text):
+    for match in _ERRORS.finditer(text):
+        if may_ignore and match[1] == "ignored errors":
+            continue
         raise WorkloadError(
             f"sysbench counted {match[1]}: {match[2]}", where=str(where), why="what they cost is among its figures"
         )

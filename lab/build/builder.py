@@ -23,6 +23,7 @@ from typing import Any, Literal
 
 from common import files
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
+from common.needs import NOTHING, Needs
 from common.units import format_duration
 from lab import paths
 from lab.build import artifacts, packages, sources
@@ -118,10 +119,13 @@ def read_variables(path: Path | None = None) -> Variables:
 class Plan:
     """What every artifact is to be made of now. Reads the checkout and asks for Xen's version;
     builds and fetches no archive.
+
+    needs: what the guests' workloads need, for the artifacts that have the packages of those.
     """
 
-    def __init__(self, variables: Variables | None = None) -> None:
+    def __init__(self, variables: Variables | None = None, needs: Needs = NOTHING) -> None:
         self.variables = variables or read_variables()
+        self.needs = needs
         self._recipes: dict[str, dict[str, object]] = {}
         self._resolved: dict[str, sources.Resolved] = {}
 
@@ -199,6 +203,8 @@ class Plan:
             "requires": {name: self.key(name) for name in recipe.requires},
             "inside": list(recipe.inside),
         }
+        if recipe.packages:
+            made["packages"] = list(self.needs.packages)
         if recipe.lab_key:
             made["lab_key"] = files.digest(paths.lab_key().with_suffix(".pub"))
         return made
@@ -256,10 +262,10 @@ def _estimate(names: Iterable[str]) -> float:
     return max([0.75 * total, *(chain(name) for name in remaining)])
 
 
-def artifact(name: str) -> Artifact:
+def artifact(name: str, needs: Needs = NOTHING) -> Artifact:
     """A built artifact. BuildError when it is missing or no longer what the checkout describes."""
     _known([name])
-    found = Plan().find(name)
+    found = Plan(needs=needs).find(name)
     if found is None:
         raise BuildError(
             f"the artifact {name} is not built, or not from the present sources", remedy="Run: ./inv build"
@@ -296,15 +302,18 @@ def show() -> list[dict[str, Any]]:
     return rows
 
 
-def ensure(names: Iterable[str] | None = None, progress: Listener | None = None) -> dict[str, Artifact]:
-    """Build what is missing of `names` (all published artifacts by default) and return them.
+def ensure(
+    names: Iterable[str] | None = None, progress: Listener | None = None, needs: Needs = NOTHING
+) -> dict[str, Artifact]:
+    """Build what is missing of `names` (all published artifacts by default) and return them. needs:
+    as of Plan.
 
     Only one process builds at a time; a second one waits and then finds everything built.
     BuildError says which task failed.
     """
     chosen = _known(names)
     tell = progress or (lambda _event: None)
-    making = Plan()
+    making = Plan(needs=needs)
     for source in _indexed_sources(_with_needs(chosen)):
         if making.unanswered(source):
             version = making.source(source).version
@@ -319,7 +328,7 @@ def ensure(names: Iterable[str] | None = None, progress: Listener | None = None)
     with artifacts.build_lock(waiting):
         for name in artifacts.remove_stale():
             tell(BuildEvent("note", "", f"removed what a killed build left: {name}"))
-        making = Plan()
+        making = Plan(needs=needs)
         missing = making.missing(chosen)
         for source in _indexed_sources(missing):
             making.fetch(source)
@@ -447,7 +456,8 @@ class _Builder:
 
         making, recipe = self._making, RECIPES[name]
         inputs = {source: str(self._archives[source].result()) for source in recipe.sources}
-        requires = {each: str(self._need(each).path) for each in recipe.requires}
+        known_as = dict(recipe.known_as)
+        requires = {known_as.get(each, each): str(self._need(each).path) for each in recipe.requires}
         # The recipe as of now: had a file changed since, publishing under the new key would be a
         # lie.
         made_of, described = making.recipe(name), making.inputs(name)
@@ -463,6 +473,7 @@ class _Builder:
                     "build_root": str(folder / "work" / "root"),
                     "build_inputs": inputs,
                     "build_requires": requires,
+                    "build_packages": list(making.needs.packages) if recipe.packages else [],
                     "build_inside": [_inside(step) for step in recipe.inside],
                     "build_pack": (paths.PLAYBOOKS / "roles" / name / "tasks" / "pack.yml").exists(),
                     "build_chroot_exec": str(paths.PLAYBOOKS / "files" / "chroot-exec"),

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from common.needs import Needs
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -22,6 +24,8 @@ class Recipe:
     sources: archives ("xen", "xen_4_17", "linux", "linux_6_1"). requires: artifacts. trees: folders
     and files of the checkout. inside: roles, or role:tasks, applied in the image.
     roles: other roles that its own includes. lab_key: the image is opened by the lab's key pair.
+    packages: has the Debian packages that were asked for, so there is one for each set of them.
+    known_as: artifact of `requires` -> the name by which the role knows it.
     """
 
     name: str
@@ -33,6 +37,8 @@ class Recipe:
     inside: tuple[str, ...] = ()
     roles: tuple[str, ...] = ()
     lab_key: bool = False
+    packages: bool = False
+    known_as: tuple[tuple[str, str], ...] = ()
 
 
 _XEN = ("xen.elf32", "xen.gz", "xen.config")
@@ -76,6 +82,23 @@ _ALL = (
         lab_key=True,
     ),
     Recipe(
+        "guest_root_loads",
+        ("root.tar",),
+        60,
+        requires=("guest_root",),
+        trees=("workloads/programs", "workloads/shell/program-prepare.sh"),
+        packages=True,
+    ),
+    Recipe(
+        "guest_image_loads",
+        ("guest.qcow2",),
+        50,
+        requires=("guest_root_loads", "guest_kernel"),
+        roles=("guest_image", "ext4_image"),
+        lab_key=True,
+        known_as=(("guest_root_loads", "guest_root"),),
+    ),
+    Recipe(
         "guest_kernel_6_1",
         ("vmlinuz", "config", "System.map", "modules.tar"),
         320,
@@ -101,6 +124,11 @@ RECIPES = {recipe.name: recipe for recipe in _ALL}
 
 PUBLISHED = ("xen", "guest_kernel", "tmemctl", "sampler", "guest_image", "host_image")
 """What a lab needs; the others are steps on the way, or variants for a lab that asks for one."""
+
+
+def guest_image(needs: Needs) -> str:
+    """The artifact with the guests' image: the demo's, or one that has what workloads need."""
+    return "guest_image_loads" if needs else "guest_image"
 
 
 @dataclass(frozen=True)

@@ -91,3 +91,48 @@ def test_sysbench_fileio(guest: Any, tmp_path: Path) -> None:
     assert values["events"] >= 200
     assert values["reads_per_second"] > 0
     assert values["writes_per_second"] > 0
+
+
+def test_idle(guest: Any, tmp_path: Path) -> None:
+    values = values_of(run_in(guest, "idle", {"length": "2 s"}, tmp_path))
+    assert 2 <= values["wall_seconds"] < 30
+    assert values["late_seconds"] == pytest.approx(values["wall_seconds"] - 2, abs=0.001)
+
+
+def test_memory_ramp(guest: Any, tmp_path: Path) -> None:
+    """More than the guest's memory at its peak, so that some pages come back from swap, whole."""
+    steps = [
+        {"grow": "160 MiB", "over": "2 s"},
+        {"touch": 500},
+        {"touch": 20, "over": "1 s"},
+        {"release": "128 MiB"},
+        {"hold": "1 s"},
+    ]
+    result = run_in(guest, "memory_ramp", {"schedule": steps}, tmp_path)
+    values = values_of(result)
+    assert values["peak_bytes"] == 160 * 2**20
+    assert values["touches"] == 520
+    assert values["touch_latency_p50"] <= values["touch_latency_p99"] <= values["touch_latency_max"]
+    assert values["touch_latency_max"] > 20 * values["touch_latency_p50"], "no page came from swap"
+    assert values["arrival_latency_max"] > 0
+
+
+def test_spike(guest: Any, tmp_path: Path) -> None:
+    values = values_of(run_in(guest, "spike", {"idle": "1 s", "size": "48 MiB", "touches": 2000}, tmp_path))
+    assert 0 < values["spike_seconds"] <= values["wall_seconds"] - 1 + 0.02
+    assert values["grow_latency_p99"] <= values["grow_latency_max"]
+
+
+def test_stream(guest: Any, tmp_path: Path) -> None:
+    values = values_of(run_in(guest, "stream", {"size": "4 MiB", "rounds": 3}, tmp_path))
+    assert values["triad_bandwidth"] >= values["triad_bandwidth_mean"] > 1e6
+
+
+def test_fio_with_a_share_of_memory_and_several_jobs(guest: Any, tmp_path: Path) -> None:
+    asked = {"rw": "randrw", "working_set": 0.04, "numjobs": 2, "random_distribution": "zipf:1.1"}
+    result = run_in(guest, "fio", asked, tmp_path)
+    values = values_of(result)
+    moved = values["read_bytes"] + values["write_bytes"]
+    assert moved == 2 * int(result.facts["file_bytes"])
+    assert 2 * 2**20 < moved < 16 * 2**20
+    assert values["read_latency_p99"] <= values["read_latency_p99.9"] <= values["read_latency_max"]

@@ -17,6 +17,7 @@ from invoke.context import Context
 
 from common import files
 from common.errors import BuildError, InvalidFileError, MissingError, UsageError
+from common.needs import Needs
 from lab import paths
 from lab.build import ansible, artifacts, builder, packages, recipes, sources
 from lab.build.recipes import Recipe
@@ -31,6 +32,8 @@ RECIPES = {
         Recipe("hyper", ("hyper.elf",), 50, ("xen",), ("base",)),
         Recipe("image", ("image.qcow2",), 20, requires=("kernel",), roles=("shared",), lab_key=True),
         Recipe("older", ("hyper.elf",), 50, ("xen_4_17",), ("base",), roles=("hyper",)),
+        Recipe("more", ("base.tar",), 10, requires=("base",), packages=True),
+        Recipe("image_more", ("image.qcow2",), 20, requires=("more",), known_as=(("more", "base"),)),
     )
 }
 
@@ -168,6 +171,27 @@ def test_going_back_to_an_earlier_state_needs_no_build(world: World) -> None:
     world.edit("src/driver/a.c", "int a;\n")
     assert builder.ensure(["image"]) == first
     assert world.ran == []
+
+
+def test_each_set_of_packages_has_an_image_of_its_own_and_the_others_stay(world: World) -> None:
+    plain = builder.ensure()
+    asked = Needs(("memcached",))
+    built = builder.ensure(["image_more"], needs=asked)["image_more"]
+    assert world.variables["more"]["build_packages"] == ["memcached"]
+    assert world.variables["image_more"]["build_packages"] == []
+    other = builder.ensure(["image_more"], needs=Needs(("memcached", "valkey-server")))["image_more"]
+    assert other.key != built.key
+    world.ran.clear()
+    assert builder.ensure(["image_more"], needs=asked)["image_more"] == built
+    assert builder.artifact("image_more", asked) == built
+    assert builder.ensure(needs=asked) == plain, "what has no packages is the same for every load"
+    assert world.ran == []
+
+
+def test_a_role_knows_what_it_is_made_of_by_the_name_it_uses(world: World) -> None:
+    builder.ensure(["image_more"], needs=Needs(("memcached",)))
+    found = builder.artifact("more", Needs(("memcached",)))
+    assert world.variables["image_more"]["build_requires"] == {"base": str(found.path)}
 
 
 def test_a_new_key_pair_rebuilds_the_images_that_it_opens(world: World) -> None:
@@ -356,6 +380,7 @@ def test_the_declared_recipes_hold_together() -> None:
         for folder in folders:
             assert (paths.REPO / "playbooks" / "roles" / folder / "tasks").is_dir()
     assert set(recipes.PUBLISHED) <= set(order)
+    assert not any(recipes.RECIPES[name].packages for name in recipes.PUBLISHED), "the demo's has no more than it needs"
     for each in recipes.HYPERVISORS.values():
         assert "xen.elf32" in recipes.RECIPES[each.artifact].outputs
         assert {"host.qcow2", "vmlinuz", "initrd.img"} <= set(recipes.RECIPES[each.host_image].outputs)

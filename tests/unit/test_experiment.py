@@ -13,6 +13,7 @@ from campaign_fakes import EXPERIMENT, write_experiment
 from campaigns import experiment, feasible, plan, schema
 from campaigns.records import Relief
 from common.errors import InvalidFileError
+from common.needs import Needs
 from lab.hosts import guests
 from policies import memory_swap
 from workloads import registry
@@ -257,6 +258,12 @@ def test_every_workload_can_be_planned_and_writes_a_script_that_sh_can_read(tmp_
     assert plan.expected_stages(conditions, "tcg")["run"] > 0
     script = conditions.groups[0].load.script()
     subprocess.run(["sh", "-n"], input=script, text=True, check=True)
+
+
+def test_what_its_workload_needs_is_asked_of_the_image_and_the_demos_needs_nothing(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("name: fake", "name: spike").replace("{size: 3}", "{}")
+    assert write_experiment(tmp_path, text).needs == Needs(programs=("memload",))
+    assert not experiment.load("demo").needs
 
 
 def test_the_experiments_of_the_repository_are_valid() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from campaigns import launch
 from common.errors import InvalidFileError, LabError, UsageError
+from common.needs import Needs
 from lab import lifecycle, paths
 from lab.build import recipes
 from lab.build.artifacts import Artifact
@@ -136,7 +137,7 @@ def test_a_lab_is_made_of_what_its_inventory_names(tmp_path: Path) -> None:
 def test_a_host_boots_the_hypervisor_of_its_inventory(
     inventory_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def built(name: str) -> Artifact:
+    def built(name: str, _needs: Needs) -> Artifact:
         outputs = {each: tmp_path / name / each for each in recipes.RECIPES[name].outputs}
         return Artifact(name, f"key of {name}", tmp_path / name, outputs, {}, tmp_path / "manifest.json")
 
@@ -146,6 +147,15 @@ def test_a_host_boots_the_hypervisor_of_its_inventory(
     assert images.host_disk == tmp_path / "host_image_12" / "host.qcow2"
     assert images.keys["xen_4_17"] == "key of xen_4_17"
     assert "xen" not in images.keys
+    assert images.guest_disk == tmp_path / "guest_image" / "guest.qcow2"
+    loads = lifecycle.artifact_images(Emulated(kind="emulated"), Needs(("memcached",)))
+    assert loads.guest_disk == tmp_path / "guest_image_loads" / "guest.qcow2"
+    assert "guest_image" not in loads.keys
+
+
+def test_guests_that_need_more_have_an_image_of_their_own(tmp_path: Path) -> None:
+    found = set(lifecycle.artifacts_for(needs=Needs(programs=("memload",))))
+    assert found == {*recipes.PUBLISHED, "guest_image_loads"} - {"guest_image"}
 
 
 @pytest.mark.parametrize(

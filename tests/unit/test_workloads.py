@@ -34,18 +34,57 @@ def captured_kernel_build(raw: Path, tmp_path: Path) -> dict[str, object]:
     return {"rounds": 2, "targets": ["mm/vmscan.o", "kernel/fork.o"], "build": str(build)}
 
 
-def captured(label: str, data: str) -> Callable[[Path, Path], dict[str, object]]:
+def captured(label: str, data: str | None, **parameters: object) -> Callable[[Path, Path], dict[str, object]]:
     """Parameters of a run whose one command printed a captured text."""
 
     def lay(raw: Path, tmp_path: Path) -> dict[str, object]:
         raw.mkdir()
         write_timings(raw, label)
-        shutil.copy(DATA / data, raw / f"{label}.out")
+        if data is not None:
+            shutil.copy(DATA / data, raw / f"{label}.out")
         folder = tmp_path / "files"
         folder.mkdir()
-        return {"directory": str(folder)} if "fileio" in data or label == "fio" else {}
+        return {"directory": str(folder)} if "fileio" in (data or "") or label == "fio" else {**parameters}
 
     return lay
+
+
+def captured_oltp(raw: Path, _tmp_path: Path) -> dict[str, object]:
+    raw.mkdir()
+    lines = []
+    for users in (1, 4):
+        write_timings(raw, f"users{users}")
+        lines.append((raw / "timings").read_text())
+        shutil.copy(DATA / "oltp" / "mariadb" / f"users{users}.out", raw)
+    (raw / "timings").write_text("".join(lines))
+    return {}
+
+
+def captured_pgbench(raw: Path, tmp_path: Path) -> dict[str, object]:
+    found = captured("pgbench", "pgbench/closed.txt")(raw, tmp_path)
+    shutil.copy(DATA / "pgbench" / "closed.log", raw / "pgbench_log.42")
+    return found
+
+
+def captured_ripgrep(raw: Path, _tmp_path: Path) -> dict[str, object]:
+    raw.mkdir()
+    lines = []
+    for label in ("search1", "search2"):
+        write_timings(raw, label)
+        lines.append((raw / "timings").read_text())
+        shutil.copy(DATA / "ripgrep" / f"{label}.out", raw)
+    (raw / "timings").write_text("".join(lines))
+    return {"searches": 2}
+
+
+def captured_rocksdb(raw: Path, tmp_path: Path) -> dict[str, object]:
+    captured("rocksdb", "rocksdb/readrandom.txt")(raw, tmp_path)
+    return {"operations": 3000, "directory": str(tmp_path / "database")}
+
+
+def captured_web(raw: Path, tmp_path: Path) -> dict[str, object]:
+    captured("wrk", "wrk/site.txt")(raw, tmp_path)
+    return {"directory": str(tmp_path / "overcommit.site")}
 
 
 CAPTURED: dict[str, Callable[[Path, Path], dict[str, object]]] = {
@@ -54,6 +93,17 @@ CAPTURED: dict[str, Callable[[Path, Path], dict[str, object]]] = {
     "sysbench_cpu": captured("sysbench", "sysbench/1.0.20-debian13-cpu.txt"),
     "sysbench_memory": captured("sysbench", "sysbench/1.0.20-debian13-memory.txt"),
     "sysbench_fileio": captured("sysbench", "sysbench/1.0.20-debian13-fileio-rndrw.txt"),
+    "sysbench_oltp": captured_oltp,
+    "pgbench": captured_pgbench,
+    "ripgrep": captured_ripgrep,
+    "web": captured_web,
+    "rocksdb": captured_rocksdb,
+    "idle": captured("idle", None, length="2 s"),
+    "memory_ramp": captured("memload", "memload/ramp.txt"),
+    "spike": captured("memload", "memload/spike.txt", size="4 MiB"),
+    "stream": captured("memload", "memload/stream.txt"),
+    "memcached": captured("kvload", "kvload/memcached.txt"),
+    "valkey": captured("kvload", "kvload/valkey.txt"),
 }
 
 

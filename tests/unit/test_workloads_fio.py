@@ -377,3 +377,67 @@ def test_a_complaint_of_megabytes_is_read_in_no_time() -> None:
     began = time.process_time()
     assert complaints.deaths("*** " * 75_000) == []
     assert time.process_time() - began < 5
+
+
+THREE = "3.39-zipf-three-jobs.json"
+
+
+def test_jobs_that_are_reported_together_are_one() -> None:
+    values = read_job(text_of(THREE), HERE)
+    assert (values["read_bytes"] or 0) + (values["write_bytes"] or 0) == 3 * 4 * 2**20
+    assert values["job_seconds"] == 0.144, "not the sum of their run times, which fio writes"
+    assert values["read_latency_p99.9"] == 26345472
+
+
+def test_jobs_of_which_one_moved_nothing_ended_early() -> None:
+    document = json.loads(text_of(THREE))
+    for word in ("read", "write"):
+        document["jobs"][0][word]["io_bytes"] = 4 * 2**20
+    with pytest.raises(WorkloadError, match="ended early: after 8388608 of 12582912 bytes"):
+        read_job(json.dumps(document), HERE)
+
+
+def said_by(programs: Path, raw: Path, tmp_path: Path, **values: object) -> list[str]:
+    """The command lines that fio was called with."""
+    log = tmp_path / "said"
+    write_program(programs, "fio", f'echo "$@" >> {log}; [ "$1" != --version ] || echo fio-3.39; cat {FIO / THREE}')
+    workload = registry.get("fio")
+    params = workload.parse({"reset_memory": False, "directory": str(tmp_path / "files"), **values})
+    run(local, workload, params, tmp_path / "kept")
+    return log.read_text().splitlines()
+
+
+def test_a_working_set_is_a_share_of_the_machines_memory(programs: Path, raw: Path, tmp_path: Path) -> None:
+    asked = {"working_set": 0.5, "numjobs": 3, "rw": "randrw", "bs": "1 MiB"}
+    _, laid_out, job = said_by(programs, raw, tmp_path, **asked)
+    size = int((tmp_path / "kept" / "size").read_text())
+    total = int(next(line for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line).split()[1])
+    assert size % 2**20 == 0
+    assert size * 3 == pytest.approx(total * 1024 / 2, abs=3 * 2**20)
+    for line in (laid_out, job):
+        assert f"--size={size}" in line.split()
+        assert line.count("--size=") == 1
+
+
+def test_any_option_is_handed_on_and_zipf_too(programs: Path, raw: Path, tmp_path: Path) -> None:
+    asked = {"size": "4 MiB", "numjobs": 3, "rw": "randrw", "random_distribution": "zipf:1.1"}
+    *_, job = said_by(programs, raw, tmp_path, options={"rate_iops": 100, "thinktime": "5ms"}, **asked)
+    words = job.split()
+    assert {"--rate_iops=100", "--thinktime=5ms", "--random_distribution=zipf:1.1", "--group_reporting=1"} <= set(words)
+    assert "--size=4194304" in words
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"options": {"size": "1g"}}, "options has size"),
+        ({"options": {"--size": 1}}, "options"),
+        ({"rw": "read", "random_distribution": "zipf:1.1"}, "sequential"),
+        ({"random_distribution": "zipf"}, "random_distribution"),
+        ({"working_set": 0}, "working_set"),
+    ],
+)
+def test_jobs_that_make_no_sense_are_refused(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        registry.get("fio").parse(values)
+    assert message in str(caught.value)

@@ -5,6 +5,7 @@ captured raw outputs.
 from __future__ import annotations
 
 import hashlib
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -344,3 +345,37 @@ def test_timings_of_more_rounds_are_another_builds(tmp_path: Path) -> None:
     workload, params = build({"rounds": 1})
     with pytest.raises(WorkloadError, match="another build"):
         workload.read(params, DATA / "kernel_build" / "two-rounds")
+
+
+def test_a_ladder_of_jobs_with_a_warm_up_each_from_clean(tree: dict[str, Any], raw: Path, tmp_path: Path) -> None:
+    workload, params = build({**tree, "ladder": [2, 5], "rounds": 2, "warm_up": 1})
+    result = run(local, workload, params, tmp_path / "kept")
+    log = (tmp_path / "log").read_text()
+    assert re.findall(r" -j(\d+) KERNELRELEASE", log) == ["2", "2", "2", "5", "5"]
+    assert "was not clean" not in log
+    values = {metric.name: metric.value for metric in result.metrics}
+    rounds = [values[f"wall_seconds.round{number}"] for number in range(1, 5)]
+    assert values["wall_seconds"] == pytest.approx(sum(rounds))
+    assert values["wall_seconds.jobs2"] == pytest.approx(sum(rounds[:2]) / 2, abs=0.006)
+    assert values["wall_seconds.jobs5"] == pytest.approx(sum(rounds[2:]) / 2, abs=0.006)
+    assert workload.told(tmp_path / "kept")["warm_up"] == 1
+    with pytest.raises(WorkloadError, match="another build than one of 2 rounds"):
+        workload.read(build({**tree, "rounds": 2, "warm_up": 1})[1], tmp_path / "kept")
+
+
+def test_memory_is_reset_before_each_round_when_asked(tree: dict[str, Any], raw: Path, tmp_path: Path) -> None:
+    workload, params = build({**tree, "reset_each_round": True})
+    workload.prepare(local, params)
+    log = tmp_path / "log"
+    script = workload.script(params).replace("/proc/swaps", "/dev/null")
+    script = script.replace("echo 3 > /proc/sys/vm/drop_caches", f"echo dropped >> {log}")
+    finished = machines.run_script(local, script, what="build", timeout_s=60)
+    assert finished.status == 0, finished.stderr
+    said = [line for line in log.read_text().splitlines() if "dropped" in line or "KERNELRELEASE" in line]
+    assert [("dropped" in line) for line in said] == [True, False] * 2
+    assert "drop_caches" not in workload.script(build(tree)[1])
+
+
+def test_a_ladder_names_each_number_once() -> None:
+    with pytest.raises(ParameterError, match="twice"):
+        build({"ladder": [4, 4]})

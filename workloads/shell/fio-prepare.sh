@@ -1,14 +1,16 @@
 #!/bin/sh
-# Tells fio's version, and lays its file out anew. Behind prepare.sh.
+# Tells fio's version, and lays its files out anew. Behind prepare.sh.
 #
-#     fio-prepare.sh DIRECTORY JOB [COMMAND...]
+#     fio-prepare.sh SIZE_FILE DIRECTORY JOB [COMMAND...]
 #
-# COMMAND: what lays it out; none when the job writes it itself.
+# SIZE_FILE: has the bytes of a file, where fio-size.sh has written it. COMMAND: what lays them out; none when the job writes them itself.
 version=$(fio --version) || fail "fio is not installed"
 echo "fio=$version"
-mkdir -p "$1"
-rm -f "$1/$2".*
-shift 2
+size=
+[ ! -f "$1" ] || read -r size < "$1"
+mkdir -p "$2"
+rm -f "$2/$3".*
+shift 3
 if [ $# -gt 0 ]; then
-    "$@" >&2
+    "$@" ${size:+--size="$size"} >&2
 fi
