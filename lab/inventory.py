@@ -121,12 +121,14 @@ class Physical(_Model):
 @dataclass(frozen=True)
 class HostEntry:
     """One host of an inventory. connection: its `ansible_*` variables, which say how a physical
-    host is reached.
+    host is reached. known_hosts: the file with the servers' host keys, None where none was recorded
+    (lab.init does).
     """
 
     name: str
     settings: Emulated | Physical
     connection: Mapping[str, AnsibleValue]
+    known_hosts: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +246,13 @@ def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> H
             else f"{EXAMPLE}.",
         ) from None
     connection = {key: value for key, value in variables.items() if str(key).startswith("ansible_")}
-    return HostEntry(name, settings, connection)
+    recorded = known_hosts(path)
+    return HostEntry(name, settings, connection, recorded if recorded.exists() else None)
+
+
+def known_hosts(path: Path) -> Path:
+    """Where the host keys of an inventory's servers are recorded: a file beside it."""
+    return path.with_suffix(".known_hosts").absolute()
 
 
 def _mapping(path: Path, key: str, value: object) -> dict[str, Any]:

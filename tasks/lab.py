@@ -85,6 +85,27 @@ def destroy(_c: Context, inventory: str | None = None) -> None:
     )
 
 
+@task(help={"inventory": "the lab of physical servers", "json": "machine-readable"})
+def check(_c: Context, inventory: str | None = None, json: bool = False) -> None:
+    """Look at a lab's physical servers: what stands in the way, and what provisioning would change.
+
+    Changes nothing. Exit code 6 when something stands in the way of one of them.
+    """
+    from common.errors import LabError
+    from lab import servers
+
+    report = Reporter()
+    with report.live():
+        found = servers.check(inventory_path(inventory), progress=report.step)
+    if json:
+        report.json([each.record() for each in found])
+    else:
+        for line in (line for each in found for line in each.lines()):
+            report.plain(line)
+    if any(each.blocked for each in found):
+        raise Exit(code=LabError.exit_code)
+
+
 @task(help={"inventory": "the lab of physical servers, made from inventory/physical.example.yml"})
 def provision(_c: Context, inventory: str | None = None) -> None:
     """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing."""

@@ -36,7 +36,7 @@ class PhysicalHost(XenHost):
         super().__init__(entry.name, Connections(folder / "ssh_config", socket_folder(folder)))
         assert isinstance(entry.settings, Physical)
         self.settings = entry.settings
-        self._connection = entry.connection
+        self._entry = entry
         self._tell = progress
         self._known_hosts = folder / "known_hosts"
 
@@ -87,26 +87,37 @@ class PhysicalHost(XenHost):
             )
 
     def _endpoints(self, count: int) -> list[Endpoint]:
-        options: dict[str, Any] = dict(self._connection)
-        own_key = options.get("ansible_ssh_private_key_file")
-        known: tuple[tuple[str, str], ...] = (
-            ("StrictHostKeyChecking", "accept-new"),
-            ("UserKnownHostsFile", f'"{self._known_hosts}" ~/.ssh/known_hosts'),
-        )
-        dom0 = Endpoint(
-            DOM0,
-            str(options.get("ansible_host", self.name)),
-            port=int(options.get("ansible_port", 22)),
-            user=str(options.get("ansible_user", "root")),
-            key=Path(own_key).expanduser() if own_key else None,
-            check_host_key=True,
-            options=known,
-        )
         beyond = [
             Endpoint(name, address(number), key=paths.lab_key(), jump=True)
             for number, name in enumerate(names(count), start=1)
         ]
-        return [dom0, *beyond]
+        return [dom0_endpoint(self._entry, self._known_hosts), *beyond]
+
+
+def dom0_endpoint(entry: HostEntry, learned: Path) -> Endpoint:
+    """How a server is reached by SSH, as its inventory says. Its host key has to be the recorded
+    one; where none was recorded, the first that it shows is taken, and kept in `learned`.
+    """
+    options: dict[str, Any] = dict(entry.connection)
+    own_key = options.get("ansible_ssh_private_key_file")
+    known = (
+        (("StrictHostKeyChecking", "accept-new"), ("UserKnownHostsFile", f'"{learned}" ~/.ssh/known_hosts'))
+        if entry.known_hosts is None
+        else (
+            ("StrictHostKeyChecking", "yes"),
+            ("UserKnownHostsFile", f'"{entry.known_hosts}"'),
+            ("GlobalKnownHostsFile", "/dev/null"),
+        )
+    )
+    return Endpoint(
+        DOM0,
+        str(options.get("ansible_host", entry.name)),
+        port=int(options.get("ansible_port", 22)),
+        user=str(options.get("ansible_user", "root")),
+        key=Path(own_key).expanduser() if own_key else None,
+        check_host_key=True,
+        options=known,
+    )
 
 
 def disk_script(disks: list[Disks]) -> str:
