@@ -39,6 +39,12 @@ _ANSIBLE = re.compile(r"(ansible|xen_host|build)_\w+")
 """Variables that are not the lab's: Ansible's own, and those of the roles."""
 
 
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+"""A lab's name: its file's, without the suffix."""
+
+HOST = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
 def _bytes(value: object) -> object:
     """Bytes of a quantity such as `4 MiB`; None for `none`."""
     return None if value in ("none", None) else parse_size(value)
@@ -156,7 +162,7 @@ def load(path: Path) -> Inventory:
         raise InvalidFileError("the inventory is nested too deeply", where=str(path)) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidFileError("the inventory cannot be read", where=str(path), why=str(error)) from error
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", path.stem):
+    if not NAME.fullmatch(path.stem):
         raise InvalidFileError(
             "the inventory's file name cannot name a lab",
             where=str(path),
@@ -203,7 +209,7 @@ def _hosts(path: Path, data: object) -> dict[str, dict[str, AnsibleValue]]:
 
 def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> HostEntry:
     where = f"{path}, key {GROUP}.hosts.{name}"
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
+    if not isinstance(name, str) or not HOST.fullmatch(name):
         raise InvalidFileError(
             "a host's name must be small letters, digits and hyphens",
             where=where,

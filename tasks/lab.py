@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 
 from invoke.context import Context
@@ -83,6 +84,48 @@ def destroy(_c: Context, inventory: str | None = None) -> None:
     report.say(
         f"removed: {sum(each.size for each in removed) >> 20} MiB in all" if removed else "there was nothing to remove"
     )
+
+
+@task(
+    help={
+        "file": "the inventory to write; nothing is overwritten",
+        "host": "the servers: ADDRESS or ADDRESS:PORT, with commas between",
+        "user": "who logs in there (default: root)",
+        "key": "file of the private key (default: what ssh finds by itself)",
+        "disks": "the guests' disks on every server: ROOT,SWAP of guest 1, ROOT,SWAP of guest 2, …",
+        "dom0-memory": "memory that dom0 keeps (default: 1 GiB)",
+    }
+)
+def init(
+    _c: Context,
+    file: str | None = None,
+    host: str | None = None,
+    user: str | None = None,
+    key: str | None = None,
+    disks: str | None = None,
+    dom0_memory: str | None = None,
+) -> None:
+    """Write an inventory of servers, and record their host keys: from options, or by asking.
+
+    At a terminal, what no option says is asked for, and the host keys are shown before they are
+    taken. Elsewhere defaults hold, and the keys that the servers show now are taken.
+    """
+    from lab import new_inventory
+
+    report = Reporter()
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    wanted = new_inventory.Wanted(file, host, user, key, disks, dom0_memory)
+    planned = new_inventory.complete(wanted, input if at_terminal else None)
+    keys = new_inventory.scan(planned.servers)
+    for each in keys:
+        report.plain(f"{each.server.name} ({each.server.address}, port {each.server.port}) shows these host keys:")
+        for fingerprint in each.fingerprints:
+            report.plain(f"    {fingerprint}")
+    report.plain("On a server's console, ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub shows which it should be.")
+    if at_terminal:
+        new_inventory.confirm(input)
+    written, recorded = new_inventory.write(planned, keys)
+    report.say(f"wrote {written} and {recorded.name}; next: ./inv lab.check --inventory {written}")
 
 
 @task(help={"inventory": "the lab of physical servers", "json": "machine-readable"})
