@@ -105,6 +105,8 @@ EXAMPLES = {
     "disk_bandwidth": "4 MiB` or `lab_disk_bandwidth: none",
     "ssh_port": "2222` or `lab_ssh_port: auto",
     "dom0_memory": "1 GiB",
+    "dom0_vcpus": "2",
+    "power_hook": "ipmitool -H $OVERCOMMIT_SERVER-bmc chassis power cycle",
 }
 """Key of a host, without `lab_` -> values that it can have."""
 
@@ -117,24 +119,30 @@ class GuestDisks(_Model):
 
 
 class Physical(_Model):
-    """A physical host as declared. dom0_memory in bytes."""
+    """A physical host as declared. dom0_memory in bytes. dom0_vcpus: dom0 has so many, each pinned
+    to a processor. power_hook: a command of the controller that cycles the server's power, with its
+    name in $OVERCOMMIT_SERVER; None: only a person can.
+    """
 
     kind: Literal["physical"]
     guest_disks: Annotated[list[GuestDisks], Field(min_length=1)]
     dom0_memory: Size
+    dom0_vcpus: Annotated[int, Field(ge=1, le=64)] = 2
+    power_hook: Annotated[str, Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True)
 class HostEntry:
     """One host of an inventory. connection: its `ansible_*` variables, which say how a physical
     host is reached. known_hosts: the file with the servers' host keys, None where none was recorded
-    (lab.init does).
+    (lab.init does). lab: the name of its lab.
     """
 
     name: str
     settings: Emulated | Physical
     connection: Mapping[str, AnsibleValue]
     known_hosts: Path | None = None
+    lab: str = ""
 
 
 @dataclass(frozen=True)
@@ -253,7 +261,7 @@ def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> H
         ) from None
     connection = {key: value for key, value in variables.items() if str(key).startswith("ansible_")}
     recorded = known_hosts(path)
-    return HostEntry(name, settings, connection, recorded if recorded.exists() else None)
+    return HostEntry(name, settings, connection, recorded if recorded.exists() else None, path.stem)
 
 
 def known_hosts(path: Path) -> Path:

@@ -149,25 +149,41 @@ def check(_c: Context, inventory: str | None = None, json: bool = False) -> None
         raise Exit(code=LabError.exit_code)
 
 
-@task(help={"inventory": "the lab of physical servers, made from inventory/physical.example.yml"})
+@task(help={"inventory": "the lab of physical servers, made by lab.init"})
 def provision(_c: Context, inventory: str | None = None) -> None:
-    """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing."""
-    from lab import lifecycle
+    """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing.
+
+    Each server is started into the new hypervisor once; it becomes the default when the server is
+    back and well, and a power cycle gives the old system until then. Exit code 6 when one failed.
+    """
+    from common.errors import LabError
+    from lab import servers
 
     report = Reporter()
-    lifecycle.require_physical(inventory_path(inventory))
+    servers.require_physical(inventory_path(inventory))
     build_for(report, inventory)
     with report.live():
-        lifecycle.provision(inventory_path(inventory), progress=report.step)
-    report.say("provisioned; next: ./inv campaign.run NAME --inventory ...")
+        done = servers.provision(inventory_path(inventory), progress=report.say)
+    for each in done:
+        report.plain(each.line())
+    if any(each.error for each in done):
+        raise Exit(code=LabError.exit_code)
+    report.say(f"next: ./inv campaign.run NAME --inventory {inventory_path(inventory)}")
 
 
 @task(help={"inventory": "the lab of physical servers"})
-def teardown(_c: Context, inventory: str | None = None) -> None:
-    """Take the testbed off a lab's physical servers again: guests, hypervisor, configuration."""
-    from lab import lifecycle
+def unprovision(_c: Context, inventory: str | None = None) -> None:
+    """Take the testbed off a lab's physical servers: packages, files and boot default as before.
+
+    What is not as it was recorded before provisioning is named. Exit code 6 when one failed.
+    """
+    from common.errors import LabError
+    from lab import servers
 
     report = Reporter()
     with report.live():
-        lifecycle.teardown(inventory_path(inventory), progress=report.step)
-    report.say("done")
+        done = servers.unprovision(inventory_path(inventory), progress=report.say)
+    for line in (line for each in done for line in each.lines()):
+        report.plain(line)
+    if any(each.error for each in done):
+        raise Exit(code=LabError.exit_code)

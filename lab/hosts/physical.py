@@ -77,7 +77,7 @@ class PhysicalHost(XenHost):
                 f"{self.name} does not run the testbed's hypervisor with tmem",
                 where="xl info, xen_commandline",
                 why=f"it says: {info.get('xen_commandline', '')}",
-                remedy="Run ./inv lab.provision, then reboot the server.",
+                remedy="Run ./inv lab.provision.",
             )
         total, wanted = int(info["total_memory"]), host.guest_memory_mib + host.dom0_memory_mib
         if total < wanted:

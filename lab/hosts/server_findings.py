@@ -411,7 +411,7 @@ def _changes(facts: Facts, _declared: Physical, intent: Intent) -> Iterator[Find
         yield Finding("notes", f"provisioning would {'; '.join(steps)}")
     else:
         yield Finding("notes", "it is provisioned, and runs the testbed's hypervisor")
-    if "/etc/xen/xl.conf" in facts.files and "/boot/xen-overcommit.gz" not in facts.files:
+    if "/etc/xen/xl.conf" in facts.files and "/etc/grub.d/42_overcommit" not in facts.files:
         yield Finding(
             "warns",
             "its /etc/xen/xl.conf will be replaced",
@@ -422,8 +422,8 @@ def _changes(facts: Facts, _declared: Physical, intent: Intent) -> Iterator[Find
 
 
 WRITTEN = (
-    "/boot/xen-overcommit.gz",
-    "/etc/grub.d/08_overcommit",
+    "/etc/grub.d/42_overcommit",
+    "/etc/default/grub.d/overcommit.cfg",
     "/etc/ssh/sshd_config.d/overcommit.conf",
     "/usr/local/sbin/tmemctl",
     "/var/lib/overcommit/guest.qcow2",

@@ -122,7 +122,7 @@ disk() {
 }
 
 configuration() {
-    for file in /boot/xen-overcommit.gz /etc/grub.d/08_overcommit /etc/xen/xl.conf \
+    for file in /etc/grub.d/42_overcommit /etc/default/grub.d/overcommit.cfg /etc/xen/xl.conf \
         /etc/ssh/sshd_config.d/overcommit.conf /usr/local/sbin/tmemctl /var/lib/overcommit/guest.qcow2; do
         [ -e "$file" ] && tell file "$file"
     done

@@ -69,11 +69,24 @@ def test_a_bare_server_has_nothing_in_the_way_and_is_told_what_would_change() ->
         "console=ttyS1,115200, IPMI",
         "SSH comes in by eno1 (192.0.2.7), which is not touched",
         "other bridges, which stay as they are: br0",
-        "provisioning would install bridge-utils, sysstat, xen-utils-4.20, xen-utils-common; write /boot/xen-over",
+        "provisioning would install bridge-utils, sysstat, xen-utils-4.20, xen-utils-common; write /etc/grub.d/42_",
         "make the isolated bridge xenbr0 (10.77.0.1/24)",
         "now: no hypervisor",
     ):
         assert words in said
+
+
+@pytest.mark.parametrize("name", ["bios", "uefi"])
+def test_the_emulated_servers_as_installed_are_read(name: str) -> None:
+    server = facts(name)
+    assert (server.distribution, server.release, server.root, server.init) == ("debian", "13", True, "systemd")
+    assert (server.firmware, server.secure_boot, server.grub_menu, server.grub_device) == (name, None, True, "part")
+    assert (server.ssh_interface, server.ssh_address, server.ssh_passwords) == ("enp0s3", "10.0.2.15", True)
+    assert [(disk.is_block, disk.size, disk.signature, disk.use) for disk in server.disks[:2]] == [
+        (True, 4 * 2**30, None, ""),
+        (True, 512 * 2**20, None, ""),
+    ]
+    assert server.virtualization == "qemu"
 
 
 BLOCKS = [
