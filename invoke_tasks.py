@@ -16,13 +16,25 @@ try:
     from invoke.collection import Collection
 
     from common.program import run
-    from tasks import build, campaign, experiments, lab, logs, policies, results, testbed, tmem, workloads
+    from tasks import (
+        build,
+        campaign,
+        experiments,
+        lab,
+        logs,
+        policies,
+        results,
+        servers,
+        testbed,
+        tmem,
+        workloads,
+    )
 except (MemoryError, SystemError):  # the interpreter itself raises the second where it has no memory for the first
     sys.stderr.write("inv: there is not enough memory to load the tasks\n  do:    Raise the limit (ulimit -v).\n")
     raise SystemExit(3) from None
 
 namespace = Collection.from_module(testbed)
-for module in (build, lab, tmem, policies, workloads, logs, experiments, campaign, results):
+for module in (build, lab, servers, tmem, policies, workloads, logs, experiments, campaign, results):
     namespace.add_collection(Collection.from_module(module))
 
 if __name__ == "__main__":

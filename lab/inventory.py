@@ -39,6 +39,12 @@ _ANSIBLE = re.compile(r"(ansible|xen_host|build)_\w+")
 """Variables that are not the lab's: Ansible's own, and those of the roles."""
 
 
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+"""A lab's name: its file's, without the suffix."""
+
+HOST = re.compile(r"[a-z0-9][a-z0-9-]{0,30}")
+
+
 def _bytes(value: object) -> object:
     """Bytes of a quantity such as `4 MiB`; None for `none`."""
     return None if value in ("none", None) else parse_size(value)
@@ -99,6 +105,8 @@ EXAMPLES = {
     "disk_bandwidth": "4 MiB` or `lab_disk_bandwidth: none",
     "ssh_port": "2222` or `lab_ssh_port: auto",
     "dom0_memory": "1 GiB",
+    "dom0_vcpus": "2",
+    "power_hook": "ipmitool -H $OVERCOMMIT_SERVER-bmc chassis power cycle",
 }
 """Key of a host, without `lab_` -> values that it can have."""
 
@@ -111,22 +119,30 @@ class GuestDisks(_Model):
 
 
 class Physical(_Model):
-    """A physical host as declared. dom0_memory in bytes."""
+    """A physical host as declared. dom0_memory in bytes. dom0_vcpus: dom0 has so many, each pinned
+    to a processor. power_hook: a command of the controller that cycles the server's power, with its
+    name in $OVERCOMMIT_SERVER; None: only a person can.
+    """
 
     kind: Literal["physical"]
     guest_disks: Annotated[list[GuestDisks], Field(min_length=1)]
     dom0_memory: Size
+    dom0_vcpus: Annotated[int, Field(ge=1, le=64)] = 2
+    power_hook: Annotated[str, Field(min_length=1)] | None = None
 
 
 @dataclass(frozen=True)
 class HostEntry:
     """One host of an inventory. connection: its `ansible_*` variables, which say how a physical
-    host is reached.
+    host is reached. known_hosts: the file with the servers' host keys, None where none was recorded
+    (lab.init does). lab: the name of its lab.
     """
 
     name: str
     settings: Emulated | Physical
     connection: Mapping[str, AnsibleValue]
+    known_hosts: Path | None = None
+    lab: str = ""
 
 
 @dataclass(frozen=True)
@@ -154,7 +170,7 @@ def load(path: Path) -> Inventory:
         raise InvalidFileError("the inventory is nested too deeply", where=str(path)) from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidFileError("the inventory cannot be read", where=str(path), why=str(error)) from error
-    if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]*", path.stem):
+    if not NAME.fullmatch(path.stem):
         raise InvalidFileError(
             "the inventory's file name cannot name a lab",
             where=str(path),
@@ -201,7 +217,7 @@ def _hosts(path: Path, data: object) -> dict[str, dict[str, AnsibleValue]]:
 
 def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> HostEntry:
     where = f"{path}, key {GROUP}.hosts.{name}"
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,30}", name):
+    if not isinstance(name, str) or not HOST.fullmatch(name):
         raise InvalidFileError(
             "a host's name must be small letters, digits and hyphens",
             where=where,
@@ -244,7 +260,13 @@ def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> H
             else f"{EXAMPLE}.",
         ) from None
     connection = {key: value for key, value in variables.items() if str(key).startswith("ansible_")}
-    return HostEntry(name, settings, connection)
+    recorded = known_hosts(path)
+    return HostEntry(name, settings, connection, recorded if recorded.exists() else None, path.stem)
+
+
+def known_hosts(path: Path) -> Path:
+    """Where the host keys of an inventory's servers are recorded: a file beside it."""
+    return path.with_suffix(".known_hosts").absolute()
 
 
 def _mapping(path: Path, key: str, value: object) -> dict[str, Any]:

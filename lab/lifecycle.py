@@ -44,7 +44,7 @@ DEFAULT_GUESTS = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 PROVISIONED = ("xen", "tmemctl", "guest_kernel", "guest_image")
-"""Artifacts that provision() puts on a physical server."""
+"""Artifacts that lab/servers.py puts on a physical server."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def open_lab(
     with contextlib.ExitStack() as stack:
         hosts: list[XenHost] = []
         for entry in declared.hosts:
-            stack.enter_context(_locked(declared.name, entry.name, tell if wait else None))
+            stack.enter_context(locked(declared.name, entry.name, tell if wait else None))
             host = _make(declared, entry, images, tell)
             stack.callback(_close, host)
             hosts.append(host)
@@ -212,7 +212,7 @@ def down(path: Path = DEFAULT_INVENTORY) -> list[str]:
     stopped = []
     declared = inventory.load(path)
     for entry in declared.hosts:
-        with _locked(declared.name, entry.name):
+        with locked(declared.name, entry.name):
             if isinstance(entry.settings, inventory.Emulated):
                 host = _emulated(declared, entry.name, entry.settings, artifact_images, lambda _text: None)
                 _up_marker(host.folder).unlink(missing_ok=True)
@@ -238,7 +238,7 @@ def destroy(path: Path = DEFAULT_INVENTORY) -> list[Removed]:
     declared = inventory.load(path)
     for entry in declared.hosts:
         if isinstance(entry.settings, inventory.Emulated):
-            with _locked(declared.name, entry.name):
+            with locked(declared.name, entry.name):
                 host = _emulated(declared, entry.name, entry.settings, artifact_images, lambda _text: None)
                 parts = [Removed(each, files.taken(each)) for each in sorted(host.folder.iterdir())]
                 host.destroy()
@@ -321,51 +321,6 @@ def _config_of(path: Path, machine: str, host: str | None) -> Path:
     return config
 
 
-def provision(path: Path, progress: Tell | None = None) -> None:
-    """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server
-    boots the testbed's hypervisor at its next boot.
-    """
-    from lab.build import ansible
-
-    require_physical(path)
-    images = {name: builder.artifact(name).outputs for name in PROVISIONED}
-    ansible.run(
-        "provision.yml",
-        inventory=path,
-        extravars={
-            "xen_host_hypervisor": str(images["xen"]["xen.gz"]),
-            "xen_host_tmemctl": str(images["tmemctl"]["tmemctl"]),
-            "xen_host_authorized_keys": [paths.lab_key().with_suffix(".pub").read_text().strip()],
-            "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
-            "provision_guest_image": str(images["guest_image"]["guest.qcow2"]),
-        },
-        progress=progress,
-        timeout=3600,
-        error=LabError,
-    )
-
-
-def teardown(path: Path, progress: Tell | None = None) -> None:
-    """Take the testbed off the physical servers of a lab."""
-    from lab.build import ansible
-
-    require_physical(path)
-    ansible.run("teardown.yml", inventory=path, progress=progress, timeout=1800, error=LabError)
-
-
-def require_physical(path: Path) -> None:
-    """UsageError when a lab has no server that could be provisioned; InvalidFileError for the
-    inventory.
-    """
-    if not any(isinstance(entry.settings, inventory.Physical) for entry in inventory.load(path).hosts):
-        raise UsageError(
-            "this lab has no physical hosts",
-            where=str(path),
-            why="emulated hosts get their configuration with their image",
-            remedy="Copy inventory/physical.example.yml, fill it in, and name it with --inventory.",
-        )
-
-
 def _accelerator(settings: inventory.Emulated) -> tuple[str | None, str]:
     """The accelerator of a host, or None where the one that its inventory demands does not work,
     and why.
@@ -410,9 +365,9 @@ def _held(holder: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _locked(lab: str, host: str, waiting: Tell | None = None) -> Iterator[None]:
-    """waiting: where to say that another process has it, and that this one waits; None: it does
-    not.
+def locked(lab: str, host: str, waiting: Tell | None = None) -> Iterator[None]:
+    """A host, for this process alone. waiting: where to say that another process has it, and that
+    this one waits; None: it does not, and LabError says who has it.
     """
     path = _lock_path(lab, host)
 

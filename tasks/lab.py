@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 
 from invoke.context import Context
@@ -94,25 +95,104 @@ def destroy(_c: Context, inventory: str | None = None) -> None:
     )
 
 
-@task(help={"inventory": "the lab of physical servers, made from inventory/physical.example.yml"})
-def provision(_c: Context, inventory: str | None = None) -> None:
-    """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing."""
-    from lab import lifecycle
+@task(
+    help={
+        "file": "the inventory to write; nothing is overwritten",
+        "host": "the servers: ADDRESS or ADDRESS:PORT, with commas between",
+        "user": "who logs in there (default: root)",
+        "key": "file of the private key (default: what ssh finds by itself)",
+        "disks": "the guests' disks on every server: ROOT,SWAP of guest 1, ROOT,SWAP of guest 2, …",
+        "dom0-memory": "memory that dom0 keeps (default: 1 GiB)",
+    }
+)
+def init(
+    _c: Context,
+    file: str | None = None,
+    host: str | None = None,
+    user: str | None = None,
+    key: str | None = None,
+    disks: str | None = None,
+    dom0_memory: str | None = None,
+) -> None:
+    """Write an inventory of servers, and record their host keys: from options, or by asking.
+
+    At a terminal, what no option says is asked for, and the host keys are shown before they are
+    taken. Elsewhere defaults hold, and the keys that the servers show now are taken.
+    """
+    from lab import new_inventory
 
     report = Reporter()
-    lifecycle.require_physical(inventory_path(inventory))
+    at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    wanted = new_inventory.Wanted(file, host, user, key, disks, dom0_memory)
+    planned = new_inventory.complete(wanted, input if at_terminal else None)
+    keys = new_inventory.scan(planned.servers)
+    for each in keys:
+        report.plain(f"{each.server.name} ({each.server.address}, port {each.server.port}) shows these host keys:")
+        for fingerprint in each.fingerprints:
+            report.plain(f"    {fingerprint}")
+    report.plain("On a server's console, ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub shows which it should be.")
+    if at_terminal:
+        new_inventory.confirm(input)
+    written, recorded = new_inventory.write(planned, keys)
+    report.say(f"wrote {written} and {recorded.name}; next: ./inv lab.check --inventory {written}")
+
+
+@task(help={"inventory": "the lab of physical servers", "json": "machine-readable"})
+def check(_c: Context, inventory: str | None = None, json: bool = False) -> None:
+    """Look at a lab's physical servers: what stands in the way, and what provisioning would change.
+
+    Changes nothing. Exit code 6 when something stands in the way of one of them.
+    """
+    from common.errors import LabError
+    from lab import servers
+
+    report = Reporter()
+    with report.live():
+        found = servers.check(inventory_path(inventory), progress=report.step)
+    if json:
+        report.json([each.record() for each in found])
+    else:
+        for line in (line for each in found for line in each.lines()):
+            report.plain(line)
+    if any(each.blocked for each in found):
+        raise Exit(code=LabError.exit_code)
+
+
+@task(help={"inventory": "the lab of physical servers, made by lab.init"})
+def provision(_c: Context, inventory: str | None = None) -> None:
+    """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing.
+
+    Each server is started into the new hypervisor once; it becomes the default when the server is
+    back and well, and a power cycle gives the old system until then. Exit code 6 when one failed.
+    """
+    from common.errors import LabError
+    from lab import servers
+
+    report = Reporter()
+    servers.require_physical(inventory_path(inventory))
     build_for(report, inventory)
     with report.live():
-        lifecycle.provision(inventory_path(inventory), progress=report.step)
-    report.say("provisioned; next: ./inv campaign.run NAME --inventory ...")
+        done = servers.provision(inventory_path(inventory), progress=report.say)
+    for each in done:
+        report.plain(each.line())
+    if any(each.error for each in done):
+        raise Exit(code=LabError.exit_code)
+    report.say(f"next: ./inv campaign.run NAME --inventory {inventory_path(inventory)}")
 
 
 @task(help={"inventory": "the lab of physical servers"})
-def teardown(_c: Context, inventory: str | None = None) -> None:
-    """Take the testbed off a lab's physical servers again: guests, hypervisor, configuration."""
-    from lab import lifecycle
+def unprovision(_c: Context, inventory: str | None = None) -> None:
+    """Take the testbed off a lab's physical servers: packages, files and boot default as before.
+
+    What is not as it was recorded before provisioning is named. Exit code 6 when one failed.
+    """
+    from common.errors import LabError
+    from lab import servers
 
     report = Reporter()
     with report.live():
-        lifecycle.teardown(inventory_path(inventory), progress=report.step)
-    report.say("done")
+        done = servers.unprovision(inventory_path(inventory), progress=report.say)
+    for line in (line for each in done for line in each.lines()):
+        report.plain(line)
+    if any(each.error for each in done):
+        raise Exit(code=LabError.exit_code)

@@ -13,7 +13,16 @@ from invoke.tasks import task
 
 from common.checks import check, shell_scripts
 from common.console import Reporter
-from tasks.shared import INVENTORY_HELP, ROOT, build_for, install_packages, inventory_path, run_campaign, summarise
+from tasks.shared import (
+    INVENTORY_HELP,
+    ROOT,
+    build_artifacts,
+    build_for,
+    install_packages,
+    inventory_path,
+    run_campaign,
+    summarise,
+)
 
 
 @task(help={"inventory": INVENTORY_HELP, "campaign": "name of the campaign (default: demo); an existing one goes on"})
@@ -48,13 +57,22 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
             "also tests that take minutes each, and those that build hypervisors "
             "and kernels which no lab needs by itself: roughly an hour more"
         ),
+        "servers": "only the tests of what prepares servers, on two emulated ones, which this makes, starts and ends",
     }
 )
 def test(
-    _c: Context, unit: bool = False, select: str | None = None, inventory: str | None = None, long: bool = False
+    _c: Context,
+    unit: bool = False,
+    select: str | None = None,
+    inventory: str | None = None,
+    long: bool = False,
+    servers: bool = False,
 ) -> None:
     """Lint, type checks, unit tests, and lab tests on the emulated host."""
     report = Reporter()
+    if servers:
+        _test_servers(report, select)
+        return
     lab = inventory_path(inventory or os.environ.get("OVERCOMMIT_TEST_INVENTORY")).absolute()
     checks = {
         "ruff check": "ruff check .",
@@ -83,6 +101,25 @@ def test(
     command += [] if select else ["-n", "2", "--dist", "loadscope"]
     report.say("pytest")
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
+    if code:
+        raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
+
+
+def _test_servers(report: Reporter, select: str | None) -> None:
+    """On bare servers, whose disks are made anew before and removed after."""
+    from lab import lifecycle
+    from lab.emulator import servers
+
+    install_packages(report)
+    image = build_artifacts(report, [*lifecycle.artifacts_for(servers.INVENTORY), "server_image"])["server_image"]
+    servers.down(remove=True)
+    try:
+        servers.up(image, report.say)
+        report.say("pytest")
+        command = [sys.executable, "-m", "pytest", "tests/servers", "--durations=0", "--durations-min=1", "-v"]
+        code = subprocess.run([*command, *(["-k", select] if select else [])], cwd=ROOT, check=False).returncode
+    finally:
+        servers.down(remove=True)
     if code:
         raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
 

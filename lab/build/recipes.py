@@ -116,6 +116,14 @@ _ALL = (
         roles=("ext4_image", "host_image"),
         lab_key=True,
     ),
+    # A server that knows nothing of Xen, for tests of what makes Xen hosts of such.
+    Recipe(
+        "server_image",
+        ("server.qcow2", "ovmf-code.fd", "ovmf-vars.fd"),
+        90,
+        inside=("server_image:configure",),
+        lab_key=True,
+    ),
     Recipe("xen_4_17", _XEN, 90, ("xen_4_17", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
 )
 

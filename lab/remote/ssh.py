@@ -100,17 +100,18 @@ class Endpoint:
 
 def ssh_config(endpoints: Iterable[Endpoint], sockets: Path) -> str:
     """Text of an ssh_config for these machines. Host keys of emulated machines are not checked: we
-    started them on 127.0.0.1 ourselves.
+    started them on 127.0.0.1 ourselves. Those of servers are, by the servers' addresses, as in
+    everybody's known_hosts.
     """
     blocks = ["# Written by the testbed at every start of the host; use it with: ssh -F THIS_FILE MACHINE\n"]
     for each in endpoints:
-        lines = [f"HostName {each.address}", f"Port {each.port}", f"User {each.user}", f"HostKeyAlias {each.name}"]
+        lines = [f"HostName {each.address}", f"Port {each.port}", f"User {each.user}"]
         if each.key is not None:
             lines += [f'IdentityFile "{each.key}"', "IdentitiesOnly yes"]
         if each.jump:
             lines.append(f"ProxyJump {DOM0}")
         if not each.check_host_key:
-            lines += ["StrictHostKeyChecking no", "UserKnownHostsFile /dev/null"]
+            lines += [f"HostKeyAlias {each.name}", "StrictHostKeyChecking no", "UserKnownHostsFile /dev/null"]
         lines += [f"{key} {value}" for key, value in each.options]
         blocks.append(f"Host {each.name}\n" + "".join(f"    {line}\n" for line in lines))
     shared = [

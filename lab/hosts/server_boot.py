@@ -1,0 +1,257 @@
+"""Booting a server into a new hypervisor so that it is never lost.
+
+Its new entry is booted once; what was the default stays so until the server has come back, answers
+by SSH, and has passed its checks. Whatever goes wrong before that, a power cycle alone gives the
+old system, and the server itself goes back to it when nobody confirms the new one in time (the role
+xen_server).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from common import files
+from common.console import Tell
+from common.errors import LabError
+from common.units import format_duration
+from lab import paths
+from lab.inventory import Physical
+from lab.remote import scripts
+from lab.remote.ssh import DOM0, CommandError, Connections, UnreachableError
+
+COME_BACK_SECONDS = 600.0
+"""Servers with much memory and many cards take minutes before they boot anything."""
+
+HOOK_SECONDS = 120.0
+CHECK_SECONDS = 300.0
+LOOK_SECONDS = 3.0
+
+
+@dataclass(frozen=True)
+class State:
+    """What a server has booted. entry: of the testbed's, None for another system. default: what it
+    boots next time by itself; confirmed: the entry that was found to be well.
+    """
+
+    boot: str
+    entry: str | None
+    default: str | None
+    confirmed: str | None
+    xen: str | None
+    options: str | None
+    dom0_mib: int | None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A boot entry of the testbed. name: after what it boots. options: Xen's command line."""
+
+    name: str
+    options: str
+
+
+def entry_for(settings: Physical, hypervisor: Path, kernel_options: tuple[str, ...], xen_options: str | None) -> Entry:
+    """The entry of a hypervisor on a server. kernel_options, xen_options: of what runs there now;
+    Xen takes over the system's serial console, or keeps its own.
+    """
+    memory = settings.dom0_memory // 2**20
+    words = [f"dom0_mem={memory}M,max:{memory}M", f"dom0_max_vcpus={settings.dom0_vcpus}", "dom0_vcpus_pin", "tmem"]
+    words += ["loglvl=info", "guest_loglvl=none/warning", "conring_size=256k", *console(kernel_options, xen_options)]
+    options = " ".join(words)
+    made_of = f"{files.digest(hypervisor)} {options}"
+    return Entry(f"overcommit-{hashlib.sha256(made_of.encode()).hexdigest()[:12]}", options)
+
+
+def console(kernel_options: tuple[str, ...], xen_options: str | None = None) -> list[str]:
+    """Xen's options for the serial line that a Linux uses: `console=ttyS1,115200n8` is com2. dom0
+    has none of its own: what its Xen says stays.
+    """
+    if xen_options is not None:
+        kept = [word for word in xen_options.split() if word.startswith(("console=", "com1=", "com2="))]
+        return kept or ["console=vga"]
+    for word in reversed(kernel_options):
+        if word.startswith("console=ttyS"):
+            line, _, speed = word.removeprefix("console=ttyS").partition(",")
+            if line in {"0", "1"}:
+                com = f"com{int(line) + 1}"
+                digits = speed[: len(speed) - len(speed.lstrip("0123456789"))] or "115200"
+                return [f"console={com},vga", f"{com}={digits},8n1"]
+    return ["console=vga"]
+
+
+class ServerBoot:
+    """One server's boot. come_back: seconds until a server that restarts has to answer."""
+
+    def __init__(
+        self,
+        name: str,
+        connections: Connections,
+        tell: Tell,
+        *,
+        power_hook: str | None = None,
+        come_back: float = COME_BACK_SECONDS,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._name = name
+        self._connections = connections
+        self._say = tell
+        self._hook = power_hook
+        self._come_back = come_back
+        self._sleep = sleep
+
+    def state(self, *, timeout: float = 60.0) -> State:
+        told = dict[str, str]()
+        for line in self._run("state", timeout=timeout).splitlines():
+            key, _, value = line.partition(": ")
+            told[key] = value.strip()
+        memory = told.get("dom0_mib", "")
+        return State(
+            boot=told.get("boot", ""),
+            entry=told.get("entry") or None,
+            default=told.get("default") or None,
+            confirmed=told.get("confirmed") or None,
+            xen=told.get("xen") or None,
+            options=told.get("options"),
+            dom0_mib=int(memory) if memory.isdecimal() else None,
+        )
+
+    def enter(self, entry: Entry) -> bool:
+        """Have the server run this entry, confirmed and as its default; whether anything had to be
+        done. LabError says in which system the server is now, and what to do.
+        """
+        before = self.state()
+        if (before.entry, before.default, before.confirmed) == (entry.name, entry.name, entry.name):
+            return False
+        if before.entry != entry.name:
+            self._say("starting the new hypervisor, this one time")
+            self._run("once", entry.name)
+            after = self._returned(before.boot)
+            if after is None:
+                self._lost(before.boot, entry)
+            elif after.entry != entry.name:
+                raise LabError(
+                    f"{self._name} did not come up with the new hypervisor, and is back in its old system",
+                    where=f"boot entry {entry.name}",
+                    why="Xen or dom0's kernel ended early, and the server restarted into its default; its console "
+                    "would have said why",
+                    remedy=self._again(),
+                )
+        self._check(entry)
+        self._say("it is well: the new hypervisor becomes its default")
+        self._run("keep", entry.name)
+        return True
+
+    def _check(self, entry: Entry) -> None:
+        """What a server has to pass before the entry is confirmed; it is sent back to its old
+        system otherwise.
+        """
+        self._say("checking tmem, and starting a guest")
+        try:
+            state = self.state()
+            if state.xen is None or entry.options.partition(" ")[2] not in (state.options or ""):
+                raise LabError("Xen does not run as its entry says", why=f"it says: {state.options}")
+            self._run("check", timeout=CHECK_SECONDS)
+        except LabError as error:
+            before = self._boot()
+            self._run("leave")
+            after = self._returned(before)
+            now = "is back in its old system" if after is not None and after.entry is None else "was restarted"
+            raise LabError(
+                f"{self._name} came up with the new hypervisor, but is not well, and {now}",
+                where=error.where or f"boot entry {entry.name}",
+                why=f"{error.what}\n{error.why}".strip(),
+                remedy=f"Nothing is lost. Mend that, then run ./inv lab.provision again. {error.remedy}".strip(),
+            ) from error
+
+    def _lost(self, boot: str, entry: Entry) -> None:
+        """It does not answer any more: cycle its power, if we can, and say what became of it."""
+        what = f"{self._name} did not come back with the new hypervisor within {format_duration(self._come_back)}"
+        where = f"boot entry {entry.name}"
+        if self._hook is None:
+            raise LabError(
+                what,
+                where=where,
+                why="the inventory has no lab_power_hook, so its power cannot be cycled from here",
+                remedy=f"Switch {self._name} off and on: the entry was for one boot, so it starts its old system. "
+                "One that only lost its network restarts by itself within a quarter of an hour. Then ./inv lab.check.",
+            )
+        self._say("it does not come back: cycling its power")
+        self.cycle()
+        after = self._returned(boot)
+        if after is None:
+            raise LabError(
+                what,
+                where=where,
+                why=f"nor did it after its power was cycled: {self._hook}",
+                remedy=f"See that the command works, and look at the console of {self._name}. "
+                "Switched off and on it starts its old system.",
+            )
+        raise LabError(
+            f"{what}, and is back in its old system",
+            where=where,
+            why="its power was cycled; its console would have said why the new one did not come",
+            remedy=self._again(),
+        )
+
+    def _again(self) -> str:
+        return f"Nothing is lost. Look at the console of {self._name} while you run ./inv lab.provision again."
+
+    def cycle(self) -> None:
+        """Run the power hook, in the checkout. LabError when it fails."""
+        environment = {**os.environ, "OVERCOMMIT_SERVER": self._name}
+        try:
+            done = subprocess.run(
+                ["sh", "-c", self._hook or "false"],
+                cwd=paths.REPO,
+                env=environment,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=HOOK_SECONDS,
+                stdin=subprocess.DEVNULL,
+            )
+            failed = f"it ended with {done.returncode}: {done.stderr.strip()}" if done.returncode else None
+        except subprocess.TimeoutExpired:
+            failed = f"it did not end within {HOOK_SECONDS:.0f} s"
+        if failed:
+            raise LabError(
+                f"the power of {self._name} could not be cycled",
+                where=f"lab_power_hook: {self._hook}",
+                why=failed,
+                remedy=f"Switch {self._name} off and on by hand: it starts its old system. Then mend the command.",
+            )
+
+    def leave(self) -> State | None:
+        """Restart into what is booted by default; None when it does not come back in time."""
+        before = self._boot()
+        self._run("leave")
+        return self._returned(before)
+
+    def _boot(self) -> str:
+        return self.state().boot
+
+    def _returned(self, boot: str) -> State | None:
+        """The server's state once it answers from another boot; None when it does not in time."""
+        self._connections.drop([DOM0])
+        deadline = time.monotonic() + self._come_back
+        while time.monotonic() < deadline:
+            self._sleep(LOOK_SECONDS)
+            try:
+                state = self.state(timeout=30)
+            except (UnreachableError, CommandError):
+                self._connections.drop([DOM0])
+                continue
+            if state.boot and state.boot != boot:
+                return state
+            self._connections.drop([DOM0])
+        return None
+
+    def _run(self, action: str, *arguments: str, timeout: float = 60.0) -> str:
+        script = scripts.command("server-boot.sh", action, *arguments)
+        return self._connections.run(DOM0, script, timeout=timeout, step=f"server-boot.sh {action}")

@@ -1,0 +1,39 @@
+#!/bin/sh
+# Quiets a server for measurements, until it restarts, and tells what it found and made of that, as
+# lines `KEY: VALUE`. Runs in dom0. Nothing is written that lasts.
+#
+#     quiet.sh SYS
+#
+# SYS: where sysfs is, /sys.
+export LC_ALL=C
+sys=$1
+have() { command -v "$1" > /dev/null; }
+
+# The processors' clocks are Xen's, not dom0's.
+if have xenpm; then
+    xenpm set-scaling-governor performance > /dev/null 2>&1
+    xenpm disable-turbo-mode > /dev/null 2>&1
+    xenpm get-cpufreq-para 0 2> /dev/null |
+        sed -n 's/^current_governor *: */governor: /p; s/^turbo mode *: */turbo: /p'
+fi
+xl info 2> /dev/null | sed -n 's/^threads_per_core *: /threads_per_core: /p'
+
+huge=$sys/kernel/mm/transparent_hugepage/enabled
+if [ -w "$huge" ]; then
+    echo never > "$huge"
+    echo "dom0_thp: $(sed 's/.*\[\(.*\)\].*/\1/' "$huge")"
+fi
+
+# Whatever comes by the clock, or by itself, in the middle of a cell.
+for unit in apt-daily.timer apt-daily-upgrade.timer unattended-upgrades.service dpkg-db-backup.timer \
+    e2scrub_all.timer fstrim.timer logrotate.timer man-db.timer sysstat-collect.timer sysstat-summary.timer cron.service; do
+    if systemctl --quiet is-active "$unit" 2> /dev/null && systemctl stop "$unit" 2> /dev/null; then
+        echo "stopped: $unit"
+    fi
+done
+
+# What is left, and is nobody's of the testbed.
+echo "load: $(cut -d ' ' -f 1-3 /proc/loadavg)"
+ps -eo pcpu=,comm= --sort=-pcpu | awk '$1 >= 5 && $2 !~ /^(ps|awk|sh|sshd.*|xl)$/ { print "busy: " $2, $1 " %" }' | head -n 5
+# What a server lacks is no failure.
+true

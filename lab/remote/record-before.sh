@@ -1,0 +1,34 @@
+#!/bin/sh
+# Records what a server was before it was provisioned, and which packages that installed, once, for
+# the way back.
+#
+#     record-before.sh before|added
+set -eu
+export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+before=/var/lib/overcommit/before
+installed() {
+    # shellcheck disable=SC2016 # dpkg-query's own variables
+    dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort
+}
+
+before() {
+    [ ! -e "$before" ] || return 0
+    rm -rf "$before.new"
+    mkdir -p "$before.new"
+    cd "$before.new"
+    installed > packages
+    apt-mark showmanual | sort > manual
+    grub-editenv list > grub
+    tar -C / -cpf etc.tar etc
+    cp -p /root/.ssh/authorized_keys . 2> /dev/null || true
+    chmod -R go= .
+    sync
+    mv "$before.new" "$before"
+}
+
+added() {
+    [ ! -e "$before/added" ] || return 0
+    installed | comm -13 "$before/packages" - > "$before/added"
+}
+
+"$1"

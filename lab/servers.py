@@ -1,0 +1,340 @@
+"""The physical servers of a lab as people prepare them: looked at before anything is changed, then
+made Xen hosts of the testbed.
+
+All of a lab at the same time, and what goes wrong with one does not stop the others.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import shlex
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from common.console import Tell
+from common.errors import LabError, UsageError, UserError
+from lab import inventory, paths
+from lab.build import ansible, builder
+from lab.hosts import server_boot, server_facts, server_findings
+from lab.hosts.physical import dom0_endpoint
+from lab.hosts.server_boot import ServerBoot
+from lab.hosts.server_facts import Facts
+from lab.hosts.server_findings import Finding, Intent
+from lab.inventory import HostEntry, Physical
+from lab.lifecycle import PROVISIONED, locked
+from lab.remote import scripts
+from lab.remote.ssh import DOM0, Connections, UnreachableError, socket_folder
+
+LOOK_SECONDS = 60.0
+RESTORE_SECONDS = 900.0
+MOST_AT_ONCE = 20
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A server that was looked at. facts: None when it could not be asked."""
+
+    host: str
+    facts: Facts | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def blocked(self) -> bool:
+        return any(each.severity == "blocks" for each in self.findings)
+
+    def record(self) -> dict[str, Any]:
+        """For JSON."""
+        facts = None if self.facts is None else asdict(self.facts)
+        listed = facts and {
+            key: sorted(value) if isinstance(value, frozenset) else value for key, value in facts.items()
+        }
+        return {
+            "host": self.host,
+            "blocked": self.blocked,
+            "facts": listed,
+            "findings": [asdict(each) for each in self.findings],
+        }
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        facts = self.facts
+        about = f"{facts.distribution} {facts.release}, Linux {facts.kernel}" if facts is not None else "not reached"
+        yield f"{self.host}: {about}"
+        for each in self.findings:
+            yield f"  {each.severity:<8}{each.what}"
+            for label, text in (("where", each.where), ("why", each.why), ("do", each.remedy)):
+                yield from (f"  {'':<8}  {label + ':':<7}{line}" for line in text.splitlines()[:1])
+                yield from (f"  {'':<8}  {'':<7}{line}" for line in text.splitlines()[1:])
+
+
+@dataclass(frozen=True)
+class Provisioned:
+    """What provisioning a server did. changed: tasks that changed something; booted: it was started
+    into another entry, or one was confirmed. error: why it ended early.
+    """
+
+    host: str
+    changed: int = 0
+    booted: bool = False
+    error: UserError | None = None
+
+    def line(self) -> str:
+        if self.error is not None:
+            return f"{self.host}: failed. {self.error}"
+        if self.changed or self.booted:
+            return f"{self.host}: provisioned ({self.changed} changes{', and booted' if self.booted else ''})"
+        return f"{self.host}: nothing had to be changed"
+
+
+@dataclass(frozen=True)
+class Restored:
+    """A server that the testbed was taken off. left: what is not as it was recorded."""
+
+    host: str
+    left: tuple[str, ...] = ()
+    error: UserError | None = None
+
+    def lines(self) -> Iterator[str]:
+        if self.error is not None:
+            yield f"{self.host}: failed. {self.error}"
+        else:
+            yield f"{self.host}: is as it was before{', but for' if self.left else ''}"
+            yield from (f"    {each}" for each in self.left)
+
+
+def check(path: Path, progress: Tell | None = None) -> list[Checked]:
+    """Look at every physical server of a lab, and change nothing. progress: one line for each that
+    has been looked at.
+
+    UsageError when the lab has none; InvalidFileError for the inventory.
+    """
+
+    def look(entry: HostEntry, connections: Connections) -> Checked:
+        found = _look(entry, connections)
+        if progress is not None:
+            progress(f"{entry.name}: {'could not be asked' if found.facts is None else 'looked at'}")
+        return found
+
+    return _each(path, "check", look)
+
+
+def provision(
+    path: Path, progress: Tell | None = None, *, come_back: float = server_boot.COME_BACK_SECONDS
+) -> list[Provisioned]:
+    """Make every physical server of a lab a Xen host of the testbed, which runs its hypervisor;
+    what is so already is left alone.
+    progress: lines that begin with a server's name. come_back: seconds until one that restarts has
+    to answer.
+
+    UsageError when the lab has none; InvalidFileError for the inventory; BuildError for a missing
+    artifact.
+    """
+    require_physical(path)
+    images = {name: builder.artifact(name).outputs for name in PROVISIONED}
+    tell = progress or (lambda _text: None)
+    work = _Work(path, images, threading.Event(), come_back)
+
+    def one(entry: HostEntry, connections: Connections) -> Provisioned:
+        say: Tell = lambda text: tell(f"{entry.name}: {text}")  # noqa: E731
+        try:
+            with locked(path.stem, entry.name):
+                return _provision(work, entry, connections, say)
+        except UserError as error:
+            say(f"failed: {error.what}")
+            return Provisioned(entry.name, error=error)
+        finally:
+            connections.drop()
+
+    try:
+        return _each(path, "provision", one)
+    except BaseException:
+        work.cancel.set()
+        raise
+
+
+@dataclass(frozen=True)
+class _Work:
+    """What provisioning any server of a lab needs. images: artifact -> its outputs."""
+
+    path: Path
+    images: Mapping[str, Mapping[str, Path]]
+    cancel: threading.Event
+    come_back: float
+
+
+def _provision(work: _Work, entry: HostEntry, connections: Connections, say: Tell) -> Provisioned:
+    images = work.images
+    settings = _physical(entry)
+    say("looking at it")
+    connections.open(DOM0)
+    facts = _ask(entry, connections)
+    for finding in server_findings.examine(facts, settings, intent()):
+        if finding.severity == "blocks":
+            raise LabError(finding.what, where=finding.where, why=finding.why, remedy=finding.remedy)
+    boot = ServerBoot(entry.name, connections, say, power_hook=settings.power_hook, come_back=work.come_back)
+    wanted = server_boot.entry_for(settings, images["xen"]["xen.gz"], facts.kernel_options, boot.state().options)
+    connections.run(DOM0, scripts.command("record-before.sh", "before"), timeout=120, step="recording what was before")
+    done = ansible.run(
+        "provision.yml",
+        inventory=work.path,
+        limit=entry.name,
+        extravars={
+            "ansible_ssh_common_args": ssh_arguments(entry),
+            "xen_server_hypervisor": str(images["xen"]["xen.gz"]),
+            "xen_server_options": wanted.options,
+            "xen_server_entry": wanted.name,
+            "xen_host_tmemctl": str(images["tmemctl"]["tmemctl"]),
+            "xen_host_authorized_keys": [paths.lab_key().with_suffix(".pub").read_text().strip()],
+            "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
+            "provision_guest_image": str(images["guest_image"]["guest.qcow2"]),
+        },
+        progress=say,
+        timeout=3600,
+        cancel=work.cancel,
+        error=LabError,
+    )
+    connections.run(DOM0, scripts.command("record-before.sh", "added"), step="recording what was installed")
+    return Provisioned(entry.name, done.changed, boot.enter(wanted))
+
+
+def ssh_arguments(entry: HostEntry) -> str:
+    """How Ansible's ssh is to check a server's host key: as ours does; then what its inventory
+    says.
+    """
+    endpoint = dom0_endpoint(entry, paths.host_dir(entry.lab, entry.name) / "known_hosts")
+    ours = [f"-o {shlex.quote(f'{key}={value}')}" for key, value in endpoint.options]
+    return " ".join([*ours, str(entry.connection.get("ansible_ssh_common_args", ""))]).strip()
+
+
+def unprovision(
+    path: Path, progress: Tell | None = None, *, come_back: float = server_boot.COME_BACK_SECONDS
+) -> list[Restored]:
+    """Take the testbed off every physical server of a lab: what was recorded before is so again,
+    and the old system runs. Arguments and errors as of provision.
+    """
+    tell = progress or (lambda _text: None)
+
+    def one(entry: HostEntry, connections: Connections) -> Restored:
+        say: Tell = lambda text: tell(f"{entry.name}: {text}")  # noqa: E731
+        try:
+            with locked(path.stem, entry.name):
+                return _unprovision(entry, connections, say, come_back)
+        except UserError as error:
+            say(f"failed: {error.what}")
+            return Restored(entry.name, error=error)
+        finally:
+            connections.drop()
+
+    return _each(path, "provision", one)
+
+
+def _unprovision(entry: HostEntry, connections: Connections, say: Tell, come_back: float) -> Restored:
+    boot = ServerBoot(entry.name, connections, say, come_back=come_back)
+    say("putting back what was before")
+    key = paths.lab_key().with_suffix(".pub").read_text().strip()
+    script = scripts.command("restore-before.sh", key)
+    told = connections.run(DOM0, script, timeout=RESTORE_SECONDS, step="putting back what was before")
+    say("restarting it")
+    after = boot.leave()
+    if after is None or after.entry is not None:
+        raise LabError(
+            f"{entry.name} did not come back with its old system",
+            where="after its files were put back",
+            why="it does not answer" if after is None else f"it booted {after.entry}",
+            remedy=f"Switch {entry.name} off and on, then ./inv lab.check.",
+        )
+    return Restored(entry.name, tuple(line.removeprefix("left: ") for line in told.splitlines()))
+
+
+def require_physical(path: Path) -> list[HostEntry]:
+    """The servers of a lab. UsageError when it has none; InvalidFileError for the inventory."""
+    found = [entry for entry in inventory.load(path).hosts if isinstance(entry.settings, Physical)]
+    if not found:
+        raise UsageError(
+            "this lab has no physical hosts",
+            where=str(path),
+            why="emulated hosts get their configuration with their image",
+            remedy="./inv lab.init makes one of servers; or copy inventory/physical.example.yml, fill it in, "
+            "and name it with --inventory.",
+        )
+    return found
+
+
+def _each(path: Path, purpose: str, act: Callable[[HostEntry, Connections], T]) -> list[T]:
+    """Do this with every server at the same time, in the inventory's order. Ctrl-C ends what runs
+    on them first.
+    """
+    entries = require_physical(path)
+    connections = [_connections(entry, purpose) for entry in entries]
+    with ThreadPoolExecutor(min(len(entries), MOST_AT_ONCE)) as pool:
+        futures = [pool.submit(act, *each) for each in zip(entries, connections, strict=True)]
+        try:
+            concurrent.futures.wait(futures)
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            for each in connections:
+                each.interrupt()
+            raise
+    return [future.result() for future in futures]
+
+
+def _physical(entry: HostEntry) -> Physical:
+    assert isinstance(entry.settings, Physical)
+    return entry.settings
+
+
+def _ask(entry: HostEntry, connections: Connections) -> Facts:
+    disks = [name for each in _physical(entry).guest_disks for name in (each.root, each.swap)]
+    asked = time.time()
+    script = server_facts.script(intent().packages, disks)
+    told = connections.run(DOM0, script, timeout=LOOK_SECONDS, step="looking at the server")
+    return server_facts.parse(told, asked=asked, answered=time.time())
+
+
+def _connections(entry: HostEntry, purpose: str) -> Connections:
+    """Connections apart from the host's own: a campaign may be using those now."""
+    folder = paths.host_dir(entry.lab, entry.name)
+    own = folder / purpose
+    made = Connections(own / "ssh_config", socket_folder(own))
+    made.configure([dom0_endpoint(entry, folder / "known_hosts")])
+    return made
+
+
+def _look(entry: HostEntry, connections: Connections) -> Checked:
+    try:
+        connections.open(DOM0)
+        facts = _ask(entry, connections)
+    except LabError as error:
+        return Checked(entry.name, None, (_unreached(error),))
+    finally:
+        connections.drop()
+    return Checked(entry.name, facts, tuple(server_findings.examine(facts, _physical(entry), intent())))
+
+
+def _unreached(error: LabError) -> Finding:
+    changed = "REMOTE HOST IDENTIFICATION HAS CHANGED" in error.why or "Host key verification failed" in error.why
+    if changed:
+        remedy = "See on the server's console which key it has (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub)."
+        return Finding("blocks", "its host key is not the recorded one", error.where, error.why, remedy)
+    if isinstance(error, UnreachableError):
+        remedy = "See that it is up, and that root's key is let in: the command above, with -v, says more."
+        return Finding("blocks", "it cannot be reached by SSH", error.where, error.why, remedy)
+    return Finding("blocks", error.what, error.where, error.why, error.remedy or "Run it again.")
+
+
+@cache
+def intent() -> Intent:
+    """What provisioning makes of a server, as the role xen_host declares it."""
+    import yaml
+
+    role = yaml.safe_load((paths.PLAYBOOKS / "roles" / "xen_host" / "defaults" / "main.yml").read_text())
+    return Intent(tuple(role["xen_host_packages"]), role["xen_host_bridge"], role["xen_host_bridge_address"])

@@ -1,0 +1,187 @@
+"""Provisioning several servers, and taking the testbed off them, without a server."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from functools import partialmethod
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from invoke.context import Context
+from invoke.exceptions import Exit
+
+import tasks.lab
+from common.errors import LabError, UsageError
+from lab import inventory, lifecycle, paths, servers
+from lab.build import ansible, builder
+from lab.hosts.server_boot import Entry, ServerBoot, State
+from lab.remote.ssh import Connections, UnreachableError
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "servers"
+
+LAB = """\
+xen_hosts:
+  vars: {lab_kind: physical, lab_dom0_memory: 1 GiB, lab_guest_disks: [{root: /dev/vg0/guest1-root, swap: /dev/sdb}]}
+  hosts:
+    good: {ansible_host: 192.0.2.7, ansible_ssh_common_args: -o ProxyJump=gate}
+    full: {ansible_host: 192.0.2.8}
+    gone: {ansible_host: 192.0.2.9}
+"""
+OLD = State("b1", None, "0", None, None, None, None)
+
+
+class Lab:
+    """What is done to three servers, of which one is full and one does not answer."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.playbooks: list[Mapping[str, Any]] = []
+        self.scripts: list[tuple[str, str]] = []
+        self.entered: list[Entry] = []
+        self.changed = 3
+        self.left = "left: Files /etc/motd and /etc/motd differ\n"
+        self.after: State | None = OLD
+        self._lock = threading.Lock()
+
+    def open(self, connections: Connections, _machine: str) -> None:
+        if "192.0.2.9" in connections.config.read_text():
+            raise UnreachableError("dom0 cannot be reached by SSH", why="Connection refused")
+
+    def run(self, connections: Connections, machine: str, script: str, **_options: object) -> str:
+        self.open(connections, machine)
+        text = connections.config.read_text()
+        name = next(name for name, at in (("good", "192.0.2.7"), ("full", "192.0.2.8")) if at in text)
+        title = script.splitlines()[0].removeprefix("# ")
+        with self._lock:
+            self.scripts.append((name, title))
+        facts = (DATA / "metal.txt").read_text()
+        told = {
+            "check-server.sh": facts.replace("/boot 401234", "/boot 1") if name == "full" else facts,
+            "restore-before.sh": self.left,
+            "server-boot.sh": "boot: b1\nentry: \n",
+        }
+        return told.get(title, "")
+
+    def playbook(self, name: str, **options: Any) -> ansible.RunResult:
+        assert name == "provision.yml"
+        self.playbooks.append(options)
+        return ansible.RunResult(name, 30, self.changed, 1.0)
+
+    def enter(self, _boot: ServerBoot, entry: Entry) -> bool:
+        self.entered.append(entry)
+        return self.changed > 0
+
+
+def _passed(self: object, act: Callable[..., Any], *words: object, **options: object) -> Any:
+    return act(self, *words, **options)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "mine.yml"
+    path.write_text(LAB)
+    made = Lab(path)
+    built = tmp_path / "built"
+    built.write_bytes(b"built")
+    outputs = dict.fromkeys(("xen.gz", "tmemctl", "vmlinuz", "guest.qcow2"), built)
+    monkeypatch.setattr(builder, "artifact", lambda _name: SimpleNamespace(outputs=outputs))
+    monkeypatch.setattr(ansible, "run", made.playbook)
+    for kind, name in ((Connections, "open"), (Connections, "run"), (ServerBoot, "enter")):
+        act = getattr(made, name)
+        monkeypatch.setattr(kind, name, partialmethod(_passed, act))
+    monkeypatch.setattr(ServerBoot, "_returned", lambda *_words: made.after)
+    return made
+
+
+def test_one_servers_failure_does_not_stop_the_others(lab: Lab) -> None:
+    told: list[str] = []
+    good, full, gone = servers.provision(lab.path, told.append)
+    assert good.line() == "good: provisioned (3 changes, and booted)"
+    assert full.error is not None
+    assert full.error.what == "0 MiB are free in /boot"
+    assert gone.error is not None
+    assert "Connection refused" in gone.error.why
+    assert gone.line().startswith("gone: failed. dom0 cannot be reached by SSH")
+    assert {"good: looking at it", "full: failed: 0 MiB are free in /boot"} <= set(told)
+
+
+def test_a_server_with_something_in_the_way_is_not_touched(lab: Lab) -> None:
+    servers.provision(lab.path)
+    assert [each["limit"] for each in lab.playbooks] == ["good"]
+    assert {title for name, title in lab.scripts if name == "full"} == {"check-server.sh"}
+
+
+def test_what_was_before_is_recorded_before_anything_is_changed(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def playbook(*_words: str, **_options: Any) -> ansible.RunResult:
+        assert ("good", "record-before.sh") in lab.scripts
+        raise LabError("a task failed")
+
+    monkeypatch.setattr(ansible, "run", playbook)
+    good, *_ = servers.provision(lab.path)
+    assert good.error is not None
+    assert good.error.what == "a task failed"
+    assert lab.entered == []  # nothing is booted that was not made whole
+
+
+def test_a_playbook_runs_for_one_server_with_its_entry_and_checks_its_host_key(lab: Lab) -> None:
+    servers.provision(lab.path)
+    (options,) = lab.playbooks
+    variables = options["extravars"]
+    (entry,) = lab.entered
+    assert (variables["xen_server_entry"], variables["xen_server_options"]) == (entry.name, entry.options)
+    assert "console=com2,vga com2=115200,8n1" in entry.options
+    learned = paths.host_dir("mine", "good") / "known_hosts"
+    known = f"'UserKnownHostsFile=\"{learned}\" ~/.ssh/known_hosts'"
+    assert variables["ansible_ssh_common_args"] == f"-o StrictHostKeyChecking=accept-new -o {known} -o ProxyJump=gate"
+    inventory.known_hosts(lab.path).touch()
+    servers.provision(lab.path)
+    assert lab.playbooks[1]["extravars"]["ansible_ssh_common_args"].startswith("-o StrictHostKeyChecking=yes ")
+
+
+def test_a_second_time_says_that_nothing_had_to_be_changed(lab: Lab) -> None:
+    lab.changed = 0
+    assert servers.provision(lab.path)[0].line() == "good: nothing had to be changed"
+
+
+def test_a_server_in_use_is_left_alone(lab: Lab) -> None:
+    with lifecycle.locked("mine", "good"):
+        good, *_ = servers.provision(lab.path)
+    assert good.error is not None
+    assert good.error.what == "the host good of lab mine is in use"
+    assert lab.playbooks == []
+
+
+def test_a_failure_is_the_tasks_exit_code(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tasks.lab, "build_for", lambda *_words: None)
+    with pytest.raises(Exit) as raised:
+        tasks.lab.provision(Context(), inventory=str(lab.path))
+    assert raised.value.code == 6
+
+
+def test_the_testbed_is_taken_off_and_what_is_left_is_named(lab: Lab) -> None:
+    good, _, gone = servers.unprovision(lab.path)
+    assert list(good.lines()) == [
+        "good: is as it was before, but for",
+        "    Files /etc/motd and /etc/motd differ",
+    ]
+    assert gone.error is not None
+    lab.left = ""
+    assert list(servers.unprovision(lab.path)[0].lines()) == ["good: is as it was before"]
+
+
+def test_a_server_that_does_not_come_back_with_its_old_system_is_told(lab: Lab) -> None:
+    lab.after = None
+    good, *_ = servers.unprovision(lab.path)
+    assert good.error is not None
+    assert good.error.what == "good did not come back with its old system"
+    assert "off and on" in good.error.remedy
+
+
+@pytest.mark.parametrize("act", [servers.provision, servers.unprovision])
+def test_emulated_hosts_are_not_provisioned(act: Any) -> None:
+    with pytest.raises(UsageError, match="no physical hosts"):
+        act(paths.INVENTORY / "emulated.yml")

@@ -1,0 +1,215 @@
+"""Booting a server into a new hypervisor: whatever goes wrong, its old system stays the default."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from common.errors import LabError
+from lab import paths
+from lab.hosts import server_boot
+from lab.hosts.server_boot import Entry, ServerBoot
+from lab.inventory import GuestDisks, Physical
+from lab.remote.ssh import CommandError, Connections, UnreachableError
+
+ENTRY = Entry("overcommit-0123456789ab", "dom0_mem=768M,max:768M dom0_max_vcpus=2 dom0_vcpus_pin tmem")
+
+
+@dataclass
+class Server:
+    """A server as its scripts see it. comes: what happens after `once`: the `new` entry, the `old`
+    system, or `nothing` until its power is cycled. power: a file that a power hook makes.
+    """
+
+    comes: str = "new"
+    well: bool = True
+    options: str = ENTRY.options
+    power: Path | None = None
+    boots: int = 0
+    entry: str | None = None
+    default: str = "0"
+    confirmed: str = ""
+    up: bool = True
+    done: list[str] = field(default_factory=list)
+
+    def run(self, _name: str, script: str, *, timeout: float = 60, step: str = "") -> str:
+        assert script.startswith("# server-boot.sh\nset -- ")
+        action, *arguments = script.splitlines()[1].split()[2:]
+        if not self.up and self.power is not None and self.power.exists():
+            self._boot(None)
+        if not self.up:
+            raise UnreachableError("dom0 cannot be reached by SSH")
+        if action != "state":
+            self.done.append(action)
+        if action == "once":
+            self.up = self.comes != "nothing"
+            self._boot(arguments[0] if self.comes == "new" else None, up=self.up)
+        elif action == "check" and not self.well:
+            raise CommandError("a command on dom0 failed with code 1", where="dom0: check", why="no such ioctl")
+        elif action == "keep":
+            self.default = self.confirmed = arguments[0]
+        elif action == "leave":
+            self._boot(None if self.default == "0" else self.default)
+        return self._state() if action == "state" else ""
+
+    def _boot(self, entry: str | None, *, up: bool = True) -> None:
+        self.boots += 1
+        self.entry, self.up = entry, up
+
+    def _state(self) -> str:
+        xen = f"xen: 4.20.3\noptions: placeholder {self.options}\ndom0_mib: 768\n" if self.entry else ""
+        told = f"boot: b{self.boots}\nentry: {self.entry or ''}\nconfirmed: {self.confirmed}\ndefault: {self.default}\n"
+        return told + xen
+
+    def drop(self, _names: Sequence[str] | None = None) -> None:
+        pass
+
+
+def boot(server: Server, hook: str | None = None) -> ServerBoot:
+    connections = cast(Connections, server)
+    return ServerBoot(
+        "xen1", connections, lambda _text: None, power_hook=hook, come_back=0.05, sleep=lambda _seconds: None
+    )
+
+
+def test_a_new_entry_becomes_the_default_when_the_server_is_back_and_well() -> None:
+    server = Server()
+    assert boot(server).enter(ENTRY)
+    assert server.done == ["once", "check", "keep"]
+    assert (server.entry, server.default, server.confirmed) == (ENTRY.name, ENTRY.name, ENTRY.name)
+
+
+def test_a_second_time_changes_nothing() -> None:
+    server = Server()
+    boot(server).enter(ENTRY)
+    server.done.clear()
+    assert not boot(server).enter(ENTRY)
+    assert server.done == []
+
+
+def test_an_entry_that_runs_and_was_never_confirmed_is_checked_first() -> None:
+    server = Server(entry=ENTRY.name)  # the controller was interrupted between the two
+    assert boot(server).enter(ENTRY)
+    assert server.done == ["check", "keep"]
+
+
+def failed(server: Server, hook: str | None = None) -> LabError:
+    with pytest.raises(LabError) as raised:
+        boot(server, hook).enter(ENTRY)
+    assert server.default == "0"
+    assert server.confirmed == ""
+    assert "keep" not in server.done
+    assert raised.value.remedy
+    return raised.value
+
+
+def test_a_hypervisor_that_does_not_start_leaves_the_old_system() -> None:
+    error = failed(Server(comes="old"))
+    assert error.what == "xen1 did not come up with the new hypervisor, and is back in its old system"
+    assert "Nothing is lost" in error.remedy
+
+
+def test_without_a_power_hook_a_person_is_told_what_to_press() -> None:
+    error = failed(Server(comes="nothing"))
+    assert error.what.startswith("xen1 did not come back with the new hypervisor within")
+    assert error.remedy.startswith("Switch xen1 off and on")
+
+
+def test_the_power_hook_brings_the_old_system_back(tmp_path: Path) -> None:
+    power = tmp_path / "power"
+    server = Server(comes="nothing", power=power)
+    error = failed(server, f'echo "$OVERCOMMIT_SERVER" > {power}')
+    assert error.what.endswith("and is back in its old system")
+    assert power.read_text() == "xen1\n"
+    assert (server.entry, server.up) == (None, True)
+
+
+def test_a_power_hook_that_does_not_help_is_named(tmp_path: Path) -> None:
+    error = failed(Server(comes="nothing"), "true # nobody hears")
+    assert "true # nobody hears" in error.why
+    assert "Switched off and on it starts its old system" in error.remedy
+
+
+@pytest.mark.parametrize(("hook", "why"), [("echo no such outlet >&2; exit 3", "it ended with 3: no such outlet")])
+def test_a_power_hook_that_fails_is_told_with_its_words(hook: str, why: str) -> None:
+    error = failed(Server(comes="nothing"), hook)
+    assert error.what == "the power of xen1 could not be cycled"
+    assert error.why == why
+
+
+def test_a_server_that_is_not_well_is_sent_back() -> None:
+    server = Server(well=False)
+    error = failed(server)
+    assert error.what == "xen1 came up with the new hypervisor, but is not well, and is back in its old system"
+    assert "no such ioctl" in error.why
+    assert server.done == ["once", "check", "leave"]
+    assert server.entry is None
+
+
+def test_other_options_than_the_entrys_are_not_well() -> None:
+    error = failed(Server(options="dom0_mem=256M tmem"))
+    assert "Xen does not run as its entry says" in error.why
+
+
+# --- entries --------------------------------------------------------------------------------------
+
+
+def settings(memory: str = "768 MiB", vcpus: int = 2) -> Physical:
+    disks = [GuestDisks(root="/dev/a", swap="/dev/b")]
+    declared = {"guest_disks": disks, "dom0_memory": memory, "dom0_vcpus": vcpus}
+    return Physical(kind="physical", **declared)  # type: ignore[arg-type]
+
+
+def test_an_entry_is_named_after_all_that_it_boots(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.gz", tmp_path / "other.gz"
+    one.write_bytes(b"1")
+    other.write_bytes(b"2")
+    entry = server_boot.entry_for(settings(), one, ("console=ttyS1,57600n8",), None)
+    assert entry.options == (
+        "dom0_mem=768M,max:768M dom0_max_vcpus=2 dom0_vcpus_pin tmem loglvl=info guest_loglvl=none/warning "
+        "conring_size=256k console=com2,vga com2=57600,8n1"
+    )
+    # In dom0, the serial line is Xen's: what it says stays, so that the entry is the same.
+    assert server_boot.entry_for(settings(), one, ("console=hvc0",), entry.options) == entry
+    names = {
+        server_boot.entry_for(*each, (), None).name
+        for each in ((settings(), one), (settings(), other), (settings("1 GiB"), one), (settings(vcpus=1), one))
+    }
+    assert len(names) == 4
+
+
+@pytest.mark.parametrize(
+    ("kernel", "said"),
+    [
+        ((), ["console=vga"]),
+        (("console=tty0",), ["console=vga"]),
+        (("console=ttyS0",), ["console=com1,vga", "com1=115200,8n1"]),
+        (("console=ttyS0,9600", "console=ttyS1"), ["console=com2,vga", "com2=115200,8n1"]),
+        (("console=ttyS4,9600",), ["console=vga"]),
+    ],
+)
+def test_xen_takes_the_serial_line_over(kernel: tuple[str, ...], said: list[str]) -> None:
+    assert server_boot.console(kernel) == said
+
+
+def test_the_menu_has_an_entry_for_each_hypervisor_and_none_is_the_default(tmp_path: Path) -> None:
+    script = (paths.PLAYBOOKS / "roles" / "xen_server" / "files" / "grub-entries").read_text()
+    for name in ("overcommit-a", "overcommit-b"):
+        (tmp_path / f"{name}.gz").touch()
+        (tmp_path / f"{name}.options").write_text(f"dom0_mem=1M {name}\n")
+    for version in ("6.9.1", "6.12.9", "6.12.10"):
+        (tmp_path / f"vmlinuz-{version}").touch()
+    tools = "findmnt() { echo 5e1f; }\ngrub_mkrelpath() { echo /boot; }\ngrub_probe() { echo 77aa; }\n"
+    text = script.replace("/boot/", f"{tmp_path}/").replace("find /boot ", f"find {tmp_path} ")
+    text = text.replace("grub-mkrelpath", "grub_mkrelpath").replace("grub-probe", "grub_probe")
+    made = subprocess.run(["sh", "-c", tools + text], capture_output=True, text=True, check=True).stdout
+    assert made.count("menuentry ") == 2
+    assert "--id overcommit-a {" in made
+    assert "multiboot2 /boot/overcommit-b.gz placeholder dom0_mem=1M overcommit-b\n" in made
+    assert "module2 /boot/vmlinuz-6.12.10 placeholder root=UUID=5e1f ro" in made
+    assert "set default" not in made

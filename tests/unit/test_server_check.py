@@ -1,0 +1,380 @@
+"""Looking at servers: what is told of one becomes facts, and facts become findings; one server's
+failure is not another's.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from invoke.exceptions import Exit
+
+from common.errors import UsageError
+from lab import inventory, paths, servers
+from lab.hosts import server_facts, server_findings
+from lab.hosts.guests import ROOT_DISK_MIB
+from lab.hosts.server_facts import Facts
+from lab.hosts.server_findings import Finding
+from lab.inventory import GuestDisks, Physical
+from lab.remote.ssh import DOM0, CommandError, Connections, UnreachableError
+
+DATA = Path(__file__).resolve().parents[1] / "data" / "servers"
+ASKED, ANSWERED = 1764332400.0, 1764332401.0
+DISKS = [GuestDisks(root="/dev/vg0/guest1-root", swap="/dev/vg0/guest1-swap")]
+DECLARED = Physical(kind="physical", guest_disks=DISKS, dom0_memory="1 GiB")  # type: ignore[arg-type]
+
+
+def facts(name: str = "metal", *changes: tuple[str, str]) -> Facts:
+    """Facts of a captured server. changes: a line, or its beginning, -> lines in its place."""
+    lines = (DATA / f"{name}.txt").read_text().splitlines()
+    for begin, new in changes:
+        at = next((number for number, line in enumerate(lines) if line.startswith(begin)), len(lines))
+        lines[at : at + 1] = new.splitlines()
+    return server_facts.parse("\n".join(lines), asked=ASKED, answered=ANSWERED)
+
+
+def found(*changes: tuple[str, str], declared: Physical = DECLARED) -> list[Finding]:
+    return server_findings.examine(facts("metal", *changes), declared, servers.intent())
+
+
+def test_a_bare_server_is_read() -> None:
+    server = facts()
+    assert (server.distribution, server.release, server.root) == ("debian", "13", True)
+    assert (server.cpus, server.memory) == (16, 65805444 * 1024)
+    assert (server.firmware, server.secure_boot, server.grub_menu) == ("uefi", False, True)
+    assert server.free == (("/boot", 401234 * 1024), ("/var/lib", 84012345 * 1024))
+    assert server.bridges == (("br0", ("eno2",)),)
+    assert (server.ssh_interface, server.ssh_passwords, server.ssh_keys) == ("eno1", False, 2)
+    root, swap = server.disks
+    assert (root.name, root.real, root.size) == ("/dev/vg0/guest1-root", "/dev/dm-0", 8 * 2**30)
+    assert (root.signature, root.use, swap.is_block) == (None, "", True)
+    # Between the controller's question and the answer a second passed, and on the server 0.8 of it.
+    assert server.clock is not None
+    assert (server.clock.least, server.clock.most) == (-0.1, 0.1)
+
+
+def test_a_bare_server_has_nothing_in_the_way_and_is_told_what_would_change() -> None:
+    findings = found()
+    assert {each.severity for each in findings} == {"notes"}
+    said = "\n".join(each.what for each in findings)
+    for words in (
+        "16 processors",
+        "64263 MiB of memory: about 63079 MiB for guests beside dom0's 1024",
+        "bare metal: Supermicro SYS-5019C-M",
+        "boots by UEFI",
+        "console=ttyS1,115200, IPMI",
+        "SSH comes in by eno1 (192.0.2.7), which is not touched",
+        "other bridges, which stay as they are: br0",
+        "provisioning would install bridge-utils, sysstat, xen-utils-4.20, xen-utils-common; write /etc/grub.d/42_",
+        "make the isolated bridge xenbr0 (10.77.0.1/24)",
+        "now: no hypervisor",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize("name", ["bios", "uefi"])
+def test_the_emulated_servers_as_installed_are_read(name: str) -> None:
+    server = facts(name)
+    assert (server.distribution, server.release, server.root, server.init) == ("debian", "13", True, "systemd")
+    assert (server.firmware, server.secure_boot, server.grub_menu, server.grub_device) == (name, None, True, "part")
+    assert (server.ssh_interface, server.ssh_address, server.ssh_passwords) == ("enp0s3", "10.0.2.15", True)
+    assert [(disk.is_block, disk.size, disk.signature, disk.use) for disk in server.disks[:2]] == [
+        (True, 4 * 2**30, None, ""),
+        (True, 512 * 2**20, None, ""),
+    ]
+    assert server.virtualization == "qemu"
+
+
+BLOCKS = [
+    ("user: 0", "user: 1000", "the login is not root's"),
+    ("release", "release: debian 12", "it runs debian 12"),
+    ("release", "", "it runs an unknown system"),
+    ("program: python3", "", "it has no python3"),
+    ("program: grub-reboot", "", "it has no grub-reboot"),
+    ("init", "init: runit", "its init is runit"),
+    ("architecture", "architecture: aarch64", "its processor is aarch64"),
+    ("memory_kib", "memory_kib: 1400000", "leave 183 MiB for guests"),
+    ("virtualization", "virtualization: docker", "it is a container (docker)"),
+    ("virtualization", "virtualization: xen\nhypervisor: xen", "it is itself a guest of Xen"),
+    ("secure_boot", "secure_boot: 1", "Secure Boot is on"),
+    ("grub_menu", "", "it has no boot menu of GRUB"),
+    ("grub_device", "grub_device: lvm", "a one-time boot would not be one"),
+    ("grub_device", "grub_device: raid1", "a one-time boot would not be one"),
+    ("grub_filesystem", "grub_filesystem: btrfs", "a one-time boot would not be one"),
+    ("free_kib: /boot", "free_kib: /boot 20000", "19 MiB are free in /boot"),
+    ("free_kib: /var", "free_kib: /var/lib 500000", "488 MiB are free in /var/lib"),
+    ("bridge", "bridge: xenbr0 eno1", "it has a bridge xenbr0 with an uplink"),
+    ("ssh_interface", "ssh_interface: xenbr0", "it has a bridge xenbr0 with an uplink"),
+    ("address: eno1", "address: eno1 10.77.0.9/16", "the guests' network 10.77.0.0/24 is in use"),
+    (
+        "guest",
+        "guest: libvirt mail\nguest: qemu process 71",
+        "guests of others run there: libvirt mail, qemu process 71",
+    ),
+    ("guest", "guest: xen router", "guests of others run there: xen router"),
+    (
+        "disk: name=/dev/vg0/guest1-root",
+        "disk: name=/dev/vg0/guest1-root kind=none",
+        "there is no /dev/vg0/guest1-root",
+    ),
+    ("disk: name=/dev/vg0/guest1-root", "disk: name=/dev/vg0/guest1-root kind=other", "is no block device"),
+    (
+        "disk: name=/dev/vg0/guest1-root",
+        "disk: name=/dev/vg0/guest1-root kind=block real=/dev/dm-0 bytes=1073741824 signature= partitions=0 use=",
+        "/dev/vg0/guest1-root has 1024 MiB",
+    ),
+    (
+        "disk: name=/dev/vg0/guest1-root",
+        "disk: name=/dev/vg0/guest1-root kind=block real=/dev/sda bytes=9589934592 signature=gpt partitions=3 use=",
+        "/dev/vg0/guest1-root is in use",
+    ),
+    (
+        "disk: name=/dev/vg0/guest1-root",
+        "disk: name=/dev/vg0/guest1-root kind=block real=/dev/sda bytes=9589934592 signature= partitions=0 use=/a b",
+        "/dev/vg0/guest1-root is in use",
+    ),
+    (
+        "disk: name=/dev/vg0/guest1-root",
+        "disk: name=/dev/vg0/guest1-root kind=block real=/dev/dm-1 bytes=9589934592 signature= partitions=0 use=",
+        "/dev/dm-1 is meant for two disks",
+    ),
+]
+
+
+@pytest.mark.parametrize(("begin", "new", "said"), BLOCKS, ids=[f"{begin}: {said}" for begin, _, said in BLOCKS])
+def test_what_stands_in_the_way_is_said_first_and_with_what_to_do(begin: str, new: str, said: str) -> None:
+    first, *_ = found((begin, new))
+    assert first.severity == "blocks"
+    assert said in first.what
+    assert first.remedy
+
+
+WARNS = [
+    ("kernel_dom0", "kernel_dom0: 0", "cannot be dom0's"),
+    ("cpus", "cpus: 1", "it has one processor"),
+    ("ssh_passwords", "ssh_passwords: yes", "logins with passwords will end"),
+    ("file", "file: /etc/xen/xl.conf", "its /etc/xen/xl.conf will be replaced"),
+    (
+        "disk: name=/dev/vg0/guest1-root",
+        "disk: name=/dev/vg0/guest1-root kind=block real=/dev/dm-0 bytes=9589934592 signature=ext4 partitions=0 use=",
+        "/dev/vg0/guest1-root has something on it: ext4",
+    ),
+]
+
+
+@pytest.mark.parametrize(("begin", "new", "said"), WARNS, ids=[said for _, _, said in WARNS])
+def test_what_works_but_wants_a_look_is_a_warning(begin: str, new: str, said: str) -> None:
+    first, *rest = found((begin, new))
+    assert first.severity == "warns"
+    assert said in first.what
+    assert first.remedy
+    assert {each.severity for each in rest} == {"notes"}
+
+
+def test_a_server_without_a_console_is_warned_of() -> None:
+    (warned,) = [
+        each for each in found(("kernel_options", "kernel_options: quiet"), ("ipmi", "")) if each.severity == "warns"
+    ]
+    assert warned.what == "no out-of-band console is seen"
+
+
+@pytest.mark.parametrize(
+    ("lines", "severity", "said"),
+    [
+        ("virtualization: none", "notes", "bare metal"),
+        ("virtualization: kvm\ncpu_flag: hypervisor", "warns", "virtual machine (kvm)"),
+        ("virtualization: vmware\ncpu_flag: hypervisor", "warns", "virtual machine (vmware)"),
+        ("cpu_flag: hypervisor", "warns", "virtual machine (of an unknown hypervisor)"),
+        ("", "notes", "probably bare metal"),
+    ],
+)
+def test_bare_metal_and_virtual_machines_are_told_apart(lines: str, severity: str, said: str) -> None:
+    assert any(said in each.what and each.severity == severity for each in found(("virtualization", lines)))
+
+
+@pytest.mark.parametrize(("flag", "said"), [("ept", "offers nested paging (ept)"), ("lm", "offers no nested paging")])
+def test_a_virtual_machines_paging_is_told(flag: str, said: str) -> None:
+    findings = found(("virtualization", "virtualization: kvm"), ("cpu_flag: ept", f"cpu_flag: {flag}"))
+    assert any(said in each.why for each in findings)
+
+
+def test_a_metal_machine_of_ec2_is_no_virtual_one() -> None:
+    amazon = ("dmi_sys_vendor", "dmi_sys_vendor: Amazon EC2")
+    metal = found(
+        amazon, ("dmi_product_name", "dmi_product_name: c5.metal"), ("virtualization", "virtualization: amazon")
+    )
+    assert [each.severity for each in metal if "EC2" in each.what] == ["notes"]
+    nitro = found(
+        amazon, ("dmi_product_name", "dmi_product_name: c5.large"), ("virtualization", "virtualization: amazon")
+    )
+    assert [each.severity for each in nitro if "virtual machine (amazon)" in each.what] == ["warns"]
+
+
+@pytest.mark.parametrize(
+    ("offset", "said"), [(3.5, "its clock is 3.4 s ahead of the controller's"), (-3.5, "its clock is 3.4 s behind")]
+)
+def test_a_clock_that_is_off_is_warned_of_by_what_is_certain(offset: float, said: str) -> None:
+    clocks = [("clock: ", f"cl: {ASKED + at + offset}") for at in (0.1, 0.9)]
+    text = [new.replace("cl:", "clock:") for _, new in clocks]
+    findings = found(*clocks, ("no such line", "\n".join(text)))
+    assert [each.what for each in findings if each.severity == "warns" and said in each.what]
+
+
+def test_too_little_for_dom0_is_refused() -> None:
+    declared = Physical(kind="physical", guest_disks=DISKS, dom0_memory="256 MiB")  # type: ignore[arg-type]
+    first, *_ = found(declared=declared)
+    assert (first.severity, first.what) == ("blocks", "256 MiB are too little for dom0")
+
+
+def test_a_server_that_is_provisioned_is_said_to_be() -> None:
+    done = "\n".join(
+        [f"file: {file}" for file in server_findings.WRITTEN]
+        + [f"package: {name}" for name in servers.intent().packages]
+    )
+    findings = found(
+        ("no such line", done),
+        ("virtualization", "virtualization: none\nhypervisor: xen\ndom0: control_d\nxen_options: dom0_mem=1024M tmem"),
+        ("memory_kib", "memory_kib: 900000\nxen_memory_mib: 32768"),
+        ("bridge", "bridge: xenbr0 vif1.0 vif2.0"),
+        ("guest", "guest: xen guest1"),
+    )
+    assert {each.severity for each in findings} == {"notes"}
+    assert "it is provisioned, and runs the testbed's hypervisor" in [each.what for each in findings]
+    assert any(each.what.startswith("32768 MiB of memory") for each in findings)
+
+
+def test_a_guests_file_system_is_as_large_as_its_image() -> None:
+    role = yaml.safe_load((paths.PLAYBOOKS / "roles" / "guest_image" / "defaults" / "main.yml").read_text())
+    assert role["guest_image_size"] == f"{ROOT_DISK_MIB // 1024}G"
+
+
+def test_this_machine_can_be_looked_at_and_nothing_complains() -> None:
+    asked = time.time()
+    done = subprocess.run(
+        ["sh", "-c", server_facts.script(["bash", "no-such-package"], ["/dev/null", "/dev/no-such"])],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    facts = server_facts.parse(done.stdout, asked=asked, answered=time.time())
+    assert facts.cpus
+    assert facts.memory
+    assert facts.kernel == Path("/proc/sys/kernel/osrelease").read_text().strip()
+    assert facts.clock is not None
+    assert facts.clock.least <= 0 <= facts.clock.most
+    assert [(each.name, each.exists, each.is_block) for each in facts.disks] == [
+        ("/dev/null", True, False),
+        ("/dev/no-such", False, False),
+    ]
+
+
+def test_a_server_that_tells_nothing_is_no_defect() -> None:
+    facts = server_facts.parse("", asked=0, answered=1)
+    assert facts.memory is None
+    assert facts.clock is None
+    assert any(each.severity == "blocks" for each in server_findings.examine(facts, DECLARED, servers.intent()))
+
+
+# --- several servers ------------------------------------------------------------------------------
+
+LAB = """\
+xen_hosts:
+  vars: {lab_kind: physical, lab_dom0_memory: 1 GiB, lab_guest_disks: [{root: /dev/vg0/guest1-root, swap: /dev/sdb}]}
+  hosts:
+    good: {ansible_host: 192.0.2.7}
+    bad: {ansible_host: 192.0.2.8}
+    gone: {ansible_host: 192.0.2.9, ansible_port: 2222}
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
+    path = tmp_path / "mine.yml"
+    path.write_text(LAB)
+    addresses: dict[Connections, str] = {}
+
+    def opened(self: Connections, name: str) -> None:
+        text = self.config.read_text()
+        addresses[self] = next(each for each in ("192.0.2.7", "192.0.2.8", "192.0.2.9") if each in text)
+        if addresses[self] == "192.0.2.9":
+            raise UnreachableError(f"{name} cannot be reached by SSH", where="ssh …", why="Connection refused")
+
+    def run(self: Connections, name: str, script: str, **_options: object) -> str:
+        assert name == DOM0
+        assert "/dev/vg0/guest1-root /dev/sdb" in script
+        if addresses[self] == "192.0.2.8":
+            raise CommandError("a command on dom0 did not end within 60 s", where="dom0: looking at the server")
+        return (DATA / "metal.txt").read_text()
+
+    monkeypatch.setattr(Connections, "open", opened)
+    monkeypatch.setattr(Connections, "run", run)
+    return path
+
+
+def test_one_servers_failure_does_not_stop_the_others(lab: Path) -> None:
+    told: list[str] = []
+    good, bad, gone = servers.check(lab, told.append)
+    assert (good.host, good.facts is not None, good.blocked) == ("good", True, False)
+    assert (bad.host, bad.facts, bad.blocked) == ("bad", None, True)
+    assert bad.findings[0].what == "a command on dom0 did not end within 60 s"
+    assert (gone.host, gone.findings[0].why) == ("gone", "Connection refused")
+    assert "root's key" in gone.findings[0].remedy
+    assert sorted(told) == ["bad: could not be asked", "gone: could not be asked", "good: looked at"]
+
+
+def test_what_was_found_can_be_read_by_programs_and_people(lab: Path) -> None:
+    good, _, gone = servers.check(lab)
+    record = json.loads(json.dumps(good.record()))
+    assert (record["blocked"], record["facts"]["cpus"]) == (False, 16)
+    assert record["facts"]["packages"] == sorted(record["facts"]["packages"])
+    assert gone.record()["facts"] is None
+    lines = list(gone.lines())
+    assert lines[:2] == ["gone: not reached", "  blocks  it cannot be reached by SSH"]
+    assert lines[2].split() == ["where:", "ssh", "…"]
+    assert lines[3].split() == ["why:", "Connection", "refused"]
+    assert lines[4].split()[0] == "do:"
+
+
+def test_the_task_ends_with_a_code_when_something_is_in_the_way(lab: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from invoke.context import Context
+
+    from tasks.lab import check
+
+    with pytest.raises(Exit) as raised:
+        check(Context(), inventory=str(lab), json=True)
+    assert raised.value.code == 6
+    assert [each["host"] for each in json.loads(capsys.readouterr().out)] == ["good", "bad", "gone"]
+    lab.write_text("\n".join(line for line in LAB.splitlines() if "bad:" not in line and "gone:" not in line))
+    check(Context(), inventory=str(lab))
+    assert capsys.readouterr().out.startswith("good: debian 13, Linux 6.12.43+deb13-amd64\n")
+
+
+def test_a_lab_without_servers_has_nothing_to_look_at() -> None:
+    with pytest.raises(UsageError, match="no physical hosts"):
+        servers.check(paths.INVENTORY / "emulated.yml")
+
+
+def test_a_changed_host_key_is_said_to_be_one() -> None:
+    error = UnreachableError("dom0 cannot be reached by SSH", where="ssh", why="Host key verification failed.")
+    assert servers._unreached(error).what == "its host key is not the recorded one"
+
+
+def test_recorded_host_keys_are_strict_and_a_campaigns_connections_stay(lab: Path) -> None:
+    servers.check(lab)
+    folder = paths.host_dir("mine", "good")
+    assert not (folder / "ssh_config").exists()
+    config = (folder / "check" / "ssh_config").read_text()
+    assert "StrictHostKeyChecking accept-new" in config
+    assert "HostKeyAlias" not in config
+    inventory.known_hosts(lab).write_text("192.0.2.7 ssh-ed25519 AAAA\n")
+    servers.check(lab)
+    config = (folder / "check" / "ssh_config").read_text()
+    assert "StrictHostKeyChecking yes" in config
+    assert f'UserKnownHostsFile "{lab.with_suffix(".known_hosts")}"' in config
+    assert "known_hosts " not in config.replace(".known_hosts", "")
