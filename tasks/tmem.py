@@ -10,6 +10,7 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from common.console import Reporter
+from common.errors import UsageError
 from tasks.shared import INVENTORY_HELP, ROOT, build_for, inventory_path, number
 
 
@@ -68,3 +69,32 @@ def mutants(_c: Context, only: str | None = None) -> None:
         raise Exit(
             "not every mutant was noticed, or the tests do not pass without one; see above" if code == 1 else "", code
         )
+
+
+@task(
+    name="check-kernel",
+    positional=["package"],
+    help={
+        "package": "a kernel's Debian package (.deb) or its image (vmlinuz)",
+        "running": "look at the kernel that runs here; needs root",
+    },
+)
+def check_kernel(_c: Context, package: str = "", running: bool = False) -> None:
+    """Say whether the guest driver will load on a kernel, and why not.
+
+    Exit code 6 when it will not. Needs Debian's packages dwarves and zstd.
+    """
+    from pathlib import Path
+
+    from lab.build import kernel_check
+
+    if running == bool(package):
+        raise UsageError("name one kernel", remedy="./inv tmem.check-kernel PACKAGE.deb, or --running.")
+    kernel = kernel_check.of_running() if running else kernel_check.of_package(Path(package))
+    verdict = kernel_check.judge(kernel, kernel_check.wanted())
+    report = Reporter()
+    report.say(f"{verdict.kernel}: the driver {'loads' if verdict.loads else 'will not load'}")
+    for line in (*verdict.problems, *(f"note: {note}" for note in verdict.notes)):
+        report.say(f"    {line}")
+    if not verdict.loads:
+        raise Exit("", 6)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * As much of Linux as frontswap.c, stash.c and slots.c need, for one thread in user space. Memory for pages of shared memory is bounded by
+ * As much of Linux as persistent.c, frontswap.c, stash.c and slots.c need, for one thread in user space. Memory for pages of shared memory is bounded by
  * `room`, so that it can run out.
  */
 #ifndef SHIM_H

@@ -308,7 +308,7 @@ static void suspend(unsigned long outcomes[4])
 	losing = !chance(10);
 	draining = true;
 	invalidated = 0;
-	rc = tmem_frontswap_drain(40, &pages);
+	rc = tmem_swap_drain(40, &pages);
 	draining = false;
 	CHECK(!rc || rc == -ENOMEM || (rc == -EIO && losing), "refused for %d", rc);
 	losing = false;
@@ -339,7 +339,7 @@ static void suspend(unsigned long outcomes[4])
 	suspended = false;
 	for (unsigned int i = chance(50); i; i--)
 		operate();
-	again = tmem_frontswap_resume();
+	again = tmem_swap_resume();
 	for (unsigned int i = 0; i < POOLS; i++)
 		CHECK(!pools[i].used || !pools[i].drained, "pool %u holds pages again, and Xen does not know", i);
 }
@@ -365,7 +365,7 @@ int main(int count, char **arguments)
 		for (unsigned int i = chance(2000); i; i--) {
 			operate();
 			if (again && !chance(20))
-				again = tmem_frontswap_resume();
+				again = tmem_swap_resume();
 		}
 		suspend(outcomes);
 		CHECK(again || in_xen() == in_linux(), "Xen has %lu pages, Linux knows %lu", in_xen(), in_linux());
@@ -375,18 +375,18 @@ int main(int count, char **arguments)
 	frozen = false;
 	refuse_percent = 0;
 	for (unsigned int i = 0; (i < 100 && again) || i < 2; i++)
-		again = tmem_frontswap_resume();
+		again = tmem_swap_resume();
 	CHECK(!again && !tmem_stash_count(), "the stash is never empty");
 	CHECK(in_xen() == in_linux(), "Xen has %lu pages, Linux knows %lu", in_xen(), in_linux());
-	CHECK(tmem_frontswap_pages() == in_linux(), "the driver counts %lu pages, Linux %lu", tmem_frontswap_pages(), in_linux());
+	CHECK(tmem_swap_pages() == in_linux(), "the driver counts %lu pages, Linux %lu", tmem_swap_pages(), in_linux());
 	for (unsigned int i = 0; i < 20000; i++)
 		operate();
 	for (unsigned int type = 0; type < TYPES; type++)
 		for (unsigned long offset = 0; offset < OFFSETS; offset++)
 			if (stored[type][offset])
 				ops->invalidate_page(type, place(offset));
-	CHECK(!in_xen() && !tmem_frontswap_pages() && !shared_count, "left behind: %lu in Xen, %lu counted, %lu in memory",
-	      in_xen(), tmem_frontswap_pages(), shared_count);
+	CHECK(!in_xen() && !tmem_swap_pages() && !shared_count, "left behind: %lu in Xen, %lu counted, %lu in memory",
+	      in_xen(), tmem_swap_pages(), shared_count);
 	printf("accepted %lu refused %lu; suspensions: refused %lu, elsewhere %lu, elsewhere without tmem %lu, cancelled %lu\n",
 	       accepted, refusals, outcomes[0], outcomes[1], outcomes[2], outcomes[3]);
 	return 0;

@@ -15,16 +15,16 @@ import pytest
 
 REPO = Path(__file__).resolve().parents[2]
 DRIVER = REPO / "tmem" / "linux"
-SOURCES = ("frontswap.c", "stash.c", "slots.c")
+SOURCES = ("persistent.c", "frontswap.c", "stash.c", "slots.c")
 MODEL = REPO / "tests" / "driver"
 ROUNDS = 40
 
 MISTAKES = {
-    "names a pool of before": ("frontswap.c", "\t\tWRITE_ONCE(pool, -1);\n", ""),
-    "does not look into the stash": ("frontswap.c", "if (unlikely(tmem_stash_has(slot)))", "if (0)"),
-    "forgets the stash too early": ("frontswap.c", "tmem_stash_use(slot, offer, &key)", "!tmem_stash_forget(slot)"),
+    "names a pool of before": ("persistent.c", "\t\tWRITE_ONCE(pool, -1);\n", ""),
+    "does not look into the stash": ("persistent.c", "if (unlikely(tmem_stash_has(slot)))", "if (0)"),
+    "forgets the stash too early": ("persistent.c", "tmem_stash_use(slot, offer, &key)", "!tmem_stash_forget(slot)"),
     "leaves pages nobody wants in Xen": (
-        "frontswap.c",
+        "persistent.c",
         "\t\ttmem_flush_page(TMEM_PERSISTENT, &key);\n\t}\n\ttmem_stash_tidy();",
         "\t}\n\ttmem_stash_tidy();",
     ),
@@ -34,19 +34,19 @@ MISTAKES = {
         "find_next_bit(chunk, CHUNK_SLOTS, start)",
         "find_next_bit(chunk, CHUNK_SLOTS, start + 1)",
     ),
-    "loses pages when refusing": ("frontswap.c", "\tif (rc < 0) {\n\t\t*pages", "\tif (0) {\n\t\t*pages"),
+    "loses pages when refusing": ("persistent.c", "\tif (rc < 0) {\n\t\t*pages", "\tif (0) {\n\t\t*pages"),
     "takes an invalidated page for a lost one": (
-        "frontswap.c",
+        "persistent.c",
         "\tif (unlikely(!tmem_slots_has(&held, slot))) {",
         "\tif (0) {",
     ),
     "keeps a copy of an invalidated page": (
-        "frontswap.c",
+        "persistent.c",
         "\t\ttmem_stash_forget(slot);\n\t\treturn 0;",
         "\t\treturn 0;",
     ),
-    "does not say that it drained": ("frontswap.c", "\t\t\ttmem_set_drained(pool, true);", "\t\t\t(void)0;"),
-    "does not say that it holds pages again": ("frontswap.c", "\t\t\ttmem_set_drained(pool_aside, false);\n", ""),
+    "does not say that it drained": ("persistent.c", "\t\t\ttmem_set_drained(pool, true);", "\t\t\t(void)0;"),
+    "does not say that it holds pages again": ("persistent.c", "\t\t\ttmem_set_drained(pool_aside, false);\n", ""),
 }
 
 

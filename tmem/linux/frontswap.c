@@ -1,414 +1,29 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Frontswap on one persistent pool, which all swap devices share.
- *
- * The swap code's own bitmap says which pages are here, and it flushes a page before it stores
- * it anew: a store that is refused leaves nothing behind that could be loaded. A page that was
- * accepted exists nowhere else, so a load that fails is the loss of somebody's memory.
+ * The hooks of kernels that have frontswap: Linux up to 6.5. Its bitmap says which pages are kept,
+ * and it flushes a page before it stores it anew.
  *
  * Loads leave the page in Xen (the ABI's persistent get does), and Linux is told nothing of
  * exclusive gets: a page that is evicted again unchanged costs nothing, and the slot is flushed
  * when swap frees it.
- *
- * A pool belongs to the domain, and a guest that is saved and restored, or migrated, goes on in
- * another one. So before the guest is suspended tmem_frontswap_drain() copies what the pool has
- * into the stash (stash.c) and sets the pool aside: from then on no operation names it. When the
- * guest goes on, tmem_frontswap_resume() finds out whether the pool is still there. If so, the
- * suspension was cancelled, or was a checkpoint, and the stash is dropped, else the pages go
- * into a new pool. Whoever reads the pool's number uses it within the same RCU read-side section,
- * so that after synchronize_rcu() nobody uses the last one.
  */
-#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
-
-#include <linux/bug.h>
-#include <linux/delay.h>
 #include <linux/frontswap.h>
-#include <linux/jiffies.h>
-#include <linux/mm.h>
-#include <linux/mutex.h>
-#include <linux/printk.h>
-#include <linux/rcupdate.h>
-#include <linux/sched.h>
 #include <linux/swap.h>
 #include <linux/version.h>
 
-#include "slots.h"
 #include "tmem.h"
 
-/*
- * Neighbouring offsets go to different objects: each swap device has 256 objects, and whatever
- * Xen locks or looks up by object is spread over them. invalidate_area has to flush them all.
- */
-#define OBJECT_BITS	8
-#define OBJECTS		BIT(OBJECT_BITS)
-
-#define RETRY_MS	10
-
-/* How many pages go back to Xen before others may have a say: a freezer waits for that long. */
-#define REFILL_BATCH	512
-
-static int pool = -1;			/* -1: none, or set aside */
-static int pool_aside = -1;		/* while the guest is, or may be, suspended */
-static bool accepting;			/* stores go to the pool; never while the stash has pages */
-static bool wanting;			/* there is, or was, a swap device */
-static unsigned int generation;		/* counts that the pool is set aside, or used again */
-static DEFINE_MUTEX(pool_lock);		/* for changing these */
-static bool registered;
-
-/* Slots whose pages are in the pool, or in the one that is set aside. */
-static DEFINE_TMEM_SLOTS(held);
-
-static void object_key(struct tmem_key *key, unsigned int type, unsigned int object)
-{
-	*key = (struct tmem_key) {
-		.pool = READ_ONCE(pool),
-		.object.word[0] = (u64)type << 32 | object,
-	};
-}
-
-/* The key of a slot, in the pool of now. */
-static void slot_key(struct tmem_key *key, tmem_slot_t slot)
-{
-	object_key(key, slot >> TMEM_SLOT_TYPE_SHIFT, slot & (OBJECTS - 1));
-	key->index = (u32)slot >> OBJECT_BITS;
-}
-
-/* Beyond 16 TiB of swap the index is too narrow: such pages are never accepted. */
-static bool addressable(pgoff_t offset)
-{
-	return likely(offset <= U32_MAX);
-}
-
-static int fs_store(unsigned int type, pgoff_t offset, struct page *page)
-{
-	tmem_slot_t slot = tmem_slot(type, offset);
-	enum tmem_outcome outcome;
-	struct tmem_key key;
-
-	if (!addressable(offset) || !READ_ONCE(accepting) ||
-	    tmem_slots_reserve(&held, slot, GFP_NOWAIT | __GFP_NOWARN))
-		return -1;
-	rcu_read_lock();
-	slot_key(&key, slot);
-	/* Once more, now that draining waits for us. */
-	if (unlikely(!READ_ONCE(accepting))) {
-		rcu_read_unlock();
-		return -1;
-	}
-	outcome = tmem_put(TMEM_PERSISTENT, &key, page);
-	if (likely(outcome == TMEM_DONE))
-		tmem_slots_add(&held, slot);
-	else if (outcome != TMEM_NO_MEMORY)
-		/*
-		 * After other refusals nothing is promised about an older page; don't let it
-		 * take up memory.
-		 */
-		tmem_flush_page(TMEM_PERSISTENT, &key);
-	rcu_read_unlock();
-	return outcome == TMEM_DONE ? 0 : -1;
-}
-
-static enum tmem_outcome load_from_pool(tmem_slot_t slot, struct page *page)
-{
-	enum tmem_outcome outcome = TMEM_MISSED;
-	struct tmem_key key;
-
-	rcu_read_lock();
-	slot_key(&key, slot);
-	if (likely(key.pool >= 0))
-		outcome = tmem_get(TMEM_PERSISTENT, &key, page);
-	rcu_read_unlock();
-	return outcome;
-}
-
-/* This is process context, with nothing but sleeping locks held. */
-static int fs_load(unsigned int type, pgoff_t offset, struct page *page)
-{
-	tmem_slot_t slot = tmem_slot(type, offset);
-	enum tmem_outcome outcome;
-	unsigned int before;
-	int rc;
-
-	if (!addressable(offset))
-		return -1;
-	for (;;) {
-		before = READ_ONCE(generation);
-		smp_rmb();	/* before looking for the page; below, after */
-		if (unlikely(tmem_stash_has(slot))) {
-			rc = tmem_stash_read(slot, page);
-			if (!rc)
-				return 0;
-			/* Memory comes back, and what has left the stash is in the pool. */
-			if (rc == -ENOMEM)
-				msleep(RETRY_MS);
-			else if (rc != -ENOENT)
-				break;
-			continue;
-		}
-		outcome = load_from_pool(slot, page);
-		if (likely(outcome == TMEM_DONE))
-			return 0;
-		if (outcome == TMEM_FROZEN)	/* which ends */
-			msleep(RETRY_MS);
-		/* A miss is one, unless the page was on its way to the stash or back. */
-		smp_rmb();	/* see above */
-		if (outcome != TMEM_FROZEN && !tmem_stash_has(slot) &&
-		    before == READ_ONCE(generation))
-			break;
-	}
-	/*
-	 * Returning an error would make the kernel read the swap device, where this page was
-	 * never written: the process would go on with whatever lies there. Stopping it is all
-	 * that is left.
-	 */
-	pr_crit("swap %u page %lu is lost: Xen does not have it any more\n", type, offset);
-	BUG();
-}
-
-/* In any context. */
-static void fs_invalidate_page(unsigned int type, pgoff_t offset)
-{
-	tmem_slot_t slot = tmem_slot(type, offset);
-	struct tmem_key key;
-
-	if (!addressable(offset))
-		return;
-	rcu_read_lock();
-	tmem_stash_forget(slot);
-	slot_key(&key, slot);
-	/* With the pool set aside the slot stays in `held': what it has there is flushed later. */
-	if (likely(key.pool >= 0) && tmem_slots_remove(&held, slot)) {
-		tmem_flush_page(TMEM_PERSISTENT, &key);
-		/* Draining may have put a copy into the stash before it could see that. */
-		tmem_stash_forget(slot);
-	}
-	rcu_read_unlock();
-}
-
-static void fs_invalidate_area(unsigned int type)
-{
-	tmem_slot_t last = tmem_slot(type, U32_MAX), slot;
-	unsigned int object;
-	struct tmem_key key;
-
-	mutex_lock(&pool_lock);
-	for (slot = tmem_slot(type, 0); tmem_stash_next(&slot, last); slot++)
-		tmem_stash_forget(slot);
-	tmem_stash_tidy();
-	if (pool >= 0) {
-		for (object = 0; object < OBJECTS; object++) {
-			object_key(&key, type, object);
-			tmem_flush_object(TMEM_PERSISTENT, &key);
-		}
-		for (slot = tmem_slot(type, 0); tmem_slots_next(&held, &slot, last); slot++)
-			tmem_slots_remove(&held, slot);
-	}
-	mutex_unlock(&pool_lock);
-}
-
-static void make_pool(void)
-{
-	static bool told;
-	int rc = tmem_new_pool(TMEM_POOL_PERSIST, NULL);
-
-	if (rc >= 0)
-		WRITE_ONCE(pool, rc);
-	else if (!told)
-		pr_warn("no pool for swap, which goes to the disk: %d\n", rc);
-	told = rc < 0;
-}
-
-/* A swap device is switched on: the first one brings the pool, which stays. */
 static void fs_init(unsigned int type)
 {
-	mutex_lock(&pool_lock);
-	wanting = true;
-	if (pool < 0 && pool_aside < 0 && !tmem_stash_count()) {
-		make_pool();
-		WRITE_ONCE(accepting, pool >= 0);
-	}
-	mutex_unlock(&pool_lock);
-}
-
-static int fetch(const struct tmem_key *key, struct page *page)
-{
-	switch (tmem_get(TMEM_PERSISTENT, key, page)) {
-	case TMEM_DONE:
-		return 0;
-	case TMEM_FROZEN:
-		return -EBUSY;
-	default:
-		return -EIO;
-	}
-}
-
-static int offer(const struct tmem_key *key, struct page *page)
-{
-	return tmem_put(TMEM_PERSISTENT, key, page) == TMEM_DONE ? 0 : -ENOMEM;
-}
-
-/*
- * What is in the pool and in the stash is dropped from the stash; what is wanted no more, from
- * the pool.
- */
-static void forget_copies(void)
-{
-	tmem_slot_t slot;
-	struct tmem_key key;
-
-	for (slot = 0; tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++) {
-		if (tmem_stash_forget(slot) || !tmem_slots_remove(&held, slot))
-			continue;
-		slot_key(&key, slot);
-		tmem_flush_page(TMEM_PERSISTENT, &key);
-	}
-	tmem_stash_tidy();
-}
-
-/*
- * Copy one page into the stash. Invalidations go on meanwhile. Of this one and an invalidation of
- * the slot each first says what it has done and then looks what the other did, so that no copy
- * stays of what nobody wants; nor is a page that was flushed one that Xen has lost.
- * Return: 1, 0 when it was invalidated, or an error.
- */
-static int drain_page(tmem_slot_t slot)
-{
-	struct tmem_key key;
-	int rc;
-
-	slot_key(&key, slot);
-	rc = tmem_stash_fill(slot, fetch, &key);
-	smp_mb();
-	if (unlikely(!tmem_slots_has(&held, slot))) {
-		tmem_stash_forget(slot);
-		return 0;
-	}
-	return rc ? rc : 1;
-}
-
-/**
- * tmem_frontswap_drain() - Copy into the stash what Xen holds; leave the pool alone from now on.
- * @seconds: for how long at most
- * @pages: how many there were
- *
- * No process runs meanwhile, and the kernel stops none for want of memory.
- *
- * Return: 0; -ENOMEM or -ENOSPC: no room in memory and swap; -EBUSY: frozen by the toolstack;
- * -ETIME; -EIO: Xen lost a page. After an error everything is as before.
- */
-int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages)
-{
-	unsigned long end = jiffies + seconds * HZ;
-	tmem_slot_t slot;
-	int rc = 0;
-
-	*pages = 0;
-	if (!registered)
-		return 0;
-	mutex_lock(&pool_lock);
-	WRITE_ONCE(accepting, false);
-	/* Stores that began before that are done, and their slots in `held'. */
-	synchronize_rcu();
-	for (slot = 0; rc >= 0 && tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++) {
-		rc = time_after(jiffies, end) ? -ETIME : drain_page(slot);
-		*pages += rc > 0;
-		cond_resched();
-	}
-	if (rc < 0) {
-		*pages = tmem_slots_count(&held);
-		/* Everything is in the pool still: a get leaves a persistent page there. */
-		for (slot = 0; tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++)
-			tmem_stash_forget(slot);
-		tmem_stash_tidy();
-		WRITE_ONCE(accepting, pool >= 0 && !tmem_stash_count());
-	} else {
-		if (pool >= 0)
-			tmem_set_drained(pool, true);
-		pool_aside = pool;
-		WRITE_ONCE(pool, -1);
-		WRITE_ONCE(generation, generation + 1);
-		synchronize_rcu();
-	}
-	mutex_unlock(&pool_lock);
-	return rc < 0 ? rc : 0;
-}
-
-/* Bring pages of the stash back to Xen, a batch of them. Return: whether it took them all. */
-static bool refill(void)
-{
-	unsigned int batch = REFILL_BATCH;
-	tmem_slot_t slot;
-	struct tmem_key key;
-
-	for (slot = 0; tmem_stash_next(&slot, TMEM_SLOT_LAST) && batch--; slot++) {
-		if (tmem_slots_reserve(&held, slot, GFP_KERNEL))
-			return false;
-		slot_key(&key, slot);
-		if (tmem_stash_use(slot, offer, &key))
-			return false;
-		/* Of this and an invalidation, which may come at any point, one flushes. */
-		tmem_slots_add(&held, slot);
-		if (!tmem_stash_forget(slot) && tmem_slots_remove(&held, slot))
-			tmem_flush_page(TMEM_PERSISTENT, &key);
-		cond_resched();
-	}
-	return true;
-}
-
-/**
- * tmem_frontswap_resume() - Go on after tmem_frontswap_drain(), in whatever domain.
- *
- * To be called before anything else makes a pool, and again for as long as it asks for it.
- *
- * Return: jiffies until it wants to be called again; 0: never.
- */
-unsigned long tmem_frontswap_resume(void)
-{
-	unsigned long again = 0;
-
-	if (!registered)
-		return 0;
-	mutex_lock(&pool_lock);
-	if (pool_aside >= 0) {
-		if (tmem_pool_exists(pool_aside)) {
-			/* Before the copies go. */
-			tmem_set_drained(pool_aside, false);
-			WRITE_ONCE(pool, pool_aside);
-			WRITE_ONCE(generation, generation + 1);
-			synchronize_rcu();	/* invalidations that did not flush are done */
-			forget_copies();
-		} else {
-			/* What it held is gone with it, and is in the stash where it is wanted. */
-			tmem_slot_t slot;
-
-			for (slot = 0; tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++)
-				tmem_slots_remove(&held, slot);
-			make_pool();
-			WRITE_ONCE(generation, generation + 1);
-		}
-		pool_aside = -1;
-	} else if (pool < 0 && wanting) {
-		make_pool();
-	}
-	if (tmem_stash_count()) {
-		again = pool >= 0 && refill() ? 1 : 5 * HZ;
-		tmem_stash_tidy();
-	} else if (pool < 0 && wanting) {
-		again = 60 * HZ;
-	}
-	WRITE_ONCE(accepting, pool >= 0 && !tmem_stash_count());
-	if (accepting)
-		again = 0;
-	mutex_unlock(&pool_lock);
-	return again;
+	tmem_swap_wanted();
 }
 
 static struct frontswap_ops fs_ops = {
 	.init = fs_init,
-	.store = fs_store,
-	.load = fs_load,
-	.invalidate_page = fs_invalidate_page,
-	.invalidate_area = fs_invalidate_area,
+	.store = tmem_swap_store,
+	.load = tmem_swap_load,
+	.invalidate_page = tmem_swap_flush,
+	.invalidate_area = tmem_swap_flush_device,
 };
 
 /*
@@ -417,29 +32,16 @@ static struct frontswap_ops fs_ops = {
  */
 int tmem_frontswap_register(void)
 {
+	tmem_swap_begin();
 #if LINUX_VERSION_CODE < KERNEL_VERSION(5, 17, 0)
-	registered = true;
 	frontswap_tmem_exclusive_gets(false);
 	frontswap_register_ops(&fs_ops);
 	return 0;
 #else
 	int rc = frontswap_register_ops(&fs_ops);
 
-	registered = !rc;
-	if (registered)
-		fs_init(0);
+	if (!rc)
+		tmem_swap_wanted();
 	return rc;
 #endif
-}
-
-/* Pages that frontswap keeps, in Xen or in the stash; 0 when this is not its back end. */
-unsigned long tmem_frontswap_pages(void)
-{
-	return (READ_ONCE(pool) >= 0 ? tmem_slots_count(&held) : 0) + tmem_stash_count();
-}
-
-/* Loads that succeeded, ever: a sign that something comes back. */
-u64 tmem_frontswap_loads(void)
-{
-	return tmem_count(TMEM_PERSISTENT, TMEM_VERB_GET, TMEM_DONE);
 }

@@ -19,11 +19,11 @@
 #include "tmem.h"
 
 /* A back end that the kernel has no hooks for is off by default, and refused when asked for. */
-static bool cleancache = IS_ENABLED(CONFIG_CLEANCACHE);
+static bool cleancache = TMEM_HAS_CLEANCACHE;
 module_param(cleancache, bool, 0444);
 MODULE_PARM_DESC(cleancache, "Keep clean file pages that Linux evicts in Xen (default: true)");
 
-static bool frontswap = IS_ENABLED(CONFIG_FRONTSWAP);
+static bool frontswap = TMEM_HAS_FRONTSWAP;
 module_param(frontswap, bool, 0444);
 MODULE_PARM_DESC(frontswap, "Keep swapped pages in Xen (default: true)");
 
@@ -45,11 +45,11 @@ static bool resizing;	/* the settings are in sysfs */
 
 static int __init check_kernel(void)
 {
-	if (cleancache && !IS_ENABLED(CONFIG_CLEANCACHE)) {
+	if (cleancache && !TMEM_HAS_CLEANCACHE) {
 		pr_err("cleancache=1, but this kernel has no cleancache\n");
 		return -EOPNOTSUPP;
 	}
-	if (frontswap && !IS_ENABLED(CONFIG_FRONTSWAP)) {
+	if (frontswap && !TMEM_HAS_FRONTSWAP) {
 		pr_err("frontswap=1, but this kernel has no frontswap\n");
 		return -EOPNOTSUPP;
 	}
@@ -80,6 +80,28 @@ static int __init check_xen(void)
 	}
 	return 0;
 }
+
+#ifdef TMEM_HOOKS
+static int __init register_back_ends(void)
+{
+	return tmem_hooks_register(cleancache, frontswap);
+}
+#else
+static int __init register_back_ends(void)
+{
+	int rc = cleancache ? tmem_cleancache_register() : 0;
+
+	if (rc) {
+		pr_err("cleancache already has another back end (%d)\n", rc);
+		return rc;
+	}
+	/* Where it can fail, Linux is one without cleancache. */
+	rc = frontswap ? tmem_frontswap_register() : 0;
+	if (rc)
+		pr_err("frontswap already has another back end, such as zswap (%d)\n", rc);
+	return rc;
+}
+#endif
 
 static int __init tmem_init(void)
 {
@@ -123,21 +145,9 @@ static int __init tmem_init(void)
 			goto stop_resizing;
 		}
 	}
-	if (cleancache) {
-		rc = tmem_cleancache_register();
-		if (rc) {
-			pr_err("cleancache already has another back end (%d)\n", rc);
-			goto exit_suspend;
-		}
-	}
-	if (frontswap) {
-		/* Where it can fail, Linux is one without cleancache. */
-		rc = tmem_frontswap_register();
-		if (rc) {
-			pr_err("frontswap already has another back end, such as zswap (%d)\n", rc);
-			goto exit_suspend;
-		}
-	}
+	rc = register_back_ends();
+	if (rc)
+		goto exit_suspend;
 	if (cleancache || frontswap)
 		__module_get(THIS_MODULE);
 	if (resizing)

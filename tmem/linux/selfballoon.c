@@ -40,6 +40,7 @@
 
 #include "tmem.h"
 
+#undef MB_TO_PAGES	/* that of newer kernels has the type of what it is given */
 #define MB_TO_PAGES(mb)	((unsigned long)(mb) << (20 - PAGE_SHIFT))
 #define PAGES_TO_MB(pages)	((pages) >> (20 - PAGE_SHIFT))
 
@@ -81,7 +82,7 @@ static unsigned long reserve_pages(void)
 static unsigned long goal_pages(void)
 {
 	return vm_memory_committed() + reserve_pages() +
-		MB_TO_PAGES(READ_ONCE(selfballoon_reserved_mb)) + tmem_frontswap_pages();
+		MB_TO_PAGES(READ_ONCE(selfballoon_reserved_mb)) + tmem_swap_pages();
 }
 
 /*
@@ -151,7 +152,7 @@ static void shrink_tick(bool restart)
 {
 	static unsigned long last_pages, futile_pages;
 	static unsigned int rested;	/* intervals */
-	unsigned long pages = tmem_frontswap_pages();
+	unsigned long pages = tmem_swap_pages();
 	unsigned long excess = DIV_ROUND_UP(pages, READ_ONCE(frontswap_hysteresis));
 
 	if (restart || pages != last_pages)
@@ -170,7 +171,7 @@ static void shrink_tick(bool restart)
 	if (!tmem_frontswap_shrink(pages - excess))
 		futile_pages = pages;
 	/* The fall that this made is no reason to wait again. */
-	last_pages = tmem_frontswap_pages();
+	last_pages = tmem_swap_pages();
 }
 
 static unsigned long interval(void)

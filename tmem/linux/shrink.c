@@ -53,8 +53,8 @@ static int shrink_thread(void *argument)
 bool tmem_frontswap_shrink(unsigned long target)
 {
 	struct shrinking shrinking = { .target = target };
-	u64 loads = tmem_frontswap_loads(), before = loads;
-	unsigned long pages = tmem_frontswap_pages(), first = pages;
+	u64 loads = tmem_swap_loads(), before = loads;
+	unsigned long pages = tmem_swap_pages(), first = pages;
 	unsigned int idle = 0, polls = 0;
 	struct task_struct *thread;
 
@@ -65,8 +65,8 @@ bool tmem_frontswap_shrink(unsigned long target)
 	get_task_struct(thread);
 	wake_up_process(thread);
 	while (!wait_for_completion_timeout(&shrinking.done, POLL_JIFFIES)) {
-		u64 loads_now = tmem_frontswap_loads();
-		unsigned long pages_now = tmem_frontswap_pages();
+		u64 loads_now = tmem_swap_loads();
+		unsigned long pages_now = tmem_swap_pages();
 
 		idle = loads_now == loads && pages_now == pages ? idle + 1 : 0;
 		loads = loads_now;
@@ -78,7 +78,7 @@ bool tmem_frontswap_shrink(unsigned long target)
 	/* It ends now, and this waits for that. */
 	kthread_stop(thread);
 	put_task_struct(thread);
-	return tmem_frontswap_loads() != before || tmem_frontswap_pages() < first;
+	return tmem_swap_loads() != before || tmem_swap_pages() < first;
 }
 
 #endif /* TMEM_CAN_SHRINK */

@@ -27,10 +27,17 @@ static DEFINE_TMEM_SLOTS(wanted);
 static DEFINE_TMEM_SLOTS(filled);	/* has, or may have, a page in the file */
 static struct file *file;		/* made once, and kept */
 
+/* Flags of mappings are a type of their own of late. */
+#ifdef mk_vma_flags
+#define STASH_FLAGS	mk_vma_flags(VMA_NORESERVE_BIT)
+#else
+#define STASH_FLAGS	VM_NORESERVE
+#endif
+
 /* Make what can be made in time. */
 int tmem_stash_init(void)
 {
-	struct file *made = shmem_file_setup("tmem_stash", MAX_LFS_FILESIZE, VM_NORESERVE);
+	struct file *made = shmem_file_setup("tmem_stash", MAX_LFS_FILESIZE, STASH_FLAGS);
 
 	if (IS_ERR(made))
 		return PTR_ERR(made);

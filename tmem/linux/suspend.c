@@ -65,8 +65,8 @@ static void resume(struct work_struct *work)
 		dpm_resume_end(PMSG_THAW);
 	}
 	/* Frontswap first: it has to see which pools there are before there are new ones. */
-	again = tmem_frontswap_resume();
-	tmem_cleancache_resume();
+	again = tmem_swap_resume();
+	tmem_fs_resume();
 	if (again)
 		queue_delayed_work(queue, &resume_work, again);
 }
@@ -90,7 +90,7 @@ static int prepare(struct device *dev)
 {
 	unsigned long pages;
 	char text[160];
-	int rc = tmem_frontswap_drain(DRAIN_SECONDS, &pages);
+	int rc = tmem_swap_drain(DRAIN_SECONDS, &pages);
 
 	if (rc) {
 		snprintf(text, sizeof(text),
@@ -101,7 +101,7 @@ static int prepare(struct device *dev)
 		/* Not -EAGAIN, which the kernel takes for "again at once". */
 		rc = -EBUSY;
 	} else {
-		tmem_cleancache_suspend();
+		tmem_fs_suspend();
 		snprintf(text, sizeof(text), "drained: %lu pages of frontswap", pages);
 		pr_info("%s, may suspend\n", text);
 	}

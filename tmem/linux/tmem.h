@@ -69,33 +69,62 @@ static inline void tmem_stats_init(void) { }
 static inline void tmem_stats_exit(void) { }
 #endif
 
+/*
+ * Where the kernel's own hooks are missing, its functions are replaced (hook.c); Kbuild says which
+ * kernels are such.
+ */
+#ifdef TMEM_HOOKS
+#define TMEM_HAS_CLEANCACHE	true
+#define TMEM_HAS_FRONTSWAP	true
+#else
+#define TMEM_HAS_CLEANCACHE	IS_ENABLED(CONFIG_CLEANCACHE)
+#define TMEM_HAS_FRONTSWAP	IS_ENABLED(CONFIG_FRONTSWAP)
+#endif
+
+/* ephemeral.c: clean file pages. */
+int tmem_fs_add(const u64 uuid[2]);
+void tmem_fs_remove(int number);
+void tmem_fs_put(int number, const struct tmem_object_id *file, pgoff_t index, struct page *page);
+bool tmem_fs_get(int number, const struct tmem_object_id *file, pgoff_t index, struct page *page);
+void tmem_fs_flush(int number, const struct tmem_object_id *file, pgoff_t index);
+void tmem_fs_flush_file(int number, const struct tmem_object_id *file);
+void tmem_fs_suspend(void);
+void tmem_fs_resume(void);
+
+/* persistent.c: swapped pages. */
+void tmem_swap_begin(void);
+void tmem_swap_wanted(void);
+int tmem_swap_store(unsigned int type, pgoff_t offset, struct page *page);
+bool tmem_swap_has(unsigned int type, pgoff_t offset);
+int tmem_swap_load(unsigned int type, pgoff_t offset, struct page *page);
+void tmem_swap_flush(unsigned int type, pgoff_t offset);
+void tmem_swap_flush_device(unsigned int type);
+int tmem_swap_drain(unsigned int seconds, unsigned long *pages);
+unsigned long tmem_swap_resume(void);
+unsigned long tmem_swap_pages(void);
+u64 tmem_swap_loads(void);
+
 /* The back ends. Once registered, none can be taken back: the kernel has no way to. */
 #ifdef CONFIG_CLEANCACHE
 int tmem_cleancache_register(void);
-void tmem_cleancache_suspend(void);
-void tmem_cleancache_resume(void);
 #else
 static inline int tmem_cleancache_register(void) { return -EOPNOTSUPP; }
-static inline void tmem_cleancache_suspend(void) { }
-static inline void tmem_cleancache_resume(void) { }
 #endif
 
 #ifdef CONFIG_FRONTSWAP
 int tmem_frontswap_register(void);
-int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages);
-unsigned long tmem_frontswap_resume(void);
-unsigned long tmem_frontswap_pages(void);
-u64 tmem_frontswap_loads(void);
 #else
 static inline int tmem_frontswap_register(void) { return -EOPNOTSUPP; }
-static inline int tmem_frontswap_drain(unsigned int seconds, unsigned long *pages)
-{
-	*pages = 0;
-	return 0;
-}
+#endif
 
-static inline unsigned long tmem_frontswap_resume(void) { return 0; }
-static inline unsigned long tmem_frontswap_pages(void) { return 0; }
+#ifdef TMEM_HOOKS
+/* What became of folios of more than a page; `partial': gets that found some of its pages only. */
+struct tmem_folio_counts {
+	unsigned long puts, hits, partial;
+};
+DECLARE_PER_CPU(struct tmem_folio_counts, tmem_folio_counts);
+
+int tmem_hooks_register(bool cleancache, bool frontswap);
 #endif
 
 /* shrink.c: Linux 5.17 dropped what brings pages back. */
@@ -106,14 +135,9 @@ bool tmem_frontswap_shrink(unsigned long target);
 static inline bool tmem_frontswap_shrink(unsigned long target) { return false; }
 #endif
 
-/* stash.c, of use to frontswap alone */
-#ifdef CONFIG_FRONTSWAP
+/* stash.c */
 int tmem_stash_init(void);
 void tmem_stash_exit(void);
-#else
-static inline int tmem_stash_init(void) { return 0; }
-static inline void tmem_stash_exit(void) { }
-#endif
 long tmem_stash_count(void);
 bool tmem_stash_has(tmem_slot_t slot);
 bool tmem_stash_next(tmem_slot_t *slot, tmem_slot_t last);

@@ -206,7 +206,7 @@ static void frames_of_page_tables(void)
 	}
 	pte = lookup_address(address, &level);
 	CHECK(pte && level == PG_LEVEL_4K, "no page table for the linear map: level %u", level);
-	frames[0] = virt_to_gfn((unsigned long)pte & PAGE_MASK);	/* lowest level */
+	frames[0] = virt_to_gfn((void *)((unsigned long)pte & PAGE_MASK));	/* lowest level */
 	frames[1] = virt_to_gfn(current->mm->pgd);			/* highest level */
 	{
 		TWO_POOLS(persistent, ephemeral);

@@ -48,7 +48,7 @@ static u64 table_frame(struct fuzzer *f)
 
 	if (below(f, 2) || !pte || level != PG_LEVEL_4K)
 		return fuzz.top_table;
-	return virt_to_gfn((unsigned long)pte & PAGE_MASK);
+	return virt_to_gfn((void *)((unsigned long)pte & PAGE_MASK));
 }
 
 static u64 some_frame(struct fuzzer *f, enum frame_kind *kind)

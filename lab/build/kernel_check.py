@@ -1,0 +1,243 @@
+"""Whether the guest driver will load on a kernel that has no hooks for it, and why not.
+
+The driver replaces functions (tmem/linux/hook.c), and refuses when one is not what it was written
+for. What it looks for stands in its sources alone; what a kernel has is told by its type
+information (BTF), which a package's kernel image has as well as a running kernel. Two things only
+the running kernel tells: whether a name is there once, and whether the function can be traced.
+"""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import platform
+import re
+import struct
+import subprocess
+import tempfile
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from common.errors import InvalidFileError, MissingError
+from lab import paths
+
+DRIVER = paths.REPO / "tmem" / "linux"
+SOURCES = ("pagecache.c", "swap.c")
+HELPERS_IN = "hook.c"
+
+OPTIONS = ("LIVEPATCH", "ZSWAP", "KPROBES", "DYNAMIC_FTRACE_WITH_ARGS", "DEBUG_INFO_BTF", "XEN", "XEN_BALLOON")
+"""What the configuration must have for functions to be replaced."""
+
+OWN_HOOKS = ("CLEANCACHE", "FRONTSWAP")
+
+_IMAGE = re.compile(r"\./(?:boot/vmlinuz-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinuz)$")
+_CONFIG = re.compile(r"\./(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)$")
+_HOOK = re.compile(r"\.name = \"(?P<name>\w+)\",\s*\.prototypes = \{(?P<prototypes>[^}]*)\}", re.DOTALL)
+_WITHIN = re.compile(r"\.within = \"(\w+)\"")
+_HELPER = re.compile(r"\{ \"(\w+)\", &\w+ \}")
+_FUNCTION = re.compile(r"(?P<result>.*?)\b(?P<name>\w+)\((?P<parameters>.*)\);")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the driver needs of a kernel. hooks: function -> the prototypes that it may have.
+    helpers: functions that it calls or looks at, of any prototype.
+    """
+
+    hooks: Mapping[str, tuple[str, ...]]
+    helpers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What is known of a kernel. functions: name -> prototype. options: CONFIG_ name -> value, None
+    where its configuration is not at hand. times: name -> how often it is there; traceable: names;
+    None: only a running kernel tells. ibt: whether the processor checks where calls land.
+    """
+
+    name: str
+    functions: Mapping[str, str]
+    options: Mapping[str, str] | None
+    times: Mapping[str, int] | None = None
+    traceable: Collection[str] | None = None
+    ibt: bool = False
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """problems: why the driver will not load, or not all of it; notes: what is to be known."""
+
+    kernel: str
+    problems: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = field(default=())
+
+    @property
+    def loads(self) -> bool:
+        """Whether nothing speaks against it."""
+        return not self.problems
+
+
+def wanted() -> Wanted:
+    """What the driver's sources name."""
+    hooks: dict[str, tuple[str, ...]] = {}
+    helpers: list[str] = ["kallsyms_lookup_name"]
+    for name in SOURCES:
+        text = (DRIVER / name).read_text()
+        for found in _HOOK.finditer(text):
+            hooks[found["name"]] = tuple(re.findall(r'"([^"]+)"', found["prototypes"]))
+        helpers += _WITHIN.findall(text)
+    helpers += _HELPER.findall((DRIVER / HELPERS_IN).read_text())
+    return Wanted(hooks, tuple(helpers))
+
+
+def judge(kernel: Kernel, needs: Wanted) -> Verdict:
+    """Everything that speaks against loading the driver on a kernel."""
+    options = kernel.options
+    if options is not None and (own := [name for name in OWN_HOOKS if options.get(name) == "y"]):
+        lacks = [name.lower() for name in OWN_HOOKS if name not in own]
+        has = " and ".join(name.lower() for name in own)
+        note = f"it has hooks of its own for {has}, which the driver uses" + (f"; no {lacks[0]}" if lacks else "")
+        return Verdict(kernel.name, (), (note,))
+    problems: list[str] = []
+    notes: list[str] = []
+    if options is None:
+        notes.append("its configuration is not at hand")
+    else:
+        problems += [f"CONFIG_{name} is off" for name in OPTIONS if options.get(name) not in ("y", "m")]
+    if not kernel.functions:
+        problems.append("it does not tell what its functions are like (no BTF)")
+    else:
+        problems += _missing(kernel, needs)
+    if kernel.ibt:
+        problems.append("the processor checks where calls land (IBT): boot with ibt=off, unless it is a PV guest")
+    if kernel.times is None:
+        notes.append("only the running kernel tells whether a name is there once, and can be traced")
+    return Verdict(kernel.name, tuple(problems), tuple(notes))
+
+
+def _missing(kernel: Kernel, needs: Wanted) -> list[str]:
+    problems: list[str] = []
+    for name in (*needs.hooks, *needs.helpers):
+        has = kernel.functions.get(name)
+        if has is None:
+            problems.append(f"{name}() is not there, or is in line everywhere")
+        elif name in needs.hooks and has not in needs.hooks[name]:
+            problems.append(f"{name}() is {has}, not {' or '.join(needs.hooks[name])}")
+        if kernel.times is not None and (times := kernel.times.get(name, 0)) > 1:
+            problems.append(f"{name}() is there {times} times, and cannot be told apart")
+        if kernel.traceable is not None and name in needs.hooks and name not in kernel.traceable:
+            problems.append(f"{name}() cannot be traced")
+    return problems
+
+
+def of_package(path: Path) -> Kernel:
+    """The kernel of a Debian package of a kernel image (.deb), or of a kernel image by itself.
+    InvalidFileError when there is none in it; MissingError for a program that is not there.
+    """
+    if not path.is_file():
+        raise InvalidFileError("there is no such file", where=str(path), remedy="Name a .deb or a kernel image.")
+    with tempfile.TemporaryDirectory(prefix="kernel-check-") as folder:
+        if path.suffix == ".deb":
+            image, config = _unpack(path, Path(folder))
+        else:
+            image, config = path, None
+        vmlinux = Path(folder) / "vmlinux"
+        vmlinux.write_bytes(_uncompressed(image.read_bytes(), str(path)))
+        return Kernel(path.name, prototypes(_pfunct(vmlinux)), _options(config))
+
+
+def of_running() -> Kernel:
+    """The kernel that runs here. Reads /proc/kallsyms and tracefs, for which it has to be root."""
+    release = platform.release()
+    config = Path(f"/boot/config-{release}")
+    names = [line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines() if len(line.split()) == 3]
+    trace = next(
+        (each for each in map(Path, ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")) if each.is_dir()), None
+    )
+    traceable = None
+    if trace is not None and (listed := trace / "available_filter_functions").exists():
+        traceable = {line.split()[0] for line in listed.read_text().splitlines() if line.strip()}
+    btf = Path("/sys/kernel/btf/vmlinux")
+    functions = prototypes(_pfunct(btf)) if btf.exists() else {}
+    flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    ibt = flags is not None and "ibt" in flags[1].split()
+    options = _options(config) if config.exists() else None
+    return Kernel(f"{release} (running)", functions, options, Counter(names), traceable, ibt)
+
+
+def prototypes(told: str) -> dict[str, str]:
+    """Function -> prototype, from what pfunct prints. A name that is told twice, differently, is
+    nobody's.
+    """
+    found: dict[str, str] = {}
+    unlike: set[str] = set()
+    for line in told.splitlines():
+        if (match := _FUNCTION.fullmatch(line.strip())) is None:
+            continue
+        result = match["result"].replace("inline ", "").strip()
+        text = f"{result} ({match['parameters']})"
+        if found.setdefault(match["name"], text) != text:
+            unlike.add(match["name"])
+    return {name: text for name, text in found.items() if name not in unlike}
+
+
+def _options(path: Path | None) -> dict[str, str] | None:
+    if path is None:
+        return None
+    return dict(re.findall(r"^CONFIG_(\w+)=(.*)$", path.read_text(), re.MULTILINE))
+
+
+def _unpack(package: Path, folder: Path) -> tuple[Path, Path | None]:
+    """The kernel image and the configuration of a package."""
+    tree = folder / "tree"
+    _run("dpkg-deb", "dpkg", "--extract", str(package), str(tree))
+    files = {f"./{each.relative_to(tree)}": each for each in tree.rglob("*") if each.is_file()}
+    images = [each for name, each in files.items() if _IMAGE.match(name)]
+    configs = [each for name, each in files.items() if _CONFIG.match(name)]
+    if not images:
+        raise InvalidFileError(
+            "the package has no kernel image",
+            where=str(package),
+            remedy="Name the package with vmlinuz: linux-image-VERSION, of late linux-binary-VERSION.",
+        )
+    return images[0], configs[0] if configs else None
+
+
+def _uncompressed(image: bytes, where: str) -> bytes:
+    """The ELF file in a bzImage (Linux, Documentation/arch/x86/boot.rst), or the file itself."""
+    if image[:4] == b"\x7fELF":
+        return image
+    if len(image) < 0x250 or image[0x202:0x206] != b"HdrS":
+        raise InvalidFileError("this is no kernel image of x86", where=where)
+    sectors = image[0x1F1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (sectors + 1) * 512 + offset
+    payload = image[start : start + length - 4]
+    if payload[:2] == b"\x1f\x8b":
+        return gzip.decompress(payload)
+    if payload[:6] == b"\xfd7zXZ\x00":
+        return lzma.decompress(payload)
+    if payload[:4] == b"\x28\xb5\x2f\xfd":
+        return _run("zstd", "zstd", "-dc", stdin=payload)
+    raise InvalidFileError("the kernel image is compressed in a way that is not known here", where=where)
+
+
+def _pfunct(path: Path) -> str:
+    told = _run("pfunct", "dwarves", "-F", "btf", "--no_parm_names", "--prototypes", str(path))
+    return told.decode(errors="replace")
+
+
+def _run(program: str, package: str, *arguments: str, stdin: bytes | None = None) -> bytes:
+    try:
+        done = subprocess.run([program, *arguments], input=stdin, capture_output=True, check=False)
+    except FileNotFoundError:
+        raise MissingError(
+            f"{program} is not installed", where=program, remedy=f"Install Debian's package {package}."
+        ) from None
+    if done.returncode:
+        raise InvalidFileError(
+            f"{program} cannot read it", where=" ".join([program, *arguments]), why=done.stderr.decode()[-500:]
+        )
+    return done.stdout

@@ -1,0 +1,120 @@
+"""Whether the guest driver will load on a kernel: by what pfunct printed of Debian's, and of
+kernels that differ from them in one thing.
+"""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from common.errors import InvalidFileError, MissingError
+from lab.build import kernel_check
+from lab.build.kernel_check import OPTIONS, Kernel
+
+DATA = Path(__file__).parents[1] / "data" / "kernels"
+STOCK = dict.fromkeys(OPTIONS, "y")
+NEEDS = kernel_check.wanted()
+
+
+def stock(version: str) -> Kernel:
+    functions = kernel_check.prototypes((DATA / f"{version}.txt").read_text())
+    return Kernel(version, functions, STOCK, dict.fromkeys(functions, 1), set(functions))
+
+
+def changed(old: str, new: str) -> Kernel:
+    kernel = stock("7.3.4")
+    text = (DATA / "7.3.4.txt").read_text()
+    assert old in text
+    return replace(kernel, functions=kernel_check.prototypes(text.replace(old, new)))
+
+
+@pytest.mark.parametrize("version", ["6.12.117", "7.3.4"])
+def test_the_driver_loads_on_debians_kernels(version: str) -> None:
+    verdict = kernel_check.judge(stock(version), NEEDS)
+    assert (verdict.problems, verdict.notes) == ((), ())
+
+
+def test_every_hook_and_helper_of_the_sources_is_looked_for() -> None:
+    sources = "".join((kernel_check.DRIVER / name).read_text() for name in kernel_check.SOURCES)
+    assert len(NEEDS.hooks) == sources.count(".prototypes = {") == sources.count(".replacement = ")
+    assert all(NEEDS.hooks.values())
+    assert {"__remove_mapping", "bpf_get_btf_vmlinux", "ftrace_location"} <= set(NEEDS.helpers)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "problem"),
+    [
+        (changed("void read_pages(struct readahead_control *);\n", ""), "read_pages() is not there"),
+        (changed("int zswap_load(", "long int zswap_load("), "zswap_load() is long int (struct folio *), not"),
+        (changed("int __remove_mapping(", "int __remove_mapping.isra.0("), "__remove_mapping() is not there"),
+        (changed("bool zswap_store(", "bool zswap_store(int);\nbool zswap_store("), "zswap_store() is not there"),
+        (replace(stock("7.3.4"), times={"read_pages": 2}), "read_pages() is there 2 times"),
+        (replace(stock("7.3.4"), traceable={"read_pages"}), "zswap_store() cannot be traced"),
+        (replace(stock("7.3.4"), options={**STOCK, "LIVEPATCH": "n"}), "CONFIG_LIVEPATCH is off"),
+        (replace(stock("7.3.4"), options={"ZSWAP": "y"}), "CONFIG_XEN_BALLOON is off"),
+        (replace(stock("7.3.4"), functions={}), "no BTF"),
+        (replace(stock("7.3.4"), ibt=True), "IBT"),
+    ],
+)
+def test_what_is_another_is_named(kernel: Kernel, problem: str) -> None:
+    verdict = kernel_check.judge(kernel, NEEDS)
+    assert not verdict.loads
+    assert any(problem in each for each in verdict.problems)
+
+
+def test_a_kernel_with_hooks_of_its_own_needs_none_replaced() -> None:
+    kernel = replace(stock("7.3.4"), functions={}, options={"FRONTSWAP": "y"})
+    verdict = kernel_check.judge(kernel, NEEDS)
+    assert verdict.loads
+    assert "hooks of its own for frontswap, which the driver uses; no cleancache" in verdict.notes[0]
+
+
+def image(payload: bytes) -> bytes:
+    """A bzImage, as far as the boot protocol describes where the kernel lies in it."""
+    header = bytearray(1024)
+    header[0x1F1] = 1
+    header[0x202:0x206] = b"HdrS"
+    struct.pack_into("<II", header, 0x248, 16, len(payload) + 4)
+    return bytes(header) + bytes(16) + payload + struct.pack("<I", 0) + b"more"
+
+
+def test_the_kernel_is_found_in_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    elf = b"\x7fELF" + bytes(range(200))
+    seen: list[bytes] = []
+
+    def pfunct(path: Path) -> str:
+        seen.append(path.read_bytes())
+        return (DATA / "7.3.4.txt").read_text()
+
+    monkeypatch.setattr(kernel_check, "_pfunct", pfunct)
+    for name, content in {"vmlinuz": image(gzip.compress(elf)), "vmlinux": elf}.items():
+        (tmp_path / name).write_bytes(content)
+        kernel = kernel_check.of_package(tmp_path / name)
+        assert "read_pages" in kernel.functions
+        assert kernel.options is None
+    assert seen == [elf, elf]
+
+
+@pytest.mark.parametrize(
+    ("content", "what"), [(b"", "no kernel image"), (bytes(4096), "no kernel image"), (image(b"what"), "compressed")]
+)
+def test_what_is_no_kernel_is_refused(tmp_path: Path, content: bytes, what: str) -> None:
+    (tmp_path / "vmlinuz").write_bytes(content)
+    with pytest.raises(InvalidFileError, match=what):
+        kernel_check.of_package(tmp_path / "vmlinuz")
+
+
+def test_a_program_that_is_not_there_is_named_with_its_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_args: object, **_options: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    (tmp_path / "vmlinux").write_bytes(b"\x7fELF")
+    with pytest.raises(MissingError, match="pfunct is not installed") as told:
+        kernel_check.of_package(tmp_path / "vmlinux")
+    assert "dwarves" in told.value.remedy
