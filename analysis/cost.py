@@ -72,7 +72,7 @@ def _of_cell(results: Results, cell: CellRecord, operations: float | None) -> Tm
         cell.cell,
         cycles,
         seconds,
-        _ratio(seconds, totals.value(results, cell, quantity["wall_seconds"])),
+        _ratio(seconds, totals.run_seconds(results, cell)),
         _ratio(seconds, totals.value(results, cell, quantity["vcpu_seconds"])),
         operations,
         _ratio(cycles, operations),

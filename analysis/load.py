@@ -137,6 +137,13 @@ def experiment_text(results: Results, section: str, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
+def staggered(results: Results) -> bool:
+    """Whether loads start apart: guests have a phase in some cell."""
+    factors = results.campaign.experiment.get("factors")
+    varied = isinstance(factors, Mapping) and "workload.phase" in factors
+    return varied or experiment_text(results, "workload", "phase") is not None
+
+
 def load(directory: Path | str) -> Results:
     """Read a campaign. ResultsError when a file is damaged, missing or of an unknown schema."""
     directory = Path(directory)

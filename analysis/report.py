@@ -297,8 +297,8 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
         (
             f"Geometric means over complete cells (arithmetic ones where a value is 0); × is the ratio to {control}. "
             "Sectors, vCPU seconds (guests and dom0, without sampling where that was measured) and faults are summed "
-            "over the guests. Wall time is what the barrier measured, from the release to the end of the last "
-            "guest's script; that is more than the build or the tool in it took. A dash is "
+            f"over the guests. Wall time is what the barrier measured, {totals.wall_time(results)}; "
+            "that is more than the build or the tool in it took. A dash is "
             'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
         *_footprint(results),

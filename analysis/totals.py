@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from analysis import statistics
 from analysis.derived import DOM0_SAMPLING, GUEST_SAMPLING, SAMPLING_CPU
-from analysis.load import Results, levels_text
+from analysis.load import Results, levels_text, staggered
 from campaigns.records import Aggregate, CellRecord, PlannedCell, aggregate
 
 
@@ -42,6 +42,8 @@ QUANTITIES: Mapping[str, Quantity] = {
         Quantity("read_requests", ("read_requests",), "sum", "requests", "read requests"),
         Quantity("disk_requests", ("disk_requests",), "sum", "requests", "disk requests"),
         Quantity("wall_seconds", ("wall_seconds",), "max", "s", "wall time"),
+        Quantity("run_seconds", ("run_seconds",), "sum", "s", "time of all guests"),
+        Quantity("footprint", ("footprint",), "sum", "GiB·min", "footprint"),
         Quantity(
             "total_vcpu_seconds",
             ("vcpu_seconds", "dom0_vcpu_seconds"),
@@ -63,11 +65,26 @@ QUANTITIES: Mapping[str, Quantity] = {
     )
 }
 """Wall time is what the barrier measured: from the release to the end of the last guest's script,
-by the host's clock.
+by the host's clock; where loads start apart (`wall_time`), the longest of any guest's own.
 
 That is more than the build or the tool in it took. Sampling is taken out of vCPU seconds where it
 was measured.
 """
+
+
+def wall_time(results: Results) -> str:
+    """What wall time is of, in this campaign."""
+    if staggered(results):
+        return "from the start of a guest's script, which its phase delays, to its end, of the guest with the longest"
+    return "from the release to the end of the last guest's script"
+
+
+def run_seconds(results: Results, cell: CellRecord) -> float | None:
+    """Seconds that a cell ran, all guests together. Older campaigns tell the longest of their
+    guests only, which start together.
+    """
+    told = cell.value("run_seconds")
+    return value(results, cell, QUANTITIES["wall_seconds"]) if told is None else told
 
 
 @dataclass(frozen=True)

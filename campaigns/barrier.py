@@ -1,9 +1,10 @@
-"""Start one script in several guests at the same moment, and know when it started and ended in
-each.
+"""Release several guests at the same moment, run a load in each, and know when each was released,
+started and ended.
 
-The script is uploaded. Then a shell in each guest (lab/remote/barrier.sh) says that it is ready,
-waits for a line on its input, and runs the script under a time limit. Times are the guest's clock
-in epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait in read(2), so
+The scripts are uploaded. Then a shell in each guest (lab/remote/barrier.sh) says that it is ready,
+waits for a line on its input, lets the policy take effect, and runs the load under a time limit: at
+once, some time after the release, or when other guests have ended. Times are the guest's clock in
+epoch nanoseconds; all clocks of a host are Xen's. Guests that are ready wait in read(2), so
 releasing them costs one line each; the skew is what is left.
 """
 
@@ -21,7 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from campaigns import schedule
 from campaigns.records import BarrierRecord
+from campaigns.schedule import Start
 from common.errors import LabError, UserError, WorkloadError
 from common.machines import TAIL_LINES, Machine, Process, command_errors, explain
 from lab.remote import scripts
@@ -58,12 +61,27 @@ class ScriptError(WorkloadError):
         self.guest = guest
 
 
+@dataclass(frozen=True)
+class Part:
+    """What a guest does at the barrier. script: its load, and when it starts. release: what the
+    guest runs first, when it is released.
+    """
+
+    script: str
+    release: str = ""
+    start: Start = field(default_factory=Start)
+
+
 @dataclass
 class _Member:
-    """A guest at the barrier: its process, and what it has said so far (mark -> epoch ns)."""
+    """A guest at the barrier: its process, and what it has said so far (mark -> epoch ns).
+    waits: for the end of these guests.
+    """
 
     name: str
     process: Process
+    part: Part
+    waits: set[str] = field(default_factory=set)
     marks: dict[str, int] = field(default_factory=dict)
     status: int | None = None
     said: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
@@ -72,7 +90,7 @@ class _Member:
 
 def run(
     machines: Mapping[str, Machine],
-    script: str,
+    parts: Mapping[str, Part],
     *,
     ready_s: float,
     run_s: float,
@@ -82,30 +100,31 @@ def run(
     watch_s: float = math.inf,
     log: Path | None = None,
 ) -> BarrierRecord:
-    """Run the script in all guests at once and wait for all of them.
+    """Release all guests at once, and wait until each has done its part. parts: guest -> its own.
 
-    watch: called every watch_s with the guests that have not ended; whatever it raises ends the
-    run. log: a file for what the guests said, one line each (`read_log`).
+    watch: called every watch_s with the guests that are at work, so neither those that have ended
+    nor those that wait for their time; whatever it raises ends the run. log: a file for what the
+    guests said, one line each (`read_log`).
 
-    ready_s: limit for every guest to get ready. run_s: limit for the script. before_release: called
-    when all are ready and wait. after_release: called when all were released. GuestLostError,
-    NotReadyError, RunTimeoutError or ScriptError name the guest; the others are stopped then, as
-    after an interruption.
+    ready_s: limit for every guest to get ready. run_s: limit for a load, from its own start.
+    before_release: called when all are ready and wait. after_release: called when all were
+    released. GuestLostError, NotReadyError, RunTimeoutError or ScriptError name the guest; the
+    others are stopped then, as after an interruption.
     """
-    limit = max(1, math.ceil(run_s))
-    shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, TAIL_LINES)
-    in_parallel(machines, lambda _name, machine: _upload(machine, script), limit_s=ready_s)
+    starts = {name: part.start for name, part in parts.items()}
+    longest_s = max(schedule.ends(starts, dict.fromkeys(parts, run_s)).values())
+    in_parallel(machines, lambda name, machine: _upload(machine, parts[name]), limit_s=ready_s)
     said: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     members: dict[str, _Member] = {}
     try:
         for name, machine in machines.items():
-            members[name] = _spawn(name, machine, shell, said)
+            members[name] = _spawn(name, machine, parts[name], run_s, said)
         _wait(members, said, "READY", ready_s)
         before_release()
         for member in members.values():
             _release(member)
         after_release()
-        patience_s = run_s + _KILL_AFTER_S + _GRACE_S
+        patience_s = longest_s + _KILL_AFTER_S + _GRACE_S
         _wait(members, said, "DONE", patience_s, limit_s=run_s, watch=watch, watch_s=watch_s)
         for member in members.values():
             with suppress(subprocess.TimeoutExpired):
@@ -122,6 +141,8 @@ def run(
 def read_log(lines: Iterable[str]) -> BarrierRecord:
     """The record from lines `guest mark nanoseconds`. ValueError when one is none or is told
     twice, KeyError when a guest lacks a mark.
+
+    Logs of older campaigns have no START: a load then started when its guest was released.
     """
     marks: dict[str, dict[str, int]] = {}
     for line in lines:
@@ -130,11 +151,17 @@ def read_log(lines: Iterable[str]) -> BarrierRecord:
             raise ValueError(f"{name} has the mark {mark} twice")
         marks[name][mark] = int(time_ns)
     released = min(each["GO"] for each in marks.values())
+
+    def since(mark: str) -> dict[str, float]:
+        return {name: (each[mark] - released) / 1e9 for name, each in marks.items()}
+
+    told = any("START" in each for each in marks.values())
     return BarrierRecord(
         skew_seconds=(max(each["GO"] for each in marks.values()) - released) / 1e9,
         released_at=released / 1e9,
-        starts={name: (each["GO"] - released) / 1e9 for name, each in marks.items()},
-        ends={name: (each["DONE"] - released) / 1e9 for name, each in marks.items()},
+        starts=since("START" if told else "GO"),
+        ends=since("DONE"),
+        releases=since("GO") if told else {},
     )
 
 
@@ -180,21 +207,28 @@ def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseExcep
     return next((f"{name}: {explain(errors[name])}" for name in machines if name in errors), "")
 
 
-def _upload(machine: Machine, script: str) -> None:
-    """Write the script into DIRECTORY through a shell's input."""
-    command = machine[_SH]["-c", scripts.command("barrier-upload.sh", DIRECTORY)]
+def _upload(machine: Machine, part: Part) -> None:
+    """Write the scripts into DIRECTORY through a shell's input."""
+    texts = {"release.sh": part.release, "script.sh": part.script}
     try:
-        (command << script)()
+        for name, text in texts.items():
+            if text or name == "script.sh":
+                (machine[_SH]["-c", scripts.command("barrier-upload.sh", DIRECTORY, name)] << text)()
     except command_errors() as error:
         raise GuestLostError("a guest could not be given its script", where=str(machine), why=explain(error)) from None
 
 
-def _spawn(name: str, machine: Machine, shell: str, said: queue.SimpleQueue[tuple[str, str | None]]) -> _Member:
+def _spawn(
+    name: str, machine: Machine, part: Part, run_s: float, said: queue.SimpleQueue[tuple[str, str | None]]
+) -> _Member:
+    limit = max(1, math.ceil(run_s))
+    plan = (int(bool(part.release)), round(part.start.delay_s * 1e9), int(bool(part.start.after)))
+    shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, TAIL_LINES, *plan)
     try:
         process = machine[_SH]["-c", shell].popen(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except command_errors() as error:
         raise GuestLostError(f"{name} could not be reached", where=name, why=explain(error)) from None
-    member = _Member(name, process)
+    member = _Member(name, process, part, set(part.start.after))
 
     def listen() -> None:
         for line in iter(process.stdout.readline, b""):
@@ -230,7 +264,7 @@ def _wait(
             name, line = said.get(timeout=max(0.0, min(deadline, look) - time.monotonic()))
         except queue.Empty:
             if time.monotonic() < deadline:
-                watch(missing)
+                watch([name for name in missing if members[name].part.start.at_once or "START" in members[name].marks])
                 look = time.monotonic() + watch_s
                 continue
             if mark == "READY":
@@ -248,6 +282,17 @@ def _wait(
         if member.status:
             _collect_tail(member, said)
             raise _verdict(member, limit_s)
+        if member.status == 0 and line is not None:
+            _let_others_start(members.values(), name)
+
+
+def _let_others_start(members: Iterable[_Member], ended: str) -> None:
+    """Release the loads that have waited for this guest, and for no other any more."""
+    for member in members:
+        if ended in member.waits:
+            member.waits.discard(ended)
+            if not member.waits:
+                _release(member)
 
 
 def _note(member: _Member, line: str) -> None:
@@ -256,7 +301,7 @@ def _note(member: _Member, line: str) -> None:
         member.said.append(rest)
         return
     numbers = rest.split()
-    if word not in ("READY", "GO", "DONE") or not numbers or not all(number.isdigit() for number in numbers):
+    if word not in ("READY", "GO", "START", "DONE") or not numbers or not all(number.isdigit() for number in numbers):
         raise GuestLostError(f"{member.name} said what no barrier says", where=member.name, why=line[:200])
     member.marks[word] = int(numbers[0])
     if word == "DONE":
@@ -285,7 +330,7 @@ def _collect_tail(member: _Member, said: queue.SimpleQueue[tuple[str, str | None
 
 
 def _verdict(member: _Member, limit_s: float) -> UserError:
-    taken = (member.marks["DONE"] - member.marks["GO"]) / 1e9
+    taken = (member.marks["DONE"] - member.marks.get("START", member.marks["GO"])) / 1e9
     last = "\n".join(member.said)
     if taken >= limit_s and member.status in (124, 137):
         remedy = "raise timeouts.run in the experiment, or lower the load"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -147,7 +147,7 @@ class Attempt:
         try:
             out.released = barrier.run(
                 machines,
-                apply.release_script(self.policy) + conditions.workload.script(conditions.parameters),
+                self._parts(list(machines)),
                 ready_s=conditions.timeouts.ready,
                 run_s=conditions.timeouts.run or max(LAST_RESORT_S, RUN_FACTOR * self.expected["run"]),
                 before_release=watch,
@@ -163,6 +163,10 @@ class Attempt:
                 self._stop(observation, writer)
             raise
         self._stop(observation, writer)
+
+    def _parts(self, guests: Sequence[str]) -> dict[str, barrier.Part]:
+        script, release = self.conditions.workload.script(self.conditions.parameters), apply.release_script(self.policy)
+        return {name: barrier.Part(script, release, start) for name, start in self.conditions.starts(guests).items()}
 
     def _stop(self, observation: Observation, writer: CellWriter) -> None:
         try:

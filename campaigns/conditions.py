@@ -4,9 +4,11 @@ of levels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from campaigns.schedule import Start
 from campaigns.schema import GatesSection, TimeoutsSection
 from lab.api import GuestSizing, HostSizing
 from policies import more_ram
@@ -20,7 +22,8 @@ class Conditions:
 
     parameters: an instance of the workload's Parameters. settle_s, interval_s: seconds.
     overcommit_ratio: as it comes out after rounding. more_ram_mib: what the host has beside, under
-    policies that ask for it; see `under`.
+    policies that ask for it; see `under`. phase_s: between the starts of one guest's load and the
+    next one's; see `starts`.
     """
 
     host: HostSizing
@@ -33,6 +36,11 @@ class Conditions:
     timeouts: TimeoutsSection
     gates: GatesSection
     more_ram_mib: int = 0
+    phase_s: float = 0.0
+
+    def starts(self, guests: Sequence[str]) -> dict[str, Start]:
+        """Guest, in the order of their numbers -> when its load starts."""
+        return {name: Start(number * self.phase_s) for number, name in enumerate(guests)}
 
     def under(self, policy: Policy) -> Conditions:
         """The conditions of a policy's cells, which may have more memory (policies/more_ram.py)."""

@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from campaigns import barrier, gates, metrics, starved
+from campaigns import barrier, footprint, gates, metrics, starved
 from campaigns.conditions import Conditions
 from campaigns.managed import Managed
 from campaigns.managed import load as load_managed
@@ -77,11 +77,18 @@ NONE = Figures((), (), {}, ())
 def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[Claim]) -> Figures:
     """Metrics of the testbed and of the workload, and the gates' verdicts on them."""
     before, after = metrics.readings(run.before), metrics.readings(run.after)
+    held = footprint.of_run(
+        [*run.before, *run.samples, *run.after],
+        run.released,
+        tmem=bool(policy.pools),
+        interval_s=conditions.interval_s,
+    )
     counted, notes = metrics.counter_metrics(before, after, run.results)
     ours = [
         *metrics.wall_metrics(run.released),
         *counted,
         *metrics.host_metrics(before, after, run.released.skew_seconds, run.cost),
+        Metric(footprint.SPEC.name, footprint.SPEC.unit, held),
         *(run.managed.metrics if run.managed else []),
     ]
     theirs = [replace(metric, guest=name) for name, result in run.results.items() for metric in result.metrics]
@@ -98,6 +105,7 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
             metrics=merged,
             checksums=checksums,
             skew_seconds=run.released.skew_seconds,
+            late_s=gates.late(run.released, conditions),
             apart_s=gates.apart(run.before, run.after, run.released),
             logs=run.logs,
             managed=run.managed,

@@ -51,6 +51,7 @@ FACTOR_ROOTS = (
     "manager",
     *MANAGERS,
     "workload.parameters",
+    "workload.phase",
     "settle",
     "sampling",
 )
@@ -59,6 +60,11 @@ FACTOR_ROOTS = (
 SYSCTLS = "guests.sysctl."
 """What follows is one key, dots and all: the name of a kernel setting, whether the file gives it
 a value or not.
+"""
+
+UNWRITTEN = (("workload", "phase"),)
+"""Keys that came late: where they are not given, or say nothing, the resolved experiment lacks
+them, so that its fingerprint is that of before.
 """
 
 MOST_CELLS = 10_000
@@ -227,9 +233,12 @@ def _problem(detail: Any, parameters: list[str] | None = None) -> Problem:  # no
 
 def _resolved(file: ExperimentFile) -> dict[str, Any]:
     """The file with every default filled in, those of the workload's parameters included.
-    Managers that no policy has are left out.
+    Managers that no policy has are left out, and so are keys of UNWRITTEN with their default.
     """
     content = _dumped(file)
+    for section, key in UNWRITTEN:
+        if key not in getattr(file, section).model_fields_set or not getattr(getattr(file, section), key):
+            del content[section][key]
     workload = registry.get(file.workload.name)
     content["workload"]["parameters"] = workload.Parameters.model_validate(file.workload.parameters).model_dump(
         mode="json"
@@ -478,5 +487,6 @@ def _resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
         file.timeouts,
         file.gates,
         file.more_ram or 0,
+        file.workload.phase,
     )
     return conditions, problems

@@ -54,7 +54,8 @@ class Measured:
     source -> kernel messages; managed: what a manager did, where one left something.
 
     apart_s: the most by which any counter of `before` was read before the release, or of `after`
-    after the last guest's end; None: not all were read.
+    after the last guest's end; None: not all were read. late_s: the most by which any load started
+    at another time than its own.
     """
 
     policy: Policy
@@ -70,6 +71,7 @@ class Measured:
     logs: Mapping[str, str]
     claims: Sequence[Claim]
     managed: Managed | None = None
+    late_s: float = 0.0
 
 
 Gate = Callable[[Measured], Iterable[GateResult]]
@@ -321,10 +323,13 @@ def _same_output(measured: Measured) -> Iterable[GateResult]:
 
 def _together(measured: Measured) -> Iterable[GateResult]:
     reason = (
-        "between the first and the last guest's start; alone at the "
+        "between the first and the last guest's release; alone at the "
         "beginning, a guest has memory that it should compete for"
     )
     yield _at_most("barrier_skew", measured.skew_seconds, measured.conditions.gates.barrier_skew, "s", reason)
+    if measured.conditions.phase_s:
+        reason = "how far from its time after the release a load started; another phase is another experiment"
+        yield _at_most("starts_on_time", measured.late_s, measured.conditions.gates.barrier_skew, "s", reason)
 
 
 def _readings_close(measured: Measured) -> Iterable[GateResult]:
@@ -344,6 +349,15 @@ def apart(before: Iterable[Sample], after: Iterable[Sample], released: BarrierRe
     ended_at = released.released_at + max(released.ends.values())
     times = [[abs(released.released_at - each.time) for each in before], [abs(each.time - ended_at) for each in after]]
     return max(map(max, times)) if all(times) else None
+
+
+def late(released: BarrierRecord, conditions: Conditions) -> float:
+    """Seconds by which any load started before or after its time, at most."""
+    due = conditions.starts(list(released.starts))
+    return max(
+        abs(start - due[name].due_s(released.ends, released.releases.get(name, 0.0)))
+        for name, start in released.starts.items()
+    )
 
 
 def _clean_logs(measured: Measured) -> Iterable[GateResult]:

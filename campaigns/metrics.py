@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from campaigns import managed, starved
+from campaigns import footprint, managed, starved
 from campaigns.records import BarrierRecord
 from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, growth, total
 from lab.api import Sample
@@ -46,10 +46,13 @@ WALL = MetricSpec(
     "wall_seconds",
     "s",
     "lower",
-    "time from the start of the guest's script, at the barrier, to its "
+    "time from the start of the guest's script, at the barrier or by its phase, to its "
     "end, by the host's clock; more than the build or the tool in it takes",
 )
-BARRIER_SKEW = MetricSpec("barrier_skew", "s", "lower", "time between the first and the last guest's start")
+RUN = MetricSpec(
+    "run_seconds", "s", "lower", "time from the release to the end of the last guest's script, by the host's clock"
+)
+BARRIER_SKEW = MetricSpec("barrier_skew", "s", "lower", "time between the first and the last guest's release")
 SAMPLING_CPU = names.SAMPLING.metric.spec
 SAMPLING_COST = MetricSpec(
     "sampling_cost", "fraction", "lower", "largest share of one processor that sampling took at any one source"
@@ -66,6 +69,7 @@ FREE_AFTER = MetricSpec(
 
 SPECS: tuple[MetricSpec, ...] = (
     WALL,
+    RUN,
     *(metric.spec for metric in GUEST_COUNTERS),
     DOM0_CPU.spec,
     *(metric.spec for metric in HYPERVISOR_COUNTERS),
@@ -74,6 +78,7 @@ SPECS: tuple[MetricSpec, ...] = (
     SAMPLING_COST,
     FREE_BEFORE,
     FREE_AFTER,
+    footprint.SPEC,
     starved.SHARE,
     *managed.SPECS,
 )
@@ -139,8 +144,11 @@ def difference(before: Readings, after: Readings, source: str, counter: str) -> 
 
 
 def wall_metrics(barrier: BarrierRecord) -> list[Metric]:
-    """How long each guest's workload took."""
-    return [Metric(WALL.name, WALL.unit, barrier.ends[guest] - start, guest) for guest, start in barrier.starts.items()]
+    """How long each guest's workload took, from its own start, and all of them together."""
+    walls = [
+        Metric(WALL.name, WALL.unit, barrier.ends[guest] - start, guest) for guest, start in barrier.starts.items()
+    ]
+    return [*walls, Metric(RUN.name, RUN.unit, max(barrier.ends.values()))]
 
 
 def host_metrics(before: Readings, after: Readings, skew_s: float, cost: Mapping[str, float]) -> list[Metric]:

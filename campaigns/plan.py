@@ -47,9 +47,14 @@ def slowdown(accelerator: str | None, conditions: Conditions) -> float:
     return emulation * max(1.0, conditions.guests.count * conditions.guests.vcpus / conditions.host.vcpus)
 
 
+def expected_load(conditions: Conditions, accelerator: str | None) -> float:
+    """Seconds that a guest's load should take, from its own start."""
+    return conditions.workload.expected_seconds(conditions.parameters, slowdown(accelerator, conditions))
+
+
 def expected_stages(conditions: Conditions, accelerator: str | None) -> dict[str, float]:
     """Seconds that each stage of a cell should take."""
-    run = conditions.workload.expected_seconds(conditions.parameters, slowdown(accelerator, conditions))
+    run = expected_load(conditions, accelerator) + conditions.phase_s * (conditions.guests.count - 1)
     return {
         stage: _STAGE_SECONDS.get(stage, {"settle": conditions.settle_s, "run": run}.get(stage, 0.0))
         for stage in STAGES
@@ -129,7 +134,7 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
             "anything to do; raise guests.memory_max or lower host.guest_memory"
         )
     for each in conditions:
-        expected = expected_stages(each, accelerator)
+        expected = expected_stages(each, accelerator) | {"run": expected_load(each, accelerator)}
         limits = each.timeouts
         for stage, limit in (("run", limits.run), ("prepare", limits.prepare), ("collect", limits.collect)):
             if limit is not None and limit < expected[stage]:

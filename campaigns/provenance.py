@@ -108,6 +108,7 @@ def given(policy: Policy, conditions: Conditions) -> dict[str, object]:
         "parameters": conditions.parameters.model_dump(mode="json"),
         "overcommit_ratio": conditions.overcommit_ratio,
         "sampling_interval_s": conditions.interval_s,
+        "phase_s": conditions.phase_s,
     }
 
 

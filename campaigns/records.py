@@ -22,7 +22,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -234,16 +234,19 @@ class GateResult(Record):
 
 @dataclass(frozen=True)
 class BarrierRecord(Record):
-    """The moment the guests were released. skew_seconds: latest minus earliest start; released_at:
-    host epoch seconds of the earliest.
+    """The moment the guests were released. skew_seconds: latest minus earliest release.
+    released_at: host epoch seconds of the earliest.
 
-    starts, ends: guest -> seconds from the release to the start and the end of its workload.
+    starts, ends: guest -> seconds from the release to the start and the end of its workload, which
+    may start later than its guest is released. releases: guest -> seconds from the earliest release
+    to its own; empty in campaigns of before it was recorded, whose workloads started then.
     """
 
     skew_seconds: float
     released_at: float
     starts: Mapping[str, float]
     ends: Mapping[str, float]
+    releases: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -50,10 +50,13 @@ class GuestsSection(Section):
 
 
 class WorkloadSection(Section):
-    """Which workload, and its parameters: `./inv workloads.list` explains them."""
+    """Which workload, and its parameters: `./inv workloads.list` explains them. phase: between the
+    start of one guest's load and the next one's; all guests are released together.
+    """
 
     name: Text
     parameters: dict[str, Any] = Field(default_factory=dict)
+    phase: Seconds = 0.0
 
 
 class SamplingSection(Section):

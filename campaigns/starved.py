@@ -26,7 +26,7 @@ SHARE = MetricSpec(
     f"for, what it got; below {share.ENOUGH:g} its times have no value",
 )
 
-TIME_UNITS = frozenset({"s", "ms", "us", "ns", "cycles"})
+TIME_UNITS = frozenset({"s", "ms", "us", "ns", "cycles", "GiB·min"})
 KEPT = frozenset({"barrier_skew"})
 """Times that say how well a run went, and of which a gate judges."""
 

@@ -2,7 +2,8 @@
 
 A run that takes longer than was expected is looked at. While a guest's vCPUs work, its disks move
 sectors or its output grows, it gets on, however slowly. Guests of which nothing has moved for
-STILL_S are stuck, and a run all of whose unfinished guests are is ended.
+STILL_S are stuck, and a run all of whose guests at work are is ended. A guest whose load has yet to
+start stands still rightly.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ class StuckError(LabError):
 
 @dataclass(frozen=True)
 class Look:
-    """What guests had done at a time. output: guest -> bytes that its workload has written; what
-    could not be read is not there.
+    """What guests at work had done at a time. output: guest -> bytes that its workload has written;
+    what could not be read is not there.
     """
 
     time: float
@@ -81,19 +82,20 @@ class Watch:
     def __post_init__(self) -> None:
         self._began = self.clock()
 
-    def __call__(self, unfinished: Collection[str]) -> None:
+    def __call__(self, working: Collection[str]) -> None:
         """StuckError when none of these guests gets on. Does nothing before the run is late."""
         now = self.clock()
         if now - self._began < max(LATE_S, LATE_FACTOR * self.expected_s):
             return
         with suppress(LabError, *command_errors(OSError)):  # a look that fails is none
-            self.looks.append(Look(now, self.activity(), self._outputs(unfinished)))
-        if unfinished and all(still(self.looks, guest) for guest in unfinished):
-            names = ", ".join(unfinished)
+            seen = {name: done for name, done in self.activity().items() if name in working}
+            self.looks.append(Look(now, seen, self._outputs(working)))
+        if working and all(still(self.looks, guest) for guest in working):
+            names = ", ".join(working)
             raise StuckError(
                 f"{names} stopped getting on: for {STILL_S:.0f} s neither vCPU time nor disks nor output moved",
                 where=names,
-                why="; ".join(_told(self.looks[-1], guest) for guest in unfinished),
+                why="; ".join(_told(self.looks[-1], guest) for guest in working),
                 remedy="raw/kernel_log/ and the guests' consoles in dom0 may say why",
             )
 

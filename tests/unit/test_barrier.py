@@ -10,13 +10,20 @@ from typing import Any
 import pytest
 from campaign_fakes import FakeMachine
 
-from campaigns import barrier
+from campaigns import barrier, schedule
+from campaigns.barrier import Part
+from campaigns.records import BarrierRecord
+from campaigns.schedule import Start
 
 NAMES = ("guest1", "guest2", "guest3")
 
 
 def _machines(tmp_path: Path) -> dict[str, Any]:
     return {name: FakeMachine(tmp_path / name) for name in NAMES}
+
+
+def _run(machines: dict[str, Any], script: str, **options: Any) -> BarrierRecord:
+    return barrier.run(machines, dict.fromkeys(machines, Part(script)), **options)
 
 
 class _Broken(FakeMachine):
@@ -33,7 +40,7 @@ class _Broken(FakeMachine):
 def test_guests_start_together_and_their_times_are_kept(tmp_path: Path) -> None:
     order: list[str] = []
     started = time.time()
-    record = barrier.run(
+    record = _run(
         _machines(tmp_path),
         f"sleep 0.3\ncat > {barrier.DIRECTORY}/raw/input\n",
         ready_s=20,
@@ -43,8 +50,9 @@ def test_guests_start_together_and_their_times_are_kept(tmp_path: Path) -> None:
     assert order == ["ready"]
     assert started <= record.released_at <= time.time()
     assert record.starts.keys() == record.ends.keys() == set(NAMES)
-    assert min(record.starts.values()) == 0
-    assert record.skew_seconds == max(record.starts.values()) < 1
+    assert min(record.releases.values()) == 0
+    assert record.skew_seconds == max(record.releases.values()) < 1
+    assert all(record.starts[name] >= record.releases[name] for name in NAMES)
     assert all(0.3 <= record.ends[name] - record.starts[name] < 5 for name in NAMES)
     assert (tmp_path / "guest1" / "raw" / "input").read_text() == ""  # the script's input is empty, not the barrier's
 
@@ -69,11 +77,11 @@ def test_the_barrier_survives_the_quoting_of_ssh(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(barrier, "DIRECTORY", str(tmp_path / "run"))
     script = f"""echo 'single' "double $((1 + 1))" `echo back` \\$ '*' > {tmp_path}/said\n"""
     with SshMachine("guest1", ssh_command=local[str(ssh)]) as machine:
-        record = barrier.run({"guest1": machine}, script, ready_s=20, run_s=20)
+        record = _run({"guest1": machine}, script, ready_s=20, run_s=20)
         assert (tmp_path / "said").read_text() == "single double 2 back $ *\n"
         assert record.skew_seconds == 0
         with pytest.raises(barrier.ScriptError, match="guest1 ended with status 4") as caught:
-            barrier.run({"guest1": machine}, 'echo "it\'s over"; exit 4\n', ready_s=20, run_s=20)
+            _run({"guest1": machine}, 'echo "it\'s over"; exit 4\n', ready_s=20, run_s=20)
     assert caught.value.why == "it's over"
 
 
@@ -81,7 +89,7 @@ def test_a_script_that_fails_is_told_with_its_guest_and_last_words(tmp_path: Pat
     script = f"case {barrier.DIRECTORY} in *guest2) echo 'no \"luck\" here' >&2; exit 3;; esac\nsleep 20\n"
     started = time.monotonic()
     with pytest.raises(barrier.ScriptError, match="guest2 ended with status 3") as caught:
-        barrier.run(_machines(tmp_path), script, ready_s=20, run_s=50)
+        _run(_machines(tmp_path), script, ready_s=20, run_s=50)
     assert caught.value.guest == "guest2"
     assert 'no "luck" here' in caught.value.why
     assert time.monotonic() - started < 15  # the others are not waited for
@@ -90,7 +98,7 @@ def test_a_script_that_fails_is_told_with_its_guest_and_last_words(tmp_path: Pat
 def test_a_script_that_takes_too_long_is_ended_and_named(tmp_path: Path) -> None:
     script = f"case {barrier.DIRECTORY} in *guest3) sleep 20;; esac\n"
     with pytest.raises(barrier.RunTimeoutError, match="guest3 did not end within 1 s") as caught:
-        barrier.run(_machines(tmp_path), script, ready_s=20, run_s=1)
+        _run(_machines(tmp_path), script, ready_s=20, run_s=1)
     assert "timeouts.run" in caught.value.remedy
 
 
@@ -114,14 +122,14 @@ def test_a_guest_that_dies_or_stalls_is_named(
 ) -> None:
     machines = {**_machines(tmp_path), "guest2": _Broken(tmp_path / "guest2", shell)}
     with pytest.raises(error) as caught:
-        barrier.run(machines, "true\n", ready_s=1 if "sleep" in shell else 20, run_s=5)
+        _run(machines, "true\n", ready_s=1 if "sleep" in shell else 20, run_s=5)
     assert expected in str(caught.value)
 
 
 def test_a_guest_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
     (tmp_path / "guest2").write_text("a file where a folder should be")
     with pytest.raises(barrier.GuestLostError, match="could not be given its script"):
-        barrier.run(_machines(tmp_path), "true\n", ready_s=20, run_s=5)
+        _run(_machines(tmp_path), "true\n", ready_s=20, run_s=5)
 
 
 def test_an_interruption_at_the_barrier_ends_every_shell(tmp_path: Path) -> None:
@@ -130,7 +138,7 @@ def test_an_interruption_at_the_barrier_ends_every_shell(tmp_path: Path) -> None
 
     pids = f"echo $$ > {barrier.DIRECTORY}/pid\nsleep 20\n"
     with pytest.raises(KeyboardInterrupt):
-        barrier.run(_machines(tmp_path), pids, ready_s=20, run_s=50, before_release=interrupt)
+        _run(_machines(tmp_path), pids, ready_s=20, run_s=50, before_release=interrupt)
     assert not (tmp_path / "guest1" / "pid").exists()  # never released
 
 
@@ -162,3 +170,53 @@ def test_results_are_in_the_order_of_the_guests_whichever_ended_first(tmp_path: 
         return name
 
     assert list(barrier.in_parallel(_machines(tmp_path), work, limit_s=60)) == list(NAMES)
+
+
+def test_a_load_starts_its_time_after_the_release_and_the_policy_at_the_release(tmp_path: Path) -> None:
+    machines = _machines(tmp_path)
+    release = f"date +%s%N > {barrier.DIRECTORY}/released\n"
+    parts = {name: Part("sleep 0.2\n", release, start=Start(0.7 * number)) for number, name in enumerate(NAMES)}
+    record = barrier.run(machines, parts, ready_s=20, run_s=20)
+    for number, name in enumerate(NAMES):
+        assert record.starts[name] - record.releases[name] >= 0.7 * number
+        assert record.ends[name] - record.starts[name] >= 0.2
+        took_effect = int((tmp_path / name / "released").read_text()) / 1e9 - record.released_at
+        assert record.releases[name] <= took_effect <= record.starts[name]
+    assert record.skew_seconds == max(record.releases.values()) < record.starts["guest3"]  # released together
+
+
+def test_the_limit_of_a_load_counts_from_its_own_start(tmp_path: Path) -> None:
+    parts = dict.fromkeys(NAMES, Part("sleep 0.1\n")) | {"guest3": Part("sleep 0.1\n", start=Start(5.5))}
+    assert barrier.run(_machines(tmp_path), parts, ready_s=20, run_s=5).ends["guest3"] > 5.5
+    parts["guest3"] = Part("sleep 60\n", start=Start(1.5))
+    with pytest.raises(barrier.RunTimeoutError, match="guest3 did not end within 5 s"):
+        barrier.run(_machines(tmp_path), parts, ready_s=20, run_s=5)
+
+
+def test_a_load_starts_when_those_that_it_waits_for_have_ended(tmp_path: Path) -> None:
+    working: list[list[str]] = []
+    parts = {
+        "guest1": Part("sleep 0.8\n"),
+        "guest2": Part("sleep 0.4\n", start=Start(0.1, ["guest1", "guest3"])),
+        "guest3": Part("sleep 0.2\n"),
+    }
+    record = barrier.run(_machines(tmp_path), parts, ready_s=20, run_s=20, watch=working.append, watch_s=0.1)
+    assert record.releases["guest2"] < record.ends["guest1"]
+    assert record.starts["guest2"] >= max(record.ends["guest1"], record.ends["guest3"]) + 0.1
+    assert ["guest2"] in working
+    assert not any({"guest1", "guest2"} <= set(names) for names in working)  # who waits is not at work
+    with pytest.raises(ValueError, match="guest1, guest2 wait for one another"):
+        schedule.ends({"guest1": Start(after=["guest2"]), "guest2": Start(after=["guest1"])}, dict.fromkeys(NAMES, 1))
+
+
+def test_a_policy_that_does_not_take_effect_ends_the_run_before_the_load(tmp_path: Path) -> None:
+    parts = dict.fromkeys(NAMES, Part(f"touch {barrier.DIRECTORY}/ran\n", "echo refused >&2; exit 96\n", Start(0.1)))
+    with pytest.raises(barrier.ScriptError, match="ended with status 96") as caught:
+        barrier.run(_machines(tmp_path), parts, ready_s=20, run_s=20)
+    assert caught.value.why == "refused"
+    assert not list(tmp_path.glob("*/ran"))
+
+
+def test_logs_from_before_starts_were_told_are_read_as_they_were() -> None:
+    record = barrier.read_log(["guest1 GO 1000000000", "guest1 DONE 3000000000"])
+    assert record == BarrierRecord(0.0, 1.0, {"guest1": 0.0}, {"guest1": 2.0})

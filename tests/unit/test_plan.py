@@ -118,3 +118,20 @@ def test_each_boot_of_a_campaign_is_a_boot_of_the_host(tmp_path: Path) -> None:
     assert host.boots == ["test, boot 1"] * 6 + ["test, boot 2"] * 6
     cells = find(tmp_path / "results").cells().values()
     assert {(cell.boot, cell.run) for cell in cells} == {(1, 1), (1, 2), (2, 1), (2, 2)}
+
+
+def test_a_phase_delays_the_end_of_a_run_and_not_a_load(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("size: 3}", "size: 3}\n  phase: 20 s\ntimeouts: {run: 50 s}")
+    made, plain = write_experiment(tmp_path, text), write_experiment(tmp_path, name="plain")
+    at, before = made.at({}), plain.at({})
+    assert plan.expected_stages(at, None)["run"] == plan.expected_stages(before, None)["run"] + 2 * 20
+    assert plan.warnings(made, None) == []  # a load of 4.5 s has its 50 s, whenever it starts
+    assert [start.delay_s for start in at.starts(["guest1", "guest2", "guest3"]).values()] == [0, 20, 40]
+
+
+def test_a_phase_may_be_a_factor_and_its_default_leaves_the_fingerprint(tmp_path: Path) -> None:
+    plain = write_experiment(tmp_path)
+    assert "phase" not in plain.document["workload"]
+    assert write_experiment(tmp_path, EXPERIMENT.replace("size: 3}", "size: 3}\n  phase: 0 s")).sha256 == plain.sha256
+    varied = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "factors: {workload.phase: [0 s, 5 s]}\nseed: 7"))
+    assert [varied.at(levels).phase_s for levels in varied.combinations()] == [0, 5]

@@ -653,3 +653,24 @@ def test_status_tells_what_became_of_each_cell_and_how_to_rerun_it(
     assert found.counts == {"complete": 1, "invalid": 1, "failed": 1, "missing": 0}
     assert list(found.by_policy) == list(POLICIES)
     assert found.left_s == cells["selfballoon+tmem"].planned.expected_seconds
+
+
+def test_with_a_phase_loads_start_apart_and_their_times_are_their_own(
+    tmp_path: Path, host: FakeHost, results: Path
+) -> None:
+    text = SMALL.replace("parameters: {size: 3}", "parameters: {size: 3}\n  phase: 1500 ms")
+    wanted = write_experiment(tmp_path, text)
+    run(wanted, host, results=results, cell="selfballoon+tmem.r1")
+    stored = find(results)
+    done = stored.cells()["selfballoon+tmem.r1"]
+    assert done.barrier is not None
+    assert done.status == "complete"
+    waited = {name: done.barrier.starts[name] - done.barrier.releases[name] for name in ("guest1", "guest2")}
+    assert waited["guest1"] < waited["guest2"]
+    assert waited["guest2"] >= 1.5
+    by_guest = {m.guest: m.value for m in done.metrics if m.name == "wall_seconds"}
+    assert by_guest["guest2"] == done.barrier.ends["guest2"] - done.barrier.starts["guest2"]
+    assert done.value("run_seconds") == max(done.barrier.ends.values())
+    gate = next(gate for gate in done.gates if gate.name == "starts_on_time")
+    assert gate.observed == pytest.approx(max(waited["guest1"], waited["guest2"] - 1.5))
+    verify(stored.directory).check()

@@ -73,6 +73,21 @@ def test_a_run_is_ended_when_all_that_is_left_of_it_stands_still(tmp_path: Path)
     assert cell.kind_of(raised.value, "run") == "stuck"
 
 
+def test_a_guest_that_has_just_started_after_others_is_not_stuck(tmp_path: Path) -> None:
+    """It stood still for as long as it waited, and rightly."""
+    clock, done = [1000.0], {"guest1": Activity(5.0, 9), "guest2": Activity(1.0, 1)}
+    machines: dict[str, Any] = {name: FakeMachine(tmp_path / name) for name in done}
+    watch = Watch(lambda: dict(done), machines, barrier.DIRECTORY, expected_s=1.0, clock=lambda: clock[0])
+    watch._began = 0.0
+    for number in range(12):
+        clock[0] = 1000.0 + 30 * number
+        done["guest1"] = Activity(5.0 + 20 * number, 9)
+        watch(["guest1"])
+    clock[0] += 30
+    watch(["guest2"])
+    watch([])
+
+
 def test_a_look_that_fails_is_none() -> None:
     def activity() -> dict[str, Activity]:
         raise LabError("dom0 is busy")
@@ -94,7 +109,9 @@ def test_the_barrier_lets_a_run_be_watched(tmp_path: Path) -> None:
     machines: dict[str, Any] = {name: FakeMachine(tmp_path / name) for name in ("guest1", "guest2")}
     script = f"case {barrier.DIRECTORY} in *guest2) sleep 30;; esac\n"
     with pytest.raises(StuckError):
-        barrier.run(machines, script, ready_s=60, run_s=60, watch=watch, watch_s=2.0)
+        barrier.run(
+            machines, dict.fromkeys(machines, barrier.Part(script)), ready_s=60, run_s=60, watch=watch, watch_s=2.0
+        )
     assert "guest2" in seen[0]
 
 
