@@ -77,6 +77,7 @@ def manager(
             "stale": STALE_S,
             # persistent pages count as the guest's, so that its limit must not be its target
             "limit_at_maximum": "persistent" in policy.pools,
+            "sections": policy.sections,
         },
         bounds_mib=dict.fromkeys(names, (least, guests.memory_max_mib)),
         counters={name: _move(name, common) for name in managers.get(policy.manager).COUNTERS},
@@ -84,6 +85,7 @@ def manager(
         look_s=common.look_s,
         alive_s=ALIVE_S,
         tmem=bool(policy.pools),
+        sections=policy.sections,
     )
 
 
