@@ -308,7 +308,8 @@ FIGURES: Mapping[str, Kind] = {
     ),
     "footprint": Kind(
         footprint.draw,
-        "Time lost (a) and sectors read (b) against the memory that all guests had over time, a point for each policy.",
+        "Time lost (a) and sectors read (b) against the memory that guests and tmem held over time, a point for each "
+        "policy.",
         footprint.reading,
     ),
 }

@@ -21,7 +21,7 @@ from analysis.load import Results
 from analysis.style import Layout
 from analysis.totals import Quantity
 
-FOOTPRINT = Quantity("footprint", ("footprint",), "sum", "GiB·min", "memory over time")
+FOOTPRINT = totals.QUANTITIES["footprint"]
 TIME = Quantity("guest_seconds", ("wall_seconds",), "mean", "s", "time of a guest")
 SECTORS = totals.QUANTITIES["sectors_read"]
 STALLED = Quantity("memory_stall_seconds", ("memory_stall_seconds",), "sum", "s", "waited for memory")
@@ -120,7 +120,7 @@ def draw(results: Results, levels: str, layout: Layout) -> Figure | None:
         axes.set_ylabel(side.label)
         style.clean(axes, grid="y")
         _scatter(axes, found, side, looks)
-    grid[1].set_xlabel(f"{FOOTPRINT.label}, all guests{_emulated(results)} [{FOOTPRINT.unit}]")
+    grid[1].set_xlabel(f"{FOOTPRINT.label}, guests and tmem{_emulated(results)} [{FOOTPRINT.unit}]")
     style.key(figure, _handles(), columns=3 if layout is style.TWO_COLUMNS else 2)
     figure.draw_without_rendering()
     for axes, side in zip(grid, (lost, sectors), strict=True):
@@ -199,7 +199,7 @@ def reading(results: Results, levels: str, _layout: Layout) -> list[str]:
 
 _COLUMNS = (
     "policy",
-    "memory over time [GiB·min]",
+    "footprint [GiB·min]",
     "time of a guest [s]",
     "time lost",
     "sectors read",
@@ -220,8 +220,8 @@ def said(results: Results) -> list[str]:
         parts.append(sections.table(_COLUMNS, [_row(point) for point in found]))
     if parts and _emulated(results):
         parts.append(
-            "Memory over time, times and waiting are by the emulated machine's clock: compare them with each other, "
-            "and with no other machine's. Sectors read are real."
+            "Footprint, times and waiting are by the emulated machine's clock: compare them with each other, and with "
+            "no other machine's. Sectors read are real."
         )
     return parts
 

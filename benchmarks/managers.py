@@ -47,6 +47,7 @@ SCALED: Mapping[str, Mapping[str, Any]] = {
     "mom": {"pressure": 0.03, "extreme": 0.01},
     "proxmox": {"host_share": 0.97, "least_goal": 4 * MIB},
     "psi": {},
+    "hotplug": {"section": 16 * MIB},
     "collaborative": {},
     "balloon": {},
     "smartmem": {},

@@ -66,7 +66,7 @@ def manager(
     if policy.manager is None:
         return None
     common = tuning.manager or ManagerSection().tuning()
-    least = min(common.minimum_mib, start_mib(policy, sizing, guests))
+    least = min(common.minimum_mib + _taken_mib(policy, tuning), start_mib(policy, sizing, guests))
     return Manager(
         name=policy.manager,
         program=program(),
@@ -87,6 +87,16 @@ def manager(
         tmem=bool(policy.pools),
         sections=policy.sections,
     )
+
+
+def _taken_mib(policy: Policy, tuning: Tuning) -> int:
+    """What of a guest's memory is no more its programs' from the start: a RAM disk's is taken when
+    it is made, and a guest that is shrunk to it has nothing left to run in.
+    """
+    if policy.swap != "ramdisk":
+        return 0
+    kib, *_ = memory_swap("ramdisk", tuning).options or (0,)
+    return -(-int(kib) // KIB)
 
 
 def _move(counter: str, common: ManagerTuning) -> int:
