@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from dom0 import Dom0
@@ -91,8 +92,8 @@ class Run:
     def turns(self, number: int) -> int:
         """How often a guest's memory went the other way."""
         sizes = [each[number] for each in self.seen]
-        steps = [after - before for before, after in zip(sizes, sizes[1:], strict=False) if abs(after - before) >= 1]
-        return sum(1 for one, other in zip(steps, steps[1:], strict=False) if one * other < 0)
+        steps = [after - before for before, after in pairwise(sizes) if abs(after - before) >= 1]
+        return sum(1 for one, other in pairwise(steps) if one * other < 0)
 
     def _tell(self, seconds: float) -> None:
         counters = managers.get(self.manager).COUNTERS

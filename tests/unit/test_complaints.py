@@ -53,7 +53,7 @@ def fat(begin: Begin, manager: str) -> str:
 
 
 def out_of_memory(begin: Begin, manager: str) -> str:
-    """edera linux-kernel-oci#236, libkrunfw#145: ballooned out, then out of memory, though the host
+    """Edera linux-kernel-oci#236, libkrunfw#145: ballooned out, then out of memory, though the host
     has some. Until it has what it uses.
     """
     run = begin(manager, {1: Wants(140), 2: Wants(40), 3: Wants(40)}, mib=80, free=150)
