@@ -120,7 +120,9 @@ def memory(tmp_path: Path) -> Path:
     for number in range(10):
         (blocks / f"memory{number}").mkdir(parents=True)
         (blocks / f"memory{number}" / "state").write_text("online\n")
-        (blocks / f"memory{number}" / "valid_zones").write_text("Normal\n" if number < 4 else "Movable\n")
+        (blocks / f"memory{number}" / "valid_zones").write_text(
+            "Normal\n" if number < 4 or number in (6, 7) else "Movable\n"
+        )
     (blocks / "block_size_bytes").write_text("1000000\n")
     (tmp_path / "module").mkdir()
     (tmp_path / "module" / "empty").write_text("6,7\n")
