@@ -22,7 +22,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import panels, rates, statistics, style, timelines, totals
+from analysis import footprint, panels, rates, statistics, style, timelines, totals
 from analysis.load import Results, load
 from analysis.style import Layout
 from common.errors import ResultsError
@@ -305,5 +305,11 @@ FIGURES: Mapping[str, Kind] = {
         _hit_rates,
         "Hit rates of tmem by guest: gets that found their page, of the gets tried; cold misses count as misses.",
         _read_rates,
+    ),
+    "footprint": Kind(
+        footprint.draw,
+        "Time lost (a) and sectors read (b) against the memory that guests and tmem held over time, a point for each "
+        "policy.",
+        footprint.reading,
     ),
 }

@@ -15,6 +15,7 @@ from analysis import (
     accounting,
     claims,
     figures,
+    footprint,
     outputs,
     panels,
     rates,
@@ -277,6 +278,11 @@ def _accounted(results: Results, levels: str) -> list[str]:
     ]
 
 
+def _footprint(results: Results) -> list[str]:
+    said = footprint.said(results)
+    return ["## Memory against time", *sections.prose(said)] if said else []
+
+
 def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path]) -> str:
     """The text of report.md. drawn: paths of the figures relative to the campaign."""
     columns, rows = summary_table(results)
@@ -295,6 +301,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
             "that is more than the build or the tool in it took. A dash is "
             'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
+        *_footprint(results),
         *figures.shown(results, drawn),
         "## Compared",
         sections.repetition(results),

@@ -19,7 +19,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,14 @@ SCALED: Mapping[str, Mapping[str, Any]] = {
     "mom": {"pressure": 0.03, "extreme": 0.01},
     "proxmox": {"host_share": 0.97, "least_goal": 4 * MIB},
     "psi": {},
+    "hotplug": {"section": 16 * MIB},
     "collaborative": {},
     "balloon": {},
     "smartmem": {},
 }
 """Manager -> its constants at the scale of the emulated host. Intervals are the published ones."""
 
-START_MIB = 100
+START_MIB = 96
 EATER = "guest1"
 DIGEST = "rm -f /dev/shm/eaten; echo 3 > /proc/sys/vm/drop_caches"
 
@@ -121,7 +122,8 @@ def measure(host: XenHost, name: str, seconds: float, mib: int, limit_s: float) 
     manager = f"{name}+tmem" if name == "smartmem" else name
     for guest in host.guests:
         host.run(guest, DIGEST)
-    host.set_memory(dict.fromkeys(host.guests, START_MIB), {})
+    most = dict.fromkeys(host.guests, DEFAULT_GUESTS.memory_max_mib)
+    host.set_memory(dict.fromkeys(host.guests, START_MIB), most)
     # what it does at first, with memory to hand out, is not rest
     start(host, manager, {} if name == "balloon" else constants)
     host.release_manager()
@@ -131,7 +133,8 @@ def measure(host: XenHost, name: str, seconds: float, mib: int, limit_s: float) 
     host.release_manager()
     time.sleep(seconds)
     idle = managed.parse(host.stop_manager())
-    host.set_memory(dict.fromkeys(host.guests, START_MIB), {})
+    if not policies.parse(manager).sections:
+        host.set_memory(dict.fromkeys(host.guests, START_MIB), {})
     start(host, manager, constants)
     host.release_manager()
     if name != "balloon":
@@ -179,7 +182,12 @@ def main() -> int:
         if isinstance(host, EmulatedHost):
             host.limit_disks(UNLIMITED)
         costs = []
+        kernel: tuple[str, ...] = ()
         for name in options.managers:
+            if (wanted := policies.BASES[name].kernel) != kernel:
+                kernel = wanted
+                # who is to give whole sections has whole ones
+                host.reset(DEFAULT_HOST, replace(DEFAULT_GUESTS, kernel=kernel, memory_start_mib=START_MIB))
             if name == "smartmem":
                 host.load_driver(apply.parameters(policies.parse("smartmem+tmem")), {})
             costs.append(measure(host, name, options.seconds, options.mib, options.limit))

@@ -1,15 +1,16 @@
 """What a manager in dom0 did during a run: raw/manager.jsonl as samples, metrics, and decisions
 that anybody can make again.
 
-Its lines are policies/daemon/main.py's, and one more with what reporting cost the guests
-(lab/remote/managers.py). A run of a policy without a manager has no such file.
+Its lines are policies/daemon/main.py's, and more with what reporting cost the guests, and with what
+became of sections of their memory (lab/remote/managers.py). A run of a policy without a manager has
+no such file.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,19 +35,32 @@ FAILED = MetricSpec("manager_failures", "count", "lower", "targets that could no
 REPORTING_CPU = MetricSpec(
     "reporting_cpu", "fraction", "lower", "share of one of a guest's processors that reporting to the manager took"
 )
-SPECS = (CPU, DECISIONS, TARGETS, FAILED, REPORTING_CPU)
+SECTIONS = {
+    "given": MetricSpec("sections_given", "sections", "neither", "sections of memory that a guest emptied and gave"),
+    "taken": MetricSpec("sections_taken", "sections", "neither", "sections of memory that came to a guest"),
+    "failed": MetricSpec(
+        "sections_failed", "sections", "lower", "sections that a guest was to give and could not empty, at each try"
+    ),
+    "refused": MetricSpec(
+        "sections_refused", "sections", "lower", "sections that a guest was to get and for which Xen had no memory"
+    ),
+}
+"""What lab/remote/sections.sh counts."""
+
+SPECS = (CPU, DECISIONS, TARGETS, FAILED, REPORTING_CPU, *SECTIONS.values())
 
 
 @dataclass(frozen=True)
 class Managed:
     """What a manager left. decisions: a record for each; errors: what failed as a whole; cost: the
-    daemon's own account; reporters: guest -> its reporter's.
+    daemon's own account; reporters: guest -> its reporter's; sections: guest -> what became of its.
     """
 
     decisions: Sequence[Mapping[str, Any]]
     errors: Sequence[str]
     cost: Mapping[str, float]
     reporters: Mapping[str, Mapping[str, float]]
+    sections: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
     @property
     def samples(self) -> list[Sample]:
@@ -74,6 +88,11 @@ class Managed:
                 Metric(REPORTING_CPU.name, REPORTING_CPU.unit, _share(each), name)
                 for name, each in self.reporters.items()
             ),
+            *(
+                Metric(spec.name, spec.unit, each.get(key), name)
+                for name, each in self.sections.items()
+                for key, spec in SECTIONS.items()
+            ),
         ]
 
 
@@ -82,6 +101,7 @@ def parse(lines: Sequence[str]) -> Managed:
     decisions, errors = [], []
     cost: Mapping[str, float] = {}
     reporters: Mapping[str, Mapping[str, float]] = {}
+    sections: Mapping[str, Mapping[str, int]] = {}
     for line in lines:
         record = _object(json.loads(line))
         if "decision" in record:
@@ -90,9 +110,11 @@ def parse(lines: Sequence[str]) -> Managed:
             errors.append(str(record["error"]))
         elif "cost" in record:
             cost = _object(record["cost"])
+        elif "sections" in record:
+            sections = {name: _counts(each) for name, each in _object(record["sections"]).items()}
         else:
             reporters = {name: _object(each) for name, each in _object(record["reporters"]).items()}
-    return Managed(decisions, errors, cost, reporters)
+    return Managed(decisions, errors, cost, reporters, sections)
 
 
 _DECISION: Mapping[str, type | tuple[type, ...]] = {
@@ -115,6 +137,13 @@ def _checked(record: Mapping[str, Any]) -> Mapping[str, Any]:
         if not all(isinstance(each, int | float) for each in (domain, target, after)):
             raise TypeError(f"a manager set a target of {target!r} for {domain!r} after {after!r} s")
     return record
+
+
+def _counts(value: object) -> Mapping[str, int]:
+    found = _object(value)
+    if not all(isinstance(each, int) for each in found.values()):
+        raise TypeError(f"{str(value)[:80]!r} stands where a guest counts its sections")
+    return found
 
 
 def _object(value: object) -> Mapping[str, Any]:

@@ -107,7 +107,8 @@ class Manager:
     guest -> the least and the most that it may have. counters: what guests report -> by how much
     it has to move for that, in its own unit; empty: they report nothing. node: where in their part
     of xenstore. look_s: how often they look. alive_s: how long they are silent at most. tmem:
-    whether tmem's counters are read.
+    whether tmem's counters are read. sections: guests give and get memory by hot-plug, else by
+    their balloons.
     """
 
     name: str
@@ -119,6 +120,7 @@ class Manager:
     look_s: float
     alive_s: int
     tmem: bool = False
+    sections: bool = False
 
 
 @dataclass(frozen=True)

@@ -68,8 +68,9 @@ def manager(
     if policy.manager is None:
         return None
     common = tuning.manager or ManagerSection().tuning()
+    taken = _taken_mib(policy, tuning)
     bounds = {
-        name: (min(common.minimum_mib, start_mib(policy, sizing, guests, number)), guests.own(number).memory_max_mib)
+        name: (min(common.minimum_mib + taken, start_mib(policy, sizing, guests, number)), guests.own(number).memory_max_mib)
         for number, name in enumerate(names, 1)
     }
     return Manager(
@@ -82,6 +83,7 @@ def manager(
             "stale": STALE_S,
             # persistent pages count as the guest's, so that its limit must not be its target
             "limit_at_maximum": "persistent" in policy.pools,
+            "sections": policy.sections,
         },
         bounds_mib=bounds,
         counters={name: _move(name, common) for name in managers.get(policy.manager).COUNTERS},
@@ -89,7 +91,18 @@ def manager(
         look_s=common.look_s,
         alive_s=ALIVE_S,
         tmem=bool(policy.pools),
+        sections=policy.sections,
     )
+
+
+def _taken_mib(policy: Policy, tuning: Tuning) -> int:
+    """What of a guest's memory is no more its programs' from the start: a RAM disk's is taken when
+    it is made, and a guest that is shrunk to it has nothing left to run in.
+    """
+    if policy.swap != "ramdisk":
+        return 0
+    kib, *_ = memory_swap("ramdisk", tuning).options or (0,)
+    return -(-int(kib) // KIB)
 
 
 def _move(counter: str, common: ManagerTuning) -> int:

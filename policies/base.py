@@ -36,7 +36,8 @@ class Policy:
     key of an experiment -> the settings that it may have below it. swap: what of the guests' own
     memory stands before their swap disks, from the release on. more_ram: whether the host has, and
     guests share evenly, what the experiment's `more_ram` says beside what it has under other
-    policies.
+    policies. sections: whether the guests give and get memory by hot-plug, and not by their
+    balloons.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Policy:
     parameters: Mapping[str, type[BaseModel]] = field(default_factory=dict, repr=False)
     swap: Swap | None = None
     more_ram: bool = False
+    sections: bool = False
 
     @property
     def pools(self) -> tuple[str, ...]:

@@ -16,8 +16,9 @@ instead of as memory, and what the kernel's swapping costs by itself. Frontswap 
 what differs: a pool that all share, and no block layer between. `zram` has to beat it by
 compressing. By default it is a fifth of what a guest has at the release (of the least, where an
 experiment's policies differ), as much as zswap takes at most. In force when pages went to it (gate
-`ramdisk_used`). Linux does not count a RAM disk's requests: its pages are those of `swap_out` and
-`swap_in` less the swap disk's sectors ÷ 8.
+`ramdisk_used`). A manager leaves a guest its `manager.minimum` beside the RAM disk. Linux does not
+count a RAM disk's requests: its pages are those of `swap_out` and `swap_in` less the swap disk's
+sectors ÷ 8.
 
 `zswap` (`static+zswap`): Linux's compressed cache in front of the swap disk, by frontswap's hooks;
 so it does within a guest what frontswap and tmem do across guests, and is the published competitor

@@ -1,19 +1,26 @@
 """A manager at work: its program in dom0, and a reporter in each guest, each at the other end of
-an SSH session, as agents are (lab/remote/agents.py). They end with their sessions.
+an SSH session, as agents are (lab/remote/agents.py). They end with their sessions. Where guests
+give memory by hot-plug, each has a second program that does it (sections.sh).
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import shlex
 from collections.abc import Mapping
 from functools import partial
 
 from lab.api import Manager
+from lab.remote import scripts
 from lab.remote.agents import Agent, Program, packed_sampler, reporter, sent
 from lab.remote.ssh import DOM0, Connections
 
 MIB = 2**20
+SECTION_SECONDS = 20
+"""So long a guest tries to empty a section. A real one takes a fraction of a second."""
+KERNEL_KIB = 64 * 1024
+"""So much of a guest's memory stays its kernel's own, where memory comes and goes in sections."""
 
 
 def program(manager: Manager) -> Program:
@@ -40,12 +47,18 @@ class Managed:
             reports = reporter(manager.node, manager.alive_s, manager.counters)
             programs |= dict.fromkeys(manager.bounds_mib, reports)
         self._agents: dict[str, Agent] = {}
+        self._sections: dict[str, Agent] = {}
 
         def start(name: str) -> None:
-            self._agents[name] = Agent(connections, name, programs[name])
+            if manager.sections and name != DOM0:
+                self._sections[name] = Agent(connections, name, sections())
+            if name in programs:
+                self._agents[name] = Agent(connections, name, programs[name])
 
         try:
-            connections.in_parallel({name: partial(start, name) for name in programs})
+            # a guest's sections are as they should be before anybody looks at its memory
+            connections.in_parallel({name: partial(start, name) for name in manager.bounds_mib})
+            start(DOM0)
             # what is said before the release is what is known at the release
             self._ask(dict.fromkeys(self._reporters, f"start {self._look_s:g}"))
         except BaseException:
@@ -65,19 +78,32 @@ class Managed:
         try:
             lines = self._agents[DOM0].ask("stop")
             costs = self._ask(dict.fromkeys(self._reporters, "stop"))
+            moved = {name: _moved(self._sections[name].ask("stop")[-1]) for name in sorted(self._sections)}
         finally:
             self.close()
+        lines = [*lines, json.dumps({"sections": moved})] if moved else [*lines]
         return [*lines, json.dumps({"reporters": {name: _cost(said[-1]) for name, said in sorted(costs.items())}})]
 
     def close(self) -> None:
         """End all, whatever it does."""
-        for agent in self._agents.values():
+        for agent in (*self._agents.values(), *self._sections.values()):
             agent.close()
 
     def _ask(self, lines: Mapping[str, str]) -> dict[str, list[str]]:
         return self._connections.in_parallel(
             {name: partial(self._agents[name].ask, line) for name, line in lines.items()}
         )
+
+
+def sections() -> Program:
+    """Gives and takes sections of a guest's memory, as dom0 says."""
+    script = scripts.command("sections.sh", SECTION_SECONDS, KERNEL_KIB)
+    return Program(f"exec sh -c {shlex.quote(script)}")
+
+
+def _moved(line: str) -> dict[str, int]:
+    """Of `sections NAME=NUMBER...`."""
+    return {name: int(number) for name, _, number in (word.partition("=") for word in line.split()[1:])}
 
 
 def _cost(line: str) -> dict[str, float | int]:

@@ -29,6 +29,11 @@ LOOK_SECONDS = 0.25
 
 MOST_SAID = 200
 
+SECTIONS = "memory/sections"
+"""Where a guest that gives memory by hot-plug is told how much it is to have [KiB], below its part
+of xenstore (tmem/linux/sections).
+"""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -57,13 +62,15 @@ class Actions:
     """Carries one decision out at a time.
 
     limit_at_maximum: let guests hold their maximum whatever their target is, as a persistent pool
-    of tmem needs (its pages count as the guest's).
+    of tmem needs (its pages count as the guest's). sections: guests give and get memory by
+    hot-plug, so that their balloons are told nothing.
     """
 
-    def __init__(self, view: View, patience: float, *, limit_at_maximum: bool) -> None:
+    def __init__(self, view: View, patience: float, *, limit_at_maximum: bool, sections: bool = False) -> None:
         self._view = view
         self._patience = patience
         self._limit_at_maximum = limit_at_maximum
+        self._sections = sections
         self._steps: deque[Step] = deque()
         self._grows: deque[tuple[int, int]] = deque()
         self._running: _Tool | None = None
@@ -168,6 +175,9 @@ class Actions:
             self._steps.extend(self._memory(each, target))
 
     def _memory(self, each: Known, target: int) -> list[Step]:
+        if self._sections:
+            node = f"/local/domain/{each.domain}/{SECTIONS}"
+            return [Step(each.domain, ("xenstore-write", node, str(target >> 10)), target)]
         steps = [Step(each.domain, ("xl", "mem-set", str(each.domain), f"{target >> 10}k"), target)]
         if self._limit_at_maximum:
             steps.append(Step(each.domain, ("xl", "mem-max", str(each.domain), f"{each.maximum >> 10}k")))

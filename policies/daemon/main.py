@@ -63,7 +63,12 @@ class Daemon:
         self._store: Store | None = None
         self._store_at = 0.0
         self._view = View(settings.guests, self._manager.COUNTERS, settings.patience, settings.stale)
-        self._actions = Actions(self._view, settings.patience, limit_at_maximum=settings.limit_at_maximum)
+        self._actions = Actions(
+            self._view,
+            settings.patience,
+            limit_at_maximum=settings.limit_at_maximum,
+            sections=settings.sections,
+        )
         self._open: tuple[dict[str, Any], Carried] | None = None
         self._log = Log()
         self._errors = self._decisions = 0

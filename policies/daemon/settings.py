@@ -17,8 +17,8 @@ class Settings:
     """manager: its module's name; parameters: an instance of its Parameters. guests: name -> least
     and most memory, in bytes. patience: seconds that a guest gets to move before it does not
     follow, and memory to come free. stale: seconds after which a report is none any more.
-    limit_at_maximum: see actions.py. reader_bytes, reader_arguments: how much of standard input is
-    the packed reader, and how it is started. store: where xenstore is looked for.
+    limit_at_maximum, sections: see actions.py. reader_bytes, reader_arguments: how much of standard
+    input is the packed reader, and how it is started. store: where xenstore is looked for.
     """
 
     manager: str
@@ -27,6 +27,7 @@ class Settings:
     patience: float
     stale: float
     limit_at_maximum: bool
+    sections: bool
     reader_bytes: int
     reader_arguments: tuple[str, ...]
     store: tuple[str, ...]
@@ -42,6 +43,7 @@ def read(text: str) -> Settings:
         patience=float(given["patience"]),
         stale=float(given["stale"]),
         limit_at_maximum=bool(given["limit_at_maximum"]),
+        sections=bool(given["sections"]),
         reader_bytes=int(given["reader_bytes"]),
         reader_arguments=tuple(given["reader_arguments"]),
         store=tuple(given.get("store", PLACES)),

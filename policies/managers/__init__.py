@@ -20,6 +20,7 @@ _NAMES = (
     "mom",
     "proxmox",
     "psi",
+    "hotplug",
     "collaborative",
     "smartmem",
     "balloon",

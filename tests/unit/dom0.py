@@ -60,7 +60,7 @@ class Dom0:
     _seen: int = 0
 
     def __post_init__(self) -> None:
-        for tool in ("xl", "tmemctl"):
+        for tool in ("xl", "tmemctl", "xenstore-write"):
             path = self.folder / tool
             path.write_text(XL.format(log=self.folder / "log", folder=self.folder))
             path.chmod(0o700)
@@ -111,6 +111,8 @@ class Dom0:
                 and not (self.folder / "broken").exists()
             ):
                 self.domains[int(words[2])].target = int(words[3].removesuffix("k")) / 1024
+            elif words[0] == "xenstore-write" and words[1].endswith("/memory/sections"):
+                self.domains[int(words[1].split("/")[3])].target = int(words[2]) / 1024
         self._seen = len(commands)
         for each in self.domains.values():
             if each.target is not None and each.follows:
@@ -143,6 +145,7 @@ class Dom0:
             patience=given.pop("patience", 5.0),
             stale=60.0,
             limit_at_maximum=given.pop("limit_at_maximum", False),
+            sections=given.pop("sections", False),
             reader_bytes=0,
             reader_arguments=(),
             store=(str(self.store.path),),

@@ -642,6 +642,7 @@ def test_as_it_is_sent_it_runs_with_python_alone(
         "patience": 5,
         "stale": 60,
         "limit_at_maximum": False,
+        "sections": False,
         "reader_bytes": len(reader),
         "reader_arguments": ["--root", str(tmp_path), "memory"],
         "store": [str(store.path)],

@@ -20,7 +20,7 @@ from campaigns.run import run
 from campaigns.verify import verify
 from common import files
 from common.errors import InvalidFileError, LabError, UsageError
-from lab.api import GuestSizing, HostSizing
+from lab.api import GuestSizing, HostSizing, MemorySwap
 from lab.counters import names
 from policies import apply, decide, describe, managers
 from policies import registry as policies
@@ -113,6 +113,21 @@ def test_what_a_host_is_asked_for() -> None:
     assert refaults is not None
     assert refaults.counters["vmstat.workingset_refault_file"] == 30 * 256
     assert apply.manager(policies.parse("static"), Tuning(), HOST, GUESTS, ["guest1"]) is None
+
+
+def test_no_guest_is_shrunk_to_its_ram_disk() -> None:
+    """Its memory is taken when it is made: a minimum of 64 MiB would leave 20 beside 44."""
+    tuning = Tuning(swap={"ramdisk": MemorySwap("ramdisk", (44 * 1024,))})
+    wanted = apply.manager(policies.parse("qmemman+ramdisk-swap"), tuning, HOST, GUESTS, ["guest1"])
+    assert wanted is not None
+    assert wanted.bounds_mib == {"guest1": (108, 256)}
+    large = Tuning(swap={"ramdisk": MemorySwap("ramdisk", (120 * 1024,))})
+    all_of_it = apply.manager(policies.parse("qmemman+ramdisk-swap"), large, HOST, GUESTS, ["guest1"])
+    assert all_of_it is not None
+    assert all_of_it.bounds_mib == {"guest1": (160, 256)}, "what it has at the release is never too little"
+    without = apply.manager(policies.parse("qmemman+zram"), tuning, HOST, GUESTS, ["guest1"])
+    assert without is not None
+    assert without.bounds_mib == {"guest1": (64, 256)}
 
 
 # --- Any guests ---------------------------------------------------------------------------------

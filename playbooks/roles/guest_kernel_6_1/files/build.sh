@@ -8,8 +8,8 @@ cd /mnt/build/src
 export KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=overcommit KBUILD_BUILD_HOST=overcommit
 patch -s -p1 < /mnt/build/frontswap.patch
 # The options of the 5.10 guests, without those that 6.1 no longer has and without zswap, which takes frontswap for itself. zsmalloc
-# is then there for zram alone, as a module; z3fold was for zswap.
-grep -vE '^CONFIG_(CLEANCACHE|ZSWAP|ZSMALLOC|Z3FOLD)=' /mnt/build/config-5.10 > /mnt/build/config
+# is then there for zram alone, as a module; z3fold was for zswap. Nobody hot-plugs memory here.
+grep -vE '^CONFIG_(CLEANCACHE|ZSWAP|ZSMALLOC|Z3FOLD|MIGRATION|MEMORY_HOTPLUG|MEMORY_HOTREMOVE)=' /mnt/build/config-5.10 > /mnt/build/config
 KCONFIG_ALLCONFIG=/mnt/build/config make -s allnoconfig
 missing=$(grep -E '^CONFIG_' /mnt/build/config | grep -vxF -f .config || true)
 if [ -n "$missing" ]; then

@@ -5,6 +5,7 @@ jobs=$1
 out=/mnt/out
 cd /mnt/build/src
 export KBUILD_BUILD_TIMESTAMP='1970-01-01' KBUILD_BUILD_USER=overcommit KBUILD_BUILD_HOST=overcommit
+patch -s -p1 < /mnt/build/sections.patch
 KCONFIG_ALLCONFIG=/mnt/build/config make -s allnoconfig
 missing=$(grep -E '^CONFIG_' /mnt/build/config | grep -vxF -f .config || true)
 if [ -n "$missing" ]; then
