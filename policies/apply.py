@@ -70,7 +70,10 @@ def manager(
     common = tuning.manager or ManagerSection().tuning()
     taken = _taken_mib(policy, tuning)
     bounds = {
-        name: (min(common.minimum_mib + taken, start_mib(policy, sizing, guests, number)), guests.own(number).memory_max_mib)
+        name: (
+            min(common.minimum_mib + taken, start_mib(policy, sizing, guests, number)),
+            guests.own(number).memory_max_mib,
+        )
         for number, name in enumerate(names, 1)
     }
     return Manager(
