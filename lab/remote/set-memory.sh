@@ -6,14 +6,25 @@
 # SECONDS: how long they get. TARGET, LIMIT: in MiB; a LIMIT that is no more than the TARGET stays
 # what `xl mem-set` makes it, the TARGET. A guest may miss its target by 1 MiB: libxl leaves that
 # much to a domain.
+#
+# A guest's balloon can rest for up to an hour and not see that its target has changed (Linux 5.10:
+# after Xen refused it memory, when the change comes while it makes up its mind). It sees the next
+# change, so who is late after some looks gets another target, and the right one again.
 set -e
 seconds=$1
 shift
+wake_every=10 # looks, of a second each
 
 aim() {
     while [ $# -gt 0 ]; do
         xl mem-set "$1" "$2m"
-        wanted="$wanted $1=$2"
+        shift 3
+    done
+}
+
+wake() {
+    while [ $# -gt 0 ]; do
+        case "$late" in *"$1 "*) xl mem-set "$1" "$(($2 + 1))m" ;; esac
         shift 3
     done
 }
@@ -25,9 +36,10 @@ raise() {
     done
 }
 
-wanted=
+wanted=$(printf '%s=%s %.0s' "$@")
 aim "$@"
 deadline=$(($(date +%s) + seconds))
+looks=0
 while :; do
     late=$(xl list | awk -v wanted="$wanted" '
         BEGIN { count = split(wanted, pairs, " ")
@@ -38,6 +50,12 @@ while :; do
         echo "guests did not reach their memory within $seconds s: $late (MiB)" >&2
         exit 1
     fi
+    looks=$((looks + 1))
     sleep 1
+    if [ $((looks % wake_every)) -eq 0 ]; then
+        wake "$@"
+        sleep 1
+        aim "$@"
+    fi
 done
 raise "$@"

@@ -75,3 +75,39 @@ def test_a_disk_that_is_none_is_refused_before_anything_is_written(tmp_path: Pat
     done = sh(disk_script([Disks(str(plain), "/dev/null")]))
     assert (done.returncode, done.stderr) == (1, f"{plain} or /dev/null is no block device\n")
     assert plain.read_text() == "precious"
+
+
+XL = """#!/bin/sh
+# Guests whose balloon sees that its target has changed, but for the change that came while it slept.
+cd "$(dirname "$0")/guests"
+case $1 in
+list)
+    for guest in *; do echo "$guest 1 $(cat "$guest/actual") 1 -b---- 1.0"; done
+    ;;
+mem-set)
+    echo "$2 ${3%m}" >> ../said
+    [ "$(cat "$2/target")" != "${3%m}" ] || exit 0
+    echo "${3%m}" > "$2/target"
+    if [ -e "$2/asleep" ]; then rm "$2/asleep"; else echo "${3%m}" > "$2/actual"; fi
+    ;;
+mem-max) ;;
+esac
+"""
+
+
+def test_a_guest_whose_balloon_sleeps_is_woken_by_another_target(tmp_path: Path) -> None:
+    # Seen of Linux 5.10: `xl mem-set` to 120 MiB, again and again, and the guest stays at 155.
+    (tmp_path / "xl").write_text(XL)
+    (tmp_path / "sleep").write_text("#!/bin/sh\n")
+    for program in ("xl", "sleep"):
+        (tmp_path / program).chmod(0o755)
+    for guest in ("guest1", "guest2"):
+        (tmp_path / "guests" / guest).mkdir(parents=True)
+        for name in ("actual", "target"):
+            (tmp_path / "guests" / guest / name).write_text("155\n")
+    (tmp_path / "guests" / "guest1" / "asleep").touch()
+    done = sh(f"PATH={tmp_path}:$PATH\n{scripts.command('set-memory.sh', 60, 'guest1', 120, 120, 'guest2', 130, 130)}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "guests" / "guest1" / "actual").read_text() == "120\n"
+    assert (tmp_path / "guests" / "guest2" / "actual").read_text() == "130\n"
+    assert "guest2 131" not in (tmp_path / "said").read_text()  # who is in time is left alone
