@@ -124,7 +124,7 @@ def _groups(results: Results) -> pd.DataFrame:
         for values in ([totals.cell_value(results, cell, metric, how, group) for how in _AGGREGATES],)
     ]
     names = ("cell", "policy", "levels", "repetition", "group", "metric", "unit", *_AGGREGATES)
-    kinds = {"repetition": "int64", **dict.fromkeys(_AGGREGATES, "Float64")}
+    kinds: dict[str, str] = {"repetition": "int64", **dict.fromkeys(map(str, _AGGREGATES), "Float64")}
     return pd.DataFrame(
         {
             name: pd.Series([row[index] for row in rows], dtype=kinds.get(name, "string"))

@@ -75,7 +75,7 @@ def _compared(results: Results) -> tuple[tuple[Difference, ...], tuple[str, ...]
         if env is None:
             silent.append(cell.cell)
         else:
-            told.append((cell, dict(_flat(env))))
+            told.append((cell, dict(flat(env))))
     return tuple(_between(told)), tuple(silent)
 
 
@@ -98,18 +98,18 @@ def _between(told: Sequence[tuple[CellRecord, Mapping[str, str]]]) -> list[Diffe
 def rows(found: list[Difference]) -> list[tuple[str, str]]:
     """Differences as rows of texts: what, and each value with its cells."""
     return [
-        (each.what, "; ".join(f"{_short(value)} in {_few(cells)}" for value, cells in each.values.items()))
+        (each.what, "; ".join(f"{short(value)} in {_few(cells)}" for value, cells in each.values.items()))
         for each in found
     ]
 
 
-def _flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
+def flat(value: object, path: str = "") -> Iterator[tuple[str, str]]:
     """(path, value as text) of everything that is compared. Lists are values."""
     if _CHANGES_BY_ITSELF.fullmatch(path):
         return
     if isinstance(value, Mapping) and value:
         for key, each in value.items():
-            yield from _flat(each, f"{path}.{key}" if path else str(key))
+            yield from flat(each, f"{path}.{key}" if path else str(key))
     else:
         yield path, value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
@@ -123,7 +123,8 @@ def _grouping(path: str) -> Callable[[CellRecord], tuple[str, ...]]:
     return lambda cell: (levels_text(cell.levels), str(_LARGER in cell.policy.split("+")))
 
 
-def _short(value: str) -> str:
+def short(value: str) -> str:
+    """A value cut to LONGEST."""
     return value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
 
 

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from campaigns import barrier, evaluate, managed, provenance, starved, stuck
+from campaigns import barrier, evaluate, live, managed, provenance, reproduce, starved, stuck
 from campaigns.conditions import Conditions
 from campaigns.evaluate import Figures
 from campaigns.plan import expected_stages
@@ -34,6 +34,8 @@ slow.
 """
 
 StageListener = Callable[[str, float], None]
+TickListener = Callable[[Callable[[], Iterable[Sample]]], None]
+"""Told every now and then that a run goes on, with how to get its newest reading."""
 
 
 @dataclass
@@ -68,6 +70,7 @@ class Attempt:
     host: Host
     on_stage: StageListener
     alone: bool = False
+    on_tick: TickListener = lambda _last: None
     out: _Outcome = field(default_factory=_Outcome)
 
     def __post_init__(self) -> None:
@@ -93,11 +96,18 @@ class Attempt:
                 env = provenance.environment(
                     self.policy, self.conditions, self.out.host, self.campaign, self.planned.cell, alone=self.alone
                 )
+                self._write_script(writer)
                 self.store.commit(writer, record, {**env, "workload_facts": self.out.facts})
         except BaseException:
             self.store.abandon(writer)
             raise
         return record
+
+    def _write_script(self, writer: CellWriter) -> None:
+        rerun = rerun_command(self.campaign, self.planned.cell)
+        text = reproduce.text(self.campaign, self.planned, self.policy, self.conditions, rerun)
+        with storing(writer.directory):
+            (writer.directory / reproduce.FILE).write_text(text, encoding="utf-8")
 
     def _work(self, writer: CellWriter) -> None:
         conditions, out = self.conditions, self.out
@@ -153,8 +163,8 @@ class Attempt:
                 run_s=conditions.timeouts.run or max(LAST_RESORT_S, RUN_FACTOR * self.expected["run"]),
                 before_release=watch,
                 after_release=self.host.release_manager,
-                watch=stuck.Watch(self.host.activity, machines, barrier.DIRECTORY, self.expected["run"]),
-                watch_s=stuck.LOOK_S,
+                watch=self._watch(observation, machines),
+                watch_s=live.TICK_S,
                 log=writer.raw / evaluate.BARRIER_LOG,
             )
             out.given_after = self.host.given()
@@ -164,6 +174,20 @@ class Attempt:
                 self._stop(observation, writer)
             raise
         self._stop(observation, writer)
+
+    def _watch(self, observation: Observation, machines: Mapping[str, Machine]) -> Callable[[list[str]], None]:
+        """What is done every TICK_S while guests are at work."""
+        look = stuck.Watch(self.host.activity, machines, barrier.DIRECTORY, self.expected["run"])
+        looked = time.monotonic()
+
+        def watch(working: list[str]) -> None:
+            nonlocal looked
+            self.on_tick(observation.last)
+            if time.monotonic() - looked >= stuck.LOOK_S:
+                looked = time.monotonic()
+                look(working)
+
+        return watch
 
     def _parts(self, guests: Sequence[str]) -> dict[str, barrier.Part]:
         members, release = self.conditions.members(guests), apply.release_script(self.policy)

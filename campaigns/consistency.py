@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from campaigns import evaluate, managed, records, starved
+from campaigns import evaluate, managed, records, reproduce, starved
 from campaigns.records import CampaignRecord, CellRecord
 from lab.counters.parse import DOM0, HYPERVISOR
 
-IN_CELL = (records.CELL_FILE, records.ENV_FILE, records.SUMS_FILE, "samples", records.RAW_DIR)
+IN_CELL = (records.CELL_FILE, records.ENV_FILE, records.SUMS_FILE, "samples", records.RAW_DIR, reproduce.FILE)
 IN_RAW = (evaluate.BEFORE, evaluate.AFTER, evaluate.BARRIER_LOG, evaluate.KERNEL_LOG, starved.FILE, managed.FILE)
 TOLD = {"host": "name", "host_kind": "kind", "accelerator": "accelerator"}
 """Key of cell.json -> key of `host` in env.json."""

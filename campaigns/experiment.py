@@ -15,7 +15,7 @@ import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +66,7 @@ UNWRITTEN: Mapping[tuple[str, ...], object] = {
     ("workload",): None,
     ("claims", "*", "group"): None,
     ("exclude",): [],
+    ("retries",): {},
 }
 """Keys that came late, and what they say when they say nothing: the resolved experiment then lacks
 them, so that its fingerprint is that of before.
@@ -92,6 +93,7 @@ class Experiment:
     claims: tuple[Claim, ...]
     metrics: tuple[MetricSpec, ...]
     exclusions: tuple[Exclusion, ...] = ()
+    retries: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def title(self) -> str:
@@ -207,6 +209,7 @@ def _build(name: str, source: Document) -> Experiment:
         claims=tuple(claim.record() for claim in file.claims),
         metrics=_metric_specs(file),
         exclusions=tuple(file.exclude),
+        retries={str(kind): times for kind, times in file.retries.items()},
     )
     if not any(True for _ in experiment.combinations()):
         raise source.error([Problem(("exclude",), "every cell is left out", "leave some")])

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FailureClass:
-    """kind: the name in cell.json. retries: further attempts within the same run. reason: why so
-    many.
+    """kind: the name in cell.json. retries: further attempts within the same run, where the
+    experiment does not say (`retries`). reason: why so many.
 
     A later run attempts every cell again that has no complete or invalid record, whatever its
     class. Cells whose gates failed are not attempted again unless asked for by name: repeating

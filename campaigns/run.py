@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from campaigns import gates, plan, provenance, resume, store
+from campaigns import gates, live, plan, provenance, resume, store
 from campaigns.cell import Attempt
 from campaigns.experiment import Experiment, from_document
 from campaigns.failures import CLASSES
@@ -205,7 +205,9 @@ class _Runner:
         self._expected: dict[str, Expected] = {}
         self.estimate = self._estimate()
         self.made: list[CellRecord] = []
+        self.remaining: list[str] = []
         self.alone = False
+        self.live = live.Teller(stored.directory, lambda: self.estimate.left(self.remaining))
 
     def _estimate(self) -> Estimate:
         """What the cells should take on the host as it is. The plan's figures are of the
@@ -239,8 +241,17 @@ class _Runner:
             for cell in self.record.cells
             if (cell.cell not in self.finished if only is None else cell.cell == only)
         ]
-        remaining = [cell.cell for cell in todo]
-        self._tell("start", remaining)
+        self.remaining = remaining = [cell.cell for cell in todo]
+        try:
+            self._tell("start", remaining)
+            self._run_all(todo, remaining)
+        finally:
+            self.live.end()
+        self._tell("end", [])
+        self.live.end()
+        return Outcome(self.store.directory, status(self.store), tuple(self.made), only)
+
+    def _run_all(self, todo: list[PlannedCell], remaining: list[str]) -> None:
         broken_resets = 0
         for planned in todo:
             record = self._run_cell(planned, remaining)
@@ -254,8 +265,6 @@ class _Runner:
                     why=record.failure.message if record.failure else "",
                     remedy="mend the lab (./inv lab.status, ./inv doctor) and run the same command again",
                 )
-        self._tell("end", [])
-        return Outcome(self.store.directory, status(self.store), tuple(self.made), only)
 
     def _run_cell(self, planned: PlannedCell, remaining: list[str]) -> CellRecord:
         """Attempts at one cell until one is no failure, or its class allows no more; the last
@@ -272,11 +281,14 @@ class _Runner:
                 self.estimate.finish(planned.cell, record.timings)
             else:
                 failures[record.failure.kind] += 1
-            retry = record.failure is not None and failures[record.failure.kind] <= CLASSES[record.failure.kind].retries
+            retry = record.failure is not None and failures[record.failure.kind] <= self._retries(record.failure.kind)
             left = remaining if retry else [cell for cell in remaining if cell != planned.cell]
             self._tell("cell", left, planned, attempt=attempt, record=record, retry=retry)
             if not retry:
                 return record
+
+    def _retries(self, kind: str) -> int:
+        return self.experiment.retries.get(kind, CLASSES[kind].retries)
 
     def _attempt(self, planned: PlannedCell, remaining: list[str], attempt: int) -> CellRecord:
         def on_stage(stage: str, expected_s: float) -> None:
@@ -289,7 +301,10 @@ class _Runner:
         policy = self.policies[planned.policy]
         conditions = self.experiment.at(planned.levels).under(policy)
         host = self.host_of(planned)
-        return Attempt(self.store, self.record, planned, policy, conditions, host, on_stage, self.alone).run()
+        attempted = Attempt(
+            self.store, self.record, planned, policy, conditions, host, on_stage, self.alone, self.live.tick
+        )
+        return attempted.run()
 
     def _tell(
         self,
@@ -303,19 +318,19 @@ class _Runner:
         record: CellRecord | None = None,
         retry: bool = False,
     ) -> None:
-        self.listen(
-            Event(
-                kind=kind,  # type: ignore[arg-type]
-                done=len(self.finished),
-                total=len(self.record.cells),
-                left_s=self.estimate.left(remaining),
-                cell=planned.cell if planned else "",
-                policy=planned.policy if planned else "",
-                order=planned.order if planned else 0,
-                stage=stage,
-                stage_s=stage_s,
-                attempt=attempt,
-                record=record,
-                retry=retry,
-            )
+        event = Event(
+            kind=kind,  # type: ignore[arg-type]
+            done=len(self.finished),
+            total=len(self.record.cells),
+            left_s=self.estimate.left(remaining),
+            cell=planned.cell if planned else "",
+            policy=planned.policy if planned else "",
+            order=planned.order if planned else 0,
+            stage=stage,
+            stage_s=stage_s,
+            attempt=attempt,
+            record=record,
+            retry=retry,
         )
+        self.live.event(event)
+        self.listen(event)

@@ -265,6 +265,9 @@ class RepetitionsSection(Section):
     runs: Annotated[Count, Field(ge=1, le=1000)] = 1
 
 
+Retries = Annotated[Count, Field(ge=0, le=10)]
+"""Further attempts at a cell that failed, by the class of its failure (campaigns/failures.py)."""
+
 NUMBER, LEVELS = "as a number", "at its levels"
 """How repetitions may be written: what is wrong is told of the form that was chosen."""
 
@@ -324,6 +327,9 @@ class ExperimentFile(_WithManagers):
         Annotated[Count, Field(ge=1, le=1000), Tag(NUMBER)] | Annotated[RepetitionsSection, Tag(LEVELS)],
         Discriminator(lambda given: LEVELS if isinstance(given, dict | RepetitionsSection) else NUMBER),
     ] = 1
+    retries: dict[Literal["lab", "guest_lost", "barrier", "timeout", "stuck", "workload"], Retries] = Field(
+        default_factory=dict
+    )
     seed: Annotated[Count, Field(ge=0)] = 1
     settle: Seconds = 0.0
     sampling: SamplingSection = SamplingSection()

@@ -119,7 +119,7 @@ class CampaignStore:
 
     def begin(self, cell: str) -> CellWriter:
         """A temporary directory for a cell. The caller holds the lock."""
-        directory = _temporary(self.directory, cell)
+        directory = unfinished(self.directory, cell)
         with storing(directory):
             shutil.rmtree(directory, ignore_errors=True)
             (directory / records.RAW_DIR).mkdir(parents=True)
@@ -193,7 +193,7 @@ def create(results: Path, record: CampaignRecord) -> CampaignStore:
     with storing(results):
         results.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(results)
-    temporary = _temporary(results, record.campaign)
+    temporary = unfinished(results, record.campaign)
     target = results / record.campaign
     try:
         with storing(temporary):
@@ -283,7 +283,7 @@ def _sums_of(target: Path, campaign: Path) -> str:
 
 def _replace_sums(directory: Path, listed: Mapping[str, str]) -> None:
     """Write a campaign's sums, whole or not at all, and durably."""
-    temporary = _temporary(directory, records.SUMS_FILE)
+    temporary = unfinished(directory, records.SUMS_FILE)
     try:
         temporary.write_text("".join(f"{listed[name]}  {name}\n" for name in sorted(listed)), encoding="utf-8")
         files.sync(temporary)
@@ -355,8 +355,17 @@ def _names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir() if path.is_dir()] if directory.is_dir() else []
 
 
-def _temporary(parent: Path, name: str) -> Path:
+def unfinished(parent: Path, name: str) -> Path:
+    """A path of this process in a campaign's directory, which the next run removes when the process
+    is gone.
+    """
     return parent / f".tmp-{os.getpid()}-{processes.start_time(os.getpid())}-{name}"
+
+
+def living(directory: Path, name: str) -> list[Path]:
+    """The paths of that name whose process is there."""
+    found = [(path, _TEMPORARY.fullmatch(path.name)) for path in directory.glob(f".tmp-*-{name}")]
+    return [path for path, match in found if match and processes.start_time(int(match[1])) == int(match[2])]
 
 
 def _remove_leftovers(directory: Path) -> None:

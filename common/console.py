@@ -80,6 +80,22 @@ class Reporter:
         """Text as it is, without a clock."""
         self._console.print(harmless(text), markup=False)
 
+    def show(self, frames: Iterable[Sequence[str]], every_s: float) -> None:
+        """Frames of lines, each in the place of the one before, until there are no more; without a
+        terminal, the first alone.
+        """
+        from rich.live import Live
+        from rich.text import Text
+
+        if not self._console.is_terminal:
+            for line in next(iter(frames), ()):
+                self.plain(line)
+            return
+        with Live(console=self._console, auto_refresh=False, screen=False) as live:
+            for lines in frames:
+                live.update(Text("\n".join(harmless(line) for line in lines)), refresh=True)
+                time.sleep(every_s)
+
     def pause(self, seconds: float) -> None:
         """Time to read a warning and to interrupt: where a person looks at it."""
         if self._console.is_terminal:

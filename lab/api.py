@@ -167,6 +167,9 @@ class Observation(Protocol):
     """Counters sampled while a cell runs."""
 
     def start(self) -> None: ...
+    def last(self) -> list[Sample]:
+        """The newest reading of dom0's agent: nothing is read for it, and it stays kept."""
+
     def stop(self, raw_dir: Path) -> list[Sample]:
         """Stop sampling; the readings, and what the samplers wrote, unparsed, below raw_dir."""
 

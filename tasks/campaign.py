@@ -114,3 +114,48 @@ def status(_c: Context, name: str, json: bool = False) -> None:
     for each in found.cells:
         if each.reason:
             report.plain(f"{each.planned.cell}: {each.reason}\n    again: {each.rerun}")
+
+
+@task(positional=["name"], help={"name": "campaign: results/NAME"})
+def watch(_c: Context, name: str) -> None:
+    """Watch a campaign that runs: cells, time left, and what its guests hold and do.
+
+    Ends with the campaign, or with Ctrl-C. Without a terminal it prints how things stand, once.
+    """
+    from campaigns import store, watching
+
+    stored = store.get(store.RESULTS, name)
+    Reporter().show(watching.frames(stored), watching.EVERY_S)
+
+
+@task(
+    positional=["first", "second"],
+    help={
+        "first": "campaign: results/FIRST",
+        "second": "campaign: results/SECOND",
+        "unverified": "compare results that were damaged or changed all the same",
+    },
+)
+def compare(_c: Context, first: str, second: str, unverified: bool = False) -> None:
+    """Say what differs between two campaigns: in what they ran on, then in what they measured."""
+    from analysis import between, load, unlike
+    from campaigns import store, verify
+
+    report = Reporter()
+    directories = [store.directory(store.RESULTS, name) for name in (first, second)]
+    for each in directories:
+        verify.verify(each).refuse(allowed=unverified)
+    one, other = (load.load(each) for each in directories)
+    differences = between.provenance(one, other)
+    for found in differences:
+        report.plain(
+            f"{found.what}\n    {first}: {unlike.short(found.first)}\n    {second}: {unlike.short(found.second)}"
+        )
+    if not differences:
+        report.plain("nothing that is recorded differs in what was asked and what it ran on")
+    report.table(
+        ("policy", "quantity", first, second, f"{second} ÷ {first}"),
+        between.rows(between.measured(one, other)),
+        title="measured in complete cells",
+    )
+    report.plain("cells of two campaigns are no pairs: intervals cover what was repeated within each, and no more")

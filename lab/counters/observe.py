@@ -12,7 +12,7 @@ from pathlib import Path
 
 from common.errors import LabError
 from lab.api import Sample
-from lab.counters import kept
+from lab.counters import kept, parse
 from lab.remote.agents import Agents
 from lab.remote.ssh import DOM0
 
@@ -34,6 +34,10 @@ class HostObservation:
         """Start sampling. The first reading has been taken when this returns."""
         self._agents.start(self._guests)
         self._agents.ask(dict.fromkeys([DOM0, *self._guests], f"start {self._interval:g}"))
+
+    def last(self) -> list[Sample]:
+        """The newest reading that dom0's agent has kept, without taking one."""
+        return parse.parse_host(self._agents.ask({DOM0: "last"})[DOM0], self._guests)[0]
 
     def stop(self, raw_dir: Path) -> list[Sample]:
         """Stop sampling, keep what the agents wrote below raw_dir, and return the readings in the

@@ -14,7 +14,7 @@ from campaign_fakes import EXPERIMENT, FakeHost, find, write_experiment
 from campaigns import cell, describe, experiment, json_schema, launch, plan
 from campaigns.run import run
 from campaigns.verify import verify
-from common.errors import InvalidFileError
+from common.errors import InvalidFileError, LabError
 from common.units import rough_duration
 from workloads import registry
 
@@ -169,3 +169,18 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
     ):
         assert not validator.is_valid({**demo, key: wrong}), key
     assert validator.is_valid({**demo, "guests": {"count": 3, "memory_max": "fit"}, "presets": {"night": {"seed": 3}}})
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [("", 2), ("retries: {lab: 0}\n", 1), ("retries: {lab: 3}\n", 4)])
+def test_how_often_a_failed_cell_is_tried_again_is_the_experiments_to_say(
+    tmp_path: Path, retries: str, attempts: int
+) -> None:
+    def hook(step: str) -> None:
+        if step == "counters":
+            raise LabError("dom0 does not answer")
+
+    host = FakeHost(tmp_path / "host", hook=hook)
+    made = write_experiment(tmp_path, EXPERIMENT + retries)
+    assert ("retries" in made.document) == bool(retries)
+    run(made, host, results=tmp_path / "results", cell="static.r1")
+    assert len(find(tmp_path / "results").attempts()["static.r1"]) == attempts

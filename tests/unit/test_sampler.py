@@ -337,3 +337,14 @@ def test_a_reporter_that_cannot_report_says_so(program: Path, tmp_path: Path) ->
     for wrong in ("meminfo.MemFree", "meminfo.MemFree=", "meminfo.MemFree=-1", "meminfo.MemFree=0", "MemFree=1"):
         done = subprocess.run([program, "report", "report", "60", wrong], capture_output=True, text=True, check=False)
         assert done.returncode == 1, wrong
+
+
+def test_the_newest_reading_can_be_looked_at_and_stays_kept(linux: Session) -> None:
+    assert linux.ask("last") == []
+    assert linux.ask("start 0.05") == ["started"]
+    (first,) = linux.ask("last")
+    while (newer := linux.ask("last")) == [first]:
+        time.sleep(0.02)
+    *kept, _cost = linux.ask("stop")
+    assert kept[0] == first
+    assert newer[0] in kept[1:]
