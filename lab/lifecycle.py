@@ -80,9 +80,14 @@ def artifacts_for(path: Path = DEFAULT_INVENTORY, needs: Needs = NOTHING) -> lis
         if isinstance(entry.settings, inventory.Emulated):
             names.update(_artifacts_of(entry.settings, needs))
         else:
-            names.update(PROVISIONED)
+            names.update(_provisioned(needs))
         names.add("sampler")
     return [name for name in RECIPES if name in names]
+
+
+def _provisioned(needs: Needs) -> list[str]:
+    """Of PROVISIONED, with the guests' image that has what is needed."""
+    return [guest_image(needs) if name == "guest_image" else name for name in PROVISIONED]
 
 
 def _artifacts_of(settings: inventory.Emulated, needs: Needs) -> list[str]:
@@ -321,14 +326,14 @@ def _config_of(path: Path, machine: str, host: str | None) -> Path:
     return config
 
 
-def provision(path: Path, progress: Tell | None = None) -> None:
+def provision(path: Path, progress: Tell | None = None, needs: Needs = NOTHING) -> None:
     """Make the physical servers of a lab Xen hosts of the testbed, by Ansible over SSH. A server
-    boots the testbed's hypervisor at its next boot.
+    boots the testbed's hypervisor at its next boot. needs: of the workloads that its guests run.
     """
     from lab.build import ansible
 
     require_physical(path)
-    images = {name: builder.artifact(name).outputs for name in PROVISIONED}
+    images = {name: builder.artifact(name, needs).outputs for name in _provisioned(needs)}
     ansible.run(
         "provision.yml",
         inventory=path,
@@ -337,7 +342,7 @@ def provision(path: Path, progress: Tell | None = None) -> None:
             "xen_host_tmemctl": str(images["tmemctl"]["tmemctl"]),
             "xen_host_authorized_keys": [paths.lab_key().with_suffix(".pub").read_text().strip()],
             "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
-            "provision_guest_image": str(images["guest_image"]["guest.qcow2"]),
+            "provision_guest_image": str(images[guest_image(needs)]["guest.qcow2"]),
         },
         progress=progress,
         timeout=3600,

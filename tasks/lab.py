@@ -12,13 +12,10 @@ from invoke.tasks import task
 from common.console import Reporter
 from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of
 
+LOADS_HELP = "workloads, separated by commas, that the guests are to have the programs of (default: the demo's)"
 
-@task(
-    help={
-        "inventory": INVENTORY_HELP,
-        "loads": "workloads, separated by commas, that its guests are to have the programs of (default: the demo's)",
-    }
-)
+
+@task(help={"inventory": INVENTORY_HELP, "loads": LOADS_HELP})
 def up(_c: Context, inventory: str | None = None, loads: str | None = None) -> None:
     """Start the lab's hosts: an emulated one from its snapshot, or by booting it without one."""
     from functools import partial
@@ -94,16 +91,22 @@ def destroy(_c: Context, inventory: str | None = None) -> None:
     )
 
 
-@task(help={"inventory": "the lab of physical servers, made from inventory/physical.example.yml"})
-def provision(_c: Context, inventory: str | None = None) -> None:
+@task(
+    help={
+        "inventory": "the lab of physical servers, made from inventory/physical.example.yml",
+        "loads": LOADS_HELP,
+    }
+)
+def provision(_c: Context, inventory: str | None = None, loads: str | None = None) -> None:
     """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing."""
     from lab import lifecycle
 
     report = Reporter()
     lifecycle.require_physical(inventory_path(inventory))
-    build_for(report, inventory)
+    needs = needs_of(loads)
+    build_for(report, inventory, needs)
     with report.live():
-        lifecycle.provision(inventory_path(inventory), progress=report.step)
+        lifecycle.provision(inventory_path(inventory), progress=report.step, needs=needs)
     report.say("provisioned; next: ./inv campaign.run NAME --inventory ...")
 
 
