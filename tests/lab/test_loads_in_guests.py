@@ -37,7 +37,9 @@ MORE = ("sysbench_oltp", "pgbench", "web", "rocksdb")
 
 @pytest.fixture(scope="module")
 def loads(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[EmulatedHost]:
-    """The lab's host, with guests of another image than the demo's."""
+    """A host beside the lab's, which is stopped meanwhile, with guests of another image than the
+    demo's: a folder of the lab's own keeps the snapshots of one image only.
+    """
     plain = lab.hosts[0]
     assert isinstance(plain, EmulatedHost)
     plain.stop()  # one at a time
@@ -47,11 +49,13 @@ def loads(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) ->
     builder.ensure(lifecycle.artifacts_for(inventory_path, needs), needs=needs)
     settings: Emulated = plain.settings
     images = partial(lifecycle.artifact_images, settings, needs)
-    host = EmulatedHost(lab.name, plain.name, settings, images, partial(print, file=sys.stderr))
-    host.reset(HOST, GUESTS)
-    host.limit_disks(UNLIMITED)
-    yield host
-    host.stop()
+    host = EmulatedHost(lab.name, f"{plain.name}-loads", settings, images, partial(print, file=sys.stderr))
+    try:
+        host.reset(HOST, GUESTS)
+        host.limit_disks(UNLIMITED)
+        yield host
+    finally:
+        host.destroy()
 
 
 def values_in(host: EmulatedHost, guest: str, name: str, values: dict[str, Any], raw_dir: Path) -> dict[str, Any]:
