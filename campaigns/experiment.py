@@ -129,9 +129,9 @@ class Experiment:
 
     @property
     def needs(self) -> Needs:
-        """What the guests' image has to have for its workload, at all levels together."""
-        found = [self.at(levels) for levels in self.combinations()]
-        return together(each.workload.needs(each.parameters) for each in found)
+        """What the guests' image has to have for its workloads, at all levels together."""
+        loads = [group.load for levels in self.combinations() for group in self.at(levels).groups]
+        return together(each.workload.needs(each.parameters) for each in loads)
 
     def with_seed(self, seed: int) -> Experiment:
         """The same experiment with another seed for its order."""

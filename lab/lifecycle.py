@@ -80,9 +80,14 @@ def artifacts_for(path: Path = DEFAULT_INVENTORY, needs: Needs = NOTHING) -> lis
         if isinstance(entry.settings, inventory.Emulated):
             names.update(_artifacts_of(entry.settings, needs))
         else:
-            names.update(PROVISIONED)
+            names.update(provisioned(needs))
         names.add("sampler")
     return [name for name in RECIPES if name in names]
+
+
+def provisioned(needs: Needs) -> list[str]:
+    """Of PROVISIONED, with the guests' image that has what is needed."""
+    return [guest_image(needs) if name == "guest_image" else name for name in PROVISIONED]
 
 
 def _artifacts_of(settings: inventory.Emulated, needs: Needs) -> list[str]:

@@ -19,15 +19,17 @@ from typing import Any, TypeVar
 
 from common.console import Tell
 from common.errors import LabError, UsageError, UserError
+from common.needs import NOTHING, Needs
 from lab import inventory, paths
 from lab.build import ansible, builder
+from lab.build.recipes import guest_image
 from lab.hosts import server_boot, server_facts, server_findings
 from lab.hosts.physical import dom0_endpoint
 from lab.hosts.server_boot import ServerBoot
 from lab.hosts.server_facts import Facts
 from lab.hosts.server_findings import Finding, Intent
 from lab.inventory import HostEntry, Physical
-from lab.lifecycle import PROVISIONED, locked
+from lab.lifecycle import locked, provisioned
 from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, UnreachableError, socket_folder
 
@@ -127,20 +129,24 @@ def check(path: Path, progress: Tell | None = None) -> list[Checked]:
 
 
 def provision(
-    path: Path, progress: Tell | None = None, *, come_back: float = server_boot.COME_BACK_SECONDS
+    path: Path,
+    progress: Tell | None = None,
+    *,
+    needs: Needs = NOTHING,
+    come_back: float = server_boot.COME_BACK_SECONDS,
 ) -> list[Provisioned]:
     """Make every physical server of a lab a Xen host of the testbed, which runs its hypervisor;
     what is so already is left alone.
-    progress: lines that begin with a server's name. come_back: seconds until one that restarts has
-    to answer.
+    progress: lines that begin with a server's name. needs: of the workloads that its guests run.
+    come_back: seconds until one that restarts has to answer.
 
     UsageError when the lab has none; InvalidFileError for the inventory; BuildError for a missing
     artifact.
     """
     require_physical(path)
-    images = {name: builder.artifact(name).outputs for name in PROVISIONED}
+    images = {name: builder.artifact(name, needs).outputs for name in provisioned(needs)}
     tell = progress or (lambda _text: None)
-    work = _Work(path, images, threading.Event(), come_back)
+    work = _Work(path, images, guest_image(needs), threading.Event(), come_back)
 
     def one(entry: HostEntry, connections: Connections) -> Provisioned:
         say: Tell = lambda text: tell(f"{entry.name}: {text}")  # noqa: E731
@@ -162,10 +168,13 @@ def provision(
 
 @dataclass(frozen=True)
 class _Work:
-    """What provisioning any server of a lab needs. images: artifact -> its outputs."""
+    """What provisioning any server of a lab needs. images: artifact -> its outputs; guest_image:
+    the one of them with the guests' image.
+    """
 
     path: Path
     images: Mapping[str, Mapping[str, Path]]
+    guest_image: str
     cancel: threading.Event
     come_back: float
 
@@ -194,7 +203,7 @@ def _provision(work: _Work, entry: HostEntry, connections: Connections, say: Tel
             "xen_host_tmemctl": str(images["tmemctl"]["tmemctl"]),
             "xen_host_authorized_keys": [paths.lab_key().with_suffix(".pub").read_text().strip()],
             "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
-            "provision_guest_image": str(images["guest_image"]["guest.qcow2"]),
+            "provision_guest_image": str(images[work.guest_image]["guest.qcow2"]),
         },
         progress=say,
         timeout=3600,

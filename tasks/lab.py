@@ -13,13 +13,10 @@ from invoke.tasks import task
 from common.console import Reporter
 from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of
 
+LOADS_HELP = "workloads, separated by commas, that the guests are to have the programs of (default: the demo's)"
 
-@task(
-    help={
-        "inventory": INVENTORY_HELP,
-        "loads": "workloads, separated by commas, that its guests are to have the programs of (default: the demo's)",
-    }
-)
+
+@task(help={"inventory": INVENTORY_HELP, "loads": LOADS_HELP})
 def up(_c: Context, inventory: str | None = None, loads: str | None = None) -> None:
     """Start the lab's hosts: an emulated one from its snapshot, or by booting it without one."""
     from functools import partial
@@ -158,8 +155,8 @@ def check(_c: Context, inventory: str | None = None, json: bool = False) -> None
         raise Exit(code=LabError.exit_code)
 
 
-@task(help={"inventory": "the lab of physical servers, made by lab.init"})
-def provision(_c: Context, inventory: str | None = None) -> None:
+@task(help={"inventory": "the lab of physical servers, made by lab.init", "loads": LOADS_HELP})
+def provision(_c: Context, inventory: str | None = None, loads: str | None = None) -> None:
     """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing.
 
     Each server is started into the new hypervisor once; it becomes the default when the server is
@@ -170,9 +167,10 @@ def provision(_c: Context, inventory: str | None = None) -> None:
 
     report = Reporter()
     servers.require_physical(inventory_path(inventory))
-    build_for(report, inventory)
+    needs = needs_of(loads)
+    build_for(report, inventory, needs)
     with report.live():
-        done = servers.provision(inventory_path(inventory), progress=report.say)
+        done = servers.provision(inventory_path(inventory), progress=report.say, needs=needs)
     for each in done:
         report.plain(each.line())
     if any(each.error for each in done):

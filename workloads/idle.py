@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from common.errors import OutputsError
 from common.machines import Machine
 from common.metrics import MetricSpec
 from workloads import complaints, machines, scripts
@@ -37,7 +38,8 @@ class Idle(Workload[IdleParameters]):
 
     def script(self, params: IdleParameters) -> str:
         """A sleep."""
-        return scripts.timed(scripts.command("idle", ["sleep", f"{params.length:.3f}"]))
+        said = 'echo "$1" && exec sleep "$1"'
+        return scripts.timed(scripts.command("idle", ["sh", "-c", said, "idle", f"{params.length:.3f}"]))
 
     def collect(self, machine: Machine, params: IdleParameters, raw_dir: Path) -> WorkloadResult:
         """Its time."""
@@ -48,8 +50,20 @@ class Idle(Workload[IdleParameters]):
         """Its time, and what of it was not asked for."""
         timing = scripts.read_timing(raw_dir, "idle", "idle")
         complaints.require_none(raw_dir / "idle.err", "idle")
+        asked = machines.raw_text(raw_dir, "idle.out").strip()
+        if asked != f"{params.length:.3f}":
+            raise OutputsError(
+                "the sleep was of another length than is taken for it",
+                where=str(raw_dir / "idle.out"),
+                why=f"{asked or 'nothing'} instead of {params.length:.3f} s",
+            )
         late = round(timing.wall_seconds - params.length, 2)
         return WorkloadResult(self.measured({"wall_seconds": timing.wall_seconds, "late_seconds": late}), {})
+
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """How long it was to be."""
+        match = scripts.told(raw_dir, "idle.out", r"\A(\d{1,9}\.\d{3})$")
+        return {"length": f"{match[1]} s"} if match else {}
 
     def expected_seconds(self, params: IdleParameters, slowdown: float) -> float:  # noqa: ARG002  (sleep is as long anywhere)
         """As long as was asked for."""

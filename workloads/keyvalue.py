@@ -130,6 +130,11 @@ class _KeyValue(Workload[KeyValueParameters]):
         values |= latencies.figures("read", [run.gets]) | latencies.figures("write", [run.sets])
         return WorkloadResult(self.measured(values), {})
 
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """How many requests there were."""
+        match = scripts.told(raw_dir, "kvload.out", r"^requests (\d{1,18}) ")
+        return {"requests": int(match[1])} if match else {}
+
     def expected_seconds(self, params: KeyValueParameters, slowdown: float) -> float:
         """At its rate, if the machine keeps up with it."""
         busy = params.requests * 20e-6 * slowdown

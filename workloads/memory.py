@@ -6,6 +6,7 @@ Natively a page takes about 1.5 us to come, a touch 0.1 us, and a kernel moves 5
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -191,6 +192,16 @@ class MemoryRamp(_Memory[MemoryRampParameters]):
         values |= _of("touch", [each for each in of["touch"] if each not in paced])
         return values | {f"step_seconds.step{number}": each.seconds for number, each in enumerate(steps, 1)}
 
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """The steps, without the times over which they were spread: so every touch counts as one
+        that had none.
+        """
+        path = raw_dir / "memload.out"
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        steps = re.findall(r"^step \d+ (grow|hold|touch|release) (\d{1,18}) (\d{1,9}\.\d{6}) ", text, re.MULTILINE)
+        schedule: list[dict[str, object]] = [_told_step(*each) for each in steps]
+        return {"schedule": schedule} if schedule else {}
+
     def expected_seconds(self, params: MemoryRampParameters, slowdown: float) -> float:
         """What the schedule says, and the pages."""
         planned = total([(each.hold or 0) + each.over for each in params.schedule])
@@ -231,6 +242,12 @@ class Spike(_Memory[SpikeParameters]):
         _, grown, touched = read_steps(text, [each.asked for each in _spike(params)], where)
         values: dict[str, float | int | None] = {"spike_seconds": grown.seconds, "touch_seconds": touched.seconds}
         return values | _of("grow", [grown]) | _of("touch", [touched])
+
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """How much it needed, and how often it touched it."""
+        grown = scripts.told(raw_dir, "memload.out", r"^step 2 grow (\d{1,18}) ")
+        touched = scripts.told(raw_dir, "memload.out", r"^step 3 touch (\d{1,18}) ")
+        return {"size": f"{grown[1]} B", "touches": int(touched[1])} if grown and touched else {}
 
     def expected_seconds(self, params: SpikeParameters, slowdown: float) -> float:
         """The idle time, and the pages."""
@@ -280,6 +297,12 @@ class Stream(_Memory[StreamParameters]):
             values[f"{kernel}_bandwidth_mean"] = moved * len(later) / total(later)
         return values
 
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """Arrays and rounds."""
+        checked = scripts.told(raw_dir, "memload.out", r"^checked (\d{1,18})$")
+        rounds = scripts.told(raw_dir, "memload.out", r"^round (\d{1,6}) triad .*\nchecked ")
+        return {"size": f"{8 * int(checked[1])} B", "rounds": int(rounds[1])} if checked and rounds else {}
+
     def expected_seconds(self, params: StreamParameters, slowdown: float) -> float:
         """Ten arrays a round at 5 GB/s, and their pages once."""
         return (10 * params.rounds / 5e9 + 3 * 1.5e-6 / PAGE) * params.size * slowdown
@@ -291,6 +314,12 @@ def _spike(params: SpikeParameters) -> tuple[RampStep, ...]:
         RampStep.model_construct(grow=params.size),
         RampStep.model_construct(touch=params.touches),
     )
+
+
+def _told_step(what: str, amount: str, seconds: str) -> dict[str, object]:
+    if what == "hold":
+        return {"hold": f"{max(0.001, float(seconds)):.3f} s"}
+    return {what: int(amount) if what == "touch" else f"{amount} B"}
 
 
 def _work(steps: Sequence[RampStep]) -> float:

@@ -121,6 +121,13 @@ class SysbenchOltp(Workload[SysbenchOltpParameters]):
             values |= {f"{name}.{label}": value for name, value in found.items() if name not in _UNUSED}
         return WorkloadResult(self.measured(values), {})
 
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """The ladder, and how many transactions each rung had."""
+        found = scripts.labels(raw_dir, r"users\d{1,4}")
+        match = scripts.told(raw_dir, f"{found[0]}.out", r"^ +total number of events: +(\d{1,18})$") if found else None
+        users = [int(label.removeprefix("users")) for label in found]
+        return {"users": users, "transactions": int(match[1])} if match else {}
+
     def disk_bytes(self, params: SysbenchOltpParameters) -> int:
         """The tables, with their indexes and the database's log of them."""
         return params.tables * params.rows * 230 * 2

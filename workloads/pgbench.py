@@ -132,6 +132,14 @@ class Pgbench(Workload[PgbenchParameters]):
         }
         return WorkloadResult(self.measured(values), {})
 
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """Clients and transactions."""
+        clients = scripts.told(raw_dir, "pgbench.out", r"^number of clients: (\d{1,9})$")
+        each = scripts.told(raw_dir, "pgbench.out", r"^number of transactions per client: (\d{1,18})$")
+        if clients is None or each is None:
+            return {}
+        return {"clients": int(clients[1]), "transactions": int(clients[1]) * int(each[1])}
+
     def disk_bytes(self, params: PgbenchParameters) -> int:
         """The tables, and the database's log of them."""
         return params.scale * 32 * MIB

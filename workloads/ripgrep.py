@@ -97,6 +97,11 @@ class Ripgrep(Workload[RipgrepParameters]):
         digest = hashlib.sha256(listing.encode()).hexdigest()
         return WorkloadResult(self.measured(values | counts), {f"{params.word} in {params.tree}": digest})
 
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """How many searches there were."""
+        found = scripts.labels(raw_dir, r"search\d{1,4}")
+        return {"searches": len(found)} if found else {}
+
     def expected_seconds(self, params: RipgrepParameters, slowdown: float) -> float:
         """Of Linux's source in the guests' image."""
         return 0.4 * params.searches * slowdown

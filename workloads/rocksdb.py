@@ -125,6 +125,11 @@ class Rocksdb(Workload[RocksdbParameters]):
         times = {name: getattr(timing, name) for name in ("wall_seconds", "user_seconds", "system_seconds")}
         return WorkloadResult(self.measured(times | figures), {})
 
+    def told(self, raw_dir: Path) -> dict[str, object]:
+        """The test, and how many operations it had."""
+        match = scripts.told(raw_dir, "rocksdb.out", r"^(readrandom|seekrandom|overwrite) +: .* (\d{1,18}) operations;")
+        return {"test": match[1], "operations": int(match[2])} if match else {}
+
     def disk_bytes(self, params: RocksdbParameters) -> int:
         """Keys and values, and as much again where they are overwritten or compacted."""
         return 2 * params.keys * (KEY + params.value)

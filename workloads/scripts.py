@@ -108,6 +108,23 @@ def read_timing(raw_dir: Path, label: str, what: str) -> Timing:
     return read_rungs(raw_dir, [label], what)[0]
 
 
+def labels(raw_dir: Path, pattern: str) -> list[str]:
+    """Labels of the timed commands that match wholly, in their order; none when there are no
+    timings. For what outputs tell of an unknown run.
+    """
+    path = raw_dir / "timings"
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    found = [line.partition(" ")[0] for line in lines]
+    return [label for label in found if re.fullmatch(pattern, label)]
+
+
+def told(raw_dir: Path, name: str, pattern: str) -> re.Match[str] | None:
+    """The first place of an output that matches; None when there is none, or no such output."""
+    path = raw_dir / name
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    return re.search(pattern, text, re.MULTILINE)
+
+
 def read_rungs(raw_dir: Path, labels: Sequence[str], what: str) -> list[Timing]:
     """The timed commands of a script that has these, in their order."""
     timings = read_timings(raw_dir, what)

@@ -41,6 +41,12 @@ class WebParameters(WorkloadParameters):
     draw: Literal["zipf", "uniform"] = parameter("zipf", "file k as often as 1/k, or each as often as any other")
     connections: int = parameter(4, "connections that ask", unit="count", ge=1, le=1000)
     time: Annotated[Duration, Field(ge=1, multiple_of=1)] = parameter(30.0, "how long", unit="duration")
+    longest: Annotated[Duration, Field(ge=1, le=600, multiple_of=1)] = parameter(
+        4.0,
+        "a request that takes longer fails the run; wrk allocates 8 MB of counters for each second of it, which "
+        "count as committed memory",
+        unit="duration",
+    )
     seed: int = parameter(1, "seed of the drawn files, the same on every machine", ge=0, le=2**31 - 1)
     port: int = parameter(21280, "port of the server on the loopback", ge=1024, le=65535)
     directory: Annotated[str, Field(pattern=r"^/[\w./+-]*\.site$")] = parameter(
@@ -89,7 +95,7 @@ class Web(Workload[WebParameters]):
     def script(self, params: WebParameters) -> str:
         """The load alone; wrk.out ends with its figures."""
         limits = ["--threads=1", f"--connections={params.connections}", f"--duration={params.time:.0f}s"]
-        script = ["--timeout=600s", f"--script={FOLDER}/wrk.lua", f"http://127.0.0.1:{params.port}/"]
+        script = [f"--timeout={params.longest:.0f}s", f"--script={FOLDER}/wrk.lua", f"http://127.0.0.1:{params.port}/"]
         return scripts.timed(scripts.command("wrk", ["wrk", *limits, *script]))
 
     def collect(self, machine: Machine, params: WebParameters, raw_dir: Path) -> WorkloadResult:

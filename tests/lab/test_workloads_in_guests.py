@@ -52,6 +52,18 @@ def test_kernel_build(guest: Any, tmp_path: Path) -> None:
     assert {"timings", "round1.err", "round2.err", "objects"} <= {path.name for path in tmp_path.iterdir()}
 
 
+@pytest.mark.long
+def test_a_kernel_build_as_kernbench_does_it(guest: Any, tmp_path: Path) -> None:
+    """A warm-up, two numbers of jobs, and memory reset before each build."""
+    asked = {"targets": ["lib/ctype.o"], "ladder": [1, 2], "warm_up": 1, "reset_each_round": True, "probes": "once"}
+    values = values_of(run_in(guest, "kernel_build", asked, tmp_path))
+    assert values["wall_seconds"] == pytest.approx(
+        values["wall_seconds.jobs1"] + values["wall_seconds.jobs2"], abs=0.02
+    )
+    labels = [line.split()[0] for line in (tmp_path / "timings").read_text().splitlines()]
+    assert labels == ["warmup1", "round1", "round2", "sync"]
+
+
 def test_a_kernel_build_that_fails_says_why(guest: Any, tmp_path: Path) -> None:
     with pytest.raises(WorkloadError) as caught:
         run_in(guest, "kernel_build", {"targets": ["mm/nosuch.o"], "reset_memory": False, "probes": "once"}, tmp_path)

@@ -156,6 +156,8 @@ def test_a_host_boots_the_hypervisor_of_its_inventory(
 def test_guests_that_need_more_have_an_image_of_their_own(tmp_path: Path) -> None:
     found = set(lifecycle.artifacts_for(needs=Needs(programs=("memload",))))
     assert found == {*recipes.PUBLISHED, "guest_image_loads"} - {"guest_image"}
+    physical = set(lifecycle.artifacts_for(paths.INVENTORY / "physical.example.yml", Needs(("memcached",))))
+    assert physical == {*lifecycle.PROVISIONED, "sampler", "guest_image_loads"} - {"guest_image"}
 
 
 @pytest.mark.parametrize(

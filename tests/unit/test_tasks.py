@@ -81,6 +81,7 @@ MISTAKES = [
     ("experiments.describe demoo", 4, "demo"),
     ("results.verify referense", 2, "reference"),
     ("figures referense", 2, "reference"),
+    ("lab.up --loads memcache", 4, "did you mean 'memcached'?"),
     ("lab.status --inventory emulated.yml", 4, "inventory/emulated.yml"),
     ("build.all --names imgae", 2, "guest_image"),
     ("campaign.rnu demo", 2, "did you mean campaign.run"),

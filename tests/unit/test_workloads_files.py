@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -177,3 +178,10 @@ def test_what_makes_no_sense_is_refused(name: str, values: dict[str, Any], messa
 def test_each_brings_its_packages() -> None:
     needs = together(registry.get(name).most_needs() for name in ("ripgrep", "web", "rocksdb"))
     assert needs.packages == ("nginx-light", "ripgrep", "rocksdb-tools", "wrk")
+
+
+def test_what_wrk_allocates_fits_a_guest() -> None:
+    """Of each second of its time-out it allocates 8 MB: 600 s were more than a guest has."""
+    workload = registry.get("web")
+    (seconds,) = re.findall(r"--timeout=(\d+)s", workload.script(workload.parse({})))
+    assert int(seconds) * 8 <= 64
