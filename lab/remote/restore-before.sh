@@ -39,6 +39,15 @@ rm -f /etc/modules-load.d/overcommit.conf /etc/ssh/sshd_config.d/overcommit.conf
     /usr/local/sbin/overcommit-return /etc/xen/scripts/block-overcommit /etc/xen/scripts/vif-overcommit
 systemctl daemon-reload || true
 
+# Volumes that were made for guests, and a group that was.
+if command -v lvs > /dev/null; then
+    lvs --noheadings -o lv_path -S lv_tags=overcommit 2> /dev/null | xargs -r lvremove -q -y > /dev/null
+    devices=$(vgs --noheadings -o pv_name -S vg_tags=overcommit 2> /dev/null | tr '\n' ' ')
+    vgs --noheadings -o vg_name -S vg_tags=overcommit 2> /dev/null | sort -u | xargs -r vgremove -q -y > /dev/null
+    # shellcheck disable=SC2086 # several devices
+    [ -z "${devices% }" ] || pvremove -q -y $devices > /dev/null
+fi
+
 # What provisioning installed, and is still there: not what others installed since.
 installed > "$work/packages"
 [ -e "$before/added" ] || comm -13 "$before/packages" "$work/packages" > "$before/added"
