@@ -106,6 +106,7 @@ EXAMPLES = {
     "ssh_port": "2222` or `lab_ssh_port: auto",
     "dom0_memory": "1 GiB",
     "dom0_vcpus": "2",
+    "guest_storage": "{guests: 3, swap: 1 GiB, volume_group: vg0}",
     "power_hook": "ipmitool -H $OVERCOMMIT_SERVER-bmc chassis power cycle",
 }
 """Key of a host, without `lab_` -> values that it can have."""
@@ -118,17 +119,59 @@ class GuestDisks(_Model):
     swap: Annotated[str, Field(pattern=r"^/dev/\S+$")]
 
 
+class GuestStorage(_Model):
+    """Logical volumes that provisioning makes for so many guests, in a volume group. swap: size of
+    each guest's, in bytes. device: what to make the group of where there is none of that name;
+    erase: whatever is on it.
+    """
+
+    guests: Annotated[int, Field(ge=1, le=32)]
+    swap: Size
+    volume_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+][A-Za-z0-9_+.]*$")]
+    device: Annotated[str, Field(pattern=r"^/dev/\S+$")] | None = None
+    erase: bool = False
+
+    @property
+    def swap_mib(self) -> int:
+        return -(-self.swap // 2**20)
+
+    def volumes(self) -> list[tuple[str, str]]:
+        """Names of each guest's root and swap."""
+        numbers = range(1, self.guests + 1)
+        return [(f"overcommit_guest{number}_root", f"overcommit_guest{number}_swap") for number in numbers]
+
+
 class Physical(_Model):
-    """A physical host as declared. dom0_memory in bytes. dom0_vcpus: dom0 has so many, each pinned
+    """A physical host as declared: guest_disks, or guest_storage of which they are made.
+    dom0_memory in bytes. dom0_vcpus: dom0 has so many, each pinned
     to a processor. power_hook: a command of the controller that cycles the server's power, with its
     name in $OVERCOMMIT_SERVER; None: only a person can.
     """
 
     kind: Literal["physical"]
-    guest_disks: Annotated[list[GuestDisks], Field(min_length=1)]
+    guest_storage: GuestStorage | None = None
+    guest_disks: list[GuestDisks] = Field(default_factory=list, validate_default=True)
     dom0_memory: Size
     dom0_vcpus: Annotated[int, Field(ge=1, le=64)] = 2
     power_hook: Annotated[str, Field(min_length=1)] | None = None
+
+    @field_validator("guest_disks")
+    @classmethod
+    def _one_of_both(cls, value: list[GuestDisks], info: ValidationInfo) -> list[GuestDisks]:
+        if bool(value) == (info.data.get("guest_storage") is not None):
+            raise ValueError("it is required, or lab_guest_storage, and not both")
+        return value
+
+    @property
+    def disks(self) -> list[GuestDisks]:
+        """The guests' disks, whoever makes them."""
+        if self.guest_storage is None:
+            return self.guest_disks
+        group = self.guest_storage.volume_group
+        return [
+            GuestDisks(root=f"/dev/{group}/{root}", swap=f"/dev/{group}/{swap}")
+            for root, swap in self.guest_storage.volumes()
+        ]
 
 
 @dataclass(frozen=True)

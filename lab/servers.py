@@ -24,6 +24,7 @@ from lab import inventory, paths
 from lab.build import ansible, builder
 from lab.build.recipes import guest_image
 from lab.hosts import server_boot, server_facts, server_findings
+from lab.hosts.guests import ROOT_DISK_MIB
 from lab.hosts.physical import dom0_endpoint
 from lab.hosts.server_boot import ServerBoot
 from lab.hosts.server_facts import Facts
@@ -202,6 +203,7 @@ def _provision(work: _Work, entry: HostEntry, connections: Connections, say: Tel
             "xen_server_entry": wanted.name,
             "xen_host_tmemctl": str(images["tmemctl"]["tmemctl"]),
             "xen_host_authorized_keys": [paths.lab_key().with_suffix(".pub").read_text().strip()],
+            **storage_variables(settings),
             "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
             "provision_guest_image": str(images[work.guest_image]["guest.qcow2"]),
         },
@@ -212,6 +214,21 @@ def _provision(work: _Work, entry: HostEntry, connections: Connections, say: Tel
     )
     connections.run(DOM0, scripts.command("record-before.sh", "added"), step="recording what was installed")
     return Provisioned(entry.name, done.changed, boot.enter(wanted))
+
+
+def storage_variables(settings: Physical) -> dict[str, object]:
+    """What the playbook is told of the guests' disks."""
+    told: dict[str, object] = {"provision_guest_disks": [each.model_dump() for each in settings.disks]}
+    storage = settings.guest_storage
+    if storage is None:
+        return told
+    sizes = [each for root, swap in storage.volumes() for each in ((root, ROOT_DISK_MIB), (swap, storage.swap_mib))]
+    return told | {
+        "guest_storage_group": storage.volume_group,
+        "guest_storage_device": storage.device or "",
+        "guest_storage_erase": storage.erase,
+        "guest_storage_volumes": [{"name": name, "mib": mib} for name, mib in sizes],
+    }
 
 
 def ssh_arguments(entry: HostEntry) -> str:
@@ -302,7 +319,10 @@ def _physical(entry: HostEntry) -> Physical:
 
 
 def _ask(entry: HostEntry, connections: Connections) -> Facts:
-    disks = [name for each in _physical(entry).guest_disks for name in (each.root, each.swap)]
+    settings = _physical(entry)
+    disks = [name for each in settings.guest_disks for name in (each.root, each.swap)]
+    if settings.guest_storage is not None and settings.guest_storage.device is not None:
+        disks = [settings.guest_storage.device]
     asked = time.time()
     script = server_facts.script(intent().packages, disks)
     told = connections.run(DOM0, script, timeout=LOOK_SECONDS, step="looking at the server")

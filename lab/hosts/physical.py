@@ -57,11 +57,10 @@ class PhysicalHost(XenHost):
                 why=f"{self.name} is a physical host, and {boot} was asked for",
                 remedy="Use `repetitions: {runs: N}` on servers.",
             )
-        if guests.count > len(self.settings.guest_disks):
+        if guests.count > len(self.settings.disks):
             raise InvalidFileError(
-                f"{guests.count} guests need as many pairs of disks, "
-                f"and {self.name} has {len(self.settings.guest_disks)}",
-                where=f"lab_guest_disks of {self.name} in the inventory",
+                f"{guests.count} guests need as many pairs of disks, and {self.name} has {len(self.settings.disks)}",
+                where=f"lab_guest_disks or lab_guest_storage of {self.name} in the inventory",
             )
         self.disconnect()
         self.connections.configure(self._endpoints(guests.count))
@@ -69,7 +68,7 @@ class PhysicalHost(XenHost):
         self._check(host)
         self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
         self._quiet = parse_quiet(self.run(DOM0, QUIET, timeout=60, step="quieting the server"))
-        disks = [Disks(each.root, each.swap) for each in self.settings.guest_disks[: guests.count]]
+        disks = [Disks(each.root, each.swap) for each in self.settings.disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS, step="writing the guests' disks")
         before = self._read_logs([])

@@ -40,7 +40,7 @@ class Clock:
 @dataclass(frozen=True)
 class Facts:
     """A server. memory and free in bytes. addresses: interface -> with prefix; bridges: name -> its
-    ports; free: folder -> what a file there can take.
+    ports; free: folder -> what a file there can take; volume_groups: name -> what is free there.
 
     kernel_is_dom0s: its kernel can be dom0's. dom0: it runs as Xen's control domain.
     secure_boot None: it has none. ssh_keys: how many may log in as root.
@@ -87,6 +87,8 @@ class Facts:
     files: frozenset[str]
     packages: frozenset[str]
     disks: tuple[Disk, ...]
+    volume_groups: tuple[tuple[str, int], ...]
+    volumes: frozenset[str]
 
 
 def script(packages: Sequence[str], disks: Sequence[str]) -> str:
@@ -167,6 +169,8 @@ def parse(text: str, *, asked: float, answered: float) -> Facts:
         files=frozenset(told["file"]),
         packages=frozenset(told["package"]),
         disks=tuple(_disk(line) for line in told["disk"]),
+        volume_groups=tuple((name, int(free)) for name, free in pairs("volume_group") if free.isdecimal()),
+        volumes=frozenset(told["volume"]),
     )
 
 

@@ -14,7 +14,7 @@ from typing import Literal
 from common.units import format_size
 from lab.hosts.guests import ROOT_DISK_MIB
 from lab.hosts.server_facts import Disk, Facts
-from lab.inventory import Physical
+from lab.inventory import GuestStorage, Physical
 
 Severity = Literal["blocks", "warns", "notes"]
 SEVERITIES: tuple[Severity, ...] = ("blocks", "warns", "notes")
@@ -31,6 +31,9 @@ XEN_MIB = 160
 
 FREE_LEAST = {"/boot": 32 * MIB, "/var/lib": 1024 * MIB}
 """Folder -> what a boot entry, or packages and the guests' image, take there at most."""
+
+GROUP_MIB = 64
+"""What a volume group keeps of its device for itself, generously: its extents are of 4 MiB."""
 
 CLOCK_S = 1.0
 """A clock that is wrong by more than this puts a server's samples beside the others'."""
@@ -343,7 +346,55 @@ def _guests(facts: Facts, _declared: Physical, _intent: Intent) -> Iterator[Find
         )
 
 
+def _storage(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding]:
+    """Volumes that are to be made."""
+    storage = declared.guest_storage
+    if storage is None:
+        return
+    where = "lab_guest_storage of the inventory"
+    sizes = {
+        f"/dev/{storage.volume_group}/{name}": mib for pair in storage.volumes() for name, mib in _sizes(pair, storage)
+    }
+    needed = sum(mib for name, mib in sizes.items() if name not in facts.volumes) * MIB
+    groups = dict(facts.volume_groups)
+    if storage.volume_group in groups:
+        if groups[storage.volume_group] < needed:
+            yield Finding(
+                "blocks",
+                f"the volume group {storage.volume_group} has {groups[storage.volume_group] // MIB} MiB free",
+                where,
+                f"the guests' volumes take {needed // MIB} MiB more",
+                "Say fewer guests, or give the group another device (vgextend).",
+            )
+        return
+    device = next((disk for disk in facts.disks if disk.name == storage.device), None)
+    if device is None:
+        yield Finding(
+            "blocks",
+            f"there is no volume group {storage.volume_group}",
+            where,
+            "and no device is named to make it of",
+            f"vgcreate {storage.volume_group} DEVICE, or say `device: /dev/…` there: it is written over.",
+        )
+        return
+    yield from _disk(device, needed + GROUP_MIB * MIB, where)
+    if device.signature and not device.use and not device.partitions and not storage.erase:
+        yield Finding(
+            "blocks",
+            f"{device.name} would have to be erased",
+            where,
+            f"it has something on it: {device.signature}",
+            "If nobody needs it, say `erase: true` there; or name another device.",
+        )
+
+
+def _sizes(pair: tuple[str, str], storage: GuestStorage) -> Iterator[tuple[str, int]]:
+    yield from zip(pair, (ROOT_DISK_MIB, storage.swap_mib), strict=True)
+
+
 def _disks(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding]:
+    if declared.guest_storage is not None:
+        return
     where = "lab_guest_disks of the inventory"
     least = {each.root: ROOT_DISK_MIB * MIB for each in declared.guest_disks}
     for disk in facts.disks:
@@ -441,5 +492,6 @@ CHECKS: Sequence[Check] = (
     _clock,
     _guests,
     _disks,
+    _storage,
     _changes,
 )

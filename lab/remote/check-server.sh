@@ -137,6 +137,10 @@ tell clock "$(date +%s.%N)"
 for part in system hardware boot space network guests configuration; do
     "$part"
 done
+if have vgs; then
+    vgs --noheadings --units b --nosuffix -o vg_name,vg_free 2> /dev/null | each volume_group
+    lvs --noheadings -o lv_path 2> /dev/null | each volume
+fi
 for device in "$@"; do
     disk "$device"
 done

@@ -21,7 +21,7 @@ installed() {
 
 # What is booted, first: should the power fail from here on, the old system starts.
 rm -f /etc/grub.d/42_overcommit /etc/default/grub.d/overcommit.cfg
-rmdir /etc/default/grub.d 2> /dev/null || true
+tar -tf "$before/etc.tar" etc/default/grub.d/ > /dev/null 2>&1 || rmdir /etc/default/grub.d 2> /dev/null || true
 default=$(sed -n 's/^saved_entry=//p' "$before/grub")
 if [ -n "$default" ]; then grub-set-default "$default"; else grub-editenv - unset saved_entry; fi
 grub-editenv - unset next_entry
@@ -37,7 +37,16 @@ rm -f /etc/modules-load.d/overcommit.conf /etc/ssh/sshd_config.d/overcommit.conf
     /etc/systemd/system/overcommit-return.timer /etc/systemd/system/multi-user.target.wants/overcommit-bridge.service \
     /etc/systemd/system/timers.target.wants/overcommit-return.timer /usr/local/sbin/tmemctl \
     /usr/local/sbin/overcommit-return /etc/xen/scripts/block-overcommit /etc/xen/scripts/vif-overcommit
-systemctl daemon-reload
+systemctl daemon-reload || true
+
+# Volumes that were made for guests, and a group that was.
+if command -v lvs > /dev/null; then
+    lvs --noheadings -o lv_path -S lv_tags=overcommit 2> /dev/null | xargs -r lvremove -q -y > /dev/null
+    devices=$(vgs --noheadings -o pv_name -S vg_tags=overcommit 2> /dev/null | tr '\n' ' ')
+    vgs --noheadings -o vg_name -S vg_tags=overcommit 2> /dev/null | sort -u | xargs -r vgremove -q -y > /dev/null
+    # shellcheck disable=SC2086 # several devices
+    [ -z "${devices% }" ] || pvremove -q -y $devices > /dev/null
+fi
 
 # What provisioning installed, and is still there: not what others installed since.
 installed > "$work/packages"

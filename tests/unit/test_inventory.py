@@ -146,3 +146,38 @@ def test_two_hosts_cannot_have_one_port(tmp_path: Path) -> None:
 def test_a_file_name_that_cannot_name_a_lab_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidFileError, match="cannot name a lab"):
         inventory.load(write(tmp_path, host("lab_kind: emulated"), "My Lab.yml"))
+
+
+STORAGE = "lab_kind: physical\nlab_dom0_memory: 1 GiB\n"
+VOLUMES = "lab_guest_storage: {guests: 2, swap: 1 GiB, volume_group: vg0}"
+
+
+def test_the_guests_disks_can_be_volumes_that_are_made(tmp_path: Path) -> None:
+    text = host(f"{STORAGE}lab_guest_storage: {{guests: 2, swap: 1536 MiB, volume_group: vg0, device: /dev/sdb}}")
+    (entry,) = inventory.load(write(tmp_path, text)).hosts
+    assert isinstance(entry.settings, Physical)
+    storage = entry.settings.guest_storage
+    assert storage is not None
+    assert (storage.device, storage.erase, storage.swap_mib) == ("/dev/sdb", False, 1536)
+    assert [(each.root, each.swap) for each in entry.settings.disks] == [
+        ("/dev/vg0/overcommit_guest1_root", "/dev/vg0/overcommit_guest1_swap"),
+        ("/dev/vg0/overcommit_guest2_root", "/dev/vg0/overcommit_guest2_swap"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "where"),
+    [
+        ("", "lab_guest_disks"),
+        (f"lab_guest_disks: [{{root: /dev/a, swap: /dev/b}}]\n{VOLUMES}", "lab_guest_disks"),
+        ("lab_guest_storage: {guests: 0, swap: 1 GiB, volume_group: vg0}", "lab_guest_storage.guests"),
+        ("lab_guest_storage: {guests: 1, swap: 1, volume_group: vg0}", "lab_guest_storage.swap"),
+        ("lab_guest_storage: {guests: 1, swap: 1 GiB, volume_group: 'vg0; reboot'}", "lab_guest_storage.volume_group"),
+        ("lab_guest_storage: {guests: 1, swap: 1 GiB, volume_group: vg0, device: sdb}", "lab_guest_storage.device"),
+        ("lab_guest_storage: {guests: 1, swap: 1 GiB, volume_group: vg0, format: true}", "lab_guest_storage.format"),
+    ],
+)
+def test_storage_that_says_too_much_or_too_little_is_refused(tmp_path: Path, lines: str, where: str) -> None:
+    with pytest.raises(InvalidFileError) as raised:
+        inventory.load(write(tmp_path, host(STORAGE + lines)))
+    assert where in raised.value.where

@@ -142,6 +142,27 @@ def test_a_playbook_runs_for_one_server_with_its_entry_and_checks_its_host_key(l
     assert lab.playbooks[1]["extravars"]["ansible_ssh_common_args"].startswith("-o StrictHostKeyChecking=yes ")
 
 
+def test_the_playbook_is_told_of_the_guests_disks(lab: Lab) -> None:
+    servers.provision(lab.path)
+    told = lab.playbooks[0]["extravars"]
+    assert told["provision_guest_disks"] == [{"root": "/dev/vg0/guest1-root", "swap": "/dev/sdb"}]
+    assert "guest_storage_group" not in told
+    storage = {"guests": 1, "swap": "1 GiB", "volume_group": "vg1", "device": "/dev/sdb"}
+    declared = inventory.Physical(kind="physical", guest_storage=storage, dom0_memory="1 GiB")  # type: ignore[arg-type]
+    assert servers.storage_variables(declared) == {
+        "provision_guest_disks": [
+            {"root": "/dev/vg1/overcommit_guest1_root", "swap": "/dev/vg1/overcommit_guest1_swap"}
+        ],
+        "guest_storage_group": "vg1",
+        "guest_storage_device": "/dev/sdb",
+        "guest_storage_erase": False,
+        "guest_storage_volumes": [
+            {"name": "overcommit_guest1_root", "mib": 4096},
+            {"name": "overcommit_guest1_swap", "mib": 1024},
+        ],
+    }
+
+
 def test_a_second_time_says_that_nothing_had_to_be_changed(lab: Lab) -> None:
     lab.changed = 0
     assert servers.provision(lab.path)[0].line() == "good: nothing had to be changed"

@@ -224,6 +224,49 @@ def test_a_clock_that_is_off_is_warned_of_by_what_is_certain(offset: float, said
     assert [each.what for each in findings if each.severity == "warns" and said in each.what]
 
 
+STORAGE = {"guests": 2, "swap": "1 GiB", "volume_group": "vg1"}
+FREE = "disk: name=/dev/sdb kind=block real=/dev/sdb bytes=21474836480 signature= partitions=0 use="
+
+
+def stored(*changes: tuple[str, str], **more: object) -> list[tuple[str, str]]:
+    """What is said of storage that provisioning would make."""
+    storage = {**STORAGE, **more}
+    declared = Physical(kind="physical", guest_storage=storage, dom0_memory="1 GiB")  # type: ignore[arg-type]
+    lines = [(f"disk: name=/dev/vg0/guest1-{part}", "") for part in ("root", "swap")]
+    findings = found(*lines, *changes, declared=declared)
+    assert all(each.remedy for each in findings if each.severity == "blocks")
+    return [(each.severity, each.what) for each in findings if each.severity != "notes"]
+
+
+def test_storage_that_can_be_made_is_fine() -> None:
+    assert stored(("no such line", "volume_group: vg1 10737418240")) == []
+    assert stored(("no such line", FREE), device="/dev/sdb") == []
+    erased = FREE.replace("signature=", "signature=ext4")
+    warned = ("warns", "/dev/sdb has something on it: ext4")
+    assert stored(("no such line", erased), device="/dev/sdb", erase=True) == [warned]
+
+
+def test_storage_that_is_made_already_needs_no_more() -> None:
+    volumes = [f"volume: /dev/vg1/overcommit_guest{number}_{part}" for number in (1, 2) for part in ("root", "swap")]
+    assert stored(("no such line", "\n".join(["volume_group: vg1 0", *volumes]))) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "more", "said"),
+    [
+        ("volume_group: vg1 10737418239", {}, "the volume group vg1 has 10239 MiB free"),
+        ("volume_group: vg0 10737418240", {}, "there is no volume group vg1"),
+        (FREE.replace("kind=block", "kind=none"), {"device": "/dev/sdb"}, "there is no /dev/sdb"),
+        (FREE.replace("21474836480", "10737418240"), {"device": "/dev/sdb"}, "/dev/sdb has 10240 MiB"),
+        (FREE.replace("signature=", "signature=ext4"), {"device": "/dev/sdb"}, "/dev/sdb would have to be erased"),
+        (FREE.replace("use=", "use=/srv"), {"device": "/dev/sdb", "erase": True}, "/dev/sdb is in use"),
+        (FREE.replace("partitions=0", "partitions=2"), {"device": "/dev/sdb", "erase": True}, "/dev/sdb is in use"),
+    ],
+)
+def test_storage_that_cannot_be_made_is_refused(line: str, more: dict[str, object], said: str) -> None:
+    assert stored(("no such line", line), **more)[0] == ("blocks", said)
+
+
 def test_too_little_for_dom0_is_refused() -> None:
     declared = Physical(kind="physical", guest_disks=DISKS, dom0_memory="256 MiB")  # type: ignore[arg-type]
     first, *_ = found(declared=declared)
