@@ -22,7 +22,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import footprint, panels, rates, statistics, style, timelines, totals
+from analysis import accounting, footprint, panels, rates, statistics, style, timelines, totals
 from analysis.load import Results, load
 from analysis.style import Layout
 from common.errors import ResultsError
@@ -186,7 +186,9 @@ def _time(results: Results, levels: str, layout: Layout) -> Figure | None:
 
 def _overview(results: Results, levels: str, layout: Layout) -> Figure | None:
     both = _beside(results, ("sectors_read",))
-    over_time: list[tuple[Panel, float]] = [(timelines.all_memory, 6.5), (panels.account, 5)]
+    # a name for each line, two rows for each pair
+    names, rows = 0.85 * len(results.policies), 2.7 * len(accounting.summary(results, levels))
+    over_time: list[tuple[Panel, float]] = [(timelines.all_memory, max(6.5, names)), (panels.account, max(5, rows))]
     return _grid(results, levels, layout, [*both, *over_time])
 
 

@@ -132,7 +132,7 @@ def _fill_tmem(axes: Axes, parts: Sequence[Line], colour: str) -> None:
 def _name_lines(axes: Axes, x: float, ends: Sequence[tuple[float, float, str]]) -> None:
     """Names right of the axes at the ends of lines, moved apart where they would overlap."""
     top = axes.get_ylim()[1]
-    step = top * 0.115
+    step = top * min(0.115, 1 / max(len(ends) - 1, 1))
     ordered = sorted(ends, key=lambda end: (end[1], end[2]))
     places = [y for _, y, _ in ordered]
     for index in range(1, len(places)):

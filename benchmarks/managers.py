@@ -116,7 +116,7 @@ def until(condition: Callable[[], bool], limit_s: float) -> float | None:
 
 def measure(host: XenHost, name: str, seconds: float, mib: int, limit_s: float) -> Cost:
     """One manager, at rest and with something to do."""
-    constants = dict(SCALED[name])
+    constants = dict(SCALED.get(name, {}))
     if name == "balloon":
         constants["schedule"] = steps(f"0 s {EATER} {START_MIB + mib} MiB, {limit_s:g} s {EATER} {START_MIB} MiB")
     manager = f"{name}+tmem" if name == "smartmem" else name

@@ -25,7 +25,7 @@ offline() {
 }
 
 numbers() {
-    ls "$blocks" | sed -n 's/^memory\([0-9]*\)$/\1/p' | sort -rn
+    find "$blocks" -maxdepth 1 -name 'memory[0-9]*' | sed 's/.*memory//' | sort -rn
 }
 
 empty=,$(cat "$module/empty"),

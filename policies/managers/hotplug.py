@@ -108,7 +108,7 @@ def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
     gives = _shared(sum(lacks.values()) - there, spare)
     gets = _shared(there, lacks)
     stuck = [each for each in held if each.guest.no_progress and each.guest.target < each.guest.actual]
-    kept = [(each.guest.domain, min(each.has * section, each.guest.actual)) for each in stuck]
+    kept = [(each.guest.domain, min(max(each.has * section, each.guest.minimum), each.guest.actual)) for each in stuck]
     changed = [
         (each.guest.domain, (each.has + sign * moved) * section)
         for changes, sign in ((gives, -1), (gets, 1))
@@ -119,11 +119,13 @@ def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
 
 
 def _held(domain: Domain, section: int, parameters: Parameters) -> _Held:
-    """Bounds are kept in whole sections: the least rounded up, the most rounded down."""
+    """Bounds are kept in whole sections: the least rounded up, the most rounded down. A guest in
+    whose bounds there is no whole number of sections is left as it is.
+    """
     wanted = min(max(domain.used or 0, 0) * parameters.factor, float(MOST))
     least, most = -(-domain.minimum // section), domain.maximum // section
     has = (domain.actual + min(NEAR, section // 2)) // section
-    return _Held(domain, has, clamp(-(-int(wanted) // section), least, max(most, 0)))
+    return _Held(domain, has, clamp(-(-int(wanted) // section), least, most) if least <= most else has)
 
 
 def _shared(sections: int, parts: Mapping[int, int]) -> dict[int, int]:

@@ -68,6 +68,13 @@ def test_a_guest_that_says_nothing_is_left_alone() -> None:
     assert decided(100, guest(1, 64, None), guest(2, 112, 60)) == {}
 
 
+def test_a_guest_with_no_whole_section_in_its_bounds_is_left_as_it_is() -> None:
+    between = hotplug.Domain(2, 126 * MIB, 0, 10 * MIB, 15 * MIB, 0, no_progress=False)
+    stuck = hotplug.Domain(3, 10 * MIB, 0, 9 * MIB, 160 * MIB, 0, no_progress=True)
+    found = hotplug.decide(hotplug.State(0, (guest(1, 64, 150), between, stuck)), SMALL).targets
+    assert found == ((3, 9 * MIB),)
+
+
 def test_with_sections_of_x86_small_guests_have_no_way_to_move() -> None:
     small = hotplug.decide(hotplug.State(64 * MIB, (guest(1, 112, 150), guest(2, 112, 10))))
     assert small.targets == ()

@@ -119,7 +119,7 @@ def test_who_hands_out_memory_has_it(name: str, data: st.DataObject) -> None:
     assert gives == sorted(gives, reverse=True)
 
 
-@pytest.mark.parametrize("name", ["qmemman", "mom", "psi", "collaborative", "smartmem"])
+@pytest.mark.parametrize("name", ["qmemman", "mom", "psi", "hotplug", "collaborative", "smartmem"])
 @UNHURRIED
 @given(data=st.data())
 def test_a_guest_without_a_report_is_left_out_and_changes_nothing(name: str, data: st.DataObject) -> None:
