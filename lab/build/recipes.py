@@ -107,6 +107,9 @@ _ALL = (
         ("tmem/linux",),
         roles=("linux",),
     ),
+    # the driver for kernels that Debian ships, which have no hooks for it: tmem/linux/hook.c
+    Recipe("stock_driver", ("tmem.ko", "release"), 90, trees=("tmem/linux",)),
+    Recipe("stock_driver_backports", ("tmem.ko", "release"), 90, trees=("tmem/linux",), roles=("stock_driver",)),
     Recipe("xen_debug", _XEN, 100, ("xen", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
     Recipe(
         "host_image_12",

@@ -8,6 +8,7 @@
 #include <linux/debugfs.h>
 #include <linux/kernel.h>
 #include <linux/module.h>
+#include <linux/percpu.h>
 #include <linux/seq_file.h>
 
 #include "tmem.h"
@@ -59,12 +60,35 @@ static int counters_show(struct seq_file *file, void *unused)
 }
 DEFINE_SHOW_ATTRIBUTE(counters);
 
+#ifdef TMEM_HOOKS
+/* Of folios that have more than one page. */
+static int folios_show(struct seq_file *file, void *unused)
+{
+	struct tmem_folio_counts sum = { 0 };
+	unsigned int cpu;
+
+	for_each_possible_cpu(cpu) {
+		const struct tmem_folio_counts *counts = per_cpu_ptr(&tmem_folio_counts, cpu);
+
+		sum.puts += counts->puts;
+		sum.hits += counts->hits;
+		sum.partial += counts->partial;
+	}
+	seq_printf(file, "puts %lu\nhits %lu\npartial %lu\n", sum.puts, sum.hits, sum.partial);
+	return 0;
+}
+DEFINE_SHOW_ATTRIBUTE(folios);
+#endif
+
 static struct dentry *directory;
 
 void tmem_stats_init(void)
 {
 	directory = debugfs_create_dir("tmem", NULL);
 	debugfs_create_file("counters", 0444, directory, NULL, &counters_fops);
+#ifdef TMEM_HOOKS
+	debugfs_create_file("folios", 0444, directory, NULL, &folios_fops);
+#endif
 }
 
 void tmem_stats_exit(void)
