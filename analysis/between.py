@@ -13,10 +13,11 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from analysis import claims, statistics, totals, unlike
+from analysis import statistics, totals, unlike
 from analysis.load import Results
 from analysis.totals import Quantity
 from campaigns import records
+from common.console import aligned
 
 _GUEST = re.compile(r"^(host\.guests|workload_facts)\.[^.]+")
 _NOT_COMPARED = ("testbed.commit", "testbed.dirty")
@@ -69,16 +70,31 @@ def measured(first: Results, second: Results) -> list[Measured]:
     ]
 
 
-def rows(found: list[Measured]) -> list[tuple[str, ...]]:
-    """Policy, quantity, the two means, and the ratio with its interval, as texts."""
+def lines(found: list[Measured], first: str, second: str) -> list[str]:
+    """What was measured, policy by policy: the two means, their ratio, its interval, and how many
+    cells (or boots) each has at least.
+    """
+    columns = ["quantity", first, second, "ratio", f"{100 * statistics.LEVEL:.0f} % interval", "n"]
+    shown: list[str] = []
+    for heading in dict.fromkeys(_heading(each) for each in found):
+        rows = [_row(each) for each in found if _heading(each) == heading]
+        shown += [heading, *(f"    {line}" for line in aligned([columns, *rows])), ""]
+    return shown
+
+
+def _heading(each: Measured) -> str:
+    return f"{each.policy}{f' at {each.levels}' if each.levels else ''}"
+
+
+def _row(each: Measured) -> list[str]:
+    ratio = each.ratio
+    end = "…" if ratio.high is None else f"{ratio.high:.3g}"
     return [
-        (
-            f"{each.policy}{f' at {each.levels}' if each.levels else ''}",
-            f"{each.quantity.label} [{each.quantity.unit}]",
-            *(f"{value:.4g}" for value in (each.ratio.control or 0.0, each.ratio.treatment or 0.0)),
-            claims.format_ratio(each.ratio),
-        )
-        for each in found
+        f"{each.quantity.label} [{each.quantity.unit}]",
+        *(f"{value:.4g}" for value in (ratio.control or 0.0, ratio.treatment or 0.0)),
+        "–" if ratio.estimate is None else f"{ratio.estimate:.3g}",
+        "–" if ratio.low is None else f"{ratio.low:.3g} to {end}",
+        str(ratio.n),
     ]
 
 

@@ -153,9 +153,7 @@ def compare(_c: Context, first: str, second: str, unverified: bool = False) -> N
         )
     if not differences:
         report.plain("nothing that is recorded differs in what was asked and what it ran on")
-    report.table(
-        ("policy", "quantity", first, second, f"{second} ÷ {first}"),
-        between.rows(between.measured(one, other)),
-        title="measured in complete cells",
-    )
-    report.plain("cells of two campaigns are no pairs: intervals cover what was repeated within each, and no more")
+    report.plain(f"\nmeasured in complete cells; ratios are {second} ÷ {first}\n")
+    for line in between.lines(between.measured(one, other), first, second):
+        report.plain(line)
+    report.plain("cells of two campaigns are no pairs: an interval covers what was repeated in each, and no more")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from io import StringIO
+
 import pytest
+from rich.console import Console
 
 from common.console import MOST_FRAMED, MOST_UPRIGHT, Reporter, aligned, upright
 
@@ -46,3 +49,15 @@ def test_brackets_stay_and_escape_sequences_are_shown_not_obeyed(
     assert said.count(SHOWN) == 5
     assert "two\n" in said
     assert not {"\x1b", "\x07", "\r", "\u202e"} & set(said)
+
+
+def test_frames_take_each_others_place_on_a_terminal_and_are_one_without(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Reporter()
+    report.show(iter([["one", "\x1b[31m"], ["two"]]), every_s=60)
+    assert capsys.readouterr().out == "one\n\\x1b[31m\n"
+    out = StringIO()
+    report._console = Console(file=out, force_terminal=True, width=80, height=24)
+    report.show(iter([["first frame"], ["second frame"]]), every_s=0)
+    said = out.getvalue()
+    assert said.index("first frame") < said.index("second frame")
+    assert "\x1b[2K" in said  # the line of the one before was cleared
