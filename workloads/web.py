@@ -1,8 +1,8 @@
 """A static site on nginx, asked for by wrk over the loopback: with a site larger than memory, the
 files that are asked for less often come from the disk, unless something keeps them.
 
-Debian has no generator of HTTP requests that is an open loop (wrk, ab, siege and h2load wait for
-answers): a connection asks again when it has its answer, so what would have waited is not counted.
+wrk is no open loop, and neither are ab and siege, which Debian has as well: a connection asks again
+when it has its answer, so what would have waited is not counted.
 Natively a file of 256 KiB takes 0.2 ms when it is cached.
 """
 

@@ -147,4 +147,5 @@ def test_fio_with_a_share_of_memory_and_several_jobs(guest: Any, tmp_path: Path)
     moved = values["read_bytes"] + values["write_bytes"]
     assert moved == 2 * int(result.facts["file_bytes"])
     assert 2 * 2**20 < moved < 16 * 2**20
-    assert values["read_latency_p99"] <= values["read_latency_p99.9"] <= values["read_latency_max"]
+    # fio's percentiles are the ends of buckets, so the last may lie above the longest
+    assert values["read_latency_p99"] <= values["read_latency_p99.9"] <= 1.05 * values["read_latency_max"]
