@@ -28,7 +28,7 @@ from lab.hosts.guests import ROOT_DISK_MIB
 from lab.hosts.physical import dom0_endpoint
 from lab.hosts.server_boot import ServerBoot
 from lab.hosts.server_facts import Facts
-from lab.hosts.server_findings import Finding, Intent
+from lab.hosts.server_finding import Finding, Intent
 from lab.inventory import HostEntry, Physical
 from lab.lifecycle import locked, provisioned
 from lab.remote import scripts

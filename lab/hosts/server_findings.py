@@ -5,21 +5,14 @@ inventory declares.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface, IPv4Network
-from typing import Literal
 
-from common.units import format_size
-from lab.hosts.guests import ROOT_DISK_MIB
-from lab.hosts.server_facts import Disk, Facts
-from lab.inventory import GuestStorage, Physical
+from lab.hosts import server_disks
+from lab.hosts.server_facts import Facts
+from lab.hosts.server_finding import MIB, SEVERITIES, Check, Finding, Intent
+from lab.inventory import Physical
 
-Severity = Literal["blocks", "warns", "notes"]
-SEVERITIES: tuple[Severity, ...] = ("blocks", "warns", "notes")
-
-MIB = 2**20
 DOM0_LEAST_MIB = 512
 """Room for a stock kernel with its initial RAM disk, systemd and the toolstack. An emulated host's
 dom0, which is trimmed, works in 384.
@@ -32,8 +25,8 @@ XEN_MIB = 160
 FREE_LEAST = {"/boot": 32 * MIB, "/var/lib": 1024 * MIB}
 """Folder -> what a boot entry, or packages and the guests' image, take there at most."""
 
-GROUP_MIB = 64
-"""What a volume group keeps of its device for itself, generously: its extents are of 4 MiB."""
+FREE_AGAIN = 16 * MIB
+"""Where all of it lies already: another hypervisor, and files of a few pages."""
 
 CLOCK_S = 1.0
 """A clock that is wrong by more than this puts a server's samples beside the others'."""
@@ -51,35 +44,6 @@ PACKAGE_OF = {"update-grub": "grub2-common", "grub-reboot": "grub2-common", "sys
 
 GRUB_WRITES = ("ext2", "ext3", "ext4", "xfs", "vfat", "fat")
 """File systems on which GRUB can write its environment while it boots."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing about a server. blocks: provisioning would fail, or harm; warns: it works, but see;
-    notes: for your information.
-
-    what: in one clause; where: on the server, or in the inventory; remedy: what to do about it.
-    """
-
-    severity: Severity
-    what: str
-    where: str = ""
-    why: str = ""
-    remedy: str = ""
-
-
-@dataclass(frozen=True)
-class Intent:
-    """What provisioning would make: the packages that it installs, the guests' bridge and dom0's
-    address on it.
-    """
-
-    packages: tuple[str, ...]
-    bridge: str
-    address: str
-
-
-Check = Callable[[Facts, Physical, Intent], Iterator[Finding]]
 
 
 def examine(facts: Facts, declared: Physical, intent: Intent) -> list[Finding]:
@@ -257,8 +221,9 @@ def _not_once(what: str) -> Finding:
 
 
 def _space(facts: Facts, _declared: Physical, _intent: Intent) -> Iterator[Finding]:
+    there = "/var/lib/overcommit/guest.qcow2" in facts.files
     for folder, free in facts.free:
-        least = FREE_LEAST.get(folder, 0)
+        least = FREE_AGAIN if there else FREE_LEAST.get(folder, 0)
         if free < least:
             yield Finding(
                 "blocks",
@@ -346,106 +311,6 @@ def _guests(facts: Facts, _declared: Physical, _intent: Intent) -> Iterator[Find
         )
 
 
-def _storage(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding]:
-    """Volumes that are to be made."""
-    storage = declared.guest_storage
-    if storage is None:
-        return
-    where = "lab_guest_storage of the inventory"
-    sizes = {
-        f"/dev/{storage.volume_group}/{name}": mib for pair in storage.volumes() for name, mib in _sizes(pair, storage)
-    }
-    needed = sum(mib for name, mib in sizes.items() if name not in facts.volumes) * MIB
-    groups = dict(facts.volume_groups)
-    if storage.volume_group in groups:
-        if groups[storage.volume_group] < needed:
-            yield Finding(
-                "blocks",
-                f"the volume group {storage.volume_group} has {groups[storage.volume_group] // MIB} MiB free",
-                where,
-                f"the guests' volumes take {needed // MIB} MiB more",
-                "Say fewer guests, or give the group another device (vgextend).",
-            )
-        return
-    device = next((disk for disk in facts.disks if disk.name == storage.device), None)
-    if device is None:
-        yield Finding(
-            "blocks",
-            f"there is no volume group {storage.volume_group}",
-            where,
-            "and no device is named to make it of",
-            f"vgcreate {storage.volume_group} DEVICE, or say `device: /dev/…` there: it is written over.",
-        )
-        return
-    yield from _disk(device, needed + GROUP_MIB * MIB, where)
-    if device.signature and not device.use and not device.partitions and not storage.erase:
-        yield Finding(
-            "blocks",
-            f"{device.name} would have to be erased",
-            where,
-            f"it has something on it: {device.signature}",
-            "If nobody needs it, say `erase: true` there; or name another device.",
-        )
-
-
-def _sizes(pair: tuple[str, str], storage: GuestStorage) -> Iterator[tuple[str, int]]:
-    yield from zip(pair, (ROOT_DISK_MIB, storage.swap_mib), strict=True)
-
-
-def _disks(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding]:
-    if declared.guest_storage is not None:
-        return
-    where = "lab_guest_disks of the inventory"
-    least = {each.root: ROOT_DISK_MIB * MIB for each in declared.guest_disks}
-    for disk in facts.disks:
-        yield from _disk(disk, least.get(disk.name, 0), where)
-    times = Counter(disk.real for disk in facts.disks if disk.real)
-    for real in sorted(name for name, count in times.items() if count > 1):
-        alike = sorted({disk.name for disk in facts.disks if disk.real == real})
-        yield Finding(
-            "blocks",
-            f"{real} is meant for two disks",
-            f"{where}: {', '.join(alike)}",
-            "two guests would write over each other",
-            "Name each device once.",
-        )
-
-
-def _disk(disk: Disk, least: int, where: str) -> Iterator[Finding]:
-    if not disk.exists or not disk.is_block:
-        yield Finding(
-            "blocks",
-            f"there is no {disk.name}" if not disk.exists else f"{disk.name} is no block device",
-            where,
-            remedy="Make it (lvcreate --size 4G --name guest1-root VG), or name another.",
-        )
-        return
-    if disk.use or disk.partitions:
-        yield Finding(
-            "blocks",
-            f"{disk.name} is in use",
-            where,
-            disk.use or f"it has {disk.partitions} partitions",
-            "Name a device that nothing else uses.",
-        )
-    elif disk.signature:
-        yield Finding(
-            "warns",
-            f"{disk.name} has something on it: {disk.signature}",
-            where,
-            "it is written over before every cell",
-            "See that nobody needs it. A device that guests had before has their ext4 on it.",
-        )
-    if disk.size is not None and disk.size < least:
-        yield Finding(
-            "blocks",
-            f"{disk.name} has {disk.size // MIB} MiB",
-            where,
-            f"a guest's file system needs {format_size(least)}",
-            "Name a larger one.",
-        )
-
-
 def _changes(facts: Facts, _declared: Physical, intent: Intent) -> Iterator[Finding]:
     """What provisioning would change."""
     missing = [each for each in intent.packages if each not in facts.packages]
@@ -491,7 +356,7 @@ CHECKS: Sequence[Check] = (
     _network,
     _clock,
     _guests,
-    _disks,
-    _storage,
+    server_disks.disks,
+    server_disks.storage,
     _changes,
 )

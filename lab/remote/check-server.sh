@@ -58,7 +58,8 @@ boot() {
         [ -r "$variable" ] && tell secure_boot "$(od -An -tu1 -j4 -N1 "$variable" | tr -d ' ')"
     done
     [ -e /boot/grub/grub.cfg ] && tell grub_menu /boot/grub/grub.cfg
-    tell grub_default "$(sed -n 's/^GRUB_DEFAULT=//p' /etc/default/grub 2> /dev/null)"
+    # As update-grub reads them: the last counts.
+    tell grub_default "$(sed -n 's/^GRUB_DEFAULT=//p' /etc/default/grub /etc/default/grub.d/*.cfg 2> /dev/null | tail -n 1)"
     have grub-editenv && grub-editenv list 2> /dev/null | each grub_variable
     # GRUB can write its environment, which a one-time boot needs, only to a plain partition.
     environment=$(findmnt -nro SOURCE,FSTYPE -T /boot/grub 2> /dev/null)

@@ -28,6 +28,8 @@ state() {
 }
 
 once() {
+    # A run that was interrupted may have left the menu as it was.
+    grep -q -- "--id $1 " /boot/grub/grub.cfg || update-grub 2> /dev/null
     grep -q -- "--id $1 " /boot/grub/grub.cfg || {
         echo "the boot menu has no entry $1: update-grub did not make one" >&2
         exit 1

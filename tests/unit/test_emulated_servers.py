@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from invoke.context import Context
 
 from common.errors import LabError, MissingError, UsageError
 from lab import inventory, paths
@@ -17,6 +18,7 @@ from lab.build.recipes import RECIPES
 from lab.emulator import accelerator, servers
 from lab.emulator.accelerator import Choice
 from lab.inventory import Physical
+from tasks import testbed
 
 BIOS, UEFI = servers.SERVERS.values()
 
@@ -59,6 +61,26 @@ def test_another_cache_than_the_inventorys_is_refused() -> None:
     image = Artifact("server_image", "key", Path("/nosuch"), {}, {}, Path("/nosuch"))
     with pytest.raises(UsageError, match="another key than their inventory names"):
         servers.up(image, lambda _text: None)
+
+
+def test_their_tests_end_them_however_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    def up(_image: object, _progress: object) -> None:
+        done.append("up")
+        raise LabError("bios1 does not answer by SSH")
+
+    def down(*, remove: bool = False) -> list[str]:
+        done.append(f"down, remove={remove}")
+        return []
+
+    monkeypatch.setattr(servers, "up", up)
+    monkeypatch.setattr(servers, "down", down)
+    monkeypatch.setattr(testbed, "install_packages", lambda _report: None)
+    monkeypatch.setattr(testbed, "build_artifacts", lambda _report, names: dict.fromkeys(names))
+    with pytest.raises(LabError, match="does not answer"):
+        testbed.test(Context(), servers=True)
+    assert done == ["down, remove=True", "up", "down, remove=True"]
 
 
 def test_an_unknown_server_is_refused() -> None:

@@ -213,3 +213,27 @@ def test_the_menu_has_an_entry_for_each_hypervisor_and_none_is_the_default(tmp_p
     assert "multiboot2 /boot/overcommit-b.gz placeholder dom0_mem=1M overcommit-b\n" in made
     assert "module2 /boot/vmlinuz-6.12.10 placeholder root=UUID=5e1f ro" in made
     assert "set default" not in made
+
+
+@pytest.mark.parametrize(
+    ("options", "confirmed", "goes"),
+    [
+        ("root=/dev/sda2 ro overcommit.entry=overcommit-b panic=10", "overcommit-a\n", True),
+        ("root=/dev/sda2 ro overcommit.entry=overcommit-b", None, True),
+        ("root=/dev/sda2 ro overcommit.entry=overcommit-b quiet", "overcommit-b\n", False),
+        ("root=/dev/sda2 ro quiet", None, False),  # the old system
+    ],
+)
+def test_a_server_that_nobody_confirmed_goes_back_by_itself(
+    tmp_path: Path, options: str, confirmed: str | None, goes: bool
+) -> None:
+    (tmp_path / "cmdline").write_text(f"{options}\n")
+    if confirmed is not None:
+        (tmp_path / "confirmed").write_text(confirmed)
+    script = (paths.PLAYBOOKS / "roles" / "xen_server" / "files" / "overcommit-return").read_text()
+    script = script.replace("/proc/cmdline", f"{tmp_path}/cmdline")
+    script = script.replace("/var/lib/overcommit/confirmed", f"{tmp_path}/confirmed")
+    done = subprocess.run(
+        ["sh", "-c", f"systemctl() {{ echo $*; }}\n{script}"], capture_output=True, text=True, check=False
+    )
+    assert done.stdout == ("reboot\n" if goes else "")

@@ -18,7 +18,7 @@ from lab import inventory, paths, servers
 from lab.hosts import server_facts, server_findings
 from lab.hosts.guests import ROOT_DISK_MIB
 from lab.hosts.server_facts import Facts
-from lab.hosts.server_findings import Finding
+from lab.hosts.server_finding import Finding
 from lab.inventory import GuestDisks, Physical
 from lab.remote.ssh import DOM0, CommandError, Connections, UnreachableError
 
@@ -284,6 +284,7 @@ def test_a_server_that_is_provisioned_is_said_to_be() -> None:
         ("memory_kib", "memory_kib: 900000\nxen_memory_mib: 32768"),
         ("bridge", "bridge: xenbr0 vif1.0 vif2.0"),
         ("guest", "guest: xen guest1"),
+        ("free_kib: /var", "free_kib: /var/lib 500000"),  # the guests' image has taken it
     )
     assert {each.severity for each in findings} == {"notes"}
     assert "it is provisioned, and runs the testbed's hypervisor" in [each.what for each in findings]

@@ -1,0 +1,117 @@
+"""Findings about the disks that are meant for a server's guests, and about what volumes are to be
+made of.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from common.units import format_size
+from lab.hosts.guests import ROOT_DISK_MIB
+from lab.hosts.server_facts import Disk, Facts
+from lab.hosts.server_finding import MIB, Finding, Intent
+from lab.inventory import GuestStorage, Physical
+
+GROUP_MIB = 64
+"""What a volume group keeps of its device for itself, generously: its extents are of 4 MiB."""
+
+
+def storage(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding]:
+    """Volumes that are to be made."""
+    wanted = declared.guest_storage
+    if wanted is None:
+        return
+    where = "lab_guest_storage of the inventory"
+    sizes = {
+        f"/dev/{wanted.volume_group}/{name}": mib for pair in wanted.volumes() for name, mib in _sizes(pair, wanted)
+    }
+    needed = sum(mib for name, mib in sizes.items() if name not in facts.volumes) * MIB
+    groups = dict(facts.volume_groups)
+    if wanted.volume_group in groups:
+        if groups[wanted.volume_group] < needed:
+            yield Finding(
+                "blocks",
+                f"the volume group {wanted.volume_group} has {groups[wanted.volume_group] // MIB} MiB free",
+                where,
+                f"the guests' volumes take {needed // MIB} MiB more",
+                "Say fewer guests, or give the group another device (vgextend).",
+            )
+        return
+    device = next((disk for disk in facts.disks if disk.name == wanted.device), None)
+    if device is None:
+        yield Finding(
+            "blocks",
+            f"there is no volume group {wanted.volume_group}",
+            where,
+            "and no device is named to make it of",
+            f"vgcreate {wanted.volume_group} DEVICE, or say `device: /dev/…` there: it is written over.",
+        )
+        return
+    yield from _disk(device, needed + GROUP_MIB * MIB, where)
+    if device.signature and not device.use and not device.partitions and not wanted.erase:
+        yield Finding(
+            "blocks",
+            f"{device.name} would have to be erased",
+            where,
+            f"it has something on it: {device.signature}",
+            "If nobody needs it, say `erase: true` there; or name another device.",
+        )
+
+
+def _sizes(pair: tuple[str, str], storage: GuestStorage) -> Iterator[tuple[str, int]]:
+    yield from zip(pair, (ROOT_DISK_MIB, storage.swap_mib), strict=True)
+
+
+def disks(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding]:
+    if declared.guest_storage is not None:
+        return
+    where = "lab_guest_disks of the inventory"
+    least = {each.root: ROOT_DISK_MIB * MIB for each in declared.guest_disks}
+    for disk in facts.disks:
+        yield from _disk(disk, least.get(disk.name, 0), where)
+    times = Counter(disk.real for disk in facts.disks if disk.real)
+    for real in sorted(name for name, count in times.items() if count > 1):
+        alike = sorted({disk.name for disk in facts.disks if disk.real == real})
+        yield Finding(
+            "blocks",
+            f"{real} is meant for two disks",
+            f"{where}: {', '.join(alike)}",
+            "two guests would write over each other",
+            "Name each device once.",
+        )
+
+
+def _disk(disk: Disk, least: int, where: str) -> Iterator[Finding]:
+    if not disk.exists or not disk.is_block:
+        yield Finding(
+            "blocks",
+            f"there is no {disk.name}" if not disk.exists else f"{disk.name} is no block device",
+            where,
+            remedy="Make it (lvcreate --size 4G --name guest1-root VG), or name another.",
+        )
+        return
+    if disk.use or disk.partitions:
+        yield Finding(
+            "blocks",
+            f"{disk.name} is in use",
+            where,
+            disk.use or f"it has {disk.partitions} partitions",
+            "Name a device that nothing else uses.",
+        )
+    elif disk.signature:
+        yield Finding(
+            "warns",
+            f"{disk.name} has something on it: {disk.signature}",
+            where,
+            "it is written over before every cell",
+            "See that nobody needs it. A device that guests had before has their ext4 on it.",
+        )
+    if disk.size is not None and disk.size < least:
+        yield Finding(
+            "blocks",
+            f"{disk.name} has {disk.size // MIB} MiB",
+            where,
+            f"a guest's file system needs {format_size(least)}",
+            "Name a larger one.",
+        )
