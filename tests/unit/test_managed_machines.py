@@ -95,6 +95,14 @@ def test_one_that_cannot_be_started_leaves_no_session(manager: Manager, connecti
     assert _sessions() <= before
 
 
+def test_a_guest_whose_kernel_has_no_hot_plug_says_so(manager: Manager, connections: Connections) -> None:
+    before = _sessions()
+    with pytest.raises(AgentError) as raised:
+        Managed(connections, Manager(**{**vars(manager), "sections": True}))
+    assert "no memory hot-plug (module sections)" in raised.value.why
+    assert _sessions() <= before
+
+
 def _sessions() -> set[str]:
     """Processes that are a made-up daemon's."""
     done = subprocess.run(["pgrep", "-f", "reader_arguments"], capture_output=True, text=True, check=False)
