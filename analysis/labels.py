@@ -74,7 +74,7 @@ def place(
         best = min(
             _candidates(x, y, half, pixels),
             key=lambda each: (
-                round(sum(map(each[0].overlap, taken)) + sum(map(each[0].overlap, points)) + each[0].outside(frame), 3),
+                round(math.fsum(map(each[0].overlap, [*taken, *points])) + each[0].outside(frame), 3),
                 each[1],
             ),
         )

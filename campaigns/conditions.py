@@ -10,6 +10,7 @@ from typing import Any
 
 from campaigns.schedule import Start
 from campaigns.schema import GatesSection, TimeoutsSection
+from common.metrics import whole
 from lab.api import GuestSizing, HostSizing
 from policies import more_ram
 from policies.base import Policy, Tuning
@@ -73,7 +74,7 @@ class Conditions:
     @property
     def wanted_mib(self) -> int:
         """Sum of the guests' maximum memory."""
-        return sum(each.memory_max_mib for each in self.guests.every)
+        return whole(each.memory_max_mib for each in self.guests.every)
 
     @property
     def overcommit_ratio(self) -> float:

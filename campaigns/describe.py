@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,7 +51,7 @@ def lines(made: Experiment) -> list[str]:
     """
     conditions = next(made.at(levels) for levels in made.combinations())
     cells = plan.plan(made)
-    taken = rough_duration(sum(cell.expected_seconds for cell in cells))
+    taken = rough_duration(math.fsum(cell.expected_seconds for cell in cells))
     return _wrapped(
         f"{made.name}: {made.title}",
         f"    {one_line(str(made.document['question']))}",

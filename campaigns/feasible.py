@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from campaigns.document import KeyPath, Problem
 from campaigns.schema import ExperimentFile, TimeoutsSection
 from common.errors import InvalidFileError
+from common.metrics import whole
 from common.units import format_duration
 from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import ROOT_DISK_MIB
@@ -49,8 +50,8 @@ def sizing(host: HostSizing, guests: GuestSizing, file: ExperimentFile) -> Itera
         return
     yield from _own_sizes(guests, file)
     starts = [each.memory_start_mib for each in guests.every]
-    if sum(starts) > host.guest_memory_mib:
-        each_has = f"{starts[0]} MiB each" if not guests.unlike else f"{sum(starts)} MiB together"
+    if whole(starts) > host.guest_memory_mib:
+        each_has = f"{starts[0]} MiB each" if not guests.unlike else f"{whole(starts)} MiB together"
         yield Problem(
             ("guests", "memory_start") if not guests.unlike else ("guests", "groups"),
             f"{guests.count} guests cannot start with {each_has} "

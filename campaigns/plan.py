@@ -24,6 +24,7 @@ from campaigns import schedule
 from campaigns.conditions import Conditions, Load
 from campaigns.experiment import Experiment, Levels, fingerprint
 from campaigns.records import PlannedCell
+from common.metrics import whole
 from common.units import format_duration
 
 TCG_SLOWDOWN = 30.0
@@ -45,7 +46,7 @@ def slowdown(accelerator: str | None, conditions: Conditions) -> float:
     waiting for the host's processors.
     """
     emulation = TCG_SLOWDOWN if accelerator == "tcg" else 1.0
-    return emulation * max(1.0, sum(each.vcpus for each in conditions.guests.every) / conditions.host.vcpus)
+    return emulation * max(1.0, whole(each.vcpus for each in conditions.guests.every) / conditions.host.vcpus)
 
 
 def expected_load(load: Load, conditions: Conditions, accelerator: str | None) -> float:

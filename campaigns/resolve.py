@@ -14,6 +14,7 @@ from campaigns import feasible, mistakes
 from campaigns.conditions import Conditions, Group, Load
 from campaigns.document import Document, KeyPath, Problem
 from campaigns.schema import FIT_MIB, ExperimentFile, GroupedSection, WorkloadSection
+from common.metrics import whole
 from lab.api import GuestSizing, HostSizing, OwnSizing
 from policies import apply, memory_swap
 from policies import registry as policies
@@ -102,7 +103,7 @@ def _sizes(file: ExperimentFile) -> tuple[HostSizing, GuestSizing, list[Problem]
     start with a share in proportion to their maxima.
     """
     groups, problems = file.groups, []
-    count = sum(group.count for group in groups.values())
+    count = whole(group.count for group in groups.values())
     most = {name: group.memory_max for name, group in groups.items()}
     available, ratio = file.host.guest_memory, file.overcommit_ratio
     if FIT_MIB in most.values():
@@ -120,7 +121,7 @@ def _sizes(file: ExperimentFile) -> tuple[HostSizing, GuestSizing, list[Problem]
                 "keep one of the two",
             )
         )
-    wanted = sum(group.count * most[name] for name, group in groups.items())
+    wanted = whole(group.count * most[name] for name, group in groups.items())
     if available is None:
         available = int(wanted / (ratio or 1))
     each = {

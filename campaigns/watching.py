@@ -4,6 +4,7 @@ and did. Text, of nothing but what is given.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -114,7 +115,7 @@ def _row(state: State, name: str, most_mib: int) -> Sequence[str]:
         memory,
         bar,
         *tmem,
-        f"{sum(known):.0f}" if known else "–",
+        f"{math.fsum(known):.0f}" if known else "–",
         *(_mib(_grown(now, first, counter), size) for counter, size in _DID),
     ]
 

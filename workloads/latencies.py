@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from common.metrics import MetricSpec
+from common.metrics import MetricSpec, whole
 
 PERCENTILES = {"p50": 0.5, "p99": 0.99, "p99.9": 0.999}
 
@@ -22,7 +22,7 @@ class Latencies:
     @property
     def counted(self) -> int:
         """How many there are."""
-        return sum(self.counts.values())
+        return whole(self.counts.values())
 
     def add(self, bound: int, count: int) -> bool:
         """A bucket, which has to be above those before; whether it is."""
@@ -40,7 +40,7 @@ def percentile(several: Sequence[Latencies], share: float) -> int | None:
     for each in several:
         for bound, count in each.counts.items():
             together[bound] = together.get(bound, 0) + count
-    wanted, passed = share * sum(together.values()), 0
+    wanted, passed = share * whole(together.values()), 0
     for bound, count in sorted(together.items()):
         passed += count
         if passed >= wanted:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from common.errors import OutputsError
 from common.machines import Machine
-from common.metrics import MetricSpec, total
+from common.metrics import MetricSpec, whole
 from common.needs import Needs
 from workloads import complaints, machines, scripts
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
@@ -83,7 +83,7 @@ class Ripgrep(Workload[RipgrepParameters]):
         values: dict[str, float | int | None] = {}
         for name in ("wall_seconds", "user_seconds", "system_seconds"):
             each = [getattr(timing, name) for timing in timings]
-            values[name] = None if None in each else round(total(each), 2)
+            values[name] = None if None in each else round(whole(each), 2)
         values |= {f"wall_seconds.{timing.label}": timing.wall_seconds for timing in timings}
         found = []
         for label in labels:
@@ -117,9 +117,9 @@ def _counts(text: str, where: Path) -> tuple[str, dict[str, int]]:
     matches = [int(each[1]) for each in counted if each is not None]
     if match is None or len(matches) != len(listing):
         raise _refused(where, stats[:500] or "it is empty")
-    if sum(matches) != int(match["matches"]) or len(matches) != int(match["with"]) or not int(match["files"]):
-        raise _refused(where, f"{sum(matches)} matches in {len(matches)} files are listed, others counted")
-    counts = {"matches": sum(matches), "files_searched": int(match["files"]), "bytes_searched": int(match["bytes"])}
+    if whole(matches) != int(match["matches"]) or len(matches) != int(match["with"]) or not int(match["files"]):
+        raise _refused(where, f"{whole(matches)} matches in {len(matches)} files are listed, others counted")
+    counts = {"matches": whole(matches), "files_searched": int(match["files"]), "bytes_searched": int(match["bytes"])}
     return "".join(listing), counts
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from common.errors import OutputsError, WorkloadError
 from common.machines import tail
+from common.metrics import whole
 from workloads import complaints
 
 _FIGURE = r"\d{1,30}(?:\.\d{1,30})?"
@@ -153,7 +154,7 @@ def percentiles(text: str, events: int, where: Path) -> dict[str, float | int | 
         (float(value), int(count))
         for value, count in re.findall(rf"^ +{_NUMBER} \|\** +(\d{{1,18}})$", text, re.MULTILINE)
     ]
-    if (found := sum(count for _, count in counts)) != events or counts != sorted(counts):
+    if (found := whole(count for _, count in counts)) != events or counts != sorted(counts):
         raise _other_form(where, f"its histogram has {found} events instead of {events}, or is out of order")
 
     def at(share: float) -> float:

@@ -88,7 +88,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     built = tmp_path / "built"
     built.write_bytes(b"built")
     outputs = dict.fromkeys(("xen.gz", "tmemctl", "vmlinuz", "guest.qcow2"), built)
-    monkeypatch.setattr(builder, "artifact", lambda _name: SimpleNamespace(outputs=outputs))
+    monkeypatch.setattr(builder, "artifact", lambda _name, _needs: SimpleNamespace(outputs=outputs))
     monkeypatch.setattr(ansible, "run", made.playbook)
     for kind, name in ((Connections, "open"), (Connections, "run"), (ServerBoot, "enter")):
         act = getattr(made, name)

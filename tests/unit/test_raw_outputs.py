@@ -64,7 +64,8 @@ def test_a_cell_has_a_folder_for_each_guest_and_knows_its_parameters() -> None:
         assert [each.machine for each in found] == ["guest1", "guest2", "guest3"]
         for each in found:
             assert each.error is None
-            assert each.parameters == declared["parameters"]
+            # a parameter that came since has its default
+            assert each.parameters == {**each.parameters, **declared["parameters"]}
             stored = {m["name"]: m["value"] for m in record["metrics"] if m["guest"] == each.machine}
             assert {metric.name: metric.value for metric in each.metrics}.items() <= stored.items()
             assert record["checksums"][each.machine] == each.checksums
