@@ -1,5 +1,5 @@
-"""The guest driver on the kernel that Debian ships, nothing patched and nothing rebuilt: dom0 of the
-emulated host runs it, and dom0 is a guest of Xen like any other.
+"""The guest driver on the kernel that Debian ships, nothing patched and nothing rebuilt: dom0 of
+the emulated host runs it, and dom0 is a guest of Xen like any other.
 
 Builds the artifact stock_driver when it is not there, which takes minutes; no lab needs it. What
 is done in dom0 is stock.py.
