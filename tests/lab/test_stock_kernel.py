@@ -1,0 +1,107 @@
+"""The guest driver on the kernel that Debian ships, nothing patched and nothing rebuilt: dom0 of
+the emulated host runs it, and dom0 is a guest of Xen like any other.
+
+Builds the artifact stock_driver when it is not there, which takes minutes; no lab needs it. What
+is done in dom0 is stock.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.build import builder
+from lab.hosts.emulated import EmulatedHost
+from lab.hosts.guests import destroy_script
+from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
+from lab.remote.ssh import DOM0, CommandError
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+
+MODULE = "/run/tmem.ko"
+FILE_MIB = 300
+"""More than dom0 has memory for files, and less than Xen has free without guests."""
+
+HOOKED = ("__filemap_remove_folio", "read_pages", "zswap_store")
+
+
+def dom0(host: EmulatedHost, script: str, timeout: float = 60) -> str:
+    return host.run(DOM0, script, timeout=timeout)
+
+
+def trial(host: EmulatedHost, *words: object, timeout: float = 240) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(dom0(host, f"python3 /run/stock.py {' '.join(map(str, words))}", timeout))
+    return found
+
+
+@pytest.fixture(scope="module")
+def machine(lab: OpenLab) -> Iterator[EmulatedHost]:
+    """The host without guests, so that their memory is tmem's; the module is there, not loaded."""
+    driver = builder.ensure(["stock_driver"])["stock_driver"].outputs
+    host = lab.hosts[0]
+    assert isinstance(host, EmulatedHost)
+    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    dom0(host, destroy_script(), 180)
+    assert dom0(host, "uname -r").strip() == driver["release"].read_text().strip()
+    host.run(DOM0, f"cat > {MODULE}", stdin=driver["tmem.ko"].read_bytes())
+    host.run(DOM0, "cat > /run/stock.py", stdin=Path(__file__).with_name("stock.py").read_bytes())
+    yield host
+    host.stop()  # the module cannot be taken back
+
+
+def test_it_refuses_what_somebody_else_has_replaced(machine: EmulatedHost) -> None:
+    # ftrace has one user of a function that may send its callers elsewhere; a file system that
+    # nothing is known of is refused before anything is replaced
+    with pytest.raises(CommandError):
+        dom0(machine, f"insmod {MODULE} filesystems=ext4,ntfs")
+    assert 'nothing is known of "ntfs"' in dom0(machine, "dmesg | tail -n 5")
+    assert "tmem" not in dom0(machine, "cut -d ' ' -f 1 /proc/modules").split()
+    assert not dom0(machine, "cat /sys/kernel/tracing/enabled_functions").strip()
+
+
+def test_it_loads_and_says_what_it_has_replaced(machine: EmulatedHost) -> None:
+    dom0(machine, f"insmod {MODULE} selfballooning=0")
+    replaced = dom0(machine, "cat /sys/kernel/tracing/enabled_functions")
+    assert all(f"{name} (1)" in replaced for name in HOOKED)
+    with pytest.raises(CommandError):
+        dom0(machine, "rmmod tmem")
+
+
+def test_a_file_that_is_larger_than_memory_is_read_again_without_its_disk(machine: EmulatedHost) -> None:
+    found = trial(machine, "files", FILE_MIB, "/root")
+    first, second, third = found["passes"]
+    assert [each["same"] for each in (first, second, third)] == [True] * 3
+    pages = FILE_MIB * 256
+    for each in (second, third):
+        assert each["hits"] > 0.9 * pages
+        assert each["sectors"] < 0.02 * 8 * pages  # what else dom0 reads meanwhile
+    assert found["counters"]["ephemeral.put.failed"] == found["counters"]["ephemeral.get.failed"] == 0
+
+
+def test_nobody_reads_what_a_direct_write_has_replaced(machine: EmulatedHost) -> None:
+    found = trial(machine, "race", 20, "/root")
+    assert found["stale"] == 0
+    assert found["reads"] > 1000
+    assert found["writes"] > 100
+    assert found["hits"] > 100  # else nothing was tried
+
+
+def test_swapped_pages_come_back_and_leave_nothing(machine: EmulatedHost) -> None:
+    dom0(machine, "mkswap -f /dev/vdc && swapon /dev/vdc")
+    found = trial(machine, "swap", 400)
+    assert found["wrong"] == 0
+    assert found["persistent.put.done"] > 1000
+    assert found["persistent.get.done"] > 1000
+    dom0(machine, "swapoff /dev/vdc", 240)
+    assert not [
+        line for line in dom0(machine, "tmemctl list -l").splitlines() if ",PT:P" in line and ",Pc:0" not in line
+    ]
+
+
+def test_the_kernel_has_nothing_to_say(machine: EmulatedHost) -> None:
+    said = dom0(machine, "dmesg")
+    assert not [line for line in said.splitlines() if "BUG" in line or "WARNING" in line or "Oops" in line]
