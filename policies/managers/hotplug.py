@@ -56,7 +56,9 @@ class Parameters:
 
 PUBLISHED = Parameters()
 FORMS = (State,)
-COUNTERS = tuple(f"meminfo.{name}" for name in ("MemTotal", "MemFree", "Buffers", "Cached", "SwapTotal", "SwapFree"))
+COUNTERS = tuple(
+    f"meminfo.{name}" for name in ("MemTotal", "MemFree", "Buffers", "Cached", "Shmem", "SwapTotal", "SwapFree")
+)
 ON_REPORT = False
 
 
@@ -80,12 +82,14 @@ def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
 
 
 def _used(guest: Guest) -> int | None:
-    """Total − free − buffers − cached + swap in use."""
+    """Total − free − buffers − cached + swap in use. Shared memory counts as cached in the kernel's
+    account, and is used.
+    """
     told = guest.report or {}
     if not all(name in told for name in COUNTERS):
         return None
-    total, free, buffers, cached, swap, swap_free = (told[name] for name in COUNTERS)
-    return clamp((total - free - buffers - cached + swap - swap_free) * KIB, 0, MOST)
+    total, free, buffers, cached, shared, swap, swap_free = (told[name] for name in COUNTERS)
+    return clamp((total - free - buffers - cached + shared + swap - swap_free) * KIB, 0, MOST)
 
 
 @dataclass(frozen=True)

@@ -124,8 +124,9 @@ class Dom0:
         """A guest reports meminfo; used: instead, so much in use and no cache."""
         each = self.domains[number]
         if "used" in mib:
-            swapped = max(mib["used"] - each.mib, 0)
-            mib = {"MemTotal": each.mib, "MemFree": each.mib - mib["used"] + swapped, "Buffers": 0, "Cached": 0}
+            used = mib.pop("used")
+            swapped = max(used - each.mib, 0)
+            mib |= {"MemTotal": each.mib, "MemFree": each.mib - used + swapped, "Buffers": 0, "Cached": 0}
             mib |= {"SwapTotal": 256, "SwapFree": 256 - swapped}
         text = " ".join(f"meminfo.{name}={round(value * 1024)}" for name, value in mib.items())
         self.write(number, text.encode())

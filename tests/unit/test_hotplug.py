@@ -20,6 +20,7 @@ from policies import apply
 from policies import registry as policies
 from policies.base import Tuning
 from policies.managers import hotplug
+from policies.managers.base import Guest, Seen
 
 HOST, GUESTS = HostSizing(224, 384, 2), GuestSizing(2, 1, 160, 96, 256)
 SECTION = 16 * MIB
@@ -80,6 +81,14 @@ def test_with_sections_of_x86_small_guests_have_no_way_to_move() -> None:
     assert small.targets == ()
 
 
+def test_shared_memory_is_used_and_other_cache_is_not() -> None:
+    told = {"MemTotal": 160, "MemFree": 10, "Buffers": 0, "Cached": 120, "Shmem": 90, "SwapTotal": 256, "SwapFree": 216}
+    report = {f"meminfo.{name}": mib * 1024 for name, mib in told.items()}
+    seen = Seen(512 * MIB, 8 * MIB, 1.0, (Guest(1, "guest1", 160 * MIB, 160 * MIB, 64 * MIB, 256 * MIB, report),))
+    (found,) = hotplug.state(seen, SMALL).domains
+    assert found.used == (160 - 10 - 120 + 90 + 40) * MIB
+
+
 # --- The daemon ---------------------------------------------------------------------------------
 
 
@@ -93,8 +102,8 @@ def dom0(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Dom0]:
 
 
 def test_guests_are_told_their_sections_and_their_balloons_nothing(dom0: Dom0) -> None:
-    dom0.report(1, used=100)
-    dom0.report(2, used=40)
+    dom0.report(1, used=100, Shmem=0)
+    dom0.report(2, used=40, Shmem=0)
     made = dom0.daemon("hotplug", bounds=(64, 160), parameters={"section": SECTION}, sections=True)
     dom0.run(made, 8)
     assert dom0.said()[0] == f"xenstore-write /local/domain/2/memory/sections {80 * 1024}"
@@ -105,8 +114,8 @@ def test_guests_are_told_their_sections_and_their_balloons_nothing(dom0: Dom0) -
 
 
 def test_one_that_fails_to_give_is_told_to_keep_what_it_has(dom0: Dom0) -> None:
-    dom0.report(1, used=100)
-    dom0.report(2, used=40)
+    dom0.report(1, used=100, Shmem=0)
+    dom0.report(2, used=40, Shmem=0)
     dom0.domains[2].follows = False
     made = dom0.daemon("hotplug", bounds=(64, 160), parameters={"section": SECTION}, sections=True)
     dom0.run(made, 12)
