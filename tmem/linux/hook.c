@@ -254,7 +254,6 @@ static void notrace divert(unsigned long ip, unsigned long caller, struct ftrace
 			   struct ftrace_regs *registers)
 {
 	struct tmem_hook *hook = container_of(ops, struct tmem_hook, ops);
-
 	void *to = hook->replacement;
 
 	if (!READ_ONCE(armed) || within_module(caller, THIS_MODULE))
