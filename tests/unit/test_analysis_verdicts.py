@@ -307,6 +307,8 @@ def test_the_tables_hold_both_verdicts_and_what_the_control_felt(tmp_path: Path)
 def test_the_published_campaigns_claim_nothing_of_a_control_that_felt_nothing(name: str) -> None:
     results = load.load(Path(__file__).resolve().parents[2] / "results" / name)
     for verdict in claims.judge(results):
-        assert verdict.felt is not None
-        quiet = verdict.felt.pages_reclaimed == 0 and verdict.felt.refaults == 0 and verdict.felt.memory_stall == 0
+        if verdict.felt is None:  # nothing of it was measured: a starved cell has no times
+            assert verdict.verdict == "leaves open"
+            continue
+        quiet = verdict.felt.pages_reclaimed == 0 and verdict.felt.refaults == 0 and not verdict.felt.memory_stall
         assert not quiet or verdict.verdict == "not testable here"
