@@ -165,8 +165,8 @@ def test_what_swap_in_memory_holds_is_a_metric_and_null_where_there_is_none(
     assert (found["guest1", "zram_hits"] or 0) > 1000
     assert (found["guest2", "zswap_held"] or 0) > (found["guest2", "zswap_memory"] or 0) > 0
     assert (found["guest2", "frontswap_loads"] or 0) > 0
-    # a RAM disk, which does not compress, and is full before anything goes to the disk; what is read
-    # back leaves its place there
+    # a RAM disk, which does not compress, and is full before anything goes to the disk; what is
+    # read back leaves its place there
     assert (found["guest3", "swap_sectors_written"] or 0) > 0
     assert 0.7 < (found["guest3", "ramdisk_held"] or 0) / (32 * gates.PAGES_PER_MIB) <= 1
     assert found["guest1", "ramdisk_held"] is None
