@@ -192,7 +192,7 @@ class Emulator:
         if (stray := self._find()) is not None:
             # Its controller was killed before it wrote the record: nothing says what it runs, so it
             # cannot be used.
-            _kill(stray)
+            end_process(stray)
         self._record.unlink(missing_ok=True)
         return None
 
@@ -204,7 +204,7 @@ class Emulator:
         attempts = 1 if port is not None else 3
         for attempt in range(attempts):
             chosen = port if port is not None else self._choose_port(again=attempt > 0)
-            if port is not None and not _port_is_free(port):
+            if port is not None and not port_is_free(port):
                 raise MissingError(
                     f"port {port} of 127.0.0.1 is occupied",
                     where="lab_ssh_port in the inventory",
@@ -231,7 +231,7 @@ class Emulator:
         with contextlib.suppress(LabError):
             monitor.execute(self.monitor, "quit", timeout=QUIT_SECONDS)
         if not _wait_gone(process.pid, process.start_time, QUIT_SECONDS):
-            _kill(process.pid)
+            end_process(process.pid)
         self._record.unlink(missing_ok=True)
         self.monitor.unlink(missing_ok=True)
 
@@ -393,7 +393,7 @@ class Emulator:
                     monitor.execute(self.monitor, "query-status", timeout=seconds)
                     return None
             time.sleep(0.05)
-        _kill(process.pid)
+        end_process(process.pid)
         return f"its monitor did not answer within {seconds:.0f} s"
 
     def _choose_port(self, *, again: bool) -> int:
@@ -402,7 +402,7 @@ class Emulator:
         """
         with contextlib.suppress(OSError, ValueError):
             last = int((self.folder / "port").read_text())
-            if not again and _port_is_free(last):
+            if not again and port_is_free(last):
                 return last
         return _free_port()
 
@@ -462,9 +462,9 @@ def _wait_gone(pid: int, start_time: int, seconds: float) -> bool:
     return False
 
 
-def _kill(pid: int) -> None:
-    start_time = start_time_of(pid)
-    if start_time is None:
+def end_process(pid: int) -> None:
+    """End a QEMU, by force if need be. LabError when it stays."""
+    if (start_time := start_time_of(pid)) is None:
         return
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
@@ -474,14 +474,14 @@ def _kill(pid: int) -> None:
     raise LabError("QEMU could not be stopped", where=f"process {pid}", remedy="Kill it as its owner or as root.")
 
 
-def _port_is_free(port: int) -> bool:
+def port_is_free(port: int) -> bool:
+    """Whether nothing listens there on 127.0.0.1."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+        with contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
+            return True
+    return False
 
 
 def _free_port() -> int:

@@ -7,11 +7,8 @@ outside is to cycle their power. So nothing here reads or writes what is on thei
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -27,6 +24,7 @@ from common.processes import start_time
 from lab import paths
 from lab.build.artifacts import Artifact
 from lab.emulator import accelerator
+from lab.emulator.process import end_process, port_is_free
 
 INVENTORY = paths.INVENTORY / "servers-emulated.yml"
 KEY = Path("~/.cache/xen-overcommit/key/id_ed25519")
@@ -40,7 +38,6 @@ space.
 BOOT_SECONDS = 240.0
 """Until SSH answers: half a minute on two idle cores, and the first boot writes its boot menu."""
 
-END_SECONDS = 10.0
 PANIC = ("Kernel panic - not syncing", "Oops: int3")
 """What the console says when QEMU's emulation broke a stock kernel's patching of itself: once in
 seven boots of QEMU 7.2.
@@ -107,7 +104,7 @@ def _up(server: Server, image: Artifact, progress: Tell) -> None:
 def start(server: Server) -> None:
     """Switch it on. LabError when QEMU does not come up."""
     folder = _folder(server)
-    if not _free(server.port):
+    if not port_is_free(server.port):
         raise MissingError(
             f"port {server.port} of 127.0.0.1 is occupied",
             where=f"{INVENTORY.name}: {server.name}",
@@ -229,15 +226,8 @@ def _end(server: Server) -> bool:
     running = _running(server)
     if running is None:
         return False
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(running.pid, number)
-        deadline = time.monotonic() + END_SECONDS
-        while time.monotonic() < deadline:
-            if start_time(running.pid) != running.start_time:
-                return True
-            time.sleep(0.1)
-    raise LabError(f"QEMU of {server.name} could not be ended", where=f"process {running.pid}")
+    end_process(running.pid)
+    return True
 
 
 def _running(server: Server) -> _Running | None:
@@ -256,16 +246,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found
-
-
-def _free(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True
 
 
 def _base() -> Path:

@@ -127,7 +127,7 @@ def test_a_qemu_that_ends_at_once_is_told_with_its_words(monkeypatch: pytest.Mon
 
 def test_what_was_started_is_ended_and_what_is_not_ours_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(servers, "command", lambda _server: [sys.executable, "-c", "import time; time.sleep(60)"])
-    monkeypatch.setattr(servers, "_free", lambda _port: True)
+    monkeypatch.setattr(servers, "port_is_free", lambda _port: True)
     servers.start(BIOS)
     running = servers._running(BIOS)
     assert running is not None
