@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,6 +113,9 @@ class Restored:
             yield from (f"    {each}" for each in self.left)
 
 
+D = TypeVar("D", Provisioned, Restored)
+
+
 def check(path: Path, progress: Tell | None = None) -> list[Checked]:
     """Look at every physical server of a lab, and change nothing. progress: one line for each that
     has been looked at.
@@ -146,22 +149,10 @@ def provision(
     """
     require_physical(path)
     images = {name: builder.artifact(name, needs).outputs for name in provisioned(needs)}
-    tell = progress or (lambda _text: None)
     work = _Work(path, images, guest_image(needs), threading.Event(), come_back)
 
-    def one(entry: HostEntry, connections: Connections) -> Provisioned:
-        say: Tell = lambda text: tell(f"{entry.name}: {text}")  # noqa: E731
-        try:
-            with locked(path.stem, entry.name):
-                return _provision(work, entry, connections, say)
-        except UserError as error:
-            say(f"failed: {error.what}")
-            return Provisioned(entry.name, error=error)
-        finally:
-            connections.drop()
-
     try:
-        return _each(path, "provision", one)
+        return _each_alone(path, progress, partial(_provision, work), Provisioned)
     except BaseException:
         work.cancel.set()
         raise
@@ -246,23 +237,10 @@ def unprovision(
     """Take the testbed off every physical server of a lab: what was recorded before is so again,
     and the old system runs. Arguments and errors as of provision.
     """
-    tell = progress or (lambda _text: None)
-
-    def one(entry: HostEntry, connections: Connections) -> Restored:
-        say: Tell = lambda text: tell(f"{entry.name}: {text}")  # noqa: E731
-        try:
-            with locked(path.stem, entry.name):
-                return _unprovision(entry, connections, say, come_back)
-        except UserError as error:
-            say(f"failed: {error.what}")
-            return Restored(entry.name, error=error)
-        finally:
-            connections.drop()
-
-    return _each(path, "provision", one)
+    return _each_alone(path, progress, partial(_unprovision, come_back), Restored)
 
 
-def _unprovision(entry: HostEntry, connections: Connections, say: Tell, come_back: float) -> Restored:
+def _unprovision(come_back: float, entry: HostEntry, connections: Connections, say: Tell) -> Restored:
     boot = ServerBoot(entry.name, connections, say, come_back=come_back)
     say("putting back what was before")
     key = paths.lab_key().with_suffix(".pub").read_text().strip()
@@ -292,6 +270,30 @@ def require_physical(path: Path) -> list[HostEntry]:
             "and name it with --inventory.",
         )
     return found
+
+
+def _each_alone(
+    path: Path, progress: Tell | None, act: Callable[[HostEntry, Connections, Tell], D], kind: type[D]
+) -> list[D]:
+    """Change every server at the same time, each held alone: what goes wrong with one is its own
+    result. progress: lines that begin with a server's name.
+    """
+
+    def one(entry: HostEntry, connections: Connections) -> D:
+        def say(text: str) -> None:
+            if progress is not None:
+                progress(f"{entry.name}: {text}")
+
+        try:
+            with locked(path.stem, entry.name):
+                return act(entry, connections, say)
+        except UserError as error:
+            say(f"failed: {error.what}")
+            return kind(entry.name, error=error)
+        finally:
+            connections.drop()
+
+    return _each(path, "provision", one)
 
 
 def _each(path: Path, purpose: str, act: Callable[[HostEntry, Connections], T]) -> list[T]:
