@@ -153,7 +153,11 @@ def _later(run: Run, campaign: CampaignRecord) -> Collection[str]:
 
 def _samples(path: Path, run: Run, cell: CellRecord, campaign: CampaignRecord) -> Iterator[tuple[str, str]]:
     assert cell.barrier is not None
-    text = _stored(path, campaign.layout)
+    try:
+        text = _stored(path, campaign.layout)
+    except (OSError, ValueError) as error:
+        yield records.SAMPLES_FILE, f"cannot be read as a table of layout {campaign.layout}: {_brief(error)}"
+        return
     unknown = {counter for counter in _later(run, campaign) if f",{counter}," not in text}
     readings = (sample for sample in run.readings if sample.counter not in unknown)
     wanted = store.samples_text(readings, cell.barrier.released_at)
