@@ -128,8 +128,8 @@ def test_attempts_are_counted_from_one() -> None:
 
 def test_samples_that_no_older_layout_writes_are_damage_of_their_own_file(campaign: Path) -> None:
     edited("campaign.json", lambda d: d.update(layout=1))(campaign)
-    samples = campaign / CELL / "samples.csv"
+    samples = campaign / CELL / "samples/samples.csv"
     samples.write_text(samples.read_text("utf-8") + "1.0,guest1,psi.memory.some,us,0.5\n", "utf-8")
     forge(campaign)
-    found = [finding for finding in verify(campaign).findings if finding.path == f"{CELL}/samples.csv"]
+    found = [finding for finding in verify(campaign).findings if finding.path == f"{CELL}/samples/samples.csv"]
     assert ["a table of layout 1" in each.message for each in found] == [True], found
