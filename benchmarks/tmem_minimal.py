@@ -9,7 +9,8 @@ as the first domain of the hypervisor that the testbed builds, and reads what it
 the emulated processor, or with --instructions how many instructions each takes, which is the same
 every time. It takes seconds, and no image but the hypervisor. `put_each` are puts of new pages,
 each timed by itself, into a pool that grows: the 99th percentile of those is what medians of
-batches hide.
+batches hide. All of it is done twice, the second time while Xen records every operation
+(docs/trace.md): what that adds.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ WITHIN = ("put_new", "put_duplicate", "get_hit")
 EACH = "put_each"
 WORST = 3.0
 """The 99th percentile of single puts by their median, at most."""
+TRACED = "_traced"
+"""Ends the name of a kind of pool whose operations were recorded."""
+TRACING = 0.05
+"""What recording may add to an operation, by what it takes without."""
+OPERATIONS = ("put_new", "put_duplicate", "get_hit", "get_miss", "flush_page")
 
 
 @dataclass(frozen=True)
@@ -139,6 +145,22 @@ def print_report(costs: Costs, unit: str) -> None:
         print(f"| {kind} | {name} | {cost.median} | {cost.p90} | {cost.p99} | {copies:.2f} | {within} |")
 
 
+def tracing(costs: Costs) -> dict[tuple[str, str], float]:
+    """(kind of pool, operation) -> what recording it adds, by what it takes without."""
+    return {
+        (kind, name): costs[kind + TRACED, name].median / cost.median - 1
+        for (kind, name), cost in costs.items()
+        if name in OPERATIONS and (kind + TRACED, name) in costs
+    }
+
+
+def print_tracing(costs: Costs) -> None:
+    """Markdown."""
+    print(f"\n| pool | operation | recording adds | within {TRACING:.0%} |\n|---|---|---|---|")
+    for (kind, name), added in tracing(costs).items():
+        print(f"| {kind} | {name} | {100 * added:.1f} % | {'yes' if added <= TRACING else 'no'} |")
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -150,6 +172,7 @@ def main() -> None:
     costs = run(hypervisor, instructions=options.instructions)
     unit = "instructions" if options.instructions else "cycles"
     print_report(costs, unit)
+    print_tracing(costs)
     if options.json:
         figures = [{"kind": kind, "name": name, **asdict(cost)} for (kind, name), cost in costs.items()]
         options.json.write_text(json.dumps({"schema": 1, "unit": unit, "costs": figures}, indent=1) + "\n")

@@ -20,7 +20,7 @@ from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord,
 from campaigns.store import CampaignStore, CellWriter, storing
 from common.errors import LabError, WorkloadError
 from common.machines import Machine, command_errors, explain
-from lab.api import Host, Observation, Sample
+from lab.api import Host, Observation, Sample, Tracing
 from lab.emulator.share import Reading
 from policies import apply
 from policies.base import Policy
@@ -148,8 +148,12 @@ class Attempt:
     def _run_workload(self, writer: CellWriter, machines: Mapping[str, Machine]) -> None:
         conditions, out = self.conditions, self.out
         observation = self.host.observe(conditions.interval_s)
+        tracing: Tracing | None = None
 
         def watch() -> None:
+            nonlocal tracing
+            if conditions.traced:
+                tracing = self.host.trace(writer.raw / evaluate.TRACE)
             observation.start()
             out.given_before = self.host.given()
             # last, so that nothing comes between this reading and the release (gate readings_close)
@@ -169,7 +173,11 @@ class Attempt:
             )
             out.given_after = self.host.given()
             out.after = self.host.read_counters(writer.raw / evaluate.AFTER)
+            if tracing is not None:
+                tracing.stop()
         except BaseException:
+            if tracing is not None:
+                tracing.abandon()
             with suppress(Exception):
                 self._stop(observation, writer)
             raise

@@ -49,7 +49,8 @@ class Conditions:
     """Everything that a cell needs but its policy: one combination of levels, resolved.
 
     groups: the guests, in the order of their numbers. settle_s, interval_s: seconds. more_ram_mib:
-    what the host has beside, under policies that ask for it; see `under`.
+    what the host has beside, under policies that ask for it; see `under`. traced: what guests ask
+    of tmem is recorded.
     """
 
     host: HostSizing
@@ -61,6 +62,7 @@ class Conditions:
     timeouts: TimeoutsSection
     gates: GatesSection
     more_ram_mib: int = 0
+    traced: bool = False
 
     def under(self, policy: Policy) -> Conditions:
         """The conditions of a policy's cells, which may have more memory (policies/more_ram.py)."""

@@ -5,6 +5,7 @@ raw/before/, raw/after/      the readings before the release and after the last 
 agents said them raw/*.samples.*              the readings meanwhile, and what taking them cost
 raw/controller.json          what the machine of an emulated host gave it (campaigns/starved.py)
 raw/manager.jsonl            what a manager in dom0 saw, decided and set (campaigns/managed.py)
+raw/tmem.trace.zst           what guests asked of tmem, where that was recorded (docs/trace.md)
 raw/barrier.txt              when each guest was ready, released and done raw/<guest>/
 the workload's own outputs raw/kernel_log/<source>.txt  kernel messages
 """
@@ -31,6 +32,7 @@ from workloads.base import WorkloadResult
 BEFORE, AFTER = "before", "after"
 BARRIER_LOG = "barrier.txt"
 KERNEL_LOG = "kernel_log"
+TRACE = "tmem.trace.zst"
 
 
 @dataclass(frozen=True)

@@ -108,6 +108,7 @@ def given(policy: Policy, conditions: Conditions) -> dict[str, object]:
         **(groups.get("") or {"groups": groups}),
         "overcommit_ratio": conditions.overcommit_ratio,
         "sampling_interval_s": conditions.interval_s,
+        **({"traced": True} if conditions.traced else {}),
     }
 
 

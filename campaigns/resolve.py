@@ -75,7 +75,16 @@ def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
         parameters = workload.Parameters.model_validate(section.parameters)
         problems.extend(feasible.load(workload, parameters, file.timeouts, place))
     found = Conditions(
-        host, sizing, tuning, groups, file.settle, file.sampling.interval, file.timeouts, file.gates, file.more_ram or 0
+        host,
+        sizing,
+        tuning,
+        groups,
+        file.settle,
+        file.sampling.interval,
+        file.timeouts,
+        file.gates,
+        file.more_ram or 0,
+        traced=file.sampling.trace,
     )
     return found, problems
 

@@ -111,9 +111,12 @@ class GroupedSection(Section):
 
 
 class SamplingSection(Section):
-    """How often counters are read while the workload runs."""
+    """How often counters are read while the workload runs; trace: whether what guests ask of tmem
+    is recorded, too (docs/trace.md).
+    """
 
     interval: Annotated[Seconds, Field(gt=0)] = 2.0
+    trace: Annotated[bool, Field(strict=True)] = False
 
 
 class TimeoutsSection(Section):

@@ -178,6 +178,16 @@ class Observation(Protocol):
         """After stop: source -> share of one of its CPUs that the sampling took (a fraction)."""
 
 
+class Tracing(Protocol):
+    """What guests ask of tmem, recorded into a file here."""
+
+    def stop(self) -> object:
+        """End it. The file is there, whole, when this returns; else LabError."""
+
+    def abandon(self) -> None:
+        """End it, and keep nothing."""
+
+
 class Host(Protocol):
     """A Xen server."""
 
@@ -233,6 +243,9 @@ class Host(Protocol):
 
     def observe(self, interval_s: float) -> Observation:
         """An observation that samples every interval_s seconds once started."""
+
+    def trace(self, file: Path) -> Tracing:
+        """Record what guests ask of tmem from now on, into a new file (docs/trace.md)."""
 
     def activity(self) -> Mapping[str, Activity]:
         """Guest -> what it has done so far; for now and then, since asking costs dom0 time."""

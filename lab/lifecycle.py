@@ -34,7 +34,7 @@ from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
-from lab.remote.ssh import Connections, configured, socket_folder
+from lab.remote.ssh import DOM0, Connections, configured, socket_folder
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
@@ -304,6 +304,14 @@ def machine(path: Path, name: str, host: str | None = None) -> Machine:
     """A machine of a lab that is up, to run commands on. UsageError as of ssh_command."""
     config = _config_of(path, name, host)
     return Connections(config, socket_folder(config.parent)).machine(name)
+
+
+def connections(path: Path, host: str | None = None) -> Connections:
+    """The machines of a lab that is up. Takes no lock: a campaign may be running. UsageError as of
+    ssh_command.
+    """
+    config = _config_of(path, DOM0, host)
+    return Connections(config, socket_folder(config.parent))
 
 
 def _config_of(path: Path, machine: str, host: str | None) -> Path:

@@ -9,6 +9,7 @@ The cache is $OVERCOMMIT_CACHE, else $XDG_CACHE_HOME/xen-overcommit, else ~/.cac
     labs/LAB/HOST/        disks, keys, logs of an emulated host
     key/                  the key pair that opens every image built with this cache
     logs/                 logs of Ansible runs that failed
+    environments/         Python environments of single tasks (common/environments.py)
     tmp/                  work in progress; what no process holds is removed
 """
 

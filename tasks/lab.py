@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from invoke.context import Context
 from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from common.console import Reporter
-from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of
+from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of, number
 
 LOADS_HELP = "workloads, separated by commas, that the guests are to have the programs of (default: the demo's)"
 
@@ -67,6 +69,49 @@ def ssh(
 
     words = [*lifecycle.ssh_command(inventory_path(inventory), machine, host), *([command] if command else [])]
     raise Exit(code=subprocess.run(words, check=False).returncode)
+
+
+@task(
+    positional=["name"],
+    help={
+        "name": "the trace goes to NAME.trace.zst",
+        "seconds": "how long (default: until Ctrl-C)",
+        "room": "records that Xen keeps until they are read, 4096 to 524288, a power of two (default: 131072)",
+        "inventory": INVENTORY_HELP,
+        "host": "the host's name, where several are up",
+    },
+)
+def trace(
+    _c: Context,
+    name: str,
+    seconds: str | None = None,
+    room: str | None = None,
+    inventory: str | None = None,
+    host: str | None = None,
+) -> None:
+    """Record what the guests of a lab that is up ask of tmem, until Ctrl-C; see docs/trace.md.
+
+    A campaign may be running there meanwhile. ./inv tmem.replay NAME.trace.zst replays it.
+    """
+    from lab import lifecycle
+    from lab.remote.traces import SUFFIX, Recording
+
+    report = Reporter()
+    limit = None if seconds is None else number("seconds", seconds, 1)
+    kept = None if room is None else number("room", room, 1)
+    file = Path(f"{name.removesuffix(SUFFIX)}{SUFFIX}")
+    recording = Recording(lifecycle.connections(inventory_path(inventory), host), file, room=kept)
+    report.say("recording" + ("; Ctrl-C ends it" if limit is None else f" for {limit} s"))
+    began = time.monotonic()
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            while recording.alive() and (limit is None or time.monotonic() - began < limit):
+                time.sleep(0.2)
+        recorded = recording.stop()
+    except BaseException:
+        recording.abandon()
+        raise
+    report.say(f"{recorded.file}: {recorded.records} records, {recorded.lost} lost")
 
 
 @task(help={"inventory": INVENTORY_HELP})

@@ -35,6 +35,11 @@ def number(option: str, text: str, least: int) -> int:
     return int(text)
 
 
+def numbers(option: str, text: str, least: int) -> list[int]:
+    """Several, with commas between."""
+    return [number(option, each.strip(), least) for each in text.split(",")]
+
+
 def inventory_path(path: str | None) -> Path:
     if path == "":  # as of a variable that is not set: another lab than the one that was meant
         raise UsageError("--inventory is empty", remedy=f"name a file, such as {DEFAULT_INVENTORY}, or leave it out")

@@ -11,7 +11,7 @@ from invoke.tasks import task
 
 from common.console import Reporter
 from common.errors import UsageError
-from tasks.shared import INVENTORY_HELP, ROOT, build_for, inventory_path, number
+from tasks.shared import INVENTORY_HELP, ROOT, build_for, inventory_path, number, numbers
 
 
 @task(help={"minutes": "how long, at least (default: 10)", "seed": "the first seed (default: 1)"})
@@ -98,3 +98,42 @@ def check_kernel(_c: Context, package: str = "", running: bool = False) -> None:
         report.say(f"    {line}")
     if not verdict.loads:
         raise Exit("", 6)
+
+
+@task(
+    positional=["file"],
+    help={
+        "file": "a trace: what lab.trace has written, or raw/tmem.trace.zst of a cell",
+        "pages": "how much room the policies get, in pages, with commas between (default: parts of what tmem held)",
+        "json": "machine-readable",
+    },
+)
+def replay(_c: Context, file: str, pages: str | None = None, json: bool = False) -> None:
+    """Replay a trace against other orders of eviction, and say what each would have hit.
+
+    libCacheSim is installed, in an environment of its own, when it is first needed. Exit code 8
+    when the replay does not have the hypervisor's own hits within 1 %.
+    """
+    from pathlib import Path
+
+    from analysis import eviction, trace
+    from common import environments
+    from common.errors import ResultsError
+    from lab import paths
+
+    report = Reporter()
+    wanted = [] if pages is None else numbers("pages", pages, 1)
+    recorded = trace.load(Path(file))
+    with report.live():
+        report.step("libCacheSim's environment")
+        python = environments.interpreter(ROOT / "requirements-replay.lock", paths.cache() / "environments")
+        report.step("replaying")
+        found = eviction.compare(recorded, python, wanted)
+    if json:
+        report.json(found.record())
+    else:
+        for line in found.lines():
+            report.plain(line)
+        report.table(*found.table())
+    if found.agrees is False:
+        raise Exit("the replay does not have the hypervisor's hits", ResultsError.exit_code)

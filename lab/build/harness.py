@@ -58,7 +58,7 @@ ENVIRONMENT = {
 containers deny.
 """
 
-THREADED = frozenset({"races.c", "shared.c"})
+THREADED = frozenset({"races.c", "shared.c", "trace.c"})
 """The files with the cases in which more than one thread runs: the only ones that the build
 `threads` can say anything about.
 """

@@ -26,6 +26,7 @@ from lab.remote import scripts
 from lab.remote.agents import Agents
 from lab.remote.managers import Managed
 from lab.remote.ssh import DOM0, Connections, UnreachableError
+from lab.remote.traces import Recording
 
 BALLOON_SECONDS = 120
 """Time that a guest gets to reach its memory target."""
@@ -177,6 +178,13 @@ class XenHost(ABC):
     def observe(self, interval_s: float) -> observe.HostObservation:
         """An observation that samples every interval_s seconds once started."""
         return observe.HostObservation(self.agents, list(self._guests), interval_s)
+
+    def trace(self, file: Path) -> Recording:
+        """Record what guests ask of tmem from now on, into a new file."""
+        try:
+            return Recording(self.connections, file)
+        except UnreachableError as error:
+            raise self._explained(error) from error
 
     def kernel_log(self) -> dict[str, str]:
         """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where

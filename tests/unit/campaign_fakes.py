@@ -139,6 +139,24 @@ class FakeGuest:
 
 
 @dataclass
+class FakeTracing:
+    """A trace that is there once it has ended. read: readings of counters that came before."""
+
+    host: FakeHost
+    file: Path
+    read: int = 0
+    ended: int = 0
+
+    def stop(self) -> None:
+        self.host.hook("trace_ends")
+        self.read, self.ended = self.host.readings, self.ended + 1
+        self.file.write_bytes(b"a trace")
+
+    def abandon(self) -> None:
+        self.ended += 1
+
+
+@dataclass
 class FakeHost:
     """A host whose counters follow the policy. hook(step) is called at each step, and may raise.
     alter: changes readings on their way out.
@@ -168,6 +186,7 @@ class FakeHost:
     resets: int = 0
     manager: Manager | None = None
     acting: bool = False
+    tracing: FakeTracing | None = None
 
     def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         self.boots.append(boot)
@@ -195,6 +214,11 @@ class FakeHost:
 
     def set_tmem(self, settings: TmemSettings) -> None:
         self.tmem = settings
+
+    def trace(self, file: Path) -> FakeTracing:
+        self.hook("trace")
+        self.tracing = FakeTracing(self, file)
+        return self.tracing
 
     def prepare_swap(self, swap: MemorySwap) -> None:
         self.swap = swap

@@ -38,3 +38,9 @@ def test_the_kernel_compiles(tmp_path: Path) -> None:
 def test_instructions_are_counted_where_asked() -> None:
     assert "-icount" in minimal.command(Path("xen"), Path("kernel"), instructions=True)
     assert "-icount" not in minimal.command(Path("xen"), Path("kernel"), instructions=False)
+
+
+def test_what_recording_adds_is_told() -> None:
+    traced = PRINTED.replace("ephemeral", "ephemeral_traced").replace("1038", "1059")
+    costs = minimal.parse(PRINTED + traced)
+    assert minimal.tracing(costs) == {("ephemeral", "put_new"): pytest.approx(21 / 1038)}

@@ -35,12 +35,17 @@ static const char usage_text[] =
     "      --dedup 0|1                let ephemeral pages share frames with equal ones\n"
     "  tmemctl shared-auth DOMID UUID yes|no\n"
     "                                 let a guest join the shared pool of that name\n"
+    "  tmemctl trace FILE [--seconds N] [--room RECORDS] [--until-input-ends]\n"
+    "                                 record what guests ask of tmem, until it is\n"
+    "                                 interrupted, or so long; FILE `-`: standard output.\n"
+    "                                 --room: that Xen keeps, 24 bytes each: 4096 to\n"
+    "                                 524288, a power of two (131072)\n"
+    "  tmemctl trace-off              end a trace whose reader was killed\n"
     "\n"
     "`list` prints the format of `xl tmem-list`; see docs/tmem.md for its tags.\n";
 
 static xencall_handle *xcall;
 
-static __attribute__((noreturn, format(printf, 2, 3)))
 void die(int code, const char *format, ...)
 {
     va_list args;
@@ -53,7 +58,7 @@ void die(int code, const char *format, ...)
     exit(code);
 }
 
-static void must(int rc, const char *doing)
+void must(int rc, const char *doing)
 {
     if (rc >= 0)
         return;
@@ -69,6 +74,10 @@ static void must(int rc, const char *doing)
             XEN_SYSCTL_INTERFACE_VERSION);
     case ENOSPC:
         die(1, "%s: the guest may join 16 shared pools already", doing);
+    case EBUSY:
+        die(1, "%s: somebody traces already; `tmemctl trace-off` ends what a killed reader left", doing);
+    case ENODATA:
+        die(1, "%s: nobody traces", doing);
     case ENOENT:
         die(1, "%s: the guest was not let in before", doing);
     case ESRCH:
@@ -277,6 +286,26 @@ static int flush(const char *client, const char *pages, bool json)
     return 0;
 }
 
+static int trace(int argc, char **argv)
+{
+    struct trace_options options = { .file = argv[0], .room = 1 << 17 };
+
+    for (int i = 1; i < argc; i++) {
+        if (!strcmp(argv[i], "--until-input-ends"))
+            options.until_input_ends = true;
+        else if (!strcmp(argv[i], "--seconds") && i + 1 < argc)
+            options.seconds = number(argv[++i], 86400 * 7, "number of seconds");
+        else if (!strcmp(argv[i], "--room") && i + 1 < argc)
+            options.room = number(argv[++i], TMEM_TRACE_MOST, "number of records");
+        else
+            die(2, "trace: unknown option %s, or without its value", argv[i]);
+    }
+    if (options.room < TMEM_TRACE_LEAST || options.room & (options.room - 1))
+        die(2, "trace: --room is a power of two from %u to %u", TMEM_TRACE_LEAST, TMEM_TRACE_MOST);
+
+    return trace_to_file(xcall, &options);
+}
+
 static int run(int argc, char **argv)
 {
     const char *task = argc > 1 ? argv[1] : "";
@@ -297,6 +326,10 @@ static int run(int argc, char **argv)
         return flush(argv[2], argv[3], false);
     if (!strcmp(task, "flush") && argc == 5 && !strcmp(argv[4], "--json"))
         return flush(argv[2], argv[3], true);
+    if (!strcmp(task, "trace") && argc > 2)
+        return trace(argc - 2, argv + 2);
+    if (!strcmp(task, "trace-off") && argc == 2)
+        return trace_off(xcall);
 
     fputs(usage_text, stderr);
     return 2;

@@ -24,11 +24,11 @@
 typedef struct tmem_control {
     uint32_t cmd;                   /* TMEM_CONTROL */
     uint32_t subop, version, domid;
-    uint32_t nr;                    /* of records; which setting; whether to let in */
+    uint32_t nr;                    /* of records, room; which setting; whether to let in */
     uint32_t pad;
     uint64_t buf;                   /* where the records go; UUID */
-    uint64_t value;                 /* UUID; of a flush: what it is to free, and freed */
-    uint64_t dropped;               /* of a flush: OUT */
+    uint64_t value;                 /* UUID; what a flush is to free, and freed; next of a trace */
+    uint64_t dropped;               /* OUT: of a flush; what a trace has lost */
 } tmem_control_t;
 _Static_assert(sizeof(tmem_control_t) <= sizeof(tmem_op_t), "a control operation is too large");
 
@@ -115,6 +115,9 @@ unsigned long fault_hits(void);     /* since fault_at() or fault_probability() *
 /* The heap. */
 unsigned long heap_frames_of_tmem(void);
 unsigned long heap_xmallocs(void);
+/* What vzalloc() gave and nobody has freed; whether it gives anything. */
+unsigned long heap_vmallocs(void);
+extern bool world_vmalloc_fails;
 void heap_claim(unsigned long pages);
 /* As Xen marks a frame that is in use: it is taken offline when it is freed. */
 void heap_mark(struct page_info *frame, bool broken);

@@ -40,6 +40,12 @@ static void tell(struct xen_sysctl_tmem_op *op, const tmem_control_t *flat)
         op->u.shared_auth.uuid[1] = flat->value;
         op->u.shared_auth.allowed = flat->nr;
         break;
+    case TMEM_CONTROL_TRACE_BEGIN:
+    case TMEM_CONTROL_TRACE_READ:
+        op->u.trace.nr = flat->nr;
+        op->u.trace.next = flat->value;
+        op->u.trace.to.p = (void *)flat->buf;
+        break;
     }
     switch ( flat->subop )
     {
@@ -66,6 +72,11 @@ static void hear(tmem_control_t *flat, const struct xen_sysctl_tmem_op *op)
     case TMEM_CONTROL_FLUSH:
         flat->value = op->u.flush.freed;
         flat->dropped = op->u.flush.dropped;
+        break;
+    case TMEM_CONTROL_TRACE_READ:
+        flat->nr = op->u.trace.nr;
+        flat->value = op->u.trace.next;
+        flat->dropped = op->u.trace.lost;
         break;
     }
 }

@@ -55,14 +55,23 @@ void xfree(void *p)
 
 unsigned long total_pages;
 
+bool world_vmalloc_fails;
+static unsigned long nr_vmallocs;       /* atomic */
+
 void *shim_vzalloc(size_t size)
 {
     shim_no_locks("an allocation");
+    if ( world_vmalloc_fails )
+        return NULL;
+    __atomic_fetch_add(&nr_vmallocs, 1, __ATOMIC_RELAXED);
+
     return calloc(1, size);
 }
 
 void shim_vfree(void *p)
 {
+    shim_no_locks("giving memory back");
+    __atomic_fetch_sub(&nr_vmallocs, !!p, __ATOMIC_RELAXED);
     free(p);
 }
 
@@ -71,4 +80,9 @@ void shim_vfree(void *p)
 unsigned long heap_xmallocs(void)
 {
     return __atomic_load_n(&nr_xmallocs, __ATOMIC_RELAXED);
+}
+
+unsigned long heap_vmallocs(void)
+{
+    return __atomic_load_n(&nr_vmallocs, __ATOMIC_RELAXED);
 }

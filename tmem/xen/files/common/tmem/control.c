@@ -221,6 +221,12 @@ long tmem_control(struct xen_sysctl_tmem_op *op)
     case TMEM_CONTROL_FREEABLE:
         op->u.freeable.pages = tmem_freeable_pages();
         return 0;
+
+    case TMEM_CONTROL_TRACE_BEGIN:
+    case TMEM_CONTROL_TRACE_READ:
+    case TMEM_CONTROL_TRACE_END:
+    case TMEM_CONTROL_TRACE_FREE:
+        return tmem_trace_control(op);
     }
 
     if ( op->domid == TMEM_CONTROL_ALL_CLIENTS )

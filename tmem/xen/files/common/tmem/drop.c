@@ -124,9 +124,12 @@ void tmem_drop_page(struct tmem_client *c, struct tmem_page *page)
 
 void tmem_drop_oldest(struct tmem_client *c)
 {
+    struct tmem_page *page = list_entry(c->lru.next, struct tmem_page, lru);
+
     ASSERT(!list_empty(&c->lru));
 
-    tmem_drop_page(c, list_entry(c->lru.next, struct tmem_page, lru));
+    tmem_trace(c, TMEM_TRACE_EVICTED, page->object->key, page->index);
+    tmem_drop_page(c, page);
     c->stats.evicted++;
 }
 
@@ -138,6 +141,7 @@ static void evict_page(struct tmem_client *c, struct tmem_page *page,
     PAGE_LIST_HEAD(freed);
     struct page_info *frame;
 
+    tmem_trace(c, TMEM_TRACE_EVICTED, page->object->key, page->index);
     if ( unlikely(tmem_is_packed(page)) )
     {
         unpack(c, page, &freed, false);

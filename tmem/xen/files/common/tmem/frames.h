@@ -97,6 +97,11 @@ void tmem_make_room(struct tmem_client *c);
 long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value);
 long tmem_set_all(unsigned int setting, uint64_t value);
 void tmem_freeze_all(bool frozen);
+/*
+ * Who has a client's lock has let go of it when this returns: whatever the caller
+ * has written before, everybody sees who has one from then on.
+ */
+void tmem_wait_for_all(void);
 
 /* Frames at hand. */
 static always_inline void tmem_keep_frame(struct tmem_client *c,

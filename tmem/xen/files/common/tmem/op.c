@@ -114,6 +114,7 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
         if ( with_frame )
             ACCESS_ONCE(c->hit) = false;
         rc = pool->used ? 0 : -EEMPTY;
+        tmem_trace(c, TMEM_TRACE_MISS, spot.key, op->u.gen.index);
         tmem_account(c, TMEM_TIME_GET_MISS, start);
     }
     else
@@ -129,12 +130,14 @@ static always_inline long get_once(struct domain *d, struct tmem_client *c,
         if ( likely(rc == 1) )
         {
             pool->stats.gets++;
+            tmem_trace(c, TMEM_TRACE_HIT, spot.key, op->u.gen.index);
             tmem_account(c, TMEM_TIME_GET_HIT, start);
         }
         else
         {
             c->stats.errors++;
             c->failed_copies++;
+            tmem_trace(c, TMEM_TRACE_FAILED, spot.key, op->u.gen.index);
             tmem_account(c, TMEM_TIME_GET_MISS, start);
         }
     }
@@ -186,6 +189,8 @@ static always_inline long tmem_flush_page(struct domain *d,
     add_sized(&c->stats.ops, 1);
     pool->stats.flushes_tried++;
     page = tmem_find_page(c, pool, op, &spot);
+    tmem_trace(c, page ? TMEM_TRACE_FLUSH : TMEM_TRACE_NO_FLUSH, spot.key,
+               op->u.gen.index);
     if ( page )
     {
         tmem_drop_page(c, page);

@@ -173,19 +173,24 @@ long tmem_set(struct tmem_client *c, unsigned int setting, uint64_t value)
     return rc;
 }
 
-void tmem_freeze_all(bool frozen)
+void tmem_wait_for_all(void)
 {
     struct tmem_client *c;
     struct tmem_walk w;
 
-    ACCESS_ONCE(tmem_frozen) = frozen;
     smp_mb();
 
-    /* Puts that have not seen it yet are done when this is. */
     rcu_read_lock(&domlist_read_lock);
     for_each_client ( w, c )
         spin_barrier(&c->lock);
     rcu_read_unlock(&domlist_read_lock);
+}
+
+void tmem_freeze_all(bool frozen)
+{
+    ACCESS_ONCE(tmem_frozen) = frozen;
+    /* Puts that have not seen it yet are done when this is. */
+    tmem_wait_for_all();
 }
 
 /*

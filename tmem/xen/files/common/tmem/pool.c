@@ -126,6 +126,7 @@ long tmem_new_pool(struct domain *d, const tmem_op_t *op)
         c->stats.nr_pools++;
         ACCESS_ONCE(c->persistent_pools) =
             (c->persistent_pools & ~(1U << id)) | (pool->persistent << id);
+        tmem_trace(c, TMEM_TRACE_POOL, id, tmem_trace_flags(pool));
         rc = id;
     }
     spin_unlock(&c->lock);
@@ -234,6 +235,8 @@ long tmem_destroy_pool(struct tmem_client *c, unsigned int id)
         pool = c->pools[id];
         if ( !pool )
             break;
+        if ( !pool->dying )
+            tmem_trace(c, TMEM_TRACE_POOL_GONE, id, tmem_trace_flags(pool));
         pool->dying = true;
         pool->own = false;
         if ( pool->shared )
@@ -276,6 +279,7 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
         unsigned int budget = TMEM_BATCH;
         struct tmem_pool *pool;
         struct tmem_object *obj;
+        uint64_t key;
 
         spin_lock(&c->lock);
         add_sized(&c->stats.ops, !found);
@@ -286,7 +290,12 @@ long tmem_flush_object(struct tmem_client *c, const tmem_op_t *op)
             spin_unlock(&c->lock);
             return -ENODEV;
         }
-        obj = tmem_find_object(c, tmem_key(c, pool, oid), oid);
+        key = tmem_key(c, pool, oid);
+        obj = tmem_find_object(c, key, oid);
+        /* All of it is told as gone with the first step. */
+        if ( !found )
+            tmem_trace(c, obj ? TMEM_TRACE_OBJECT : TMEM_TRACE_NO_OBJECT, key,
+                       0);
         done = true;
         if ( obj )
         {

@@ -17,6 +17,7 @@
 #include "account.h"
 #include "content.h"
 #include "frames.h"
+#include "trace.h"
 #include "types.h"
 
 /* random.c: 64 bits that nobody can guess; and more to make them of. */

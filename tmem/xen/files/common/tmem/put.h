@@ -46,16 +46,19 @@ static noinline long put_refused(struct tmem_client *c, struct tmem_pool *pool,
     return rc;
 }
 
+/* *key, *kind: for a trace. */
 static always_inline long put_page_locked(
     struct tmem_client *c, struct tmem_pool *pool, const tmem_op_t *op,
     struct page_info *src, struct tmem_prepared *new, bool may_retry,
-    uint64_t start)
+    uint64_t start, uint64_t *key, unsigned int *kind)
 {
     struct tmem_spot spot;
     struct tmem_page *page = tmem_find_page(c, pool, op, &spot);
     struct page_info *frame;
     long rc;
 
+    *key = spot.key;
+    *kind = TMEM_TRACE_REFUSED;
     if ( !src )
         return put_refused(c, pool, page, -EFAULT, start);
     if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
@@ -88,6 +91,7 @@ static always_inline long put_page_locked(
             c->stats.compress_refused += new && new->bytes;
             return put_refused(c, pool, page, -ENOMEM, start);
         }
+        *kind = page ? TMEM_TRACE_OVER : TMEM_TRACE_PUT;
         if ( page )
         {
             if ( !pool->persistent )
@@ -104,6 +108,7 @@ static always_inline long put_page_locked(
         if ( !pool->persistent )
             touch(c, page);
         pool->stats.dup_replaced++;
+        *kind = TMEM_TRACE_OVER;
         goto done;
     }
 
@@ -129,6 +134,7 @@ static always_inline long put_page_locked(
         }
         return put_refused(c, pool, NULL, -ENOMEM, start);
     }
+    *kind = TMEM_TRACE_PUT;
 
  done:
     pool->stats.puts++;
@@ -158,7 +164,8 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
     struct tmem_prepared made, *new = NULL;
     struct page_info *src = frame_get(d, op->u.gen.cmfn, false);
     struct tmem_pool *pool;
-    unsigned int tries = 0;
+    unsigned int tries = 0, kind;
+    uint64_t key;
     bool found;
     long rc;
 
@@ -178,13 +185,16 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
         }
         add_sized(&c->stats.ops, 1);
         pool->stats.puts_tried++;
-        rc = put_page_locked(c, pool, op, src, new, tries < MAX_TRIES, start);
+        rc = put_page_locked(c, pool, op, src, new, tries < MAX_TRIES, start,
+                             &key, &kind);
         if ( unlikely(rc == -ERESTART) )
         {
             /* It is counted when it has been tried for good. */
             add_sized(&c->stats.ops, -1);
             pool->stats.puts_tried--;
         }
+        else
+            tmem_trace(c, kind, key, op->u.gen.index);
         spin_unlock(&c->lock);
 
         if ( likely(rc != -ERESTART) )

@@ -38,6 +38,15 @@
 #define TMEM_CONTROL_SHARED_AUTH      9
 /* u.stats.shared: one record for each shared pool. */
 #define TMEM_CONTROL_SHARED_POOLS     10
+/*
+ * u.trace: what all guests ask of tmem from now on is recorded; read what has
+ * been; record no more, and what has been stays to be read; that, and give the
+ * memory back. See docs/trace.md.
+ */
+#define TMEM_CONTROL_TRACE_BEGIN      11
+#define TMEM_CONTROL_TRACE_READ       12
+#define TMEM_CONTROL_TRACE_END        13
+#define TMEM_CONTROL_TRACE_FREE       14
 
 /* What TMEM_CONTROL_SET sets. */
 /* At most TMEM_MAX_WEIGHT; 0: no share, see docs/tmem.md. */
@@ -154,6 +163,41 @@ struct tmem_stats_shared {
 typedef struct tmem_stats_shared tmem_stats_shared_t;
 DEFINE_XEN_GUEST_HANDLE(tmem_stats_shared_t);
 
+/* Room of a trace, in records: a power of two. 24 bytes each. */
+#define TMEM_TRACE_LEAST              (1U << 12)
+#define TMEM_TRACE_MOST               (1U << 19)
+
+/* What a record tells. */
+#define TMEM_TRACE_PUT                1 /* a new page */
+#define TMEM_TRACE_OVER               2 /* a put over an older page */
+#define TMEM_TRACE_REFUSED            3 /* a put: the older page has gone, too */
+#define TMEM_TRACE_HIT                4 /* a get; an ephemeral page goes with it */
+#define TMEM_TRACE_MISS               5
+#define TMEM_TRACE_FAILED             6 /* a get: page there, no frame to copy to */
+#define TMEM_TRACE_FLUSH              7
+#define TMEM_TRACE_NO_FLUSH           8 /* of a page that is not there */
+#define TMEM_TRACE_OBJECT             9 /* flushed, with all of its pages */
+#define TMEM_TRACE_NO_OBJECT          10
+#define TMEM_TRACE_POOL               11 /* made, or there when the trace began */
+#define TMEM_TRACE_POOL_GONE          12 /* with all of its pages */
+#define TMEM_TRACE_EVICTED            13 /* by tmem, whoever needed it */
+
+struct tmem_trace_record {
+    uint32_t number;            /* of the record: the low half */
+    uint32_t time;              /* tmem's clock: since boot, in 2^24 ns */
+    /*
+     * The low 4 bits: pool. The others: of a page or an object, a hash of its
+     * object's id, keyed with secrets of guest and pool; else 0.
+     */
+    uint64_aligned_t object;
+    uint32_t index;             /* of a page; of a pool its flags, TMEM_POOL_* */
+    uint16_t domid;             /* of pages in shared pools: DOMID_INVALID */
+    uint8_t kind;               /* TMEM_TRACE_* */
+    uint8_t pad;                /* zero */
+};
+typedef struct tmem_trace_record tmem_trace_record_t;
+DEFINE_XEN_GUEST_HANDLE(tmem_trace_record_t);
+
 struct xen_sysctl_tmem_op {
     uint32_t version;           /* IN: TMEM_CONTROL_VERSION */
     uint32_t subop;             /* IN: TMEM_CONTROL_*, which chooses from u */
@@ -195,6 +239,21 @@ struct xen_sysctl_tmem_op {
             uint32_t allowed;           /* IN: 1: let it in; 0: no more */
             uint32_t pad;               /* IN: zero */
         } shared_auth;
+        /*
+         * Reading takes nothing away: records are overwritten by new ones.
+         * -EBUSY: somebody traces already; -ENODATA: nobody does.
+         */
+        struct {
+            uint32_t nr;                /* IN: room: of the trace; of what is read.
+                                         * OUT: records that were read, maybe
+                                         * fewer than there are */
+            uint32_t pad;               /* IN: zero */
+            uint64_aligned_t next;      /* IN: number of the first to read, from 1.
+                                         * OUT: what to ask for next */
+            uint64_aligned_t lost;      /* OUT: overwritten before they were read */
+            uint64_aligned_t now;       /* OUT: ns since boot */
+            XEN_GUEST_HANDLE_64(tmem_trace_record_t) to;    /* OUT */
+        } trace;
     } u;
 };
 typedef struct xen_sysctl_tmem_op xen_sysctl_tmem_op_t;

@@ -66,6 +66,7 @@ void shim_fail(const char *file, int line, const char *format, ...)
 #define write_atomic(p, x)          ((void)(ACCESS_ONCE(*(p)) = (x)))
 #define add_sized(p, x)             ((void)(ACCESS_ONCE(*(p)) += (x)))
 #define cmpxchg(p, old, new)        __sync_val_compare_and_swap(p, old, new)
+#define arch_fetch_and_add(p, v)    __sync_fetch_and_add(p, v)
 #define xchg(p, new)                __atomic_exchange_n(p, new, __ATOMIC_SEQ_CST)
 
 typedef struct { int counter; } atomic_t;
