@@ -101,8 +101,8 @@ static void put_counters(void)
     free(text);
 }
 
-/* Whether there may be more. */
-static bool read_some(void)
+/* How many records that were, with those that were lost; few: there are no more for now. */
+static uint64_t read_some(void)
 {
     struct xen_sysctl_tmem_op op = { .subop = TMEM_CONTROL_TRACE_READ, .u.trace = { .nr = RECORDS, .next = next } };
 
@@ -115,7 +115,7 @@ static bool read_some(void)
     read_in_all += op.u.trace.nr;
     lost_in_all += op.u.trace.lost;
 
-    return op.u.trace.nr == RECORDS;
+    return op.u.trace.nr + op.u.trace.lost;
 }
 
 static void begin(uint32_t room)
@@ -183,7 +183,7 @@ int trace_to_file(xencall_handle *handle, const struct trace_options *options)
 
     begin(options->room);
     while (!ended && (!options->seconds || seconds_now() < until)) {
-        while (read_some() && !ended)
+        while (read_some() >= RECORDS && !ended)
             ;
         if (fflush(out))
             die(1, "writing the trace: %s", strerror(errno));

@@ -440,7 +440,8 @@ static void vcpus_do_not_wait(uint64_t seed, unsigned int scale)
             {
                 const struct tmem_trace_record *r = &some[i];
 
-                CHECK(!i || r->number > some[i - 1].number, "number %u after %u", r->number, some[i - 1].number);
+                CHECK(r->number == (uint32_t)(from - nr + i), "number %u for %lu", r->number,
+                      (unsigned long)from - nr + i);
                 if ( r->kind == TMEM_TRACE_POOL )
                     continue;
                 CHECK(r->kind == TMEM_TRACE_NO_FLUSH && r->domid == 1 && !(r->object & 15), "a record that is not whole");

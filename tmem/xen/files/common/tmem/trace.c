@@ -144,18 +144,23 @@ static long read_records(struct xen_sysctl_tmem_op *op)
     while ( done < room )
     {
         struct tmem_trace_record batch[BATCH];
-        uint64_t gone = overwritten(from), there;
+        uint64_t gone = overwritten(from);
         unsigned int nr, most;
 
+        /* What is told in one call has no gap in it, only one before it. */
+        if ( gone && done )
+            break;
         from += gone;
         op->u.trace.lost += gone;
-        there = ACCESS_ONCE(next_number) - from;
-        most = min_t(uint64_t, there, min(room - done, BATCH + 0U));
+        most = min_t(uint64_t, ACCESS_ONCE(next_number) - from,
+                     min(room - done, BATCH + 0U));
         for ( nr = 0; nr < most && copy_record(&batch[nr], from + nr); nr++ )
             ;
         smp_rmb();
         /* The first of these may have been overwritten while they were read. */
         gone = min_t(uint64_t, overwritten(from), nr);
+        if ( gone && done )
+            break;
         if ( nr > gone &&
              copy_to_guest_offset(op->u.trace.to, done, batch + gone,
                                   nr - gone) )
@@ -166,9 +171,8 @@ static long read_records(struct xen_sysctl_tmem_op *op)
         op->u.trace.lost += gone;
         done += nr - gone;
         from += nr;
-        if ( nr < most && !overwritten(from) )
-            break;
-        if ( !most )
+        /* All are read, or the next one is not written yet. */
+        if ( !most || (nr < most && !overwritten(from)) )
             break;
     }
     op->u.trace.nr = done;

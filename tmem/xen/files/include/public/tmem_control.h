@@ -245,12 +245,13 @@ struct xen_sysctl_tmem_op {
          */
         struct {
             uint32_t nr;                /* IN: room: of the trace; of what is read.
-                                         * OUT: records that were read, maybe
-                                         * fewer than there are */
+                                         * OUT: records that were read, with no
+                                         * gap between them; maybe fewer than
+                                         * there are */
             uint32_t pad;               /* IN: zero */
             uint64_aligned_t next;      /* IN: number of the first to read, from 1.
                                          * OUT: what to ask for next */
-            uint64_aligned_t lost;      /* OUT: overwritten before they were read */
+            uint64_aligned_t lost;      /* OUT: overwritten, before these */
             uint64_aligned_t now;       /* OUT: ns since boot */
             XEN_GUEST_HANDLE_64(tmem_trace_record_t) to;    /* OUT */
         } trace;
