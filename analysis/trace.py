@@ -101,15 +101,13 @@ class Trace:
         """A row for each record. seconds: since the trace began, to 17 ms; object: a hash, 60 bits
         wide; pool: its number in its domain.
         """
-        records = self.records
+        records, names = self.records, [kind.name.lower() for kind in Kind]
         return pd.DataFrame(
             {
                 "seconds": (records["time"].astype("i8") * CLOCK_NS - self.uptime_ns) / 1e9,
                 "domain": records["domain"],
                 "pool": (records["object"] & np.uint64(15)).astype("u1"),
-                "kind": pd.Categorical.from_codes(
-                    records["kind"].astype("i8") - 1, categories=[kind.name.lower() for kind in Kind]
-                ),
+                "kind": pd.Categorical.from_codes(records["kind"].astype(np.int64) - 1, categories=names),
                 "object": records["object"] >> np.uint64(4),
                 "index": records["index"],
             }

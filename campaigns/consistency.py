@@ -36,8 +36,12 @@ def of_cell(
 ) -> Iterator[tuple[str, str]]:
     """File of a cell that ran to its end -> what is wrong with it."""
     guests = list(cell.barrier.starts) if cell.barrier else []
-    for name in _strangers(path, guests):
+    conditions = env.get("conditions")
+    traced = isinstance(conditions, Mapping) and bool(conditions.get("traced"))
+    for name in _strangers(path, [*guests, *([evaluate.TRACE] if traced else [])]):
         yield name, "was added: no testbed writes it"
+    if traced and not (path / records.RAW_DIR / evaluate.TRACE).is_file():
+        yield f"{records.RAW_DIR}/{evaluate.TRACE}", "is missing: the experiment asks for it"
     for source in (HYPERVISOR, DOM0, *guests):
         if not (path / records.RAW_DIR / evaluate.KERNEL_LOG / f"{source}.txt").is_file():
             yield f"{records.RAW_DIR}/{evaluate.KERNEL_LOG}/{source}.txt", "is missing: every source has a kernel log"

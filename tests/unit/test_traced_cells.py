@@ -26,6 +26,11 @@ def _fake_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
 
 
+def told_of_trace(directory: Path) -> list[str]:
+    """What verification says of traces."""
+    return [line for line in verify(directory).lines() if evaluate.TRACE in line]
+
+
 def test_a_cells_trace_is_among_its_raw_files(tmp_path: Path) -> None:
     host, steps = FakeHost(tmp_path / "host"), list[str]()
     host.hook = steps.append
@@ -38,9 +43,10 @@ def test_a_cells_trace_is_among_its_raw_files(tmp_path: Path) -> None:
     assert steps.index("trace") < steps.index("counters") < steps.index("trace_ends")
     assert stored.cells()[CELL].status == "complete"
     # the trace is no figure: what is recomputed does without it, and it has a sum as all files have
-    found = verify(stored.directory)
-    assert [line for line in found.lines() if evaluate.TRACE in line] == []
+    assert told_of_trace(stored.directory) == []
     assert evaluate.TRACE in (stored.directory / "cells" / CELL / "SHA256SUMS").read_text()
+    (stored.directory / "cells" / CELL / "raw" / evaluate.TRACE).unlink()
+    assert any("missing: the experiment asks for it" in line for line in told_of_trace(stored.directory))
 
 
 def test_without_being_asked_nothing_is_traced(tmp_path: Path) -> None:
@@ -48,8 +54,10 @@ def test_without_being_asked_nothing_is_traced(tmp_path: Path) -> None:
     made = write_experiment(tmp_path, TRACED.replace(", trace: true", ""))
     run(made, host, results=tmp_path / "results", cell=CELL)
     assert host.tracing is None
-    raw = find(tmp_path / "results").directory / "cells" / CELL / "raw"
-    assert not (raw / evaluate.TRACE).exists()
+    stored = find(tmp_path / "results").directory
+    assert not (stored / "cells" / CELL / "raw" / evaluate.TRACE).exists()
+    (stored / "cells" / CELL / "raw" / evaluate.TRACE).touch()
+    assert any("no testbed writes it" in line for line in told_of_trace(stored))
 
 
 @pytest.mark.parametrize("at", ["counters", "trace_ends"])
