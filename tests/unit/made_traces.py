@@ -17,21 +17,25 @@ from analysis.trace import RECORD, Trace
 TMEM = Path(__file__).parents[2] / "tmem"
 HERE = Path(__file__).parent
 
+INCLUDES = [
+    f"-I{path}"
+    for path in (
+        TMEM / "tmemctl",
+        HERE / "fake_xencall",
+        TMEM / "xen/files/include",
+        TMEM / "xen/test/include/public",
+    )
+]
+
 COUNTERS = {"global": {}, "clients": [{"CI": 1, "Ge": 10}]}
 
 
 def build_tmemctl(folder: Path) -> Path:
     """The program, made in the folder."""
     program = folder / "tmemctl"
-    includes = (
-        TMEM / "tmemctl",
-        HERE / "fake_xencall",
-        TMEM / "xen/files/include",
-        TMEM / "xen/test/include/public",
-    )
     sources = [*sorted((TMEM / "tmemctl").glob("*.c")), HERE / "fake_xencall.c"]
     flags = ("-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror", "-D__XEN_TOOLS__", "-fsanitize=address,undefined")
-    subprocess.run(["cc", *flags, *(f"-I{path}" for path in includes), "-o", program, *sources], check=True)
+    subprocess.run(["cc", *flags, *INCLUDES, "-o", program, *sources], check=True)
     return program
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from invoke.context import Context
-from made_traces import TMEM, Made, build_tmemctl
+from made_traces import INCLUDES, TMEM, Made, build_tmemctl
 
 from analysis import trace
 from analysis.trace import Gap, Kind
@@ -236,6 +236,14 @@ def test_help_has_it(tmemctl: Path) -> None:
     said = subprocess.run([tmemctl, "--help"], capture_output=True, text=True, check=True).stdout
     assert "tmemctl trace FILE" in said
     assert "tmemctl trace-off" in said
+
+
+def test_the_sampler_can_share_what_tmemctl_reads(tmp_path: Path) -> None:
+    """It has functions of its own for what tmemctl does otherwise, such as ending with a message."""
+    both = tmp_path / "both.c"
+    both.write_text('#include "sampler.h"\n#include "tmemctl.h"\n')
+    flags = ["-std=gnu11", "-Werror", "-D__XEN_TOOLS__", "-fsyntax-only", *INCLUDES]
+    subprocess.run(["cc", *flags, f"-I{TMEM.parent}/lab/remote/sampler", both], check=True)
 
 
 # --- a recording ----------------------------------------------------------------------------------

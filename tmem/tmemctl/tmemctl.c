@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "tmemctl.h"
+#include "trace.h"
 
 static const char usage_text[] =
     "tmemctl: transcendent memory of this host\n"

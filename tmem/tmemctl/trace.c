@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "tmemctl.h"
+#include "trace.h"
 
 /* As many as Xen tells at once; and how long it is left alone between. */
 #define RECORDS     4096
