@@ -22,8 +22,6 @@
 #include <xen/rcupdate.h>
 #include <xen/vmap.h>
 
-#include <asm/system.h>
-
 #include "private.h"
 
 /* Copied out at a time; and the most in one call, so that it is a short one. */
@@ -33,27 +31,9 @@
 bool __read_mostly tmem_tracing;
 
 /* NULL: there is no trace. */
-static struct tmem_trace_record *__read_mostly records;
-static unsigned int __read_mostly mask;
-/* The number to be drawn next. Number 0 is nobody's: an empty place has it. */
-static uint64_t __cacheline_aligned next_number;
-
-void tmem_trace_add(const struct tmem_client *c, unsigned int kind,
-                    uint64_t object, uint32_t index)
-{
-    uint64_t number = arch_fetch_and_add(&next_number, 1);
-    struct tmem_trace_record *r = &records[number & mask];
-
-    ASSERT(spin_is_locked(&c->lock));
-
-    ACCESS_ONCE(r->time) = tmem_now();
-    ACCESS_ONCE(r->object) = object;
-    ACCESS_ONCE(r->index) = index;
-    ACCESS_ONCE(r->domid) = c->stats.domid;
-    ACCESS_ONCE(r->kind) = kind;
-    smp_wmb();
-    ACCESS_ONCE(r->number) = number;
-}
+struct tmem_trace_record *__read_mostly tmem_trace_records;
+unsigned int __read_mostly tmem_trace_mask;
+uint64_t __cacheline_aligned tmem_trace_next;
 
 /* Which pools there are: without that, nobody knows what a get leaves. */
 static void tell_pools(struct tmem_client *c)
@@ -75,14 +55,14 @@ static long begin_trace(unsigned int nr)
 
     if ( nr < TMEM_TRACE_LEAST || nr > TMEM_TRACE_MOST || (nr & (nr - 1)) )
         return -EINVAL;
-    if ( records )
+    if ( tmem_trace_records )
         return -EBUSY;
 
-    records = vzalloc(nr * sizeof(*records));
-    if ( !records )
+    tmem_trace_records = vzalloc(nr * sizeof(*tmem_trace_records));
+    if ( !tmem_trace_records )
         return -ENOMEM;
-    mask = nr - 1;
-    next_number = 1;
+    tmem_trace_mask = nr - 1;
+    tmem_trace_next = 1;
     smp_wmb();
     ACCESS_ONCE(tmem_tracing) = true;
 
@@ -105,7 +85,8 @@ static void end_trace(void)
 /* Copies one; false: it is still being written, or has been overwritten. */
 static bool copy_record(struct tmem_trace_record *to, uint64_t number)
 {
-    const struct tmem_trace_record *r = &records[number & mask];
+    const struct tmem_trace_record *r =
+        &tmem_trace_records[number & tmem_trace_mask];
 
     to->number = ACCESS_ONCE(r->number);
     if ( to->number != (uint32_t)number )
@@ -124,7 +105,8 @@ static bool copy_record(struct tmem_trace_record *to, uint64_t number)
 /* How many records from a number on are overwritten, or may be right now. */
 static uint64_t overwritten(uint64_t from)
 {
-    uint64_t drawn = ACCESS_ONCE(next_number) - from, room = mask + 1ULL;
+    uint64_t drawn = ACCESS_ONCE(tmem_trace_next) - from;
+    uint64_t room = tmem_trace_mask + 1ULL;
 
     return drawn > room ? drawn - room : 0;
 }
@@ -135,9 +117,9 @@ static long read_records(struct xen_sysctl_tmem_op *op)
     uint64_t from = op->u.trace.next ?: 1;
     long rc = 0;
 
-    if ( !records )
+    if ( !tmem_trace_records )
         return -ENODATA;
-    if ( from > ACCESS_ONCE(next_number) )
+    if ( from > ACCESS_ONCE(tmem_trace_next) )
         return -EINVAL;
 
     op->u.trace.lost = 0;
@@ -152,7 +134,7 @@ static long read_records(struct xen_sysctl_tmem_op *op)
             break;
         from += gone;
         op->u.trace.lost += gone;
-        most = min_t(uint64_t, ACCESS_ONCE(next_number) - from,
+        most = min_t(uint64_t, ACCESS_ONCE(tmem_trace_next) - from,
                      min(room - done, BATCH + 0U));
         for ( nr = 0; nr < most && copy_record(&batch[nr], from + nr); nr++ )
             ;
@@ -197,17 +179,17 @@ long tmem_trace_control(struct xen_sysctl_tmem_op *op)
         return read_records(op);
 
     case TMEM_CONTROL_TRACE_END:
-        if ( !records )
+        if ( !tmem_trace_records )
             return -ENODATA;
         end_trace();
         return 0;
 
     case TMEM_CONTROL_TRACE_FREE:
-        if ( !records )
+        if ( !tmem_trace_records )
             return -ENODATA;
         end_trace();
-        vfree(records);
-        records = NULL;
+        vfree(tmem_trace_records);
+        tmem_trace_records = NULL;
         return 0;
     }
 
