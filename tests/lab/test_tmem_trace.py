@@ -67,9 +67,9 @@ def test_the_replay_takes_the_pages_that_xen_took(guests: list[Served], recorded
     evicted = {guest.name: guest.client()["evicted"] for guest in guests}
     hits: Counter[int] = Counter()
     for first in (0, HELD // 4):
-        for answers in at_once(guests, lambda guest, at=first: guest.put(pools[guest.name], HELD // 2, first=at)):  # type: ignore[misc]
+        for answers in at_once(guests, lambda guest, at=first: guest.put(pools[guest.name], HELD // 2, first=at)):
             assert answers[OK] >= HELD // 2 - 10
-        for answers in at_once(guests, lambda guest, at=first: guest.get(pools[guest.name], HELD // 4, first=at)):  # type: ignore[misc]
+        for answers in at_once(guests, lambda guest, at=first: guest.get(pools[guest.name], HELD // 4, first=at)):
             hits.update(answers)
         assert guests[0].flush(pools[guests[0].name], 50, first=HELD // 2) == {OK: 50}
     evicted = {guest.name: guest.client()["evicted"] - evicted[guest.name] for guest in guests}
