@@ -13,8 +13,11 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from analysis import eviction, replay, trace
+from analysis.requests import of_trace
 from common.errors import BuildError
 from lab.build import harness
 
@@ -63,6 +66,25 @@ def test_random_cases_pass_whatever_the_seed(tmp_path: Path) -> None:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         failures = [failure for failure in pool.map(outcome, runs) if failure]
     assert not failures, f"{len(failures)} of {len(runs)} runs:\n" + "\n".join(failures[:20])
+
+
+@pytest.mark.parametrize("seed", [1, 2009])
+def test_the_replay_takes_the_pages_that_the_hypervisor_took(
+    programs: Mapping[harness.Build, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    """Every one of them, where it is told whose; and without that it has the hypervisor's hits."""
+    monkeypatch.setenv("TMEM_TRACE_FILE", str(tmp_path / "records"))
+    harness.run_case(programs["memory"], "guests_under_pressure", seed=seed)
+    records = np.fromfile(tmp_path / "records", trace.RECORD)
+    requests = of_trace(trace.Trace(records, (), 0, 0, {}, {}))
+    assert requests.left_out
+    of_guest = replay.follow(requests, by_guest=True)
+    assert of_guest.evictions > 1000
+    assert of_guest.told > 1000
+    assert (of_guest.hits, of_guest.same) == (of_guest.told, of_guest.evictions)
+    of_all = replay.follow(requests)
+    assert of_all.difference is not None
+    assert abs(of_all.difference) <= eviction.CLOSE
 
 
 def test_program_has_the_cases_that_are_tested(programs: Mapping[harness.Build, Path]) -> None:

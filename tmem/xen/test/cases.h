@@ -16,6 +16,6 @@ struct test_case {
 
 extern const struct test_case random_cases[], fault_cases[], race_cases[], death_cases[], index_cases[],
     control_cases[], policy_cases[], shared_cases[], hostile_cases[], claim_cases[], guest_cases[],
-    charge_cases[], gain_cases[], trace_cases[];
+    charge_cases[], gain_cases[], trace_cases[], replay_cases[];
 
 #endif

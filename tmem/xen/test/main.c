@@ -13,7 +13,7 @@
 static const struct test_case *const groups[] = {
     random_cases, fault_cases, death_cases, index_cases, control_cases, race_cases,
     policy_cases, shared_cases, hostile_cases, claim_cases, guest_cases, charge_cases, gain_cases,
-    trace_cases,
+    trace_cases, replay_cases,
 };
 
 #define NR_GROUPS   (sizeof(groups) / sizeof(*groups))
