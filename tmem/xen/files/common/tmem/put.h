@@ -22,9 +22,11 @@ static void touch(struct tmem_client *c, struct tmem_page *page)
 
 /* What a put that found no frame to read, or no memory, leaves behind. */
 static noinline long put_refused(struct tmem_client *c, struct tmem_pool *pool,
+                                 const tmem_op_t *op, uint64_t key,
                                  struct tmem_page *old, long rc,
                                  uint64_t start)
 {
+    tmem_trace(c, TMEM_TRACE_REFUSED, key, op->u.gen.index);
     if ( old )
     {
         tmem_drop_page(c, old);
@@ -46,23 +48,20 @@ static noinline long put_refused(struct tmem_client *c, struct tmem_pool *pool,
     return rc;
 }
 
-/* *key, *kind: for a trace. */
 static always_inline long put_page_locked(
     struct tmem_client *c, struct tmem_pool *pool, const tmem_op_t *op,
     struct page_info *src, struct tmem_prepared *new, bool may_retry,
-    uint64_t start, uint64_t *key, unsigned int *kind)
+    uint64_t start)
 {
     struct tmem_spot spot;
     struct tmem_page *page = tmem_find_page(c, pool, op, &spot);
     struct page_info *frame;
     long rc;
 
-    *key = spot.key;
-    *kind = TMEM_TRACE_REFUSED;
     if ( !src )
-        return put_refused(c, pool, page, -EFAULT, start);
+        return put_refused(c, pool, op, spot.key, page, -EFAULT, start);
     if ( c->frozen || ACCESS_ONCE(tmem_frozen) )
-        return put_refused(c, pool, page, -EFROZEN, start);
+        return put_refused(c, pool, op, spot.key, page, -EFROZEN, start);
 
     if ( page && unlikely(ACCESS_ONCE(tmem_frames_marked)) &&
          tmem_must_leave(page) )
@@ -89,9 +88,10 @@ static always_inline long put_page_locked(
         if ( rc != 1 )
         {
             c->stats.compress_refused += new && new->bytes;
-            return put_refused(c, pool, page, -ENOMEM, start);
+            return put_refused(c, pool, op, spot.key, page, -ENOMEM, start);
         }
-        *kind = page ? TMEM_TRACE_OVER : TMEM_TRACE_PUT;
+        tmem_trace(c, page ? TMEM_TRACE_OVER : TMEM_TRACE_PUT, spot.key,
+                   op->u.gen.index);
         if ( page )
         {
             if ( !pool->persistent )
@@ -108,16 +108,17 @@ static always_inline long put_page_locked(
         if ( !pool->persistent )
             touch(c, page);
         pool->stats.dup_replaced++;
-        *kind = TMEM_TRACE_OVER;
+        tmem_trace(c, TMEM_TRACE_OVER, spot.key, op->u.gen.index);
         goto done;
     }
 
     if ( !tmem_has_frame(c) || c->nr_spare < TMEM_SPARE_NEEDED )
         return may_retry ? -ERESTART
-                         : put_refused(c, pool, NULL, -ENOMEM, start);
+                         : put_refused(c, pool, op, spot.key, NULL, -ENOMEM,
+                                       start);
     if ( pool->persistent &&
          !tmem_charge(c, 1, tmem_needs_slab(c, op, &spot)) )
-        return put_refused(c, pool, NULL, -ENOMEM, start);
+        return put_refused(c, pool, op, spot.key, NULL, -ENOMEM, start);
 
     frame = tmem_take_frame(c);
     copy_frame(c, frame, src, start);
@@ -132,9 +133,9 @@ static always_inline long put_page_locked(
             tmem_content_gone(c);
             tmem_settle(c);
         }
-        return put_refused(c, pool, NULL, -ENOMEM, start);
+        return put_refused(c, pool, op, spot.key, NULL, -ENOMEM, start);
     }
-    *kind = TMEM_TRACE_PUT;
+    tmem_trace(c, TMEM_TRACE_PUT, spot.key, op->u.gen.index);
 
  done:
     pool->stats.puts++;
@@ -164,8 +165,7 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
     struct tmem_prepared made, *new = NULL;
     struct page_info *src = frame_get(d, op->u.gen.cmfn, false);
     struct tmem_pool *pool;
-    unsigned int tries = 0, kind;
-    uint64_t key;
+    unsigned int tries = 0;
     bool found;
     long rc;
 
@@ -185,16 +185,13 @@ static always_inline long tmem_put(struct domain *d, struct tmem_client *c,
         }
         add_sized(&c->stats.ops, 1);
         pool->stats.puts_tried++;
-        rc = put_page_locked(c, pool, op, src, new, tries < MAX_TRIES, start,
-                             &key, &kind);
+        rc = put_page_locked(c, pool, op, src, new, tries < MAX_TRIES, start);
         if ( unlikely(rc == -ERESTART) )
         {
             /* It is counted when it has been tried for good. */
             add_sized(&c->stats.ops, -1);
             pool->stats.puts_tried--;
         }
-        else
-            tmem_trace(c, kind, key, op->u.gen.index);
         spin_unlock(&c->lock);
 
         if ( likely(rc != -ERESTART) )
