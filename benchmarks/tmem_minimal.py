@@ -10,7 +10,8 @@ the emulated processor, or with --instructions how many instructions each takes,
 every time. It takes seconds, and no image but the hypervisor. `put_each` are puts of new pages,
 each timed by itself, into a pool that grows: the 99th percentile of those is what medians of
 batches hide. All of it is done twice, the second time while Xen records every operation
-(docs/trace.md): what that adds.
+(docs/trace.md): what that adds. Then the records are read, and the last of them have to be what
+was done last.
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ def parse(text: str) -> Costs:
         raise LabError("the minimal kernel stopped", why=error[1])
     if not re.search(r"^minimal: done\r?$", text, re.MULTILINE):
         raise LabError("the minimal kernel did not come to its end", why=text[-1000:])
+    if not re.search(r"^minimal: trace records=\d+ lost=\d+\r?$", text, re.MULTILINE):
+        raise LabError("the minimal kernel did not read its trace", why=text[-1000:])
     line = r"^minimal: kind=(\w+) name=(\w+) median=(\d+) p90=(\d+) p99=(\d+)\r?$"
     return {(kind, name): Cost(*map(int, numbers)) for kind, name, *numbers in re.findall(line, text, re.MULTILINE)}
 

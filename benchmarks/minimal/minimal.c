@@ -53,11 +53,23 @@ struct sysctl {
     struct {
         uint32_t version, subop, domid, pad;
         uint32_t nr, nr_pad;
-        uint64_t other[8];
+        uint64_t next, lost, now, to;
+        uint64_t other[4];
     } tmem;
     uint64_t rest[16];
 };
-enum { SYSCTL_VERSION = 0x15, SYSCTL_TMEM = 24, CONTROL_VERSION = 4, TRACE_BEGIN = 11 };
+enum { SYSCTL_VERSION = 0x15, SYSCTL_TMEM = 24, CONTROL_VERSION = 4 };
+enum { TRACE_BEGIN = 11, TRACE_READ = 12, TRACE_END = 13, TRACE_FREE = 14 };
+enum { TOLD_PUT = 1, TOLD_OVER = 2, TOLD_HIT = 4, TOLD_MISS = 5, TOLD_FLUSH = 7, TOLD_POOL_GONE = 12 };
+#define ROOM            (1U << 17)
+
+struct record {
+    uint32_t number, time;
+    uint64_t object;
+    uint32_t index;
+    uint16_t domid;
+    uint8_t kind, pad;
+};
 
 enum { NEW_POOL = 1, DESTROY_POOL = 2, PUT = 4, GET = 5, FLUSH = 6 };
 #define PERSISTENT      1
@@ -300,15 +312,73 @@ static void time_pool(const char *kind, uint32_t flags)
     check(hypercall(TMEM_OP, VIRT(&op), 0, 0), 1, "destroy");
 }
 
-/* From here on Xen records every operation; nobody reads it. */
-static void begin_trace(void)
-{
-    static struct sysctl sysctl = {
-        .cmd = SYSCTL_TMEM, .interface_version = SYSCTL_VERSION,
-        .tmem = { .version = CONTROL_VERSION, .subop = TRACE_BEGIN, .nr = 1 << 17 },
-    };
+static struct sysctl control = { .cmd = SYSCTL_TMEM, .interface_version = SYSCTL_VERSION };
 
-    check(hypercall(SYSCTL, VIRT(&sysctl), 0, 0), 0, "beginning a trace");
+static void trace(uint32_t subop, uint32_t nr, const char *what)
+{
+    control.tmem.version = CONTROL_VERSION;
+    control.tmem.subop = subop;
+    control.tmem.nr = nr;
+    check(hypercall(SYSCTL, VIRT(&control), 0, 0), 0, what);
+}
+
+/*
+ * What nobody has read while operations were timed is overwritten, all but the newest: the
+ * last of them are those that are made here.
+ */
+static void check_trace(void)
+{
+    static const struct { uint32_t cmd; uint8_t told; } done[] = {
+        { PUT, TOLD_PUT }, { PUT, TOLD_OVER }, { GET, TOLD_HIT }, { GET, TOLD_MISS }, { PUT, TOLD_PUT },
+        { FLUSH, TOLD_FLUSH },
+    };
+    enum { DONE = sizeof(done) / sizeof(done[0]) };
+    static struct record records[512];
+    struct tmem_op op = { .cmd = NEW_POOL };
+    uint64_t lost = 0, read = 0, last = 0;
+    unsigned int i;
+    int pool;
+
+    op.u.creat.flags = VERSION;
+    pool = hypercall(TMEM_OP, VIRT(&op), 0, 0);
+    check(pool < 0 ? pool : 0, 0, "new pool");
+    for ( i = 0; i < DONE; i++ )
+    {
+        op = page_op(done[i].cmd, pool, 7, mfns[0]);
+        check(hypercall(TMEM_OP, VIRT(&op), 0, 0), done[i].told != TOLD_MISS, "an operation that is traced");
+    }
+    op = (struct tmem_op){ .cmd = DESTROY_POOL, .pool_id = pool };
+    check(hypercall(TMEM_OP, VIRT(&op), 0, 0), 1, "destroy");
+    trace(TRACE_END, 0, "ending a trace");
+
+    control.tmem.to = VIRT(records);
+    for ( ; ; )
+    {
+        trace(TRACE_READ, sizeof(records) / sizeof(records[0]), "reading a trace");
+        lost += control.tmem.lost;
+        if ( !control.tmem.nr )
+            break;
+        read += control.tmem.nr;
+        last = control.tmem.nr;
+        check(records[0].number, (uint32_t)(control.tmem.next - last), "a record's number");
+        check(records[last - 1].number, (uint32_t)(control.tmem.next - 1), "a record's number");
+    }
+    check(lost != 0 && read == ROOM, 1, "a ring that is full");
+    check(last > DONE, 1, "so many records at the end");
+    for ( i = 0; i < DONE; i++ )
+    {
+        const struct record *r = &records[last - 1 - DONE + i];
+
+        check(r->kind, done[i].told, "a record's kind");
+        check(r->index == 7 && !r->domid && (int)(r->object & 15) == pool && !r->pad, 1, "a record");
+    }
+    check(records[last - 1].kind, TOLD_POOL_GONE, "the last record's kind");
+    trace(TRACE_FREE, 0, "freeing a trace");
+    say("minimal: trace records=");
+    say_number(read);
+    say(" lost=");
+    say_number(lost);
+    say("\n");
 }
 
 void run(const struct start_info *info)
@@ -324,9 +394,10 @@ void run(const struct start_info *info)
     }
     time_pool("ephemeral", 0);
     time_pool("persistent", PERSISTENT);
-    begin_trace();
+    trace(TRACE_BEGIN, ROOM, "beginning a trace");
     time_pool("ephemeral_traced", 0);
     time_pool("persistent_traced", PERSISTENT);
+    check_trace();
     say("minimal: done\n");
     finish();
 }

@@ -13,6 +13,7 @@ PRINTED = """\
 (XEN) TSC only partially writable\r
 minimal: kind=ephemeral name=copy_4096 median=519 p90=519 p99=520\r
 minimal: kind=ephemeral name=put_new median=1038 p90=1300 p99=1400\r
+minimal: trace records=131072 lost=9\r
 minimal: done\r
 """
 
@@ -27,6 +28,8 @@ def test_costs_are_read() -> None:
 def test_a_run_that_did_not_end_is_no_figure() -> None:
     with pytest.raises(LabError, match="its end"):
         minimal.parse(PRINTED.replace("minimal: done", ""))
+    with pytest.raises(LabError, match="did not read its trace"):
+        minimal.parse(PRINTED.replace("minimal: trace", "minimal:"))
     with pytest.raises(LabError, match="error=-12 of put"):
         minimal.parse(PRINTED + "minimal: error=-12 of put\r\n")
 
