@@ -239,7 +239,7 @@ def test_help_has_it(tmemctl: Path) -> None:
 
 
 def test_the_sampler_can_share_what_tmemctl_reads(tmp_path: Path) -> None:
-    """It has functions of its own for what tmemctl does otherwise, such as ending with a message."""
+    """It has functions of its own for what tmemctl does otherwise: ending with a message."""
     both = tmp_path / "both.c"
     both.write_text('#include "sampler.h"\n#include "tmemctl.h"\n')
     flags = ["-std=gnu11", "-Werror", "-D__XEN_TOOLS__", "-fsyntax-only", *INCLUDES]
