@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from invoke.context import Context
 from invoke.tasks import task
 
 from common.console import Reporter
 from common.units import rough_duration
 from tasks.shared import INVENTORY_HELP, SCALE_HELP, inventory_path, number, run_campaign
+
+if TYPE_CHECKING:
+    from analysis.power import Need
+    from campaigns.experiment import Experiment
 
 
 @task(
@@ -17,6 +23,7 @@ from tasks.shared import INVENTORY_HELP, SCALE_HELP, inventory_path, number, run
         "seed": "another seed than the experiment's",
         "inventory": INVENTORY_HELP,
         "scale": SCALE_HELP,
+        "power": "campaign: results/POWER; how many repetitions the claims need at the variance seen there",
         "json": "machine-readable",
     },
 )
@@ -26,12 +33,14 @@ def plan(
     seed: str | None = None,
     inventory: str | None = None,
     scale: str | None = None,
+    power: str | None = None,
     json: bool = False,
 ) -> None:
     """Show the cells of an experiment, in the order of a campaign. Touches no lab.
 
     Then how often each policy stands in which place: equally often, when there are as many
-    repetitions as policies, or a multiple.
+    repetitions as policies, or a multiple. With --power, then for each claim how many repetitions
+    it needs, to be told from no effect four times of five.
     """
     from dataclasses import asdict
 
@@ -46,8 +55,10 @@ def plan(
     feasible.on_host(made, kind)
     accelerator = "tcg" if kind == "emulated" else None
     cells = plan.plan(made, accelerator)
+    needs = [] if power is None else _needs(made, power)
     if json:
-        report.json([asdict(cell) for cell in cells])
+        told = [asdict(cell) for cell in cells]
+        report.json(told if power is None else {"cells": told, "needs": [asdict(need) for need in needs]})
         return
     for line in describe.plan_lines(made, cells):
         report.plain(line)
@@ -55,8 +66,27 @@ def plan(
     report.plain(f"about {rough_duration(sum(cell.expected_seconds for cell in cells))}{without}")
     for line in plan.warnings(made, accelerator):
         report.plain(f"warning: {line}")
+    if power is not None:
+        from analysis import power as analysis_power
+
+        report.plain()
+        for line in analysis_power.lines(needs, power, made.boots, made.runs):
+            report.plain(line)
     if seed is not None:
         report.plain(f"to run the cells in this order, write it into the experiment: seed: {made.seed}")
+
+
+def _needs(made: Experiment, campaign: str) -> list[Need]:
+    """What the claims of an experiment need, by what a campaign has seen of them."""
+    from dataclasses import replace
+
+    from analysis import claims, load, power
+    from campaigns import store, verify
+
+    directory = store.directory(store.RESULTS, campaign)
+    verify.verify(directory).refuse(allowed=False)
+    results = load.load(directory)
+    return power.needs(claims.judge(replace(results, campaign=replace(results.campaign, claims=made.claims))))
 
 
 @task(
