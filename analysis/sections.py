@@ -1,10 +1,11 @@
-"""The sections of report.md: tables and sentences in Markdown, from figures that the other
-modules of `analysis` have made.
+"""The sections of a report: tables and sentences, from figures that the other modules of `analysis`
+have made. report.md shows them as Markdown, report.html as a page.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from analysis import accounting, claims, cost, fates, panels, statistics, style, totals, unlike
 from analysis.accounting import Account
@@ -22,17 +23,47 @@ class Markdown(str):
     __slots__ = ()
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markdown:
+class Table(Markdown):
+    """A table, as Markdown. columns, rows: what its cells show, as it was given."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Strong(str):
+    """A sentence that nobody must miss."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it: sentences, and tables."""
+
+    heading: str
+    parts: tuple[str, ...]
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table whose cells show what they are given; what would end a cell or a line in it is
     escaped.
     """
     shown = [[markdown(str(cell)).replace("|", "\\|") for cell in line] for line in (columns, *rows)]
-    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in (shown[0], ["---"] * len(columns), *shown[1:])))
+    made = Table("\n".join(f"| {' | '.join(line)} |" for line in (shown[0], ["---"] * len(columns), *shown[1:])))
+    made.columns = tuple(map(str, columns))
+    made.rows = tuple(tuple(map(str, row)) for row in rows)
+    return made
 
 
 def prose(parts: Sequence[str]) -> list[str]:
     """Tables as they are, and sentences as Markdown that shows them."""
-    return [part if isinstance(part, Markdown) else markdown_paragraph(part) for part in parts]
+    return [_markdown(part) for part in parts]
+
+
+def _markdown(part: str) -> str:
+    if isinstance(part, Markdown):
+        return part
+    return f"**{markdown_paragraph(part)}**" if isinstance(part, Strong) else markdown_paragraph(part)
 
 
 def repetition(results: Results) -> str:

@@ -43,7 +43,7 @@ Derived = Callable[[Path], Iterable[tuple[str, str]]]
 """
 
 KEPT = (records.CAMPAIGN_FILE, records.SUMS_FILE, ".lock", records.CELLS_DIR, records.ATTEMPTS_DIR)
-DERIVED = ("tables", "figures", "report.md")
+DERIVED = ("tables", "figures", "report.md", "report.html", "report.pdf", "latex")
 """What may be in a campaign's directory, beside what is being written."""
 
 

@@ -50,13 +50,15 @@ def needs_of(names: str | None) -> Needs:
     return together(workload.most_needs() for workload in chosen)
 
 
-def install_packages(report: Reporter) -> None:
+def install_packages(report: Reporter, what: str | None = None) -> None:
+    """Install what a lab needs, or what `what` names (lab.build.packages)."""
     from lab.build import packages
 
-    if packages.missing():
+    what = what or packages.LAB
+    if packages.missing(what):
         report.say("packages: installing what is missing")
         with report.live():
-            installed = packages.install_missing(report.step)
+            installed = packages.install_missing(report.step, what)
         report.say(f"packages: installed {', '.join(installed)}")
 
 
@@ -99,19 +101,39 @@ def run_campaign(report: Reporter, request: Request, again: str) -> Path:
     return outcome.directory
 
 
-def summarise(report: Reporter, directory: Path, *, unverified: bool = False) -> None:
-    """Make and show what a campaign says. ResultsError when its results are damaged or were
-    changed; unverified: mark them instead.
+def summarise(
+    report: Reporter, directory: Path, *, unverified: bool = False, page: bool = False, pdf: bool = False
+) -> None:
+    """Make and show what a campaign says. page, pdf: as a page, and for print, too. ResultsError
+    when its results are damaged or were changed; unverified: mark them instead.
     """
+    from analysis import page as analysis_page
     from analysis import report as analysis_report
     from campaigns import verify
 
     damaged = verify.verify(directory).refuse(allowed=unverified)
-    summary = analysis_report.summarise(directory, unverified=damaged)
+    if page:
+        summary, path = analysis_page.make(directory, unverified=damaged)
+        made = [path, *([_printed(report, path)] if pdf else [])]
+    else:
+        summary = analysis_report.summarise(directory, unverified=damaged)
+        made = []
     report.plain()
     report.table(*upright(summary.columns, summary.rows), title=f"{summary.campaign}, {summary.host}")
-    for path in (*summary.figures, summary.report):
-        report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
+    for each in (*summary.figures, summary.report, *made):
+        report.plain(str(each.relative_to(ROOT) if each.is_relative_to(ROOT) else each))
     report.plain()
     report.plain(summary.paragraph)
     summary.check()
+
+
+def _printed(report: Reporter, page: Path) -> Path:
+    from analysis import printed, tables
+
+    if printed.lacking():
+        from lab.build import packages
+
+        install_packages(report, packages.PRINT)
+    path = page.with_suffix(".pdf")
+    tables.replace(path, printed.pdf(page.read_text("utf-8")))
+    return path

@@ -168,3 +168,23 @@ def figures(_c: Context, name: str, unverified: bool = False) -> None:
     from campaigns import store
 
     summarise(Reporter(), store.get(store.RESULTS, name).directory, unverified=unverified)
+
+
+@task(
+    positional=["name"],
+    help={
+        "name": "campaign: results/NAME",
+        "pdf": "also as report.pdf, for print",
+        "unverified": "also of results that are damaged or were changed; the page and every figure then say so",
+    },
+)
+def report(_c: Context, name: str, pdf: bool = False, unverified: bool = False) -> None:
+    """Make a campaign's report as one page: figures, verdicts, the raw files behind each number.
+
+    results/NAME/report.html needs no network and no other file to be read; what its numbers lead to
+    are the files beside it. Tables, figures and report.md are made as by ./inv figures. Same
+    results in, same bytes out. Exit code 8 when the results are damaged or were changed.
+    """
+    from campaigns import store
+
+    summarise(Reporter(), store.get(store.RESULTS, name).directory, unverified=unverified, page=True, pdf=pdf)

@@ -51,7 +51,7 @@ def test_a_failed_installation_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     def failed(*_: object, **__: object) -> None:
         raise MissingError("playbook controller.yml: a task failed", why="Could not resolve", remedy="The log is X.")
 
-    monkeypatch.setattr(packages, "missing", lambda: {"qemu-img": "qemu-utils"})
+    monkeypatch.setattr(packages, "missing", lambda *_: {"qemu-img": "qemu-utils"})
     monkeypatch.setattr("shutil.which", lambda program, path=None: program)
     monkeypatch.setattr(ansible, "needs_sudo", lambda: False)
     monkeypatch.setattr(ansible, "run", failed)
@@ -63,7 +63,7 @@ def test_a_failed_installation_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nothing_is_installed_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "missing", dict)
+    monkeypatch.setattr(packages, "missing", lambda *_: {})
     assert packages.install_missing() == []
 
 

@@ -47,6 +47,12 @@ def test_no_picture_is_made_of_a_changed_figure(
     assert "--unverified" in caught.value.remedy
     assert (directory / "report.md").read_bytes() == before
     with pytest.raises(ResultsError):
+        testbed.report(Context(), "reference")
+    with pytest.raises(ResultsError):
+        results_tasks.latex(Context(), "reference")
+    assert not (directory / "report.html").exists()
+    assert not (directory / "latex").exists()
+    with pytest.raises(ResultsError):
         results_tasks.verify(Context(), "reference")
     assert "damage: cells/static.r1/cell.json" in capsys.readouterr().out
 
