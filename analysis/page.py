@@ -30,7 +30,7 @@ PAGE_FILE = "report.html"
 TEMPLATES = Path(__file__).parent / "templates"
 
 _NO_SETTING = {"title", "question", "claims", "schema"}
-_FIRST = ("host", "guests", "policies", "workload", "factors", "repetitions", "gates")
+_FIRST = ("host", "guests", "policies", "workload", "factors", "repetitions")
 """Of the experiment: what is told before the rest."""
 
 
@@ -194,8 +194,15 @@ def _policies(results: Results) -> list[tuple[str, str]]:
         cell = next((cell for levels in results.levels for cell in results.at(policy, levels)), None)
         conditions = _environment(results, cell.cell).get("conditions") if cell else None
         told = conditions.get("policy") if isinstance(conditions, Mapping) else None
-        found.append((policy, str(told.get("summary", sections.MISSING)) if isinstance(told, Mapping) else "–"))
+        found.append((policy, _does(told) if isinstance(told, Mapping) else sections.MISSING))
     return found
+
+
+def _does(policy: Mapping[str, Any]) -> str:
+    """What a policy does, and what of the guest driver is on under it."""
+    module = policy.get("module")
+    parts = ", ".join(sorted(name for name, on in module.items() if on)) if isinstance(module, Mapping) else ""
+    return f"{policy.get('summary', sections.MISSING)}{f'; in the guests: {parts}' if parts else ''}"
 
 
 def _environment(results: Results, cell: str) -> Mapping[str, Any]:
