@@ -85,8 +85,9 @@ def _row(results: Results, values: Mapping[str, str], told: str, cells: Mapping[
     levels = values.get("levels", told)
     levels = "" if levels == sections.MISSING else levels
     policies = _policies(results, values)
-    if not policies or levels not in results.levels:
-        return Row(tuple(map(Link, values.values())), ())
+    if not policies or levels not in results.levels:  # a row across levels is of all of the policy's cells
+        every = (link for at in results.levels for link in cell_links(results, policies, at))
+        return Row(tuple(map(Link, values.values())), tuple(every))
     anchors = [f"#{group_anchor(results, policy, levels)}" for policy in policies]
     shown = tuple(
         Link(text, anchors[-1 if "control" in name else 0] if _leads(name, text) else "")

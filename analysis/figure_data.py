@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from analysis import footprint
+from analysis import footprint, thresholds
 from analysis.load import Results
 
 Tables = Mapping[str, pd.DataFrame]
@@ -71,7 +71,25 @@ def points(results: Results, levels: str) -> pd.DataFrame:
     )
 
 
+def steps(results: Results, _levels: str) -> pd.DataFrame:
+    """The points of the figure `thresholds`, over all factor levels."""
+    rows = [
+        (asked.id, each.policy, step.levels, asked.factor, str(step.level), step.centre.mean, step.ratio)
+        for asked in thresholds.declared(results)
+        for each in thresholds.reaches(results, asked)
+        for step in each.steps
+    ]
+    names = ("threshold", "policy", "levels", "factor", "level", "mean", "ratio")
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[place] for row in rows], dtype="Float64" if name in ("mean", "ratio") else "string")
+            for place, name in enumerate(names)
+        }
+    )
+
+
 MADE: Mapping[str, Callable[[Results, str], pd.DataFrame]] = {
     "footprint": points,
+    "thresholds": steps,
 }
 """Figure -> a table of its own."""

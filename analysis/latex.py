@@ -112,11 +112,10 @@ def files(results: Results, verdicts: Sequence[Verdict], drawn: Collection[str])
     found = {NUMBERS_FILE: head + "".join(f"{macro.line}\n" for macro in macros(results, verdicts))}
     for name, table in _tables(results, verdicts):
         found[f"tables/{name}.tex"] = head + tabular(table)
-    for levels in results.levels:
-        for figure in figures.FIGURES:
-            stem = f"{figure}{figures.suffix(levels)}"
-            if f"{stem}{style.ONE_COLUMN.suffix}.pdf" in drawn:
-                found[f"figures/{stem}.tex"] = head + _picture(results, figure, levels, stem)
+    for figure, levels in figures.each(results):
+        stem = f"{figure}{figures.suffix(levels)}"
+        if f"{stem}{style.ONE_COLUMN.suffix}.pdf" in drawn:
+            found[f"figures/{stem}.tex"] = head + _picture(results, figure, levels, stem)
     return found
 
 

@@ -299,28 +299,27 @@ def _figures(results: Results, summary: report.Summary) -> list[Figure]:
     drawn = {path.name: path for path in summary.figures}
     frames = tables.build(results)
     found: list[Figure] = []
-    for levels in results.levels:
-        for name in figures.FIGURES:
-            stem = f"{name}{figures.suffix(levels)}"
-            wide, narrow = (drawn.get(f"{stem}{layout.suffix}.svg") for layout in style.LAYOUTS)
-            if wide is None or narrow is None:
-                continue
-            caption = figures.caption(results, name, levels, style.TWO_COLUMNS)
-            data = figure_data.of(results, frames, name, levels)
-            found.append(
-                Figure(
-                    stem,
-                    " ".join(caption),
-                    inlined(wide.read_text("utf-8"), f"w{len(found)}", caption[0]),
-                    inlined(narrow.read_text("utf-8"), f"n{len(found)}", caption[0]),
-                    tuple(_download(table, frame) for table, frame in data.items()),
-                    tuple(
-                        Link(kind.upper(), f"{figures.FIGURES_DIR}/{stem}.{kind}")
-                        for kind in style.FORMATS
-                        if f"{stem}.{kind}" in drawn
-                    ),
-                )
+    for name, levels in figures.each(results):
+        stem = f"{name}{figures.suffix(levels)}"
+        wide, narrow = (drawn.get(f"{stem}{layout.suffix}.svg") for layout in style.LAYOUTS)
+        if wide is None or narrow is None:
+            continue
+        caption = figures.caption(results, name, levels, style.TWO_COLUMNS)
+        data = figure_data.of(results, frames, name, levels)
+        found.append(
+            Figure(
+                stem,
+                " ".join(caption),
+                inlined(wide.read_text("utf-8"), f"w{len(found)}", caption[0]),
+                inlined(narrow.read_text("utf-8"), f"n{len(found)}", caption[0]),
+                tuple(_download(table, frame) for table, frame in data.items()),
+                tuple(
+                    Link(kind.upper(), f"{figures.FIGURES_DIR}/{stem}.{kind}")
+                    for kind in style.FORMATS
+                    if f"{stem}.{kind}" in drawn
+                ),
             )
+        )
     return found
 
 

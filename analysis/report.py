@@ -23,6 +23,7 @@ from analysis import (
     statistics,
     style,
     tables,
+    thresholds,
     totals,
     unlike,
 )
@@ -307,10 +308,11 @@ def told(results: Results, verdicts: Sequence[Verdict]) -> list[Section]:
         f"lack of memory. Only complete cells enter. {sections.sampling(results)} "
         "The same figures are in `tables/`, as Parquet and CSV."
     )
-    held = footprint.said(results)
+    held, far = footprint.said(results), thresholds.said(results)
     made = [sections.Strong(each.text) if each.differ else each.text for each in outputs.said(results)]
     return [
         Section("By policy", (sections.table(columns, rows), means)),
+        *([Section("How far it goes", tuple(far))] if far else []),
         *([Section("Memory against time", tuple(held))] if held else []),
         Section(COMPARED, (sections.repetition(results), *sections.compared(results))),
         Section(CLAIMS, tuple(sections.verdicts(verdicts))),
