@@ -67,6 +67,19 @@ def test_nothing_is_installed_where_nothing_is_missing(monkeypatch: pytest.Monke
     assert packages.install_missing() == []
 
 
+def test_what_prints_is_installed_only_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = [{"libpangoft2": "libpangoft2-1.0-0"}, {}]
+    asked: list[object] = []
+    monkeypatch.setattr(packages, "missing", lambda _what: lacking.pop(0))
+    monkeypatch.setattr("shutil.which", lambda program, path=None: program)
+    monkeypatch.setattr(ansible, "needs_sudo", lambda: False)
+    monkeypatch.setattr(ansible, "run", lambda _name, extravars, **_: asked.append(extravars[packages.LAB]))
+    assert packages.install_missing(what=packages.PRINT) == ["libpangoft2-1.0-0"]
+    wanted = packages.needed(packages.PRINT)
+    assert asked == [[{"program": program, "package": package} for program, package in wanted.items()]]
+    assert not set(wanted) & set(packages.needed())
+
+
 def test_a_full_disk_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "CACHE_MIB", 2**40)
     found = finding("space for cache")

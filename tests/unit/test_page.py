@@ -181,6 +181,14 @@ def test_a_number_is_traced_to_the_side_that_it_is_of(directory: Path) -> None:
     ]
 
 
+def test_a_row_across_levels_is_of_all_cells_of_its_policy(tmp_path: Path) -> None:
+    directory = made_up.write_campaign(tmp_path, repetitions=1, levels=({"jobs": 1}, {"jobs": 8}), samples=False)
+    table = sections.table(("policy", "1", "8"), [("static", "1.00", "2.00")])
+    row = evidence.grid(load.load(directory), table).rows[0]
+    assert [link.text for link in row.cells] == ["static.jobs-1.r1", "static.jobs-8.r1"]
+    assert [link.href for link in row.shown] == ["", "", ""]  # of which level a number is, no column says
+
+
 def test_a_figures_data_are_the_rows_that_it_shows(directory: Path, shown: Page) -> None:
     results = load.load(directory)
     links = {

@@ -5,13 +5,17 @@ fetched; and what it says where Pango is missing.
 from __future__ import annotations
 
 import re
+import sys
 import zlib
+from pathlib import Path
 
 import pytest
 
 from analysis import page, printed
+from common.console import Reporter
 from common.errors import MissingError
 from lab.build import packages
+from tasks import shared
 
 STYLE = (page.TEMPLATES / "report.css").read_text()
 SECTIONS = "".join(
@@ -80,8 +84,6 @@ def test_a_machine_without_pango_is_told_what_to_install(monkeypatch: pytest.Mon
             if name == "weasyprint":
                 raise OSError("cannot load library 'libpango-1.0-0'")
 
-    import sys
-
     for name in [name for name in sys.modules if name.partition(".")[0] == "weasyprint"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
@@ -90,3 +92,14 @@ def test_a_machine_without_pango_is_told_what_to_install(monkeypatch: pytest.Mon
         printed.pdf(PAGE)
     for package in packages.needed(packages.PRINT).values():
         assert package in caught.value.remedy
+
+
+def test_pango_is_installed_where_it_is_missing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    installed: list[str | None] = []
+    monkeypatch.setattr(printed, "lacking", lambda: True)
+    monkeypatch.setattr(shared, "install_packages", lambda _report, what=None: installed.append(what))
+    (tmp_path / "report.html").write_text(PAGE)
+    made = shared._printed(Reporter(), tmp_path / "report.html")
+    assert installed == [packages.PRINT]
+    assert made == tmp_path / "report.pdf"
+    assert made.read_bytes().startswith(b"%PDF-")
