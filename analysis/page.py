@@ -271,12 +271,13 @@ def _claims(results: Results, summary: report.Summary, told: Sequence[sections.S
 
 def _gates(results: Results) -> list[Gate]:
     found = []
-    columns = ("cell", "policy", "levels", "observed", "required", "unit", "passed")
+    levels = ("levels",) if any(results.levels) else ()
+    columns = ("cell", "policy", *levels, "observed", "required", "unit", "passed")
     for name, frame in results.gates.groupby("gate", sort=False):
         rows = [
             (
-                *(row[column] for column in columns[:3]),
-                *(_figure(row[column]) for column in columns[3:5]),
+                *(row[column] for column in ("cell", "policy", *levels)),
+                *(_figure(row[column]) for column in ("observed", "required")),
                 row["unit"],
                 "yes" if row["passed"] else "no",
             )

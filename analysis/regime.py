@@ -97,8 +97,11 @@ def said(results: Results) -> list[str]:
         return ["No cell is complete, so nothing is known of the regime."]
     control = totals.control_of(results)
     felt = next((each.felt for each in found if each.policy == control), found[0].felt)
+    columns, rows = _COLUMNS, [_row(each) for each in found]
+    if not any(results.levels):
+        columns, rows = (columns[0], *columns[2:]), [(row[0], *row[2:]) for row in rows]
     return [
-        sections.table(_COLUMNS, [_row(each) for each in found]),
+        sections.table(columns, rows),
         (
             "What a guest's processes want is what they have committed, as self-ballooning reads it; the pages of "
             "files that they would like to keep are not in it. Fallow is what the hypervisor had free: neither a "

@@ -232,7 +232,7 @@ def test_the_regime_says_what_a_guest_had_wanted_and_felt(directory: Path) -> No
     assert found["selfballoon"].felt.enough
     table = regime.said(results)[0]
     assert isinstance(table, sections.Table)
-    assert table.rows[0][:5] == ("static", "–", "128", "–", "16.0")
+    assert table.rows[0][:4] == ("static", "128", "–", "16.0")
     assert table.rows[0][-1] == "no"
 
 
