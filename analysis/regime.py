@@ -97,7 +97,8 @@ def said(results: Results) -> list[str]:
         return ["No cell is complete, so nothing is known of the regime."]
     control = totals.control_of(results)
     felt = next((each.felt for each in found if each.policy == control), found[0].felt)
-    columns, rows = _COLUMNS, [_row(each) for each in found]
+    columns: tuple[str, ...] = _COLUMNS
+    rows = [_row(each) for each in found]
     if not any(results.levels):
         columns, rows = (columns[0], *columns[2:]), [(row[0], *row[2:]) for row in rows]
     return [
