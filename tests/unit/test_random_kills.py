@@ -139,7 +139,9 @@ def tables(results: Path) -> dict[str, pd.DataFrame]:
     found = load.load(results / "test")
     kept = ["cell", "policy", "levels", "repetition", "block", "order", "status", "accelerator"]
     metrics = found.metrics[["cell", "policy", "repetition", "block", "guest", "metric", "unit", "value"]]
-    counted = metrics[~metrics["unit"].isin(["s", "fraction", "1/s", "GiB·min"]) & ~metrics["metric"].str.contains("second")]
+    counted = metrics[
+        ~metrics["unit"].isin(["s", "fraction", "1/s", "GiB·min"]) & ~metrics["metric"].str.contains("second")
+    ]
     order = ["cell", "metric", "guest"]
     gates = found.gates[["cell", "gate", "passed"]].sort_values(["cell", "gate"])
     return {
