@@ -29,6 +29,10 @@ TOPIC = "overcommit"
 """Under which a worker tells a controller what it is at."""
 
 
+CONNECT_S = 30
+"""For a scheduler to take a worker."""
+
+
 @dataclass(frozen=True)
 class Described:
     """What a worker is: its host, and its testbed's commit."""
@@ -173,6 +177,7 @@ def serve(address: str, host: str, place_for: Callable[[Needs], Place], tell: Te
                 nthreads=1,
                 name=host,
                 memory_limit=0,  # what it holds is a cell's files
+                death_timeout=CONNECT_S,
                 dashboard=False,
                 dashboard_address="127.0.0.1:0",
                 local_directory=folder,
@@ -182,11 +187,11 @@ def serve(address: str, host: str, place_for: Callable[[Needs], Place], tell: Te
 
         try:
             asyncio.run(work())
-        except (OSError, ValueError, TimeoutError) as error:
+        except (OSError, RuntimeError, ValueError, TimeoutError) as error:
             raise LabError(
                 "the scheduler does not take this worker",
                 where=address,
-                why=str(error),
+                why=str(error.__cause__ or error),
                 remedy="is it there (./inv campaign.scheduler), and has it no worker of this name?",
             ) from None
         finally:
@@ -209,5 +214,5 @@ def schedule(address: str, tell: Tell) -> None:
 
     try:
         asyncio.run(work())
-    except OSError as error:
-        raise MissingError("the scheduler cannot listen", where=address, why=str(error)) from None
+    except (OSError, RuntimeError) as error:
+        raise MissingError("the scheduler cannot listen", where=address, why=str(error.__cause__ or error)) from None
