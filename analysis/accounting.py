@@ -153,7 +153,7 @@ def agreement(results: Results, account: Account) -> statistics.Ratio:
         and pair.explained is not None
         and pair.saved is not None
     }
-    return statistics.ratio_of_sums(pairs, boots=boots)
+    return statistics.ratio_of_sums(pairs, boots=boots, level=statistics.at_each(totals.looks_of(results)))
 
 
 def spread(results: Results, account: Account) -> tuple[float, float] | None:

@@ -68,12 +68,12 @@ def of_attempts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def copies(cells: Iterable[tuple[str, CellRecord]]) -> Iterator[tuple[str, str]]:
-    """Directory -> the other one that it is a copy of: two runs do not begin in the same
+    """Directory -> the other one that it is a copy of: two runs of a host do not begin in the same
     millisecond.
     """
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, str], str] = {}
     for name, cell in cells:
-        other = seen.setdefault(cell.started_at, name)
+        other = seen.setdefault((cell.started_at, cell.host), name)
         if other != name:
             yield name, f"it started at the same time as {other}: one is a copy"
 

@@ -94,10 +94,11 @@ def line_of(event: Event) -> str:
     """What a running campaign tells people: a cell's stage, or what became of the cell. Empty
     for its begin and end.
     """
+    at = f" on {event.host}" if event.host else ""
     if event.kind == "stage":
-        return f"cell {event.order + 1}/{event.total} {event.cell}: {event.stage}"
+        return f"cell {event.order + 1}/{event.total} {event.cell}{at}: {event.stage}"
     if event.kind == "cell" and event.record is not None:
-        return f"cell {event.cell}: {event.record.status} {reason_of(event.record)}".rstrip()
+        return f"cell {event.cell}{at}: {event.record.status} {reason_of(event.record)}".rstrip()
     return ""
 
 

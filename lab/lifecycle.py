@@ -121,9 +121,10 @@ def open_lab(
     progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
     wait: bool = False,
+    only: str | None = None,
 ) -> Iterator[OpenLab]:
-    """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless
-    lab.up had brought it up before.
+    """The hosts of an inventory, or one of them, locked. A host that this starts is stopped at the
+    end, unless lab.up had brought it up before.
 
     wait: while another process uses the lab, wait for its end, and say so. Raises InvalidFileError
     for the inventory; without wait, LabError when another process uses the lab.
@@ -134,6 +135,8 @@ def open_lab(
     with contextlib.ExitStack() as stack:
         hosts: list[XenHost] = []
         for entry in declared.hosts:
+            if only is not None and entry.name != only:
+                continue
             stack.enter_context(locked(declared.name, entry.name, tell if wait else None))
             host = _make(declared, entry, images, tell)
             stack.callback(_close, host)
@@ -163,7 +166,7 @@ def _emulated(
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in
     order: impatience must not leave a QEMU behind.
     """
@@ -178,8 +181,14 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def recover(path: Path, name: str) -> None:
+    """End what a process that was killed has left of a host, as if the process had closed it."""
+    with open_lab(path, only=name):
+        pass
+
+
 def _close(host: XenHost) -> None:
-    with _uninterrupted():
+    with uninterrupted():
         _end(host)
 
 

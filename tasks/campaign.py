@@ -9,7 +9,18 @@ from invoke.tasks import task
 
 from common.console import Reporter
 from common.units import rough_duration
-from tasks.shared import INVENTORY_HELP, SCALE_HELP, inventory_path, number, run_campaign
+from tasks.shared import (
+    INVENTORY_HELP,
+    SCALE_HELP,
+    build_for,
+    checked_address,
+    inventory_path,
+    needs_of,
+    number,
+    run_campaign,
+)
+
+LOOPBACK = "127.0.0.1:8786"
 
 if TYPE_CHECKING:
     from analysis.power import Need
@@ -97,6 +108,7 @@ def _needs(made: Experiment, campaign: str) -> list[Need]:
         "campaign": "name of the campaign (default: the experiment's); an existing one goes on",
         "cell": "run just this cell",
         "scale": SCALE_HELP,
+        "scheduler": "address of a Dask scheduler, whose workers have the hosts (campaign.scheduler, campaign.worker)",
     },
 )
 def run(
@@ -106,21 +118,72 @@ def run(
     campaign: str | None = None,
     cell: str | None = None,
     scale: str | None = None,
+    scheduler: str | None = None,
 ) -> None:
     """Run a campaign, or what is left of it. Exit code 7 when cells failed or were invalid."""
     from campaigns import launch
     from campaigns.plan import warnings as plan_warnings
 
     report = Reporter()
-    request = launch.ask(name, inventory_path(inventory), campaign, cell, scale=scale)
+    address = checked_address(scheduler) if scheduler is not None else None
+    request = launch.ask(name, inventory_path(inventory), campaign, cell, scale=scale, scheduler=address)
     for line in plan_warnings(request.experiment, None):
         report.plain(f"warning: {line}")
     again = f"./inv campaign.run {name}" + (f" --scale {scale}" if scale else "")
+    again += f" --scheduler {scheduler}" if scheduler else ""
     directory = run_campaign(report, request, again)
     if cell is not None:
         report.say(f"complete: {cell} of {directory}; the others: {again} --campaign {directory.name}")
     else:
         report.say(f"complete: {directory}; next: ./inv figures {directory.name}")
+
+
+@task(help={"address": "HOST:PORT to listen at; on another than the default, only in a network that is trusted"})
+def scheduler(_c: Context, address: str = LOOPBACK) -> None:
+    """Be a Dask scheduler for campaign.run --scheduler, until Ctrl-C (./inv setup --dask).
+
+    Who reaches it may run code on its workers, without a password. It listens on this machine
+    alone, unless another address is given.
+    """
+    from campaigns import worker
+
+    worker.schedule(checked_address(address), Reporter().say)
+
+
+@task(
+    help={
+        "scheduler": "its address, HOST:PORT",
+        "inventory": INVENTORY_HELP,
+        "host": "which host of the lab is this worker's (default: the first)",
+        "loads": "build, for its guests, what these workloads need: names, separated by commas",
+    },
+)
+def worker(
+    _c: Context,
+    scheduler: str = LOOPBACK,
+    inventory: str | None = None,
+    host: str | None = None,
+    loads: str | None = None,
+) -> None:
+    """Run cells for a Dask scheduler on one host of a lab, until the scheduler or Ctrl-C ends it.
+
+    Builds first what the host is made from. Every worker of a scheduler has a host with a name of
+    its own.
+    """
+    from campaigns import worker as workers
+    from campaigns.places import LabPlace
+    from common.errors import UsageError
+    from lab import inventory as inventories
+
+    report = Reporter()
+    workers.distributed()
+    path = inventory_path(inventory).absolute()
+    names = [each.name for each in inventories.load(path).hosts]
+    if host is not None and host not in names:
+        raise UsageError(f"the lab has no host {host!r}", remedy=f"Hosts are: {', '.join(names)}.")
+    build_for(report, str(path), needs_of(loads))
+    name = host or names[0]
+    workers.serve(checked_address(scheduler), name, lambda needs: LabPlace(path, name, needs), report.say)
 
 
 @task(positional=["name"], help={"name": "campaign: results/NAME", "json": "machine-readable"})

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.console import Reporter, upright
-from common.errors import UsageError
+from common.errors import MissingError, UsageError
 from common.needs import NOTHING, Needs
 
 if TYPE_CHECKING:
@@ -33,6 +33,13 @@ def number(option: str, text: str, least: int) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < least:
         raise UsageError(f"--{option} takes a whole number, at least {least}, not {text!r}")
     return int(text)
+
+
+def checked_address(text: str) -> str:
+    host, _, port = text.removeprefix("tcp://").rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"{text!r} is no address", remedy="give HOST:PORT, such as 127.0.0.1:8786")
+    return f"{host}:{port}"
 
 
 def inventory_path(path: str | None) -> Path:
@@ -60,6 +67,24 @@ def install_packages(report: Reporter, what: str | None = None) -> None:
         with report.live():
             installed = packages.install_missing(report.step, what)
         report.say(f"packages: installed {', '.join(installed)}")
+
+
+def install_dask(report: Reporter) -> None:
+    """Install requirements-dask.lock into this environment, unless all of it is there."""
+    import subprocess
+
+    lock = ROOT / "requirements-dask.lock"
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile", "--no-deps"]
+    command += ["--require-hashes", "--only-binary=:all:", "-r", str(lock)]
+    report.say("Dask: installing what requirements-dask.lock names and is not there")
+    if subprocess.run(command, check=False).returncode:
+        raise MissingError(
+            "pip could not install requirements-dask.lock",
+            where=str(lock),
+            why="its message is above",
+            remedy="Without a network, give pip a mirror or a folder of wheels through its own configuration.",
+        )
+    report.say("Dask: all of it is there")
 
 
 def build_for(report: Reporter, inventory: str | None, needs: Needs = NOTHING) -> None:
@@ -92,7 +117,8 @@ def run_campaign(report: Reporter, request: Request, again: str) -> Path:
             report.say(line, event.left_s)
 
     if (outcome := request.ended) is None:
-        build_for(report, str(request.inventory), request.experiment.needs)
+        if request.scheduler is None:  # else what hosts are made from is their workers' affair
+            build_for(report, str(request.inventory), request.experiment.needs)
         with report.live():
             outcome = launch.execute(request, ["./inv", *sys.argv[1:]], tell=report.say, listen=show)
     outcome.check()

@@ -18,6 +18,7 @@ from tasks.shared import (
     ROOT,
     build_artifacts,
     build_for,
+    install_dask,
     install_packages,
     inventory_path,
     run_campaign,
@@ -92,6 +93,8 @@ def test(
         if failed := check({name: line.split() for name, line in checks.items()}, ROOT, environment, report.plain):
             raise Exit(f"{' and '.join(failed)} failed; the messages are above", 1)
     install_packages(report)
+    if long:
+        install_dask(report)
     if not unit:
         build_for(report, str(lab))
     command = ["pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
@@ -124,10 +127,13 @@ def _test_servers(report: Reporter, select: str | None) -> None:
         raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
 
 
-@task
-def setup(_c: Context) -> None:
+@task(help={"dask": "instead, the library that campaign.run --scheduler needs, into .venv"})
+def setup(_c: Context, dask: bool = False) -> None:
     """Install the system packages that the testbed needs (Debian and Ubuntu; root or sudo)."""
     report = Reporter()
+    if dask:
+        install_dask(report)
+        return
     install_packages(report)
     report.say("all programs are there")
 

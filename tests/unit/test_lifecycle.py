@@ -223,7 +223,7 @@ def test_only_machines_of_the_lab_are_reached(inventory_path: Path, monkeypatch:
 def test_signals_wait_until_a_lab_is_closed() -> None:
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(each) for each in signals]
-    with lifecycle._uninterrupted():
+    with lifecycle.uninterrupted():
         assert [signal.getsignal(each) for each in signals] == [signal.SIG_IGN] * 3
     assert [signal.getsignal(each) for each in signals] == before
 

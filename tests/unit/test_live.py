@@ -20,7 +20,7 @@ from common.errors import LabError
 from lab.api import Sample
 from workloads import registry
 
-MOST = {"guest1": 256}
+MOST = {"static.r2": {"guest1": 256}}
 
 
 @pytest.fixture(autouse=True)
@@ -123,7 +123,7 @@ def test_a_frame_shows_cells_time_left_and_what_guests_hold_and_did(tmp_path: Pa
         live.told(reading(pages, hits, sectors, 0.0)) for pages, hits, sectors in ((65_536, 5, 0), (32_768, 25, 4096))
     )
     state = State(1, 6, "static.r2", "static", 3, 1, "run", 60.0, 1000.0, 600.0, 1000.0, first, 1000.0, last, 1030.0)
-    shown = watching.frame(stands, state, MOST, 1030.0)
+    shown = watching.frame(stands, [state], MOST, 1030.0)
     assert shown[0] == "test: 1 of 6 cells, about 9.5 min left"
     assert "cell 4/6 static.r2" in shown
     assert "run: 30 s of about 60 s  [########--------]" in shown
@@ -132,7 +132,7 @@ def test_a_frame_shows_cells_time_left_and_what_guests_hold_and_did(tmp_path: Pa
     assert "10.0 MiB are nobody's" in shown[-2]
     assert shown[-1] == "hits [pages], read and written within 30 s"
     assert max(map(len, shown)) <= 80
-    late = watching.frame(stands, state, MOST, 1100.0)
+    late = watching.frame(stands, [state], MOST, 1100.0)
     assert any("longer than expected" in line for line in late)
 
 
