@@ -11,6 +11,15 @@ modules=$tree/lib/modules/$release
 mkdir -p $tree/bin $tree/dev $tree/proc $tree/sys $tree/new "$modules/updates"
 depmod "$release"
 
+# Where a kernel's package has them differs.
+for file in "/boot/vmlinuz-$release" "/usr/lib/modules/$release/vmlinuz"; do
+    if [ -s "$file" ]; then cp "$file" $out/vmlinuz; fi
+done
+for file in "/boot/config-$release" "/usr/lib/modules/$release/config"; do
+    if [ -s "$file" ]; then cp "$file" $out/config; fi
+done
+cp $out/config "$modules/config" # the guest cannot tell by itself
+
 : > /loaded
 : > /all
 list=/loaded
@@ -57,10 +66,3 @@ for name in cat cp hostname ifconfig insmod mkdir mount mv rm route sh sleep swi
     ln -s busybox $tree/bin/$name
 done
 (cd $tree && find . | sort | cpio -o -H newc -R 0:0 --quiet) > $out/initrd.img
-
-for file in "/boot/vmlinuz-$release" "/usr/lib/modules/$release/vmlinuz"; do
-    if [ -s "$file" ]; then cp "$file" $out/vmlinuz; fi
-done
-for file in "/boot/config-$release" "/usr/lib/modules/$release/config"; do
-    if [ -s "$file" ]; then cp "$file" $out/config; fi
-done
