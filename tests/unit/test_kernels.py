@@ -4,6 +4,8 @@ which policies it can have.
 
 from __future__ import annotations
 
+import hashlib
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from lab import kernels, lifecycle
 from lab.api import GuestSizing
 from lab.build import recipes
 from lab.build.artifacts import Artifact
-from lab.hosts import guests
+from lab.hosts import guests, provenance
 from lab.hosts.emulated import guests_tag
 from lab.hosts.guests import Disks
 from lab.inventory import Emulated
@@ -141,6 +143,21 @@ def test_what_is_built_for_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     plain = lifecycle.artifact_images(Emulated(kind="emulated"))
     assert plain.more_kernels == {}
     assert "guest_kernel_debian_6_12" not in plain.keys
+
+
+def test_a_kernel_that_does_not_tell_its_configuration_has_it_beside_its_modules(tmp_path: Path) -> None:
+    beside = tmp_path / "config"
+    script = provenance.GUEST_FIXED.replace("/proc/config.gz", str(tmp_path / "none"))
+    script = script.replace("/lib/modules/$(uname -r)/config", str(beside))
+    assert str(beside) in script
+
+    def told() -> object:
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        return provenance.parse_guest_fixed(done.stdout)["kernel_config_sha256"]
+
+    assert told() is None
+    beside.write_text("CONFIG_XEN=y\n")
+    assert told() == hashlib.sha256(beside.read_bytes()).hexdigest()
 
 
 def test_needs_of_kernels_come_together() -> None:
