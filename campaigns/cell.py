@@ -202,7 +202,8 @@ class Attempt:
         return watch
 
     def _parts(self, guests: Sequence[str]) -> dict[str, barrier.Part]:
-        members, release = self.conditions.members(guests), apply.release_script(self.policy)
+        members = self.conditions.members(guests)
+        release = apply.release_script(self.policy, self.conditions.guests.boots)
         starts = self.conditions.starts(guests)
         return {name: barrier.Part(members[name].load.script(), release, starts[name]) for name in guests}
 

@@ -32,6 +32,7 @@ from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from common.needs import Needs, together
 from common.text import hint, one_line, shortened
+from lab.kernels import FIDELITY
 from policies import registry as policies
 from policies.base import Policy
 from workloads import registry
@@ -66,6 +67,7 @@ UNWRITTEN: Mapping[tuple[str, ...], object] = {
     ("workload", "phase"): "0 s",
     ("workload",): None,
     ("claims", "*", "group"): None,
+    ("guests", "kernel"): "fidelity",
     ("exclude",): [],
     ("retries",): {},
     ("repetitions", "until"): None,
@@ -134,9 +136,13 @@ class Experiment:
 
     @property
     def needs(self) -> Needs:
-        """What the guests' image has to have for its workloads, at all levels together."""
-        loads = [group.load for levels in self.combinations() for group in self.at(levels).groups]
-        return together(each.workload.needs(each.parameters) for each in loads)
+        """What the guests' image has to have for its workloads, and what they boot, at all levels
+        together.
+        """
+        conditions = [self.at(levels) for levels in self.combinations()]
+        kernels = {each.guests.boots for each in conditions} - {FIDELITY}
+        loads = [group.load for each in conditions for group in each.groups]
+        return together([Needs(kernels=tuple(kernels)), *(each.workload.needs(each.parameters) for each in loads)])
 
     def with_seed(self, seed: int) -> Experiment:
         """The same experiment with another seed for its order."""

@@ -27,6 +27,7 @@ from pydantic import (
 from campaigns.document import KeyPath
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
 from common.fields import Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
+from lab.kernels import FIDELITY, KernelName
 from policies import registry
 from policies.managed import ManagerSection, ManagerSettings
 from policies.memory_swap import RamdiskParameters, ZramParameters, ZswapParameters
@@ -75,7 +76,8 @@ MebibytesOrFit = Annotated[
 
 class GuestsSection(Section):
     """All guests are alike. memory_start: at boot, by default the guests' even share of the
-    host; swap: by default memory_max; sysctl: settings of their kernels.
+    host; swap: by default memory_max; sysctl: settings of their kernels; kernel: what they boot,
+    lab/kernels.py.
     """
 
     count: GuestCount
@@ -84,6 +86,7 @@ class GuestsSection(Section):
     memory_start: Mebibytes | None = None
     swap: Mebibytes | None = None
     sysctl: Sysctls = Field(default_factory=dict)
+    kernel: KernelName = FIDELITY
 
 
 class GroupSection(Section):
@@ -108,6 +111,7 @@ class GroupedSection(Section):
     groups: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], GroupSection], Field(min_length=1)]
     swap: Mebibytes | None = None
     sysctl: Sysctls = Field(default_factory=dict)
+    kernel: KernelName = FIDELITY
 
 
 class SamplingSection(Section):

@@ -34,6 +34,7 @@ from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
+from lab.kernels import KERNELS
 from lab.remote.ssh import Connections, configured, socket_folder
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
@@ -92,7 +93,8 @@ def provisioned(needs: Needs) -> list[str]:
 
 def _artifacts_of(settings: inventory.Emulated, needs: Needs) -> list[str]:
     chosen = HYPERVISORS[settings.hypervisor]
-    return [chosen.artifact, chosen.host_image, guest_image(needs), "guest_kernel", "tmemctl"]
+    more = [KERNELS[name].artifact for name in needs.kernels]
+    return [chosen.artifact, chosen.host_image, guest_image(needs), "guest_kernel", "tmemctl", *more]
 
 
 def artifact_images(settings: inventory.Emulated, needs: Needs = NOTHING) -> Images:
@@ -111,6 +113,11 @@ def artifact_images(settings: inventory.Emulated, needs: Needs = NOTHING) -> Ima
         guest_kernel=built["guest_kernel"].outputs["vmlinuz"],
         tmemctl=built["tmemctl"].outputs["tmemctl"],
         keys={name: artifact.key for name, artifact in built.items()},
+        more_kernels={
+            name: built[KERNELS[kernel].artifact].outputs[output]
+            for kernel in needs.kernels
+            for output, name in KERNELS[kernel].files.items()
+        },
     )
 
 
