@@ -63,6 +63,19 @@ def _sizes(pair: tuple[str, str], storage: GuestStorage) -> Iterator[tuple[str, 
     yield from zip(pair, (ROOT_DISK_MIB, storage.swap_mib), strict=True)
 
 
+def steps(facts: Facts, declared: Physical) -> list[str]:
+    """What provisioning would make."""
+    wanted = declared.guest_storage
+    if wanted is None:
+        return []
+    found = []
+    if wanted.volume_group not in dict(facts.volume_groups):
+        found.append(f"make the volume group {wanted.volume_group} of {wanted.device}")
+    names = [name for pair in wanted.volumes() for name in pair]
+    missing = [name for name in names if f"/dev/{wanted.volume_group}/{name}" not in facts.volumes]
+    return [*found, f"make the volumes {', '.join(missing)} in {wanted.volume_group}"] if missing else found
+
+
 def disks(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding]:
     if declared.guest_storage is not None:
         return

@@ -242,6 +242,11 @@ class Connections:
         for process in list(self._running):
             kill_group(process)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether whoever waits for a machine is to stop waiting."""
+        return self._interrupted
+
     def started(self, process: subprocess.Popen[bytes]) -> None:
         """Have interrupt() and drop() end this process as well."""
         self._running.add(process)

@@ -69,7 +69,8 @@ def test_a_bare_server_has_nothing_in_the_way_and_is_told_what_would_change() ->
         "console=ttyS1,115200, IPMI",
         "SSH comes in by eno1 (192.0.2.7), which is not touched",
         "other bridges, which stay as they are: br0",
-        "provisioning would install bridge-utils, sysstat, xen-utils-4.20, xen-utils-common; write /etc/grub.d/42_",
+        "provisioning would install bridge-utils, sysstat, xen-utils-4.20, xen-utils-common, qemu-utils; ",
+        "write /etc/grub.d/42_overcommit; write ",
         "make the isolated bridge xenbr0 (10.77.0.1/24)",
         "now: no hypervisor",
     ):
