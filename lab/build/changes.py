@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from common import text
 
 SKIPPED_COMMAND = "Command would have run"
 """What Ansible says, with -v, of a command that it leaves out in check mode."""
@@ -56,19 +57,11 @@ def _difference(diff: object) -> Iterator[str]:
         if diff.get("prepared"):
             yield from str(diff["prepared"]).splitlines()
         elif "before" in diff or "after" in diff:
-            before, after = _text(diff.get("before")), _text(diff.get("after"))
-            if before != after:
-                yield from difflib.unified_diff(
-                    before,
-                    after,
-                    str(diff.get("before_header") or "before"),
-                    str(diff.get("after_header") or "after"),
-                    lineterm="",
-                    n=1,
-                )
+            names = (str(diff.get("before_header") or "before"), str(diff.get("after_header") or "after"))
+            yield from text.difference(_text(diff.get("before")), _text(diff.get("after")), names)
 
 
-def _text(value: object) -> list[str]:
+def _text(value: object) -> str:
     if isinstance(value, Mapping):
-        return [f"{key}: {value[key]}" for key in sorted(value)]
-    return str(value or "").splitlines()
+        return "\n".join(f"{key}: {value[key]}" for key in sorted(value))
+    return str(value or "")
