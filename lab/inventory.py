@@ -10,7 +10,7 @@ otherwise silently be none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -119,10 +119,18 @@ class GuestDisks(_Model):
     swap: Annotated[str, Field(pattern=r"^/dev/\S+$")]
 
 
+IMAGE_VOLUME = "overcommit_image"
+"""The volume that root volumes are snapshots of (lab/remote/reset-volumes.sh)."""
+
+SNAPSHOT_MORE_MIB = 80
+"""What a snapshot of a root volume takes beside the volume's size, extents included."""
+
+
 class GuestStorage(_Model):
     """Logical volumes that provisioning makes for so many guests, in a volume group. swap: size of
     each guest's, in bytes. device: what to make the group of where there is none of that name;
-    erase: whatever is on it.
+    erase: whatever is on it. reset: how root volumes are made anew before a cell: the image is
+    written to them, or they are snapshots of one that has it.
     """
 
     guests: Annotated[int, Field(ge=1, le=32)]
@@ -130,6 +138,7 @@ class GuestStorage(_Model):
     volume_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+][A-Za-z0-9_+.]*$")]
     device: Annotated[str, Field(pattern=r"^/dev/\S+$")] | None = None
     erase: bool = False
+    reset: Literal["write", "snapshot"] = "write"
 
     @property
     def swap_mib(self) -> int:
@@ -139,6 +148,21 @@ class GuestStorage(_Model):
         """Names of each guest's root and swap."""
         numbers = range(1, self.guests + 1)
         return [(f"overcommit_guest{number}_root", f"overcommit_guest{number}_swap") for number in numbers]
+
+    def sizes(self, root_mib: int) -> dict[str, int]:
+        """What provisioning makes: volume -> its MiB. root_mib: of a guest's root."""
+        return {name: mib for root, swap in self.volumes() for name, mib in ((root, root_mib), (swap, self.swap_mib))}
+
+    def missing_mib(self, root_mib: int, there: Collection[str]) -> int:
+        """What is still to be taken of the group, where these volumes are there. Snapshots take a
+        little more than what they can change, and there is a volume with the image.
+        """
+        missing = {name: mib for name, mib in self.sizes(root_mib).items() if name not in there}
+        if self.reset == "write":
+            return sum(missing.values())
+        roots = sum(root in missing or IMAGE_VOLUME not in there for root, _ in self.volumes())
+        image = 0 if IMAGE_VOLUME in there else root_mib
+        return sum(missing.values()) + image + roots * SNAPSHOT_MORE_MIB
 
 
 class Physical(_Model):

@@ -283,12 +283,11 @@ def storage_variables(settings: Physical) -> dict[str, object]:
     storage = settings.guest_storage
     if storage is None:
         return told
-    sizes = [each for root, swap in storage.volumes() for each in ((root, ROOT_DISK_MIB), (swap, storage.swap_mib))]
     return told | {
         "guest_storage_group": storage.volume_group,
         "guest_storage_device": storage.device or "",
         "guest_storage_erase": storage.erase,
-        "guest_storage_volumes": [{"name": name, "mib": mib} for name, mib in sizes],
+        "guest_storage_volumes": [{"name": name, "mib": mib} for name, mib in storage.sizes(ROOT_DISK_MIB).items()],
     }
 
 

@@ -11,7 +11,7 @@ from common.units import format_size
 from lab.hosts.guests import ROOT_DISK_MIB
 from lab.hosts.server_facts import Disk, Facts
 from lab.hosts.server_finding import MIB, Finding, Intent
-from lab.inventory import GuestStorage, Physical
+from lab.inventory import Physical
 
 GROUP_MIB = 64
 """What a volume group keeps of its device for itself, generously: its extents are of 4 MiB."""
@@ -23,10 +23,9 @@ def storage(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Findi
     if wanted is None:
         return
     where = "lab_guest_storage of the inventory"
-    sizes = {
-        f"/dev/{wanted.volume_group}/{name}": mib for pair in wanted.volumes() for name, mib in _sizes(pair, wanted)
-    }
-    needed = sum(mib for name, mib in sizes.items() if name not in facts.volumes) * MIB
+    prefix = f"/dev/{wanted.volume_group}/"
+    there = {name.removeprefix(prefix) for name in facts.volumes if name.startswith(prefix)}
+    needed = wanted.missing_mib(ROOT_DISK_MIB, there) * MIB
     groups = dict(facts.volume_groups)
     if wanted.volume_group in groups:
         if groups[wanted.volume_group] < needed:
@@ -57,10 +56,6 @@ def storage(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Findi
             f"it has something on it: {device.signature}",
             "If nobody needs it, say `erase: true` there; or name another device.",
         )
-
-
-def _sizes(pair: tuple[str, str], storage: GuestStorage) -> Iterator[tuple[str, int]]:
-    yield from zip(pair, (ROOT_DISK_MIB, storage.swap_mib), strict=True)
 
 
 def steps(facts: Facts, declared: Physical) -> list[str]:

@@ -252,6 +252,19 @@ def test_storage_that_is_made_already_needs_no_more() -> None:
     assert stored(("no such line", "\n".join(["volume_group: vg1 0", *volumes]))) == []
 
 
+def test_snapshots_take_a_volume_more_and_room_for_what_changes() -> None:
+    made = 2 * (ROOT_DISK_MIB + 1024)
+    all_of_it = made + ROOT_DISK_MIB + 2 * 80
+    for free, said in (
+        (all_of_it, []),
+        (all_of_it - 1, [("blocks", f"the volume group vg1 has {all_of_it - 1} MiB free")]),
+    ):
+        assert stored(("no such line", f"volume_group: vg1 {free << 20}"), reset="snapshot") == said
+    names = [f"overcommit_guest{number}_{part}" for number in (1, 2) for part in ("root", "swap")]
+    volumes = "\n".join(f"volume: /dev/vg1/{name}" for name in (*names, "overcommit_image"))
+    assert stored(("no such line", f"volume_group: vg1 0\n{volumes}"), reset="snapshot") == []
+
+
 @pytest.mark.parametrize(
     ("line", "more", "said"),
     [
