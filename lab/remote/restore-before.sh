@@ -59,7 +59,11 @@ systemctl daemon-reload || true
 if command -v lvs > /dev/null; then
     lvs --noheadings -o lv_path -S lv_tags=overcommit 2> /dev/null | xargs -r lvremove -q -y > /dev/null
     devices=$(vgs --noheadings -o pv_name -S vg_tags=overcommit 2> /dev/null | tr '\n' ' ')
-    vgs --noheadings -o vg_name -S vg_tags=overcommit 2> /dev/null | sort -u | xargs -r vgremove -q -y > /dev/null
+    for group in $(vgs --noheadings -o vg_name -S vg_tags=overcommit 2> /dev/null | sort -u); do
+        vgremove -q -y "$group" > /dev/null
+        # What LVM noted about it.
+        rm -f "/etc/lvm/backup/$group" "/etc/lvm/archive/$group"_*.vg
+    done
     # shellcheck disable=SC2086 # several devices
     [ -z "${devices% }" ] || pvremove -q -y $devices > /dev/null
 fi

@@ -118,6 +118,29 @@ def test_a_toolstack_that_was_there_keeps_its_files(server: Path) -> None:
     assert tree(server) == before
 
 
+def test_volumes_that_were_made_go_and_what_was_noted_about_them(server: Path) -> None:
+    lvm = {
+        "lvs": "echo '  /dev/guests/overcommit_guest1_root'",
+        "vgs": 'case "$3" in pv_name) echo "  /dev/sdb" ;; *) echo "  guests" ;; esac',
+        **{name: f'echo "{name} $*" >> {server}/log' for name in ("lvremove", "vgremove", "pvremove")},
+    }
+    for name, body in lvm.items():
+        (server / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (server / "bin" / name).chmod(0o755)
+    write(server, "etc/lvm/archive/vg0_00001.vg", "")
+    (server / "etc/lvm/backup").mkdir()
+    record(server, "before")
+    write(server, "etc/lvm/archive/guests_00000-12.vg", "")
+    write(server, "etc/lvm/backup/guests", "")
+    assert restore(server) == []
+    log = [line for line in (server / "log").read_text().splitlines() if "remove" in line]
+    assert log == [
+        "lvremove -q -y /dev/guests/overcommit_guest1_root",
+        "vgremove -q -y guests",
+        "pvremove -q -y /dev/sdb",
+    ]
+
+
 def test_what_others_did_since_stays_and_is_named(server: Path) -> None:
     write(server, "etc/gone", "")
     record(server, "before")
