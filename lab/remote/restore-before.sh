@@ -62,7 +62,7 @@ if command -v lvs > /dev/null; then
     for group in $(vgs --noheadings -o vg_name -S vg_tags=overcommit 2> /dev/null | sort -u); do
         vgremove -q -y "$group" > /dev/null
         # What LVM noted about it.
-        rm -f "/etc/lvm/backup/$group" "/etc/lvm/archive/$group"_*.vg
+        rm -f /etc/lvm/backup/"$group" /etc/lvm/archive/"$group"_*.vg
     done
     # shellcheck disable=SC2086 # several devices
     [ -z "${devices% }" ] || pvremove -q -y $devices > /dev/null
