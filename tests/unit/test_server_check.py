@@ -4,6 +4,7 @@ failure is not another's.
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import time
@@ -174,6 +175,23 @@ def test_what_works_but_wants_a_look_is_a_warning(begin: str, new: str, said: st
     assert said in first.what
     assert first.remedy
     assert {each.severity for each in rest} == {"notes"}
+
+
+def test_every_finding_that_is_more_than_a_note_has_a_remedy() -> None:
+    """Also those that no test above makes."""
+    calls = [
+        node
+        for name in ("hosts/server_findings.py", "hosts/server_disks.py", "servers.py")
+        for node in ast.walk(ast.parse((paths.REPO / "lab" / name).read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
+    ]
+    assert len(calls) > 40
+    for call in calls:
+        if ast.literal_eval(call.args[0]) == "notes":
+            continue
+        given = call.args[4:] + [word.value for word in call.keywords if word.arg == "remedy"]
+        assert len(given) == 1, ast.unparse(call)
+        assert ast.unparse(given[0]) not in {"''", '""'}, ast.unparse(call)
 
 
 def test_a_server_without_a_console_is_warned_of() -> None:
