@@ -33,7 +33,7 @@ from lab.hosts.server_finding import Finding, Intent
 from lab.inventory import HostEntry, Physical
 from lab.lifecycle import locked, provisioned
 from lab.remote import scripts
-from lab.remote.ssh import DOM0, Connections, UnreachableError, socket_folder
+from lab.remote.ssh import ALIVE, DOM0, Connections, UnreachableError, socket_folder
 
 LOOK_SECONDS = 60.0
 RESTORE_SECONDS = 900.0
@@ -284,7 +284,8 @@ def storage_variables(settings: Physical) -> dict[str, object]:
     if storage is None:
         return told
     return told | {
-        "guest_storage_group": storage.volume_group,
+        "guest_storage_group": storage.volume_group or "",
+        "guest_storage_folder": storage.folder or "",
         "guest_storage_device": storage.device or "",
         "guest_storage_erase": storage.erase,
         "guest_storage_volumes": [{"name": name, "mib": mib} for name, mib in storage.sizes(ROOT_DISK_MIB).items()],
@@ -293,10 +294,10 @@ def storage_variables(settings: Physical) -> dict[str, object]:
 
 def ssh_arguments(entry: HostEntry) -> str:
     """How Ansible's ssh is to check a server's host key: as ours does; then what its inventory
-    says.
+    says. A network that is silently gone is noticed, as by ours.
     """
     endpoint = dom0_endpoint(entry, paths.host_dir(entry.lab, entry.name) / "known_hosts")
-    ours = [f"-o {shlex.quote(f'{key}={value}')}" for key, value in endpoint.options]
+    ours = [f"-o {shlex.quote(f'{key}={value}')}" for key, value in (*endpoint.options, *ALIVE)]
     return " ".join([*ours, str(entry.connection.get("ansible_ssh_common_args", ""))]).strip()
 
 
@@ -405,10 +406,11 @@ def _physical(entry: HostEntry) -> Physical:
 def _ask(entry: HostEntry, connections: Connections) -> Facts:
     settings = _physical(entry)
     disks = [name for each in settings.guest_disks for name in (each.root, each.swap)]
-    if settings.guest_storage is not None and settings.guest_storage.device is not None:
-        disks = [settings.guest_storage.device]
+    storage = settings.guest_storage
+    if storage is not None and storage.device is not None:
+        disks = [storage.device]
     asked = time.time()
-    script = server_facts.script(intent().packages, disks)
+    script = server_facts.script(intent().packages, disks, storage.folder if storage is not None else None)
     told = connections.run(DOM0, script, timeout=LOOK_SECONDS, step="looking at the server")
     return server_facts.parse(told, asked=asked, answered=time.time())
 

@@ -163,4 +163,5 @@ def snapshot_script(storage: GuestStorage, guests: int) -> str:
     its swap.
     """
     words = [word for pair in storage.volumes()[:guests] for word in pair]
-    return scripts.command("reset-volumes.sh", f"{STATE}/guest.qcow2", storage.volume_group, ROOT_DISK_MIB, *words)
+    group = storage.volume_group or ""
+    return scripts.command("reset-volumes.sh", f"{STATE}/guest.qcow2", group, ROOT_DISK_MIB, *words)

@@ -55,6 +55,17 @@ put_back /etc/modules-load.d/overcommit.conf /etc/ssh/sshd_config.d/overcommit.c
 rm -f /usr/local/sbin/tmemctl /usr/local/sbin/overcommit-return
 systemctl daemon-reload || true
 
+# Files that were made for guests, and their folder when nothing else is in it.
+unit=/etc/systemd/system/overcommit-disks.service
+if [ -e "$unit" ]; then
+    folder=$(sed -n 's/^ExecStart=.* attach //p' "$unit")
+    systemctl stop overcommit-disks.service 2> /dev/null || true
+    rm -f "$folder"/overcommit_guest*_root "$folder"/overcommit_guest*_swap
+    rmdir "$folder" 2> /dev/null || true
+    put_back "$unit" /etc/systemd/system/multi-user.target.wants/overcommit-disks.service
+    rm -f /usr/local/sbin/overcommit-disks
+fi
+
 # Volumes that were made for guests, and a group that was.
 if command -v lvs > /dev/null; then
     lvs --noheadings -o lv_path -S lv_tags=overcommit 2> /dev/null | xargs -r lvremove -q -y > /dev/null

@@ -46,6 +46,9 @@ SHORT = f"/tmp/overcommit-{os.geteuid()}"
 """Folder of the sockets whose own folder has too long a path."""
 
 CONNECT_SECONDS = 30
+ALIVE = (("ServerAliveInterval", "20"), ("ServerAliveCountMax", "6"))
+"""How a connection whose other end is silently gone is noticed, after two minutes."""
+
 KILL_AFTER_SECONDS = 5
 DOM0 = "dom0"
 
@@ -120,8 +123,7 @@ def ssh_config(endpoints: Iterable[Endpoint], sockets: Path) -> str:
         f'ControlPath "{sockets}/%n"',
         "ControlPersist 600",
         f"ConnectTimeout {CONNECT_SECONDS}",
-        "ServerAliveInterval 20",
-        "ServerAliveCountMax 6",
+        *(f"{key} {value}" for key, value in ALIVE),
         "LogLevel ERROR",
         "ForwardAgent no",
         "ForwardX11 no",

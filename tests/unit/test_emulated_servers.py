@@ -15,7 +15,7 @@ from common.errors import LabError, MissingError, UsageError
 from lab import inventory, paths
 from lab.build.artifacts import Artifact
 from lab.build.recipes import RECIPES
-from lab.emulator import accelerator, servers
+from lab.emulator import accelerator, monitor, servers
 from lab.emulator.accelerator import Choice
 from lab.inventory import Physical
 from tasks import testbed
@@ -193,7 +193,7 @@ def test_disks_are_made_anew_and_the_old_host_key_is_forgotten(tmp_path: Path) -
 
 
 def test_a_state_that_cannot_be_kept_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(servers.monitor, "human", lambda *_words, **_options: "Error: no block device can store it\r\n")
+    monkeypatch.setattr(monitor, "human", lambda *_words, **_options: "Error: no block device can store it\r\n")
     with pytest.raises(LabError, match="could not be kept") as raised:
         servers.save(BIOS, "bare")
     assert raised.value.why == "Error: no block device can store it"

@@ -204,7 +204,9 @@ def test_a_playbook_runs_for_one_server_with_its_entry_and_checks_its_host_key(l
     assert "console=com2,vga com2=115200,8n1" in entry.options
     learned = paths.host_dir("mine", "good") / "known_hosts"
     known = f"'UserKnownHostsFile=\"{learned}\" ~/.ssh/known_hosts'"
-    assert variables["ansible_ssh_common_args"] == f"-o StrictHostKeyChecking=accept-new -o {known} -o ProxyJump=gate"
+    alive = "-o ServerAliveInterval=20 -o ServerAliveCountMax=6"
+    expected = f"-o StrictHostKeyChecking=accept-new -o {known} {alive} -o ProxyJump=gate"
+    assert variables["ansible_ssh_common_args"] == expected
     inventory.known_hosts(lab.path).touch()
     servers.provision(lab.path)
     assert lab.playbooks[1]["extravars"]["ansible_ssh_common_args"].startswith("-o StrictHostKeyChecking=yes ")
@@ -222,6 +224,7 @@ def test_the_playbook_is_told_of_the_guests_disks(lab: Lab) -> None:
             {"root": "/dev/vg1/overcommit_guest1_root", "swap": "/dev/vg1/overcommit_guest1_swap"}
         ],
         "guest_storage_group": "vg1",
+        "guest_storage_folder": "",
         "guest_storage_device": "/dev/sdb",
         "guest_storage_erase": False,
         "guest_storage_volumes": [

@@ -270,6 +270,41 @@ def test_storage_that_is_made_already_needs_no_more() -> None:
     assert stored(("no such line", "\n".join(["volume_group: vg1 0", *volumes]))) == []
 
 
+FILES = {"volume_group": None, "folder": "/srv/guests"}
+
+
+def test_sparse_files_have_to_fit_when_all_of_them_is_written() -> None:
+    needed = 2 * (ROOT_DISK_MIB + 1024) + 512
+    for free, said in ((needed, []), (needed - 1, [("blocks", f"{needed - 1} MiB are free in /srv/guests")])):
+        assert stored(("no such line", f"free_kib: /srv/guests {free << 10}"), **FILES) == said
+    taken = f"guest_file_kib: overcommit_guest1_root {ROOT_DISK_MIB << 10}"
+    there = f"free_kib: /srv/guests {(needed - ROOT_DISK_MIB) << 10}\n{taken}"
+    assert stored(("no such line", there), **FILES) == []
+
+
+def test_files_that_would_be_made_are_told() -> None:
+    declared = Physical(kind="physical", guest_storage={**STORAGE, **FILES}, dom0_memory="1 GiB")  # type: ignore[arg-type]
+    (note,) = [
+        each.what
+        for each in found(("no", "guest_file_kib: overcommit_guest1_root 8"), declared=declared)
+        if "sparse" in each.what
+    ]
+    names = "overcommit_guest1_swap, overcommit_guest2_root, overcommit_guest2_swap"
+    assert f"make the sparse files {names} in /srv/guests" in note
+
+
+def test_the_room_for_files_is_told_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    script = server_facts.script(["bash"], [], str(tmp_path / "not" / "yet"))
+    text = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    told = server_facts.parse(text, asked=0, answered=1)
+    assert dict(told.free)[str(tmp_path / "not" / "yet")] > 0
+    (tmp_path / "not" / "yet").mkdir(parents=True)
+    (tmp_path / "not" / "yet" / "overcommit_guest1_root").write_bytes(bytes(65536))
+    text = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    ((name, taken),) = server_facts.parse(text, asked=0, answered=1).guest_files
+    assert (name, taken >= 65536) == ("overcommit_guest1_root", True)
+
+
 def test_snapshots_take_a_volume_more_and_room_for_what_changes() -> None:
     made = 2 * (ROOT_DISK_MIB + 1024)
     all_of_it = made + ROOT_DISK_MIB + 2 * 80

@@ -43,8 +43,8 @@ def server(tmp_path: Path) -> Path:
     write(tmp_path, "etc/motd", "hello\n")
     write(tmp_path, "root/.ssh/authorized_keys", "ssh-ed25519 BBBB admin\n")
     write(tmp_path, "proc/cmdline", "root=/dev/sda2 ro\n")
-    for name in ("boot", "etc/default", "etc/grub.d"):
-        (tmp_path / name).mkdir()
+    for name in ("boot", "etc/default", "etc/grub.d", "etc/systemd/system/multi-user.target.wants"):
+        (tmp_path / name).mkdir(parents=True)
     return tmp_path
 
 
@@ -139,6 +139,18 @@ def test_volumes_that_were_made_go_and_what_was_noted_about_them(server: Path) -
         "vgremove -q -y guests",
         "pvremove -q -y /dev/sdb",
     ]
+
+
+def test_files_that_were_made_for_guests_go_and_others_stay(server: Path) -> None:
+    before = tree(server)
+    record(server, "before")
+    unit = f"[Service]\nExecStart=/usr/local/sbin/overcommit-disks attach {server}/srv/guests\n"
+    write(server, "etc/systemd/system/overcommit-disks.service", unit)
+    for name in ("overcommit_guest1_root", "overcommit_guest1_swap", "mail"):
+        write(server, f"srv/guests/{name}", "")
+    assert restore(server) == []
+    assert tree(server) == before
+    assert [path.name for path in (server / "srv/guests").iterdir()] == ["mail"]
 
 
 def test_what_others_did_since_stays_and_is_named(server: Path) -> None:
