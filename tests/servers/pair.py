@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,7 +26,7 @@ from lab.build import builder
 from lab.emulator import servers as emulated
 from lab.emulator.servers import INVENTORY, SERVERS
 from lab.hosts.physical import dom0_endpoint
-from lab.hosts.server_boot import ServerBoot
+from lab.hosts.server_boot import Entry, ServerBoot
 from lab.inventory import HostEntry
 from lab.new_inventory import Server
 from lab.remote.ssh import DOM0, Connections, socket_folder
@@ -91,15 +92,24 @@ class Pair:
         self.at("bare")
         with pytest.MonkeyPatch.context() as patched:
             patched.setattr(ServerBoot, "enter", lambda *_words: False)
-            self._provision()
+            done = servers.provision(self.lab(), self._tell, come_back=COME_BACK_SECONDS)
+        assert [(each.host, str(each.error)) for each in done if each.error] == []
+        assert all(each.changed for each in done)
 
     def _provisioned(self) -> None:
         self.at("installed")
-        self._provision()
+        entries = {entry.name: entry for entry in inventory.load(self.lab()).hosts}
 
-    def _provision(self) -> None:
-        done = servers.provision(self.lab(), self._tell, come_back=COME_BACK_SECONDS)
-        assert [str(each.error) for each in done if each.error] == []
+        def enter(name: str) -> None:
+            with connected(entries[name]) as connections:
+                told = partial(self._named, name)
+                boot = ServerBoot(name, connections, told, come_back=COME_BACK_SECONDS)
+                assert boot.enter(installed_entry(connections))
+
+        both(enter)
+
+    def _named(self, name: str, text: str) -> None:
+        self._tell(f"{name}: {text}")
 
 
 def both(act: Callable[[str], T]) -> Mapping[str, T]:
@@ -118,6 +128,13 @@ def connected(entry: HostEntry) -> Iterator[Connections]:
         yield connections
     finally:
         connections.drop()
+
+
+def installed_entry(connections: Connections) -> Entry:
+    """The boot entry that is there."""
+    options = connections.run(DOM0, "cat /boot/overcommit-*.options").strip()
+    (name,) = connections.run(DOM0, "cd /boot; ls overcommit-*.gz").split()
+    return Entry(name.removesuffix(".gz"), options)
 
 
 def listing(connections: Connections) -> str:

@@ -12,15 +12,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from pair import Pair, Told, both, connected
+from pair import Pair, Told, both, connected, installed_entry
 
 from common.errors import LabError
 from lab import inventory
 from lab.emulator import servers as emulated
 from lab.emulator.servers import SERVERS
-from lab.hosts.server_boot import Entry, ServerBoot, State
+from lab.hosts.server_boot import ServerBoot, State
 from lab.inventory import Physical
-from lab.remote.ssh import DOM0, Connections
+from lab.remote.ssh import DOM0
 
 MENU = "/boot/grub/grub.cfg"
 OURS = "/--id overcommit-/,/^}/"
@@ -92,7 +92,7 @@ def outcomes(pair: Pair, tell: Callable[[str], None]) -> dict[str, Outcome]:
             assert isinstance(settings, Physical)
             told = Told(lambda text, name=name: tell(f"{name}: {text}"))  # type: ignore[misc]
             with connected(entries[server]) as connections:
-                entry = _entry(connections)
+                entry = installed_entry(connections)
                 connections.run(DOM0, failure.script)
                 boot = ServerBoot(
                     server, connections, told, power_hook=settings.power_hook, come_back=failure.come_back
@@ -109,13 +109,6 @@ def outcomes(pair: Pair, tell: Callable[[str], None]) -> dict[str, Outcome]:
 
     both(suffer)
     return found
-
-
-def _entry(connections: Connections) -> Entry:
-    """The one that is installed, and was never booted."""
-    options = connections.run(DOM0, "cat /boot/overcommit-*.options").strip()
-    (name,) = connections.run(DOM0, "cd /boot; ls overcommit-*.gz").split()
-    return Entry(name.removesuffix(".gz"), options)
 
 
 def is_back_in_its_old_system(outcome: Outcome) -> str:
