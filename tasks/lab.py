@@ -181,7 +181,8 @@ def provision(_c: Context, inventory: str | None = None, loads: str | None = Non
         report.plain(line)
     if any(each.error for each in done):
         raise Exit(code=LabError.exit_code)
-    report.say(f"next: ./inv campaign.run NAME --inventory {inventory_path(inventory)}")
+    then = "lab.provision" if check else "campaign.run NAME"
+    report.say(f"next: ./inv {then} --inventory {inventory_path(inventory)}")
 
 
 @task(help={"inventory": "the lab of physical servers"})

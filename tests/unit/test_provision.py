@@ -254,6 +254,19 @@ def test_a_failure_is_the_tasks_exit_code(lab: Lab, monkeypatch: pytest.MonkeyPa
     assert raised.value.code == 6
 
 
+def test_what_would_be_changed_is_shown_and_what_to_do_then(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.path.write_text("\n".join(line for line in LAB.splitlines() if "full:" not in line and "gone:" not in line))
+    monkeypatch.setattr(tasks.lab, "build_for", lambda *_words: None)
+    tasks.lab.provision(Context(), inventory=str(lab.path), check=True)
+    said = capsys.readouterr().out
+    assert "good: would be changed\n    install bridge-utils, sysstat" in said
+    assert "        +ours\n" in said
+    assert f"next: ./inv lab.provision --inventory {lab.path}" in said
+    assert lab.entered == []
+
+
 def test_the_testbed_is_taken_off_and_what_is_left_is_named(lab: Lab) -> None:
     good, _, gone = servers.unprovision(lab.path)
     assert list(good.lines()) == [
