@@ -169,8 +169,14 @@ def check(_c: Context, inventory: str | None = None, json: bool = False) -> None
         raise Exit(code=LabError.exit_code)
 
 
-@task(help={"inventory": "the lab of physical servers, made by lab.init", "loads": LOADS_HELP})
-def provision(_c: Context, inventory: str | None = None, loads: str | None = None) -> None:
+@task(
+    help={
+        "inventory": "the lab of physical servers, made by lab.init",
+        "loads": LOADS_HELP,
+        "check": "change nothing, and say what would be changed, with differences of files",
+    }
+)
+def provision(_c: Context, inventory: str | None = None, loads: str | None = None, check: bool = False) -> None:
     """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing.
 
     Each server is started into the new hypervisor once; it becomes the default when the server is
@@ -184,12 +190,13 @@ def provision(_c: Context, inventory: str | None = None, loads: str | None = Non
     needs = needs_of(loads)
     build_for(report, inventory, needs)
     with report.live():
-        done = servers.provision(inventory_path(inventory), progress=report.say, needs=needs)
-    for each in done:
-        report.plain(each.line())
+        done = servers.provision(inventory_path(inventory), progress=report.say, needs=needs, only_look=check)
+    for line in (line for each in done for line in each.lines()):
+        report.plain(line)
     if any(each.error for each in done):
         raise Exit(code=LabError.exit_code)
-    report.say(f"next: ./inv campaign.run NAME --inventory {inventory_path(inventory)}")
+    then = "lab.provision" if check else "campaign.run NAME"
+    report.say(f"next: ./inv {then} --inventory {inventory_path(inventory)}")
 
 
 @task(help={"inventory": "the lab of physical servers"})
