@@ -24,7 +24,9 @@ from policies.base import Policy
 
 @dataclass(frozen=True)
 class Task:
-    """A cell to be run once. alone: it was asked for by its name."""
+    """A cell to be run once. alone: out of the plan's order, since it was asked for by its name, or
+    had to be run again when later ones were there already.
+    """
 
     planned: PlannedCell
     alone: bool = False

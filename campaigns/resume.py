@@ -166,7 +166,7 @@ def _planned(campaign: str, cells: tuple[PlannedCell, ...], cell: str) -> Planne
 
 def _refuse_complete(stored: CampaignStore, planned: PlannedCell) -> None:
     found = stored.cells().get(planned.cell)
-    if found is not None and found.status == "complete":
+    if found is not None and found.status == "complete" and not found.starved:
         raise UsageError(
             f"cell {planned.cell!r} is complete, and results are never overwritten",
             where=str(stored.directory / records.CELLS_DIR / planned.cell),

@@ -57,7 +57,7 @@ class Outcome:
             return
         bad = {state: number for state, number in self.counts.items() if number and state != "complete"}
         if bad:
-            explained = [cell for cell in self.status.cells if cell.reason]
+            explained = [cell for cell in self.status.cells if cell.reason and cell.state != "complete"]
             shown = explained[:MOST_REASONS]
             rest = [f"{len(explained) - len(shown)} more"] if len(explained) > len(shown) else []
             raise CampaignError(

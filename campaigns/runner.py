@@ -63,6 +63,7 @@ class Runner:
         self.shares = Shares(())
         self.tried: set[str] = set()
         self.alone = False
+        self.there = max((record.order for record in self.finished.values()), default=-1)
 
     def run(self, only: str | None, heard: Sequence[News] = ()) -> tuple[CellRecord, ...]:
         """Run what is left, or one cell. heard: what the crew has told so far. The attempts."""
@@ -122,7 +123,7 @@ class Runner:
     def _give(self, host: str, planned: PlannedCell) -> None:
         self.busy[host] = planned
         self.estimate.begin(planned.cell)
-        self.crew.give(host, Task(planned, self.alone))
+        self.crew.give(host, Task(planned, self.alone or planned.order < self.there))
 
     def hear(self, news: News) -> None:
         """Something has happened."""
