@@ -124,6 +124,17 @@ class Tab:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
+    def until(self, expression: str) -> Any:
+        """What an expression comes to as soon as it is something; the browser does some things
+        after it has answered.
+        """
+        ends = time.monotonic() + PATIENCE_S
+        while not (found := self.value(expression)):
+            if time.monotonic() > ends:
+                raise TimeoutError(expression)
+            time.sleep(0.1)
+        return found
+
     def click(self, selector: str) -> None:
         """Bring an element into view and click its middle, with the mouse."""
         middle = (
