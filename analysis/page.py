@@ -376,9 +376,7 @@ def _ran_on(results: Results) -> tuple[str, list[tuple[str, str]]]:
 
 def _groups(results: Results) -> list[Group]:
     folders = evidence.folders(results)
-    rows: dict[str, Mapping[Any, Any]] = {
-        row["cell"]: row for row in results.cells.astype("object").to_dict("records")
-    }
+    rows: dict[str, Mapping[Any, Any]] = {row["cell"]: row for row in results.cells.astype("object").to_dict("records")}
     found = []
     for levels in results.levels:
         for policy in results.policies:

@@ -124,12 +124,25 @@ class Tab:
         assert "exceptionDetails" not in told, told
         return told["result"].get("value")
 
+    def until(self, expression: str) -> Any:
+        """What an expression comes to as soon as it is something; the browser does some things
+        after it has answered.
+        """
+        ends = time.monotonic() + PATIENCE_S
+        while not (found := self.value(expression)):
+            if time.monotonic() > ends:
+                raise TimeoutError(expression)
+            time.sleep(0.1)
+        return found
+
     def click(self, selector: str) -> None:
-        """Bring an element into view and click its middle, with the mouse."""
+        """Bring an element into view and click the middle of it, or of its first line, with the
+        mouse.
+        """
         middle = (
             f"(() => {{ const each = document.querySelector({json.dumps(selector)});"
             " each.scrollIntoView({block: 'center', behavior: 'instant'});"
-            " const box = each.getBoundingClientRect();"
+            " const box = each.getClientRects()[0];"
             " return [box.left + box.width / 2, Math.min(box.top + box.height / 2, innerHeight - 5)]; })()"
         )
         x, y = self.value(middle)
