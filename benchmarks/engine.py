@@ -2,7 +2,7 @@
 """What a campaign's engine costs: the share of a campaign's time that is not workload, how long the
 plan of a large one takes, and how much faster two hosts are than one.
 
-    ./benchmarks/campaigns.py [--results NAME,NAME] [--seconds 3] [--cells 12] [--no-dask]
+    ./benchmarks/engine.py [--results NAME,NAME] [--seconds 3] [--cells 12] [--no-dask]
 
 The share is read from the cells of campaigns that ran (by default those that are in git). Hosts are
 made up, in processes of their own: a cell waits for so many seconds and is stored as any other, so
