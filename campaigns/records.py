@@ -187,7 +187,7 @@ class CampaignRecord(Record):
     lab's file, as it was named; None for the default lab, and in campaigns from before it was
     recorded. counters: those that were sampled, single disks' aside; empty before layout 3. scale:
     the preset of the experiment, if any. until: where the data chooses how many of the plan's
-    repetitions there are.
+    repetitions there are. hosts: of the lab, where there are several, which run shares in no order.
     """
 
     schema: int
@@ -212,6 +212,7 @@ class CampaignRecord(Record):
     counters: tuple[str, ...] = ()
     scale: str | None = None
     until: Until | None = None
+    hosts: tuple[str, ...] = ()
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""

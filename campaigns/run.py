@@ -8,7 +8,7 @@ are complete or invalid are not run again; cells whose attempts failed are.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -180,7 +180,10 @@ def run_with(
         accelerator = joined[0].accelerator
         stored = store.create(
             results,
-            campaign_record(experiment, accelerator, campaign, lab, arguments, inventory=inventory, scale=scale),
+            replace(
+                campaign_record(experiment, accelerator, campaign, lab, arguments, inventory=inventory, scale=scale),
+                hosts=tuple(hosts) if hosts and len(hosts) > 1 else (),
+            ),
         )
     with stored.lock():
         resume.begun(

@@ -16,7 +16,6 @@ a place that the forger cannot reach, such as the paper.
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import math
 import os
@@ -26,8 +25,9 @@ from pathlib import Path
 from typing import Literal
 
 from campaigns import consistency, narrowing, plan, records, store
-from campaigns.experiment import Experiment, fingerprint, from_document
-from campaigns.plan import block_order, cell_id
+from campaigns.cell import DASK
+from campaigns.experiment import fingerprint, from_document
+from campaigns.plan import cell_id
 from campaigns.recompute import OLDER, Recomputation, is_whole
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from campaigns.sharing import share_of
@@ -264,7 +264,7 @@ class _Verifier:
         except UserError as error:
             self.add("damage", where, f"the experiment cannot be one, so nothing is recomputed: {_flat(error)}")
             return
-        for message in _against_experiment(campaign, experiment):
+        for message in consistency.against(campaign, experiment):
             self.add("damage", where, message)
         if set(ids) == {cell.cell for cell in plan.plan(experiment)}:
             self.recomputation = Recomputation(campaign, experiment)
@@ -319,7 +319,8 @@ class _Verifier:
         (campaigns/sharing.py). One that was tried before, or run by its name, may have run later.
         """
         known = [standing[name] for name in self.planned if name in standing and name not in attempts]
-        several = len({cell.host for cell in (*standing.values(), *attempts.values())}) > 1
+        seen = {cell.host for cell in (*standing.values(), *attempts.values())}
+        several = len(seen) > 1 or (self.campaign is not None and (self.campaign.hosts or self.campaign.lab == DASK))
         before: dict[object, CellRecord] = {}
         for cell in known:
             path = self.directory / records.CELLS_DIR / cell.cell
@@ -434,29 +435,6 @@ class _Verifier:
     def add(self, level: Level, path: Path, message: str) -> None:
         """Note something about a file below the campaign's directory."""
         self.findings.append(Finding(level, path.relative_to(self.directory).as_posix(), message))
-
-
-def _against_experiment(campaign: CampaignRecord, experiment: Experiment) -> Iterator[str]:
-    """What campaign.json says otherwise than its experiment."""
-    if campaign.seed != experiment.seed:
-        yield f"the seed is {campaign.seed}, and {experiment.seed} in the experiment"
-    if campaign.claims != experiment.claims:
-        yield "the claims are not the experiment's"
-    if campaign.until != experiment.until:
-        yield "when its repetitions end is not the experiment's"
-    specs = {spec.name: (spec.unit, spec.better) for spec in experiment.metrics}
-    for spec in campaign.metrics:
-        if specs.get(spec.name, (spec.unit, spec.better)) != (spec.unit, spec.better):
-            yield f"metric {spec.name} is not declared as the testbed has it"
-    wanted, planned = ([cell.cell for cell in cells] for cells in (plan.plan(experiment), campaign.cells))
-    if set(planned) != set(wanted):
-        yield "the plan's cells are not those of the experiment"
-    elif campaign.layout >= 2 and planned != wanted:
-        yield f"the order of the plan is not the one that seed {campaign.seed} gives"
-    for block, members in itertools.groupby(campaign.cells, key=lambda cell: cell.block):
-        named = [cell.cell for cell in members]
-        if campaign.layout < 2 and named != block_order(campaign.seed, block, named):
-            yield f"the order of block {block} is not the one that seed {campaign.seed} gives"
 
 
 def _alone(path: Path) -> bool:

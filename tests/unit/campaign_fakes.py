@@ -371,7 +371,7 @@ class FakePlace:
 
     def _opened(self, host: FakeHost) -> Iterator[tuple[FakeHost, Mapping[str, object]]]:
         try:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while not all((self.root / f"{each}.open").exists() for each in self.beside):
                 assert time.monotonic() < deadline
                 time.sleep(0.02)
