@@ -22,7 +22,7 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import accounting, footprint, panels, rates, statistics, style, timelines, totals
+from analysis import accounting, footprint, panels, rates, statistics, style, thresholds, timelines, totals
 from analysis.load import Results, load
 from analysis.style import Layout
 from common.errors import ResultsError
@@ -55,22 +55,27 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
     out_dir = out_dir or results.directory / FIGURES_DIR
     paths: list[Path] = []
     with style.styled():
-        for levels in results.levels:
-            for name, kind in FIGURES.items():
-                for layout in style.LAYOUTS:
-                    if (figure := kind.draw(results, levels, layout)) is not None:
-                        if results.unverified:
-                            style.stamp(figure, "UNVERIFIED")
-                        stem = out_dir / f"{name}{suffix(levels)}{layout.suffix}"
-                        paths += style.save(figure, stem, caption(results, name, levels, layout))
+        for name, levels in _each(results):
+            for layout in style.LAYOUTS:
+                if (figure := FIGURES[name].draw(results, levels, layout)) is not None:
+                    if results.unverified:
+                        style.stamp(figure, "UNVERIFIED")
+                    stem = out_dir / f"{name}{suffix(levels)}{layout.suffix}"
+                    paths += style.save(figure, stem, caption(results, name, levels, layout))
     return paths
+
+
+def _each(results: Results) -> list[tuple[str, str]]:
+    """Every figure with its factor levels; one across all levels once, with none."""
+    at_levels = [(name, levels) for levels in results.levels for name, kind in FIGURES.items() if not kind.across]
+    return [*at_levels, *((name, "") for name, kind in FIGURES.items() if kind.across)]
 
 
 def shown(results: Results, drawn: Sequence[Path]) -> list[str]:
     """The figures over two columns as Markdown, each with its caption. drawn: paths relative to
     the campaign.
     """
-    stems = {f"{name}{suffix(levels)}": (name, levels) for levels in results.levels for name in FIGURES}
+    stems = {f"{name}{suffix(levels)}": (name, levels) for name, levels in _each(results)}
     return [
         part
         for path in drawn
@@ -267,12 +272,14 @@ def _read_rates(results: Results, levels: str, _layout: Layout) -> list[str]:
 @dataclass(frozen=True)
 class Kind:
     """A figure that every campaign has. draw: None where there is nothing to draw. title: what is
-    shown, with {experiment}; reading: what points, bars and lines are.
+    shown, with {experiment}; reading: what points, bars and lines are. across: one figure for all
+    factor levels together.
     """
 
     draw: Callable[[Results, str, Layout], Figure | None]
     title: str
     reading: Callable[[Results, str, Layout], list[str]]
+    across: bool = False
 
 
 FIGURES: Mapping[str, Kind] = {
@@ -313,5 +320,11 @@ FIGURES: Mapping[str, Kind] = {
         "Time lost (a) and sectors read (b) against the memory that guests and tmem held over time, a point for each "
         "policy.",
         footprint.reading,
+    ),
+    "thresholds": Kind(
+        thresholds.draw,
+        "{experiment}: how far each policy gets before it is too bad.",
+        thresholds.reading,
+        across=True,
     ),
 }

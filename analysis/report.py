@@ -23,6 +23,7 @@ from analysis import (
     statistics,
     style,
     tables,
+    thresholds,
     totals,
     unlike,
 )
@@ -283,6 +284,11 @@ def _footprint(results: Results) -> list[str]:
     return ["## Memory against time", *sections.prose(said)] if said else []
 
 
+def _thresholds(results: Results) -> list[str]:
+    said = thresholds.said(results)
+    return ["## How far it goes", *sections.prose(said)] if said else []
+
+
 def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path]) -> str:
     """The text of report.md. drawn: paths of the figures relative to the campaign."""
     columns, rows = summary_table(results)
@@ -301,6 +307,7 @@ def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path
             "that is more than the build or the tool in it took. A dash is "
             'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
         ),
+        *_thresholds(results),
         *_footprint(results),
         *figures.shown(results, drawn),
         "## Compared",

@@ -60,6 +60,7 @@ def lines(made: Experiment) -> list[str]:
         *(f"    {path}: {', '.join(map(str, levels))}" for path, levels in made.factors.items()),
         f"    {len(cells)} cells, {made.boots} × {made.runs} (boots × runs) of each; about {taken} without KVM",
         *(f"    claim {claim.id}: {one_line(claim.statement)} ({claim.evidence})" for claim in made.claims),
+        *(f"    threshold {each['id']}: {one_line(each['question'])}" for each in made.document.get("thresholds", [])),
     )
 
 
@@ -125,15 +126,19 @@ def plan_lines(made: Experiment, cells: Sequence[PlannedCell]) -> list[str]:
         ]
         for cell in cells
     ]
+    return [*_wrapped(*found), "", *aligned([columns, *rows]), "", *_places(cells)]
+
+
+def _places(cells: Sequence[PlannedCell]) -> list[str]:
+    """How often each policy has which place; nothing where each runs once, and so has one."""
     balance = plan.positions(cells)
-    places = [["policy", *map(str, range(1, len(balance) + 1))]]
-    places += [[policy, *map(str, counts)] for policy, counts in balance.items()]
-    return [
-        *_wrapped(*found),
-        "",
-        *aligned([columns, *rows]),
-        "",
-        "how often each policy has which place among the cells of its block and levels",
-        *aligned(places),
-        "",
-    ]
+    if all(sum(counts) <= 1 for counts in balance.values()):
+        return []
+    rows = [["policy", *map(str, range(1, len(balance) + 1))]]
+    rows += [[policy, *map(str, counts)] for policy, counts in balance.items()]
+    table = list(aligned(rows))
+    said = "each policy has which place among the cells of its block and levels"
+    if max(map(len, table)) <= WIDTH:
+        return [f"how often {said}", *table, ""]
+    each = [count for counts in balance.values() for count in counts]
+    return [*_wrapped(f"{said}: between {min(each)} and {max(each)} times"), ""]

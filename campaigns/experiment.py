@@ -21,7 +21,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from campaigns import document, exclusions, metrics, mistakes, presets, resolve
+from campaigns import document, exclusions, metrics, mistakes, presets, resolve, thresholds
 from campaigns.conditions import Conditions
 from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.exclusions import Exclusion, excluded
@@ -67,6 +67,8 @@ UNWRITTEN: Mapping[tuple[str, ...], object] = {
     ("claims", "*", "group"): None,
     ("exclude",): [],
     ("retries",): {},
+    ("thresholds",): [],
+    ("thresholds", "*", "group"): None,
 }
 """Keys that came late, and what they say when they say nothing: the resolved experiment then lacks
 them, so that its fingerprint is that of before.
@@ -195,6 +197,8 @@ def _build(name: str, source: Document) -> Experiment:
     file = _validate(source, source.content)
     problems = [*_name_problems(file), *_factor_problems(file), *_unused_managers(file)]
     problems += exclusions.problems(file.exclude, file.policies, file.factors)
+    if _loads_known(file):
+        problems += thresholds.problems(file, _metric_specs(file))
     if problems:
         raise source.error(problems)
     resolved = _resolved(file)

@@ -256,6 +256,31 @@ class ClaimSection(Section):
         )
 
 
+class ThresholdSection(Section):
+    """How far a factor can be taken: the last of its levels, from `start` on, at which a metric
+    stays within so many times its value at `start`, for each policy by itself.
+
+    at_most: of a metric that gets worse by growing; at_least: of one that gets worse by falling.
+    start: the first or the last level of the factor. group: of whose guests; by default of all.
+    """
+
+    id: Annotated[str, Field(pattern=f"^{IDENTIFIER}$")]
+    question: Text
+    factor: Text
+    start: Any
+    metric: Text
+    aggregate: Aggregate = "sum"
+    at_most: Annotated[Number, Field(ge=1, le=1000)] | None = None
+    at_least: Annotated[Number, Field(gt=0, le=1)] | None = None
+    group: Text | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> ThresholdSection:
+        if (self.at_most is None) == (self.at_least is None):
+            raise ValueError("a threshold has either at_most or at_least")
+        return self
+
+
 class RepetitionsSection(Section):
     """Repetition at its levels: so many boots of the host, each with drives made anew, and so
     many runs from each.
@@ -336,6 +361,7 @@ class ExperimentFile(_WithManagers):
     timeouts: TimeoutsSection = TimeoutsSection()
     gates: GatesSection = GatesSection()
     claims: list[ClaimSection] = Field(default_factory=list)
+    thresholds: list[ThresholdSection] = Field(default_factory=list)
 
     def settings_of(self, manager: str) -> ManagerSettings:
         """What is set for a manager."""

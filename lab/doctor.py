@@ -14,6 +14,7 @@ from common import files
 from common.errors import MissingError, UserError
 from lab import paths
 from lab.build import packages, sources
+from lab.build.variables import read_variables
 from lab.emulator import accelerator
 
 CACHE_MIB = 14 * 1024
@@ -131,8 +132,6 @@ def _accelerator() -> Iterator[Diagnosis]:
 
 
 def _mirror() -> Iterator[Diagnosis]:
-    from lab.build import builder
-
-    variables = builder.read_variables()
+    variables = read_variables()
     sources.mirror(variables.debian_mirror or None, variables.security_mirror or None)
     yield Diagnosis("Debian mirror", "ok", "configured" if variables.debian_mirror else "from apt's configuration")

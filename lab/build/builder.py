@@ -10,7 +10,6 @@ happens. The machinery itself (playbooks/build.yml, this module) is not part of 
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import threading
 import time
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from common import files
-from common.errors import BuildError, InvalidFileError, MissingError, UsageError
+from common.errors import BuildError, MissingError, UsageError
 from common.needs import NOTHING, Needs
 from common.units import format_duration
 from lab import paths
@@ -30,6 +29,7 @@ from lab.build import artifacts, packages, sources
 from lab.build.ansible import needs_sudo
 from lab.build.artifacts import Artifact, Input
 from lab.build.recipes import PUBLISHED, RECIPES, Recipe
+from lab.build.variables import Variables, read_variables
 
 WORKERS = 2
 """Artifacts built at once: some steps keep one processor busy, or none."""
@@ -60,60 +60,6 @@ class BuildEvent:
 
 
 Listener = Callable[[BuildEvent], None]
-
-
-@dataclass(frozen=True)
-class Variables:
-    """The build's part of inventory/group_vars/all.yml."""
-
-    suite: str
-    xen_version: str
-    xen_sha256: str
-    xen_4_17_suite: str
-    xen_4_17_version: str
-    xen_4_17_sha256: str
-    linux_version: str
-    linux_sha256: str
-    linux_6_1_suite: str
-    linux_6_1_version: str
-    linux_6_1_sha256: str
-    debian_mirror: str
-    security_mirror: str
-
-
-def read_variables(path: Path | None = None) -> Variables:
-    """The build's variables. InvalidFileError names the file and the key."""
-    import yaml
-
-    path = path or paths.BUILD_VARIABLES
-    try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidFileError("the build's variables cannot be read", where=str(path), why=str(error)) from error
-    rules = {
-        "build_suite": r"[a-z]+",
-        "build_xen_version": r"4\.\d+\.\d+\S*",
-        "build_xen_sha256": r"[0-9a-f]{64}",
-        "build_xen_4_17_suite": r"[a-z]+",
-        "build_xen_4_17_version": r"4\.17\.\d+\S*",
-        "build_xen_4_17_sha256": r"[0-9a-f]{64}",
-        "build_linux_version": r"5\.\d+\.\d+",
-        "build_linux_sha256": r"[0-9a-f]{64}",
-        "build_linux_6_1_suite": r"[a-z]+",
-        "build_linux_6_1_version": r"6\.1\.\d+",
-        "build_linux_6_1_sha256": r"[0-9a-f]{64}",
-        "build_debian_mirror": r"|(https?|ftp|file):\S+",
-        "build_security_mirror": r"|(https?|ftp|file):\S+",
-    }
-    values: dict[str, str] = {}
-    for key, rule in rules.items():
-        value = data.get(key) if isinstance(data, dict) else None
-        if not isinstance(value, str) or not re.fullmatch(rule, value):
-            raise InvalidFileError(
-                f"{key} is missing or is no text of the form {rule}", where=f"{path}, key {key}", why=f"it is {value!r}"
-            )
-        values[key.removeprefix("build_")] = value
-    return Variables(**values)
 
 
 class Plan:

@@ -108,9 +108,10 @@ def write_campaign(
     opaque: bool = False,
     boots: int | None = None,
     gates: Mapping[str, object] | None = None,
+    experiment: Mapping[str, object] | None = None,
 ) -> Path:
     """Write a campaign below `results`; its directory. opaque: cells whose names say nothing.
-    boots: repetitions are so many runs of each.
+    boots: repetitions are so many runs of each. experiment: what else its document has.
     """
     random = np.random.default_rng(2009)
     plan: list[PlannedCell] = []
@@ -131,6 +132,7 @@ def write_campaign(
             "guests": {"count": len(guests), "memory_max": "256 MiB"},
             "host": {"guest_memory": "416 MiB"},
             **({"gates": dict(gates)} if gates else {}),
+            **(experiment or {}),
         },
         experiment_sha256="0" * 64,
         seed=1,

@@ -22,6 +22,7 @@ from lab import paths
 from lab.build import ansible, artifacts, builder, packages, recipes, sources
 from lab.build.recipes import Recipe
 from lab.build.sources import Mirror, Resolved, Source
+from lab.build.variables import read_variables
 from tasks import build
 
 RECIPES = {
@@ -252,7 +253,7 @@ def test_a_mirror_that_does_not_answer_is_told(world: World, monkeypatch: pytest
     told: list[str] = []
     for _ in ("built", "there"):
         builder.ensure(["hyper"], lambda event: told.append(event.text))
-    version = builder.read_variables().xen_version
+    version = read_variables().xen_version
     assert told.count(f"the mirror does not answer; using xen {version}") == 2
 
 
@@ -365,7 +366,7 @@ def test_a_bad_variable_is_named_with_its_file(world: World, key: str, value: ob
     data = yaml.safe_load(path.read_text())
     world.edit("inventory/group_vars/all.yml", yaml.safe_dump({**data, key: value}))
     with pytest.raises(InvalidFileError) as error:
-        builder.read_variables(path)
+        read_variables(path)
     assert key in error.value.what
     assert str(path) in error.value.where
 

@@ -119,6 +119,20 @@ def test_a_plan_shows_levels_sizing_and_ratio_in_80_columns(tmp_path: Path) -> N
     assert sum("selfballoon+tmem." in line for line in shown) == 2 * 4
 
 
+def test_a_plan_tells_places_only_where_policies_have_several_and_within_80_columns(tmp_path: Path) -> None:
+    def shown(text: str) -> list[str]:
+        made = write_experiment(tmp_path, text)
+        return describe.plan_lines(made, plan.plan(made))
+
+    assert any("which place" in line for line in shown(EXPERIMENT))
+    assert not any("which place" in line for line in shown(EXPERIMENT.replace("repetitions: 2", "repetitions: 1")))
+    bases = ("static", "selfballoon", "fixed", "qmemman", "mom", "psi", "proxmox", "squeezed", "hotplug", "balloon")
+    many = ", ".join(name for base in bases for name in (base, f"{base}+tmem"))
+    wide = shown(EXPERIMENT.replace("static, selfballoon, selfballoon+tmem", many))
+    assert max(map(len, wide)) <= 80
+    assert "between 0 and 1 times" in " ".join(line.strip() for line in wide)
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [

@@ -1,0 +1,220 @@
+"""How far a factor can be taken: the last of its levels at which a metric stays within so many
+times its value at the start, for each policy by itself.
+
+Levels are taken in their order. A level without a complete cell ends the way: what lies beyond is
+not known, whatever was measured there. Means are those of the tables (statistics.Centre); an
+interval over boots or runs is drawn and does not move the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import panels, sections, statistics, style, totals
+from analysis.load import Results, levels_text
+from analysis.style import Layout
+from analysis.totals import Quantity
+from campaigns.schema import ThresholdSection
+
+_HEIGHT = 2.3
+
+
+@dataclass(frozen=True)
+class Step:
+    """A level of the factor. levels: with those of the other factors, as tables have them. ratio:
+    to the value at the start; None when either was not measured.
+    """
+
+    level: object
+    levels: str
+    centre: statistics.Centre
+    ratio: float | None
+
+
+@dataclass(frozen=True)
+class Reach:
+    """How far a policy gets. others: the levels of the other factors as a text. last: the last
+    level within the bound; None when the start itself was not measured. beyond: the first level
+    that is not, or was not measured; None when all hold.
+    """
+
+    policy: str
+    others: str
+    steps: tuple[Step, ...]
+    last: Step | None
+    beyond: Step | None
+
+
+def declared(results: Results) -> list[ThresholdSection]:
+    """The thresholds of the campaign's experiment."""
+    asked: Any = results.campaign.experiment.get("thresholds", [])
+    return [ThresholdSection.model_validate(each) for each in asked]
+
+
+def reaches(results: Results, threshold: ThresholdSection) -> list[Reach]:
+    """Of every policy, at each combination of the other factors, in the order of the plan."""
+    order = _order(results, threshold)
+    others: dict[str, Mapping[str, object]] = {}
+    for cell in results.campaign.cells:
+        rest: Mapping[str, object] = {path: level for path, level in cell.levels.items() if path != threshold.factor}
+        others.setdefault(levels_text(rest), rest)
+    found = []
+    for text, fixed in others.items():
+        way = [(level, levels_text({**fixed, threshold.factor: level})) for level in order]
+        for policy in results.policies:
+            steps = _steps(results, threshold, policy, way)
+            number = next((n for n, step in enumerate(steps) if not _within(threshold, step.ratio)), len(steps))
+            ends = (steps[number - 1] if number else None, steps[number] if number < len(steps) else None)
+            found.append(Reach(policy, text, tuple(steps), *ends))
+    return found
+
+
+def _steps(results: Results, threshold: ThresholdSection, policy: str, way: Sequence[tuple[object, str]]) -> list[Step]:
+    """The levels that the campaign has of a policy, in their order."""
+    quantity = _quantity(results, threshold)
+    steps: list[Step] = []
+    for level, levels in way:
+        if (policy, levels) not in results.planned:
+            continue  # left out of the campaign
+        centre = totals.centre_of(results, quantity, policy, levels)
+        first = steps[0].centre.mean if steps else centre.mean
+        steps.append(Step(level, levels, centre, None if centre.mean is None or not first else centre.mean / first))
+    return steps
+
+
+def _within(threshold: ThresholdSection, ratio: float | None) -> bool:
+    if ratio is None:
+        return False
+    return ratio <= threshold.at_most if threshold.at_most is not None else ratio >= (threshold.at_least or 0)
+
+
+def _order(results: Results, threshold: ThresholdSection) -> list[object]:
+    factors: Any = results.campaign.experiment["factors"]
+    levels = list(factors[threshold.factor])
+    return levels if levels[0] == threshold.start else levels[::-1]
+
+
+def _quantity(results: Results, threshold: ThresholdSection) -> Quantity:
+    spec = results.campaign.spec(threshold.metric)
+    unit = spec.unit if spec is not None else ""
+    label = threshold.metric.replace("_", " ")
+    return Quantity(threshold.id, (threshold.metric,), threshold.aggregate, unit, label, group=threshold.group)
+
+
+# --- The report ---------------------------------------------------------------------------------
+
+
+def said(results: Results) -> list[str]:
+    """The section of report.md; empty where the experiment asks for no threshold."""
+    parts: list[str] = []
+    for threshold in declared(results):
+        found = reaches(results, threshold)
+        parts.append(f"{threshold.question} {_bound(threshold)}")
+        levels = [str(level) for level in _order(results, threshold)]
+        columns = ("policy", *(("at",) if any(each.others for each in found) else ()), *levels, "as far as")
+        rows = [
+            (
+                each.policy,
+                *((each.others,) if len(columns) > len(levels) + 2 else ()),
+                *_ratios(each, levels),
+                _end(each),
+            )
+            for each in found
+        ]
+        parts.append(sections.table(columns, rows))
+        parts += [sentence for each in found if (sentence := _unmeasured(results, each))]
+    return parts
+
+
+def _bound(threshold: ThresholdSection) -> str:
+    limit = f"at most {threshold.at_most:g}" if threshold.at_most is not None else f"at least {threshold.at_least:g}"
+    whose = f" of group {threshold.group}" if threshold.group is not None else ""
+    how = "" if threshold.aggregate == "sum" else f" ({threshold.aggregate} of the guests)"
+    return (
+        f"Shown is {threshold.metric}{whose}{how} over its value at {threshold.factor} = {threshold.start}; "
+        f"a level holds with {limit}, and counts where all before it hold."
+    )
+
+
+def _ratios(reach: Reach, levels: Sequence[str]) -> list[str]:
+    shown = {str(step.level): step.ratio for step in reach.steps}
+    ratios = [shown.get(level) for level in levels]
+    return [sections.MISSING if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+
+
+def _end(reach: Reach) -> str:
+    if reach.last is None:
+        return sections.MISSING
+    if reach.beyond is None:
+        return f"{reach.last.level} or more"
+    return str(reach.last.level) if reach.beyond.ratio is not None else f"{reach.last.level} at least"
+
+
+def _unmeasured(results: Results, reach: Reach) -> str:
+    """Why nothing is known beyond a level that has no complete cell."""
+    if reach.beyond is None or reach.beyond.ratio is not None:
+        return ""
+    why = panels.why_nothing(results, reach.policy, reach.beyond.levels)
+    return f"Under {reach.policy}, {reach.beyond.levels} has no figure ({why}), so nothing is said of it or beyond."
+
+
+# --- The figure ---------------------------------------------------------------------------------
+
+
+def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
+    """A panel for each threshold: the ratio over the factor's levels, a line for each policy, and
+    the bound. None where there is none, or nothing was measured.
+    """
+    every = [(each, reaches(results, each)) for each in declared(results)]
+    asked = [(each, found) for each, found in every if any(reach.last for reach in found)]
+    if not asked:
+        return None
+    looks = style.looks(results.policies)
+    figure = style.new_figure(layout.width, _HEIGHT * len(asked) + 0.5)
+    grid = figure.subplots(len(asked), 1, squeeze=False)[:, 0]
+    for axes, (threshold, found), letter in zip(grid, asked, "abcdefgh", strict=False):
+        _panel(axes, threshold, found, looks)
+        if len(asked) > 1:
+            axes.set_title(f"({letter})")
+    drawn = [policy for policy in results.policies if any(r.policy == policy for _, found in asked for r in found)]
+    style.key(figure, [_handle(looks[policy], policy) for policy in drawn], columns=3 if layout.columns > 1 else 2)
+    return figure
+
+
+def _handle(look: style.Look, name: str) -> Line2D:
+    return Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, markersize=4, label=name)
+
+
+def _panel(axes: Axes, threshold: ThresholdSection, found: Sequence[Reach], looks: Mapping[str, style.Look]) -> None:
+    places = {str(step.level): None for reach in found for step in reach.steps}
+    order = {level: place for place, level in enumerate(places)}
+    for reach in found:
+        points = [(order[str(step.level)], step.ratio) for step in reach.steps if step.ratio is not None]
+        look = looks[reach.policy]
+        if points:
+            axes.plot(*zip(*points, strict=True), color=look.colour, linestyle=look.line, marker=look.marker, ms=4)
+    bound = threshold.at_most if threshold.at_most is not None else threshold.at_least
+    assert bound is not None
+    axes.axhline(bound, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2)))
+    axes.set_xticks(range(len(order)), list(order))
+    axes.set_xlabel(threshold.factor)
+    axes.set_ylabel(f"{threshold.metric} ÷\nthat at {threshold.start}")
+    style.clean(axes, grid="y")
+
+
+def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
+    """What lines and the dashed one are, and how far each policy gets."""
+    lines = ["Points: means over complete cells, over that of the same policy at the start; dashed: the bound."]
+    for threshold in declared(results):
+        ends = [
+            f"{each.policy}{f' at {each.others}' if each.others else ''}: {_end(each)}"
+            for each in reaches(results, threshold)
+        ]
+        lines.append(f"{threshold.id}, as far as: {'; '.join(ends)}.")
+    return lines

@@ -1,0 +1,173 @@
+"""How far a factor can be taken: what is asked, and which level is the last that holds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import analysis_campaign as made_up
+import pytest
+from campaign_fakes import EXPERIMENT, FakeLoad, write_experiment
+
+from analysis import figures, load, report, thresholds
+from campaigns import experiment
+from campaigns.records import CellRecord
+from common.errors import InvalidFileError
+from workloads import registry
+
+FACTOR = "guests.count"
+ASKED = {
+    "id": "density",
+    "question": "How many?",
+    "factor": FACTOR,
+    "start": 1,
+    "metric": "wall_seconds",
+    "aggregate": "max",
+    "at_most": 1.2,
+}
+WALLS = {"static": {1: 100.0, 2: 119.0, 3: 121.0, 4: 105.0}, "selfballoon+tmem": {1: 50.0, 2: 51.0, 3: 55.0, 4: 60.0}}
+
+
+@pytest.fixture(autouse=True)
+def _only_this_figure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "FIGURES", {"thresholds": figures.FIGURES["thresholds"]})
+
+
+def campaign(
+    tmp_path: Path,
+    walls: Mapping[str, Mapping[int, float | None]] = WALLS,
+    asked: Mapping[str, object] = ASKED,
+    levels: tuple[int, ...] = (1, 2, 3, 4),
+    status: str = "complete",
+) -> load.Results:
+    """Cells whose guests' longest wall time is as given; a None is a cell of another status."""
+
+    def change(record: CellRecord) -> CellRecord:
+        wall = walls[record.policy][int(str(record.levels[FACTOR]))]
+        if wall is None:
+            return made_up.failed(record) if status == "failed" else made_up.without_value(record, "wall_seconds", "g2")
+        metrics = [
+            dataclasses.replace(each, value=wall if each.guest == "g2" else wall / 2)
+            if each.name == "wall_seconds"
+            else each
+            for each in record.metrics
+        ]
+        return dataclasses.replace(record, metrics=tuple(metrics))
+
+    directory = made_up.write_campaign(
+        tmp_path,
+        repetitions=1,
+        policies=tuple(walls),
+        levels=[{FACTOR: level} for level in levels],
+        guests=("g1", "g2"),
+        claims=(),
+        change=change,
+        samples=False,
+        experiment={"thresholds": [dict(asked)], "factors": {FACTOR: list(levels)}},
+    )
+    return load.load(directory)
+
+
+def reached(results: load.Results) -> dict[str, tuple[object, object]]:
+    """Policy -> the last level that holds, and the first that does not."""
+    (asked,) = thresholds.declared(results)
+    return {
+        each.policy: (each.last and each.last.level, each.beyond and each.beyond.level)
+        for each in thresholds.reaches(results, asked)
+    }
+
+
+def test_a_level_counts_where_all_before_it_hold(tmp_path: Path) -> None:
+    # static is within the bound again at 4: that is chance or an artefact, and no density
+    assert reached(campaign(tmp_path)) == {"static": (2, 3), "selfballoon+tmem": (4, None)}
+
+
+def test_levels_may_be_taken_from_the_last_one_down(tmp_path: Path) -> None:
+    walls = {"static": {1: 300.0, 2: 130.0, 3: 110.0, 4: 100.0}}
+    assert reached(campaign(tmp_path, walls, {**ASKED, "start": 4})) == {"static": (3, 2)}
+
+
+@pytest.mark.parametrize("status", ["failed", "complete"])
+def test_nothing_is_said_beyond_a_level_without_a_figure(tmp_path: Path, status: str) -> None:
+    walls: dict[str, dict[int, float | None]] = {"static": {1: 100.0, 2: None, 3: 101.0, 4: 102.0}}
+    results = campaign(tmp_path, walls, status=status)
+    assert reached(results) == {"static": (1, 2)}
+    text = "\n".join(thresholds.said(results))
+    assert "1 at least" in text
+    assert "nothing is said of it or beyond" in text
+    assert ("1 failed" in text) == (status == "failed")
+
+
+def test_without_a_figure_at_the_start_there_is_no_answer(tmp_path: Path) -> None:
+    walls: dict[str, dict[int, float | None]] = {"static": {1: None, 2: 100.0, 3: 101.0, 4: 102.0}}
+    results = campaign(tmp_path, walls, status="failed")
+    assert reached(results) == {"static": (None, 1)}
+    assert not [path for path in figures.draw_all(results, tmp_path) if "thresholds" in path.name]
+
+
+def test_the_good_side_of_a_rate_is_the_other_one(tmp_path: Path) -> None:
+    walls = {"static": {1: 100.0, 2: 90.0, 3: 79.0, 4: 10.0}}
+    asked = {key: value for key, value in ASKED.items() if key != "at_most"} | {"at_least": 0.8}
+    assert reached(campaign(tmp_path, walls, asked)) == {"static": (2, 3)}
+
+
+def test_the_report_has_a_table_and_one_figure_over_all_levels(tmp_path: Path) -> None:
+    results = campaign(tmp_path)
+    summary = report.summarise(results.directory)
+    text = summary.report.read_text()
+    assert "## How far it goes" in text
+    assert "| static | 1.00 | 1.19 | 1.21 | 1.05 | 2 |" in text
+    assert "| selfballoon+tmem | 1.00 | 1.02 | 1.10 | 1.20 | 4 or more |" in text
+    drawn = {path.name for path in summary.figures}
+    assert drawn == {
+        f"thresholds{layout}.{kind}" for layout in ("", ".column") for kind in ("png", "pdf", "svg", "txt")
+    }
+    assert "density, as far as: static: 2; selfballoon+tmem: 4 or more" in text
+
+
+def test_a_campaign_without_thresholds_has_no_section(tmp_path: Path) -> None:
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, samples=False))
+    summary = report.summarise(results.directory)
+    assert "How far it goes" not in summary.report.read_text()
+    assert summary.figures == ()
+
+
+THRESHOLD = """
+thresholds:
+  - {id: a, question: how far, factor: workload.parameters.size, start: 1, metric: sectors_read, at_most: 1.2}
+"""
+
+
+def checked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str] = ("", "")
+) -> experiment.Experiment:
+    monkeypatch.setitem(registry._CLASSES, "fake", f"campaign_fakes:{FakeLoad.__name__}")
+    text = EXPERIMENT.replace("seed: 7", "factors: {workload.parameters.size: [1, 2, 3]}\nseed: 7") + THRESHOLD
+    return write_experiment(tmp_path, text.replace(*change))
+
+
+def test_an_experiment_keeps_its_thresholds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = checked(tmp_path, monkeypatch)
+    assert made.document["thresholds"][0]["start"] == 1
+    assert experiment.from_document("x", made.document).sha256 == made.sha256
+    assert "thresholds" not in checked(tmp_path, monkeypatch, (THRESHOLD, "")).document
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("start: 1", "start: 2"), "neither the first nor the last level"),
+        (("factor: workload.parameters.size", "factor: settle"), "no factor of this experiment"),
+        (("metric: sectors_read", "metric: sectors_red"), "unknown metric"),
+        (("at_most: 1.2", "at_least: 0.9"), "bounds its good side"),
+        (("at_most: 1.2", "at_most: 1.2, at_least: 0.9"), "either at_most or at_least"),
+        (("at_most: 1.2", "at_most: 1.2, group: db"), "no group 'db'"),
+    ],
+)
+def test_what_leads_nowhere_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, str], expected: str
+) -> None:
+    with pytest.raises(InvalidFileError) as caught:
+        checked(tmp_path, monkeypatch, change)
+    assert expected in str(caught.value)
