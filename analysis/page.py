@@ -285,7 +285,7 @@ def _gates(results: Results) -> list[Gate]:
         ]
         reason = str(frame["reason"].iloc[0])
         grid = evidence.grid(results, sections.table(columns, rows))
-        found.append(Gate(str(name), reason, int(frame["passed"].sum()), len(frame), grid))
+        found.append(Gate(str(name), reason, len(frame[frame["passed"].astype(bool)]), len(frame), grid))
     return found
 
 

@@ -12,6 +12,7 @@ from campaigns.conditions import Conditions, Group
 from campaigns.experiment import Experiment
 from campaigns.records import PlannedCell
 from common.console import aligned
+from common.metrics import whole
 from common.text import one_line
 from common.units import format_duration, rough_duration
 from lab.api import OwnSizing
@@ -149,7 +150,7 @@ def plan_lines(made: Experiment, cells: Sequence[PlannedCell]) -> list[str]:
 def _places(cells: Sequence[PlannedCell]) -> list[str]:
     """How often each policy has which place; nothing where each runs once, and so has one."""
     balance = plan.positions(cells)
-    if all(sum(counts) <= 1 for counts in balance.values()):
+    if all(whole(counts) <= 1 for counts in balance.values()):
         return []
     rows = [["policy", *map(str, range(1, len(balance) + 1))]]
     rows += [[policy, *map(str, counts)] for policy, counts in balance.items()]

@@ -132,7 +132,7 @@ def test_a_namespace_with_a_default_runs_it() -> None:
     [
         ("campaign.plan", "campaign.plan NAME [--options]"),
         ("logs.check", "logs.check FILE... [--options]"),
-        ("setup", "setup"),
+        ("setup", "setup [--options]"),
     ],
 )
 def test_usage_shows_the_words_that_a_task_takes(words: str, expected: str) -> None:
