@@ -327,7 +327,8 @@ def _often(most: int) -> Any:  # noqa: ANN401
 
 
 if TYPE_CHECKING:
-    Boots = Runs = int | BoundsSection
+    Boots = int | BoundsSection
+    Runs = int | BoundsSection
 else:
     Boots, Runs = _often(100), _often(1000)
 

@@ -12,7 +12,7 @@ import contextlib
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +71,6 @@ class _Post:
     needs: Needs | None = None
     hand: Hand | None = None
     joined: Joined | None = None
-    told: list[str] = field(default_factory=list)
 
     def open(self, needs: Needs, tell: Tell) -> Joined:
         """Have the host, with guests that have what is needed."""

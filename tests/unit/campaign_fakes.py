@@ -406,5 +406,6 @@ def forge(campaign: Path) -> None:
     """Write all sums anew, as somebody would who knows how."""
     for cell in campaign.glob("*/*/cell.json"):
         store.write_sums(cell.parent)
-    names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in campaign.glob("*/*/SHA256SUMS"))]
+    written = [*campaign.glob("*/*/SHA256SUMS"), *campaign.glob("looks/*.json")]
+    names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in written)]
     store._replace_sums(campaign, {name: files.digest(campaign / name) for name in names})
