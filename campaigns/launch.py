@@ -119,7 +119,7 @@ def _host_of(request: Request, cell: str, names: Sequence[str], results: Path) -
     cells = stored.record().cells
     ran = sharing.begun(cells, {name: each.host for name, each in stored.cells().items()})
     owner = next((ran.get(sharing.share_of(each)) for each in cells if each.cell == cell), None)
-    return owner if owner in names else names[0]
+    return owner if owner is not None and owner in names else names[0]
 
 
 def _named(inventory: Path) -> str | None:

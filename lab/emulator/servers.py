@@ -145,7 +145,8 @@ def command(server: Server) -> list[str]:
     words += ["-qmp", f"unix:{MONITOR},server=on,wait=off"]
     # What is saved goes to the first of its drives: not to the firmware's.
     for number, name in enumerate(["system", *DISKS]):
-        # What a server has flushed is in this machine's page cache, which a power cycle leaves alone.
+        # What a server has flushed is in this machine's page cache, which a power cycle leaves
+        # alone.
         kept = "format=qcow2,cache=writeback,cache.no-flush=on,discard=unmap"
         words += ["-drive", f"if=none,id={name},file={name}.qcow2,{kept}"]
         words += ["-device", f"virtio-blk-pci,drive={name},addr={0x10 + number:#x},bootindex={number + 1}"]
