@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ class Browser:
             ],
             stdout=self._log,
             stderr=self._log,
+            start_new_session=True,  # what Debian calls the browser is a shell that starts it
         )
         try:
             self._socket = websocket.create_connection(self._address(), timeout=PATIENCE_S, suppress_origin=True)
@@ -100,8 +104,9 @@ class Browser:
         return tab
 
     def close(self) -> None:
-        """End it."""
-        self._process.kill()
+        """End it, with all that it started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._log.close()
 

@@ -5,7 +5,9 @@ asked for, nothing is complained of, figures are enlarged, and their data are th
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -101,6 +103,26 @@ def test_a_figures_data_can_be_taken_as_csv(tab: Tab, browser: Browser, report: 
     wanted = table[table["quantity"].isin(["sectors_read", "sectors_written"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(taken, wanted, check_dtype=False)
     assert len(taken) == 18  # two quantities of nine cells
+
+
+def test_a_browser_ends_with_all_that_it_started(tmp_path: Path) -> None:
+    made = Browser(debian.need("chromium-headless-shell", "chromium-headless-shell"), tmp_path)
+    marked = str(tmp_path).encode()
+
+    def running() -> list[Path]:
+        found = []
+        for path in Path("/proc").glob("[0-9]*/cmdline"):
+            with suppress(OSError):
+                found += [path] if marked in path.read_bytes() else []
+        return found
+
+    assert running()
+    made.close()
+    for _ in range(50):
+        if not running():
+            break
+        time.sleep(0.1)
+    assert running() == []
 
 
 def test_a_number_leads_to_its_cell_and_on_to_its_raw_files(tab: Tab, report: Path) -> None:
