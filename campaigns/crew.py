@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from campaigns import live
@@ -137,6 +138,23 @@ class Work:
         return attempt.run()
 
 
+def tellers(
+    name: str, host: Host, task: Task, directory: Path, tell: Callable[[Stage | Seen], object]
+) -> tuple[Callable[[str, float], None], Callable[[Callable[[], Iterable[Sample]]], None]]:
+    """How a cell's stages, and its readings while somebody looks on, are told. name: of the
+    host in the crew; directory: the campaign's.
+    """
+
+    def on_stage(stage: str, expected_s: float) -> None:
+        tell(Stage(name, task.planned.cell, stage, expected_s, host.accelerator))
+
+    def on_tick(last: Callable[[], Iterable[Sample]]) -> None:
+        if (found := live.look(directory, last)) is not None:
+            tell(Seen(name, *found))
+
+    return on_stage, on_tick
+
+
 class Alone:
     """One host, in this process: a cell is run while its end is waited for."""
 
@@ -165,17 +183,8 @@ class Alone:
         assert self._work is not None
         assert self._waits is not None
         task, self._waits = self._waits, None
-
-        def on_stage(stage: str, expected_s: float) -> None:
-            hear(Stage(name, task.planned.cell, stage, expected_s, self.host.accelerator))
-
-        directory = self._store.directory
-
-        def on_tick(last: Callable[[], Iterable[Sample]]) -> None:
-            if (found := live.look(directory, last)) is not None:
-                hear(Seen(name, *found))
-
-        hear(Ended(name, self._work.run(task, self.host, self._store, on_stage, on_tick)))
+        told = tellers(name, self.host, task, self._store.directory, hear)
+        hear(Ended(name, self._work.run(task, self.host, self._store, *told)))
 
     def dismiss(self, host: str) -> None:
         """There is no other."""

@@ -18,7 +18,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
@@ -26,14 +26,13 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Protocol, Self
 
-from campaigns import live
-from campaigns.crew import Ended, Hear, Joined, Lost, Said, Seen, Stage, Task, Work
+from campaigns.crew import Ended, Hear, Joined, Lost, Said, Seen, Stage, Task, Work, tellers
 from campaigns.records import CampaignRecord, CellRecord
 from campaigns.resume import Basis
 from campaigns.store import CampaignStore, Sealer, remove_of
 from common.console import Tell
 from common.errors import LabError
-from lab.api import Host, Sample
+from lab.api import Host
 from lab.lifecycle import INTERRUPTIONS, uninterrupted
 
 ENDING_S = 60.0
@@ -270,25 +269,10 @@ def _work(name: str, host: Host, tasks: queue.SimpleQueue[Begin | Task | None], 
         assert begin is not None
         assert work is not None
         sealer = _Keeping(begin.directory)
-        on_stage, on_tick = _tellers(name, host, message, begin.directory, mouth)
-        record = work.run(message, host, sealer, on_stage, on_tick)
+        told = tellers(name, host, message, begin.directory, mouth.say)
+        record = work.run(message, host, sealer, *told)
         assert sealer.directory_of is not None
         mouth.say(Sealed(sealer.directory_of, record))
-
-
-def _tellers(
-    name: str, host: Host, task: Task, directory: Path, mouth: _Mouth
-) -> tuple[Callable[[str, float], None], Callable[[Callable[[], Iterable[Sample]]], None]]:
-    """How a cell's stages and readings reach the parent."""
-
-    def on_stage(stage: str, expected_s: float) -> None:
-        mouth.say(Stage(name, task.planned.cell, stage, expected_s, host.accelerator))
-
-    def on_tick(last: Callable[[], Iterable[Sample]]) -> None:
-        if (found := live.look(directory, last)) is not None:
-            mouth.say(Seen(name, *found))
-
-    return on_stage, on_tick
 
 
 class _Keeping(Sealer):

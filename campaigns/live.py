@@ -96,15 +96,6 @@ class Teller:
         self.state = told
         self._write()
 
-    def tick(self, last: Callable[[], Iterable[Sample]]) -> None:
-        """The run goes on: tell its newest reading, if somebody looks on. Never fails."""
-        if not watched(self.directory, self.clock):
-            return
-        if (found := look(self.directory, last, self.clock)) is not None:
-            self.seen(*found)
-        else:
-            self._write()
-
     def seen(self, reading: Reading, at: float) -> None:
         """Tell a reading."""
         if not self.state.first:
@@ -128,19 +119,12 @@ class Teller:
             self._new.replace(self.path)
 
 
-def watched(directory: Path, clock: Callable[[], float] = time.time) -> bool:
-    """Whether somebody looks on."""
-    with suppress(OSError):
-        return any(clock() - each.stat().st_mtime < FRESH_S for each in directory.glob(f".tmp-*-{WATCHER}"))
-    return False
-
-
 def look(
     directory: Path, last: Callable[[], Iterable[Sample]], clock: Callable[[], float] = time.time
 ) -> tuple[Reading, float] | None:
     """The newest reading and its time, if somebody looks on and it can be had. Never fails."""
     with suppress(LabError, *command_errors(OSError)):
-        if watched(directory, clock):
+        if any(clock() - each.stat().st_mtime < FRESH_S for each in directory.glob(f".tmp-*-{WATCHER}")):
             samples = list(last())
             return told(samples), max((each.time for each in samples), default=0.0)
     return None
