@@ -153,7 +153,7 @@ def agreement(results: Results, account: Account) -> statistics.Ratio:
         and pair.explained is not None
         and pair.saved is not None
     }
-    return statistics.ratio_of_sums(pairs, boots=boots)
+    return statistics.ratio_of_sums(pairs, boots=boots, level=statistics.at_each(totals.looks_of(results)))
 
 
 def spread(results: Results, account: Account) -> tuple[float, float] | None:
@@ -352,13 +352,7 @@ def _direction(account: Account) -> list[str]:
 
 def _memory(results: Results, account: Account) -> list[str]:
     """Whether the guests were of the same size under both policies, which the reads depend on."""
-    sizes = []
-    for policy in (account.control, account.policy):
-        cells = results.at(policy, account.levels)
-        guests = sorted(g for g in totals.expected_guests(results, "sectors_read", account.levels) if g is not None)
-        means = [_mean_memory(results, cell, guest) for cell in cells for guest in guests]
-        found = statistics.present(means)
-        sizes.append(math.fsum(found) / len(found) if found and len(found) == len(means) else None)
+    sizes = [memory_of_a_guest(results, policy, account.levels) for policy in (account.control, account.policy)]
     if sizes[0] is None or sizes[1] is None:
         return []
     return [
@@ -367,6 +361,17 @@ def _memory(results: Results, account: Account) -> list[str]:
             f"{account.control} and {sizes[1]:.0f} MiB under {account.policy}."
         )
     ]
+
+
+def memory_of_a_guest(results: Results, policy: str, levels: str) -> float | None:
+    """Mean memory of a guest [MiB] over its run, guests and complete cells; None where any of them
+    has no reading.
+    """
+    cells = results.at(policy, levels)
+    guests = sorted(g for g in totals.expected_guests(results, "sectors_read", levels) if g is not None)
+    means = [_mean_memory(results, cell, guest) for cell in cells for guest in guests]
+    found = statistics.present(means)
+    return math.fsum(found) / len(found) if found and len(found) == len(means) else None
 
 
 def _mean_memory(results: Results, cell: CellRecord, guest: str) -> float | None:

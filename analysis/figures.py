@@ -55,7 +55,7 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
     out_dir = out_dir or results.directory / FIGURES_DIR
     paths: list[Path] = []
     with style.styled():
-        for name, levels in _each(results):
+        for name, levels in each(results):
             for layout in style.LAYOUTS:
                 if (figure := FIGURES[name].draw(results, levels, layout)) is not None:
                     if results.unverified:
@@ -65,7 +65,7 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
     return paths
 
 
-def _each(results: Results) -> list[tuple[str, str]]:
+def each(results: Results) -> list[tuple[str, str]]:
     """Every figure with its factor levels; one across all levels once, with none."""
     at_levels = [(name, levels) for levels in results.levels for name, kind in FIGURES.items() if not kind.across]
     return [*at_levels, *((name, "") for name, kind in FIGURES.items() if kind.across)]
@@ -75,7 +75,7 @@ def shown(results: Results, drawn: Sequence[Path]) -> list[str]:
     """The figures over two columns as Markdown, each with its caption. drawn: paths relative to
     the campaign.
     """
-    stems = {f"{name}{suffix(levels)}": (name, levels) for name, levels in _each(results)}
+    stems = {f"{name}{suffix(levels)}": (name, levels) for name, levels in each(results)}
     return [
         part
         for path in drawn

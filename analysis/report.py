@@ -29,6 +29,7 @@ from analysis import (
 )
 from analysis.claims import Verdict
 from analysis.load import Results, experiment_text, load
+from analysis.sections import Section
 from campaigns.records import aggregate
 from common.errors import CampaignError
 from common.text import markdown_paragraph
@@ -72,6 +73,9 @@ class Summary:
 
 MISSING = sections.MISSING
 
+COMPARED, CLAIMS = "Compared", "Claims"
+"""Headings that others look for."""
+
 UNVERIFIED = "Unverified: these results are damaged or were changed, and ./inv results.verify does not accept them."
 
 _SHOWN: Mapping[str, str] = {
@@ -91,8 +95,11 @@ def summarise(campaign_dir: Path | str, *, into: Path | None = None, unverified:
     results were not verified, or did not pass.
     """
     results = load(campaign_dir)
-    if unverified:
-        results = replace(results, unverified=True)
+    return summarised(replace(results, unverified=True) if unverified else results, into)
+
+
+def summarised(results: Results, into: Path | None = None) -> Summary:
+    """As `summarise`, for results that are already loaded."""
     into = into or results.directory
     verdicts = tuple(claims.judge(results))
     columns, rows = summary_table(results)
@@ -190,6 +197,7 @@ def paragraph(results: Results) -> str:
         sentences += said
     if max(len(results.at(policy, levels)) for levels in results.levels for policy in results.policies) > 1:
         sentences.append(sections.repetition(results))
+    sentences += [*sections.chosen(results), *sections.hosts(results)]
     sentences += outputs.compare(results)
     if drifted := list(dict.fromkeys(each.what for each in unlike.differences(results))):
         sentences.append(f"What the cells ran on was not the same for all: {', '.join(drifted)} (see the report).")
@@ -279,67 +287,55 @@ def _accounted(results: Results, levels: str) -> list[str]:
     ]
 
 
-def _footprint(results: Results) -> list[str]:
-    said = footprint.said(results)
-    return ["## Memory against time", *sections.prose(said)] if said else []
-
-
-def _thresholds(results: Results) -> list[str]:
-    said = thresholds.said(results)
-    return ["## How far it goes", *sections.prose(said)] if said else []
+def told(results: Results, verdicts: Sequence[Verdict]) -> list[Section]:
+    """Every section of the report but the figures, which stand before `Compared`."""
+    columns, rows = summary_table(results)
+    control = totals.control_of(results)
+    means = (
+        f"Geometric means over complete cells (arithmetic ones where a value is 0); × is the ratio to {control}. "
+        "Sectors, vCPU seconds (guests and dom0, without sampling where that was measured) and faults are summed "
+        f"over the guests. Wall time is what the barrier measured, {totals.wall_time(results)}; "
+        "that is more than the build or the tool in it took. A dash is "
+        'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
+    )
+    computed = (
+        f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by "
+        "block where the plan has blocks, else Welch's; where a value is 0, and for the share of saved sectors "
+        "that hits explain, they are Fieller's, of arithmetic means. They are not corrected for many comparisons; "
+        "the verdicts are, by Holm's method over all claims, directions and "
+        f"magnitudes each, at {100 * claims.ALPHA:.0f} %. A direction is tested against a ratio of 1, a magnitude "
+        'against the published figure, and "up to" as the best case that it is. A claim that something gets '
+        "better is testable only where its control felt the "
+        f"lack of memory. Only complete cells enter. {sections.sampling(results)} "
+        "The same figures are in `tables/`, as Parquet and CSV."
+    )
+    held, far = footprint.said(results), thresholds.said(results)
+    made = [sections.Strong(each.text) if each.differ else each.text for each in outputs.said(results)]
+    return [
+        Section("By policy", (sections.table(columns, rows), means)),
+        *([Section("How far it goes", tuple(far))] if far else []),
+        *([Section("Memory against time", tuple(held))] if held else []),
+        Section(COMPARED, (sections.repetition(results), *sections.compared(results))),
+        Section(CLAIMS, tuple(sections.verdicts(verdicts))),
+        Section("Where the reads went", tuple(sections.accounts(results))),
+        Section("What tmem cost", tuple(sections.tmem_cost(results))),
+        Section("Outputs", tuple(made)),
+        Section("What differed between cells", tuple(sections.drifted(results))),
+        Section("Cells that do not count", (sections.left_out(results),)),
+        Section("How it was computed", (sections.Markdown(computed),)),
+    ]
 
 
 def markdown(results: Results, verdicts: Sequence[Verdict], drawn: Sequence[Path]) -> str:
     """The text of report.md. drawn: paths of the figures relative to the campaign."""
-    columns, rows = summary_table(results)
-    control = totals.control_of(results)
     parts = [
         f"# {markdown_paragraph(results.campaign.campaign)}",
         f"**{UNVERIFIED}**" if results.unverified else "",
         f"Host: {figures.host_line(results)}.",
         markdown_paragraph(paragraph(results)),
-        "## By policy",
-        sections.table(columns, rows),
-        (
-            f"Geometric means over complete cells (arithmetic ones where a value is 0); × is the ratio to {control}. "
-            "Sectors, vCPU seconds (guests and dom0, without sampling where that was measured) and faults are summed "
-            f"over the guests. Wall time is what the barrier measured, {totals.wall_time(results)}; "
-            "that is more than the build or the tool in it took. A dash is "
-            'a value that was not measured. "Where the reads went" has arithmetic means, since sectors add up.'
-        ),
-        *_thresholds(results),
-        *_footprint(results),
-        *figures.shown(results, drawn),
-        "## Compared",
-        sections.repetition(results),
-        *sections.compared(results),
-        "## Claims",
-        *sections.prose(sections.verdicts(verdicts)),
-        "## Where the reads went",
-        *sections.prose(sections.accounts(results)),
-        "## What tmem cost",
-        *sections.prose(sections.tmem_cost(results)),
-        "## Outputs",
-        *(
-            f"**{text}**" if said.differ else text
-            for said in outputs.said(results)
-            for text in sections.prose([said.text])
-        ),
-        "## What differed between cells",
-        *sections.prose(sections.drifted(results)),
-        "## Cells that do not count",
-        sections.left_out(results),
-        "## How it was computed",
-        (
-            f"Intervals are Student's t at {100 * statistics.LEVEL:.0f} %, on the logarithms, of ratios paired by "
-            "block where the plan has blocks, else Welch's; where a value is 0, and for the share of saved sectors "
-            "that hits explain, they are Fieller's, of arithmetic means. They are not corrected for many comparisons; "
-            "the verdicts are, by Holm's method over all claims, directions and "
-            f"magnitudes each, at {100 * claims.ALPHA:.0f} %. A direction is tested against a ratio of 1, a magnitude "
-            'against the published figure, and "up to" as the best case that it is. A claim that something gets '
-            "better is testable only where its control felt the "
-            f"lack of memory. Only complete cells enter. {sections.sampling(results)} "
-            "The same figures are in `tables/`, as Parquet and CSV."
-        ),
     ]
+    for section in told(results, verdicts):
+        if section.heading == COMPARED:
+            parts += figures.shown(results, drawn)
+        parts += [f"## {section.heading}", *sections.prose(section.parts)]
     return "\n\n".join(part for part in parts if part) + "\n"

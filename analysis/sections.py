@@ -1,15 +1,19 @@
-"""The sections of report.md: tables and sentences in Markdown, from figures that the other
-modules of `analysis` have made.
+"""The sections of a report: tables and sentences, from figures that the other modules of `analysis`
+have made. report.md shows them as Markdown, report.html as a page.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from analysis import accounting, claims, cost, fates, panels, statistics, style, totals, unlike
 from analysis.accounting import Account
 from analysis.claims import Verdict
-from analysis.load import Results
+from analysis.load import Results, levels_text
+from campaigns import records
+from campaigns.looks import Look
 from campaigns.records import aggregate
 from common.text import markdown, markdown_paragraph
 
@@ -22,17 +26,47 @@ class Markdown(str):
     __slots__ = ()
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Markdown:
+class Table(Markdown):
+    """A table, as Markdown. columns, rows: what its cells show, as it was given."""
+
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+class Strong(str):
+    """A sentence that nobody must miss."""
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands below it: sentences, and tables."""
+
+    heading: str
+    parts: tuple[str, ...]
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     """A table whose cells show what they are given; what would end a cell or a line in it is
     escaped.
     """
     shown = [[markdown(str(cell)).replace("|", "\\|") for cell in line] for line in (columns, *rows)]
-    return Markdown("\n".join(f"| {' | '.join(line)} |" for line in (shown[0], ["---"] * len(columns), *shown[1:])))
+    made = Table("\n".join(f"| {' | '.join(line)} |" for line in (shown[0], ["---"] * len(columns), *shown[1:])))
+    made.columns = tuple(map(str, columns))
+    made.rows = tuple(tuple(map(str, row)) for row in rows)
+    return made
 
 
 def prose(parts: Sequence[str]) -> list[str]:
     """Tables as they are, and sentences as Markdown that shows them."""
-    return [part if isinstance(part, Markdown) else markdown_paragraph(part) for part in parts]
+    return [_markdown(part) for part in parts]
+
+
+def _markdown(part: str) -> str:
+    if isinstance(part, Markdown):
+        return part
+    return f"**{markdown_paragraph(part)}**" if isinstance(part, Strong) else markdown_paragraph(part)
 
 
 def repetition(results: Results) -> str:
@@ -53,6 +87,55 @@ def repetition(results: Results) -> str:
         "policy); neither another boot of the host nor another build is in "
         "them, and between those the figures may differ by more."
     )
+
+
+def chosen(results: Results) -> list[str]:
+    """That the data chose the sample size, and how, where it did."""
+    if (until := results.campaign.until) is None:
+        return []
+    taken = records.read_looks(results.directory)
+    units = f"{until.unit}s"
+    seen = [f"after {each.size} {units} {_widest(each)}" for each in taken]
+    found = "; ".join(seen) or "no look has been taken yet"
+    ended = (
+        f"It ended at {taken[-1].size}."
+        if taken and taken[-1].enough
+        else "It has not ended: what is said here is preliminary."
+    )
+    text = (
+        f"The sample size was chosen by the data: {units} were added, from {until.sizes[0]} up to {until.sizes[-1]} at "
+        f"most, until half the interval of {until.metric}, {until.treatment} ÷ {until.control}, was at most "
+        f"{100 * until.half_width:g} % of it at all levels ({found}). {ended} Looks were planned at "
+        f"{', '.join(map(str, until.sizes))}, before the first cell; for having looked {len(until.sizes)} times, every "
+        f"interval is drawn at {100 * until.level:.4g} % and every p is multiplied by {len(until.sizes)} (Bonferroni), "
+        f"so that {100 * statistics.LEVEL:.0f} % hold for all looks together."
+    )
+    return [text]
+
+
+def _widest(look: Look) -> str:
+    """The widest of a look's intervals."""
+    widths = [each.half_width for each in look.points]
+    known = [width for width in widths if width is not None]
+    return style.percent(max(known)) if known and len(known) == len(widths) else "unknown"
+
+
+def hosts(results: Results) -> list[str]:
+    """Which hosts the cells ran on, where there were several, and whether pairs stayed on one."""
+    counts = Counter(cell.host for cell in results.complete)
+    if len(counts) < 2:
+        return []
+    shares: dict[object, set[str]] = {}
+    for cell in results.complete:
+        shares.setdefault((totals.pair_key(cell), levels_text(cell.levels)), set()).add(cell.host)
+    split = sum(len(names) > 1 for names in shares.values())
+    each = ", ".join(f"{name}: {number}" for name, number in sorted(counts.items()))
+    kept = "the cells of each block at the same levels ran on one host, so what differs between hosts is in no pair"
+    lost = (
+        f"the cells of {split} of {len(shares)} blocks at the same levels ran on more than one, because a host was "
+        "lost: what differs between hosts is in their ratios"
+    )
+    return [f"Cells ran on {len(counts)} hosts ({each}); {lost if split else kept}."]
 
 
 def starved(results: Results) -> list[str]:

@@ -28,8 +28,13 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 from scipy import stats
 
-LEVEL = 0.95
-"""Confidence level of every interval that is drawn or printed."""
+from common import intervals
+
+LEVEL = intervals.LEVEL
+mean = intervals.mean
+_equal = intervals.equal
+_t = intervals.quantile
+_variance = intervals.variance
 
 Method = Literal["paired t", "Welch t", "paired Fieller", "Welch Fieller", "none"]
 Block: TypeAlias = Hashable
@@ -92,7 +97,9 @@ class Ratio:
     the control cannot be told from 0: the interval has no upper end. error, freedom: standard error
     of the logarithm and its degrees of freedom; linear: the same where a value is 0. treatment,
     control: the means that were divided, over the cells of `used` (keys, as they were given) and no
-    others. boots, runs: boots that were used, and cells per policy in all of them.
+    others. boots, runs: boots that were used, and cells per policy in all of them. looks: of how
+    many looks this is one, where the data chose the sample size: `p` and the interval are for all
+    of them together.
     """
 
     n: int
@@ -111,6 +118,7 @@ class Ratio:
     repeated: Repeated = "run"
     boots: int = 1
     runs: int = 0
+    looks: int = 1
 
     @property
     def tested(self) -> bool:
@@ -138,7 +146,7 @@ class Ratio:
             distance, freedom = (math.log(self.estimate) - math.log(bound)) / self.error, self.freedom
         else:
             return None
-        return float(stats.t.sf(distance if side == "below" else -distance, freedom))
+        return min(1.0, self.looks * float(stats.t.sf(distance if side == "below" else -distance, freedom)))
 
 
 def present(values: Iterable[float | None]) -> list[float]:
@@ -146,30 +154,9 @@ def present(values: Iterable[float | None]) -> list[float]:
     return [float(value) for value in values if value is not None and not math.isnan(value)]
 
 
-def mean(values: Sequence[float]) -> float:
-    """The arithmetic mean, the same bits on every Python: `sum` adds in another way from 3.12
-    on.
-    """
-    return math.fsum(values) / len(values)
-
-
 def geometric_mean(values: Sequence[float]) -> float:
     """Of positive values; of equal values it is that value."""
     return values[0] if _equal(values) else math.exp(mean([math.log(value) for value in values]))
-
-
-def _equal(values: Sequence[float]) -> bool:
-    return all(value == values[0] for value in values)
-
-
-def _variance(values: Sequence[float]) -> float:
-    """Sample variance (n - 1). Equal values give exactly 0, whatever rounding does to their
-    mean.
-    """
-    if _equal(values):
-        return 0.0
-    centre_ = mean(values)
-    return math.fsum((value - centre_) ** 2 for value in values) / (len(values) - 1)
 
 
 def _covariance(left: Sequence[float], right: Sequence[float]) -> float:
@@ -177,10 +164,6 @@ def _covariance(left: Sequence[float], right: Sequence[float]) -> float:
         return 0.0
     means = mean(left), mean(right)
     return math.fsum((a - means[0]) * (b - means[1]) for a, b in zip(left, right, strict=True)) / (len(left) - 1)
-
-
-def _t(level: float, freedom: float) -> float:
-    return float(stats.t.ppf(0.5 + level / 2, freedom))
 
 
 def resolution(values: Sequence[float]) -> float:
@@ -426,13 +409,14 @@ def ratio(
     *,
     blocked: bool,
     boots: Mapping[K, int] | None = None,
-    level: float = LEVEL,
+    looks: int = 1,
 ) -> Ratio:
     """Treatment ÷ baseline from values by block (or cell).
 
     blocked: the plan ran both policies within each block, so blocks are pairs; a block that lacks
     one side is left out. Otherwise the groups are taken as independent. boots: block (or cell) ->
-    the boot it was measured in; with more than one, the runs of a boot are averaged first.
+    the boot it was measured in; with more than one, the runs of a boot are averaged first. looks:
+    of how many this is one (Bonferroni).
     """
     sides = [
         {key: value[0] for key, each in side.items() if (value := present([each]))} for side in (treatment, baseline)
@@ -446,14 +430,21 @@ def ratio(
     above, below = (
         _each_boot(side, boots, positive=positive) if several > 1 else list(side.values()) for side in sides
     )
-    made = (paired_ratio if blocked else welch_ratio)(above, below, level)
+    made = (paired_ratio if blocked else welch_ratio)(above, below, at_each(looks))
     return replace(
         made,
+        p=None if made.p is None else min(1.0, looks * made.p),
+        looks=looks,
         used=(tuple(sides[0]), tuple(sides[1])),
         repeated="boot" if several > 1 else "run",
         boots=several,
         runs=min(len(sides[0]), len(sides[1])),
     )
+
+
+def at_each(looks: int) -> float:
+    """The level of each of so many looks, so that all of them together have LEVEL."""
+    return 1 - (1 - LEVEL) / looks if looks > 1 else LEVEL
 
 
 def repetitions(boots: int, runs: int) -> str:

@@ -20,9 +20,24 @@ from analysis import panels, sections, statistics, style, totals
 from analysis.load import Results, levels_text
 from analysis.style import Layout
 from analysis.totals import Quantity
-from campaigns.schema import ThresholdSection
+from campaigns.records import Aggregate
 
 _HEIGHT = 2.3
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """What an experiment asks: as campaigns/schema.py has it (ThresholdSection)."""
+
+    id: str
+    question: str
+    factor: str
+    start: object
+    metric: str
+    aggregate: Aggregate = "sum"
+    at_most: float | None = None
+    at_least: float | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,13 +66,13 @@ class Reach:
     beyond: Step | None
 
 
-def declared(results: Results) -> list[ThresholdSection]:
+def declared(results: Results) -> list[Threshold]:
     """The thresholds of the campaign's experiment."""
     asked: Any = results.campaign.experiment.get("thresholds", [])
-    return [ThresholdSection.model_validate(each) for each in asked]
+    return [Threshold(**each) for each in asked]
 
 
-def reaches(results: Results, threshold: ThresholdSection) -> list[Reach]:
+def reaches(results: Results, threshold: Threshold) -> list[Reach]:
     """Of every policy, at each combination of the other factors, in the order of the plan."""
     order = _order(results, threshold)
     others: dict[str, Mapping[str, object]] = {}
@@ -75,7 +90,7 @@ def reaches(results: Results, threshold: ThresholdSection) -> list[Reach]:
     return found
 
 
-def _steps(results: Results, threshold: ThresholdSection, policy: str, way: Sequence[tuple[object, str]]) -> list[Step]:
+def _steps(results: Results, threshold: Threshold, policy: str, way: Sequence[tuple[object, str]]) -> list[Step]:
     """The levels that the campaign has of a policy, in their order."""
     quantity = _quantity(results, threshold)
     steps: list[Step] = []
@@ -88,19 +103,19 @@ def _steps(results: Results, threshold: ThresholdSection, policy: str, way: Sequ
     return steps
 
 
-def _within(threshold: ThresholdSection, ratio: float | None) -> bool:
+def _within(threshold: Threshold, ratio: float | None) -> bool:
     if ratio is None:
         return False
     return ratio <= threshold.at_most if threshold.at_most is not None else ratio >= (threshold.at_least or 0)
 
 
-def _order(results: Results, threshold: ThresholdSection) -> list[object]:
+def _order(results: Results, threshold: Threshold) -> list[object]:
     factors: Any = results.campaign.experiment["factors"]
     levels = list(factors[threshold.factor])
     return levels if levels[0] == threshold.start else levels[::-1]
 
 
-def _quantity(results: Results, threshold: ThresholdSection) -> Quantity:
+def _quantity(results: Results, threshold: Threshold) -> Quantity:
     spec = results.campaign.spec(threshold.metric)
     unit = spec.unit if spec is not None else ""
     label = threshold.metric.replace("_", " ")
@@ -132,7 +147,7 @@ def said(results: Results) -> list[str]:
     return parts
 
 
-def _bound(threshold: ThresholdSection) -> str:
+def _bound(threshold: Threshold) -> str:
     limit = f"at most {threshold.at_most:g}" if threshold.at_most is not None else f"at least {threshold.at_least:g}"
     whose = f" of group {threshold.group}" if threshold.group is not None else ""
     how = "" if threshold.aggregate == "sum" else f" ({threshold.aggregate} of the guests)"
@@ -191,7 +206,7 @@ def _handle(look: style.Look, name: str) -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, markersize=4, label=name)
 
 
-def _panel(axes: Axes, threshold: ThresholdSection, found: Sequence[Reach], looks: Mapping[str, style.Look]) -> None:
+def _panel(axes: Axes, threshold: Threshold, found: Sequence[Reach], looks: Mapping[str, style.Look]) -> None:
     places = {str(step.level): None for reach in found for step in reach.steps}
     order = {level: place for place, level in enumerate(places)}
     for reach in found:

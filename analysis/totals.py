@@ -173,6 +173,11 @@ def controls_of(results: Results, policy: str) -> list[str]:
     return [name for name in found if name is not None and name != policy]
 
 
+def looks_of(results: Results) -> int:
+    """How often it was to be asked whether there are enough repetitions: 1 where that was fixed."""
+    return 1 if results.campaign.until is None else len(results.campaign.until.sizes)
+
+
 def pair_key(cell: CellRecord | PlannedCell) -> tuple[int, int, int | None]:
     """What two cells of a pair have in common: boot, block, and run where runs are told."""
     return (boot_of(cell), cell.block, cell.run)
@@ -230,7 +235,7 @@ def ratio_of_quantity(
             side[key] = value(results, cell, quantity)
             boots[key] = boot_of(cell)
         sides.append(side)
-    return statistics.ratio(sides[0], sides[1], blocked=blocked, boots=boots)
+    return statistics.ratio(sides[0], sides[1], blocked=blocked, boots=boots, looks=looks_of(results))
 
 
 def pair_ratios(results: Results, quantity: Quantity, *, treatment: str, control: str, levels: str) -> list[float]:
@@ -258,6 +263,7 @@ def centre_of(results: Results, quantity: Quantity, policy: str, levels: str) ->
     cells = results.at(policy, levels)
     return statistics.centre(
         {cell.cell: value(results, cell, quantity) for cell in cells},
+        statistics.at_each(looks_of(results)),
         boots={cell.cell: boot_of(cell) for cell in cells},
     )
 

@@ -10,14 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 from campaigns import barrier, evaluate, live, managed, provenance, reproduce, starved, stuck
 from campaigns.conditions import Conditions
 from campaigns.evaluate import Figures
 from campaigns.plan import expected_stages
 from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, PlannedCell
-from campaigns.store import CampaignStore, CellWriter, storing
+from campaigns.store import CellWriter, storing
 from common.errors import LabError, WorkloadError
 from common.machines import Machine, command_errors, explain
 from lab.api import Host, Observation, Sample, Tracing
@@ -33,9 +34,20 @@ LAST_RESORT_S. It is stuck when its guests no longer get on (campaigns/stuck.py)
 slow.
 """
 
+DASK = "Dask"
+"""The lab of campaigns on a scheduler's workers. No inventory has such a name."""
+
 StageListener = Callable[[str, float], None]
 TickListener = Callable[[Callable[[], Iterable[Sample]]], None]
 """Told every now and then that a run goes on, with how to get its newest reading."""
+
+
+class Keeper(Protocol):
+    """Where a cell is written: the store, or who writes for it (store.Sealer)."""
+
+    def begin(self, cell: str) -> CellWriter: ...
+    def commit(self, writer: CellWriter, record: CellRecord, env: Mapping[str, object]) -> Path: ...
+    def abandon(self, writer: CellWriter) -> None: ...
 
 
 @dataclass
@@ -62,7 +74,7 @@ class Attempt:
     directory of the store.
     """
 
-    store: CampaignStore
+    store: Keeper
     campaign: CampaignRecord
     planned: PlannedCell
     policy: Policy
@@ -198,7 +210,8 @@ class Attempt:
         return watch
 
     def _parts(self, guests: Sequence[str]) -> dict[str, barrier.Part]:
-        members, release = self.conditions.members(guests), apply.release_script(self.policy)
+        members = self.conditions.members(guests)
+        release = apply.release_script(self.policy, self.conditions.guests.boots)
         starts = self.conditions.starts(guests)
         return {name: barrier.Part(members[name].load.script(), release, starts[name]) for name in guests}
 
@@ -352,6 +365,7 @@ def rerun_command(campaign: CampaignRecord, cell: str) -> str:
     other = "" if campaign.scale is None else f" --scale {campaign.scale}"
     other += "" if campaign.campaign == usual else f" --campaign {campaign.campaign}"
     lab = f" --inventory {shlex.quote(campaign.inventory)}" if campaign.inventory else ""
+    lab += " --scheduler ADDRESS" if campaign.lab == DASK else ""
     return f"./inv campaign.run {campaign.name}{other}{lab} --cell {cell}"
 
 

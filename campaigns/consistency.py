@@ -6,11 +6,14 @@ For campaigns.verify, of campaigns whose layout is 2 or newer; older ones do not
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from campaigns import evaluate, managed, records, reproduce, starved
+from campaigns import evaluate, managed, plan, records, reproduce, starved
+from campaigns.experiment import Experiment
+from campaigns.plan import block_order
 from campaigns.records import CampaignRecord, CellRecord
 from lab.counters.parse import DOM0, HYPERVISOR
 
@@ -29,6 +32,29 @@ def of_campaign(campaign: CampaignRecord) -> Iterator[str]:
         yield f"layout {campaign.layout} has {has} list of gates: one of the two was changed"
     if _time(campaign.created_at) is None:
         yield f"created_at is {campaign.created_at!r}, no time"
+
+
+def against(campaign: CampaignRecord, experiment: Experiment) -> Iterator[str]:
+    """What campaign.json says otherwise than its experiment."""
+    if campaign.seed != experiment.seed:
+        yield f"the seed is {campaign.seed}, and {experiment.seed} in the experiment"
+    if campaign.claims != experiment.claims:
+        yield "the claims are not the experiment's"
+    if campaign.until != experiment.until:
+        yield "when its repetitions end is not the experiment's"
+    specs = {spec.name: (spec.unit, spec.better) for spec in experiment.metrics}
+    for spec in campaign.metrics:
+        if specs.get(spec.name, (spec.unit, spec.better)) != (spec.unit, spec.better):
+            yield f"metric {spec.name} is not declared as the testbed has it"
+    wanted, planned = ([cell.cell for cell in cells] for cells in (plan.plan(experiment), campaign.cells))
+    if set(planned) != set(wanted):
+        yield "the plan's cells are not those of the experiment"
+    elif campaign.layout >= 2 and planned != wanted:
+        yield f"the order of the plan is not the one that seed {campaign.seed} gives"
+    for block, members in itertools.groupby(campaign.cells, key=lambda cell: cell.block):
+        named = [cell.cell for cell in members]
+        if campaign.layout < 2 and named != block_order(campaign.seed, block, named):
+            yield f"the order of block {block} is not the one that seed {campaign.seed} gives"
 
 
 def of_cell(
@@ -72,12 +98,12 @@ def of_attempts(names: Iterable[str]) -> Iterator[tuple[str, str]]:
 
 
 def copies(cells: Iterable[tuple[str, CellRecord]]) -> Iterator[tuple[str, str]]:
-    """Directory -> the other one that it is a copy of: two runs do not begin in the same
+    """Directory -> the other one that it is a copy of: two runs of a host do not begin in the same
     millisecond.
     """
-    seen: dict[str, str] = {}
+    seen: dict[tuple[str, str], str] = {}
     for name, cell in cells:
-        other = seen.setdefault(cell.started_at, name)
+        other = seen.setdefault((cell.started_at, cell.host), name)
         if other != name:
             yield name, f"it started at the same time as {other}: one is a copy"
 

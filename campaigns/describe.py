@@ -7,11 +7,12 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from campaigns import experiment, plan
+from campaigns import experiment, looks, plan
 from campaigns.conditions import Conditions, Group
 from campaigns.experiment import Experiment
 from campaigns.records import PlannedCell
 from common.console import aligned
+from common.metrics import whole
 from common.text import one_line
 from common.units import format_duration, rough_duration
 from lab.api import OwnSizing
@@ -52,16 +53,33 @@ def lines(made: Experiment) -> list[str]:
     conditions = next(made.at(levels) for levels in made.combinations())
     cells = plan.plan(made)
     taken = rough_duration(math.fsum(cell.expected_seconds for cell in cells))
+    often = f"{len(cells)} cells{' at most' if made.until else ''}, {made.boots} × {made.runs} (boots × runs) of each"
     return _wrapped(
         f"{made.name}: {made.title}",
         f"    {one_line(str(made.document['question']))}",
         *sizing(conditions),
         f"    policies: {', '.join(policy.name for policy in made.policies)}",
         *(f"    {path}: {', '.join(map(str, levels))}" for path, levels in made.factors.items()),
-        f"    {len(cells)} cells, {made.boots} × {made.runs} (boots × runs) of each; about {taken} without KVM",
+        f"    {often}; about {taken} without KVM",
+        *_until(made, cells),
         *(f"    claim {claim.id}: {one_line(claim.statement)} ({claim.evidence})" for claim in made.claims),
         *(f"    threshold {each['id']}: {one_line(each['question'])}" for each in made.document.get("thresholds", [])),
     )
+
+
+def _until(made: Experiment, cells: Sequence[PlannedCell]) -> list[str]:
+    """Where the data chooses the sample size: between what, and how."""
+    if (until := made.until) is None:
+        return []
+    least = looks.within(cells, until, until.sizes[0])
+    taken = rough_duration(math.fsum(cell.expected_seconds for cell in least))
+    text = (
+        f"    {until.sizes[0]} to {until.sizes[-1]} {until.unit}s: {len(least)} to {len(cells)} cells,"
+        f" about {taken} at least. They end when half the interval of {until.metric}, {until.treatment} ÷"
+        f" {until.control}, is at most {100 * until.half_width:g} % of it, at all levels. Looked at after"
+        f" {', '.join(map(str, until.sizes))}, each time at {100 * until.level:.4g} %."
+    )
+    return [text]
 
 
 def _wrapped(*texts: str) -> list[str]:
@@ -126,13 +144,13 @@ def plan_lines(made: Experiment, cells: Sequence[PlannedCell]) -> list[str]:
         ]
         for cell in cells
     ]
-    return [*_wrapped(*found), "", *aligned([columns, *rows]), "", *_places(cells)]
+    return [*_wrapped(*found), "", *aligned([columns, *rows]), "", *_places(cells), *_wrapped(*_until(made, cells))]
 
 
 def _places(cells: Sequence[PlannedCell]) -> list[str]:
     """How often each policy has which place; nothing where each runs once, and so has one."""
     balance = plan.positions(cells)
-    if all(sum(counts) <= 1 for counts in balance.values()):
+    if all(whole(counts) <= 1 for counts in balance.values()):
         return []
     rows = [["policy", *map(str, range(1, len(balance) + 1))]]
     rows += [[policy, *map(str, counts)] for policy, counts in balance.items()]

@@ -21,16 +21,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from campaigns import document, exclusions, metrics, mistakes, presets, resolve, thresholds
+from campaigns import document, exclusions, metrics, mistakes, presets, repeating, resolve, thresholds
 from campaigns.conditions import Conditions
 from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.exclusions import Exclusion, excluded
-from campaigns.records import Claim, find_spec
+from campaigns.looks import Until
+from campaigns.records import Claim
 from campaigns.schema import FIT, FIT_MIB, IDENTIFIER, MANAGERS, ExperimentFile, GuestsSection
 from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from common.needs import Needs, together
 from common.text import hint, one_line, shortened
+from lab.kernels import FIDELITY
 from policies import registry as policies
 from policies.base import Policy
 from workloads import registry
@@ -65,8 +67,10 @@ UNWRITTEN: Mapping[tuple[str, ...], object] = {
     ("workload", "phase"): "0 s",
     ("workload",): None,
     ("claims", "*", "group"): None,
+    ("guests", "kernel"): "fidelity",
     ("exclude",): [],
     ("retries",): {},
+    ("repetitions", "until"): None,
     ("thresholds",): [],
     ("thresholds", "*", "group"): None,
 }
@@ -96,6 +100,7 @@ class Experiment:
     metrics: tuple[MetricSpec, ...]
     exclusions: tuple[Exclusion, ...] = ()
     retries: Mapping[str, int] = field(default_factory=dict)
+    until: Until | None = None
 
     @property
     def title(self) -> str:
@@ -109,7 +114,7 @@ class Experiment:
 
     @property
     def repetitions(self) -> int:
-        """How often each point is run in all."""
+        """How often each point is run in all, at most."""
         return self.boots * self.runs
 
     def combinations(self) -> Iterator[dict[str, object]]:
@@ -131,9 +136,13 @@ class Experiment:
 
     @property
     def needs(self) -> Needs:
-        """What the guests' image has to have for its workloads, at all levels together."""
-        loads = [group.load for levels in self.combinations() for group in self.at(levels).groups]
-        return together(each.workload.needs(each.parameters) for each in loads)
+        """What the guests' image has to have for its workloads, and what they boot, at all levels
+        together.
+        """
+        conditions = [self.at(levels) for levels in self.combinations()]
+        kernels = {each.guests.boots for each in conditions} - {FIDELITY}
+        loads = [group.load for each in conditions for group in each.groups]
+        return together([Needs(kernels=tuple(kernels)), *(each.workload.needs(each.parameters) for each in loads)])
 
     def with_seed(self, seed: int) -> Experiment:
         """The same experiment with another seed for its order."""
@@ -172,12 +181,6 @@ def from_document(name: str, content: Mapping[str, Any], where: str = "the resol
     return _build(name, Document(Path(where), dict(content), {}))
 
 
-def boots_and_runs(file: ExperimentFile) -> tuple[int, int]:
-    """Boots of the host, and runs from each; a plain number is runs of one boot."""
-    asked = file.repetitions
-    return (1, asked) if isinstance(asked, int) else (asked.boots, asked.runs)
-
-
 def fingerprint(content: Mapping[str, Any]) -> str:
     """SHA-256 of canonical JSON: sorted keys, no spaces."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -207,13 +210,14 @@ def _build(name: str, source: Document) -> Experiment:
         document=resolved,
         policies=tuple(policies.parse(policy) for policy in file.policies),
         factors={path: tuple(levels) for path, levels in file.factors.items()},
-        boots=boots_and_runs(file)[0],
-        runs=boots_and_runs(file)[1],
+        boots=repeating.boots_and_runs(file)[0],
+        runs=repeating.boots_and_runs(file)[1],
         seed=file.seed,
         claims=tuple(claim.record() for claim in file.claims),
         metrics=_metric_specs(file),
         exclusions=tuple(file.exclude),
         retries={str(kind): times for kind, times in file.retries.items()},
+        until=repeating.until(file),
     )
     if not any(True for _ in experiment.combinations()):
         raise source.error([Problem(("exclude",), "every cell is left out", "leave some")])
@@ -263,7 +267,7 @@ def _resolved(file: ExperimentFile) -> dict[str, Any]:
     for path, unsaid in UNWRITTEN.items():
         *parents, last = path
         for at in _all_at(content, parents):
-            if at.get(last, _ABSENT) == unsaid:
+            if isinstance(at, dict) and at.get(last, _ABSENT) == unsaid:
                 del at[last]
     return content
 
@@ -323,21 +327,8 @@ def _name_problems(file: ExperimentFile) -> list[Problem]:
         if claim.group is not None and claim.group not in file.groups:
             near = hint(claim.group, [name for name in file.groups if name])
             problems.append(Problem((*here, "group"), f"there is no group {claim.group!r} of guests", near))
-        if find_spec(specs, claim.metric) is None:
-            near = hint(claim.metric, [spec.name for spec in specs])
-            problems.append(Problem((*here, "metric"), f"unknown metric {claim.metric!r}", near))
-        for side in ("treatment", "control"):
-            policy = getattr(claim.compare, side)
-            if policy not in file.policies:
-                problems.append(
-                    Problem(
-                        (*here, "compare", side),
-                        f"policy {policy!r} is not one of this experiment's",
-                        hint(policy, file.policies),
-                    )
-                )
-        if claim.compare.treatment == claim.compare.control:
-            problems.append(Problem((*here, "compare"), "a policy cannot be compared with itself"))
+        problems += repeating.compared(here, claim.metric, claim.compare, file.policies, specs)
+    problems += repeating.problems(file, specs)
     return problems
 
 
@@ -405,7 +396,7 @@ def _factor_problems(file: ExperimentFile) -> list[Problem]:
     fits = isinstance(file.guests, GuestsSection) and file.guests.memory_max == FIT_MIB
     if "overcommit_ratio" in file.factors and "host.guest_memory" in file.factors and not fits:
         problems.append(Problem(("factors",), "overcommit_ratio decides host.guest_memory, so both cannot be factors"))
-    boots, runs = boots_and_runs(file)
+    boots, runs = repeating.boots_and_runs(file)
     cells = boots * runs * len(file.policies)
     for levels in file.factors.values():
         cells *= len(levels)

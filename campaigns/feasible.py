@@ -14,6 +14,7 @@ from common.metrics import whole
 from common.units import format_duration
 from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import ROOT_DISK_MIB
+from lab.kernels import KERNELS
 from policies import apply, memory_swap, more_ram
 from policies.base import Policy
 from workloads.base import Workload
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SMALLEST_GUEST_MIB = 64
 """Below this a guest with sshd and a compiler does not get through its boot."""
+
+SMALLEST_STOCK_MIB = 128
+"""The same with a kernel of Debian's, which keeps more for itself, and is unpacked in the guest."""
 
 SMALLEST_DOM0_MIB = 128
 """Debian's kernel keeps 107 MiB of 384 for itself; with less than this no dom0 starts a guest.
@@ -101,6 +105,40 @@ def controls(
     yield from _more_ram(file, policies, host, guests)
 
 
+def kernel(file: ExperimentFile, policies: Sequence[Policy], guests: GuestSizing) -> Iterator[Problem]:
+    """What is wrong with the guests' kernel: a policy wants what it has not, or it does not fit."""
+    if KERNELS[guests.boots].own_hooks:
+        return
+    where = ("guests", "kernel")
+    for policy in policies:
+        if policy.sections:
+            yield Problem(
+                where,
+                f"{policy.name} hot-plugs memory in sections of 16 MiB, and those of {guests.boots} have 128 MiB",
+                "leave out the policy, or boot `fidelity`",
+            )
+        if policy.swap == "zswap":
+            yield Problem(
+                where,
+                f"what zswap does is counted by frontswap, which {guests.boots} has not",
+                "leave out the policy, or boot `fidelity`",
+            )
+    for key in ("frontswap_hysteresis", "frontswap_inertia"):
+        if key in file.selfballoon.settings():
+            yield Problem(
+                ("selfballoon", key),
+                f"it is of self-shrinking, which {guests.boots} has not",
+                "leave it out, or boot `fidelity`",
+            )
+    smallest = min(each.memory_start_mib for each in guests.every)
+    if smallest < SMALLEST_STOCK_MIB:
+        yield Problem(
+            where,
+            f"a guest cannot boot {guests.boots} with {smallest} MiB",
+            f"at least {SMALLEST_STOCK_MIB} MiB, or boot `fidelity`",
+        )
+
+
 def _more_ram(
     file: ExperimentFile, policies: Sequence[Policy], host: HostSizing, guests: GuestSizing
 ) -> Iterator[Problem]:
@@ -163,6 +201,13 @@ def on_host(experiment: Experiment, kind: str) -> None:
     asked when it is there.
     """
     if kind != "emulated":
+        if kernels := experiment.needs.kernels:
+            raise InvalidFileError(
+                f"servers have no {kernels[0]} for their guests",
+                where=f"guests.kernel of {experiment.name}.yml",
+                why="provisioning puts Linux 5.10 there alone",
+                remedy="Leave it out, or run the experiment on an emulated host.",
+            )
         return
     from lab.hosts.emulated import check_sizing
 

@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
-from campaigns import experiment, feasible, run, store
+from campaigns import experiment, feasible, remote, run, sharing, store
+from campaigns.cell import DASK
+from campaigns.crew import Alone, Crew
 from campaigns.experiment import Experiment
+from campaigns.hands import Hands
+from campaigns.places import LabPlace
 from campaigns.progress import Listener, silent
 from campaigns.run import Outcome
 from common.console import Tell
@@ -24,7 +27,8 @@ from lab import lifecycle, paths
 @dataclass(frozen=True)
 class Request:
     """What is to be run, and where. ended: what the campaign has come to when nothing of it is
-    left to run, else None.
+    left to run, else None. scheduler: the address of one, whose workers have the hosts; the
+    inventory is then theirs.
     """
 
     experiment: Experiment
@@ -33,6 +37,7 @@ class Request:
     cell: str | None
     ended: Outcome | None
     scale: str | None = None
+    scheduler: str | None = None
 
 
 def ask(
@@ -42,6 +47,7 @@ def ask(
     cell: str | None = None,
     *,
     scale: str | None = None,
+    scheduler: str | None = None,
     results: Path = store.RESULTS,
 ) -> Request:
     """A request whose names are all good. InvalidFileError for experiment and inventory,
@@ -51,11 +57,14 @@ def ask(
     made = experiment.load(name, scale)
     if campaign is None and scale is not None:
         campaign = f"{made.name}-{scale}"
-    found = inventories.load(inventory)
-    lab = found.name
-    feasible.on_host(made, found.hosts[0].settings.kind)
+    lab = DASK
+    if scheduler is None:
+        found = inventories.load(inventory)
+        lab = found.name
+        for kind in sorted({host.settings.kind for host in found.hosts}):
+            feasible.on_host(made, kind)
     ended = run.ended(made, lab, results=results, campaign=campaign, cell=cell)
-    return Request(made, inventory, campaign, cell, ended, scale)
+    return Request(made, inventory, campaign, cell, ended, scale, scheduler)
 
 
 def execute(
@@ -66,27 +75,51 @@ def execute(
     tell: Tell | None = None,
     listen: Listener = silent,
 ) -> Outcome:
-    """Open the lab, after who uses it now, and run what is left on its first host. The lab's
-    artifacts have to be built. arguments: the command, for the record.
+    """Open the lab, after who uses it now, and run what is left on its hosts: whichever is free
+    gets the next cells. The lab's artifacts have to be built. arguments: the command, for the
+    record.
     """
-    images = partial(lifecycle.artifact_images, needs=request.experiment.needs)
-    with lifecycle.open_lab(request.inventory, progress=tell, wait=True, images=images) as lab:
-        host, *others = lab.hosts
-        if others and tell is not None:
-            tell(f"lab {lab.name} has {len(lab.hosts)} hosts; the campaign runs on the first, {host.name}")
-        return run.run(
+    tell = tell or (lambda _text: None)
+
+    def run_on(crew: Crew, lab: str, hosts: Sequence[str] | None, inventory: str | None = None) -> Outcome:
+        return run.run_with(
             request.experiment,
-            host,
-            lab=lab.name,
-            basis=lab.basis(host),
+            crew,
+            lab=lab,
+            hosts=hosts,
             results=results,
             campaign=request.campaign,
             cell=request.cell,
             arguments=arguments,
-            inventory=_named(request.inventory),
+            inventory=inventory,
             scale=request.scale,
             listen=listen,
+            tell=tell,
         )
+
+    if request.scheduler is not None:
+        with remote.Workers(request.scheduler, request.experiment.needs) as workers:
+            return run_on(workers, DASK, None)
+    declared = inventories.load(request.inventory)
+    names = [host.name for host in declared.hosts]
+    chosen = names if request.cell is None else [_host_of(request, request.cell, names, results)]
+    places = [LabPlace(request.inventory.absolute(), name, request.experiment.needs) for name in chosen]
+    if len(places) == 1:
+        with places[0].open(tell) as (host, basis):
+            return run_on(Alone(host, basis), declared.name, names, _named(request.inventory))
+    with Hands(places) as hands:
+        return run_on(hands, declared.name, names, _named(request.inventory))
+
+
+def _host_of(request: Request, cell: str, names: Sequence[str], results: Path) -> str:
+    """The host for one cell: the one that ran those that it is compared with, else the first."""
+    stored = store.find(results, request.campaign or request.experiment.name)
+    if stored is None:
+        return names[0]
+    cells = stored.record().cells
+    ran = sharing.begun(cells, {name: each.host for name, each in stored.cells().items()})
+    owner = next((ran.get(sharing.share_of(each)) for each in cells if each.cell == cell), None)
+    return owner if owner is not None and owner in names else names[0]
 
 
 def _named(inventory: Path) -> str | None:

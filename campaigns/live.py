@@ -1,9 +1,9 @@
-"""What a running campaign shows to who looks on: which cell it is at, and the newest reading of its
-guests.
+"""What a running campaign shows to who looks on: which cell each of its hosts is at, and the newest
+reading of that host's guests.
 
-The runner writes it beside the cells, under a name that the next run removes. Readings are those
-that dom0's agent keeps anyway, and they are fetched only while somebody looks on, who says so by a
-file of his own.
+The runner writes it beside the cells, a file for each host, under a name that the next run removes.
+Readings are those that dom0's agent keeps anyway, and they are fetched only while somebody looks
+on, who says so by a file of his own.
 """
 
 from __future__ import annotations
@@ -70,36 +70,37 @@ class State:
     first_at: float = 0.0
     last: Reading = field(default_factory=dict)
     last_at: float = 0.0
+    host: str = ""
 
 
 class Teller:
-    """Writes the state of a campaign that runs here. left: seconds that the rest should take."""
+    """Writes the state of a campaign that runs here, for one of its hosts. left: seconds that the
+    rest should take.
+    """
 
-    def __init__(self, directory: Path, left: Callable[[], float], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, directory: Path, left: Callable[[], float], clock: Callable[[], float] = time.time, *, host: str = ""
+    ) -> None:
         self.directory = directory
-        self.path = store.unfinished(directory, STATE)
+        self.path = store.unfinished(directory, f"{host}-{STATE}" if host else STATE)
         self.left = left
         self.clock = clock
+        self.host = host
         self.state = State()
 
     def event(self, event: Event) -> None:
         """A cell has entered a stage, or ended."""
         now = self.clock()
         told = State(event.done, event.total, event.cell, event.policy, event.order, event.attempt, event.stage)
-        told.stage_s, told.since = event.stage_s, now
+        told.stage_s, told.since, told.host = event.stage_s, now, self.host
         self.state = told
         self._write()
 
-    def tick(self, last: Callable[[], Iterable[Sample]]) -> None:
-        """The run goes on: tell its newest reading, if somebody looks on. Never fails."""
-        if not self._wanted():
-            return
-        with suppress(LabError, *command_errors(OSError)):
-            samples = list(last())
-            reading, at = told(samples), max((each.time for each in samples), default=0.0)
-            if not self.state.first:
-                self.state.first, self.state.first_at = reading, at
-            self.state.last, self.state.last_at = reading, at
+    def seen(self, reading: Reading, at: float) -> None:
+        """Tell a reading."""
+        if not self.state.first:
+            self.state.first, self.state.first_at = reading, at
+        self.state.last, self.state.last_at = reading, at
         self._write()
 
     def end(self) -> None:
@@ -111,18 +112,22 @@ class Teller:
     def _new(self) -> Path:
         return self.path.with_name(f"{self.path.name}.new")
 
-    def _wanted(self) -> bool:
-        with suppress(OSError):
-            return any(
-                self.clock() - each.stat().st_mtime < FRESH_S for each in self.directory.glob(f".tmp-*-{WATCHER}")
-            )
-        return False
-
     def _write(self) -> None:
         self.state.left_s, self.state.told_at = self.left(), self.clock()
         with suppress(OSError):  # a full disk is told where results are written
             self._new.write_text(json.dumps(asdict(self.state)), encoding="utf-8")
             self._new.replace(self.path)
+
+
+def look(
+    directory: Path, last: Callable[[], Iterable[Sample]], clock: Callable[[], float] = time.time
+) -> tuple[Reading, float] | None:
+    """The newest reading and its time, if somebody looks on and it can be had. Never fails."""
+    with suppress(LabError, *command_errors(OSError)):
+        if any(clock() - each.stat().st_mtime < FRESH_S for each in directory.glob(f".tmp-*-{WATCHER}")):
+            samples = list(last())
+            return told(samples), max((each.time for each in samples), default=0.0)
+    return None
 
 
 def told(samples: Iterable[Sample]) -> Reading:
@@ -147,12 +152,17 @@ class Watcher:
     def __exit__(self, *_: object) -> None:
         self.path.unlink(missing_ok=True)
 
-    def state(self) -> State | None:
-        """What the campaign is at; None when nobody runs it."""
+    def states(self) -> list[State]:
+        """What each host of the campaign is at; none when nobody runs it."""
         with suppress(OSError):  # a campaign that one may only read is watched without readings
             self.path.touch()
-        for path in store.living(self.directory, STATE):  # at most one: a campaign has one runner
+        found = []
+        for path in sorted(store.living(self.directory, STATE)):
             with suppress(OSError, ValueError, TypeError):
                 document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-                return State(**document)
-        return None
+                found.append(State(**document))
+        return found
+
+    def state(self) -> State | None:
+        """The first of them."""
+        return next(iter(self.states()), None)

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from campaigns.document import KeyPath, Problem
-from campaigns.schema import ALIKE, GROUPED, LEVELS, NUMBER, key_names
+from campaigns.schema import ALIKE, BETWEEN, GROUPED, LEVELS, NUMBER, key_names
 from common.text import hint, shortened
 
-_BY_PYDANTIC = ("function-before", "function-after", "function-wrap", NUMBER, LEVELS, ALIKE, GROUPED)
+_BY_PYDANTIC = ("function-before", "function-after", "function-wrap", NUMBER, LEVELS, BETWEEN, ALIKE, GROUPED)
 """Parts of a path that no file has."""
 
 

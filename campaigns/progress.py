@@ -20,7 +20,7 @@ class Event:
     done, total: cells of the campaign that ran to their end, and all. left_s: seconds that the rest
     should take. stage_s: that the stage should. order: the cell's position in the plan, from 0.
     record: of the attempt that has ended. attempt: from 1, within this run. retry: another attempt
-    follows.
+    follows. host: that has the cell, where there are several.
     """
 
     kind: Literal["start", "stage", "cell", "end"]
@@ -35,6 +35,7 @@ class Event:
     attempt: int = 1
     record: CellRecord | None = None
     retry: bool = False
+    host: str = ""
 
 
 Listener = Callable[[Event], None]
@@ -75,8 +76,7 @@ class Estimate:
     policies: Mapping[str, str]
     expected: Mapping[str, Expected]
     _taken: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _current: str = ""
-    _since: float = 0.0
+    _since: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -90,17 +90,23 @@ class Estimate:
 
     def begin(self, cell: str) -> None:
         """The clock of a cell starts."""
-        self._current, self._since = cell, time.monotonic()
+        self._since[cell] = time.monotonic()
+
+    def forget(self, cell: str) -> None:
+        """A cell is not being run any more; what it took says nothing."""
+        self._since.pop(cell, None)
 
     def finish(self, cell: str, timings: Mapping[str, float]) -> None:
         """A cell has ended; what it took corrects the rest."""
         if cell in self.expected:
             reset = timings.get(RESET, 0.0)
             self._taken[cell] = (reset, math.fsum(timings.values()) - reset)
-        self._current = ""
+        self.forget(cell)
 
-    def left(self, remaining: Iterable[str]) -> float:
-        """Seconds that the remaining cells, the current one included, should take from now on."""
+    def left(self, remaining: Iterable[str], hosts: int = 1) -> float:
+        """Seconds that the remaining cells, the current ones included, should take from now on.
+        hosts: that share them.
+        """
         plain, first = self._resets()
         factors = self._factors()
         known = {self.expected[cell].state for cell in self._taken}
@@ -111,17 +117,18 @@ class Estimate:
             reset = usual if expected.state in known or first is None else max(usual, first)
             costs[cell] = reset + expected.work * factors.get(self.policies.get(cell, ""), factors[""])
             known.add(expected.state)
-        spent = time.monotonic() - self._since if self._current else 0.0
-        if self._current not in costs:
-            return math.fsum(costs.values())
-        own = costs.pop(self._current)
-        rest = math.fsum(costs.values())
-        if spent > own > 0:
-            # It takes longer than was thought. Nothing says how much; where nothing has ended yet,
-            # the others are no quicker.
-            rest *= 1.0 if self._taken else spent / own
-            own = spent * LATE
-        return own - spent + rest
+        now, slower = time.monotonic(), 1.0
+        lefts = []
+        for cell in self._since.keys() & costs.keys():
+            own, spent = costs.pop(cell), now - self._since[cell]
+            if spent > own > 0:
+                # It takes longer than was thought. Nothing says how much; where nothing has ended
+                # yet, the others are no quicker.
+                slower = slower if self._taken else max(slower, spent / own)
+                own = spent * LATE
+            lefts.append(own - spent)
+        whole = math.fsum(lefts) + math.fsum(costs.values()) * slower
+        return max([whole / max(1, hosts), *lefts])
 
     def _factors(self) -> dict[str, float]:
         """Policy -> how many times longer its cells' work took than was expected; under "" that

@@ -68,7 +68,8 @@ def environment(
     """env.json: how the testbed was called, what the cell was given, and what the host says it is
     (lab.api.Host.provenance).
 
-    alone: whether just this cell was asked for, so that it may be out of the plan's order.
+    alone: whether it may be out of the plan's order: just this cell was asked for, or it was
+    missing when later ones were there already.
     """
     head, dirty = commit()
     return {

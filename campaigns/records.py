@@ -11,6 +11,7 @@
                                     writes and checks it
     results/<campaign>/attempts/<cell>.<n>/       the same files, of attempts that do not count:
     `failed`, or superseded by a rerun
+    results/<campaign>/looks/<n>.json             Look, where the data chooses the sample size
 
 `analysis` imports this module and none of the others. A figure that could not be read is None here
 and null in the file, never 0. Times of day are ISO 8601 in UTC; durations are seconds; sizes say
@@ -22,13 +23,15 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
+from campaigns import looks
+from campaigns.looks import Look, Until
 from common.errors import ResultsError
 from common.metrics import STRICT, Metric, MetricSpec, total
 from common.text import each_key_once
@@ -44,6 +47,7 @@ of older ones, campaigns/former.py knows what they are called now.
 CAMPAIGN_FILE = "campaign.json"
 CELLS_DIR = "cells"
 ATTEMPTS_DIR = "attempts"
+LOOKS_DIR = "looks"
 CELL_FILE = "cell.json"
 ENV_FILE = "env.json"
 SAMPLES_FILE = "samples/samples.csv"
@@ -182,7 +186,8 @@ class CampaignRecord(Record):
     those that a cell had to pass then (campaigns.gates.GATES); empty in layout 1. inventory: the
     lab's file, as it was named; None for the default lab, and in campaigns from before it was
     recorded. counters: those that were sampled, single disks' aside; empty before layout 3. scale:
-    the preset of the experiment, if any.
+    the preset of the experiment, if any. until: where the data chooses how many of the plan's
+    repetitions there are. hosts: of the lab, where there are several, which run shares in no order.
     """
 
     schema: int
@@ -206,6 +211,8 @@ class CampaignRecord(Record):
     inventory: str | None = None
     counters: tuple[str, ...] = ()
     scale: str | None = None
+    until: Until | None = None
+    hosts: tuple[str, ...] = ()
 
     def spec(self, metric: str) -> MetricSpec | None:
         """The declaration of a metric of this campaign's cells; None for an unknown name."""
@@ -332,11 +339,26 @@ def aggregate(values: Iterable[float | int | None], how: Aggregate) -> float | N
     return total(known) / (len(known) if how == "mean" else 1)
 
 
-def read_campaign(directory: Path) -> CampaignRecord:
+def read_campaign(directory: Path, *, whole: bool = False) -> CampaignRecord:
     """campaign.json of a campaign. ResultsError when it is not there, damaged, or of another
     schema.
+
+    Where the data chooses the sample size, the cells are those that are wanted after the looks
+    that were taken; whole: all that the plan holds.
     """
-    return read_record(CampaignRecord, directory / CAMPAIGN_FILE)
+    record = read_record(CampaignRecord, directory / CAMPAIGN_FILE)
+    if record.until is None or whole:
+        return record
+    size = looks.size_now(record.until, read_looks(directory))
+    return replace(record, cells=looks.within(record.cells, record.until, size))
+
+
+def read_looks(directory: Path) -> list[Look]:
+    """The looks that were taken, in their order. ResultsError as of read_campaign."""
+    found: list[Look] = []
+    while (path := directory / LOOKS_DIR / f"{len(found) + 1}.json").is_file():
+        found.append(read_record(Look, path))
+    return found
 
 
 def read_cell(directory: Path) -> CellRecord:

@@ -39,6 +39,7 @@ def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
     problems.extend(feasible.sizing(host, sizing, file))
     asked = [policies.parse(policy) for policy in file.policies]
     problems.extend(feasible.controls(file, asked, host, sizing))
+    problems.extend(feasible.kernel(file, asked, sizing))
     numbers = range(1, sizing.count + 1)
     least = [apply.start_mib(policy, host, sizing, number) for policy in asked for number in numbers]
     used = managers(file)
@@ -146,6 +147,7 @@ def _sizes(file: ExperimentFile) -> tuple[HostSizing, GuestSizing, list[Problem]
         max(own.memory_start_mib for own in each.values()),
         swap,
         unlike=unlike if isinstance(file.guests, GroupedSection) else (),
+        boots=file.guests.kernel,
     )
     return HostSizing(available, file.host.dom0_memory, file.host.vcpus), sizing, problems
 

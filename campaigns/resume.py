@@ -9,7 +9,7 @@ its first cell of a run (`refuse_another_host`).
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from campaigns import plan, records, store
@@ -59,17 +59,24 @@ def begun(
     return found
 
 
-def refuse_another_host(stored: CampaignStore, basis: Basis) -> None:
+def refuse_another_host(stored: CampaignStore, basis: Basis, known: Collection[str] | None = ()) -> None:
     """UsageError when the cells that are there ran on a host that was made from something else.
-    What a cell does not tell is not compared.
+    What a cell does not tell is not compared. known: the hosts that the campaign may have beside
+    this one, which have other names; None: any.
     """
     ended = sorted(stored.cells().values(), key=lambda cell: cell.finished_at)
     if not ended:
         return
-    directory = stored.directory / records.CELLS_DIR / ended[0].cell
+    name = basis.get("name")
+    cell = next((each for each in ended if each.host == name), ended[0])
+    directory = stored.directory / records.CELLS_DIR / cell.cell
     told = (records.read_env(directory) or {}).get("host")
+    other = cell.host != name and (known is None or cell.host in known)
     differences = [
-        line for path, value in basis.items() for line in _differences(path, _at(told, path.split(".")), value)
+        line
+        for path, value in basis.items()
+        if not (other and path == "name")
+        for line in _differences(path, _at(told, path.split(".")), value)
     ]
     if differences:
         raise UsageError(
@@ -77,6 +84,21 @@ def refuse_another_host(stored: CampaignStore, basis: Basis) -> None:
             where=str(directory / records.ENV_FILE),
             why="\n".join([*differences, _NEVER_MIXED.format("hosts")]),
             remedy="give the new campaign a name of its own with --campaign NAME, or undo the change",
+        )
+
+
+def refuse_unlike(one: str, its: Basis, other: str, others: Basis) -> None:
+    """UsageError when two hosts are not made alike but for their names."""
+    differing = [path for path in its.keys() & others.keys() - {"name"} if its[path] != others[path]]
+    if differing:
+        raise UsageError(
+            f"{one} is not made as {other}",
+            why="\n".join(
+                line.replace(" was ", f" is, on {other}, ", 1).replace(", is ", f", and on {one}, ", 1)
+                for path in sorted(differing)
+                for line in _differences(path, others[path], its[path])
+            ),
+            remedy="a campaign's hosts have to be alike",
         )
 
 
@@ -144,7 +166,7 @@ def _planned(campaign: str, cells: tuple[PlannedCell, ...], cell: str) -> Planne
 
 def _refuse_complete(stored: CampaignStore, planned: PlannedCell) -> None:
     found = stored.cells().get(planned.cell)
-    if found is not None and found.status == "complete":
+    if found is not None and found.status == "complete" and not found.starved:
         raise UsageError(
             f"cell {planned.cell!r} is complete, and results are never overwritten",
             where=str(stored.directory / records.CELLS_DIR / planned.cell),

@@ -27,6 +27,7 @@ from pydantic import (
 from campaigns.document import KeyPath
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
 from common.fields import Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
+from lab.kernels import FIDELITY, KernelName
 from policies import registry
 from policies.managed import ManagerSection, ManagerSettings
 from policies.memory_swap import RamdiskParameters, ZramParameters, ZswapParameters
@@ -75,7 +76,8 @@ MebibytesOrFit = Annotated[
 
 class GuestsSection(Section):
     """All guests are alike. memory_start: at boot, by default the guests' even share of the
-    host; swap: by default memory_max; sysctl: settings of their kernels.
+    host; swap: by default memory_max; sysctl: settings of their kernels; kernel: what they boot,
+    lab/kernels.py.
     """
 
     count: GuestCount
@@ -84,6 +86,7 @@ class GuestsSection(Section):
     memory_start: Mebibytes | None = None
     swap: Mebibytes | None = None
     sysctl: Sysctls = Field(default_factory=dict)
+    kernel: KernelName = FIDELITY
 
 
 class GroupSection(Section):
@@ -108,6 +111,7 @@ class GroupedSection(Section):
     groups: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]*$")], GroupSection], Field(min_length=1)]
     swap: Mebibytes | None = None
     sysctl: Sysctls = Field(default_factory=dict)
+    kernel: KernelName = FIDELITY
 
 
 class SamplingSection(Section):
@@ -284,20 +288,78 @@ class ThresholdSection(Section):
         return self
 
 
-class RepetitionsSection(Section):
-    """Repetition at its levels: so many boots of the host, each with drives made anew, and so
-    many runs from each.
+NUMBER, LEVELS = "as a number", "at its levels"
+"""How repetitions may be written: what is wrong is told of the form that was chosen."""
+
+
+class BoundsSection(Section):
+    """How often at least and at most; the data chooses (`until`)."""
+
+    at_least: Annotated[Count, Field(ge=3, le=1000)]
+    at_most: Annotated[Count, Field(ge=4, le=1000)]
+
+    @model_validator(mode="after")
+    def _some_room(self) -> BoundsSection:
+        if self.at_least >= self.at_most:
+            raise ValueError(f"at_least {self.at_least} is not below at_most {self.at_most}")
+        return self
+
+
+class UntilSection(Section):
+    """Until which interval is narrow enough: that of treatment ÷ control of a metric, half of which
+    is at most half_width of the ratio. looks: how often that is asked at most, evenly over the
+    range.
     """
 
-    boots: Annotated[Count, Field(ge=1, le=100)] = 1
-    runs: Annotated[Count, Field(ge=1, le=1000)] = 1
+    metric: Text
+    aggregate: Aggregate = "sum"
+    compare: ComparisonSection
+    half_width: Annotated[Number, Field(gt=0, lt=1)]
+    looks: Annotated[Count, Field(ge=1, le=20)] = 4
+
+
+BETWEEN = "between bounds"
+
+
+def _often(most: int) -> Any:  # noqa: ANN401
+    """A number, or bounds."""
+    number = Annotated[Count, Field(ge=1, le=most), Tag(NUMBER)]
+    bounds = Annotated[BoundsSection, Tag(BETWEEN)]
+    chosen = Discriminator(lambda given: BETWEEN if isinstance(given, dict | BoundsSection) else NUMBER)
+    return Annotated[number | bounds, chosen]
+
+
+if TYPE_CHECKING:
+    Boots = int | BoundsSection
+    Runs = int | BoundsSection
+else:
+    Boots, Runs = _often(100), _often(1000)
+
+
+class RepetitionsSection(Section):
+    """Repetition at its levels: so many boots of the host, each with drives made anew, and so
+    many runs from each. One of them may have bounds, and then goes on `until` an interval is narrow
+    enough.
+    """
+
+    boots: Boots = 1
+    runs: Runs = 1
+    until: UntilSection | None = None
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> RepetitionsSection:
+        bounds = [name for name in ("boots", "runs") if isinstance(getattr(self, name), BoundsSection)]
+        if self.until is None and bounds:
+            raise ValueError(f"{bounds[0]} has bounds, and nothing says when there are enough: add `until`")
+        if self.until is not None and len(bounds) != 1:
+            raise ValueError("`until` needs bounds for one of boots and runs, such as {at_least: 3, at_most: 10}")
+        if "runs" in bounds and self.boots != 1:
+            raise ValueError("with several boots, bounds are those of boots: runs of one boot are averaged")
+        return self
 
 
 Retries = Annotated[Count, Field(ge=0, le=10)]
 """Further attempts at a cell that failed, by the class of its failure (campaigns/failures.py)."""
-
-NUMBER, LEVELS = "as a number", "at its levels"
-"""How repetitions may be written: what is wrong is told of the form that was chosen."""
 
 ALIKE, GROUPED = "all alike", "in groups"
 """How guests may be written."""

@@ -84,7 +84,8 @@ def _cell(
 ) -> CellStatus:
     last = record or (attempts[-1] if attempts else None)
     state: State = record.status if record is not None else "failed" if attempts else "missing"
-    rerun = "" if state == "complete" else rerun_command(campaign, planned.cell)
+    starved = record is not None and record.starved
+    rerun = "" if state == "complete" and not starved else rerun_command(campaign, planned.cell)
     seconds = math.fsum(last.timings.values()) if last else None
     tried = len(attempts) + (record is not None)
     return CellStatus(planned, state, tried, seconds, reason_of(last), rerun, last.finished_at if last else None)
@@ -94,15 +95,18 @@ def line_of(event: Event) -> str:
     """What a running campaign tells people: a cell's stage, or what became of the cell. Empty
     for its begin and end.
     """
+    at = f" on {event.host}" if event.host else ""
     if event.kind == "stage":
-        return f"cell {event.order + 1}/{event.total} {event.cell}: {event.stage}"
+        return f"cell {event.order + 1}/{event.total} {event.cell}{at}: {event.stage}"
     if event.kind == "cell" and event.record is not None:
-        return f"cell {event.cell}: {event.record.status} {reason_of(event.record)}".rstrip()
+        return f"cell {event.cell}{at}: {event.record.status} {reason_of(event.record)}".rstrip()
     return ""
 
 
 def reason_of(record: CellRecord | None) -> str:
-    """Why a record has no usable figures, in a line or two; nothing for a complete one."""
+    """Why a record has no usable figures, or none in time, in a line or two; else nothing."""
+    if record is not None and record.status == "complete" and record.starved:
+        return "its host was starved, so that nothing measured in time has a value"
     if record is None or record.status == "complete":
         return ""
     if record.failure is not None:

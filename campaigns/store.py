@@ -22,6 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from campaigns import records
+from campaigns.looks import Look
 from campaigns.records import CampaignRecord, CellRecord
 from common import files, processes
 from common.errors import MissingError, ResultsError, UsageError
@@ -69,6 +70,45 @@ def samples_text(samples: Iterable[Sample], released_at: float) -> str:
     return file.getvalue()
 
 
+class Sealer:
+    """Writes cells of a campaign for the process that holds its lock, which gives them their names
+    (CampaignStore.admit). In a directory on the same file system.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def begin(self, cell: str) -> CellWriter:
+        """A temporary directory of this process for a cell."""
+        return _begin(self.directory, cell)
+
+    def commit(self, writer: CellWriter, record: CellRecord, env: Mapping[str, object]) -> Path:
+        """Write the rest of a cell, durably; its directory."""
+        seal(writer, record, env)
+        return writer.directory
+
+    def abandon(self, writer: CellWriter) -> None:
+        """Forget a cell that is being written."""
+        shutil.rmtree(writer.directory, ignore_errors=True)
+
+
+def _begin(parent: Path, cell: str) -> CellWriter:
+    directory = unfinished(parent, cell)
+    with storing(directory):
+        shutil.rmtree(directory, ignore_errors=True)
+        (directory / records.RAW_DIR).mkdir(parents=True)
+    return CellWriter(directory)
+
+
+def seal(writer: CellWriter, record: CellRecord, env: Mapping[str, object]) -> None:
+    """Write the rest of a cell, with its sums, durably: all that is left is to give it its name."""
+    writer.write_json(records.CELL_FILE, record)
+    writer.write_json(records.ENV_FILE, env)
+    with storing(writer.directory):
+        write_sums(writer.directory)
+        sync_tree(writer.directory)
+
+
 class CampaignStore:
     """One campaign's directory."""
 
@@ -80,9 +120,13 @@ class CampaignStore:
         """The campaign's name: its directory's."""
         return self.directory.name
 
-    def record(self) -> CampaignRecord:
-        """campaign.json."""
-        return records.read_campaign(self.directory)
+    def record(self, *, whole: bool = False) -> CampaignRecord:
+        """campaign.json, with the cells that are wanted now; whole: with all of the plan."""
+        return records.read_campaign(self.directory, whole=whole)
+
+    def looks(self) -> list[Look]:
+        """The looks that were taken, where the data chooses the sample size."""
+        return records.read_looks(self.directory)
 
     def cells(self) -> dict[str, CellRecord]:
         """Cell id -> record, of the cells that ran to their end (complete or invalid)."""
@@ -119,11 +163,7 @@ class CampaignStore:
 
     def begin(self, cell: str) -> CellWriter:
         """A temporary directory for a cell. The caller holds the lock."""
-        directory = unfinished(self.directory, cell)
-        with storing(directory):
-            shutil.rmtree(directory, ignore_errors=True)
-            (directory / records.RAW_DIR).mkdir(parents=True)
-        return CellWriter(directory)
+        return _begin(self.directory, cell)
 
     def commit(self, writer: CellWriter, record: CellRecord, env: Mapping[str, object]) -> Path:
         """Store the cell under its final name, or the failed attempt in attempts/; the path. All or
@@ -134,28 +174,51 @@ class CampaignStore:
         record is still in attempts/.
         """
         try:
-            writer.write_json(records.CELL_FILE, record)
-            writer.write_json(records.ENV_FILE, env)
-            with storing(writer.directory):
-                write_sums(writer.directory)
-                sync_tree(writer.directory)
-            parent = self.directory / (records.ATTEMPTS_DIR if record.status == "failed" else records.CELLS_DIR)
-            with storing(parent):
-                parent.mkdir(exist_ok=True)
-                target = parent / record.cell
-                if record.status == "failed":
-                    target = self._next_attempt(record.cell)
-                elif target.exists():
-                    self._retire(target)
-                self._publish(writer.directory, target)
+            seal(writer, record, env)
+            return self.admit(writer.directory, record)
         except BaseException:
             self.abandon(writer)
             raise
+
+    def admit(self, directory: Path, record: CellRecord) -> Path:
+        """Give a sealed directory of this campaign its final name; the path. The caller holds the
+        lock.
+        """
+        parent = self.directory / (records.ATTEMPTS_DIR if record.status == "failed" else records.CELLS_DIR)
+        with storing(parent):
+            parent.mkdir(exist_ok=True)
+            target = parent / record.cell
+            if record.status == "failed":
+                target = self._next_attempt(record.cell)
+            elif target.exists():
+                self._retire(target)
+            self._publish(directory, target)
         return target
 
     def abandon(self, writer: CellWriter) -> None:
         """Forget a cell that is being written."""
         shutil.rmtree(writer.directory, ignore_errors=True)
+
+    def add_look(self, look: Look) -> None:
+        """Store the next look. All or nothing, as of a cell. The caller holds the lock."""
+        name = f"{records.LOOKS_DIR}/{len(self.looks()) + 1}.json"
+        temporary = unfinished(self.directory, records.LOOKS_DIR)
+        with storing(self.directory):
+            (self.directory / records.LOOKS_DIR).mkdir(exist_ok=True)
+            try:
+                temporary.write_text(records.dumps(look), encoding="utf-8")
+                files.sync(temporary)
+                listed = read_sums(self.directory / records.SUMS_FILE)
+                _replace_sums(self.directory, listed | {name: files.digest(temporary)})
+                temporary.rename(self.directory / name)
+            except BaseException:
+                temporary.unlink(missing_ok=True)
+                raise
+            files.sync(self.directory / records.LOOKS_DIR)
+
+    def tidy(self) -> None:
+        """Remove what dead processes were writing. The caller holds the lock."""
+        _remove_leftovers(self.directory)
 
     def _next_attempt(self, cell: str) -> Path:
         parent = self.directory / records.ATTEMPTS_DIR
@@ -368,6 +431,19 @@ def living(directory: Path, name: str) -> list[Path]:
     return [path for path, match in found if match and processes.start_time(int(match[1])) == int(match[2])]
 
 
+def remove_of(directory: Path, process: int) -> None:
+    """Remove what a process of ours that has ended was writing."""
+    for path in directory.glob(f".tmp-{process}-*"):
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _remove_leftovers(directory: Path) -> None:
     """Remove what dead runners were writing; a number that another process has by now does not
     protect it.
@@ -375,7 +451,4 @@ def _remove_leftovers(directory: Path) -> None:
     for path in list(directory.iterdir()) if directory.is_dir() else ():
         match = _TEMPORARY.fullmatch(path.name)
         if match and processes.start_time(int(match[1])) != int(match[2]):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+            _remove(path)

@@ -16,7 +16,6 @@ a place that the forger cannot reach, such as the paper.
 from __future__ import annotations
 
 import csv
-import itertools
 import json
 import math
 import os
@@ -25,11 +24,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from campaigns import consistency, plan, records, store
-from campaigns.experiment import Experiment, fingerprint, from_document
-from campaigns.plan import block_order, cell_id
+from campaigns import consistency, narrowing, plan, records, store
+from campaigns.cell import DASK
+from campaigns.experiment import fingerprint, from_document
+from campaigns.plan import cell_id
 from campaigns.recompute import OLDER, Recomputation, is_whole
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
+from campaigns.sharing import share_of
 from common import files
 from common.errors import ResultsError, UserError
 from common.metrics import MetricSpec
@@ -42,8 +43,15 @@ Derived = Callable[[Path], Iterable[tuple[str, str]]]
 (path, what is wrong with it).
 """
 
-KEPT = (records.CAMPAIGN_FILE, records.SUMS_FILE, ".lock", records.CELLS_DIR, records.ATTEMPTS_DIR)
-DERIVED = ("tables", "figures", "report.md")
+KEPT = (
+    records.CAMPAIGN_FILE,
+    records.SUMS_FILE,
+    ".lock",
+    records.CELLS_DIR,
+    records.ATTEMPTS_DIR,
+    records.LOOKS_DIR,
+)
+DERIVED = ("tables", "figures", "report.md", "report.html", "report.pdf", "latex")
 """What may be in a campaign's directory, beside what is being written."""
 
 
@@ -168,12 +176,13 @@ class _Verifier:
 
     def run(self) -> None:
         try:
+            whole = records.read_campaign(self.directory, whole=True)
             self.campaign = records.read_campaign(self.directory)
         except ResultsError as error:
             self.add("damage", self.directory / records.CAMPAIGN_FILE, _flat(error))
         else:
             self.planned = {cell.cell: cell for cell in self.campaign.cells}
-            self._plan(self.campaign)
+            self._plan(whole)
         self._root()
         standing = {}
         for path in records.cell_directories(self.directory):
@@ -198,6 +207,9 @@ class _Verifier:
         ):
             self.add("damage", self.directory / name, message)
         self.cells = sum(cell.status == "complete" for cell in standing.values())
+        if self.campaign is not None:
+            for level, path, message in narrowing.checked(self.directory, self.campaign, standing):
+                self.add(level, path, message)
         self._sequence(standing, attempts)
         self._completeness(standing, attempts)
         if self.older:
@@ -216,7 +228,9 @@ class _Verifier:
         if not whole and not any(name in listed for name in present):
             self.add("note", self.directory / records.SUMS_FILE, "does not know the cells (older layout)")
             present = []
-        self._sums(self.directory, [records.CAMPAIGN_FILE, *present])
+        taken = self.directory / records.LOOKS_DIR
+        seen = [f"{records.LOOKS_DIR}/{path.name}" for path in taken.iterdir()] if taken.is_dir() else []
+        self._sums(self.directory, [records.CAMPAIGN_FILE, *present, *seen])
         for path in sorted(self.directory.iterdir()):
             if path.name.startswith(".tmp-"):
                 self.add("note", path, "left by a run that was killed, or is being written; the next run removes it")
@@ -250,9 +264,9 @@ class _Verifier:
         except UserError as error:
             self.add("damage", where, f"the experiment cannot be one, so nothing is recomputed: {_flat(error)}")
             return
-        for message in _against_experiment(campaign, experiment):
+        for message in consistency.against(campaign, experiment):
             self.add("damage", where, message)
-        if set(self.planned) == {cell.cell for cell in plan.plan(experiment)}:
+        if set(ids) == {cell.cell for cell in plan.plan(experiment)}:
             self.recomputation = Recomputation(campaign, experiment)
             if said := self.recomputation.other_gates():
                 self.add("note", where, said)
@@ -301,22 +315,26 @@ class _Verifier:
                 yield f"{key} is {getattr(cell, key)!r}, and {getattr(planned, key)!r} in the plan"
 
     def _sequence(self, standing: Mapping[str, CellRecord], attempts: Mapping[str, CellRecord]) -> None:
-        """Cells run in the order of the plan. One that was tried before, or run by its name, may
-        have run later.
+        """Cells run in the order of the plan; with several hosts, those of a share do on theirs
+        (campaigns/sharing.py). One that was tried before, or run by its name, may have run later.
         """
         known = [standing[name] for name in self.planned if name in standing and name not in attempts]
-        before: CellRecord | None = None
+        seen = {cell.host for cell in (*standing.values(), *attempts.values())}
+        several = len(seen) > 1 or (self.campaign is not None and (self.campaign.hosts or self.campaign.lab == DASK))
+        before: dict[object, CellRecord] = {}
         for cell in known:
             path = self.directory / records.CELLS_DIR / cell.cell
             if _alone(path):
                 continue
-            if before is not None and cell.started_at < before.started_at:
+            line = (cell.host, share_of(self.planned[cell.cell])) if several else None
+            last = before.get(line)
+            if last is not None and cell.started_at < last.started_at:
                 self.add(
                     "damage",
                     path / records.CELL_FILE,
-                    f"it started before {before.cell}, which the plan has first: the two may have been exchanged",
+                    f"it started before {last.cell}, which the plan has first: the two may have been exchanged",
                 )
-            before = cell
+            before[line] = cell
 
     def _metrics(self, cell: CellRecord) -> Iterator[str]:
         if self.campaign is None:
@@ -417,27 +435,6 @@ class _Verifier:
     def add(self, level: Level, path: Path, message: str) -> None:
         """Note something about a file below the campaign's directory."""
         self.findings.append(Finding(level, path.relative_to(self.directory).as_posix(), message))
-
-
-def _against_experiment(campaign: CampaignRecord, experiment: Experiment) -> Iterator[str]:
-    """What campaign.json says otherwise than its experiment."""
-    if campaign.seed != experiment.seed:
-        yield f"the seed is {campaign.seed}, and {experiment.seed} in the experiment"
-    if campaign.claims != experiment.claims:
-        yield "the claims are not the experiment's"
-    specs = {spec.name: (spec.unit, spec.better) for spec in experiment.metrics}
-    for spec in campaign.metrics:
-        if specs.get(spec.name, (spec.unit, spec.better)) != (spec.unit, spec.better):
-            yield f"metric {spec.name} is not declared as the testbed has it"
-    wanted, planned = ([cell.cell for cell in cells] for cells in (plan.plan(experiment), campaign.cells))
-    if set(planned) != set(wanted):
-        yield "the plan's cells are not those of the experiment"
-    elif campaign.layout >= 2 and planned != wanted:
-        yield f"the order of the plan is not the one that seed {campaign.seed} gives"
-    for block, members in itertools.groupby(campaign.cells, key=lambda cell: cell.block):
-        named = [cell.cell for cell in members]
-        if campaign.layout < 2 and named != block_order(campaign.seed, block, named):
-            yield f"the order of block {block} is not the one that seed {campaign.seed} gives"
 
 
 def _alone(path: Path) -> bool:

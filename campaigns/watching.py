@@ -1,5 +1,5 @@
-"""What somebody sees who watches a campaign: its cells, and what the guests of the running one hold
-and did. Text, of nothing but what is given.
+"""What somebody sees who watches a campaign: its cells, and what the guests of the running ones
+hold and did. Text, of nothing but what is given.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def frames(stored: CampaignStore) -> Iterator[list[str]]:
     stands = status(stored)
     with Watcher(stored.directory) as watcher:
         while True:
-            state = watcher.state()
+            states = watcher.states()
             changed = [folder.stat().st_mtime_ns for folder in folders if folder.is_dir()]
             if changed != seen:  # thousands of records are not read every two seconds
                 stands, seen = status(stored), changed
-            yield frame(stands, state, most.get(state.cell, {}) if state else {}, time.time())
-            if state is None:
+            yield frame(stands, states, most, time.time())
+            if not states:
                 return
 
 
@@ -62,24 +62,40 @@ def _most_mib(record: CampaignRecord) -> dict[str, dict[str, int]]:
     return found
 
 
-def frame(found: CampaignStatus, state: State | None, most_mib: Mapping[str, int], now: float) -> list[str]:
-    """Lines. most_mib: guest -> its maximum memory. now: epoch seconds."""
+def frame(
+    found: CampaignStatus, states: Sequence[State], most_mib: Mapping[str, Mapping[str, int]], now: float
+) -> list[str]:
+    """Lines. states: of each host. most_mib: cell -> guest -> its maximum memory. now: epoch
+    seconds.
+    """
     counts = found.counts
     ended = counts["complete"] + counts["invalid"]
     head = f"{found.campaign.campaign}: {ended} of {len(found.cells)} cells"
-    if state is None:
+    if not states:
         return [f"{head}; nobody runs it now", "", *_by_policy(found)]
-    left = max(0.0, state.left_s - (now - state.told_at))
-    lines = [f"{head}, about {rough_duration(left)} left", "", *_by_policy(found), ""]
+    newest = max(states, key=lambda state: state.told_at)
+    left = max(0.0, newest.left_s - (now - newest.told_at))
+    lines = [f"{head}, about {rough_duration(left)} left", "", *_by_policy(found)]
+    for state in states:
+        lines += _host(state, most_mib.get(state.cell, {}), now, several=len(states) > 1)
+    return lines
+
+
+def _host(state: State, most_mib: Mapping[str, int], now: float, *, several: bool) -> list[str]:
+    """What one host is at."""
     if not state.cell or not state.stage:
-        return lines
+        return [""]
     spent = max(0.0, now - state.since)
     again = f", attempt {state.attempt}" if state.attempt > 1 else ""
-    lines.append(f"cell {state.order + 1}/{state.total} {state.cell}{again}")
+    at = f" on {state.host}" if several else ""
     late = " longer than expected" if spent > state.stage_s else ""
     taken = f"{rough_duration(spent)} of about {rough_duration(state.stage_s)}"
-    lines.append(f"{state.stage}: {taken}  [{_bar(spent, state.stage_s)}]{late}")
-    return [*lines, *(_guests(state, most_mib) if state.last else [])]
+    return [
+        "",
+        f"cell {state.order + 1}/{state.total} {state.cell}{at}{again}",
+        f"{state.stage}: {taken}  [{_bar(spent, state.stage_s)}]{late}",
+        *(_guests(state, most_mib) if state.last else []),
+    ]
 
 
 def _by_policy(found: CampaignStatus) -> list[str]:

@@ -1,5 +1,5 @@
-"""What a load needs on its machine beyond what every guest's image has. Workloads declare it, the
-lab builds images of it, and neither knows of the other.
+"""What guests need beyond what every lab has: their loads of their image, and what they boot.
+Workloads and experiments declare it, the lab builds it, and neither knows of the other.
 """
 
 from __future__ import annotations
@@ -10,15 +10,18 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Needs:
-    """packages: names of Debian's packages. programs: of workloads/programs, compiled there. Both
-    sorted, so that the same needs are equal.
+    """packages: names of Debian's packages. programs: of workloads/programs, compiled there.
+    kernels: that guests boot beside the one of every lab (lab/kernels.py). All sorted, so that the
+    same needs are equal.
     """
 
     packages: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    kernels: tuple[str, ...] = ()
 
-    def __bool__(self) -> bool:
-        """Whether anything is needed at all."""
+    @property
+    def of_image(self) -> bool:
+        """Whether the guests' image has to have anything more."""
         return bool(self.packages or self.programs)
 
 
@@ -30,4 +33,5 @@ def together(several: Iterable[Needs]) -> Needs:
     found = list(several)
     packages = {name for each in found for name in each.packages}
     programs = {name for each in found for name in each.programs}
-    return Needs(tuple(sorted(packages)), tuple(sorted(programs)))
+    kernels = {name for each in found for name in each.kernels}
+    return Needs(tuple(sorted(packages)), tuple(sorted(programs)), tuple(sorted(kernels)))

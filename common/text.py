@@ -22,6 +22,11 @@ def hint(word: str, known: Iterable[str]) -> str:
     return f"did you mean {near!r}?" if near else f"known: {', '.join(names)}"
 
 
+def difference(before: str, after: str, names: tuple[str, str]) -> list[str]:
+    """Lines of a unified diff, with one line around each change; none for texts that are alike."""
+    return list(difflib.unified_diff(before.splitlines(), after.splitlines(), *names, lineterm="", n=1))
+
+
 LONGEST = 60
 """Characters of a value that a message quotes."""
 

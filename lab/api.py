@@ -16,6 +16,7 @@ from typing import Literal, Protocol
 
 from common.machines import Machine
 from lab.emulator.share import Reading
+from lab.kernels import FIDELITY, KernelName
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class OwnSizing:
 class GuestSizing:
     """The guests of a cell. Memory and swap in MiB. kernel: words on their kernels' command line.
     unlike: guest by guest what each has, where they are not alike; vcpus and memory are then the
-    most that any has.
+    most that any has. boots: which kernel.
     """
 
     count: int
@@ -41,6 +42,7 @@ class GuestSizing:
     swap_mib: int
     kernel: tuple[str, ...] = ()
     unlike: tuple[OwnSizing, ...] = ()
+    boots: KernelName = FIDELITY
 
     def own(self, number: int) -> OwnSizing:
         """What the guest with this number has, counted from 1."""
@@ -54,10 +56,14 @@ class GuestSizing:
         return tuple(self.own(number) for number in range(1, self.count + 1))
 
     def document(self) -> dict[str, object]:
-        """As JSON has it. Guests that are alike are told as they were before others could be."""
+        """As JSON has it. What came late is told only where it says something, so that guests are
+        told as they were before.
+        """
         told = asdict(self)
         if not self.unlike:
             del told["unlike"]
+        if self.boots == FIDELITY:
+            del told["boots"]
         return told
 
 

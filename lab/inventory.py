@@ -10,10 +10,10 @@ otherwise silently be none.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -24,6 +24,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from common.errors import InvalidFileError
@@ -119,17 +120,47 @@ class GuestDisks(_Model):
     swap: Annotated[str, Field(pattern=r"^/dev/\S+$")]
 
 
+FILES = "/dev/overcommit"
+"""Where guests' disks that are files have the names of block devices (playbooks/roles/
+guest_storage).
+"""
+
+IMAGE_VOLUME = "overcommit_image"
+"""The volume that root volumes are snapshots of (lab/remote/reset-volumes.sh)."""
+
+SNAPSHOT_MORE_MIB = 80
+"""What a snapshot of a root volume takes beside the volume's size, extents included."""
+
+
 class GuestStorage(_Model):
-    """Logical volumes that provisioning makes for so many guests, in a volume group. swap: size of
-    each guest's, in bytes. device: what to make the group of where there is none of that name;
-    erase: whatever is on it.
+    """Disks that provisioning makes for so many guests: logical volumes in a volume group, or
+    sparse files in a folder. swap: size of each guest's, in bytes.
+
+    Of volumes: device: what to make the group of where there is none of that name; erase: whatever
+    is on it. reset: how root volumes are made anew before a cell: the image is written to them, or
+    they are snapshots of one that has it.
     """
 
     guests: Annotated[int, Field(ge=1, le=32)]
     swap: Size
-    volume_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+][A-Za-z0-9_+.]*$")]
+    volume_group: Annotated[str, Field(pattern=r"^[A-Za-z0-9_+][A-Za-z0-9_+.]*$")] | None = None
+    folder: Annotated[str, Field(pattern=r"^(/[A-Za-z0-9_+.-]+)+$")] | None = None
     device: Annotated[str, Field(pattern=r"^/dev/\S+$")] | None = None
     erase: bool = False
+    reset: Literal["write", "snapshot"] = "write"
+
+    @model_validator(mode="after")
+    def _of_one_kind(self) -> Self:
+        if (self.volume_group is None) == (self.folder is None):
+            raise ValueError("say volume_group or folder, and not both")
+        if self.folder is not None and (self.device or self.erase or self.reset != "write"):
+            raise ValueError("device, erase and reset: snapshot are for a volume_group")
+        return self
+
+    @property
+    def place(self) -> str:
+        """Folder of the block devices."""
+        return f"/dev/{self.volume_group}" if self.folder is None else FILES
 
     @property
     def swap_mib(self) -> int:
@@ -139,6 +170,21 @@ class GuestStorage(_Model):
         """Names of each guest's root and swap."""
         numbers = range(1, self.guests + 1)
         return [(f"overcommit_guest{number}_root", f"overcommit_guest{number}_swap") for number in numbers]
+
+    def sizes(self, root_mib: int) -> dict[str, int]:
+        """What provisioning makes: volume -> its MiB. root_mib: of a guest's root."""
+        return {name: mib for root, swap in self.volumes() for name, mib in ((root, root_mib), (swap, self.swap_mib))}
+
+    def missing_mib(self, root_mib: int, there: Collection[str]) -> int:
+        """What is still to be taken of the group, where these volumes are there. Snapshots take a
+        little more than what they can change, and there is a volume with the image.
+        """
+        missing = {name: mib for name, mib in self.sizes(root_mib).items() if name not in there}
+        if self.reset == "write":
+            return sum(missing.values())
+        roots = sum(root in missing or IMAGE_VOLUME not in there for root, _ in self.volumes())
+        image = 0 if IMAGE_VOLUME in there else root_mib
+        return sum(missing.values()) + image + roots * SNAPSHOT_MORE_MIB
 
 
 class Physical(_Model):
@@ -167,10 +213,9 @@ class Physical(_Model):
         """The guests' disks, whoever makes them."""
         if self.guest_storage is None:
             return self.guest_disks
-        group = self.guest_storage.volume_group
+        place = self.guest_storage.place
         return [
-            GuestDisks(root=f"/dev/{group}/{root}", swap=f"/dev/{group}/{swap}")
-            for root, swap in self.guest_storage.volumes()
+            GuestDisks(root=f"{place}/{root}", swap=f"{place}/{swap}") for root, swap in self.guest_storage.volumes()
         ]
 
 

@@ -34,6 +34,7 @@ from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
+from lab.kernels import KERNELS
 from lab.remote.ssh import DOM0, Connections, configured, socket_folder
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
@@ -92,7 +93,8 @@ def provisioned(needs: Needs) -> list[str]:
 
 def _artifacts_of(settings: inventory.Emulated, needs: Needs) -> list[str]:
     chosen = HYPERVISORS[settings.hypervisor]
-    return [chosen.artifact, chosen.host_image, guest_image(needs), "guest_kernel", "tmemctl"]
+    more = [KERNELS[name].artifact for name in needs.kernels]
+    return [chosen.artifact, chosen.host_image, guest_image(needs), "guest_kernel", "tmemctl", *more]
 
 
 def artifact_images(settings: inventory.Emulated, needs: Needs = NOTHING) -> Images:
@@ -111,6 +113,11 @@ def artifact_images(settings: inventory.Emulated, needs: Needs = NOTHING) -> Ima
         guest_kernel=built["guest_kernel"].outputs["vmlinuz"],
         tmemctl=built["tmemctl"].outputs["tmemctl"],
         keys={name: artifact.key for name, artifact in built.items()},
+        more_kernels={
+            name: built[KERNELS[kernel].artifact].outputs[output]
+            for kernel in needs.kernels
+            for output, name in KERNELS[kernel].files.items()
+        },
     )
 
 
@@ -121,9 +128,10 @@ def open_lab(
     progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
     wait: bool = False,
+    only: str | None = None,
 ) -> Iterator[OpenLab]:
-    """The hosts of an inventory, locked. A host that this starts is stopped at the end, unless
-    lab.up had brought it up before.
+    """The hosts of an inventory, or one of them, locked. A host that this starts is stopped at the
+    end, unless lab.up had brought it up before.
 
     wait: while another process uses the lab, wait for its end, and say so. Raises InvalidFileError
     for the inventory; without wait, LabError when another process uses the lab.
@@ -134,6 +142,8 @@ def open_lab(
     with contextlib.ExitStack() as stack:
         hosts: list[XenHost] = []
         for entry in declared.hosts:
+            if only is not None and entry.name != only:
+                continue
             stack.enter_context(locked(declared.name, entry.name, tell if wait else None))
             host = _make(declared, entry, images, tell)
             stack.callback(_close, host)
@@ -163,7 +173,7 @@ def _emulated(
 
 
 @contextlib.contextmanager
-def _uninterrupted() -> Iterator[None]:
+def uninterrupted() -> Iterator[None]:
     """Ignore what interrupts (see common/program.py) for the seconds that it takes to end things in
     order: impatience must not leave a QEMU behind.
     """
@@ -178,8 +188,14 @@ def _uninterrupted() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def recover(path: Path, name: str) -> None:
+    """End what a process that was killed has left of a host, as if the process had closed it."""
+    with open_lab(path, only=name):
+        pass
+
+
 def _close(host: XenHost) -> None:
-    with _uninterrupted():
+    with uninterrupted():
         _end(host)
 
 

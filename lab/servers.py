@@ -26,17 +26,28 @@ from lab.build.recipes import guest_image
 from lab.hosts import server_boot, server_facts, server_findings
 from lab.hosts.guests import ROOT_DISK_MIB
 from lab.hosts.physical import dom0_endpoint
-from lab.hosts.server_boot import ServerBoot
+from lab.hosts.server_boot import Entry, ServerBoot
+from lab.hosts.server_course import Course
 from lab.hosts.server_facts import Facts
 from lab.hosts.server_finding import Finding, Intent
 from lab.inventory import HostEntry, Physical
 from lab.lifecycle import locked, provisioned
 from lab.remote import scripts
-from lab.remote.ssh import DOM0, Connections, UnreachableError, socket_folder
+from lab.remote.ssh import ALIVE, DOM0, Connections, UnreachableError, socket_folder
 
 LOOK_SECONDS = 60.0
 RESTORE_SECONDS = 900.0
+PLAYBOOK_SECONDS = 3600.0
 MOST_AT_ONCE = 20
+
+PLAYBOOKS = 3
+"""How often a server is configured whose connection was lost meanwhile."""
+
+AGAIN_SECONDS = 300.0
+"""Time that a server gets to answer again."""
+
+GUESTS_PACKAGES = ("qemu-utils",)
+"""Packages that playbooks/guests.yml installs."""
 
 T = TypeVar("T")
 
@@ -82,19 +93,28 @@ class Checked:
 class Provisioned:
     """What provisioning a server did. changed: tasks that changed something; booted: it was started
     into another entry, or one was confirmed. error: why it ended early.
+
+    plan: nothing was done, and these lines are what would be; None when it was done.
     """
 
     host: str
     changed: int = 0
     booted: bool = False
     error: UserError | None = None
+    plan: tuple[str, ...] | None = None
 
     def line(self) -> str:
         if self.error is not None:
             return f"{self.host}: failed. {self.error}"
+        if self.plan is not None:
+            return f"{self.host}: {'would be changed' if self.plan else 'nothing would be changed'}"
         if self.changed or self.booted:
             return f"{self.host}: provisioned ({self.changed} changes{', and booted' if self.booted else ''})"
         return f"{self.host}: nothing had to be changed"
+
+    def lines(self) -> Iterator[str]:
+        yield self.line()
+        yield from (f"    {each}" for each in self.plan or ())
 
 
 @dataclass(frozen=True)
@@ -138,24 +158,21 @@ def provision(
     *,
     needs: Needs = NOTHING,
     come_back: float = server_boot.COME_BACK_SECONDS,
+    only_look: bool = False,
 ) -> list[Provisioned]:
     """Make every physical server of a lab a Xen host of the testbed, which runs its hypervisor;
     what is so already is left alone.
     progress: lines that begin with a server's name. needs: of the workloads that its guests run.
-    come_back: seconds until one that restarts has to answer.
+    come_back: seconds until one that restarts has to answer. only_look: change nothing, and tell
+    what would be.
 
     UsageError when the lab has none; InvalidFileError for the inventory; BuildError for a missing
     artifact.
     """
     require_physical(path)
     images = {name: builder.artifact(name, needs).outputs for name in provisioned(needs)}
-    work = _Work(path, images, guest_image(needs), threading.Event(), come_back)
-
-    try:
-        return _each_alone(path, progress, partial(_provision, work), Provisioned)
-    except BaseException:
-        work.cancel.set()
-        raise
+    work = _Work(path, images, guest_image(needs), threading.Event(), come_back, only_look)
+    return _each_alone(path, progress, partial(_provision, work), Provisioned, cancel=work.cancel)
 
 
 @dataclass(frozen=True)
@@ -169,21 +186,56 @@ class _Work:
     guest_image: str
     cancel: threading.Event
     come_back: float
+    only_look: bool
 
 
 def _provision(work: _Work, entry: HostEntry, connections: Connections, say: Tell) -> Provisioned:
-    images = work.images
     settings = _physical(entry)
-    say("looking at it")
+    course = Course(say, paths.host_dir(entry.lab, entry.name) / "course.json")
+    course.tell("looking at it")
     connections.open(DOM0)
     facts = _ask(entry, connections)
     for finding in server_findings.examine(facts, settings, intent()):
         if finding.severity == "blocks":
             raise LabError(finding.what, where=finding.where, why=finding.why, remedy=finding.remedy)
-    boot = ServerBoot(entry.name, connections, say, power_hook=settings.power_hook, come_back=work.come_back)
-    wanted = server_boot.entry_for(settings, images["xen"]["xen.gz"], facts.kernel_options, boot.state().options)
+    boot = ServerBoot(entry.name, connections, course.tell, power_hook=settings.power_hook, come_back=work.come_back)
+    state = boot.state()
+    wanted = server_boot.entry_for(settings, work.images["xen"]["xen.gz"], facts.kernel_options, state.options)
+    if work.only_look:
+        return Provisioned(entry.name, plan=tuple(_plan(work, entry, facts, boot, wanted)))
+    course.begin("configure")
     connections.run(DOM0, scripts.command("record-before.sh", "before"), timeout=120, step="recording what was before")
-    done = ansible.run(
+    done = _configure(work, entry, boot, wanted, course.tell)
+    connections.run(DOM0, scripts.command("record-before.sh", "added"), step="recording what was installed")
+    course.begin("boot")
+    booted = boot.enter(wanted)
+    if booted:
+        course.finish()
+    return Provisioned(entry.name, done.changed, booted)
+
+
+def _configure(work: _Work, entry: HostEntry, boot: ServerBoot, wanted: Entry, tell: Tell) -> ansible.RunResult:
+    """Run the playbook for one server. What was going on there when a connection was lost goes on;
+    the next playbook does the rest.
+    """
+    for again in reversed(range(PLAYBOOKS)):
+        try:
+            return _playbook(work, entry, wanted, tell)
+        except UnreachableError as error:
+            if not again:
+                raise
+            tell(f"the connection was lost: {error.why.partition(chr(10))[0]}; waiting for it")
+            if boot.returned("", AGAIN_SECONDS) is None:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def _playbook(
+    work: _Work, entry: HostEntry, wanted: Entry, tell: Tell | None, *, check: Mapping[str, object] | None = None
+) -> ansible.RunResult:
+    """check: variables of a run that changes nothing."""
+    images, settings = work.images, _physical(entry)
+    return ansible.run(
         "provision.yml",
         inventory=work.path,
         limit=entry.name,
@@ -197,14 +249,32 @@ def _provision(work: _Work, entry: HostEntry, connections: Connections, say: Tel
             **storage_variables(settings),
             "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
             "provision_guest_image": str(images[work.guest_image]["guest.qcow2"]),
+            "provision_guest_mib": ROOT_DISK_MIB,
+            "provision_packages": True,
+            **(check or {}),
         },
-        progress=say,
-        timeout=3600,
+        progress=tell,
+        timeout=PLAYBOOK_SECONDS,
         cancel=work.cancel,
+        check=check is not None,
         error=LabError,
+        unreachable=UnreachableError,
     )
-    connections.run(DOM0, scripts.command("record-before.sh", "added"), step="recording what was installed")
-    return Provisioned(entry.name, done.changed, boot.enter(wanted))
+
+
+def _plan(work: _Work, entry: HostEntry, facts: Facts, boot: ServerBoot, wanted: Entry) -> Iterator[str]:
+    """What provisioning would do, as lines. On a server that was never provisioned, packages and
+    units are not there yet that later tasks ask for: what these would do is told from what is known
+    of the server.
+    """
+    steps = server_findings.steps(facts, _physical(entry), intent())
+    whole = all(each in facts.packages for each in intent().packages) and set(server_findings.WRITTEN) <= facts.files
+    bare = {"xen_host_running": False, "xen_host_install_packages": False, "xen_host_trim_boot": False}
+    done = _playbook(work, entry, wanted, None, check={} if whole else {**bare, "provision_packages": False})
+    yield from steps
+    yield from (line for change in done.changes for line in change.lines())
+    if not boot.runs(wanted):
+        yield f"start it into {wanted.name}, and make that its default when it is well"
 
 
 def storage_variables(settings: Physical) -> dict[str, object]:
@@ -213,21 +283,21 @@ def storage_variables(settings: Physical) -> dict[str, object]:
     storage = settings.guest_storage
     if storage is None:
         return told
-    sizes = [each for root, swap in storage.volumes() for each in ((root, ROOT_DISK_MIB), (swap, storage.swap_mib))]
     return told | {
-        "guest_storage_group": storage.volume_group,
+        "guest_storage_group": storage.volume_group or "",
+        "guest_storage_folder": storage.folder or "",
         "guest_storage_device": storage.device or "",
         "guest_storage_erase": storage.erase,
-        "guest_storage_volumes": [{"name": name, "mib": mib} for name, mib in sizes],
+        "guest_storage_volumes": [{"name": name, "mib": mib} for name, mib in storage.sizes(ROOT_DISK_MIB).items()],
     }
 
 
 def ssh_arguments(entry: HostEntry) -> str:
     """How Ansible's ssh is to check a server's host key: as ours does; then what its inventory
-    says.
+    says. A network that is silently gone is noticed, as by ours.
     """
     endpoint = dom0_endpoint(entry, paths.host_dir(entry.lab, entry.name) / "known_hosts")
-    ours = [f"-o {shlex.quote(f'{key}={value}')}" for key, value in endpoint.options]
+    ours = [f"-o {shlex.quote(f'{key}={value}')}" for key, value in (*endpoint.options, *ALIVE)]
     return " ".join([*ours, str(entry.connection.get("ansible_ssh_common_args", ""))]).strip()
 
 
@@ -273,10 +343,15 @@ def require_physical(path: Path) -> list[HostEntry]:
 
 
 def _each_alone(
-    path: Path, progress: Tell | None, act: Callable[[HostEntry, Connections, Tell], D], kind: type[D]
+    path: Path,
+    progress: Tell | None,
+    act: Callable[[HostEntry, Connections, Tell], D],
+    kind: type[D],
+    *,
+    cancel: threading.Event | None = None,
 ) -> list[D]:
     """Change every server at the same time, each held alone: what goes wrong with one is its own
-    result. progress: lines that begin with a server's name.
+    result. progress: lines that begin with a server's name. cancel: as of _each.
     """
 
     def one(entry: HostEntry, connections: Connections) -> D:
@@ -293,12 +368,17 @@ def _each_alone(
         finally:
             connections.drop()
 
-    return _each(path, "provision", one)
+    return _each(path, "provision", one, cancel)
 
 
-def _each(path: Path, purpose: str, act: Callable[[HostEntry, Connections], T]) -> list[T]:
+def _each(
+    path: Path,
+    purpose: str,
+    act: Callable[[HostEntry, Connections], T],
+    cancel: threading.Event | None = None,
+) -> list[T]:
     """Do this with every server at the same time, in the inventory's order. Ctrl-C ends what runs
-    on them first.
+    on them first, and sets `cancel`.
     """
     entries = require_physical(path)
     connections = [_connections(entry, purpose) for entry in entries]
@@ -307,6 +387,9 @@ def _each(path: Path, purpose: str, act: Callable[[HostEntry, Connections], T]) 
         try:
             concurrent.futures.wait(futures)
         except BaseException:
+            # Before the pool waits for its threads.
+            if cancel is not None:
+                cancel.set()
             for future in futures:
                 future.cancel()
             for each in connections:
@@ -323,10 +406,11 @@ def _physical(entry: HostEntry) -> Physical:
 def _ask(entry: HostEntry, connections: Connections) -> Facts:
     settings = _physical(entry)
     disks = [name for each in settings.guest_disks for name in (each.root, each.swap)]
-    if settings.guest_storage is not None and settings.guest_storage.device is not None:
-        disks = [settings.guest_storage.device]
+    storage = settings.guest_storage
+    if storage is not None and storage.device is not None:
+        disks = [storage.device]
     asked = time.time()
-    script = server_facts.script(intent().packages, disks)
+    script = server_facts.script(intent().packages, disks, storage.folder if storage is not None else None)
     told = connections.run(DOM0, script, timeout=LOOK_SECONDS, step="looking at the server")
     return server_facts.parse(told, asked=asked, answered=time.time())
 
@@ -368,4 +452,5 @@ def intent() -> Intent:
     import yaml
 
     role = yaml.safe_load((paths.PLAYBOOKS / "roles" / "xen_host" / "defaults" / "main.yml").read_text())
-    return Intent(tuple(role["xen_host_packages"]), role["xen_host_bridge"], role["xen_host_bridge_address"])
+    packages = (*role["xen_host_packages"], *GUESTS_PACKAGES)
+    return Intent(packages, role["xen_host_bridge"], role["xen_host_bridge_address"])

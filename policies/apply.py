@@ -11,6 +11,7 @@ from common.units import PAGE_BYTES
 from lab.api import GuestSizing, Host, HostSizing, Manager, MemorySwap, TmemSettings, even_share_mib
 from lab.hosts.guests import SELFBALLOON
 from lab.hosts.host import swap_script
+from lab.kernels import FIDELITY, KERNELS, KernelName
 from lab.remote import scripts
 from policies import managers
 from policies.base import ManagerTuning, Policy, Swap, Tuning
@@ -41,10 +42,24 @@ def parameters(policy: Policy) -> dict[str, bool]:
     return {name: policy.module.get(name, False) for name in PARAMETERS} if policy.module else {}
 
 
+def suited(policy: Policy, boots: KernelName) -> Policy:
+    """The policy as guests with this kernel can have it: stock kernels have nothing that brings
+    pages back from frontswap, so that there is no self-shrinking.
+    """
+    if KERNELS[boots].own_hooks:
+        return policy
+    return replace(
+        policy,
+        module={name: on for name, on in policy.module.items() if name != "selfshrinking"},
+        at_release={name: value for name, value in policy.at_release.items() if name != "frontswap_selfshrinking"},
+    )
+
+
 def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, guests: GuestSizing) -> None:
     """Give every guest its memory, its settings, and its driver. Nothing moves yet. Once per
     reset; LabError when a guest or dom0 refuses.
     """
+    policy = suited(policy, guests.boots)
     starts = {name: start_mib(policy, sizing, guests, number) for number, name in enumerate(host.guests, 1)}
     most = {name: each.memory_max_mib for name, each in zip(host.guests, guests.every, strict=False)}
     host.set_memory(starts, most if policy.moves else starts)
@@ -132,10 +147,11 @@ def memory_swap(kind: Swap, tuning: Tuning) -> MemorySwap:
     return tuning.swap.get(kind, MemorySwap(kind))
 
 
-def release_script(policy: Policy) -> str:
+def release_script(policy: Policy, boots: KernelName = FIDELITY) -> str:
     """Sh that each guest runs when it is released, before its workload: the policy takes effect.
-    Empty where nothing is to be done.
+    Empty where nothing is to be done. boots: the guests' kernel.
     """
+    policy = suited(policy, boots)
     words = (word for pair in policy.at_release.items() for word in pair)
     settings = scripts.command("release-policy.sh", SELFBALLOON, *words) if policy.at_release else ""
     # no `||` behind it: in front of one, sh does not end at what fails

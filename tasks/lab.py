@@ -13,25 +13,39 @@ from invoke.exceptions import Exit
 from invoke.tasks import task
 
 from common.console import Reporter
+from common.errors import UsageError
+from common.needs import NOTHING
 from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of, number
 
 LOADS_HELP = "workloads, separated by commas, that the guests are to have the programs of (default: the demo's)"
 
 
-@task(help={"inventory": INVENTORY_HELP, "loads": LOADS_HELP})
-def up(_c: Context, inventory: str | None = None, loads: str | None = None) -> None:
+@task(
+    help={
+        "inventory": INVENTORY_HELP,
+        "loads": LOADS_HELP,
+        "kernel": "what the guests boot: fidelity (Linux 5.10, the default), debian-6.12, debian-7",
+    }
+)
+def up(_c: Context, inventory: str | None = None, loads: str | None = None, kernel: str = "fidelity") -> None:
     """Start the lab's hosts: an emulated one from its snapshot, or by booting it without one."""
+    from dataclasses import replace
     from functools import partial
 
-    from lab import lifecycle
+    from common.needs import Needs, together
+    from lab import kernels, lifecycle
 
     report = Reporter()
-    needs = needs_of(loads)
+    if (chosen := kernels.KERNELS.get(kernel)) is None:
+        raise UsageError(f"there is no kernel {kernel!r} for guests", remedy=f"One of: {', '.join(kernels.KERNELS)}.")
+    more = Needs(kernels=(chosen.name,)) if chosen.name != kernels.FIDELITY else NOTHING
+    needs = together([needs_of(loads), more])
     build_for(report, inventory, needs)
     began = time.monotonic()
     images = partial(lifecycle.artifact_images, needs=needs)
     with report.live():
-        lifecycle.up(inventory_path(inventory), progress=report.say, images=images)
+        guests = replace(lifecycle.DEFAULT_GUESTS, boots=chosen.name)
+        lifecycle.up(inventory_path(inventory), guests=guests, progress=report.say, images=images)
     report.say(f"up after {time.monotonic() - began:.1f} s; next: ./inv lab.ssh, ./inv lab.status, ./inv lab.down")
 
 
@@ -200,8 +214,14 @@ def check(_c: Context, inventory: str | None = None, json: bool = False) -> None
         raise Exit(code=LabError.exit_code)
 
 
-@task(help={"inventory": "the lab of physical servers, made by lab.init", "loads": LOADS_HELP})
-def provision(_c: Context, inventory: str | None = None, loads: str | None = None) -> None:
+@task(
+    help={
+        "inventory": "the lab of physical servers, made by lab.init",
+        "loads": LOADS_HELP,
+        "check": "change nothing, and say what would be changed, with differences of files",
+    }
+)
+def provision(_c: Context, inventory: str | None = None, loads: str | None = None, check: bool = False) -> None:
     """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing.
 
     Each server is started into the new hypervisor once; it becomes the default when the server is
@@ -215,12 +235,13 @@ def provision(_c: Context, inventory: str | None = None, loads: str | None = Non
     needs = needs_of(loads)
     build_for(report, inventory, needs)
     with report.live():
-        done = servers.provision(inventory_path(inventory), progress=report.say, needs=needs)
-    for each in done:
-        report.plain(each.line())
+        done = servers.provision(inventory_path(inventory), progress=report.say, needs=needs, only_look=check)
+    for line in (line for each in done for line in each.lines()):
+        report.plain(line)
     if any(each.error for each in done):
         raise Exit(code=LabError.exit_code)
-    report.say(f"next: ./inv campaign.run NAME --inventory {inventory_path(inventory)}")
+    then = "lab.provision" if check else "campaign.run NAME"
+    report.say(f"next: ./inv {then} --inventory {inventory_path(inventory)}")
 
 
 @task(help={"inventory": "the lab of physical servers"})

@@ -8,19 +8,77 @@ from invoke.tasks import task
 from common.console import Reporter
 
 
-@task(positional=["name"], help={"name": "campaign: results/NAME"})
+@task(positional=["name"], help={"name": "campaign: results/NAME, or an archive of one: FILE.zip"})
 def verify(_c: Context, name: str) -> None:
     """Check a campaign offline, and recompute it from its raw outputs.
 
-    Sums, schema and plan; that figures follow from raw outputs, tables and report from figures.
+    Sums, schema and plan; that figures follow from raw outputs, tables and report from figures. Of
+    an archive (results.export): the sum of every file, its metadata, and the campaign's cells.
 
     Exit code 8 when something is damaged, was changed, or is missing.
     """
+    from pathlib import Path
+
     from analysis import remade
-    from campaigns import store, verify
+    from campaigns import export, store, verify
 
     report = Reporter()
+    if name.endswith(".zip") and Path(name).is_file():
+        read = export.check(Path(name))
+        report.plain(f"{read.path}: sound ({read.campaign}, {read.files} files)\nSHA-256: {read.sha256}")
+        return
     found = verify.verify(store.directory(store.RESULTS, name), remade.differences)
     for line in found.lines():
         report.plain(line)
     found.check()
+
+
+@task(
+    positional=["name"],
+    help={
+        "name": "campaign: results/NAME",
+        "unverified": "also of results that are damaged or were changed; the files then say so",
+    },
+)
+def latex(_c: Context, name: str, unverified: bool = False) -> None:
+    """Write a campaign for a paper: macros for each number, tables, figures at column width.
+
+    results/NAME/latex/numbers.tex defines a macro for each number; tables/ are for booktabs;
+    figures/ show the PDFs that are made beside them. docs/paper is a sample that is made of them.
+    Exit code 8 when the results are damaged or were changed.
+    """
+    from analysis import latex as analysis_latex
+    from campaigns import store, verify
+    from tasks.shared import ROOT
+
+    report = Reporter()
+    directory = store.get(store.RESULTS, name).directory
+    damaged = verify.verify(directory).refuse(allowed=unverified)
+    for path in analysis_latex.make(directory, unverified=damaged):
+        report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
+
+
+@task(positional=["name"], help={"name": "campaign: results/NAME", "into": "file (default: results/NAME.zip)"})
+def export(_c: Context, name: str, into: str | None = None) -> None:
+    """Write a campaign as one archive, an RO-Crate, for Zenodo and Software Heritage.
+
+    Everything of results/NAME with its sums, the metadata that both ask for, and licence and
+    creators of CITATION.cff. Same results in, same bytes out; what is written is read back and
+    checked. ./inv results.verify FILE.zip checks it anywhere. Exit code 8 when the results are
+    damaged or were changed.
+    """
+    from pathlib import Path
+
+    from analysis import remade
+    from campaigns import export as campaigns_export
+    from campaigns import store, verify
+    from tasks.shared import ROOT
+
+    report = Reporter()
+    directory = store.get(store.RESULTS, name).directory
+    found = verify.verify(directory, remade.differences)
+    if found.damaged:
+        found.check()
+    target = Path(into) if into else store.RESULTS / f"{name}.zip"
+    made = campaigns_export.export(directory, target, ROOT)
+    report.plain(f"{made.path}: {made.files} files, {made.size / 2**20:.1f} MiB\nSHA-256: {made.sha256}")

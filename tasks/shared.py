@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from common.console import Reporter, upright
-from common.errors import UsageError
+from common.errors import MissingError, UsageError
 from common.needs import NOTHING, Needs
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ def numbers(option: str, text: str, least: int) -> list[int]:
     return [number(option, each.strip(), least) for each in text.split(",")]
 
 
+def checked_address(text: str) -> str:
+    host, _, port = text.removeprefix("tcp://").rpartition(":")
+    if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        raise UsageError(f"{text!r} is no address", remedy="give HOST:PORT, such as 127.0.0.1:8786")
+    return f"{host}:{port}"
+
+
 def inventory_path(path: str | None) -> Path:
     if path == "":  # as of a variable that is not set: another lab than the one that was meant
         raise UsageError("--inventory is empty", remedy=f"name a file, such as {DEFAULT_INVENTORY}, or leave it out")
@@ -55,14 +62,34 @@ def needs_of(names: str | None) -> Needs:
     return together(workload.most_needs() for workload in chosen)
 
 
-def install_packages(report: Reporter) -> None:
+def install_packages(report: Reporter, what: str | None = None) -> None:
+    """Install what a lab needs, or what `what` names (lab.build.packages)."""
     from lab.build import packages
 
-    if packages.missing():
+    what = what or packages.LAB
+    if packages.missing(what):
         report.say("packages: installing what is missing")
         with report.live():
-            installed = packages.install_missing(report.step)
+            installed = packages.install_missing(report.step, what)
         report.say(f"packages: installed {', '.join(installed)}")
+
+
+def install_dask(report: Reporter) -> None:
+    """Install requirements-dask.lock into this environment, unless all of it is there."""
+    import subprocess
+
+    lock = ROOT / "requirements-dask.lock"
+    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "-q", "--no-compile", "--no-deps"]
+    command += ["--require-hashes", "--only-binary=:all:", "-r", str(lock)]
+    report.say("Dask: installing what requirements-dask.lock names and is not there")
+    if subprocess.run(command, check=False).returncode:
+        raise MissingError(
+            "pip could not install requirements-dask.lock",
+            where=str(lock),
+            why="its message is above",
+            remedy="Without a network, give pip a mirror or a folder of wheels through its own configuration.",
+        )
+    report.say("Dask: all of it is there")
 
 
 def build_for(report: Reporter, inventory: str | None, needs: Needs = NOTHING) -> None:
@@ -95,7 +122,8 @@ def run_campaign(report: Reporter, request: Request, again: str) -> Path:
             report.say(line, event.left_s)
 
     if (outcome := request.ended) is None:
-        build_for(report, str(request.inventory), request.experiment.needs)
+        if request.scheduler is None:  # else what hosts are made from is their workers' affair
+            build_for(report, str(request.inventory), request.experiment.needs)
         with report.live():
             outcome = launch.execute(request, ["./inv", *sys.argv[1:]], tell=report.say, listen=show)
     outcome.check()
@@ -104,19 +132,39 @@ def run_campaign(report: Reporter, request: Request, again: str) -> Path:
     return outcome.directory
 
 
-def summarise(report: Reporter, directory: Path, *, unverified: bool = False) -> None:
-    """Make and show what a campaign says. ResultsError when its results are damaged or were
-    changed; unverified: mark them instead.
+def summarise(
+    report: Reporter, directory: Path, *, unverified: bool = False, page: bool = False, pdf: bool = False
+) -> None:
+    """Make and show what a campaign says. page, pdf: as a page, and for print, too. ResultsError
+    when its results are damaged or were changed; unverified: mark them instead.
     """
+    from analysis import page as analysis_page
     from analysis import report as analysis_report
     from campaigns import verify
 
     damaged = verify.verify(directory).refuse(allowed=unverified)
-    summary = analysis_report.summarise(directory, unverified=damaged)
+    if page:
+        summary, path = analysis_page.make(directory, unverified=damaged)
+        made = [path, *([_printed(report, path)] if pdf else [])]
+    else:
+        summary = analysis_report.summarise(directory, unverified=damaged)
+        made = []
     report.plain()
     report.table(*upright(summary.columns, summary.rows), title=f"{summary.campaign}, {summary.host}")
-    for path in (*summary.figures, summary.report):
-        report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
+    for each in (*summary.figures, summary.report, *made):
+        report.plain(str(each.relative_to(ROOT) if each.is_relative_to(ROOT) else each))
     report.plain()
     report.plain(summary.paragraph)
     summary.check()
+
+
+def _printed(report: Reporter, page: Path) -> Path:
+    from analysis import printed, tables
+
+    if printed.lacking():
+        from lab.build import packages
+
+        install_packages(report, packages.PRINT)
+    path = page.with_suffix(".pdf")
+    tables.replace(path, printed.pdf(page.read_text("utf-8")))
+    return path

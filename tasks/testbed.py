@@ -18,6 +18,7 @@ from tasks.shared import (
     ROOT,
     build_artifacts,
     build_for,
+    install_dask,
     install_packages,
     inventory_path,
     run_campaign,
@@ -92,6 +93,8 @@ def test(
         if failed := check({name: line.split() for name, line in checks.items()}, ROOT, environment, report.plain):
             raise Exit(f"{' and '.join(failed)} failed; the messages are above", 1)
     install_packages(report)
+    if long:
+        install_dask(report)
     if not unit:
         build_for(report, str(lab))
     command = ["pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
@@ -124,10 +127,13 @@ def _test_servers(report: Reporter, select: str | None) -> None:
         raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
 
 
-@task
-def setup(_c: Context) -> None:
+@task(help={"dask": "instead, the library that campaign.run --scheduler needs, into .venv"})
+def setup(_c: Context, dask: bool = False) -> None:
     """Install the system packages that the testbed needs (Debian and Ubuntu; root or sudo)."""
     report = Reporter()
+    if dask:
+        install_dask(report)
+        return
     install_packages(report)
     report.say("all programs are there")
 
@@ -168,3 +174,23 @@ def figures(_c: Context, name: str, unverified: bool = False) -> None:
     from campaigns import store
 
     summarise(Reporter(), store.get(store.RESULTS, name).directory, unverified=unverified)
+
+
+@task(
+    positional=["name"],
+    help={
+        "name": "campaign: results/NAME",
+        "pdf": "also as report.pdf, for print",
+        "unverified": "also of results that are damaged or were changed; the page and every figure then say so",
+    },
+)
+def report(_c: Context, name: str, pdf: bool = False, unverified: bool = False) -> None:
+    """Make a campaign's report as one page: figures, verdicts, the raw files behind each number.
+
+    results/NAME/report.html needs no network and no other file to be read; what its numbers lead to
+    are the files beside it. Tables, figures and report.md are made as by ./inv figures. Same
+    results in, same bytes out. Exit code 8 when the results are damaged or were changed.
+    """
+    from campaigns import store
+
+    summarise(Reporter(), store.get(store.RESULTS, name).directory, unverified=unverified, page=True, pdf=pdf)

@@ -28,6 +28,8 @@ from common.console import Tell
 from common.errors import MissingError, UserError
 from common.units import format_duration
 from lab import paths
+from lab.build import changes
+from lab.build.changes import Change
 from lab.build.orphans import end_processes_of, wait_for_packages
 
 TAIL_LINES = 25
@@ -82,12 +84,15 @@ class FailedTask:
 
 @dataclass(frozen=True)
 class RunResult:
-    """A run that succeeded. changed and ok: number of tasks over all hosts. duration in seconds."""
+    """A run that succeeded. changed and ok: number of tasks over all hosts. duration in seconds.
+    changes: what was changed, or with `check` would be.
+    """
 
     playbook: str
     ok: int
     changed: int
     duration: float
+    changes: tuple[Change, ...] = ()
 
 
 def run(
@@ -101,7 +106,9 @@ def run(
     timeout: float | None = None,
     cancel: threading.Event | None = None,
     finish_packages: bool = False,
+    check: bool = False,
     error: type[UserError] = PlaybookError,
+    unreachable: type[UserError] | None = None,
 ) -> RunResult:
     """Run a playbook, named by its path or by its file name below playbooks/.
 
@@ -109,8 +116,9 @@ def run(
     per task. timeout in seconds.
     cancel: setting it ends the run. KeyboardInterrupt does too, and is raised again.
     finish_packages: an installation of packages on this machine that has begun is not ended but
-    waited for, however the run ends. Raises `error` (a UserError class) with the task's file:line,
-    host, command and the tail of its output.
+    waited for, however the run ends. check: change nothing, and tell what would be (Ansible's
+    --check --diff). Raises `error` (a UserError class) with the task's file:line, host, command and
+    the tail of its output; unreachable: instead, when the connection with a host broke.
     """
     import ansible_runner
 
@@ -134,6 +142,7 @@ def run(
             inventory=str(inventory if inventory is not None else _controller_inventory(private)),
             extravars=dict(extravars or {}),
             tags=",".join(tags) or None,
+            cmdline="--check --diff -v" if check else None,
             limit=limit,
             ident=ident,
             quiet=True,
@@ -146,8 +155,9 @@ def run(
         duration = time.monotonic() - began
         if outcome.status != "successful":
             kept = True
+            lost = recorder.failure is not None and recorder.failure.unreachable
             raise _explain(
-                error,
+                unreachable or error if lost else error,
                 book,
                 outcome,
                 recorder.failure,
@@ -155,7 +165,7 @@ def run(
                 cancelled=stop.is_set(),
                 timeout=timeout,
             )
-        return RunResult(book.name, recorder.ok, recorder.changed, duration)
+        return RunResult(book.name, recorder.ok, recorder.changed, duration, tuple(recorder.changes))
     finally:
         _end(private, finish_packages, progress)
         lock.close()
@@ -205,10 +215,13 @@ class _Recorder:
         self.failure: FailedTask | None = None
         self.ok = 0
         self.changed = 0
+        self.changes: list[Change] = []
 
     def handle(self, event: Mapping[str, Any]) -> bool:
         kind = event.get("event")
         data: Mapping[str, Any] = event.get("event_data") or {}
+        if (change := changes.of_event(event)) is not None:
+            self.changes.append(change)
         if kind == "playbook_on_task_start" and self._progress is not None:
             self._progress(str(data.get("name") or data.get("task") or ""))
         elif kind == "runner_on_ok":

@@ -21,30 +21,34 @@ from lab.build import ansible, sources
 DECLARED = paths.PLAYBOOKS / "roles" / "controller_packages" / "defaults" / "main.yml"
 
 
-def needed() -> dict[str, str]:
+LAB, PRINT = "controller_packages_needed", "controller_packages_print"
+"""What is declared there: what every lab needs, and what laying out a report for print does."""
+
+
+def needed(what: str = LAB) -> dict[str, str]:
     """Program, or file by its path -> its package on Debian."""
     declared: dict[str, Any] = yaml.safe_load(DECLARED.read_text())
-    return {each["program"]: each["package"] for each in declared["controller_packages_needed"]}
+    return {each["program"]: each["package"] for each in declared[what]}
 
 
-def missing() -> dict[str, str]:
+def missing(what: str = LAB) -> dict[str, str]:
     """What of needed() this machine lacks, and Debian's keys if they are not there."""
     search = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
 
     def there(program: str) -> bool:
         return Path(program).exists() if program.startswith("/") else shutil.which(program, path=search) is not None
 
-    lacking = {program: package for program, package in needed().items() if not there(program)}
+    lacking = {program: package for program, package in needed(what).items() if not there(program)}
     if not sources.KEYRING.exists():
         lacking[str(sources.KEYRING)] = "debian-archive-keyring"
     return lacking
 
 
-def install_missing(progress: Tell | None = None) -> list[str]:
+def install_missing(progress: Tell | None = None, what: str = LAB) -> list[str]:
     """Install what is missing with the machine's package manager; the packages' names. MissingError
     when that is not possible here.
     """
-    lacking = missing()
+    lacking = missing(what)
     if not lacking:
         return []
     names = sorted(set(lacking.values()))
@@ -63,7 +67,10 @@ def install_missing(progress: Tell | None = None) -> list[str]:
     try:
         ansible.run(
             "controller.yml",
-            extravars={"controller_become": sudo},
+            extravars={
+                "controller_become": sudo,
+                LAB: [{"program": program, "package": package} for program, package in needed(what).items()],
+            },
             progress=progress,
             timeout=1800,
             finish_packages=True,
@@ -77,6 +84,6 @@ def install_missing(progress: Tell | None = None) -> list[str]:
             remedy=f"Check the network and the machine's apt sources, then run this again. "
             f"Or: {by_hand} as root.\n{error.remedy}",
         ) from None
-    if still := missing():
+    if still := missing(what):
         raise MissingError(f"programs are missing after the installation: {', '.join(still)}", remedy=f"{by_hand}.")
     return names

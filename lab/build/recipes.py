@@ -44,6 +44,7 @@ class Recipe:
 _XEN = ("xen.elf32", "xen.gz", "xen.config")
 _TMEM = ("tmem/xen/files", "tmem/xen/patches")
 _HOST_IMAGE = ("host.qcow2", "vmlinuz", "initrd.img")
+_STOCK = ("vmlinuz", "initrd.img", "config", "tmem.ko", "release")
 
 _ALL = (
     Recipe("toolchain", ("root.tar",), 60),
@@ -110,6 +111,15 @@ _ALL = (
     # the driver for kernels that Debian ships, which have no hooks for it: tmem/linux/hook.c
     Recipe("stock_driver", ("tmem.ko", "release"), 90, trees=("tmem/linux",)),
     Recipe("stock_driver_backports", ("tmem.ko", "release"), 90, trees=("tmem/linux",), roles=("stock_driver",)),
+    # what guests boot with such a kernel: lab/kernels.py
+    Recipe("guest_kernel_debian_6_12", _STOCK, 110, trees=("tmem/linux",), roles=("stock_driver",)),
+    Recipe(
+        "guest_kernel_debian_7",
+        _STOCK,
+        110,
+        trees=("tmem/linux",),
+        roles=("stock_driver", "guest_kernel_debian_6_12"),
+    ),
     Recipe("xen_debug", _XEN, 100, ("xen", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
     Recipe(
         "host_image_12",
@@ -139,7 +149,7 @@ PUBLISHED = ("xen", "guest_kernel", "tmemctl", "sampler", "guest_image", "host_i
 
 def guest_image(needs: Needs) -> str:
     """The artifact with the guests' image: the demo's, or one that has what workloads need."""
-    return "guest_image_loads" if needs else "guest_image"
+    return "guest_image_loads" if needs.of_image else "guest_image"
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -45,7 +45,7 @@ BLACKLIST = "ahci,libata,iTCO_wdt,i2c_i801,lpc_ich,pcspkr,vga16fb,vsock,vsock_lo
 
 @dataclass(frozen=True)
 class Images:
-    """Files that a PC is made from. keys: artifact name -> its key."""
+    """What a PC is made from. keys: artifact -> its key. more_kernels: name in dom0 -> file."""
 
     hypervisor: Path
     dom0_kernel: Path
@@ -55,6 +55,7 @@ class Images:
     guest_kernel: Path
     tmemctl: Path | None
     keys: Mapping[str, str]
+    more_kernels: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,7 @@ class Spec:
     def digest(self) -> str:
         """Identifies PCs that are alike, to the point that one's snapshot is the other's."""
         fields = {key: value for key, value in asdict(self).items() if key != "images"}
-        # tmemctl and the guest kernel are copied into dom0 before the first snapshot, so their keys
-        # count as the images' do.
+        # Those as well of what is copied into dom0 before the first snapshot.
         fields |= {"keys": dict(self.images.keys), "xen": self.xen_options(), "linux": DOM0_OPTIONS, "layout": 3}
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:16]
 

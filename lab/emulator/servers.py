@@ -2,7 +2,8 @@
 disks, which know nothing of Xen. One starts by BIOS, one by UEFI.
 
 The project treats them as it does real ones: it reaches them by SSH alone, and what it may do from
-outside is to cycle their power. So nothing here reads or writes what is on their disks.
+outside is to cycle their power. So nothing here reads or writes what is on their disks. Their tests
+alone take them back to a state that they were in.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from common.errors import LabError, MissingError, UsageError
 from common.processes import start_time
 from lab import paths
 from lab.build.artifacts import Artifact
-from lab.emulator import accelerator
+from lab.emulator import accelerator, monitor
 from lab.emulator.process import end_process, port_is_free
 
 INVENTORY = paths.INVENTORY / "servers-emulated.yml"
@@ -44,6 +45,8 @@ seven boots of QEMU 7.2.
 """
 
 STARTS = 3
+MONITOR = "monitor.qmp"
+SAVE_SECONDS = 180.0
 
 
 @dataclass(frozen=True)
@@ -101,8 +104,8 @@ def _up(server: Server, image: Artifact, progress: Tell) -> None:
     wait(server, progress)
 
 
-def start(server: Server) -> None:
-    """Switch it on. LabError when QEMU does not come up."""
+def start(server: Server, snapshot: str | None = None) -> None:
+    """Switch it on; snapshot: in this state of save(). LabError when QEMU does not come up."""
     folder = _folder(server)
     if not port_is_free(server.port):
         raise MissingError(
@@ -113,8 +116,9 @@ def start(server: Server) -> None:
     (folder / "serial.log").unlink(missing_ok=True)
     with (folder / "qemu.log").open("wb") as log:
         try:
+            words = [*command(server), *(["-loadvm", snapshot] if snapshot else [])]
             child = subprocess.Popen(
-                command(server), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder
+                words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=folder
             )
         except FileNotFoundError:
             raise MissingError(
@@ -138,12 +142,17 @@ def command(server: Server) -> list[str]:
     words += ["-accel", "kvm" if chosen == "kvm" else "tcg,thread=multi,tb-size=256"]
     words += ["-cpu", "host" if chosen == "kvm" else "qemu64", "-smp", str(CPUS), "-m", str(MEMORY_MIB)]
     words += ["-display", "none", "-nodefaults", "-no-user-config", "-rtc", "base=utc", "-serial", "file:serial.log"]
+    words += ["-qmp", f"unix:{MONITOR},server=on,wait=off"]
+    # What is saved goes to the first of its drives: not to the firmware's.
+    for number, name in enumerate(["system", *DISKS]):
+        # What a server has flushed is in this machine's page cache, which a power cycle leaves
+        # alone.
+        kept = "format=qcow2,cache=writeback,cache.no-flush=on,discard=unmap"
+        words += ["-drive", f"if=none,id={name},file={name}.qcow2,{kept}"]
+        words += ["-device", f"virtio-blk-pci,drive={name},addr={0x10 + number:#x},bootindex={number + 1}"]
     if server.firmware == "uefi":
         words += ["-drive", "if=pflash,format=raw,unit=0,readonly=on,file=ovmf-code.fd"]
-        words += ["-drive", "if=pflash,format=raw,unit=1,file=ovmf-vars.fd"]
-    for number, name in enumerate(["system", *DISKS]):
-        words += ["-drive", f"if=none,id={name},file={name}.qcow2,format=qcow2,cache=writeback,discard=unmap"]
-        words += ["-device", f"virtio-blk-pci,drive={name},addr={0x10 + number:#x},bootindex={number + 1}"]
+        words += ["-drive", "if=pflash,format=qcow2,unit=1,file=ovmf-vars.qcow2"]
     words += ["-netdev", f"user,id=net0,hostfwd=tcp:127.0.0.1:{server.port}-:22"]
     # The slot gives the card its name in the server, which its installer has written down.
     return [*words, "-device", "virtio-net-pci,netdev=net0,addr=0x3,romfile="]
@@ -187,6 +196,31 @@ def cycle(server: Server) -> None:
     start(server)
 
 
+def save(server: Server, name: str) -> None:
+    """Keep the state of one that runs, memory and disks. LabError when it cannot be kept."""
+    said = monitor.human(_folder(server) / MONITOR, f"savevm {name}", timeout=SAVE_SECONDS)
+    if said.strip():
+        raise LabError(f"the state of {server.name} could not be kept", where=f"savevm {name}", why=said.strip())
+
+
+def restore(server: Server, name: str) -> None:
+    """Go back to a state of save(), from whatever it is doing, and wait until SSH answers."""
+    _end(server)
+    start(server, name)
+    wait(server, lambda _text: None)
+
+
+def saved(server: Server) -> list[str]:
+    """Names of the states that were kept of it."""
+    disk = _folder(server) / "system.qcow2"
+    if not disk.exists():
+        return []
+    done = subprocess.run(
+        ["qemu-img", "info", "--force-share", "--output=json", str(disk)], capture_output=True, text=True, check=True
+    )
+    return [str(each["name"]) for each in json.loads(done.stdout).get("snapshots", [])]
+
+
 def down(*, remove: bool = False) -> list[str]:
     """Switch all off: the names of those that ran. remove: their disks, too."""
     stopped = [each.name for each in SERVERS.values() if _end(each)]
@@ -198,26 +232,23 @@ def down(*, remove: bool = False) -> list[str]:
 def _make(folder: Path, image: Artifact) -> None:
     (folder / "made.json").unlink(missing_ok=True)
     outputs = image.outputs
-    new = ["-o", "cluster_size=65536"]
-    base = str(outputs["server.qcow2"])
-    commands = [["-F", "qcow2", "-b", base, *new, "system.qcow2"]]
-    commands += [[*new, f"{name}.qcow2", size] for name, size in DISKS.items()]
-    for words in commands:
-        (folder / next(word for word in words if word.endswith(".qcow2") and word != base)).unlink(missing_ok=True)
+    new = ["create", "-q", "-f", "qcow2", "-o", "cluster_size=65536"]
+    commands = {"system.qcow2": [*new, "-F", "qcow2", "-b", str(outputs["server.qcow2"]), "system.qcow2"]}
+    commands |= {f"{name}.qcow2": [*new, f"{name}.qcow2", size] for name, size in DISKS.items()}
+    # A drive of this format can be saved with the others.
+    variables = ["convert", "-f", "raw", "-O", "qcow2", str(outputs["ovmf-vars.fd"]), "ovmf-vars.qcow2"]
+    commands["ovmf-vars.qcow2"] = variables
+    for name, words in commands.items():
+        (folder / name).unlink(missing_ok=True)
         try:
-            subprocess.run(
-                ["qemu-img", "create", "-q", "-f", "qcow2", *words],
-                cwd=folder,
-                check=True,
-                capture_output=True,
-                text=True,
-            )
+            subprocess.run(["qemu-img", *words], cwd=folder, check=True, capture_output=True, text=True)
         except FileNotFoundError:
             raise MissingError("qemu-img is missing", remedy="Install qemu-utils, or run ./inv setup.") from None
         except subprocess.CalledProcessError as error:
             raise LabError("a drive could not be made", where=str(folder), why=str(error.stderr).strip()) from None
-    for name in ("ovmf-code.fd", "ovmf-vars.fd"):
-        shutil.copyfile(outputs[name], folder / name)
+    shutil.copyfile(outputs["ovmf-code.fd"], folder / "ovmf-code.fd")
+    # It has a host key of its own again.
+    (paths.host_dir(INVENTORY.stem, folder.name) / "known_hosts").unlink(missing_ok=True)
     files.replace(folder / "made.json", json.dumps({"key": image.key}))
 
 

@@ -301,6 +301,8 @@ class EmulatedHost(XenHost):
         self._wait_for_dom0(began)
         booted = time.monotonic() - began
         self._put(spec.images.guest_kernel, f"{guests.STATE}/vmlinuz", "644")
+        for file, path in spec.images.more_kernels.items():
+            self._put(path, f"{guests.STATE}/{file}", "644")
         if spec.images.tmemctl is not None:
             self._put(spec.images.tmemctl, "/usr/local/sbin/tmemctl", "755")
         free = self._free_mib()
@@ -421,8 +423,10 @@ class EmulatedHost(XenHost):
     def _make_spec(self, host: HostSizing, sizing: GuestSizing) -> Spec:
         check_sizing(host, sizing)
         accelerator = self._accelerator().accelerator
+        images = self._images()
+        guests.check_kernel(sizing, images.more_kernels)
         return Spec(
-            images=self._images(),
+            images=images,
             accelerator=accelerator,
             cpu_model=self.settings.cpu_model or DEFAULT_CPU[accelerator],
             vcpus=host.vcpus,

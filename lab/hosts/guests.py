@@ -15,12 +15,14 @@ from dataclasses import dataclass
 from functools import cache
 from ipaddress import IPv4Interface
 
+from common.errors import LabError
 from lab import paths
 from lab.api import GuestSizing
+from lab.kernels import FIDELITY, KERNELS
 from lab.remote import scripts
 
 STATE = "/var/lib/overcommit"
-"""Folder of dom0 with the guests' kernel and configurations."""
+"""Folder of dom0 with the guests' kernels and configurations."""
 
 ROOT_DISK_MIB = 4096
 """Size of a guest's root disk, programs and sources included (playbooks/roles/guest_image,
@@ -73,6 +75,18 @@ def bridge() -> IPv4Interface:
     return IPv4Interface(declared["xen_host_bridge_address"])
 
 
+def check_kernel(sizing: GuestSizing, there: Collection[str]) -> None:
+    """LabError when the guests' kernel is not there. there: the files of dom0 that guests boot,
+    beside those of the kernel that every lab has.
+    """
+    if sizing.boots != FIDELITY and (missing := set(KERNELS[sizing.boots].files.values()).difference(there)):
+        raise LabError(
+            f"the lab was opened without the guests' kernel {sizing.boots}",
+            where=", ".join(sorted(missing)),
+            remedy="Ask for it when the lab is opened: ./inv lab.up --kernel, or guests.kernel of an experiment.",
+        )
+
+
 def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc: bool = False) -> str:
     """The xl configuration of a guest.
 
@@ -92,12 +106,14 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
         *sizing.kernel,
     ]
     own = sizing.own(number)
+    booted = KERNELS[sizing.boots].files
     swap = f', "phy:{disks.swap},xvdb,w,script=block-overcommit"' if sizing.swap_mib else ""
     lines = [
         "# Written by the testbed.",
         f'name = "{name}"',
         'type = "pv"',
-        f'kernel = "{STATE}/vmlinuz"',
+        f'kernel = "{STATE}/{booted["vmlinuz"]}"',
+        *([f'ramdisk = "{STATE}/{booted["initrd.img"]}"'] if "initrd.img" in booted else []),
         f'extra = "{" ".join(kernel)}"',
         f"vcpus = {own.vcpus}",
         f"memory = {own.memory_start_mib}",

@@ -16,9 +16,9 @@ from common.console import Tell
 from common.errors import InvalidFileError, LabError
 from lab import paths
 from lab.api import GuestSizing, HostSizing
-from lab.hosts.guests import START_SECONDS, STATE, Disks, address, create_script, destroy_script, names
+from lab.hosts.guests import ROOT_DISK_MIB, START_SECONDS, STATE, Disks, address, create_script, destroy_script, names
 from lab.hosts.host import XenHost
-from lab.inventory import HostEntry, Physical
+from lab.inventory import GuestStorage, HostEntry, Physical
 from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
 
@@ -70,7 +70,7 @@ class PhysicalHost(XenHost):
         self._quiet = parse_quiet(self.run(DOM0, QUIET, timeout=60, step="quieting the server"))
         disks = [Disks(each.root, each.swap) for each in self.settings.disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
-        self.run(DOM0, disk_script(disks), timeout=IMAGE_SECONDS, step="writing the guests' disks")
+        self.run(DOM0, self._disk_script(disks), timeout=IMAGE_SECONDS, step="writing the guests' disks")
         before = self._read_logs([])
         self.run(DOM0, create_script(guests, disks), timeout=START_SECONDS, step="creating the guests")
         self._wait_for_guests(names(guests.count), GUEST_BOOT_SECONDS)
@@ -79,6 +79,12 @@ class PhysicalHost(XenHost):
     def provenance(self) -> dict[str, object]:
         """As of any host, with what was quieted for its measurements."""
         return super().provenance() | {"quiet": self._quiet}
+
+    def _disk_script(self, disks: list[Disks]) -> str:
+        storage = self.settings.guest_storage
+        if storage is None or storage.reset == "write":
+            return disk_script(disks)
+        return snapshot_script(storage, len(disks))
 
     def _check(self, host: HostSizing) -> None:
         info = dict(re.findall(r"^(\w+)\s*: (.*)$", self.run(DOM0, "xl info"), re.MULTILINE))
@@ -150,3 +156,12 @@ def disk_script(disks: list[Disks]) -> str:
     """
     words = [word for each in disks for word in (each.root, each.swap)]
     return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", *words)
+
+
+def snapshot_script(storage: GuestStorage, guests: int) -> str:
+    """Sh for dom0: make each guest's root volume a snapshot of one that has the image, and blank
+    its swap.
+    """
+    words = [word for pair in storage.volumes()[:guests] for word in pair]
+    group = storage.volume_group or ""
+    return scripts.command("reset-volumes.sh", f"{STATE}/guest.qcow2", group, ROOT_DISK_MIB, *words)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import time
 from collections.abc import Callable
@@ -31,6 +32,8 @@ COME_BACK_SECONDS = 600.0
 HOOK_SECONDS = 120.0
 CHECK_SECONDS = 300.0
 LOOK_SECONDS = 3.0
+DOM0_SLACK_MIB = 16
+CHECKS = 3
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,12 @@ class Entry:
 
     name: str
     options: str
+
+    @property
+    def dom0_mib(self) -> int | None:
+        """What its dom0 is to have; None where it does not say."""
+        said = re.search(r"\bdom0_mem=(\d+)M", self.options)
+        return int(said[1]) if said else None
 
 
 def entry_for(settings: Physical, hypervisor: Path, kernel_options: tuple[str, ...], xen_options: str | None) -> Entry:
@@ -121,17 +130,21 @@ class ServerBoot:
             dom0_mib=int(memory) if memory.isdecimal() else None,
         )
 
+    def runs(self, entry: Entry) -> bool:
+        """Whether the server runs this entry, confirmed and as its default."""
+        return _settled(self.state(), entry)
+
     def enter(self, entry: Entry) -> bool:
         """Have the server run this entry, confirmed and as its default; whether anything had to be
         done. LabError says in which system the server is now, and what to do.
         """
         before = self.state()
-        if (before.entry, before.default, before.confirmed) == (entry.name, entry.name, entry.name):
+        if _settled(before, entry):
             return False
         if before.entry != entry.name:
             self._say("starting the new hypervisor, this one time")
             self._run("once", entry.name)
-            after = self._returned(before.boot)
+            after = self.returned(before.boot)
             if after is None:
                 self._lost(before.boot, entry)
             elif after.entry != entry.name:
@@ -142,32 +155,61 @@ class ServerBoot:
                     "would have said why",
                     remedy=self._again(),
                 )
-        self._check(entry)
+        self._check(entry, CHECKS)
         self._say("it is well: the new hypervisor becomes its default")
         self._run("keep", entry.name)
         return True
 
-    def _check(self, entry: Entry) -> None:
+    def _check(self, entry: Entry, times: int) -> None:
         """What a server has to pass before the entry is confirmed; it is sent back to its old
-        system otherwise.
+        system otherwise. times: how often the connection may be lost meanwhile, and one more.
         """
         self._say("checking tmem, and starting a guest")
         try:
-            state = self.state()
-            if state.xen is None or entry.options.partition(" ")[2] not in (state.options or ""):
-                raise LabError("Xen does not run as its entry says", why=f"it says: {state.options}")
-            self._run("check", timeout=CHECK_SECONDS)
+            self._pass(entry)
+        except UnreachableError as lost:
+            self._say(f"the connection was lost: {lost.why or lost.what}; waiting for it")
+            after = self.returned("")
+            if after is None:
+                self._lost("", entry)
+            elif after.entry != entry.name:
+                raise LabError(
+                    f"{self._name} restarted while it was checked, and is back in its old system",
+                    where=f"boot entry {entry.name}",
+                    why="Xen or dom0's kernel ended while a guest was started; its console would have said why",
+                    remedy=self._again(),
+                ) from lost
+            elif times == 1:
+                self._send_back(entry, lost)
+            else:
+                self._check(entry, times - 1)
         except LabError as error:
-            before = self._boot()
-            self._run("leave")
-            after = self._returned(before)
-            now = "is back in its old system" if after is not None and after.entry is None else "was restarted"
+            self._send_back(entry, error)
+
+    def _pass(self, entry: Entry) -> None:
+        """LabError when the server is not well. UnreachableError when it was lost meanwhile."""
+        state = self.state()
+        if state.xen is None or entry.options.partition(" ")[2] not in (state.options or ""):
+            raise LabError("Xen does not run as its entry says", why=f"it says: {state.options}")
+        wanted = entry.dom0_mib
+        if wanted is not None and state.dom0_mib is not None and abs(state.dom0_mib - wanted) > DOM0_SLACK_MIB:
             raise LabError(
-                f"{self._name} came up with the new hypervisor, but is not well, and {now}",
-                where=error.where or f"boot entry {entry.name}",
-                why=f"{error.what}\n{error.why}".strip(),
-                remedy=f"Nothing is lost. Mend that, then run ./inv lab.provision again. {error.remedy}".strip(),
-            ) from error
+                f"dom0 has {state.dom0_mib} MiB, and its entry says {wanted}",
+                where="xl list",
+                remedy="Let nothing else move dom0's memory.",
+            )
+        self._run("check", timeout=CHECK_SECONDS)
+
+    def _send_back(self, entry: Entry, error: LabError) -> None:
+        after = self.leave()
+        old = after is not None and after.entry != entry.name
+        raise LabError(
+            f"{self._name} came up with the new hypervisor, but is not well, and "
+            f"{'is back in its old system' if old else 'was restarted'}",
+            where=error.where or f"boot entry {entry.name}",
+            why=f"{error.what}\n{error.why}".strip(),
+            remedy=f"Nothing is lost. Mend that, then run ./inv lab.provision again. {error.remedy}".strip(),
+        ) from error
 
     def _lost(self, boot: str, entry: Entry) -> None:
         """It does not answer any more: cycle its power, if we can, and say what became of it."""
@@ -183,7 +225,7 @@ class ServerBoot:
             )
         self._say("it does not come back: cycling its power")
         self.cycle()
-        after = self._returned(boot)
+        after = self.returned(boot)
         if after is None:
             raise LabError(
                 what,
@@ -191,6 +233,13 @@ class ServerBoot:
                 why=f"nor did it after its power was cycled: {self._hook}",
                 remedy=f"See that the command works, and look at the console of {self._name}. "
                 "Switched off and on it starts its old system.",
+            )
+        if after.entry == entry.name:
+            raise LabError(
+                f"{what}, and runs it now",
+                where=where,
+                why=f"its power was not cycled, it seems: {self._hook}",
+                remedy="Run ./inv lab.provision again: it goes on with the checks. See that the command works.",
             )
         raise LabError(
             f"{what}, and is back in its old system",
@@ -229,29 +278,34 @@ class ServerBoot:
 
     def leave(self) -> State | None:
         """Restart into what is booted by default; None when it does not come back in time."""
-        before = self._boot()
+        before = self.state().boot
         self._run("leave")
-        return self._returned(before)
+        return self.returned(before)
 
-    def _boot(self) -> str:
-        return self.state().boot
-
-    def _returned(self, boot: str) -> State | None:
-        """The server's state once it answers from another boot; None when it does not in time."""
+    def returned(self, boot: str, seconds: float | None = None) -> State | None:
+        """The server's state once it answers from another boot than this; None when it does not in
+        time (default: that of one which restarts). UnreachableError when whoever waits is to stop
+        (Ctrl-C).
+        """
         self._connections.drop([DOM0])
-        deadline = time.monotonic() + self._come_back
+        deadline = time.monotonic() + (self._come_back if seconds is None else seconds)
         while time.monotonic() < deadline:
             self._sleep(LOOK_SECONDS)
             try:
                 state = self.state(timeout=30)
             except (UnreachableError, CommandError):
-                self._connections.drop([DOM0])
-                continue
-            if state.boot and state.boot != boot:
-                return state
+                if self._connections.interrupted:
+                    raise
+            else:
+                if state.boot and state.boot != boot:
+                    return state
             self._connections.drop([DOM0])
         return None
 
     def _run(self, action: str, *arguments: str, timeout: float = 60.0) -> str:
         script = scripts.command("server-boot.sh", action, *arguments)
         return self._connections.run(DOM0, script, timeout=timeout, step=f"server-boot.sh {action}")
+
+
+def _settled(state: State, entry: Entry) -> bool:
+    return (state.entry, state.default, state.confirmed) == (entry.name, entry.name, entry.name)

@@ -13,6 +13,9 @@ from lab.hosts.server_facts import Disk, Facts
 from lab.hosts.server_finding import MIB, Finding, Intent
 from lab.inventory import GuestStorage, Physical
 
+FOLDER_SLACK = 512 * MIB
+"""What the file system of guests' files keeps: logs, packages, GRUB's environment."""
+
 GROUP_MIB = 64
 """What a volume group keeps of its device for itself, generously: its extents are of 4 MiB."""
 
@@ -23,10 +26,12 @@ def storage(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Findi
     if wanted is None:
         return
     where = "lab_guest_storage of the inventory"
-    sizes = {
-        f"/dev/{wanted.volume_group}/{name}": mib for pair in wanted.volumes() for name, mib in _sizes(pair, wanted)
-    }
-    needed = sum(mib for name, mib in sizes.items() if name not in facts.volumes) * MIB
+    if wanted.folder is not None:
+        yield from _files(facts, wanted, wanted.folder, where)
+        return
+    prefix = f"/dev/{wanted.volume_group}/"
+    there = {name.removeprefix(prefix) for name in facts.volumes if name.startswith(prefix)}
+    needed = wanted.missing_mib(ROOT_DISK_MIB, there) * MIB
     groups = dict(facts.volume_groups)
     if wanted.volume_group in groups:
         if groups[wanted.volume_group] < needed:
@@ -59,8 +64,36 @@ def storage(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Findi
         )
 
 
-def _sizes(pair: tuple[str, str], storage: GuestStorage) -> Iterator[tuple[str, int]]:
-    yield from zip(pair, (ROOT_DISK_MIB, storage.swap_mib), strict=True)
+def _files(facts: Facts, wanted: GuestStorage, folder: str, where: str) -> Iterator[Finding]:
+    """Sparse files: they have to fit when all of them is written."""
+    taken = dict(facts.guest_files)
+    sizes = wanted.sizes(ROOT_DISK_MIB)
+    needed = sum(max(0, mib * MIB - taken.get(name, 0)) for name, mib in sizes.items())
+    free = dict(facts.free).get(folder)
+    if free is not None and free < needed + FOLDER_SLACK:
+        yield Finding(
+            "blocks",
+            f"{free // MIB} MiB are free in {folder}",
+            where,
+            f"the guests' files take up to {needed // MIB} MiB more there, and {FOLDER_SLACK // MIB} have to stay free",
+            "Say fewer guests, or another folder.",
+        )
+
+
+def steps(facts: Facts, declared: Physical) -> list[str]:
+    """What provisioning would make."""
+    wanted = declared.guest_storage
+    if wanted is None:
+        return []
+    if wanted.folder is not None:
+        absent = [name for name in wanted.sizes(ROOT_DISK_MIB) if name not in dict(facts.guest_files)]
+        return [f"make the sparse files {', '.join(absent)} in {wanted.folder}"] if absent else []
+    found = []
+    if wanted.volume_group not in dict(facts.volume_groups):
+        found.append(f"make the volume group {wanted.volume_group} of {wanted.device}")
+    names = [name for pair in wanted.volumes() for name in pair]
+    missing = [name for name in names if f"/dev/{wanted.volume_group}/{name}" not in facts.volumes]
+    return [*found, f"make the volumes {', '.join(missing)} in {wanted.volume_group}"] if missing else found
 
 
 def disks(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding]:

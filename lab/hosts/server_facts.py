@@ -40,7 +40,8 @@ class Clock:
 @dataclass(frozen=True)
 class Facts:
     """A server. memory and free in bytes. addresses: interface -> with prefix; bridges: name -> its
-    ports; free: folder -> what a file there can take; volume_groups: name -> what is free there.
+    ports; free: folder -> what a file there can take; volume_groups: name -> what is free there;
+    guest_files: guests' disks that are files -> what they take already.
 
     kernel_is_dom0s: its kernel can be dom0's. dom0: it runs as Xen's control domain.
     secure_boot None: it has none. ssh_keys: how many may log in as root.
@@ -89,13 +90,14 @@ class Facts:
     disks: tuple[Disk, ...]
     volume_groups: tuple[tuple[str, int], ...]
     volumes: frozenset[str]
+    guest_files: tuple[tuple[str, int], ...]
 
 
-def script(packages: Sequence[str], disks: Sequence[str]) -> str:
+def script(packages: Sequence[str], disks: Sequence[str], folder: str | None = None) -> str:
     """Sh for a server: tell the facts. packages: of which to tell whether they are installed;
-    disks: which to look at.
+    disks: which to look at; folder: of guests' disks that are files.
     """
-    return scripts.command("check-server.sh", "|".join(packages), *disks)
+    return scripts.command("check-server.sh", "|".join(packages), folder or "", *disks)
 
 
 def parse(text: str, *, asked: float, answered: float) -> Facts:
@@ -171,6 +173,7 @@ def parse(text: str, *, asked: float, answered: float) -> Facts:
         disks=tuple(_disk(line) for line in told["disk"]),
         volume_groups=tuple((name, int(free)) for name, free in pairs("volume_group") if free.isdecimal()),
         volumes=frozenset(told["volume"]),
+        guest_files=tuple((name, int(kib) * 1024) for name, kib in pairs("guest_file_kib") if kib.isdecimal()),
     )
 
 

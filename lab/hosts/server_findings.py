@@ -311,20 +311,25 @@ def _guests(facts: Facts, _declared: Physical, _intent: Intent) -> Iterator[Find
         )
 
 
-def _changes(facts: Facts, _declared: Physical, intent: Intent) -> Iterator[Finding]:
-    """What provisioning would change."""
+def steps(facts: Facts, declared: Physical, intent: Intent) -> list[str]:
+    """What provisioning would change, as far as a look tells."""
     missing = [each for each in intent.packages if each not in facts.packages]
-    steps = []
+    found = []
     if missing:
-        steps.append(f"install {', '.join(missing)}")
-    steps += [f"write {file}" for file in WRITTEN if file not in facts.files]
+        found.append(f"install {', '.join(missing)}")
+    found += [f"write {file}" for file in WRITTEN if file not in facts.files]
     if intent.bridge not in dict(facts.bridges):
-        steps.append(f"make the isolated bridge {intent.bridge} ({intent.address})")
+        found.append(f"make the isolated bridge {intent.bridge} ({intent.address})")
+    found += server_disks.steps(facts, declared)
     if "tmem" not in (facts.xen_options or "").split():
         now = f"Xen {facts.xen_version}" if facts.xen_version else "no hypervisor"
-        steps.append(f"boot the testbed's hypervisor (now: {now})")
-    if steps:
-        yield Finding("notes", f"provisioning would {'; '.join(steps)}")
+        found.append(f"boot the testbed's hypervisor (now: {now})")
+    return found
+
+
+def _changes(facts: Facts, declared: Physical, intent: Intent) -> Iterator[Finding]:
+    if found := steps(facts, declared, intent):
+        yield Finding("notes", f"provisioning would {'; '.join(found)}")
     else:
         yield Finding("notes", "it is provisioned, and runs the testbed's hypervisor")
     if "/etc/xen/xl.conf" in facts.files and "/etc/grub.d/42_overcommit" not in facts.files:

@@ -2,10 +2,10 @@
 # Tells what a server is, as lines `KEY: VALUE`, and changes nothing. What it cannot tell is left
 # out; a key can be there several times.
 #
-#     check-server.sh PACKAGES DISK...
+#     check-server.sh PACKAGES FOLDER DISK...
 #
-# PACKAGES: names, joined by |, of which those that are installed are told. DISK: block devices that
-# are meant for guests. As root on any Debian; for a user who is not, less is told.
+# PACKAGES: names, joined by |, of which those that are installed are told. FOLDER: of guests' disks
+# that are files, or empty. DISK: block devices that are meant for guests. As root on any Debian; for a user who is not, less is told.
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 tell() { [ -z "$2" ] || echo "$1: $2"; }
@@ -73,6 +73,13 @@ space() {
     for folder in /boot /var/lib; do
         df -Pk "$folder" 2> /dev/null | awk -v at="$folder" 'NR == 2 { print at, $4 }' | each free_kib
     done
+    [ -n "$files" ] || return 0
+    at=$files
+    while [ ! -d "$at" ]; do at=$(dirname "$at"); done
+    df -Pk "$at" | awk -v at="$files" 'NR == 2 { print at, $4 }' | each free_kib
+    for file in "$files"/overcommit_guest*; do
+        [ -e "$file" ] && tell guest_file_kib "${file##*/} $(du -k "$file" | cut -f 1)"
+    done
 }
 
 network() {
@@ -132,8 +139,8 @@ configuration() {
         sed -n 's/^installed //p' | grep -E "^($packages)\$" | each package
 }
 
-packages=$1
-shift
+packages=$1 files=$2
+shift 2
 tell clock "$(date +%s.%N)"
 for part in system hardware boot space network guests configuration; do
     "$part"

@@ -30,7 +30,12 @@ dom0_fixed() {
 }
 
 guest_fixed() {
-    section config; gunzip -c /proc/config.gz 2> /dev/null | sha256sum
+    section config
+    if [ -e /proc/config.gz ]; then
+        gunzip -c /proc/config.gz | sha256sum
+    else
+        sha256sum "/lib/modules/$(uname -r)/config" 2> /dev/null
+    fi
 }
 
 changing() {

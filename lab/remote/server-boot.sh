@@ -12,7 +12,7 @@ confirmed=/var/lib/overcommit/confirmed
 
 restart() {
     # After the answer has gone its way.
-    systemd-run --quiet --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot
+    systemd-run --quiet --on-active=3 --timer-property=AccuracySec=100ms systemctl reboot
 }
 
 state() {
@@ -44,6 +44,8 @@ once() {
 check() {
     tmemctl list > /dev/null
     name=overcommit-check
+    # One that a lost connection left.
+    xl destroy "$name" 2> /dev/null || true
     log=/var/log/xen/console/guest-$name.log
     rm -f "$log"
     cat > "/run/$name.cfg" << END

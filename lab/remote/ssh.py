@@ -46,6 +46,9 @@ SHORT = f"/tmp/overcommit-{os.geteuid()}"
 """Folder of the sockets whose own folder has too long a path."""
 
 CONNECT_SECONDS = 30
+ALIVE = (("ServerAliveInterval", "20"), ("ServerAliveCountMax", "6"))
+"""How a connection whose other end is silently gone is noticed, after two minutes."""
+
 KILL_AFTER_SECONDS = 5
 DOM0 = "dom0"
 
@@ -120,8 +123,7 @@ def ssh_config(endpoints: Iterable[Endpoint], sockets: Path) -> str:
         f'ControlPath "{sockets}/%n"',
         "ControlPersist 600",
         f"ConnectTimeout {CONNECT_SECONDS}",
-        "ServerAliveInterval 20",
-        "ServerAliveCountMax 6",
+        *(f"{key} {value}" for key, value in ALIVE),
         "LogLevel ERROR",
         "ForwardAgent no",
         "ForwardX11 no",
@@ -241,6 +243,11 @@ class Connections:
         self._interrupted = True
         for process in list(self._running):
             kill_group(process)
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether whoever waits for a machine is to stop waiting."""
+        return self._interrupted
 
     def started(self, process: subprocess.Popen[bytes]) -> None:
         """Have interrupt() and drop() end this process as well."""

@@ -1,12 +1,13 @@
 """What a machine with a stock kernel and the guest driver is put through; runs there, and prints
 JSON. Standard library only.
 
-    python3 stock.py files MIB FOLDER | race SECONDS FOLDER | swap MIB
+    python3 stock.py files MIB FOLDER | race SECONDS FOLDER | swap MIB | changes PAGES FOLDER
+    python3 stock.py mapped PAGES FOLDER | counters
 """
 
 from __future__ import annotations
 
-import hashlib
+import ctypes
 import json
 import mmap
 import os
@@ -14,6 +15,7 @@ import random
 import sys
 import threading
 import time
+import zlib
 from pathlib import Path
 
 COUNTERS = Path("/sys/kernel/debug/tmem/counters")
@@ -35,12 +37,13 @@ def drop_caches() -> None:
     Path("/proc/sys/vm/drop_caches").write_text("1")
 
 
-def digest(path: Path) -> str:
-    found = hashlib.sha256()
+def digest(path: Path) -> int:
+    """A sum that an emulated processor is quick with."""
+    found = 0
     with path.open("rb", buffering=0) as file:
         while part := file.read(MIB):
-            found.update(part)
-    return found.hexdigest()
+            found = zlib.crc32(part, found)
+    return found
 
 
 def files(mib: int, folder: Path) -> dict[str, object]:
@@ -119,6 +122,122 @@ def race(seconds: float, folder: Path) -> dict[str, object]:
     return {**found, "writes": sum(written), "hits": hits}
 
 
+def content(page: int, generation: int) -> bytes:
+    """What a page of a generation is; of none, zeros."""
+    return b"%08d%08d" % (page, generation) * 256 if generation else bytes(PAGE)
+
+
+def overwrite(path: Path, pages: range, generation: int, flags: int = 0) -> None:
+    """Write pages whole, without reading them."""
+    memory = mmap.mmap(-1, PAGE)  # its address is what a direct write wants
+    file = os.open(path, os.O_RDWR | os.O_CREAT | flags)
+    for page in pages:
+        memory[:] = content(page, generation)
+        os.pwritev(file, [memory], page * PAGE)
+    os.fsync(file)
+    os.close(file)
+
+
+def wrong(path: Path, generations: list[int]) -> int:
+    """How many pages are not of their generation."""
+    with path.open("rb", buffering=0) as file:
+        return sum(file.read(PAGE) != content(page, generation) for page, generation in enumerate(generations))
+
+
+def keep(path: Path) -> int:
+    """Read a file, so that all of it is known to be on disk, and let the kernel evict it. How many
+    pages went to Xen, those of others included.
+    """
+    os.sync()
+    drop_caches()
+    path.read_bytes()
+    before = counters()["ephemeral.put.done"]
+    drop_caches()
+    return counters()["ephemeral.put.done"] - before
+
+
+def punch(path: Path, first: int, count: int) -> None:
+    """Make a hole in a file."""
+    keep_size, punch_hole = 1, 2
+    libc = ctypes.CDLL(None, use_errno=True)
+    with path.open("r+b") as file:
+        offset, length = ctypes.c_int64(first * PAGE), ctypes.c_int64(count * PAGE)
+        if libc.fallocate(file.fileno(), keep_size | punch_hole, offset, length):
+            raise OSError(ctypes.get_errno(), "fallocate")
+
+
+def changes(count: int, folder: Path) -> dict[str, object]:
+    """Xen has all pages of a file, the kernel none; then the file changes, in one way after the
+    other, and is read. For each: how many pages Xen had, and how many were read wrong.
+    """
+    path, every = folder / "stock-changes", range(count)
+    half = count // 2
+    overwrite(path, every, 1)
+    found: dict[str, object] = {}
+
+    def note(name: str, kept: int, generations: list[int]) -> None:
+        before = counters()["ephemeral.get.done"]
+        bad = wrong(path, generations)
+        found[name] = {"kept": kept, "wrong": bad, "hits": counters()["ephemeral.get.done"] - before}
+
+    kept = keep(path)
+    note("unchanged", kept, [1] * count)
+
+    kept = keep(path)
+    overwrite(path, every, 2)
+    drop_caches()
+    note("overwritten", kept, [2] * count)
+
+    kept = keep(path)
+    overwrite(path, every, 3, os.O_DIRECT)
+    note("directly", kept, [3] * count)
+
+    kept = keep(path)
+    punch(path, half, count - half)
+    note("punched", kept, [3] * half + [0] * (count - half))
+
+    overwrite(path, every, 4)
+    kept = keep(path)
+    os.truncate(path, half * PAGE)
+    os.truncate(path, count * PAGE)
+    note("truncated", kept, [4] * half + [0] * (count - half))
+
+    overwrite(path, every, 5)
+    kept = keep(path)
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), count * PAGE) as memory:
+        for page in every:
+            memory[page * PAGE : (page + 1) * PAGE] = content(page, 6)
+        memory.flush()
+    drop_caches()
+    note("mapped", kept, [6] * count)
+
+    kept = keep(path)
+    path.unlink()
+    path.touch()
+    os.truncate(path, count * PAGE)
+    note("renewed", kept, [0] * count)
+    path.unlink()
+    return found
+
+
+def mapped(count: int, folder: Path) -> dict[str, object]:
+    """A file is read page by page, out of order, as programs read what they have mapped: the
+    kernel reads nothing ahead.
+    """
+    path = folder / "stock-mapped"
+    overwrite(path, range(count), 1)
+    keep(path)
+    before = counters()["ephemeral.get.done"]
+    order = list(range(count))
+    random.Random(5).shuffle(order)
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as memory:
+        memory.madvise(mmap.MADV_RANDOM)
+        bad = sum(memory[page * PAGE : (page + 1) * PAGE] != content(page, 1) for page in order)
+    hits = counters()["ephemeral.get.done"] - before
+    path.unlink()
+    return {"hits": hits, "wrong": bad}
+
+
 def swap(mib: int) -> dict[str, object]:
     """More anonymous memory than there is, every page of it looked at twice."""
     before = counters()
@@ -137,11 +256,16 @@ def swap(mib: int) -> dict[str, object]:
 
 
 def main(arguments: list[str]) -> None:
+    if arguments == ["counters"]:
+        print(json.dumps(counters()))
+        return
     what, amount, *folder = arguments
     found = {
         "files": lambda: files(int(amount), Path(folder[0])),
         "race": lambda: race(float(amount), Path(folder[0])),
         "swap": lambda: swap(int(amount)),
+        "changes": lambda: changes(int(amount), Path(folder[0])),
+        "mapped": lambda: mapped(int(amount), Path(folder[0])),
     }[what]()
     print(json.dumps(found))
 

@@ -4,9 +4,13 @@ with this machine's sh; counters are made up.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +19,7 @@ from plumbum import local
 
 from campaigns import barrier, experiment, store
 from common import files
-from common.errors import WorkloadError
+from common.errors import LabError, WorkloadError
 from common.metrics import MetricSpec
 from lab.api import (
     Activity,
@@ -32,6 +36,7 @@ from lab.api import (
 from lab.counters import kept
 from lab.emulator.share import Reading
 from policies import apply, managers
+from workloads import registry
 from workloads.base import Workload, WorkloadParameters, WorkloadResult, parameter
 
 EXPERIMENT = """\
@@ -347,6 +352,61 @@ class FakeObservation:
         return samples
 
 
+@dataclass(frozen=True)
+class FakePlace:
+    """A fake host that another process can open. kill: a step, and the how manieth time that it is
+    reached the process is killed. failing, defect: steps that end so each time. delay_s: of a
+    reset. beside: hosts that have to be open, too, before this one is.
+    """
+
+    root: Path
+    name: str
+    kill: tuple[str, int] | None = None
+    failing: str = ""
+    defect: str = ""
+    basis: Mapping[str, object] = field(default_factory=dict)
+    delay_s: float = 0.0
+    beside: tuple[str, ...] = ()
+
+    @contextlib.contextmanager
+    def open(self, tell: Callable[[str], None]) -> Iterator[tuple[FakeHost, Mapping[str, object]]]:
+        registry._CLASSES["fake"] = "campaign_fakes:FakeLoad"
+        host = FakeHost(self.root / self.name, name=self.name)
+        reached: Counter[str] = Counter()
+
+        def hook(step: str) -> None:
+            reached[step] += 1
+            if self.kill == (step, reached[step]):
+                os.kill(os.getpid(), signal.SIGKILL)
+            if step == self.failing:
+                raise LabError(f"no {step} on {self.name}")
+            if step == self.defect:
+                raise ZeroDivisionError(step)
+            if step == "reset":
+                time.sleep(self.delay_s)
+
+        host.hook = hook
+        FakeLoad.hook = staticmethod(hook)
+        tell(f"{self.name} is open")
+        opened = self.root / f"{self.name}.open"
+        with files.lock(self.root / f"{self.name}.lock"):
+            opened.touch()
+            yield from self._opened(host)
+
+    def _opened(self, host: FakeHost) -> Iterator[tuple[FakeHost, Mapping[str, object]]]:
+        try:
+            deadline = time.monotonic() + 120
+            while not all((self.root / f"{each}.open").exists() for each in self.beside):
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield host, {"name": self.name, **self.basis}
+        finally:
+            (self.root / f"{self.name}.closed").touch()
+
+    def recover(self) -> None:
+        (self.root / f"{self.name}.recovered").touch()
+
+
 def write_experiment(directory: Path, text: str = EXPERIMENT, name: str = "test") -> experiment.Experiment:
     """An experiment from a text."""
     path = directory / f"{name}.yml"
@@ -370,5 +430,6 @@ def forge(campaign: Path) -> None:
     """Write all sums anew, as somebody would who knows how."""
     for cell in campaign.glob("*/*/cell.json"):
         store.write_sums(cell.parent)
-    names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in campaign.glob("*/*/SHA256SUMS"))]
+    written = [*campaign.glob("*/*/SHA256SUMS"), *campaign.glob("looks/*.json")]
+    names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in written)]
     store._replace_sums(campaign, {name: files.digest(campaign / name) for name in names})

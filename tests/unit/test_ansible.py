@@ -13,9 +13,10 @@ from typing import IO
 
 import pytest
 
-from common.errors import BuildError, MissingError
+from common.errors import BuildError, LabError, MissingError
 from lab import paths
 from lab.build import ansible, orphans
+from lab.remote.ssh import UnreachableError
 
 
 @pytest.fixture(autouse=True)
@@ -49,6 +50,43 @@ def test_variables_reach_the_run_progress_is_told_and_nothing_is_left(tmp_path: 
     assert (result.ok, result.changed) == (1, 1)
     assert ansible.run(book, extravars=variables).changed == 0
     assert list((paths.tmp() / "ansible").iterdir()) == []
+
+
+def test_what_a_run_would_change_is_told_with_differences_and_is_not_changed(tmp_path: Path) -> None:
+    book = playbook(
+        tmp_path,
+        f"""\
+    - name: Write them
+      ansible.builtin.copy: {{content: "{{{{ item }}}}\\n", dest: "{tmp_path}/{{{{ item }}}}", mode: "0600"}}
+      loop: [same, other]
+    - name: Start it
+      ansible.builtin.command: touch {tmp_path}/started
+    - name: Made before
+      ansible.builtin.command: {{cmd: touch {tmp_path}/same, creates: {tmp_path}/same}}
+""",
+    )
+    (tmp_path / "same").write_text("same\n")
+    (tmp_path / "same").chmod(0o600)
+    result = ansible.run(book, check=True)
+    assert [(each.task, each.item) for each in result.changes] == [("Write them", "other"), ("Start it", "")]
+    assert "+other" in result.changes[0].difference
+    assert not (tmp_path / "other").exists()
+    assert not (tmp_path / "started").exists()
+    done = ansible.run(book)
+    assert [(each.task, each.item) for each in done.changes] == [("Write them", "other"), ("Start it", "")]
+    assert (tmp_path / "started").exists()
+
+
+def test_a_host_that_cannot_be_reached_has_an_error_of_its_own(tmp_path: Path) -> None:
+    inventory = tmp_path / "lab.yml"
+    inventory.write_text("all: {hosts: {xen1: {ansible_host: 127.0.0.1, ansible_port: 9, ansible_user: root}}}\n")
+    book = playbook(tmp_path, "    - name: Ask it\n      ansible.builtin.ping:\n")
+    with pytest.raises(UnreachableError) as caught:
+        ansible.run(book, inventory=inventory, error=LabError, unreachable=UnreachableError)
+    assert "Connection refused" in caught.value.why
+    with pytest.raises(LabError) as other:
+        ansible.run(playbook(tmp_path, FAILING), error=LabError, unreachable=UnreachableError)
+    assert not isinstance(other.value, UnreachableError)
 
 
 def test_a_failure_names_the_task_its_line_the_command_and_what_it_said(

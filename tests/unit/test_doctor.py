@@ -51,7 +51,7 @@ def test_a_failed_installation_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     def failed(*_: object, **__: object) -> None:
         raise MissingError("playbook controller.yml: a task failed", why="Could not resolve", remedy="The log is X.")
 
-    monkeypatch.setattr(packages, "missing", lambda: {"qemu-img": "qemu-utils"})
+    monkeypatch.setattr(packages, "missing", lambda *_: {"qemu-img": "qemu-utils"})
     monkeypatch.setattr("shutil.which", lambda program, path=None: program)
     monkeypatch.setattr(ansible, "needs_sudo", lambda: False)
     monkeypatch.setattr(ansible, "run", failed)
@@ -63,8 +63,21 @@ def test_a_failed_installation_says_what_to_do(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_nothing_is_installed_where_nothing_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(packages, "missing", dict)
+    monkeypatch.setattr(packages, "missing", lambda *_: {})
     assert packages.install_missing() == []
+
+
+def test_what_prints_is_installed_only_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    lacking = [{"libpangoft2": "libpangoft2-1.0-0"}, {}]
+    asked: list[object] = []
+    monkeypatch.setattr(packages, "missing", lambda _what: lacking.pop(0))
+    monkeypatch.setattr("shutil.which", lambda program, path=None: program)
+    monkeypatch.setattr(ansible, "needs_sudo", lambda: False)
+    monkeypatch.setattr(ansible, "run", lambda _name, extravars, **_: asked.append(extravars[packages.LAB]))
+    assert packages.install_missing(what=packages.PRINT) == ["libpangoft2-1.0-0"]
+    wanted = packages.needed(packages.PRINT)
+    assert asked == [[{"program": program, "package": package} for program, package in wanted.items()]]
+    assert not set(wanted) & set(packages.needed())
 
 
 def test_a_full_disk_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:

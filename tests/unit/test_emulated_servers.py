@@ -15,7 +15,7 @@ from common.errors import LabError, MissingError, UsageError
 from lab import inventory, paths
 from lab.build.artifacts import Artifact
 from lab.build.recipes import RECIPES
-from lab.emulator import accelerator, servers
+from lab.emulator import accelerator, monitor, servers
 from lab.emulator.accelerator import Choice
 from lab.inventory import Physical
 from tasks import testbed
@@ -49,7 +49,7 @@ def test_a_server_starts_from_its_own_disk_by_its_own_firmware() -> None:
         assert "-no-reboot" not in line
     assert "pflash" not in bios
     assert "readonly=on,file=ovmf-code.fd" in uefi
-    assert "file=ovmf-vars.fd" in uefi
+    assert "format=qcow2,unit=1,file=ovmf-vars.qcow2" in uefi
     assert "hostfwd=tcp:127.0.0.1:2231-:22" in bios
 
 
@@ -172,3 +172,28 @@ def test_a_server_that_does_not_come_is_told_with_its_console(monkeypatch: pytes
     with pytest.raises(LabError, match="does not answer by SSH") as raised:
         servers.wait(BIOS, lambda _text: None, seconds=0.1)
     assert "no such partition" in raised.value.why
+
+
+def test_disks_are_made_anew_and_the_old_host_key_is_forgotten(tmp_path: Path) -> None:
+    for name in ("server.qcow2", "ovmf-code.fd", "ovmf-vars.fd"):
+        (tmp_path / name).write_bytes(bytes(65536))
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(tmp_path / "server.qcow2"), "1M"], check=True)
+    outputs = {name: tmp_path / name for name in ("server.qcow2", "ovmf-code.fd", "ovmf-vars.fd")}
+    image = Artifact("server_image", "key", tmp_path, outputs, {}, tmp_path)
+    learned = paths.host_dir("servers-emulated", "uefi1") / "known_hosts"
+    learned.write_text("[127.0.0.1]:2232 ssh-ed25519 AAAA\n")
+    folder = servers._folder(UEFI)
+    servers._make(folder, image)
+    assert not learned.exists()
+    made = {path.name for path in folder.glob("*.qcow2")}
+    assert made == {"system.qcow2", "ovmf-vars.qcow2", *(f"{name}.qcow2" for name in servers.DISKS)}
+    assert servers.saved(UEFI) == []
+    subprocess.run(["qemu-img", "snapshot", "-c", "bare", str(folder / "system.qcow2")], check=True)
+    assert servers.saved(UEFI) == ["bare"]
+
+
+def test_a_state_that_cannot_be_kept_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "human", lambda *_words, **_options: "Error: no block device can store it\r\n")
+    with pytest.raises(LabError, match="could not be kept") as raised:
+        servers.save(BIOS, "bare")
+    assert raised.value.why == "Error: no block device can store it"

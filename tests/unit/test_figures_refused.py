@@ -10,7 +10,7 @@ import pytest
 from invoke.context import Context
 
 from analysis import style
-from campaigns import store
+from campaigns import store, verify
 from common.errors import ResultsError
 from tasks import results as results_tasks
 from tasks import testbed
@@ -47,6 +47,12 @@ def test_no_picture_is_made_of_a_changed_figure(
     assert "--unverified" in caught.value.remedy
     assert (directory / "report.md").read_bytes() == before
     with pytest.raises(ResultsError):
+        testbed.report(Context(), "reference")
+    with pytest.raises(ResultsError):
+        results_tasks.latex(Context(), "reference")
+    assert not (directory / "report.html").exists()
+    assert not (directory / "latex").exists()
+    with pytest.raises(ResultsError):
         results_tasks.verify(Context(), "reference")
     assert "damage: cells/static.r1/cell.json" in capsys.readouterr().out
 
@@ -57,3 +63,17 @@ def test_an_edited_report_does_not_pass(directory: Path, capsys: pytest.CaptureF
     with pytest.raises(ResultsError):
         results_tasks.verify(Context(), "reference")
     assert "damage: report.md: is not what the cells make" in capsys.readouterr().out
+
+
+def test_a_page_is_made_and_belongs_to_the_results(
+    directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "FORMATS", ("svg",))
+    testbed.report(Context(), "reference")
+    assert str(directory / "report.html") in capsys.readouterr().out.splitlines()
+    assert "Does tmem spare self-ballooning guests" in (directory / "report.html").read_text()
+    (directory / "report.pdf").write_bytes(b"%PDF-")
+    (directory / "latex").mkdir()
+    assert not verify.verify(directory).damaged
+    (directory / "page.html").write_text("")
+    assert [each.path for each in verify.verify(directory).findings if each.level == "damage"] == ["page.html"]

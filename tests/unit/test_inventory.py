@@ -181,3 +181,11 @@ def test_storage_that_says_too_much_or_too_little_is_refused(tmp_path: Path, lin
     with pytest.raises(InvalidFileError) as raised:
         inventory.load(write(tmp_path, host(STORAGE + lines)))
     assert where in raised.value.where
+
+
+def test_two_hosts_of_one_machine_do_not_clash() -> None:
+    found = inventory.load(paths.INVENTORY / "two-hosts.yml")
+    assert [host.name for host in found.hosts] == ["xen1", "xen2"]
+    settings = [host.settings for host in found.hosts]
+    assert all(isinstance(each, inventory.Emulated) and each.ssh_port is None for each in settings)
+    assert settings[0] == settings[1], "a campaign's hosts are alike"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import pytest
 
 from campaigns import launch
+from campaigns.places import LabPlace
 from common.errors import InvalidFileError, LabError, UsageError
 from common.needs import Needs
 from lab import lifecycle, paths
@@ -177,18 +180,22 @@ def test_what_no_emulated_host_can_be_is_refused_with_its_key(
     assert why in raised.value.why
 
 
-def test_a_campaign_on_a_lab_of_several_hosts_says_which_one_it_runs_on(
+def test_a_campaign_on_a_lab_of_several_hosts_has_all_of_them(
     inventory_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     inventory_path.write_text(TEXT + "    xen2: {lab_kind: emulated}\n")
     request = launch.ask("demo", inventory_path, results=tmp_path)
-    ran: list[str] = []
-    monkeypatch.setattr(launch.run, "run", lambda _experiment, host, **_: ran.append(host.name))
-    monkeypatch.setattr(lifecycle.OpenLab, "basis", lambda *_: {})
-    said: list[str] = []
-    launch.execute(request, [], results=tmp_path, tell=lambda text, *_: said.append(text))
-    assert ran == ["xen1"]
-    assert any("has 2 hosts; the campaign runs on the first, xen1" in text for text in said)
+    opened: list[str] = []
+
+    @contextlib.contextmanager
+    def hands(places: list[LabPlace]) -> Iterator[None]:
+        opened.extend(place.name for place in places)
+        yield
+
+    monkeypatch.setattr(launch, "Hands", hands)
+    monkeypatch.setattr(launch.run, "run_with", lambda _experiment, _crew, *, hosts, **_: hosts)
+    assert launch.execute(request, [], results=tmp_path) == ["xen1", "xen2"]
+    assert opened == ["xen1", "xen2"]
 
 
 def test_only_machines_of_the_lab_are_reached(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,7 +230,7 @@ def test_only_machines_of_the_lab_are_reached(inventory_path: Path, monkeypatch:
 def test_signals_wait_until_a_lab_is_closed() -> None:
     signals = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(each) for each in signals]
-    with lifecycle._uninterrupted():
+    with lifecycle.uninterrupted():
         assert [signal.getsignal(each) for each in signals] == [signal.SIG_IGN] * 3
     assert [signal.getsignal(each) for each in signals] == before
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import threading
+import time
 from collections.abc import Callable, Mapping
 from functools import partialmethod
 from pathlib import Path
@@ -10,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from invoke.context import Context
 from invoke.exceptions import Exit
 
@@ -17,6 +20,7 @@ import tasks.lab
 from common.errors import LabError, UsageError
 from lab import inventory, lifecycle, paths, servers
 from lab.build import ansible, builder
+from lab.build.changes import Change
 from lab.hosts.server_boot import Entry, ServerBoot, State
 from lab.remote.ssh import Connections, UnreachableError
 
@@ -42,6 +46,7 @@ class Lab:
         self.scripts: list[tuple[str, str]] = []
         self.entered: list[Entry] = []
         self.changed = 3
+        self.lost = 0
         self.left = "left: Files /etc/motd and /etc/motd differ\n"
         self.after: State | None = OLD
         self._lock = threading.Lock()
@@ -68,7 +73,11 @@ class Lab:
     def playbook(self, name: str, **options: Any) -> ansible.RunResult:
         assert name == "provision.yml"
         self.playbooks.append(options)
-        return ansible.RunResult(name, 30, self.changed, 1.0)
+        if self.lost:
+            self.lost -= 1
+            raise options["unreachable"]("playbook provision.yml: could not reach good", why="Broken pipe")
+        changes = (Change("Write the menu", "42_overcommit", ("+ours",)),) if self.changed else ()
+        return ansible.RunResult(name, 30, self.changed, 1.0, changes)
 
     def enter(self, _boot: ServerBoot, entry: Entry) -> bool:
         self.entered.append(entry)
@@ -93,7 +102,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     for kind, name in ((Connections, "open"), (Connections, "run"), (ServerBoot, "enter")):
         act = getattr(made, name)
         monkeypatch.setattr(kind, name, partialmethod(_passed, act))
-    monkeypatch.setattr(ServerBoot, "_returned", lambda *_words: made.after)
+    monkeypatch.setattr(ServerBoot, "returned", lambda *_words: made.after)
     return made
 
 
@@ -106,7 +115,7 @@ def test_one_servers_failure_does_not_stop_the_others(lab: Lab) -> None:
     assert gone.error is not None
     assert "Connection refused" in gone.error.why
     assert gone.line().startswith("gone: failed. dom0 cannot be reached by SSH")
-    assert {"good: looking at it", "full: failed: 0 MiB are free in /boot"} <= set(told)
+    assert {"good: looking at it (about 6 min 40 s left)", "full: failed: 0 MiB are free in /boot"} <= set(told)
 
 
 def test_a_server_with_something_in_the_way_is_not_touched(lab: Lab) -> None:
@@ -127,6 +136,65 @@ def test_what_was_before_is_recorded_before_anything_is_changed(lab: Lab, monkey
     assert lab.entered == []  # nothing is booted that was not made whole
 
 
+def test_a_lost_connection_in_the_middle_is_waited_for(lab: Lab) -> None:
+    lab.lost = 2
+    told: list[str] = []
+    assert servers.provision(lab.path, told.append)[0].line() == "good: provisioned (3 changes, and booted)"
+    assert len(lab.playbooks) == 3
+    assert sum("the connection was lost: Broken pipe" in line for line in told) == 2
+    assert lab.entered
+
+
+def test_a_connection_that_is_lost_again_and_again_is_told(lab: Lab) -> None:
+    lab.lost = 9
+    good, *_ = servers.provision(lab.path)
+    assert isinstance(good.error, UnreachableError)
+    assert len(lab.playbooks) == servers.PLAYBOOKS
+    assert lab.entered == []
+
+
+def test_an_interruption_ends_what_runs_before_it_is_waited_for(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    began = threading.Event()
+
+    def playbook(name: str, *, cancel: threading.Event, **_options: Any) -> ansible.RunResult:
+        began.set()
+        assert cancel.wait(20), "nobody said that it was interrupted"
+        raise LabError("cancelled")
+
+    def wait(_futures: object) -> None:
+        assert began.wait(20)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ansible, "run", playbook)
+    monkeypatch.setattr(concurrent.futures, "wait", wait)
+    began_at = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        servers.provision(lab.path)
+    assert time.monotonic() - began_at < 15
+
+
+def test_what_would_be_changed_is_told_and_nothing_is(lab: Lab) -> None:
+    good, full, _ = servers.provision(lab.path, only_look=True)
+    (options,) = lab.playbooks
+    assert options["check"]
+    # What later tasks ask for is not there yet.
+    assert (options["extravars"]["xen_host_running"], options["extravars"]["provision_packages"]) == (False, False)
+    assert {title for name, title in lab.scripts if name == "good"} == {"check-server.sh", "server-boot.sh"}
+    assert lab.entered == []
+    first, *lines = good.lines()
+    assert first == "good: would be changed"
+    assert lines[0] == "    install bridge-utils, sysstat, xen-utils-4.20, xen-utils-common, qemu-utils"
+    assert lines[-3:-1] == ["    Write the menu: 42_overcommit", "        +ours"]
+    assert lines[-1].startswith("    start it into overcommit-")
+    assert full.error is not None
+
+
+def test_the_packages_that_are_told_are_those_that_are_installed() -> None:
+    plays = yaml.safe_load((paths.PLAYBOOKS / "guests.yml").read_text())
+    named = [task["ansible.builtin.apt"]["name"] for task in plays[0]["tasks"] if "ansible.builtin.apt" in task]
+    assert tuple(named) == servers.GUESTS_PACKAGES
+
+
 def test_a_playbook_runs_for_one_server_with_its_entry_and_checks_its_host_key(lab: Lab) -> None:
     servers.provision(lab.path)
     (options,) = lab.playbooks
@@ -136,7 +204,9 @@ def test_a_playbook_runs_for_one_server_with_its_entry_and_checks_its_host_key(l
     assert "console=com2,vga com2=115200,8n1" in entry.options
     learned = paths.host_dir("mine", "good") / "known_hosts"
     known = f"'UserKnownHostsFile=\"{learned}\" ~/.ssh/known_hosts'"
-    assert variables["ansible_ssh_common_args"] == f"-o StrictHostKeyChecking=accept-new -o {known} -o ProxyJump=gate"
+    alive = "-o ServerAliveInterval=20 -o ServerAliveCountMax=6"
+    expected = f"-o StrictHostKeyChecking=accept-new -o {known} {alive} -o ProxyJump=gate"
+    assert variables["ansible_ssh_common_args"] == expected
     inventory.known_hosts(lab.path).touch()
     servers.provision(lab.path)
     assert lab.playbooks[1]["extravars"]["ansible_ssh_common_args"].startswith("-o StrictHostKeyChecking=yes ")
@@ -154,6 +224,7 @@ def test_the_playbook_is_told_of_the_guests_disks(lab: Lab) -> None:
             {"root": "/dev/vg1/overcommit_guest1_root", "swap": "/dev/vg1/overcommit_guest1_swap"}
         ],
         "guest_storage_group": "vg1",
+        "guest_storage_folder": "",
         "guest_storage_device": "/dev/sdb",
         "guest_storage_erase": False,
         "guest_storage_volumes": [
@@ -181,6 +252,19 @@ def test_a_failure_is_the_tasks_exit_code(lab: Lab, monkeypatch: pytest.MonkeyPa
     with pytest.raises(Exit) as raised:
         tasks.lab.provision(Context(), inventory=str(lab.path))
     assert raised.value.code == 6
+
+
+def test_what_would_be_changed_is_shown_and_what_to_do_then(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lab.path.write_text("\n".join(line for line in LAB.splitlines() if "full:" not in line and "gone:" not in line))
+    monkeypatch.setattr(tasks.lab, "build_for", lambda *_words: None)
+    tasks.lab.provision(Context(), inventory=str(lab.path), check=True)
+    said = capsys.readouterr().out
+    assert "good: would be changed\n    install bridge-utils, sysstat" in said
+    assert "        +ours\n" in said
+    assert f"next: ./inv lab.provision --inventory {lab.path}" in said
+    assert lab.entered == []
 
 
 def test_the_testbed_is_taken_off_and_what_is_left_is_named(lab: Lab) -> None:

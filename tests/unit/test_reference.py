@@ -13,7 +13,10 @@ from campaigns import verify
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-@pytest.fixture(params=["reference", "reference-repeated"])
+PUBLISHED = ("reference", "reference-repeated", "policies")
+
+
+@pytest.fixture(params=PUBLISHED)
 def published(request: pytest.FixtureRequest) -> Path:
     return RESULTS / str(request.param)
 

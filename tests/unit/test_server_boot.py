@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,25 +24,30 @@ ENTRY = Entry("overcommit-0123456789ab", "dom0_mem=768M,max:768M dom0_max_vcpus=
 @dataclass
 class Server:
     """A server as its scripts see it. comes: what happens after `once`: the `new` entry, the `old`
-    system, or `nothing` until its power is cycled. power: a file that a power hook makes.
+    system, or `nothing` until its power is cycled. power: a file that a power hook makes. late:
+    what is booted then. lost: how often the connection breaks while it is checked.
     """
 
     comes: str = "new"
     well: bool = True
     options: str = ENTRY.options
     power: Path | None = None
+    late: str | None = None
     boots: int = 0
     entry: str | None = None
     default: str = "0"
     confirmed: str = ""
     up: bool = True
+    lost: int = 0
+    dom0_mib: int = 768
+    interrupted: bool = False
     done: list[str] = field(default_factory=list)
 
     def run(self, _name: str, script: str, *, timeout: float = 60, step: str = "") -> str:
         assert script.startswith("# server-boot.sh\nset -- ")
         action, *arguments = script.splitlines()[1].split()[2:]
         if not self.up and self.power is not None and self.power.exists():
-            self._boot(None)
+            self._boot(self.late)
         if not self.up:
             raise UnreachableError("dom0 cannot be reached by SSH")
         if action != "state":
@@ -49,6 +55,9 @@ class Server:
         if action == "once":
             self.up = self.comes != "nothing"
             self._boot(arguments[0] if self.comes == "new" else None, up=self.up)
+        elif action == "check" and self.lost:
+            self.lost -= 1
+            raise UnreachableError("dom0 cannot be reached by SSH", why="Broken pipe")
         elif action == "check" and not self.well:
             raise CommandError("a command on dom0 failed with code 1", where="dom0: check", why="no such ioctl")
         elif action == "keep":
@@ -62,7 +71,7 @@ class Server:
         self.entry, self.up = entry, up
 
     def _state(self) -> str:
-        xen = f"xen: 4.20.3\noptions: placeholder {self.options}\ndom0_mib: 768\n" if self.entry else ""
+        xen = f"xen: 4.20.3\noptions: placeholder {self.options}\ndom0_mib: {self.dom0_mib}\n" if self.entry else ""
         told = f"boot: b{self.boots}\nentry: {self.entry or ''}\nconfirmed: {self.confirmed}\ndefault: {self.default}\n"
         return told + xen
 
@@ -154,6 +163,41 @@ def test_a_server_that_is_not_well_is_sent_back() -> None:
 def test_other_options_than_the_entrys_are_not_well() -> None:
     error = failed(Server(options="dom0_mem=256M tmem"))
     assert "Xen does not run as its entry says" in error.why
+
+
+def test_another_memory_than_dom0_was_to_have_is_not_well() -> None:
+    error = failed(Server(dom0_mib=512))
+    assert error.why == "dom0 has 512 MiB, and its entry says 768"
+    assert boot(Server(dom0_mib=767)).enter(ENTRY)
+
+
+def test_a_connection_that_is_lost_while_a_server_is_checked_is_waited_for() -> None:
+    server = Server(lost=2)
+    assert boot(server).enter(ENTRY)
+    assert server.done == ["once", "check", "check", "check", "keep"]
+
+
+def test_a_server_that_loses_its_connection_each_time_it_is_checked_is_not_well() -> None:
+    server = Server(lost=9)
+    error = failed(server)
+    assert error.what.endswith("is not well, and is back in its old system")
+    assert "Broken pipe" in error.why
+    assert server.entry is None
+
+
+def test_who_waits_for_a_server_can_be_interrupted() -> None:
+    server = Server(comes="nothing", interrupted=True)
+    began = time.monotonic()
+    with pytest.raises(UnreachableError):
+        ServerBoot("xen1", cast(Connections, server), lambda _text: None, sleep=lambda _seconds: None).enter(ENTRY)
+    assert time.monotonic() - began < 10
+
+
+def test_a_power_hook_that_did_nothing_is_told_when_the_new_system_came_late(tmp_path: Path) -> None:
+    server = Server(comes="nothing", power=tmp_path / "power", late=ENTRY.name)
+    error = failed(server, f"touch {tmp_path}/power")
+    assert error.what.endswith("and runs it now")
+    assert "its power was not cycled, it seems" in error.why
 
 
 # --- entries --------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ failure is not another's.
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import time
@@ -69,7 +70,8 @@ def test_a_bare_server_has_nothing_in_the_way_and_is_told_what_would_change() ->
         "console=ttyS1,115200, IPMI",
         "SSH comes in by eno1 (192.0.2.7), which is not touched",
         "other bridges, which stay as they are: br0",
-        "provisioning would install bridge-utils, sysstat, xen-utils-4.20, xen-utils-common; write /etc/grub.d/42_",
+        "provisioning would install bridge-utils, sysstat, xen-utils-4.20, xen-utils-common, qemu-utils; ",
+        "write /etc/grub.d/42_overcommit; write ",
         "make the isolated bridge xenbr0 (10.77.0.1/24)",
         "now: no hypervisor",
     ):
@@ -175,6 +177,23 @@ def test_what_works_but_wants_a_look_is_a_warning(begin: str, new: str, said: st
     assert {each.severity for each in rest} == {"notes"}
 
 
+def test_every_finding_that_is_more_than_a_note_has_a_remedy() -> None:
+    """Also those that no test above makes."""
+    calls = [
+        node
+        for name in ("hosts/server_findings.py", "hosts/server_disks.py", "servers.py")
+        for node in ast.walk(ast.parse((paths.REPO / "lab" / name).read_text()))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding"
+    ]
+    assert len(calls) > 40
+    for call in calls:
+        if ast.literal_eval(call.args[0]) == "notes":
+            continue
+        given = call.args[4:] + [word.value for word in call.keywords if word.arg == "remedy"]
+        assert len(given) == 1, ast.unparse(call)
+        assert ast.unparse(given[0]) not in {"''", '""'}, ast.unparse(call)
+
+
 def test_a_server_without_a_console_is_warned_of() -> None:
     (warned,) = [
         each for each in found(("kernel_options", "kernel_options: quiet"), ("ipmi", "")) if each.severity == "warns"
@@ -249,6 +268,54 @@ def test_storage_that_can_be_made_is_fine() -> None:
 def test_storage_that_is_made_already_needs_no_more() -> None:
     volumes = [f"volume: /dev/vg1/overcommit_guest{number}_{part}" for number in (1, 2) for part in ("root", "swap")]
     assert stored(("no such line", "\n".join(["volume_group: vg1 0", *volumes]))) == []
+
+
+FILES = {"volume_group": None, "folder": "/srv/guests"}
+
+
+def test_sparse_files_have_to_fit_when_all_of_them_is_written() -> None:
+    needed = 2 * (ROOT_DISK_MIB + 1024) + 512
+    for free, said in ((needed, []), (needed - 1, [("blocks", f"{needed - 1} MiB are free in /srv/guests")])):
+        assert stored(("no such line", f"free_kib: /srv/guests {free << 10}"), **FILES) == said
+    taken = f"guest_file_kib: overcommit_guest1_root {ROOT_DISK_MIB << 10}"
+    there = f"free_kib: /srv/guests {(needed - ROOT_DISK_MIB) << 10}\n{taken}"
+    assert stored(("no such line", there), **FILES) == []
+
+
+def test_files_that_would_be_made_are_told() -> None:
+    declared = Physical(kind="physical", guest_storage={**STORAGE, **FILES}, dom0_memory="1 GiB")  # type: ignore[arg-type]
+    (note,) = [
+        each.what
+        for each in found(("no", "guest_file_kib: overcommit_guest1_root 8"), declared=declared)
+        if "sparse" in each.what
+    ]
+    names = "overcommit_guest1_swap, overcommit_guest2_root, overcommit_guest2_swap"
+    assert f"make the sparse files {names} in /srv/guests" in note
+
+
+def test_the_room_for_files_is_told_of_a_folder_that_is_not_there_yet(tmp_path: Path) -> None:
+    script = server_facts.script(["bash"], [], str(tmp_path / "not" / "yet"))
+    text = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    told = server_facts.parse(text, asked=0, answered=1)
+    assert dict(told.free)[str(tmp_path / "not" / "yet")] > 0
+    (tmp_path / "not" / "yet").mkdir(parents=True)
+    (tmp_path / "not" / "yet" / "overcommit_guest1_root").write_bytes(bytes(65536))
+    text = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
+    ((name, taken),) = server_facts.parse(text, asked=0, answered=1).guest_files
+    assert (name, taken >= 65536) == ("overcommit_guest1_root", True)
+
+
+def test_snapshots_take_a_volume_more_and_room_for_what_changes() -> None:
+    made = 2 * (ROOT_DISK_MIB + 1024)
+    all_of_it = made + ROOT_DISK_MIB + 2 * 80
+    for free, said in (
+        (all_of_it, []),
+        (all_of_it - 1, [("blocks", f"the volume group vg1 has {all_of_it - 1} MiB free")]),
+    ):
+        assert stored(("no such line", f"volume_group: vg1 {free << 20}"), reset="snapshot") == said
+    names = [f"overcommit_guest{number}_{part}" for number in (1, 2) for part in ("root", "swap")]
+    volumes = "\n".join(f"volume: /dev/vg1/{name}" for name in (*names, "overcommit_image"))
+    assert stored(("no such line", f"volume_group: vg1 0\n{volumes}"), reset="snapshot") == []
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ ABOVE = {
 only ones who put `analysis` beside `campaigns`.
 """
 
-RECORDS = {"campaigns.records", "campaigns.former"}
+RECORDS = {"campaigns.records", "campaigns.looks", "campaigns.former"}
 """What `analysis` may import of `campaigns`: the record types, and how older records are read."""
 
 EXCEPTIONS = {

@@ -5,6 +5,7 @@ its machine starved.
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,11 @@ from campaign_fakes import EXPERIMENT, FakeHost, FakeMachine, find, write_experi
 
 from analysis import report, sections
 from analysis.load import load
-from campaigns import barrier, cell, starved
+from campaigns import barrier, cell, starved, status
 from campaigns.run import run
 from campaigns.stuck import STILL_S, Look, StuckError, Watch, still
 from campaigns.verify import verify
-from common.errors import LabError
+from common.errors import LabError, UsageError
 from common.metrics import Metric
 from lab.api import Activity
 from lab.emulator import share
@@ -194,6 +195,37 @@ def test_a_starved_host_keeps_its_counters_and_loses_its_times(tmp_path: Path, m
     assert "the host was starved" in (stored / "tables" / "cells.csv").read_text()
     path = next(stored.glob(f"cells/{hungry.cell}/raw/controller.json"))
     assert json.loads(path.read_text())["after"]["threads"] == {"7": [60_000_000_000, 60_000_000_000]}
+
+
+def test_a_starved_cell_is_run_again_by_its_name_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+    well, ill = [reading(0, 0), reading(60, 1, at=40.0)], [reading(0, 0), reading(60, 60, at=80.0)]
+    host = FakeHost(tmp_path / "host", gave=[*well, *ill, *well, *well])
+    made = write_experiment(tmp_path, SMALL)
+    fed, hungry, _ = run(made, host, results=tmp_path / "results").records
+    stored = find(tmp_path / "results")
+    told = {each.planned.cell: each for each in status.status(stored).cells}
+    assert "starved" in told[hungry.cell].reason
+    assert told[hungry.cell].rerun.endswith(f"--cell {hungry.cell}")
+    assert (told[fed.cell].reason, told[fed.cell].rerun) == ("", "")
+    with pytest.raises(UsageError, match="never overwritten"):
+        run(made, host, results=tmp_path / "results", cell=fed.cell)
+    (again,) = run(made, host, results=tmp_path / "results", cell=hungry.cell).records
+    assert again.value("wall_seconds") is not None
+    assert [record.starved for record in stored.attempts()[hungry.cell]] == [True]
+    verify(stored.directory).check()
+
+
+def test_a_cell_that_was_moved_away_may_run_after_later_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+    host = FakeHost(tmp_path / "host")
+    made = write_experiment(tmp_path, SMALL)
+    first, *_ = run(made, host, results=tmp_path / "results").records
+    stored = find(tmp_path / "results").directory
+    shutil.rmtree(stored / "cells" / first.cell)
+    run(made, host, results=tmp_path / "results")
+    verify(stored).check()
+    assert json.loads((stored / "cells" / first.cell / "env.json").read_text())["identity"]["alone"] is True
 
 
 def test_a_guest_that_is_lost_is_told_with_its_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

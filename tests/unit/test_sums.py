@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FILES = [
     *(path for folder in ("analysis", "campaigns", "workloads") for path in sorted((ROOT / folder).glob("*.py"))),
     ROOT / "common" / "machines.py",
+    ROOT / "common" / "intervals.py",
 ]
 """Everything between raw outputs and the report. lab/counters/ adds whole numbers only."""
 
@@ -35,7 +36,7 @@ def _names(tree: ast.AST) -> set[str]:
                 found.add(node.func.id)
             if isinstance(node.func, ast.Attribute) and node.func.attr in ("sum", "mean", "std", "var", "nansum"):
                 owner = node.func.value
-                if not (isinstance(owner, ast.Name) and owner.id == "statistics"):
+                if not (isinstance(owner, ast.Name) and owner.id in ("statistics", "intervals")):
                     found.add(f".{node.func.attr}")
     return found
 

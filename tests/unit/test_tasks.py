@@ -85,6 +85,10 @@ MISTAKES = [
     ("experiments.describe demoo", 4, "demo"),
     ("results.verify referense", 2, "reference"),
     ("figures referense", 2, "reference"),
+    ("report referense", 2, "reference"),
+    ("results.latex referense", 2, "reference"),
+    ("results.export referense", 2, "reference"),
+    ("campaign.plan demo --power referense", 2, "reference"),
     ("lab.up --loads memcache", 4, "did you mean 'memcached'?"),
     ("lab.status --inventory emulated.yml", 4, "inventory/emulated.yml"),
     ("build.all --names imgae", 2, "guest_image"),
@@ -132,7 +136,7 @@ def test_a_namespace_with_a_default_runs_it() -> None:
     [
         ("campaign.plan", "campaign.plan NAME [--options]"),
         ("logs.check", "logs.check FILE... [--options]"),
-        ("setup", "setup"),
+        ("setup", "setup [--options]"),
     ],
 )
 def test_usage_shows_the_words_that_a_task_takes(words: str, expected: str) -> None:

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Makes each guest's root volume a snapshot of one that has the image, in the place of the volume
+# that was there, and blanks its swap: seconds, however large the disks are. Runs in dom0 of a
+# physical server.
+#
+#     reset-volumes.sh IMAGE GROUP MIB { ROOT SWAP }...
+#
+# GROUP: the volume group. MIB: size of a root volume. ROOT, SWAP: names of volumes there. The volume
+# with the image is written when the image is another than the last time.
+set -e
+export LC_ALL=C
+image=$1 group=$2 mib=$3
+shift 3
+origin=overcommit_image
+kept=/var/lib/overcommit/image-volume
+now=$(stat -c '%n %s %Y %i' "$image")
+there() { lvs "$group/$1" > /dev/null 2>&1; }
+remove() { ! there "$1" || lvremove -q -y "$group/$1" > /dev/null; }
+
+if [ "$(cat "$kept" 2> /dev/null)" != "$now" ] || ! there "$origin"; then
+    rm -f "$kept"
+    # With what hangs on it.
+    remove "$origin"
+    lvcreate -q -y --wipesignatures y --addtag overcommit --name "$origin" --size "${mib}m" "$group" > /dev/null
+    qemu-img convert -n -W -m 8 -O raw "$image" "/dev/$group/$origin"
+    echo "$now" > "$kept"
+fi
+while [ $# -gt 0 ]; do
+    remove "$1"
+    # Room for every block to change, and for the list of those that did.
+    lvcreate -q -y --snapshot --addtag overcommit --chunksize 64k --name "$1" --size "$((mib + mib / 64 + 8))m" \
+        "$group/$origin" > /dev/null
+    dd if=/dev/zero of="/dev/$group/$2" bs=64k count=1 conv=fsync status=none
+    shift 2
+done

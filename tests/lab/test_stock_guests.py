@@ -1,0 +1,226 @@
+"""Guests that boot the kernels that Debian ships, with the driver: what they read and swap comes
+from Xen and is right, however files change beside the page cache, and nothing is left of them.
+
+Builds the artifacts of these kernels when they are not there, which takes minutes. What is done in
+the guest is stock.py.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from accounts import client, destroy, tmem
+
+from campaigns.kernel_log import findings
+from common.needs import Needs
+from lab import lifecycle
+from lab.api import GuestSizing, HostSizing
+from lab.build import builder
+from lab.emulator.process import UNLIMITED
+from lab.hosts.emulated import EmulatedHost
+from lab.kernels import KERNELS, KernelName
+from lab.lifecycle import OpenLab
+from lab.remote.ssh import CommandError
+from policies import apply
+from policies import registry as policies
+from workloads import registry
+from workloads.run import run
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+
+GUEST = "guest1"
+START_MIB, MOST_MIB = 192, 256
+FREE_MIB = 256
+"""What Xen has for tmem: more than the largest file."""
+
+FILE_MIB = 160
+"""More than such a guest has memory for files."""
+
+CHANGED_PAGES = 64
+PAGES_PER_MIB = 256
+HELD_BACK = 512
+"""Swap slots that the kernel has freed and keeps for later: 64 for each processor, twice, and what
+moves meanwhile."""
+
+
+@dataclass(frozen=True)
+class Stock:
+    """A host with one guest, and the kernel that the guest booted."""
+
+    host: EmulatedHost
+    boots: KernelName
+
+    def sh(self, script: str, timeout: float = 60) -> str:
+        """What a script in the guest prints."""
+        return self.host.run(GUEST, script, timeout=timeout)
+
+    def trial(self, *words: object, timeout: float = 400) -> dict[str, Any]:
+        """What stock.py finds in the guest."""
+        found: dict[str, Any] = json.loads(self.sh(f"python3 /run/stock.py {' '.join(map(str, words))}", timeout))
+        return found
+
+    def pools(self, kind: str) -> list[dict[str, Any]]:
+        """The guest's pools of a kind, E or P, as Xen has them."""
+        return [pool for pool in client(self.host, GUEST)["pools"] if pool["PT"].startswith(kind)]
+
+
+@pytest.fixture(scope="module", params=["debian-6.12", "debian-7"])
+def stock(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
+    """A host beside the lab's, which is stopped meanwhile. Its guest has the driver, and may have
+    more than it has, so that its swapped pages have an allowance.
+    """
+    boots: KernelName = request.param
+    plain = lab.hosts[0]
+    assert isinstance(plain, EmulatedHost)
+    plain.stop()  # one at a time
+    needs = Needs(kernels=(boots,))
+    builder.ensure(lifecycle.artifacts_for(inventory_path, needs), needs=needs)
+    images = partial(lifecycle.artifact_images, plain.settings, needs)
+    host = EmulatedHost(lab.name, f"{plain.name}-stock", plain.settings, images, partial(print, file=sys.stderr))
+    try:
+        host.reset(
+            HostSizing(START_MIB + FREE_MIB, 384, 2), GuestSizing(1, 1, MOST_MIB, START_MIB, MOST_MIB, boots=boots)
+        )
+        host.limit_disks(UNLIMITED)
+        host.run(GUEST, "cat > /run/stock.py", stdin=Path(__file__).with_name("stock.py").read_bytes())
+        host.set_memory({GUEST: START_MIB}, {GUEST: MOST_MIB})
+        policy = apply.suited(policies.parse("selfballoon+tmem"), boots)
+        host.load_driver(apply.parameters(policy), dict.fromkeys(policy.at_release, 0))
+        yield Stock(host, boots)
+    finally:
+        host.destroy()
+
+
+def test_it_boots_and_leaves_room(stock: Stock) -> None:
+    release = builder.artifact(KERNELS[stock.boots].artifact).outputs["release"].read_text().strip()
+    assert stock.sh("uname -r").strip() == release
+    told = dict(line.split(":") for line in stock.sh("cat /proc/meminfo").splitlines())
+    mib = {name: int(told[name].split()[0]) / 1024 for name in ("MemTotal", "MemAvailable")}
+    print(f"{stock.boots}: of {START_MIB} MiB {mib}", file=sys.stderr)
+    assert mib["MemTotal"] > START_MIB * 2 / 3
+    assert mib["MemAvailable"] > START_MIB / 2
+    asked = dict.fromkeys(("cleancache", "frontswap", "selfballooning"), "Y") | {"selfshrinking": "N"}
+    for name, wanted in asked.items():
+        assert stock.sh(f"cat /sys/module/tmem/parameters/{name}").strip() == wanted
+
+
+def test_a_file_that_is_larger_than_memory_is_read_again_without_its_disk(stock: Stock) -> None:
+    found = stock.trial("files", FILE_MIB, "/root")
+    pages = FILE_MIB * PAGES_PER_MIB
+    assert all(each["same"] for each in found["passes"])
+    for each in found["passes"][1:]:
+        assert each["hits"] > 0.9 * pages
+        assert each["sectors"] < 0.02 * 8 * pages  # what else the guest reads meanwhile
+    assert found["counters"]["ephemeral.put.failed"] == found["counters"]["ephemeral.get.failed"] == 0
+
+
+def test_nobody_reads_what_a_file_was_before_it_changed(stock: Stock) -> None:
+    found = stock.trial("changes", CHANGED_PAGES, "/root")
+    assert found.keys() == {"unchanged", "overwritten", "directly", "punched", "truncated", "mapped", "renewed"}
+    assert {name: each["wrong"] for name, each in found.items()} == dict.fromkeys(found, 0)
+    assert found["unchanged"]["hits"] >= CHANGED_PAGES, "Xen had nothing that could have been read wrong"
+    assert min(each["kept"] for each in found.values()) >= CHANGED_PAGES
+
+
+def test_nobody_reads_what_a_direct_write_has_replaced(stock: Stock) -> None:
+    found = stock.trial("race", 20, "/root")
+    assert found["stale"] == 0
+    assert found["hits"] > 100  # else nothing was tried
+    assert found["writes"] > 100
+
+
+def test_what_is_read_by_single_pages_comes_from_xen(stock: Stock) -> None:
+    found = stock.trial("mapped", 512, "/root")
+    assert found["wrong"] == 0
+    assert found["hits"] > 0.9 * 512
+
+
+def test_an_unmounted_file_system_leaves_no_pool(stock: Stock, tmp_path: Path) -> None:
+    image = tmp_path / "ext4"
+    with image.open("wb") as file:
+        file.truncate(16 * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", str(image)], check=True)
+    stock.sh("swapoff /dev/xvdb; mkdir -p /run/mounted")
+    write = "import sys, zlib; sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read()))"
+    packed = zlib.compress(image.read_bytes())
+    stock.host.run(GUEST, f"python3 -c '{write}' | dd of=/dev/xvdb bs=1M status=none", stdin=packed)
+    before = len(stock.pools("E"))
+    stock.sh("mount -t ext4 /dev/xvdb /run/mounted && cp /usr/bin/python3.13 /run/mounted/file && sync")
+    stock.sh("cat /run/mounted/file > /dev/null; echo 1 > /proc/sys/vm/drop_caches; cat /run/mounted/file > /dev/null")
+    assert len(stock.pools("E")) == before + 1
+    stock.sh("umount /run/mounted")
+    assert len(stock.pools("E")) == before
+    stock.sh("mkswap /dev/xvdb > /dev/null && swapon /dev/xvdb")
+
+
+def test_swapped_pages_come_back_and_their_slots_are_given_back(stock: Stock) -> None:
+    found = stock.trial("swap", 200)
+    assert found["wrong"] == 0
+    assert found["persistent.put.done"] > 1000
+    assert found["persistent.get.done"] > 1000
+    (pool,) = stock.pools("P")
+    total, free = (int(stock.sh(f"awk '/^Swap{word}:/ {{ print $2 }}' /proc/meminfo")) for word in ("Total", "Free"))
+    assert pool["Pc"] <= (total - free) / 4 + HELD_BACK, "slots that are free are kept"
+    stock.sh("swapoff /dev/xvdb", 240)
+    assert [pool["Pc"] for pool in stock.pools("P")] == [0]
+    stock.sh("swapon /dev/xvdb")
+
+
+def test_the_guest_counts_what_xen_counts(stock: Stock) -> None:
+    for _ in range(10):  # until nothing happened in between
+        before = stock.trial("counters")
+        known = client(stock.host, GUEST)
+        if before == (after := stock.trial("counters")):
+            break
+        time.sleep(2)
+    assert before == after, "the guest was never at rest"
+    (swap,) = (pool for pool in known["pools"] if pool["PT"].startswith("P"))
+    for verb, done, tried in (("put", "ps", "pt"), ("get", "gs", "gt")):
+        assert swap[done] == after[f"persistent.{verb}.done"]
+        assert swap[tried] == sum(n for each, n in after.items() if each.startswith(f"persistent.{verb}."))
+    # the pool of the file system that was unmounted took its counts with it; these are the client's
+    assert known["Ge"] == after["ephemeral.get.done"]
+    assert known["Gp"] == after["persistent.get.done"]
+    assert known["Pp"] == after["persistent.put.done"]
+    kept = sum(pool["ps"] for pool in known["pools"] if pool["PT"].startswith("E"))
+    assert 0 < kept <= after["ephemeral.put.done"]
+
+
+def test_self_ballooning_follows_what_is_committed(stock: Stock) -> None:
+    stock.host.run(GUEST, apply.release_script(policies.parse("selfballoon+tmem"), stock.boots))
+    current = "cat /sys/devices/system/xen_memory/xen_memory0/info/current_kb"
+    deadline = time.monotonic() + 120
+    while int(stock.sh(current)) >= (START_MIB - 16) * 1024:
+        assert time.monotonic() < deadline, "self-ballooning gave nothing back"
+        time.sleep(5)
+
+
+def test_it_builds_linux(stock: Stock, tmp_path: Path) -> None:
+    workload = registry.get("kernel_build")
+    asked = {"jobs": 1, "probes": "once", "targets": ["kernel/exit.o"]}
+    machine = stock.host.guests[GUEST].machine
+    result = run(machine, workload, workload.parse(asked), tmp_path, timeout_s=600)
+    assert {metric.name: metric.value for metric in result.metrics}["objects"] == 1
+
+
+def test_neither_kernel_nor_xen_has_anything_to_say(stock: Stock) -> None:
+    assert findings(stock.host.kernel_log()) == []
+
+
+def test_it_stays_once_it_is_loaded_and_leaves_nothing_when_the_guest_goes(stock: Stock) -> None:
+    with pytest.raises(CommandError, match="in use"):
+        stock.sh("rmmod tmem")
+    assert tmem(stock.host)["global"]["Ec"] > 0
+    destroy(stock.host, GUEST)
+    left = tmem(stock.host)["global"]
+    assert left["Ec"] == left["persistent"] == 0

@@ -1,0 +1,87 @@
+"""Guests' disks that provisioning makes: logical volumes on a second disk, which is not written to
+unless it is named, and not while something is on it that nobody said may go.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+from pair import COME_BACK_SECONDS, Pair, Told, connected
+
+from lab import inventory, servers
+from lab.api import GuestSizing, HostSizing
+from lab.hosts.physical import PhysicalHost
+from lab.remote.ssh import DOM0
+
+DECLARED = """\
+    lab_guest_disks:
+      - { root: /dev/vdb, swap: /dev/vdc }
+      - { root: /dev/vdd, swap: /dev/vde }
+"""
+STORAGE = "{ guests: 2, swap: 256 MiB, volume_group: guests, device: /dev/vdf, erase: %s, reset: snapshot }"
+GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=256, memory_start_mib=192, swap_mib=256)
+HOST = HostSizing(guest_memory_mib=384, dom0_memory_mib=768, vcpus=2)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _provisioned(pair: Pair) -> None:
+    pair.at("provisioned")
+
+
+def lab(pair: Pair, erase: str) -> Path:
+    return pair.lab((DECLARED, f"    lab_guest_storage: {STORAGE % erase}\n"), only="bios1")
+
+
+def test_a_disk_with_something_on_it_is_refused_and_stays(pair: Pair) -> None:
+    (entry,) = inventory.load(lab(pair, "false")).hosts
+    with connected(entry) as connections:
+        connections.run(DOM0, "mkfs.ext4 -q -F /dev/vdf 64M")
+        before = connections.run(DOM0, "sha256sum < /dev/vdf | head -c 64; blkid -p -s UUID -o value /dev/vdf")
+        (refused,) = servers.provision(lab(pair, "false"), come_back=COME_BACK_SECONDS)
+        assert refused.error is not None
+        assert refused.error.what == "/dev/vdf would have to be erased"
+        assert "ext4" in refused.error.why
+        assert "erase: true" in refused.error.remedy
+        after = connections.run(DOM0, "sha256sum < /dev/vdf | head -c 64; blkid -p -s UUID -o value /dev/vdf")
+        assert after == before
+
+
+def test_volumes_are_made_of_the_disk_that_is_named_and_guests_run_on_them(pair: Pair, told: Told) -> None:
+    path = lab(pair, "true")
+    (entry,) = inventory.load(path).hosts
+    (made,) = servers.provision(path, told, come_back=COME_BACK_SECONDS)
+    assert made.error is None, made.error
+    assert made.changed
+    with connected(entry) as connections:
+        found = connections.run(DOM0, "lvs --noheadings -o lv_name,lv_size --units m guests")
+        names = [line.split() for line in found.splitlines() if line.strip()]
+        assert names == [
+            ["overcommit_guest1_root", "4096.00m"],
+            ["overcommit_guest1_swap", "256.00m"],
+            ["overcommit_guest2_root", "4096.00m"],
+            ["overcommit_guest2_swap", "256.00m"],
+        ]
+    assert [each.plan for each in servers.provision(path, only_look=True)] == [()]
+    host = PhysicalHost(entry.lab, entry, told)
+    try:
+        began = time.monotonic()
+        host.reset(HOST, GUESTS)
+        first = time.monotonic() - began
+        assert host.run("guest1", "cat /proc/sys/kernel/hostname").strip() == "guest1"
+        assert "/dev/guests/overcommit_guest2_root" in host.run("dom0", "cat /var/lib/overcommit/guests/guest2.cfg")
+        assert host.run("guest2", "cut -d ' ' -f 1 /proc/swaps").split()[1:] == ["/dev/xvdb"]
+        host.run("guest1", "echo changed > /root/changed; sync")
+        began = time.monotonic()
+        host.reset(HOST, GUESTS)
+        told(f"guests on snapshots: {first:.0f} s with writing the image, then {time.monotonic() - began:.0f} s")
+        assert host.run("guest1", "[ -e /root/changed ] || echo as new").strip() == "as new"
+        origins = host.run("dom0", "lvs --noheadings -o origin guests/overcommit_guest1_root").strip()
+        assert origins == "overcommit_image"
+    finally:
+        host.disconnect()
+    with connected(entry) as connections:
+        (gone,) = servers.unprovision(path, told, come_back=COME_BACK_SECONDS)
+        assert (gone.error, gone.left) == (None, ())
+        assert connections.run(DOM0, "vgs --noheadings; blkid -p /dev/vdf || true").strip() == ""

@@ -1,0 +1,178 @@
+"""The guests' kernel as a factor: what an experiment says, what is built and booted for it, and
+which policies it can have.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from campaigns import experiment, feasible
+from campaigns.experiment import Experiment, Levels
+from common.errors import InvalidFileError, LabError
+from common.needs import Needs, together
+from lab import kernels, lifecycle
+from lab.api import GuestSizing
+from lab.build import recipes
+from lab.build.artifacts import Artifact
+from lab.hosts import guests, provenance
+from lab.hosts.emulated import guests_tag
+from lab.hosts.guests import Disks
+from lab.inventory import Emulated
+from policies import apply
+from policies import registry as policies
+
+SIZING = GuestSizing(count=1, vcpus=1, memory_max_mib=256, memory_start_mib=192, swap_mib=256)
+STOCK = replace(SIZING, boots="debian-6.12")
+STOCK_FILES = {"vmlinuz-debian-6.12", "initrd-debian-6.12"}
+
+TEXT = """
+schema: 1
+title: Kernels
+question: Which?
+host: {guest_memory: 480 MiB}
+guests: {count: 3, memory_max: 256 MiB}
+policies: [static, selfballoon+tmem]
+workload: {name: kernel_build}
+"""
+
+
+def written(folder: Path, text: str) -> Experiment:
+    path = folder / "kernels.yml"
+    path.write_text(text)
+    return experiment.load(str(path))
+
+
+def test_every_kernel_is_an_artifact_that_has_what_a_guest_boots() -> None:
+    assert kernels.KERNELS[kernels.FIDELITY].artifact in recipes.PUBLISHED
+    names = [name for each in kernels.KERNELS.values() for name in each.files.values()]
+    assert len(set(names)) == len(names), "two kernels have one name in dom0"
+    for each in kernels.KERNELS.values():
+        assert set(each.files) <= set(recipes.RECIPES[each.artifact].outputs)
+
+
+def test_an_experiment_that_names_no_kernel_is_what_it_was(tmp_path: Path) -> None:
+    plain = written(tmp_path, TEXT)
+    assert "kernel" not in plain.document["guests"]
+    assert plain.needs == Needs()
+    said = written(tmp_path, TEXT.replace("count: 3", "kernel: fidelity, count: 3"))
+    assert said.sha256 == plain.sha256
+    assert "boots" not in plain.at({}).guests.document()
+
+
+def test_a_kernel_can_be_a_factor(tmp_path: Path) -> None:
+    found = written(tmp_path, TEXT + "factors: {guests.kernel: [fidelity, debian-6.12]}\n")
+    assert found.needs == Needs(kernels=("debian-6.12",))
+    levels: list[Levels] = list(found.combinations())
+    assert [found.at(each).guests.boots for each in levels] == ["fidelity", "debian-6.12"]
+    assert found.at(levels[1]).guests.document()["boots"] == "debian-6.12"
+    assert experiment.from_document("kernels", found.document).sha256 == found.sha256
+
+
+def test_groups_boot_one_kernel(tmp_path: Path) -> None:
+    text = TEXT.replace("{count: 3, memory_max: 256 MiB}", "{kernel: debian-7, groups: {a: {memory_max: 256 MiB}}}")
+    assert written(tmp_path, text).at({}).guests.boots == "debian-7"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("count: 3", "kernel: debian-5, count: 3", ["kernel"]),
+        ("static,", "hotplug,", ["hotplug", "sections of 16 MiB"]),
+        ("static,", "zswap,", ["zswap", "counted by frontswap"]),
+        ("policies:", "selfballoon: {frontswap_inertia: 2}\npolicies:", ["frontswap_inertia", "self-shrinking"]),
+        ("480 MiB", "360 MiB", ["cannot boot debian-6.12 with 120 MiB"]),
+    ],
+)
+def test_what_a_stock_kernel_cannot_do_is_refused_with_its_key(
+    old: str, new: str, words: list[str], tmp_path: Path
+) -> None:
+    text = TEXT if "kernel: " in new else TEXT.replace("count: 3", "kernel: debian-6.12, count: 3")
+    with pytest.raises(InvalidFileError) as raised:
+        written(tmp_path, text.replace(old, new))
+    assert all(word in str(raised.value) for word in words)
+    if "kernel: " not in new:
+        written(tmp_path, TEXT.replace(old, new))  # it is the kernel that cannot
+
+
+def test_servers_have_one_kernel(tmp_path: Path) -> None:
+    feasible.on_host(written(tmp_path, TEXT), "physical")
+    stock = written(tmp_path, TEXT.replace("count: 3", "kernel: debian-7, count: 3"))
+    with pytest.raises(InvalidFileError, match="servers have no debian-7"):
+        feasible.on_host(stock, "physical")
+
+
+def test_a_stock_kernel_brings_its_initial_ram_disk() -> None:
+    disks = Disks("/dev/vdb", "/dev/vdc")
+    plain = guests.configuration(1, SIZING, disks).splitlines()
+    assert f'kernel = "{guests.STATE}/vmlinuz"' in plain
+    assert not any("ramdisk" in line for line in plain)
+    stock = guests.configuration(1, STOCK, disks).splitlines()
+    assert f'kernel = "{guests.STATE}/vmlinuz-debian-6.12"' in stock
+    assert f'ramdisk = "{guests.STATE}/initrd-debian-6.12"' in stock
+    assert guests_tag(STOCK) != guests_tag(SIZING)
+
+
+def test_a_lab_that_was_opened_without_the_kernel_says_so() -> None:
+    guests.check_kernel(SIZING, ())
+    guests.check_kernel(STOCK, STOCK_FILES)
+    with pytest.raises(LabError, match=r"without the guests' kernel debian-6\.12"):
+        guests.check_kernel(STOCK, ["vmlinuz-debian-6.12"])
+
+
+def test_what_is_built_for_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = Needs(kernels=("debian-6.12",))
+    assert set(lifecycle.artifacts_for(needs=needs)) == {*recipes.PUBLISHED, "guest_kernel_debian_6_12"}
+
+    def built(name: str, _needs: Needs) -> Artifact:
+        outputs = {each: tmp_path / name / each for each in recipes.RECIPES[name].outputs}
+        return Artifact(name, f"key of {name}", tmp_path / name, outputs, {}, tmp_path / "manifest.json")
+
+    monkeypatch.setattr(lifecycle.builder, "artifact", built)
+    images = lifecycle.artifact_images(Emulated(kind="emulated"), needs)
+    assert images.more_kernels == {
+        "vmlinuz-debian-6.12": tmp_path / "guest_kernel_debian_6_12" / "vmlinuz",
+        "initrd-debian-6.12": tmp_path / "guest_kernel_debian_6_12" / "initrd.img",
+    }
+    assert images.keys["guest_kernel_debian_6_12"] == "key of guest_kernel_debian_6_12"
+    assert images.guest_disk == tmp_path / "guest_image" / "guest.qcow2"
+    plain = lifecycle.artifact_images(Emulated(kind="emulated"))
+    assert plain.more_kernels == {}
+    assert "guest_kernel_debian_6_12" not in plain.keys
+
+
+def test_a_kernel_that_does_not_tell_its_configuration_has_it_beside_its_modules(tmp_path: Path) -> None:
+    beside = tmp_path / "config"
+    script = provenance.GUEST_FIXED.replace("/proc/config.gz", str(tmp_path / "none"))
+    script = script.replace("/lib/modules/$(uname -r)/config", str(beside))
+    assert str(beside) in script
+
+    def told() -> object:
+        done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False)
+        return provenance.parse_guest_fixed(done.stdout)["kernel_config_sha256"]
+
+    assert told() is None
+    beside.write_text("CONFIG_XEN=y\n")
+    assert told() == hashlib.sha256(beside.read_bytes()).hexdigest()
+
+
+def test_needs_of_kernels_come_together() -> None:
+    found = together([Needs(kernels=("debian-7",)), Needs(("wrk",)), Needs(kernels=("debian-6.12", "debian-7"))])
+    assert found == Needs(("wrk",), (), ("debian-6.12", "debian-7"))
+    assert found.of_image
+    assert not Needs(kernels=("debian-7",)).of_image
+
+
+def test_nothing_comes_back_from_frontswap_by_itself_on_a_stock_kernel() -> None:
+    policy = policies.parse("selfballoon+tmem")
+    assert apply.suited(policy, kernels.FIDELITY) == policy
+    suited = apply.suited(policy, "debian-6.12")
+    assert apply.parameters(policy)["selfshrinking"]
+    assert apply.parameters(suited) == {**apply.parameters(policy), "selfshrinking": False}
+    assert suited.at_release == {"selfballooning": 1}
+    assert "frontswap_selfshrinking" in apply.release_script(policy)
+    assert "frontswap_selfshrinking" not in apply.release_script(policy, "debian-6.12")

@@ -1,0 +1,99 @@
+"""Root volumes made anew as snapshots of one that has the image."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.hosts.physical import PhysicalHost
+from lab.inventory import HostEntry, Physical
+
+PROGRAMS = {
+    "lvs": '[ -e "ROOT/lv/$1" ]',
+    "lvremove": 'echo "remove $3" >> ROOT/log; [ ! -e ROOT/held ] || exit 5; rm "ROOT/lv/$3"',
+    "lvcreate": "while [ $# -gt 1 ]; do\n"
+    '    case "$1" in --name) name=$2 ;; --size) size=$2 ;; --snapshot) kind=snapshot ;; esac\n    shift\ndone\n'
+    'echo "${kind:-volume} $name $size of $1" >> ROOT/log; touch "ROOT/lv/guests/$name"',
+    "qemu-img": 'for last; do :; done; echo "image to $last" >> ROOT/log',
+    "dd": 'echo "blank $2" >> ROOT/log',
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "lv" / "guests").mkdir(parents=True)
+    (tmp_path / "bin").mkdir()
+    for name, body in PROGRAMS.items():
+        program = tmp_path / "bin" / name
+        program.write_text(f"#!/bin/sh\n{body}\n".replace("ROOT", str(tmp_path)))
+        program.chmod(0o755)
+    (tmp_path / "guest.qcow2").write_bytes(b"an image")
+    for number in (1, 2):  # as provisioning leaves them
+        for part in ("root", "swap"):
+            (tmp_path / "lv" / "guests" / f"overcommit_guest{number}_{part}").touch()
+    return tmp_path
+
+
+def reset(server: Path, guests: int = 2, how: str = "snapshot") -> subprocess.CompletedProcess[str]:
+    storage = {"guests": 2, "swap": "256 MiB", "volume_group": "guests", "reset": how}
+    settings = Physical(kind="physical", guest_storage=storage, dom0_memory="1 GiB")  # type: ignore[arg-type]
+    host = PhysicalHost("mine", HostEntry("xen1", settings, {}), lambda _text: None)
+    from lab.hosts.guests import Disks
+
+    script = host._disk_script([Disks(each.root, each.swap) for each in settings.disks[:guests]])
+    script = script.replace("/var/lib/overcommit/", f"{server}/")
+    environment = {**os.environ, "PATH": f"{server / 'bin'}:{os.environ['PATH']}"}
+    return subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=False)
+
+
+def log(server: Path) -> list[str]:
+    lines = (server / "log").read_text().splitlines()
+    (server / "log").unlink()
+    return lines
+
+
+SNAPSHOTS = [
+    "remove guests/overcommit_guest1_root",
+    "snapshot overcommit_guest1_root 4168m of guests/overcommit_image",
+    "blank of=/dev/guests/overcommit_guest1_swap",
+    "remove guests/overcommit_guest2_root",
+    "snapshot overcommit_guest2_root 4168m of guests/overcommit_image",
+    "blank of=/dev/guests/overcommit_guest2_swap",
+]
+
+
+def test_the_image_is_written_once_and_again_when_it_is_another(server: Path) -> None:
+    first = reset(server)
+    assert (first.returncode, first.stderr) == (0, "")
+    image = ["volume overcommit_image 4096m of guests", "image to /dev/guests/overcommit_image"]
+    assert log(server) == [*image, *SNAPSHOTS]
+    assert reset(server).returncode == 0
+    assert log(server) == SNAPSHOTS
+    (server / "guest.qcow2").write_bytes(b"another image")
+    assert reset(server, guests=1).returncode == 0
+    assert log(server) == ["remove guests/overcommit_image", *image, *SNAPSHOTS[:3]]
+
+
+def test_an_image_that_was_not_written_whole_is_written_again(server: Path) -> None:
+    (server / "bin" / "qemu-img").write_text("#!/bin/sh\necho no space >&2; exit 1\n")
+    failed = reset(server)
+    assert failed.returncode != 0
+    assert failed.stderr == "no space\n"
+    (server / "bin" / "qemu-img").write_text(f"#!/bin/sh\necho image >> {server}/log\n")
+    assert reset(server).returncode == 0
+    assert "image" in log(server)
+
+
+def test_a_volume_that_is_in_use_is_not_passed_over(server: Path) -> None:
+    reset(server)
+    (server / "held").touch()
+    assert reset(server).returncode == 5
+
+
+def test_volumes_are_written_where_nobody_asked_for_snapshots(server: Path) -> None:
+    done = reset(server, how="write")
+    assert "/dev/guests/overcommit_guest1_root or /dev/guests/overcommit_guest1_swap is no block device" in done.stderr

@@ -1,0 +1,230 @@
+"""What a server was is recorded before it is provisioned, and put back: files of others stay,
+packages of others stay, and whatever is interrupted is done by the next run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from lab.remote import scripts
+
+KEY = "ssh-ed25519 AAAA lab"
+
+PROGRAMS = {
+    "dpkg-query": 'sed "s/^/installed /" ROOT/packages',
+    "dpkg": 'echo "dpkg $*" >> ROOT/log',
+    "apt-get": 'echo "apt-get $*" >> ROOT/log\n'
+    '[ ! -e ROOT/broken ] || { echo "E: broken packages" >&2; exit 100; }\n'
+    'for word in "$@"; do grep -vx -- "$word" ROOT/packages > ROOT/new; mv ROOT/new ROOT/packages; done',
+    "apt-mark": 'echo "apt-mark $*" >> ROOT/log; [ "$1" != showmanual ] || printf "base\\nudev\\n"',
+    "grub-editenv": 'echo "grub-editenv $*" >> ROOT/log',
+    "grub-set-default": 'echo "grub-set-default $*" >> ROOT/log',
+    "update-grub": "echo update-grub >> ROOT/log; echo Generating grub configuration file ...",
+    "systemctl": ":",
+    "xl": "exit 1",
+    "lvs": "exit 5",
+}
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Path:
+    """The root of a server, with its programs."""
+    for name, body in PROGRAMS.items():
+        program = tmp_path / "bin" / name
+        program.parent.mkdir(exist_ok=True)
+        program.write_text(f"#!/bin/sh\n{body}\n".replace("ROOT", str(tmp_path)))
+        program.chmod(0o755)
+    write(tmp_path, "packages", "base\nmail\n")
+    write(tmp_path, "etc/motd", "hello\n")
+    write(tmp_path, "root/.ssh/authorized_keys", "ssh-ed25519 BBBB admin\n")
+    write(tmp_path, "proc/cmdline", "root=/dev/sda2 ro\n")
+    for name in ("boot", "etc/default", "etc/grub.d", "etc/systemd/system/multi-user.target.wants"):
+        (tmp_path / name).mkdir(parents=True)
+    return tmp_path
+
+
+def write(root: Path, name: str, text: str) -> None:
+    path = root / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def run(root: Path, name: str, argument: str) -> subprocess.CompletedProcess[str]:
+    """Run a script of ours on this server."""
+    text = re.sub(r"(?<![\w.$\"/])/(etc|boot|root|usr|var|proc)\b", rf"{root}/\1", scripts.command(name, argument))
+    text = text.replace("tar -C / ", f"tar -C {root} ")
+    text = text.replace("${1#/}", f"${{1#{root}/}}").replace("${file#/}", f"${{file#{root}/}}")
+    text = re.sub(r"PATH=\S+", f"PATH={root}/bin:{os.environ['PATH']}", text)
+    return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+
+
+def record(root: Path, step: str) -> None:
+    done = run(root, "record-before.sh", step)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def restore(root: Path) -> list[str]:
+    done = run(root, "restore-before.sh", KEY)
+    assert (done.returncode, done.stderr) == (0, "")
+    return [line.replace(str(root), "") for line in done.stdout.splitlines()]
+
+
+def provision(root: Path, *packages: str) -> None:
+    """What the playbook does."""
+    for name in ("grub.d/42_overcommit", "default/grub.d/overcommit.cfg", "xen/xl.conf", "default/xen"):
+        write(root, f"etc/{name}", "ours\n")
+    write(root, "usr/local/sbin/tmemctl", "ours\n")
+    write(root, "boot/overcommit-0123.gz", "ours\n")
+    for name, line in (("packages", "\n".join(packages)), ("root/.ssh/authorized_keys", KEY)):
+        write(root, name, f"{(root / name).read_text()}{line}\n")
+
+
+def tree(root: Path) -> dict[str, str]:
+    kept = ("etc", "boot", "root", "usr", "var")
+    return {
+        str(path.relative_to(root)): path.read_text()
+        for top in kept
+        for path in sorted((root / top).rglob("*"))
+        if path.is_file()
+    } | {"packages": (root / "packages").read_text()}
+
+
+def test_what_was_before_is_so_again(server: Path) -> None:
+    before = tree(server)
+    record(server, "before")
+    provision(server, "xen-utils", "bridge-utils")
+    record(server, "added")
+    assert restore(server) == []
+    assert tree(server) == before
+    log = (server / "log").read_text()
+    assert "purge bridge-utils xen-utils" in log
+    assert "apt-mark auto udev" not in log  # it was one that somebody had asked for
+
+
+def test_a_toolstack_that_was_there_keeps_its_files(server: Path) -> None:
+    write(server, "etc/xen/xl.conf", "autoballoon=1\n")
+    write(server, "etc/default/xen", "XENCONSOLED_ARGS=\n")
+    write(server, "etc/xen/mail.cfg", "name=mail\n")
+    before = tree(server)
+    record(server, "before")
+    provision(server, "bridge-utils")
+    record(server, "added")
+    assert restore(server) == []
+    assert tree(server) == before
+
+
+def test_volumes_that_were_made_go_and_what_was_noted_about_them(server: Path) -> None:
+    lvm = {
+        "lvs": "echo '  /dev/guests/overcommit_guest1_root'",
+        "vgs": 'case "$3" in pv_name) echo "  /dev/sdb" ;; *) echo "  guests" ;; esac',
+        **{name: f'echo "{name} $*" >> {server}/log' for name in ("lvremove", "vgremove", "pvremove")},
+    }
+    for name, body in lvm.items():
+        (server / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (server / "bin" / name).chmod(0o755)
+    write(server, "etc/lvm/archive/vg0_00001.vg", "")
+    (server / "etc/lvm/backup").mkdir()
+    record(server, "before")
+    write(server, "etc/lvm/archive/guests_00000-12.vg", "")
+    write(server, "etc/lvm/backup/guests", "")
+    assert restore(server) == []
+    log = [line for line in (server / "log").read_text().splitlines() if "remove" in line]
+    assert log == [
+        "lvremove -q -y /dev/guests/overcommit_guest1_root",
+        "vgremove -q -y guests",
+        "pvremove -q -y /dev/sdb",
+    ]
+
+
+def test_files_that_were_made_for_guests_go_and_others_stay(server: Path) -> None:
+    before = tree(server)
+    record(server, "before")
+    unit = f"[Service]\nExecStart=/usr/local/sbin/overcommit-disks attach {server}/srv/guests\n"
+    write(server, "etc/systemd/system/overcommit-disks.service", unit)
+    for name in ("overcommit_guest1_root", "overcommit_guest1_swap", "mail"):
+        write(server, f"srv/guests/{name}", "")
+    assert restore(server) == []
+    assert tree(server) == before
+    assert [path.name for path in (server / "srv/guests").iterdir()] == ["mail"]
+
+
+def test_what_others_did_since_stays_and_is_named(server: Path) -> None:
+    write(server, "etc/gone", "")
+    record(server, "before")
+    provision(server, "xen-utils")
+    record(server, "added")
+    write(server, "etc/motd", "changed\n")
+    write(server, "etc/new", "")
+    (server / "etc/gone").unlink()
+    write(server, "packages", "base\nxen-utils\nvim\n")
+    assert sorted(restore(server)) == [
+        "left: /etc/gone was there, and is gone",
+        "left: /etc/motd is not as it was",
+        "left: /etc/new is there, and was not",
+        "left: the package mail was there, and is gone",
+        "left: the package vim is there, and was not",
+    ]
+    assert (server / "etc/motd").read_text() == "changed\n"
+
+
+def test_packages_of_a_later_run_are_taken_off_too(server: Path) -> None:
+    record(server, "before")
+    provision(server, "xen-utils")
+    record(server, "added")
+    write(server, "packages", "base\nmail\nxen-utils\nvim\n")  # an administrator's, between the two
+    record(server, "before")
+    provision(server, "lvm2")
+    record(server, "added")
+    assert restore(server) == ["left: the package vim is there, and was not"]
+    assert (server / "packages").read_text() == "base\nmail\nvim\n"
+
+
+def test_packages_of_a_run_that_was_interrupted_are_taken_off(server: Path) -> None:
+    record(server, "before")
+    provision(server, "xen-utils")
+    assert restore(server) == []
+    assert (server / "packages").read_text() == "base\nmail\n"
+
+
+def test_an_interrupted_run_and_the_next_one_are_recorded_as_one(server: Path) -> None:
+    record(server, "before")
+    provision(server, "xen-utils")  # and the connection was lost
+    record(server, "before")
+    provision(server, "lvm2")
+    record(server, "added")
+    assert restore(server) == []
+    assert (server / "packages").read_text() == "base\nmail\n"
+
+
+def test_taking_off_that_failed_goes_on_with_the_next_run(server: Path) -> None:
+    before = tree(server)
+    record(server, "before")
+    provision(server, "xen-utils")
+    record(server, "added")
+    (server / "broken").touch()
+    done = run(server, "restore-before.sh", KEY)
+    assert done.returncode == 1
+    assert "E: broken packages" in done.stderr
+    (server / "broken").unlink()
+    assert restore(server) == []
+    assert tree(server) == before
+
+
+def test_a_server_that_did_not_restart_yet_only_has_to(server: Path) -> None:
+    record(server, "before")
+    provision(server)
+    restore(server)
+    write(server, "proc/cmdline", "root=/dev/sda2 overcommit.entry=overcommit-0123 ro\n")
+    assert restore(server) == []
+
+
+def test_a_server_that_was_not_provisioned_is_told_to_be_none(server: Path) -> None:
+    done = run(server, "restore-before.sh", KEY)
+    assert done.returncode == 1
+    assert "was not provisioned, or it was taken off already" in done.stderr
+    assert tree(server)["etc/motd"] == "hello\n"
