@@ -82,10 +82,10 @@ def tree_digest(roots: Iterable[Path], base: Path) -> dict[str, str]:
     """SHA-256 of every file below the roots (a root may be a file), by its path relative to base.
 
     Hidden files, compiled Python and build products (*.o, *.ko, *.cmd, *.mod ...) are left out:
-    they come and go without a change of content. So is what a role says of its arguments, which
-    makes no artifact another one.
+    they come and go without a change of content. So are what a role says of its arguments, and
+    guides (*.md), which make no artifact another one.
     """
-    skip = {".o", ".ko", ".cmd", ".mod", ".a", ".pyc", ".symvers", ".order"}
+    skip = {".md", ".o", ".ko", ".cmd", ".mod", ".a", ".pyc", ".symvers", ".order"}
     found: dict[str, str] = {}
     for root in roots:
         found_in = [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())

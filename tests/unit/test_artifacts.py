@@ -138,7 +138,7 @@ def test_the_key_depends_on_content_and_mode_but_not_on_build_products_or_words(
     source.write_text("int a;")
     before = artifacts.tree_digest([tree], tmp_path)
     assert list(before) == ["tree/sub/a.c"]
-    for product in ("a.o", "a.ko", ".a.o.cmd", "a.mod", "a.mod.c", "modules.order", "argument_specs.yml"):
+    for product in ("a.o", "a.ko", ".a.o.cmd", "a.mod", "a.mod.c", "modules.order", "argument_specs.yml", "README.md"):
         (tree / "sub" / product).write_text("x")
     assert artifacts.tree_digest([tree], tmp_path) == before
     source.chmod(0o755)
