@@ -141,7 +141,8 @@ LINUX = (
         KERNEL,
         (
             r"\bscheduling while atomic|sleeping function called from|Assertion failure in |assertion failed!|"
-            r"\d multicall\(s\) failed|VERIFY\d?\(.*failed"
+            r"\d multicall\(s\) failed|VERIFY\d?\(.*failed|^huh, entered |"
+            r"returned with (?:preemption imbalance|disabled interrupts)"
         ),
         "an assumption of the kernel did not hold",
     ),
@@ -191,7 +192,7 @@ LINUX = (
         (
             r"[Bb]ad page (?:state|map|cache|table)|page dumped because|Bad pagetable|Corrupted page table|"
             r"[Bb]ad rss-counter|Bad swap entry|non-zero (?:pgtables_bytes|nr_ptes|nr_pmds)|:\d+: bad (?:pgd|"
-            r"p4d|pud|pmd|pte)\b|^page:\S+ (?:ref)?count:"
+            r"p4d|pud|pmd|pte)\b|^page: ?\S* ?(?:ref)?count:"
         ),
         "a page or a page table is damaged",
     ),
@@ -218,7 +219,7 @@ LINUX = (
     (
         MEMORY,
         (
-            r"Memory failure: 0x|hardware memory corruption|[Cc]orrupted low memory|soft offline: |"
+            r"Memory failure: 0x|\bMCE 0x[0-9a-f]+: |hardware memory corruption|[Cc]orrupted low memory|soft offline: |"
             r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |HANDLING MCE MEMORY ERROR|"
             r"[Uu]ncorrected (?:hardware )?memory error|Memory error not recovered|Probably bad RAM"
         ),
@@ -453,7 +454,7 @@ LINUX = (
     (
         HANG,
         (
-            r"\bis? ?blocked on an? (?:mutex|semaphore|rw-semaphore|rwsem)|hung_task_timeout_secs|"
+            r"\bblocked on an? (?:mutex|semaphore|rw-semaphore|rwsem)|hung_task_timeout_secs|"
             r"Future hung task reports|hung task(?:s)? (?:detected|:)|hung_task: blocked tasks"
         ),
         "a task hung longer than any disk or emulation explains",
