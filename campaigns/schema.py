@@ -216,6 +216,8 @@ class ExpectationSection(Section):
             ):
                 raise ValueError(f"the published ratio {ratio} is no {self.direction}: ratios are treatment ÷ control")
         if self.direction == "unchanged":
+            if (low is not None and low > 1) or (high is not None and high < 1):
+                raise ValueError("a published range without 1 is not `unchanged`")
             if self.tolerance is None:
                 raise ValueError("`unchanged` needs a tolerance")
             if best is not None:
@@ -384,6 +386,11 @@ def _listed(given: object) -> object:
     return given if isinstance(given, list) else [given]
 
 
+def _whole(given: object) -> object:
+    """For Python, `true` and 1.0 are 1."""
+    return given if type(given) is int else repr(given)
+
+
 def _keys(given: object) -> Collection[object]:
     return given if isinstance(given, dict) else ()
 
@@ -391,7 +398,7 @@ def _keys(given: object) -> Collection[object]:
 class ExperimentFile(_WithManagers):
     """A whole experiment file. Every manager has a section of its own, too (MANAGERS)."""
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole), Field(alias="schema")] = 1
     title: Text
     question: Text
     overcommit_ratio: Annotated[Number, Field(ge=0.01, le=100)] | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from common.units import format_size, parse_duration, parse_size
 
@@ -29,6 +29,12 @@ def _duration_text(seconds: float) -> str:
 def mebibytes_text(mib: int) -> str:
     """Whole MiB as they are written in a file."""
     return format_size(mib * MIB) if mib else "0 MiB"
+
+
+def _says_something(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is blank: write some words")
+    return text
 
 
 def _written(*examples: str) -> WithJsonSchema:
@@ -56,7 +62,7 @@ MOST = 2**63 - 1
 
 Count = Annotated[int, Field(strict=True, ge=-MOST, le=MOST)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_says_something)]
 
 
 class Section(BaseModel):

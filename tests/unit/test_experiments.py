@@ -64,6 +64,16 @@ def test_combinations_that_are_left_out_have_no_cells(tmp_path: Path) -> None:
         ("exclude: [{settle: 9 s}]", ["'9 s' is not one of its levels", "key exclude[0].settle"]),
         ("exclude: [{}]", ["it would leave out every cell"]),
         ("exclude: [{settle: [0 s, 1 s]}]", ["every cell is left out"]),
+        ("exclude: [{policy: []}]", ["it names no level", "key exclude[0].policy"]),
+        ("exclude: [{workload.parameters.size: [true]}]", ["True is not one of its levels"]),
+        (
+            "exclude: [{policy: selfballoon}]",
+            ["selfballoon+tmem and selfballoon are never run at the same levels", "key claims[0].compare"],
+        ),
+        (
+            "exclude: [{policy: selfballoon, settle: 0 s}, {policy: selfballoon+tmem, settle: 1 s}]",
+            ["are never run at the same levels"],
+        ),
     ],
 )
 def test_an_exclusion_that_means_nothing_is_refused(tmp_path: Path, text: str, expected: list[str]) -> None:
@@ -91,6 +101,14 @@ def test_a_preset_is_the_experiment_at_another_scale(tmp_path: Path) -> None:
         experiment.load(str(path), "night")
     line = (EXPERIMENT + PRESETS).splitlines().index("  night: " + PRESETS.splitlines()[1].partition("night: ")[2]) + 1
     assert f"test.yml:{line}, key guests.count" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["night/../x", "-x", "", "a b"])
+def test_a_preset_that_cannot_be_part_of_a_campaigns_name_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "test.yml"
+    path.write_text(EXPERIMENT + f"presets: {{'{name}': {{repetitions: 3}}}}\n")
+    with pytest.raises(InvalidFileError, match="a preset's name is part of a campaign's"):
+        experiment.scales(str(path))
 
 
 def test_the_campaign_of_a_preset_has_a_name_of_its_own_and_tells_its_scale(tmp_path: Path) -> None:
