@@ -92,7 +92,8 @@ class Recomputation:
 
     def other_gates(self) -> str:
         """What is to be said when the campaign's gates are those of another version, which may ask
-        otherwise, so that their verdicts are not made again; nothing when they are these.
+        otherwise, so that their verdicts cannot be made again; nothing when they are these. Whoever
+        loosens a gate would also write another list.
         """
         there, here = set(self.campaign.gates), set(gates.names())
         if self.campaign.layout < 2 or gates.same_version(self.campaign.gates, self.experiment.policies):
@@ -103,7 +104,11 @@ class Recomputation:
             if names
         ]
         which = "; ".join(differing) or "they stand in another order"
-        return f"the gates are those of another version ({which}), so no cell's verdicts on gates were made again"
+        begun = f" of commit {self.campaign.commit[:10]}" if self.campaign.commit else " that made them"
+        return (
+            f"the gates are not this testbed's ({which}), so no cell's verdicts on gates can be made again: "
+            f"the list was changed, or these are results of another version; verify them with the testbed{begun}"
+        )
 
     def _at(self, cell: CellRecord) -> Conditions:
         key = plan.level_key(cell.levels)

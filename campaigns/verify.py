@@ -9,7 +9,8 @@ its directory and its env.json say, and ran in the plan's order. Recomputed from
 found even when all sums were written anew.
 
 What no sums can show without a signature: a change of raw/ itself with everything that follows from
-it, in all files alike. Against that helps a copy of the campaign's own sum (`Verification.seal`) in
+it, in all files alike; and of what nothing else repeats: versions, the commit, times of stages,
+reproduce.sh, which is made of the scripts that the testbed had then. Against that helps a copy of the campaign's own sum (`Verification.seal`) in
 a place that the forger cannot reach, such as the paper.
 """
 
@@ -72,8 +73,8 @@ MOST_SHOWN = 5
 """Findings that an error quotes."""
 
 SEAL = (
-    "not seen without a signature: raw outputs forged together with all that follows from them. "
-    "Compare the sum of SHA256SUMS with one published elsewhere"
+    "not seen without a signature: raw outputs forged together with all that follows from them, and what only "
+    "records tell (versions, commit, times of stages, reproduce.sh). Compare the sum of SHA256SUMS with one published elsewhere"
 )
 
 
@@ -269,7 +270,7 @@ class _Verifier:
         if set(ids) == {cell.cell for cell in plan.plan(experiment)}:
             self.recomputation = Recomputation(campaign, experiment)
             if said := self.recomputation.other_gates():
-                self.add("note", where, said)
+                self.add("damage", where, said)
 
     def _cell(self, path: Path, name: str) -> CellRecord | None:
         """Check one directory of a cell or an attempt; its record when it can be read."""
