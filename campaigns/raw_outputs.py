@@ -19,7 +19,7 @@ from common.errors import CampaignError, InvalidFileError, OutputsError, UsageEr
 from common.machines import Machine, this_machine
 from common.metrics import Metric
 from workloads import run as running
-from workloads.base import Workload
+from workloads.base import ParameterError, Workload
 
 MARKS = ("timings", "*.out", "*.err")
 """What a folder of raw outputs has."""
@@ -54,15 +54,30 @@ class Read:
         }
 
 
-def read(name: str, raw: Path, given: Mapping[str, object]) -> list[Read]:
+def parsed(
+    workload: Workload[Any], known: Mapping[str, object], given: Mapping[str, object], assignments: Sequence[str] = ()
+) -> Any:  # noqa: ANN401
+    """Parameters, of which the given ones win. ParameterError; UsageError when the first bad one is
+    of the assignments, and so of the command line.
+    """
+    try:
+        return workload.parse({**known, **given})
+    except ParameterError as error:
+        if error.key.partition(".")[0] in {each.partition("=")[0] for each in assignments}:
+            raise UsageError(error.what, why=error.why, remedy=error.remedy) from None
+        raise
+
+
+def read(name: str, raw: Path, given: Mapping[str, object], assignments: Sequence[str] = ()) -> list[Read]:
     """Read a folder of raw outputs, or those of every guest below raw/ of a cell.
 
     Parameters: the given ones, else those of the cell's campaign, else what the outputs tell, else
     the defaults. What cannot be read is in Read.error; InvalidFileError when there are no outputs
-    at all, ParameterError (one too) for parameters that the workload does not take.
+    at all, ParameterError (one too) for parameters that the workload does not take, UsageError for
+    those of the assignments.
     """
     workload = workloads.get(name)
-    return [_read(workload, machine, folder, given) for machine, folder in _folders(raw)]
+    return [_read(workload, machine, folder, given, assignments) for machine, folder in _folders(raw)]
 
 
 def require_good(found: Sequence[Read]) -> None:
@@ -113,9 +128,15 @@ def _holds_outputs(folder: Path) -> bool:
     return any(path.is_file() for mark in MARKS for path in folder.glob(mark))
 
 
-def _read(workload: Workload[Any], machine: str | None, folder: Path, given: Mapping[str, object]) -> Read:
+def _read(
+    workload: Workload[Any],
+    machine: str | None,
+    folder: Path,
+    given: Mapping[str, object],
+    assignments: Sequence[str],
+) -> Read:
     known = _of_campaign(workload.name, folder) or workload.told(folder)
-    params = workload.parse({**known, **given})
+    params = parsed(workload, known, given, assignments)
     written = params.model_dump(mode="json")
     try:
         result = workload.read(params, folder)

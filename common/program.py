@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import signal
 import sys
 from collections.abc import Collection as Names
@@ -53,7 +54,7 @@ class Testbed(Program):
         try:
             super().parse_tasks()
         except ParseError as error:
-            raise _usage(str(error), f"{LIST}, or ./inv TASK --help") from None
+            raise _usage(_plainer(str(error)), f"{LIST}, or ./inv TASK --help") from None
 
     def parse_cleanup(self) -> None:
         wanted = self.args.help.value
@@ -145,6 +146,12 @@ def _no_task(word: str, contexts: Names[str]) -> Exit:
     near = suggestion(word, contexts)
     meant = f"did you mean {near}? " if near else ""
     return _usage(f"there is no task {word[:100]!r}", f"{meant}{LIST}")
+
+
+def _plainer(said: str) -> str:
+    """Invoke names an option as it is written in Python."""
+    match = re.match(r"Flag <Argument: ([\w-]+).* needed value", said)
+    return f"--{match[1].strip('_').replace('_', '-')} needs a value" if match else said
 
 
 def _usage(what: str, remedy: str) -> Exit:

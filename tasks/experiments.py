@@ -6,7 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from common.console import Reporter
-from tasks.shared import SCALE_HELP
+from tasks.shared import SCALE_HELP, new_file
 
 
 @task(name="list", help={"json": "machine-readable"})
@@ -56,13 +56,13 @@ def check(_c: Context, file: str) -> None:
 def schema(_c: Context, to: str | None = None) -> None:
     """Print the JSON Schema of experiment files, for editors: experiments/README.md says how."""
     import json
-    from pathlib import Path
 
     from campaigns import json_schema
     from common import files
 
+    target = None if to is None else new_file("--to", to)
     text = json.dumps(json_schema.schema(), indent=1, ensure_ascii=False) + "\n"
-    if to is None:
+    if target is None:
         Reporter().plain(text.rstrip("\n"))
     else:
-        files.replace(Path(to), text.encode())
+        files.replace(target, text.encode())
