@@ -83,7 +83,7 @@ def test_it_runs_what_the_testbed_ran_in_its_order(tmp_path: Path) -> None:
 def test_a_load_that_fails_is_told_and_nobody_waits_for_it(tmp_path: Path) -> None:
     """It ended with 0, and those that come after such a load waited for ever."""
     ssh = tmp_path / "ssh"
-    ssh.write_text('#!/bin/sh\n! grep -q size=8388608 || exit 1\n')
+    ssh.write_text("#!/bin/sh\n! grep -q size=8388608 || exit 1\n")
     ssh.chmod(0o755)
     quick = written(tmp_path, "static").replace("sleep 20", ":").replace("sleep 2\n", ":\n")
     done = subprocess.run(["sh"], input=quick, text=True, check=False, env={**os.environ, "SSH": str(ssh)}, timeout=60)
