@@ -9,8 +9,9 @@ its directory and its env.json say, and ran in the plan's order. Recomputed from
 found even when all sums were written anew.
 
 What no sums can show without a signature: a change of raw/ itself with everything that follows from
-it, in all files alike; and of what nothing else repeats: versions, the commit, times of stages,
-reproduce.sh, which is made of the scripts that the testbed had then. Against that helps a copy of
+it, in all files alike; and of what nothing else repeats: the experiment, where all follows from
+another one, versions, the commit, times of stages, reproduce.sh, which is made of the scripts that
+the testbed had then. Against that helps a copy of
 the campaign's own sum (`Verification.seal`) in a place that the forger cannot reach, such as the
 paper.
 """
@@ -75,7 +76,7 @@ MOST_SHOWN = 5
 
 SEAL = (
     "not seen without a signature: raw outputs forged together with all that follows from them, and what only "
-    "records tell (versions, commit, times of stages, reproduce.sh). "
+    "records tell (the experiment, versions, times of stages, reproduce.sh). "
     "Compare the sum of SHA256SUMS with one published elsewhere"
 )
 
