@@ -28,6 +28,18 @@ from lab.counters import kept, names
 TOLERANCE = 1e-9
 """Relative: Python 3.12 sums floating point numbers more exactly than 3.11."""
 
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    UserError,
+    ValueError,
+)
+"""What reading may raise of outputs that somebody has written: numbers of any size, any types."""
+
 OLDER = (
     "cannot be recomputed from raw (older layout): the readings "
     "before and after the run are in samples/samples.csv only, "
@@ -72,7 +84,7 @@ class Recomputation:
         except FileNotFoundError as error:
             yield records.RAW_DIR, f"cannot be recomputed: {_below(error.filename, path)} is missing"
             return
-        except (OSError, UserError, ValueError, KeyError, IndexError, TypeError) as error:
+        except _UNREADABLE as error:
             yield records.RAW_DIR, f"cannot be recomputed: {_brief(error)}"
             return
         if is_whole(path, self.campaign):

@@ -37,7 +37,7 @@ from campaigns.sharing import share_of
 from common import files
 from common.errors import ResultsError, UserError
 from common.metrics import MetricSpec
-from common.text import each_key_once
+from common.text import each_key_once, whole_number
 
 Level = Literal["damage", "incomplete", "note"]
 
@@ -356,7 +356,8 @@ class _Verifier:
 
     def _environment(self, path: Path) -> Mapping[str, object]:
         try:
-            document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once)
+            text = path.read_text(encoding="utf-8")
+            document = json.loads(text, object_pairs_hook=each_key_once, parse_int=whole_number)
         except FileNotFoundError:
             self.add("damage", path, "missing")
             return {}

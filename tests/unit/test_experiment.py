@@ -11,9 +11,9 @@ import pytest
 import yaml
 from campaign_fakes import EXPERIMENT, write_experiment
 
-from campaigns import experiment, feasible, plan, schema
+from campaigns import experiment, feasible, launch, plan, schema
 from campaigns.records import Relief
-from common.errors import InvalidFileError
+from common.errors import InvalidFileError, MissingError
 from common.needs import Needs
 from lab.hosts import guests
 from policies import memory_swap
@@ -402,6 +402,7 @@ def test_shipped_experiments_judge_operations_on_requests_and_best_cases_as_such
         ("count: 3, memory_max: 256 MiB", "count: 30, memory_max: 256 MiB", "guests.count of test.yml"),
         ("guest_memory: 480 MiB", "guest_memory: 2 GiB, vcpus: 1024", "host.vcpus of test.yml"),
         ("guest_memory: 480 MiB", "guest_memory: 2 GiB, dom0_memory: 130 MiB", "host.dom0_memory of test.yml"),
+        ("guest_memory: 480 MiB", "guest_memory: 1024 TiB", "host.guest_memory of test.yml"),
     ],
 )
 def test_what_no_emulated_host_can_be_is_refused_before_anything_is_built(
@@ -413,6 +414,23 @@ def test_what_no_emulated_host_can_be_is_refused_before_anything_is_built(
     with pytest.raises(InvalidFileError) as caught:
         feasible.on_host(found, "emulated")
     assert caught.value.where == key
+
+
+def test_a_host_that_this_machine_can_never_hold_is_told_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was noticed when the host was started, after minutes of building."""
+    made = write_experiment(tmp_path)
+    memory_mib = feasible.on_host(made, "emulated")
+    assert memory_mib > 480 + 512
+    assert feasible.on_host(made, "physical") == 0
+    pages = {"SC_PHYS_PAGES": 1000 * 256, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(feasible.os, "sysconf", pages.__getitem__)
+    path = str(tmp_path / "test.yml")
+    with pytest.raises(MissingError, match=r"takes \d+ MiB of memory, and this machine has 1000 MiB"):
+        launch.ask(path, launch.lifecycle.DEFAULT_INVENTORY, results=tmp_path / "results")
+    pages["SC_PHYS_PAGES"] = 8000 * 256
+    assert launch.ask(path, launch.lifecycle.DEFAULT_INVENTORY, results=tmp_path / "results").ended is None
 
 
 def test_the_guides_experiment_is_one_as_it_is_printed(tmp_path: Path) -> None:
