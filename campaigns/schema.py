@@ -26,7 +26,7 @@ from pydantic import (
 
 from campaigns.document import KeyPath
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
-from common.fields import Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
+from common.fields import SIZE_PATTERN, Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
 from lab.kernels import FIDELITY, KernelName
 from policies import registry
 from policies.managed import ManagerSection, ManagerSettings
@@ -70,7 +70,7 @@ MebibytesOrFit = Annotated[
     Mebibytes,
     WrapValidator(lambda given, usual: FIT_MIB if given == FIT else usual(given)),
     PlainSerializer(lambda mib: FIT if mib == FIT_MIB else mebibytes_text(mib)),
-    WithJsonSchema({"type": "string", "pattern": f"^({FIT}|[0-9.]+ [A-Za-z]+)$", "examples": ["256 MiB", FIT]}),
+    WithJsonSchema({"type": "string", "pattern": f"^({FIT}|{SIZE_PATTERN})$", "examples": ["256 MiB", FIT]}),
 ]
 
 
@@ -386,6 +386,11 @@ def _listed(given: object) -> object:
     return given if isinstance(given, list) else [given]
 
 
+_ONE_OR_SEVERAL = WithJsonSchema(
+    {"anyOf": [{"type": "array", "items": {}, "minItems": 1}, {"type": ["string", "number", "boolean"]}]}
+)
+
+
 def _whole(given: object) -> object:
     """For Python, `true` and 1.0 are 1."""
     return given if type(given) is int else repr(given)
@@ -419,7 +424,9 @@ class ExperimentFile(_WithManagers):
     manager: ManagerSection = ManagerSection()
     workload: WorkloadSection | None = None
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
-    exclude: list[dict[str, Annotated[list[Any], BeforeValidator(_listed)]]] = Field(default_factory=list)
+    exclude: list[dict[str, Annotated[list[Any], BeforeValidator(_listed), _ONE_OR_SEVERAL]]] = Field(
+        default_factory=list
+    )
     repetitions: Annotated[
         Annotated[Count, Field(ge=1, le=1000), Tag(NUMBER)] | Annotated[RepetitionsSection, Tag(LEVELS)],
         Discriminator(lambda given: LEVELS if isinstance(given, dict | RepetitionsSection) else NUMBER),

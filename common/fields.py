@@ -37,23 +37,34 @@ def _says_something(text: str) -> str:
     return text
 
 
-def _written(*examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ [A-Za-z]+$", "examples": [*examples]})
+_AMOUNT = r"\s*[0-9]+(\.[0-9]+)?\s*"
+SIZE_PATTERN = rf"{_AMOUNT}(B|KiB|MiB|GiB|TiB)\s*"
+_DURATION_PATTERN = rf"{_AMOUNT}(ms|s|min|h)\s*"
+"""For editors: what common/units.py reads."""
+
+
+def _written(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "maxLength": 40, "examples": [*examples]})
 
 
 Size = Annotated[
-    int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str), _written("4 KiB", "64 MiB")
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    _written(SIZE_PATTERN, "4 KiB", "64 MiB"),
 ]
 """Bytes, written with a binary unit (`4 KiB`)."""
 
-Mebibytes = Annotated[int, BeforeValidator(_mebibytes), PlainSerializer(mebibytes_text), _written("256 MiB", "2 GiB")]
+Mebibytes = Annotated[
+    int, BeforeValidator(_mebibytes), PlainSerializer(mebibytes_text), _written(SIZE_PATTERN, "256 MiB", "2 GiB")
+]
 """Whole MiB, written with a binary unit (`256 MiB`)."""
 
 Seconds = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(_duration_text, return_type=str),
-    _written("5 s", "10 min"),
+    _written(_DURATION_PATTERN, "5 s", "10 min"),
 ]
 """Seconds, written with a unit (`10 min`)."""
 

@@ -198,9 +198,26 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
         ("settel", "1 s"),
         ("sampling", {"interval": 2}),
         ("exclude", [3]),
+        ("exclude", [{"policy": []}]),
+        ("settle", "1 minute"),
+        ("host", {"guest_memory": "480 MB"}),
+        ("host", {"guest_memory": f"{'9' * 400} MiB"}),
     ):
         assert not validator.is_valid({**demo, key: wrong}), key
     assert validator.is_valid({**demo, "guests": {"count": 3, "memory_max": "fit"}, "presets": {"night": {"seed": 3}}})
+    for key, right in (
+        ("exclude", [{"policy": "static"}]),  # as the guide has it
+        ("exclude", [{"policy": ["static"], "workload.parameters.jobs": 8}]),
+        ("host", {"guest_memory": "480MiB"}),
+        ("host", {"guest_memory": "0.5 GiB"}),
+        ("settle", "1.5 s"),
+    ):
+        assert validator.is_valid({**demo, key: right}), right
+        made = tmp_path / "right.yml"
+        made.write_text(
+            yaml.safe_dump({**demo, "factors": {"workload.parameters.jobs": [1, 8]}, "claims": [], key: right})
+        )
+        experiment.load(str(made))
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [("", 2), ("retries: {lab: 0}\n", 1), ("retries: {lab: 3}\n", 4)])
