@@ -14,6 +14,7 @@ import signal
 import sys
 from collections.abc import Collection as Names
 from collections.abc import Iterator
+from contextlib import suppress
 
 from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError
@@ -201,6 +202,7 @@ def run(tasks: Collection) -> None:
     """Run the tasks named on the command line, and exit. Being ended, or losing the terminal, is an
     interruption: things are put in order first.
     """
+    surroundings.have_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, signal.default_int_handler)
@@ -220,7 +222,8 @@ def run(tasks: Collection) -> None:
 
 
 def _said(error: UserError) -> int:
-    print(harmless(f"inv: {error}"), file=sys.stderr)
+    with suppress(OSError):  # whoever closed it knows the exit code all the same
+        print(harmless(f"inv: {error}"), file=sys.stderr, flush=True)
     return error.exit_code
 
 
