@@ -182,7 +182,8 @@ LINUX = (
             r"page allocation (?:failure|stalls)|vmalloc: allocation failure|vmalloc error: size|"
             r"vmap allocation for size \d+ failed|percpu: allocation failed|(?:SLUB|SLAB|"
             r"slab): Unable to allocate|possible memory allocation deadlock|"
-            r"not enough memory for the allocation|\bwarn_alloc\w*: \d+ callbacks suppressed|ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed"
+            r"not enough memory for the allocation|\bwarn_alloc\w*: \d+ callbacks suppressed|"
+            r"ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed"
         ),
         "an allocation failed: whatever asked for it went another way",
     ),
@@ -463,7 +464,8 @@ LINUX = (
         PROCESS,
         (
             r"\bsegfault at |\[\d+\]:? (?:general protection|trap \w|bad frame|unhandled signal)|^traps: |"
-            r"potentially unexpected fatal signal|\bshow_signal_msg: \d+ callbacks suppressed|trap (?:invalid opcode|divide error|int3|stack segment)"
+            r"potentially unexpected fatal signal|\bshow_signal_msg: \d+ callbacks suppressed|"
+            r"trap (?:invalid opcode|divide error|int3|stack segment)"
         ),
         "a process died of memory it could not have: perhaps a corrupted page",
     ),
