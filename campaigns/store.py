@@ -296,7 +296,7 @@ def directory(results: Path, campaign: str) -> Path:
     """Where a campaign is, or what is left of one. UsageError, with a suggestion, when there is
     nothing of that name.
     """
-    if (results / campaign).is_dir():
+    if campaign.strip("./") and (results / campaign).is_dir():
         return results / campaign
     raise _unknown(results, campaign)
 
