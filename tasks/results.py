@@ -24,7 +24,7 @@ def verify(_c: Context, name: str) -> None:
 
     report = Reporter()
     if name.endswith(".zip") and Path(name).is_file():
-        read = export.check(Path(name))
+        read = export.check(Path(name), remade.differences)
         report.plain(f"{read.path}: sound ({read.campaign}, {read.files} files)\nSHA-256: {read.sha256}")
         return
     found = verify.verify(store.directory(store.RESULTS, name), remade.differences)

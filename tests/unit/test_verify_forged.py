@@ -161,6 +161,12 @@ def test_whatever_is_written_there_is_damage_of_its_file_and_no_error(
         found.check()
 
 
+@pytest.mark.parametrize("name", ["SHA256SUMS", f"{CELL}/SHA256SUMS"])
+def test_sums_that_are_no_text_are_damage(campaign: Path, name: str) -> None:
+    (campaign / name).write_bytes(b"\xff\xfe" + (campaign / name).read_bytes())
+    assert verify(campaign).damaged
+
+
 def test_what_was_published_contradicts_nothing(campaign: Path) -> None:
     forge(campaign)
     assert verify(campaign).findings == ()
