@@ -94,8 +94,8 @@ def export(directory: Path, target: Path, checkout: Path) -> Exported:
 
 def check(path: Path, derived: verify.Derived | None = None) -> Exported:
     """Read an archive: the sum of every file, that the crate is one and knows every file, and that
-    the campaign in it is sound. derived: checks its tables, figures and report as well. ResultsError
-    when it is not.
+    the campaign in it is sound. derived: checks its tables, figures and report as well.
+    ResultsError when anything is not.
     """
     with TemporaryDirectory(prefix="overcommit-") as scratch:
         root = _unpacked(path, Path(scratch))
