@@ -250,7 +250,10 @@ def _number(text: str) -> float | int | None:
 def _same(was: float | None, wanted: float | None) -> bool:
     if was is None or wanted is None:
         return was is wanted
-    return was == wanted or math.isclose(was, wanted, rel_tol=TOLERANCE)
+    try:
+        return was == wanted or math.isclose(was, wanted, rel_tol=TOLERANCE)
+    except OverflowError:  # a whole number that no floating point number reaches
+        return False
 
 
 def _value(metric: Metric | None) -> str:

@@ -446,7 +446,10 @@ def _alone(path: Path) -> bool:
     """Whether a cell was run by its name, out of the plan's order. Older cells tell the
     arguments of the campaign's first run only.
     """
-    env = records.read_env(path) or {}
+    try:
+        env = records.read_env(path) or {}
+    except ResultsError:
+        return False  # told elsewhere
     identity, testbed = env.get("identity"), env.get("testbed")
     if isinstance(identity, dict):
         return identity.get("alone") is True

@@ -162,10 +162,10 @@ def test_keys_of_others_may_be_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("second", ["ansible_host: 192.0.2.1", "ansible_host: 192.0.2.1, ansible_port: 22"])
 def test_one_server_cannot_be_two_hosts(tmp_path: Path, second: str) -> None:
     disks = "lab_kind: physical, lab_dom0_memory: 1 GiB, lab_guest_disks: [{root: /dev/a, swap: /dev/b}]"
-    text = f"xen_hosts:\n  hosts:\n    a: {{{disks}, ansible_host: 192.0.2.1}}\n    b: {{{disks}, {second}}}\n"
+    first = f"xen_hosts:\n  hosts:\n    a: {{{disks}, ansible_host: 192.0.2.1}}\n"
     with pytest.raises(InvalidFileError, match="two hosts are one machine"):
-        inventory.load(write(tmp_path, text))
-    apart = text.replace(second, "ansible_host: 192.0.2.1, ansible_port: 2222")
+        inventory.load(write(tmp_path, f"{first}    b: {{{disks}, {second}}}\n"))
+    apart = f"{first}    b: {{{disks}, ansible_host: 192.0.2.1, ansible_port: 2222}}\n"
     assert len(inventory.load(write(tmp_path, apart)).hosts) == 2
 
 
