@@ -22,6 +22,7 @@ from campaigns.experiment import Experiment
 from campaigns.records import CampaignRecord, CellRecord, GateResult
 from common.errors import UserError
 from common.metrics import Metric, MetricSpec
+from common.text import shortened
 from lab.api import Sample
 from lab.counters import kept, names
 
@@ -257,7 +258,9 @@ def _same(was: float | None, wanted: float | None) -> bool:
 
 
 def _value(metric: Metric | None) -> str:
-    return "nothing" if metric is None else f"{'null' if metric.value is None else metric.value} {metric.unit}"
+    return (
+        "nothing" if metric is None else f"{'null' if metric.value is None else shortened(metric.value)} {metric.unit}"
+    )
 
 
 def _verdict(gate: GateResult) -> str:

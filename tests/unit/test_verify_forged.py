@@ -132,7 +132,7 @@ HUGE = "9" * 400
 @pytest.mark.parametrize(
     ("change", "path"),
     [
-        (replaced(f"{CELL}/raw/after/dom0.jsonl", '"free":', f'"free":{HUGE},"was":'), f"{CELL}/raw"),
+        (replaced(f"{CELL}/raw/after/dom0.jsonl", '"free":', f'"free":{HUGE},"was":'), f"{CELL}/cell.json"),
         (replaced(f"{CELL}/raw/before/dom0.jsonl", '"cpu_ns":', f'"cpu_ns":{HUGE},"was":'), f"{CELL}/raw"),
         (replaced(f"{CELL}/raw/before/dom0.jsonl", '"vbd":', '"vbd":[],"was":'), f"{CELL}/raw"),
         (replaced(f"{CELL}/raw/before/dom0.jsonl", '"domains":', '"domains":{"a":1},"was":'), f"{CELL}/raw"),
