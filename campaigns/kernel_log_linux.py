@@ -79,7 +79,11 @@ LINUX = (
     ),
     (CPU, r"workqueue lockup|BUG: workqueue", "kernel work was stuck, so times mean nothing"),
     (CPU, r"NMI backtrace for cpu|[Ss]ending NMI (?:from CPU|to )", "the kernel looked for a stuck processor"),
-    (CPU, r"\[Hardware Error\]", "the hardware reported an error of processor or memory"),
+    (
+        CPU,
+        r"\[Hardware Error\]|\bHARDWARE ERROR\b|Hardware error from APEI|CMCI storm detected",
+        "the hardware reported an error of processor or memory",
+    ),
     (
         CPU,
         (
@@ -149,7 +153,7 @@ LINUX = (
     (
         KERNEL,
         (
-            r"stack-protector: Kernel stack is corrupted|corrupted stack end|Thread overran stack|"
+            r"Kernel stack is corrupted|corrupted stack end|Thread overran stack|"
             r"stack overflow"
         ),
         "the kernel's stack is damaged",
@@ -163,7 +167,7 @@ LINUX = (
     (
         MEMORY,
         (
-            r"oom-kill:|invoked oom-killer|oom_reaper: |oom_kill_process|\bKilled process \d|"
+            r"oom-kill:|invoked oom-killer|oom_reaper: |oom_kill_process|\bKilled process \d|VM: killing process|"
             r"lowmemorykiller: |System is deadlocked on memory|VM_FAULT_OOM|OOM is now expected"
         ),
         "the kernel killed a process, so the load was not the declared one",
@@ -220,8 +224,10 @@ LINUX = (
     (
         MEMORY,
         (
-            r"Memory failure: 0x|\bMCE 0x[0-9a-f]+: |hardware memory corruption|[Cc]orrupted low memory|soft offline: |"
-            r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |HANDLING MCE MEMORY ERROR|"
+            r"Memory failure: 0x|\bMCE 0x[0-9a-f]+: |hardware memory corruption|[Cc]orrupted low memory|"
+            r"[Ss]oft[ _-]?offlin\w*:? |"
+            r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |EDAC \S+ MC\d+: .*error code|"
+            r"HANDLING MCE MEMORY ERROR|"
             r"[Uu]ncorrected (?:hardware )?memory error|Memory error not recovered|Probably bad RAM"
         ),
         "memory itself failed",
@@ -248,7 +254,8 @@ LINUX = (
     (
         SWAP,
         (
-            r"zram: .*(?:Error|error|failed)|zram\d*: .*(?:failed|error)|zswap: .*(?:decompress\w* fail|"
+            r"zram: .*(?:Error|error|failed)|zram\d*: .*(?:failed|error)|"
+            r"zswap: .*(?:decompress\w* fail|fail\w* to decompress|"
             r"pool creation failed)"
         ),
         "compressed swap failed",
@@ -302,7 +309,8 @@ LINUX = (
         FILE_SYSTEM,
         (
             rf"Aborting journal on device {DEVICE}|Detected aborted journal|journal commit I/O error|"
-            r"jbd2?_journal_\w+: .*(?:not found|error)|Journal has aborted"
+            r"\bjournal_\w+: .*(?:not found|error)|Journal has aborted|"
+            r"jbd2?_journal_\w+: .*(?:not found|error)|^ext[34]_abort called|^ext4_\w+: .*\berr(?:or)? -?\d"
         ),
         "the journal of a file system was given up",
     ),
@@ -416,7 +424,7 @@ LINUX = (
         DISK,
         (
             r"\bvbd (?:vbd|backend)-[\d-]+: (?:-?\d+ |.*(?i:fail|error|in use|timeout|fatal|unable|invalid))|"
-            r"(?i:xenbus: timeout connecting to device: device/vbd)"
+            r"(?i:xenbus: timeout connecting to device: device/vbd)|failed to write error node for \S*device/vbd"
         ),
         "a guest's disk could not be connected",
     ),
