@@ -249,4 +249,6 @@ def compare(_c: Context, first: str, second: str, unverified: bool = False) -> N
     report.plain(f"\nmeasured in complete cells; ratios are {second} ÷ {first}\n")
     for line in between.lines(between.measured(one, other), first, second):
         report.plain(line)
+    for line in between.alone(one, other, (first, second)):
+        report.plain(line)
     report.plain("cells of two campaigns are no pairs: an interval covers what was repeated in each, and no more")
