@@ -40,13 +40,13 @@ def numbers(option: str, text: str, least: int) -> list[int]:
     return [number(option, each.strip(), least) for each in text.split(",")]
 
 
-def new_file(what: str, text: str) -> Path:
-    """A file that a task is to write: its folder has to be there. UsageError, before any work is
-    done for it.
+def new_file(what: str, text: str, *, folder: bool = False) -> Path:
+    """A file (or folder) that a task is to write: the one that it is to be in has to be there.
+    UsageError, before any work is done for it.
     """
     path = Path(text)
-    if not text or path.is_dir():
-        raise UsageError(f"{what} has to name a file", where=text, remedy="add the file's name")
+    if not text or (path.is_dir() and not folder):
+        raise UsageError(f"{what} has to name a {'folder' if folder else 'file'}", where=text, remedy="add its name")
     if not path.parent.is_dir():
         raise UsageError(f"there is no folder for {what}", where=str(path.parent), remedy="make it first: mkdir -p")
     return path

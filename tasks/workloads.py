@@ -61,7 +61,7 @@ def run_workload(
     report = Reporter()
     workload = workloads.get(name)
     params = raw_outputs.parsed(workload, {}, raw_outputs.parameters(parameters, set_), set_)
-    kept = None if raw is None else new_file("--raw", raw)
+    kept = None if raw is None else new_file("--raw", raw, folder=True)
     machine = None if on == "local" else lifecycle.machine(inventory_path(inventory), on)
     if machine is None and getattr(params, "reset_memory", False) and not json:
         report.plain(
