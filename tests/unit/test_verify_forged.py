@@ -62,6 +62,14 @@ def doubled(path: Path) -> None:
         (written(f"{CELL}/raw/guest9.samples.txt", "x"), f"{CELL}/raw/guest9.samples.txt", "was added"),
         (lambda c: (c / CELL / "raw/guest9").mkdir(), f"{CELL}/raw/guest9", "was added"),
         (written(f"{CELL}/x", "y"), f"{CELL}/x", "was added"),
+        (written(f"{CELL}/raw/kernel_log/guest9.txt", "fine"), f"{CELL}/raw/kernel_log/guest9.txt", "was added"),
+        (written(f"{CELL}/raw/before/guest9.txt", "1 a=2"), f"{CELL}/raw/before/guest9.txt", "was added"),
+        (written(f"{CELL}/samples/more.csv", "x"), f"{CELL}/samples/more.csv", "was added"),
+        (
+            lambda c: shutil.copy(c / "cells/static.r1/reproduce.sh", c / CELL / "reproduce.sh"),
+            f"{CELL}/reproduce.sh",
+            "is of another cell",
+        ),
         (
             edited(f"{CELL}/cell.json", lambda d: d["notes"].append("all is well")),
             f"{CELL}/cell.json",
