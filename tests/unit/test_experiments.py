@@ -133,6 +133,10 @@ def test_a_plan_shows_levels_sizing_and_ratio_in_80_columns(tmp_path: Path) -> N
     assert "L1: overcommit_ratio 1.0, guests.count 2" in whole
     assert "384 MiB for 3 guests, ratio 2.00" in whole
     assert "3 guests: 1 vCPU" not in whole  # the first levels have two
+    assert "    at overcommit_ratio 1.0, guests.count 2, the first of their levels:" in shown
+    assert shown[1] in describe.lines(made)
+    plain = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "factors: {settle: [1 s, 2 s]}\nseed: 7"))
+    assert not any("levels:" in line for line in describe.lines(plain))
     assert "2 guests: 1 vCPU, 256 to 256 MiB, fake" in whole
     assert sum("selfballoon+tmem." in line for line in shown) == 2 * 4
 
