@@ -47,7 +47,8 @@ def check(_c: Context, file: str) -> None:
         made = experiment.load(file, scale)
         at = f" at scale {scale}" if scale else ""
         cells = len(plan.plan(made))
-        report.plain(f"{made.name}{at}: {cells} cell{'' if cells == 1 else 's'}, {len(made.policies)} policies")
+        policies = "1 policy" if len(made.policies) == 1 else f"{len(made.policies)} policies"
+        report.plain(f"{made.name}{at}: {cells} cell{'' if cells == 1 else 's'}, {policies}")
         for line in plan.warnings(made):
             report.plain(f"warning: {line}")
 
