@@ -30,8 +30,8 @@ from campaigns.experiment import Experiment
 from campaigns.hands import Hands
 from campaigns.run import run, run_with
 from campaigns.verify import verify
-from common import files
-from common.errors import LabError, UserError
+from common import files, surroundings
+from common.errors import LabError
 from workloads import registry
 
 ALONE = ("controller", "moment", "writing", "host", "guest", "disk")
@@ -189,10 +189,11 @@ def disturbed(wanted: Experiment, base: Path, fate: Fate) -> int:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             _controller(wanted, base, fate)
             code = 0
-        except UserError:
-            code = TOLD
-        except BaseException:  # noqa: BLE001 - nothing may leave this process but its code
-            traceback.print_exc(file=sys.__stderr__)
+        except Exception as error:  # noqa: BLE001 - as the command line tells it
+            if surroundings.explain(error) is None:
+                traceback.print_exc(file=sys.__stderr__)
+            else:
+                code = TOLD
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
