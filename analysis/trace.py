@@ -108,7 +108,7 @@ class Trace:
                 "seconds": (records["time"].astype("i8") * CLOCK_NS - self.uptime_ns) / 1e9,
                 "domain": records["domain"],
                 "pool": (records["object"] & np.uint64(15)).astype("u1"),
-                "kind": pd.Categorical.from_codes(records["kind"].astype(np.int64) - 1, categories=names),
+                "kind": pd.Categorical.from_codes(records["kind"].astype(np.int64) - 1, categories=pd.Index(names)),
                 "object": records["object"] >> np.uint64(4),
                 "index": records["index"],
             }
