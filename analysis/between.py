@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from analysis import statistics, totals, unlike
-from analysis.load import Results
+from analysis.load import Results, levels_text
 from analysis.totals import Quantity
 from campaigns import records
 from common.console import aligned
@@ -82,8 +82,26 @@ def lines(found: list[Measured], first: str, second: str) -> list[str]:
     return shown
 
 
+def alone(first: Results, second: Results, names: tuple[str, str]) -> list[str]:
+    """What only one of the two has complete cells of, so that it is compared with nothing."""
+    sides = [
+        dict.fromkeys((cell.policy, levels_text(cell.levels)) for cell in each.complete) for each in (first, second)
+    ]
+    if not any(point in sides[1] for point in sides[0]):
+        return ["nothing is compared: the two have no policy at the same levels in complete cells"]
+    return [
+        f"only {name} has {', '.join(_at(*point) for point in mine if point not in theirs)}"
+        for name, mine, theirs in ((names[0], sides[0], sides[1]), (names[1], sides[1], sides[0]))
+        if any(point not in theirs for point in mine)
+    ]
+
+
 def _heading(each: Measured) -> str:
-    return f"{each.policy}{f' at {each.levels}' if each.levels else ''}"
+    return _at(each.policy, each.levels)
+
+
+def _at(policy: str, levels: str) -> str:
+    return f"{policy} at {levels}" if levels else policy
 
 
 def _row(each: Measured) -> list[str]:

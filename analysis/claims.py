@@ -138,8 +138,10 @@ def _reason(results: Results, verdict: Verdict) -> str:
             for policy in (claim.compare.treatment, claim.compare.control)
             if not results.at(policy, verdict.levels)
         ]
+        left_out = [policy for policy in lacking if (policy, verdict.levels) not in results.planned]
         if lacking:
-            return f"no complete cell of {' or '.join(lacking)}"
+            which = f", and the plan leaves out {' and '.join(left_out)} there" if left_out else ""
+            return f"no complete cell of {' or '.join(lacking)}{which}"
         return ratio.note or "nothing to divide by"
     if claim.expectation.direction == "unchanged" and claim.expectation.tolerance is None:
         return "the experiment declares no tolerance, so 'unchanged' cannot be tested"

@@ -21,6 +21,7 @@ from analysis import replay
 from analysis.requests import Op, Requests, of_trace
 from analysis.trace import SHARED, Trace
 from common.errors import ResultsError
+from common.metrics import whole
 
 SIMULATE = Path(__file__).with_name("simulate.py")
 OURS, BEST = "LRU", "best possible"
@@ -107,7 +108,7 @@ def counted_hits(trace: Trace) -> int | None:
     before, after = ({each["CI"]: int(each["Ge"]) for each in told["clients"]} for told in (trace.before, trace.after))
     if before.keys() - after.keys() or (trace.records["domain"] == SHARED).any():
         return None
-    return sum(after.values()) - sum(before.values())
+    return whole(after.values()) - whole(before.values())
 
 
 def rooms(level: replay.Level, wanted: Sequence[int] = ()) -> tuple[int, ...]:

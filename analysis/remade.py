@@ -44,9 +44,17 @@ def differences(directory: Path) -> Iterator[tuple[str, str]]:
             made = into / name
             if not made.is_file():
                 yield name.as_posix(), "was added: nothing in the cells makes it"
-            elif made.read_bytes() != path.read_bytes():
+            elif made.read_bytes() != _content(path):
                 task = _TASKS.get(name.parts[0], "figures")
                 yield name.as_posix(), f"is not what the cells make; ./inv {task} makes it anew"
+
+
+def _content(path: Path) -> bytes | None:
+    """None for what cannot be read, such as a link that leads nowhere."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def _files(place: Path) -> Iterator[Path]:

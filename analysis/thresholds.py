@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -55,8 +56,8 @@ class Step:
 @dataclass(frozen=True)
 class Reach:
     """How far a policy gets. others: the levels of the other factors as a text. last: the last
-    level within the bound; None when the start itself was not measured. beyond: the first level
-    that is not, or was not measured; None when all hold.
+    level within the bound; None when the start itself was not measured, or is 0. beyond: the first
+    level that is not, or was not measured; None when all hold.
     """
 
     policy: str
@@ -91,12 +92,16 @@ def reaches(results: Results, threshold: Threshold) -> list[Reach]:
 
 
 def _steps(results: Results, threshold: Threshold, policy: str, way: Sequence[tuple[object, str]]) -> list[Step]:
-    """The levels that the campaign has of a policy, in their order."""
+    """The levels on the way, up to the last that the campaign has of a policy; none where it was
+    left out at the start. Another level that was left out is not known.
+    """
     quantity = _quantity(results, threshold)
+    there = [(policy, levels) in results.planned for _, levels in way]
     steps: list[Step] = []
-    for level, levels in way:
-        if (policy, levels) not in results.planned:
-            continue  # left out of the campaign
+    if not there[0]:
+        return steps
+    last = max(place for place, planned in enumerate(there) if planned)
+    for level, levels in way[: last + 1]:
         centre = totals.centre_of(results, quantity, policy, levels)
         first = steps[0].centre.mean if steps else centre.mean
         steps.append(Step(level, levels, centre, None if centre.mean is None or not first else centre.mean / first))
@@ -172,7 +177,12 @@ def _end(reach: Reach) -> str:
 
 
 def _unmeasured(results: Results, reach: Reach) -> str:
-    """Why nothing is known beyond a level that has no complete cell."""
+    """Why nothing is known of a start, or beyond a level that has no complete cell."""
+    at = f" at {reach.others}" if reach.others else ""
+    if not reach.steps:
+        return f"{reach.policy} was left out{at} where the way starts, so nothing is said of it."
+    if reach.steps[0].centre.mean == 0:
+        return f"Under {reach.policy}{at} the value at the start is 0, so there is nothing to divide by."
     if reach.beyond is None or reach.beyond.ratio is not None:
         return ""
     why = panels.why_nothing(results, reach.policy, reach.beyond.levels)
@@ -193,10 +203,10 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     looks = style.looks(results.policies)
     figure = style.new_figure(layout.width, _HEIGHT * len(asked) + 0.5)
     grid = figure.subplots(len(asked), 1, squeeze=False)[:, 0]
-    for axes, (threshold, found), letter in zip(grid, asked, "abcdefgh", strict=False):
+    for number, (axes, (threshold, found)) in enumerate(zip(grid, asked, strict=True)):
         _panel(axes, threshold, found, looks)
         if len(asked) > 1:
-            axes.set_title(f"({letter})")
+            axes.set_title(f"({ascii_lowercase[number] if number < len(ascii_lowercase) else number + 1})")
     drawn = [policy for policy in results.policies if any(r.policy == policy for _, found in asked for r in found)]
     style.key(figure, [_handle(looks[policy], policy) for policy in drawn], columns=3 if layout.columns > 1 else 2)
     return figure

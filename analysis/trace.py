@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from common.errors import ResultsError
+from common.metrics import whole
 
 SUFFIX = ".trace.zst"
 MAGIC = b"TMEMTRC\n"
@@ -91,7 +92,7 @@ class Trace:
     @property
     def lost(self) -> int:
         """Records that are missing, in all."""
-        return sum(gap.lost for gap in self.gaps)
+        return whole(gap.lost for gap in self.gaps)
 
     def count(self, kind: Kind) -> int:
         """Records of a kind."""
@@ -107,7 +108,7 @@ class Trace:
                 "seconds": (records["time"].astype("i8") * CLOCK_NS - self.uptime_ns) / 1e9,
                 "domain": records["domain"],
                 "pool": (records["object"] & np.uint64(15)).astype("u1"),
-                "kind": pd.Categorical.from_codes(records["kind"].astype(np.int64) - 1, categories=names),
+                "kind": pd.Categorical.from_codes(records["kind"].astype(np.int64) - 1, categories=pd.Index(names)),
                 "object": records["object"] >> np.uint64(4),
                 "index": records["index"],
             }
@@ -187,7 +188,7 @@ def parse(data: bytes, where: str) -> Trace:
             break
         else:
             raise reader.damaged(f"a block of the unknown kind {kind}")
-    if (first, lost, size) != (number, sum(gap.lost for gap in gaps), 0) or len(counters) != 2:
+    if (first, lost, size) != (number, whole(gap.lost for gap in gaps), 0) or len(counters) != 2:
         raise reader.damaged("its end tells of other records than there are")
     if reader.at != len(data):
         raise reader.damaged(f"{len(data) - reader.at} bytes follow its end")

@@ -71,6 +71,9 @@ def of_cell(
     for source in (HYPERVISOR, DOM0, *guests):
         if not (path / records.RAW_DIR / evaluate.KERNEL_LOG / f"{source}.txt").is_file():
             yield f"{records.RAW_DIR}/{evaluate.KERNEL_LOG}/{source}.txt", "is missing: every source has a kernel log"
+    script = _head(path / reproduce.FILE)
+    if script and f"for cell {cell.cell} of campaign {cell.campaign}," not in script:
+        yield reproduce.FILE, "is of another cell"
     for key in ("identity", "conditions", "host"):
         if not isinstance(env.get(key), Mapping):
             yield records.ENV_FILE, f"{key} is missing"
@@ -109,6 +112,7 @@ def copies(cells: Iterable[tuple[str, CellRecord]]) -> Iterator[tuple[str, str]]
 
 
 def _strangers(path: Path, guests: Iterable[str]) -> Iterator[str]:
+    guests = list(guests)
     machines = (DOM0, *guests)
     for each in sorted(path.iterdir()):
         if each.name not in IN_CELL:
@@ -118,6 +122,26 @@ def _strangers(path: Path, guests: Iterable[str]) -> Iterator[str]:
         owner = each.name.partition(".samples.")[0]
         if each.name not in (*IN_RAW, *guests) and (owner == each.name or owner not in machines):
             yield f"{records.RAW_DIR}/{each.name}"
+    sources = {f"{name}.txt" for name in (HYPERVISOR, *machines)}
+    readings = {f"{name}.{'jsonl' if name == DOM0 else 'txt'}" for name in machines}
+    for folder, known in (
+        (f"{records.RAW_DIR}/{evaluate.KERNEL_LOG}", sources),
+        (f"{records.RAW_DIR}/{evaluate.BEFORE}", readings),
+        (f"{records.RAW_DIR}/{evaluate.AFTER}", readings),
+        ("samples", {Path(records.SAMPLES_FILE).name}),
+    ):
+        at = path / folder
+        for each in sorted(at.iterdir()) if at.is_dir() else ():
+            if each.name not in known:
+                yield f"{folder}/{each.name}"
+
+
+def _head(path: Path) -> str:
+    """The beginning of a text; nothing of one that is not there."""
+    try:
+        return path.read_bytes()[:1000].decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def _times(cell: CellRecord, campaign: CampaignRecord) -> Iterator[str]:

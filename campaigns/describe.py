@@ -19,6 +19,9 @@ from lab.api import OwnSizing
 
 WIDTH = 80
 
+_SIZES = ("overcommit_ratio", "host", "guests", "more_ram")
+"""Factors that change what host and guests are like."""
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -50,14 +53,13 @@ def lines(made: Experiment) -> list[str]:
     """What an experiment asks, its sizes, loads, policies, factors and claims, and how long it
     takes.
     """
-    conditions = next(made.at(levels) for levels in made.combinations())
     cells = plan.plan(made)
     taken = rough_duration(math.fsum(cell.expected_seconds for cell in cells))
     often = f"{len(cells)} cells{' at most' if made.until else ''}, {made.boots} × {made.runs} (boots × runs) of each"
     return _wrapped(
         f"{made.name}: {made.title}",
         f"    {one_line(str(made.document['question']))}",
-        *sizing(conditions),
+        *_first_sizes(made),
         f"    policies: {', '.join(policy.name for policy in made.policies)}",
         *(f"    {path}: {', '.join(map(str, levels))}" for path, levels in made.factors.items()),
         f"    {often}; about {taken} without KVM",
@@ -91,8 +93,16 @@ def _wrapped(*texts: str) -> list[str]:
     return found
 
 
+def _first_sizes(made: Experiment) -> list[str]:
+    """Host, guests and loads; where they vary, those of the first levels, which is said."""
+    first = next(made.combinations())
+    varied = [f"{path} {level}" for path, level in first.items() if path.split(".")[0] in _SIZES]
+    head = [f"    at {', '.join(varied)}, the first of {'its' if len(varied) == 1 else 'their'} levels:"]
+    return [*(head if varied else []), *sizing(made.at(first))]
+
+
 def sizing(conditions: Conditions) -> list[str]:
-    """Host, guests and loads in lines; those of the first levels where they vary."""
+    """Host, guests and loads in lines."""
     host = conditions.host
     first = f"    host: {host.guest_memory_mib} MiB for guests, {host.vcpus} vCPUs, dom0 {host.dom0_memory_mib} MiB"
     found = [f"{first}; overcommit ratio {conditions.overcommit_ratio:.2f}"]
@@ -126,13 +136,14 @@ def plan_lines(made: Experiment, cells: Sequence[PlannedCell]) -> list[str]:
     """
     combinations = list(made.combinations())
     keys = {plan.level_key(levels): f"L{number}" for number, levels in enumerate(combinations, 1)}
-    found = [f"{made.title} (seed {made.seed})", *sizing(made.at(combinations[0]))]
+    found = [f"{made.title} (seed {made.seed})", *_first_sizes(made)]
     for levels in combinations if made.factors else ():
         at = made.at(levels)
         told = ", ".join(f"{path.removeprefix('workload.parameters.')} {level}" for path, level in levels.items())
+        guests = f"{at.guests.count} guest{'' if at.guests.count == 1 else 's'}"
         found += [
             f"    {keys[plan.level_key(levels)]}: {told}",
-            f"        {at.host.guest_memory_mib} MiB for {at.guests.count} guests, ratio {at.overcommit_ratio:.2f}",
+            f"        {at.host.guest_memory_mib} MiB for {guests}, ratio {at.overcommit_ratio:.2f}",
         ]
     columns = ["order", "cell", *(["levels"] if made.factors else []), "takes"]
     rows = [

@@ -15,6 +15,9 @@ from common.errors import InvalidFileError
 
 KeyPath = tuple[str | int, ...]
 
+MOST_SHOWN = 20
+"""Mistakes that an error tells: a file of something else has one in every line."""
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -51,8 +54,9 @@ class Document:
         lines = [
             f"line {self.line(p.path)}, {dotted(p.path) or 'the file'}: {p.message}"
             + (f" ({p.remedy})" if p.remedy else "")
-            for p in ordered
+            for p in ordered[:MOST_SHOWN]
         ]
+        lines += [f"{len(ordered) - MOST_SHOWN} more"] if len(ordered) > MOST_SHOWN else []
         return InvalidFileError(f"{len(ordered)} mistakes", where=str(self.file), why="\n".join(lines))
 
 

@@ -4,7 +4,7 @@ the names in an exclusion.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from campaigns.document import KeyPath, Problem
 from common.text import hint, shortened
@@ -15,10 +15,20 @@ Exclusion = Mapping[str, Sequence[object]]
 """`policy` or a factor's path -> what is left out of it. All of them have to be met."""
 
 
+def same(one: object, other: object) -> bool:
+    """Whether two levels are one, as YAML has them: `true` is not 1."""
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
+def among(level: object, levels: Iterable[object]) -> bool:
+    """Whether it is one of them."""
+    return any(same(level, each) for each in levels)
+
+
 def excluded(exclusions: Sequence[Exclusion], policy: str, levels: Mapping[str, object]) -> bool:
     """Whether a policy's cells at these levels are left out."""
     at = {**levels, POLICY: policy}
-    return any(all(at[path] in these for path, these in each.items()) for each in exclusions)
+    return any(all(among(at[path], these) for path, these in each.items()) for each in exclusions)
 
 
 def problems(
@@ -34,7 +44,9 @@ def problems(
             if path not in known:
                 yield Problem((*here, path), f"{path!r} is neither `policy` nor a factor", hint(path, list(known)))
                 continue
+            if not these:
+                yield Problem((*here, path), "it names no level, so it leaves out nothing", "name some")
             for level in these:
-                if level not in known[path]:
+                if not among(level, known[path]):
                     near = hint(str(level), [str(other) for other in known[path]])
                     yield Problem((*here, path), f"{shortened(level)} is not one of its levels", near)

@@ -13,6 +13,7 @@ import copy
 import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from campaigns import document, exclusions, metrics, mistakes, presets, repeating, resolve, thresholds
+from campaigns import document, exclusions, idle, metrics, mistakes, presets, repeating, resolve, thresholds
 from campaigns.conditions import Conditions
 from campaigns.document import Document, KeyPath, Problem, dotted
 from campaigns.exclusions import Exclusion, excluded
@@ -198,7 +199,7 @@ def changed_keys(old: object, new: object, path: KeyPath = ()) -> list[str]:
 
 def _build(name: str, source: Document) -> Experiment:
     file = _validate(source, source.content)
-    problems = [*_name_problems(file), *_factor_problems(file), *_unused_managers(file)]
+    problems = [*_name_problems(file), *_factor_problems(file), *idle.managers(file), *idle.guests(file)]
     problems += exclusions.problems(file.exclude, file.policies, file.factors)
     if _loads_known(file):
         problems += thresholds.problems(file, _metric_specs(file))
@@ -221,6 +222,9 @@ def _build(name: str, source: Document) -> Experiment:
     )
     if not any(True for _ in experiment.combinations()):
         raise source.error([Problem(("exclude",), "every cell is left out", "leave some")])
+    met = [{policy.name for policy in experiment.policies_at(levels)} for levels in experiment.combinations()]
+    if problems := list(idle.comparisons(experiment.claims, experiment.until, met)):
+        raise source.error(problems)
     base = _problems(_at_levels(resolved, {}))
     for levels in experiment.combinations():
         if found := _problems(_at_levels(resolved, levels)):
@@ -298,20 +302,11 @@ def _dumped(file: ExperimentFile) -> dict[str, Any]:
     return content
 
 
-def _unused_managers(file: ExperimentFile) -> Iterator[Problem]:
-    """Settings of a manager that no policy has would change nothing."""
-    used = resolve.managers(file)
-    for key in [*MANAGERS, "manager"]:
-        idle = key not in used if key in MANAGERS else not used
-        if idle and key in file.model_fields_set and getattr(file, key).model_fields_set:
-            yield Problem((key,), "no policy has this manager, so its settings mean nothing", "leave them out")
-
-
 def _name_problems(file: ExperimentFile) -> list[Problem]:
     """Names that mean nothing here: policies, the workload and its parameters, the claims'
     policies and metrics.
     """
-    problems = list(_duplicates(file.policies, ("policies",), "policy"))
+    problems = [*_duplicates(file.policies, ("policies",), "policy"), *idle.policies(file.policies)]
     for index, policy in enumerate(file.policies):
         try:
             policies.parse(policy)
@@ -386,6 +381,8 @@ def _metric_specs(file: ExperimentFile) -> tuple[MetricSpec, ...]:
 def _factor_problems(file: ExperimentFile) -> list[Problem]:
     if not _loads_known(file):
         return []
+    if too_many := _too_many(file):
+        return [too_many]  # what is wrong with each of a million levels takes hours to find, and nobody reads it
     problems = []
     known = _leaves(file)
     for path, levels in file.factors.items():
@@ -396,13 +393,17 @@ def _factor_problems(file: ExperimentFile) -> list[Problem]:
     fits = isinstance(file.guests, GuestsSection) and file.guests.memory_max == FIT_MIB
     if "overcommit_ratio" in file.factors and "host.guest_memory" in file.factors and not fits:
         problems.append(Problem(("factors",), "overcommit_ratio decides host.guest_memory, so both cannot be factors"))
-    boots, runs = repeating.boots_and_runs(file)
-    cells = boots * runs * len(file.policies)
-    for levels in file.factors.values():
-        cells *= len(levels)
-    if cells > MOST_CELLS:
-        problems.append(Problem(("factors",), f"{cells} cells are more than the {MOST_CELLS} that a campaign may have"))
     return problems
+
+
+def _too_many(file: ExperimentFile) -> Problem | None:
+    """That there are more cells than a campaign may have, those that are left out included."""
+    boots, runs = repeating.boots_and_runs(file)
+    cells = boots * runs * len(file.policies) * math.prod(len(levels) for levels in file.factors.values())
+    if cells <= MOST_CELLS:
+        return None
+    shown = f"{cells:,}" if cells < 10**12 else f"about 10^{math.log10(cells):.0f}"
+    return Problem(("factors",), f"{shown} cells are more than the {MOST_CELLS:,} that a campaign may have")
 
 
 def _equal_levels(file: ExperimentFile, path: str, levels: Sequence[object]) -> Iterator[Problem]:

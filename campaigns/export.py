@@ -19,6 +19,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -91,9 +92,10 @@ def export(directory: Path, target: Path, checkout: Path) -> Exported:
     return Exported(target, directory.name, len(content), target.stat().st_size, files.digest(target))
 
 
-def check(path: Path) -> Exported:
+def check(path: Path, derived: verify.Derived | None = None) -> Exported:
     """Read an archive: the sum of every file, that the crate is one and knows every file, and that
-    the campaign in it is sound. ResultsError when it is not.
+    the campaign in it is sound. derived: checks its tables, figures and report as well.
+    ResultsError when anything is not.
     """
     with TemporaryDirectory(prefix="overcommit-") as scratch:
         root = _unpacked(path, Path(scratch))
@@ -107,7 +109,7 @@ def check(path: Path) -> Exported:
         _refuse(
             path, sorted({name for name in there if name.startswith(ours)} ^ described), f"is not what {METADATA} lists"
         )
-        found = verify.verify(root / ours)
+        found = verify.verify(root / ours, derived)
         if found.damaged:
             found.check()
         return Exported(path, root.name, len(there) + 1, path.stat().st_size, files.digest(path))
@@ -117,7 +119,8 @@ def _unpacked(path: Path, scratch: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(scratch)
-    except (OSError, zipfile.BadZipFile, EOFError, ValueError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        # a RuntimeError is of what is encrypted, or packed in a way that Python does not know
         raise ResultsError(
             "an archive cannot be read", where=str(path), why=str(error), remedy="get it again from where it came from"
         ) from None

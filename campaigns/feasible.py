@@ -4,6 +4,7 @@ disk, time-outs that no run can keep.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -196,9 +197,9 @@ def load(
         )
 
 
-def on_host(experiment: Experiment, kind: str) -> None:
+def on_host(experiment: Experiment, kind: str) -> int:
     """InvalidFileError, with the key, for what a host of this kind cannot be; a physical one is
-    asked when it is there.
+    asked when it is there. The most memory [MiB] that an emulated one takes of its machine.
     """
     if kind != "emulated":
         if kernels := experiment.needs.kernels:
@@ -208,9 +209,10 @@ def on_host(experiment: Experiment, kind: str) -> None:
                 why="provisioning puts Linux 5.10 there alone",
                 remedy="Leave it out, or run the experiment on an emulated host.",
             )
-        return
-    from lab.hosts.emulated import check_sizing
+        return 0
+    from lab.hosts.emulated import check_sizing, memory_mib
 
+    most = 0
     for levels in experiment.combinations():
         for policy in experiment.policies_at(levels):
             conditions = experiment.at(levels).under(policy)
@@ -219,3 +221,15 @@ def on_host(experiment: Experiment, kind: str) -> None:
             except InvalidFileError as error:
                 where = error.where.replace(" of the experiment", f" of {experiment.name}.yml")
                 raise InvalidFileError(error.what, where=where, why=error.why, remedy=error.remedy) from None
+            most = max(most, memory_mib(conditions.host, conditions.guests.count))
+    return most
+
+
+def too_large(memory_mib: int) -> str:
+    """That an emulated host of so much memory is more than this machine has; empty when it is not.
+    What is free of it is asked when the host starts.
+    """
+    there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // MIB
+    if memory_mib <= there:
+        return ""
+    return f"the emulated host takes {memory_mib} MiB of memory, and this machine has {there} MiB"

@@ -35,7 +35,7 @@ _MONTH_DAY = r"[A-Z][a-z]{2}\s?[ \d]?\d"
 _SECONDS = r"\s*\+?\d+\.\d+(?:\s*<\s*\+?\d+\.\d+>)?s?\s*"
 _BRACKET = (
     rf"\[(?:{_SECONDS}|\s*[TC]\d+\s*|(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} "
-    rf"{_CLOCK}(?: \d{{4}})?|{_DATE}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
+    rf"{_CLOCK}(?: \d{{4}})?|{_DATE}|{_CLOCK}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
 )
 
 _PREFIXES = tuple(
@@ -55,11 +55,16 @@ _PREFIXES = tuple(
 _XEN = re.compile(r"\(XEN\) ?")
 _CONSOLE = re.compile(r"\(d\d+\) ?")
 _SYSLOG_TIME = re.compile(
-    rf"(?:{_MONTH_DAY} {_CLOCK}|(?:[A-Z][a-z]{{2}} "
+    rf"(?:(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} (?:\d{{4}} )?{_CLOCK}(?: \d{{4}})?|(?:[A-Z][a-z]{{2}} "
     rf")?{_DATE}|\d{{9,11}}\.\d{{3,9}}|{_BRACKET.removesuffix(chr(92) + 's?')})\s+"
 )
 _KERNEL_OF_A_HOST = re.compile(r"(?:[\w.:@/-]+\s+)?kernel(?:\[\d+\])?(?::| - - (?:- )?)\s?")
-_HOST = re.compile(r"[\w.-]+\s+(?=[\w@./\\:()-]+(?:\[\d+\])?: )")
+_HOST = re.compile(r"[\w.-]+\s+(?=[\w@./\\:()-]+\[\d+\]: )")
+"""Only before a program with its process: `XFS (xvda1): ` and `EDAC MC0: ` begin with no host."""
+
+_ANYTHING = re.compile(r"(?:(?!\((?:XEN|d\d))[^\[\]*]){1,100}(?=\[ {0,5}\d{1,8}\.\d{6}\][ \[])")
+"""What stands before the kernel's own time, such as the prompt of a console."""
+
 _PROGRAM = re.compile(r"[\w@./\\:()-]+\[\d+\]: ")
 _PROCESS_OF_KERNEL = re.compile(
     r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)"
@@ -134,7 +139,7 @@ def _message(line: str) -> _Message:
         for prefix in _PREFIXES:
             if match := prefix.match(rest):
                 rest = rest[match.end() :]
-        if match := _KERNEL_OF_A_HOST.match(rest):
+        if match := _KERNEL_OF_A_HOST.match(rest) or _ANYTHING.match(rest):
             rest = rest[match.end() :]
         elif match := _SYSLOG_TIME.match(rest):
             rest = rest[match.end() :]

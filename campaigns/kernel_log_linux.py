@@ -79,7 +79,11 @@ LINUX = (
     ),
     (CPU, r"workqueue lockup|BUG: workqueue", "kernel work was stuck, so times mean nothing"),
     (CPU, r"NMI backtrace for cpu|[Ss]ending NMI (?:from CPU|to )", "the kernel looked for a stuck processor"),
-    (CPU, r"\[Hardware Error\]", "the hardware reported an error of processor or memory"),
+    (
+        CPU,
+        r"\[Hardware Error\]|\bHARDWARE ERROR\b|Hardware error from APEI|CMCI storm detected",
+        "the hardware reported an error of processor or memory",
+    ),
     (
         CPU,
         (
@@ -141,14 +145,15 @@ LINUX = (
         KERNEL,
         (
             r"\bscheduling while atomic|sleeping function called from|Assertion failure in |assertion failed!|"
-            r"\d multicall\(s\) failed|VERIFY\d?\(.*failed"
+            r"\d multicall\(s\) failed|VERIFY\d?\(.*failed|^huh, entered |"
+            r"returned with (?:preemption imbalance|disabled interrupts)"
         ),
         "an assumption of the kernel did not hold",
     ),
     (
         KERNEL,
         (
-            r"stack-protector: Kernel stack is corrupted|corrupted stack end|Thread overran stack|"
+            r"Kernel stack is corrupted|corrupted stack end|Thread overran stack|"
             r"stack overflow"
         ),
         "the kernel's stack is damaged",
@@ -162,7 +167,7 @@ LINUX = (
     (
         MEMORY,
         (
-            r"oom-kill:|invoked oom-killer|oom_reaper: |oom_kill_process|\bKilled process \d|"
+            r"oom-kill:|invoked oom-killer|oom_reaper: |oom_kill_process|\bKilled process \d|VM: killing process|"
             r"lowmemorykiller: |System is deadlocked on memory|VM_FAULT_OOM|OOM is now expected"
         ),
         "the kernel killed a process, so the load was not the declared one",
@@ -181,7 +186,8 @@ LINUX = (
             r"page allocation (?:failure|stalls)|vmalloc: allocation failure|vmalloc error: size|"
             r"vmap allocation for size \d+ failed|percpu: allocation failed|(?:SLUB|SLAB|"
             r"slab): Unable to allocate|possible memory allocation deadlock|"
-            r"not enough memory for the allocation|ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed"
+            r"not enough memory for the allocation|\bwarn_alloc\w*: \d+ callbacks suppressed|"
+            r"ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed"
         ),
         "an allocation failed: whatever asked for it went another way",
     ),
@@ -191,7 +197,7 @@ LINUX = (
         (
             r"[Bb]ad page (?:state|map|cache|table)|page dumped because|Bad pagetable|Corrupted page table|"
             r"[Bb]ad rss-counter|Bad swap entry|non-zero (?:pgtables_bytes|nr_ptes|nr_pmds)|:\d+: bad (?:pgd|"
-            r"p4d|pud|pmd|pte)\b|^page:\S+ (?:ref)?count:"
+            r"p4d|pud|pmd|pte)\b|^page: ?\S* ?(?:ref)?count:"
         ),
         "a page or a page table is damaged",
     ),
@@ -218,8 +224,10 @@ LINUX = (
     (
         MEMORY,
         (
-            r"Memory failure: 0x|hardware memory corruption|[Cc]orrupted low memory|soft offline: |"
-            r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |HANDLING MCE MEMORY ERROR|"
+            r"Memory failure: 0x|\bMCE 0x[0-9a-f]+: |hardware memory corruption|[Cc]orrupted low memory|"
+            r"[Ss]oft[ _-]?offlin\w*:? |"
+            r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |EDAC \S+ MC\d+: .*error code|"
+            r"HANDLING MCE MEMORY ERROR|"
             r"[Uu]ncorrected (?:hardware )?memory error|Memory error not recovered|Probably bad RAM"
         ),
         "memory itself failed",
@@ -246,7 +254,8 @@ LINUX = (
     (
         SWAP,
         (
-            r"zram: .*(?:Error|error|failed)|zram\d*: .*(?:failed|error)|zswap: .*(?:decompress\w* fail|"
+            r"zram: .*(?:Error|error|failed)|zram\d*: .*(?:failed|error)|"
+            r"zswap: .*(?:decompress\w* fail|fail\w* to decompress|"
             r"pool creation failed)"
         ),
         "compressed swap failed",
@@ -300,7 +309,8 @@ LINUX = (
         FILE_SYSTEM,
         (
             rf"Aborting journal on device {DEVICE}|Detected aborted journal|journal commit I/O error|"
-            r"jbd2?_journal_\w+: .*(?:not found|error)|Journal has aborted"
+            r"\bjournal_\w+: .*(?:not found|error)|Journal has aborted|"
+            r"jbd2?_journal_\w+: .*(?:not found|error)|^ext[34]_abort called|^ext4_\w+: .*\berr(?:or)? -?\d"
         ),
         "the journal of a file system was given up",
     ),
@@ -414,7 +424,7 @@ LINUX = (
         DISK,
         (
             r"\bvbd (?:vbd|backend)-[\d-]+: (?:-?\d+ |.*(?i:fail|error|in use|timeout|fatal|unable|invalid))|"
-            r"(?i:xenbus: timeout connecting to device: device/vbd)"
+            r"(?i:xenbus: timeout connecting to device: device/vbd)|failed to write error node for \S*device/vbd"
         ),
         "a guest's disk could not be connected",
     ),
@@ -453,7 +463,7 @@ LINUX = (
     (
         HANG,
         (
-            r"\bis? ?blocked on an? (?:mutex|semaphore|rw-semaphore|rwsem)|hung_task_timeout_secs|"
+            r"\bblocked on an? (?:mutex|semaphore|rw-semaphore|rwsem)|hung_task_timeout_secs|"
             r"Future hung task reports|hung task(?:s)? (?:detected|:)|hung_task: blocked tasks"
         ),
         "a task hung longer than any disk or emulation explains",
@@ -462,7 +472,8 @@ LINUX = (
         PROCESS,
         (
             r"\bsegfault at |\[\d+\]:? (?:general protection|trap \w|bad frame|unhandled signal)|^traps: |"
-            r"potentially unexpected fatal signal|trap (?:invalid opcode|divide error|int3|stack segment)"
+            r"potentially unexpected fatal signal|\bshow_signal_msg: \d+ callbacks suppressed|"
+            r"trap (?:invalid opcode|divide error|int3|stack segment)"
         ),
         "a process died of memory it could not have: perhaps a corrupted page",
     ),

@@ -28,11 +28,12 @@ class Pattern:
 
 
 UNUSED_DEVICES = (
-    r"(?:fd|sr|scd|st|nst|sg|loop|nbd|ram|mmcblk|mtdblock|pktcdvd|pcd|cdrom|floppy)\d*(?:p\d+|boot\d+|rpmb|gp\d+)?|"
+    r"fd\d?(?:[uHDhd]\d+)?|(?:sr|scd|st|nst|sg|loop|nbd|ram|mmcblk|mtdblock|pktcdvd|pcd|cdrom|floppy)\d*(?:p\d+|boot\d+|rpmb|gp\d+)?|"
     r"unknown-block\((?:1|2|7|9|11|43),\d+\)"
 )
 """Devices that no experiment uses: floppy, CD, tape, card, loop, network and memory block devices.
-A guest's disks are xvd*; a host's are vd*, sd*, nvme*, dm-*."""
+A guest's disks are xvd*; a host's are vd*, sd*, nvme*, dm-*. `dev=fd00` of a back end is no floppy
+but number 253:0, a volume."""
 
 _HYPERVISOR = (
     (
@@ -59,7 +60,8 @@ _HYPERVISOR = (
     (
         GUEST,
         (
-            r"domain_crash|\bDom(?:ain)? ?\d+ (?:\(vcpu#\d+\) )?(?:reported )?crash|Hardware Dom0 crashed|"
+            r"domain_crash|\bDom(?:ain)? ?\d+ (?:\(vcpu#\d+\) )?(?:reported )?crash|"
+            r"Hardware Dom\d+ (?:crashed|shutdown: watchdog|shutdown \(unknown)|"
             r"\bUnhandled: vec|Unhandled (?:page|general|invalid|int3|\w+ )?.*fault/trap|"
             r"[Uu]nhandled (?:page fault|general protection)|Triple fault|Guest stack trace|Failed vm entry|"
             r"Bad vmexit|unexpected vmexit|Unexpected vmexit|EPT violation|CONTEXT: (?:pv|hvm) guest"

@@ -20,6 +20,7 @@ from campaigns.places import LabPlace
 from campaigns.progress import Listener, silent
 from campaigns.run import Outcome
 from common.console import Tell
+from common.errors import MissingError
 from lab import inventory as inventories
 from lab import lifecycle, paths
 
@@ -51,19 +52,25 @@ def ask(
     results: Path = store.RESULTS,
 ) -> Request:
     """A request whose names are all good. InvalidFileError for experiment and inventory,
-    UsageError for campaign and cell. A preset's campaign is by default NAME-SCALE, since cells of
-    two scales are never mixed.
+    UsageError for campaign and cell, MissingError where this machine can never hold the host. A
+    preset's campaign is by default NAME-SCALE, since cells of two scales are never mixed.
     """
     made = experiment.load(name, scale)
     if campaign is None and scale is not None:
         campaign = f"{made.name}-{scale}"
-    lab = DASK
+    lab, memory_mib = DASK, 0
     if scheduler is None:
         found = inventories.load(inventory)
         lab = found.name
         for kind in sorted({host.settings.kind for host in found.hosts}):
-            feasible.on_host(made, kind)
+            memory_mib = max(memory_mib, feasible.on_host(made, kind))
     ended = run.ended(made, lab, results=results, campaign=campaign, cell=cell)
+    if ended is None and (said := feasible.too_large(memory_mib)):
+        raise MissingError(
+            said,
+            where=f"host.guest_memory and host.dom0_memory of {made.name}.yml",
+            remedy="Ask for less there, or run it on a larger machine.",
+        )
     return Request(made, inventory, campaign, cell, ended, scale, scheduler)
 
 

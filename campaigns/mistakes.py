@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from campaigns.document import KeyPath, Problem
-from campaigns.schema import ALIKE, BETWEEN, GROUPED, LEVELS, NUMBER, key_names
+from campaigns.schema import ALIKE, BETWEEN, GROUPED, LEVELS, NUMBER, GuestsSection, key_names
 from common.text import hint, shortened
 
-_BY_PYDANTIC = ("function-before", "function-after", "function-wrap", NUMBER, LEVELS, BETWEEN, ALIKE, GROUPED)
+_BY_PYDANTIC = ("[key]", "function-before", "function-after", "function-wrap", NUMBER, LEVELS, BETWEEN, ALIKE, GROUPED)
 """Parts of a path that no file has."""
 
 
@@ -18,6 +18,8 @@ def of_pydantic(detail: Any, parameters: Sequence[str] | None = None) -> Problem
     they are not those of an experiment file.
     """
     path: KeyPath = tuple(part for part in detail["loc"] if part not in _BY_PYDANTIC)
+    if detail["type"] == "extra_forbidden" and GROUPED in detail["loc"] and path[-1] in GuestsSection.model_fields:
+        return Problem(path, f"guests in groups have no {path[-1]} in common", "write it in each group")
     if detail["type"] == "extra_forbidden":
         return Problem(path, f"unknown key {path[-1]!r}", hint(str(path[-1]), parameters or key_names(path[:-1])))
     if detail["type"] == "missing":

@@ -93,12 +93,15 @@ def _value(until: Until, cell: CellRecord | None) -> float | None:
 
 
 def _by_levels(cells: Iterable[PlannedCell], until: Until) -> Iterator[list[PlannedCell]]:
-    """The cells of the two policies, by their levels."""
+    """The cells of the two policies, by their levels. Where one of the two is left out, no interval
+    would ever become narrow.
+    """
     found: dict[str, list[PlannedCell]] = {}
     for cell in cells:
         if cell.policy in (until.treatment, until.control):
             found.setdefault(level_key(cell.levels), []).append(cell)
-    yield from (found[key] for key in sorted(found))
+    both = {key for key, each in found.items() if len({cell.policy for cell in each}) == 2}
+    yield from (found[key] for key in sorted(both))
 
 
 def checked(

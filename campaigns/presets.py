@@ -6,11 +6,13 @@ place of what the file says, key by key; lists are replaced as they are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from campaigns.document import Document, Problem
+from campaigns.schema import IDENTIFIER
 from common.text import hint
 
 KEY = "presets"
@@ -21,6 +23,11 @@ def names(source: Document) -> list[str]:
     found = source.content.get(KEY) or {}
     if not isinstance(found, dict) or not all(isinstance(each, dict) for each in found.values()):
         raise source.error([Problem((KEY,), "presets are names, each with the keys that it changes")])
+    wrong = [name for name in found if not re.fullmatch(IDENTIFIER, name)]
+    if wrong:
+        remedy = "use letters, digits, _ . and -"
+        what = "a preset's name is part of a campaign's, and cannot be one"
+        raise source.error([Problem((KEY, name), what, remedy) for name in wrong])
     return list(found)
 
 

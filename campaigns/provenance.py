@@ -5,6 +5,7 @@ that is not named here.
 from __future__ import annotations
 
 import json
+import os
 import platform
 import subprocess
 from collections.abc import Mapping
@@ -124,9 +125,11 @@ def _load(group: Group) -> dict[str, object]:
 
 
 def _git(checkout: Path, *arguments: str) -> str | None:
+    # as a hook of somebody's repository runs us, GIT_DIR names that one, wherever we are
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
         done = subprocess.run(
-            ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, timeout=30, check=False
+            ["git", "-C", str(checkout), *arguments], capture_output=True, text=True, timeout=30, check=False, env=ours
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -15,11 +15,13 @@ import yaml
 
 import workloads
 from campaigns import document
+from campaigns.evaluate import BARRIER_LOG
+from common import yaml_once
 from common.errors import CampaignError, InvalidFileError, OutputsError, UsageError, WorkloadError
 from common.machines import Machine, this_machine
 from common.metrics import Metric
 from workloads import run as running
-from workloads.base import Workload
+from workloads.base import ParameterError, Workload
 
 MARKS = ("timings", "*.out", "*.err")
 """What a folder of raw outputs has."""
@@ -54,15 +56,30 @@ class Read:
         }
 
 
-def read(name: str, raw: Path, given: Mapping[str, object]) -> list[Read]:
+def parsed(
+    workload: Workload[Any], known: Mapping[str, object], given: Mapping[str, object], assignments: Sequence[str] = ()
+) -> Any:  # noqa: ANN401
+    """Parameters, of which the given ones win. ParameterError; UsageError when the first bad one is
+    of the assignments, and so of the command line.
+    """
+    try:
+        return workload.parse({**known, **given})
+    except ParameterError as error:
+        if error.key.partition(".")[0] in {each.partition("=")[0] for each in assignments}:
+            raise UsageError(error.what, why=error.why, remedy=error.remedy) from None
+        raise
+
+
+def read(name: str, raw: Path, given: Mapping[str, object], assignments: Sequence[str] = ()) -> list[Read]:
     """Read a folder of raw outputs, or those of every guest below raw/ of a cell.
 
     Parameters: the given ones, else those of the cell's campaign, else what the outputs tell, else
     the defaults. What cannot be read is in Read.error; InvalidFileError when there are no outputs
-    at all, ParameterError (one too) for parameters that the workload does not take.
+    at all, ParameterError (one too) for parameters that the workload does not take, UsageError for
+    those of the assignments.
     """
     workload = workloads.get(name)
-    return [_read(workload, machine, folder, given) for machine, folder in _folders(raw)]
+    return [_read(workload, machine, folder, given, assignments) for machine, folder in _folders(raw)]
 
 
 def require_good(found: Sequence[Read]) -> None:
@@ -84,13 +101,15 @@ def parameters(file: str | None, assignments: Sequence[str]) -> dict[str, object
     UsageError, InvalidFileError.
     """
     found: dict[str, object] = dict(document.read(Path(file)).content) if file else {}
-    for assignment in assignments:
+    for number, assignment in enumerate(assignments):
         key, equals, value = assignment.partition("=")
         if not equals or not key:
             raise UsageError(f"--set takes key=value, not {assignment!r}", remedy="--set rounds=2 --set 'size=64 MiB'")
+        if key in {each.partition("=")[0] for each in assignments[:number]}:
+            raise UsageError(f"--set gives {key!r} twice", remedy="keep one of the two")
         try:
-            found[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            found[key] = yaml_once.load(value)
+        except (yaml.YAMLError, ValueError) as error:
             raise UsageError(f"the value of --set {assignment!r} is no YAML", why=str(error)) from None
     return found
 
@@ -102,20 +121,34 @@ def _folders(raw: Path) -> list[tuple[str | None, Path]]:
         return [(None, raw)]
     if (raw / "raw").is_dir():
         return _folders(raw / "raw")
-    folders = [(each.name, each) for each in sorted(raw.iterdir()) if each.is_dir() and _holds_outputs(each)]
+    there = {each.name for each in raw.iterdir() if each.is_dir() and _holds_outputs(each)}
+    folders = [(name, raw / name) for name in sorted(there | _released(raw))]
     if not folders:
         wanted = "timings, LABEL.out and LABEL.err, in it or in a folder for each guest"
         raise InvalidFileError("the folder has no raw outputs", where=str(raw), why=f"there should be {wanted}")
     return list(folders)
 
 
+def _released(raw: Path) -> set[str]:
+    """The guests that a cell's barrier released: one that left nothing is missing."""
+    path = raw / BARRIER_LOG
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
+    return {words[0] for line in lines if len(words := line.split()) == 3 and "/" not in words[0]}
+
+
 def _holds_outputs(folder: Path) -> bool:
     return any(path.is_file() for mark in MARKS for path in folder.glob(mark))
 
 
-def _read(workload: Workload[Any], machine: str | None, folder: Path, given: Mapping[str, object]) -> Read:
+def _read(
+    workload: Workload[Any],
+    machine: str | None,
+    folder: Path,
+    given: Mapping[str, object],
+    assignments: Sequence[str],
+) -> Read:
     known = _of_campaign(workload.name, folder) or workload.told(folder)
-    params = workload.parse({**known, **given})
+    params = parsed(workload, known, given, assignments)
     written = params.model_dump(mode="json")
     try:
         result = workload.read(params, folder)

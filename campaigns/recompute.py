@@ -22,11 +22,24 @@ from campaigns.experiment import Experiment
 from campaigns.records import CampaignRecord, CellRecord, GateResult
 from common.errors import UserError
 from common.metrics import Metric, MetricSpec
+from common.text import shortened
 from lab.api import Sample
 from lab.counters import kept, names
 
 TOLERANCE = 1e-9
 """Relative: Python 3.12 sums floating point numbers more exactly than 3.11."""
+
+_UNREADABLE = (
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RecursionError,
+    TypeError,
+    UserError,
+    ValueError,
+)
+"""What reading may raise of outputs that somebody has written: numbers of any size, any types."""
 
 OLDER = (
     "cannot be recomputed from raw (older layout): the readings "
@@ -72,7 +85,7 @@ class Recomputation:
         except FileNotFoundError as error:
             yield records.RAW_DIR, f"cannot be recomputed: {_below(error.filename, path)} is missing"
             return
-        except (OSError, UserError, ValueError, KeyError, IndexError, TypeError) as error:
+        except _UNREADABLE as error:
             yield records.RAW_DIR, f"cannot be recomputed: {_brief(error)}"
             return
         if is_whole(path, self.campaign):
@@ -92,7 +105,8 @@ class Recomputation:
 
     def other_gates(self) -> str:
         """What is to be said when the campaign's gates are those of another version, which may ask
-        otherwise, so that their verdicts are not made again; nothing when they are these.
+        otherwise, so that their verdicts cannot be made again; nothing when they are these. Whoever
+        loosens a gate would also write another list.
         """
         there, here = set(self.campaign.gates), set(gates.names())
         if self.campaign.layout < 2 or gates.same_version(self.campaign.gates, self.experiment.policies):
@@ -103,7 +117,11 @@ class Recomputation:
             if names
         ]
         which = "; ".join(differing) or "they stand in another order"
-        return f"the gates are those of another version ({which}), so no cell's verdicts on gates were made again"
+        begun = f" of commit {self.campaign.commit[:10]}" if self.campaign.commit else " that made them"
+        return (
+            f"the gates are not this testbed's ({which}), so no cell's verdicts on gates can be made again: "
+            f"the list was changed, or these are results of another version; verify them with the testbed{begun}"
+        )
 
     def _at(self, cell: CellRecord) -> Conditions:
         key = plan.level_key(cell.levels)
@@ -233,11 +251,16 @@ def _number(text: str) -> float | int | None:
 def _same(was: float | None, wanted: float | None) -> bool:
     if was is None or wanted is None:
         return was is wanted
-    return was == wanted or math.isclose(was, wanted, rel_tol=TOLERANCE)
+    try:
+        return was == wanted or math.isclose(was, wanted, rel_tol=TOLERANCE)
+    except OverflowError:  # a whole number that no floating point number reaches
+        return False
 
 
 def _value(metric: Metric | None) -> str:
-    return "nothing" if metric is None else f"{'null' if metric.value is None else metric.value} {metric.unit}"
+    return (
+        "nothing" if metric is None else f"{'null' if metric.value is None else shortened(metric.value)} {metric.unit}"
+    )
 
 
 def _verdict(gate: GateResult) -> str:

@@ -34,7 +34,7 @@ from campaigns import looks
 from campaigns.looks import Look, Until
 from common.errors import ResultsError
 from common.metrics import STRICT, Metric, MetricSpec, total
-from common.text import each_key_once
+from common.text import each_key_once, whole_number
 
 SCHEMA = 1
 
@@ -405,10 +405,10 @@ def read_env(directory: Path) -> Mapping[str, Any] | None:
     """env.json of a cell; None when it is not there. ResultsError when it is damaged."""
     path = directory / ENV_FILE
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = json.loads(path.read_text(encoding="utf-8"), parse_int=whole_number)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ResultsError(
             "a file of the results cannot be read", where=str(path), why=str(error), remedy="./inv results.verify"
         ) from None
@@ -431,7 +431,7 @@ def read_record(kind: type[T], path: Path) -> T:
     """A record from a JSON file. ResultsError, with file and key, when it cannot be."""
     try:
         text = path.read_text(encoding="utf-8")
-        document = json.loads(text, object_pairs_hook=each_key_once)
+        document = json.loads(text, object_pairs_hook=each_key_once, parse_int=whole_number)
     except FileNotFoundError:
         raise ResultsError(
             "a file is missing from the results", where=str(path), remedy="./inv results.verify"

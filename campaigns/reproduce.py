@@ -28,6 +28,7 @@ FILE = "reproduce.sh"
 
 _HEAD = """\
 #!/bin/sh
+# shellcheck disable=SC2016 # what is quoted is for another machine
 # What was run for cell {cell} of campaign {campaign}, as shell.
 #
 # The testbed does this, with samples, gates and a record, by
@@ -39,6 +40,20 @@ _HEAD = """\
 set -e
 : "${{SSH:=ssh}}"
 on() {{ $SSH "$1" 'script=$(mktemp) && cat > "$script" && sh "$script" < /dev/null'; }}
+"""
+
+
+_MARK = """\
+    trap '[ "$?" -eq 0 ] || : > "$done/failed"' EXIT
+"""
+"""So that a load that fails is waited for by nobody, and is not forgotten."""
+
+_END = """\
+wait
+failed=0
+[ ! -e "$done/failed" ] || failed=1
+rm -r "$done"
+exit "$failed"
 """
 
 
@@ -95,12 +110,15 @@ def _run(policy: Policy, conditions: Conditions) -> str:
     release, members = apply.release_script(policy, conditions.guests.boots), conditions.members(names)
     lines = []
     for name, start in conditions.starts(names).items():
-        waits = "".join(f'    while [ ! -e "$done/{each}" ]; do sleep 1; done\n' for each in start.after)
+        waits = "".join(
+            f'    while [ ! -e "$done/{each}" ]; do [ ! -e "$done/failed" ] || exit 1; sleep 1; done\n'
+            for each in start.after
+        )
         if start.delay_s:
             waits += f"    sleep {start.delay_s:g}\n"
         steps = [*([_on(name, release)] if release else []), waits, _on(name, members[name].load.script())]
-        lines.append(f'{{ # {name}\n{"".join(steps)}    : > "$done/{name}"\n}} &\n')
-    return "done=$(mktemp -d)\n" + "".join(lines) + 'wait\nrm -r "$done"\n'
+        lines.append(f'( # {name}\n{_MARK}{"".join(steps)}    : > "$done/{name}"\n) &\n')
+    return f"done=$(mktemp -d)\n{''.join(lines)}{_END}"
 
 
 def _prepared(load: Load) -> list[str]:

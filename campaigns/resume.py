@@ -41,7 +41,7 @@ def begun(
     UsageError when the name cannot be one, when the campaign was begun with another experiment or
     on another lab, and when the cell is none of its cells or is complete.
     """
-    name = campaign or experiment.name
+    name = experiment.name if campaign is None else campaign  # an empty one is a variable that is not set
     if not re.fullmatch(IDENTIFIER, name):
         raise UsageError(
             f"{name!r} cannot be a campaign's name",

@@ -26,7 +26,7 @@ from pydantic import (
 
 from campaigns.document import KeyPath
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
-from common.fields import Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
+from common.fields import SIZE_PATTERN, Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
 from lab.kernels import FIDELITY, KernelName
 from policies import registry
 from policies.managed import ManagerSection, ManagerSettings
@@ -70,7 +70,7 @@ MebibytesOrFit = Annotated[
     Mebibytes,
     WrapValidator(lambda given, usual: FIT_MIB if given == FIT else usual(given)),
     PlainSerializer(lambda mib: FIT if mib == FIT_MIB else mebibytes_text(mib)),
-    WithJsonSchema({"type": "string", "pattern": f"^({FIT}|[0-9.]+ [A-Za-z]+)$", "examples": ["256 MiB", FIT]}),
+    WithJsonSchema({"type": "string", "pattern": f"^({FIT}|{SIZE_PATTERN})$", "examples": ["256 MiB", FIT]}),
 ]
 
 
@@ -216,6 +216,8 @@ class ExpectationSection(Section):
             ):
                 raise ValueError(f"the published ratio {ratio} is no {self.direction}: ratios are treatment ÷ control")
         if self.direction == "unchanged":
+            if (low is not None and low > 1) or (high is not None and high < 1):
+                raise ValueError("a published range without 1 is not `unchanged`")
             if self.tolerance is None:
                 raise ValueError("`unchanged` needs a tolerance")
             if best is not None:
@@ -384,6 +386,16 @@ def _listed(given: object) -> object:
     return given if isinstance(given, list) else [given]
 
 
+_ONE_OR_SEVERAL = WithJsonSchema(
+    {"anyOf": [{"type": "array", "items": {}, "minItems": 1}, {"type": ["string", "number", "boolean"]}]}
+)
+
+
+def _whole(given: object) -> object:
+    """For Python, `true` and 1.0 are 1."""
+    return given if type(given) is int else repr(given)
+
+
 def _keys(given: object) -> Collection[object]:
     return given if isinstance(given, dict) else ()
 
@@ -391,7 +403,7 @@ def _keys(given: object) -> Collection[object]:
 class ExperimentFile(_WithManagers):
     """A whole experiment file. Every manager has a section of its own, too (MANAGERS)."""
 
-    schema_version: Annotated[Literal[1], Field(alias="schema")] = 1
+    schema_version: Annotated[Literal[1], BeforeValidator(_whole), Field(alias="schema")] = 1
     title: Text
     question: Text
     overcommit_ratio: Annotated[Number, Field(ge=0.01, le=100)] | None = None
@@ -412,7 +424,9 @@ class ExperimentFile(_WithManagers):
     manager: ManagerSection = ManagerSection()
     workload: WorkloadSection | None = None
     factors: dict[str, Annotated[list[Any], Field(min_length=1)]] = Field(default_factory=dict)
-    exclude: list[dict[str, Annotated[list[Any], BeforeValidator(_listed)]]] = Field(default_factory=list)
+    exclude: list[dict[str, Annotated[list[Any], BeforeValidator(_listed), _ONE_OR_SEVERAL]]] = Field(
+        default_factory=list
+    )
     repetitions: Annotated[
         Annotated[Count, Field(ge=1, le=1000), Tag(NUMBER)] | Annotated[RepetitionsSection, Tag(LEVELS)],
         Discriminator(lambda given: LEVELS if isinstance(given, dict | RepetitionsSection) else NUMBER),

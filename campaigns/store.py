@@ -296,7 +296,7 @@ def directory(results: Path, campaign: str) -> Path:
     """Where a campaign is, or what is left of one. UsageError, with a suggestion, when there is
     nothing of that name.
     """
-    if (results / campaign).is_dir():
+    if campaign.strip("./") and (results / campaign).is_dir():
         return results / campaign
     raise _unknown(results, campaign)
 
@@ -334,9 +334,9 @@ def write_sums(directory: Path) -> None:
 
 def read_sums(path: Path) -> dict[str, str]:
     """Name -> SHA-256, from a file as sha256sum(1) writes it; nothing from one that is not
-    there.
+    there. What is no text in it names no file.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
     return {name: value for value, _, name in (line.partition("  ") for line in lines)}
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from campaigns.document import KeyPath, Problem
+from campaigns.exclusions import among
 from campaigns.records import find_spec
 from campaigns.schema import ExperimentFile, ThresholdSection
 from common.metrics import MetricSpec
@@ -43,7 +44,7 @@ def _levels(file: ExperimentFile, each: ThresholdSection, here: KeyPath) -> Iter
         )
     elif len(levels) < 2:
         yield Problem((*here, "factor"), f"{each.factor} has one level, so it leads nowhere", "give it more levels")
-    elif each.start not in (levels[0], levels[-1]):
+    elif not among(each.start, (levels[0], levels[-1])):
         yield Problem(
             (*here, "start"),
             f"{shortened(each.start)} is neither the first nor the last level of {each.factor}",

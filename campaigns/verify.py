@@ -9,8 +9,11 @@ its directory and its env.json say, and ran in the plan's order. Recomputed from
 found even when all sums were written anew.
 
 What no sums can show without a signature: a change of raw/ itself with everything that follows from
-it, in all files alike. Against that helps a copy of the campaign's own sum (`Verification.seal`) in
-a place that the forger cannot reach, such as the paper.
+it, in all files alike; and of what nothing else repeats: the experiment, where all follows from
+another one, versions, the commit, times of stages, reproduce.sh, which is made of the scripts that
+the testbed had then. Against that helps a copy of
+the campaign's own sum (`Verification.seal`) in a place that the forger cannot reach, such as the
+paper.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from campaigns.sharing import share_of
 from common import files
 from common.errors import ResultsError, UserError
 from common.metrics import MetricSpec
-from common.text import each_key_once
+from common.text import each_key_once, whole_number
 
 Level = Literal["damage", "incomplete", "note"]
 
@@ -72,7 +75,8 @@ MOST_SHOWN = 5
 """Findings that an error quotes."""
 
 SEAL = (
-    "not seen without a signature: raw outputs forged together with all that follows from them. "
+    "not seen without a signature: raw outputs forged together with all that follows from them, and what only "
+    "records tell (the experiment, versions, times of stages, reproduce.sh). "
     "Compare the sum of SHA256SUMS with one published elsewhere"
 )
 
@@ -269,7 +273,7 @@ class _Verifier:
         if set(ids) == {cell.cell for cell in plan.plan(experiment)}:
             self.recomputation = Recomputation(campaign, experiment)
             if said := self.recomputation.other_gates():
-                self.add("note", where, said)
+                self.add("damage", where, said)
 
     def _cell(self, path: Path, name: str) -> CellRecord | None:
         """Check one directory of a cell or an attempt; its record when it can be read."""
@@ -352,7 +356,8 @@ class _Verifier:
 
     def _environment(self, path: Path) -> Mapping[str, object]:
         try:
-            document = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=each_key_once)
+            text = path.read_text(encoding="utf-8")
+            document = json.loads(text, object_pairs_hook=each_key_once, parse_int=whole_number)
         except FileNotFoundError:
             self.add("damage", path, "missing")
             return {}
@@ -441,7 +446,10 @@ def _alone(path: Path) -> bool:
     """Whether a cell was run by its name, out of the plan's order. Older cells tell the
     arguments of the campaign's first run only.
     """
-    env = records.read_env(path) or {}
+    try:
+        env = records.read_env(path) or {}
+    except ResultsError:
+        return False  # told elsewhere
     identity, testbed = env.get("identity"), env.get("testbed")
     if isinstance(identity, dict):
         return identity.get("alone") is True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from common.units import format_size, parse_duration, parse_size
 
@@ -31,23 +31,40 @@ def mebibytes_text(mib: int) -> str:
     return format_size(mib * MIB) if mib else "0 MiB"
 
 
-def _written(*examples: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "string", "pattern": r"^[0-9.]+ [A-Za-z]+$", "examples": [*examples]})
+def _says_something(text: str) -> str:
+    if not text.strip():
+        raise ValueError("it is blank: write some words")
+    return text
+
+
+_AMOUNT = r"\s*[0-9]+(\.[0-9]+)?\s*"
+SIZE_PATTERN = rf"{_AMOUNT}(B|KiB|MiB|GiB|TiB)\s*"
+_DURATION_PATTERN = rf"{_AMOUNT}(ms|s|min|h)\s*"
+"""For editors: what common/units.py reads."""
+
+
+def _written(pattern: str, *examples: str) -> WithJsonSchema:
+    return WithJsonSchema({"type": "string", "pattern": f"^{pattern}$", "maxLength": 40, "examples": [*examples]})
 
 
 Size = Annotated[
-    int, BeforeValidator(parse_size), PlainSerializer(format_size, return_type=str), _written("4 KiB", "64 MiB")
+    int,
+    BeforeValidator(parse_size),
+    PlainSerializer(format_size, return_type=str),
+    _written(SIZE_PATTERN, "4 KiB", "64 MiB"),
 ]
 """Bytes, written with a binary unit (`4 KiB`)."""
 
-Mebibytes = Annotated[int, BeforeValidator(_mebibytes), PlainSerializer(mebibytes_text), _written("256 MiB", "2 GiB")]
+Mebibytes = Annotated[
+    int, BeforeValidator(_mebibytes), PlainSerializer(mebibytes_text), _written(SIZE_PATTERN, "256 MiB", "2 GiB")
+]
 """Whole MiB, written with a binary unit (`256 MiB`)."""
 
 Seconds = Annotated[
     float,
     BeforeValidator(parse_duration),
     PlainSerializer(_duration_text, return_type=str),
-    _written("5 s", "10 min"),
+    _written(_DURATION_PATTERN, "5 s", "10 min"),
 ]
 """Seconds, written with a unit (`10 min`)."""
 
@@ -56,7 +73,7 @@ MOST = 2**63 - 1
 
 Count = Annotated[int, Field(strict=True, ge=-MOST, le=MOST)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), AfterValidator(_says_something)]
 
 
 class Section(BaseModel):

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import signal
 import sys
 from collections.abc import Collection as Names
 from collections.abc import Iterator
+from contextlib import suppress
 
 from invoke.collection import Collection
 from invoke.exceptions import Exit, ParseError
@@ -53,7 +55,7 @@ class Testbed(Program):
         try:
             super().parse_tasks()
         except ParseError as error:
-            raise _usage(str(error), f"{LIST}, or ./inv TASK --help") from None
+            raise _usage(_plainer(str(error)), f"{LIST}, or ./inv TASK --help") from None
 
     def parse_cleanup(self) -> None:
         wanted = self.args.help.value
@@ -147,6 +149,12 @@ def _no_task(word: str, contexts: Names[str]) -> Exit:
     return _usage(f"there is no task {word[:100]!r}", f"{meant}{LIST}")
 
 
+def _plainer(said: str) -> str:
+    """Invoke names an option as it is written in Python."""
+    match = re.match(r"Flag <Argument: ([\w-]+).* needed value", said)
+    return f"--{match[1].strip('_').replace('_', '-')} needs a value" if match else said
+
+
 def _usage(what: str, remedy: str) -> Exit:
     return Exit(f"inv: {UsageError(what, remedy=remedy)}", UsageError.exit_code)
 
@@ -194,6 +202,7 @@ def run(tasks: Collection) -> None:
     """Run the tasks named on the command line, and exit. Being ended, or losing the terminal, is an
     interruption: things are put in order first.
     """
+    surroundings.have_streams()
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
             signal.signal(number, signal.default_int_handler)
@@ -213,7 +222,8 @@ def run(tasks: Collection) -> None:
 
 
 def _said(error: UserError) -> int:
-    print(harmless(f"inv: {error}"), file=sys.stderr)
+    with suppress(OSError):  # whoever closed it knows the exit code all the same
+        print(harmless(f"inv: {error}"), file=sys.stderr, flush=True)
     return error.exit_code
 
 

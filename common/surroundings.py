@@ -7,6 +7,8 @@ An error that is not told here is a defect, and shown with its traceback.
 from __future__ import annotations
 
 import errno
+import io
+import os
 import select
 import sys
 
@@ -104,6 +106,27 @@ def _brief(filename: object) -> str:
     """A file's name, in the middle cut short where it is a screenful."""
     text = "" if filename is None else str(filename)
     return text if len(text) <= 200 else f"{text[:90]}…{text[-90:]}"
+
+
+def have_streams() -> None:
+    """Have the three standard streams lead somewhere, and take every sign.
+
+    A file that is opened while one of them is closed (`>&-`) gets its number, and then all that
+    programs print. What a terminal of another encoding does not have is shown by its number.
+    """
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None:  # the interpreter found it closed; whatever has its number now is its own
+            nowhere = os.open(os.devnull, os.O_RDWR)
+            os.dup2(nowhere, number)
+            os.set_inheritable(number, True)
+            if nowhere != number:
+                os.close(nowhere)
+    if sys.stdout is None:
+        sys.stdout = os.fdopen(1, "w", closefd=False)
+    if sys.stderr is None:
+        sys.stderr = os.fdopen(2, "w", closefd=False)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def reader_gone() -> bool:

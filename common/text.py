@@ -74,6 +74,19 @@ def markdown_paragraph(text: str) -> str:
     return f"{shown[:end]}\\{shown[end:]}"
 
 
+MOST_DIGITS = 20
+"""Of a whole number in a file that we wrote: kernels and hypervisor count in 64 bits."""
+
+
+def whole_number(text: str) -> int:
+    """A whole number of a JSON file (json's parse_int). ValueError for one that nothing counts to:
+    arithmetic with floating point numbers would fail on it, and no longer say where it stood.
+    """
+    if len(text.lstrip("-")) > MOST_DIGITS:
+        raise ValueError(f"a number of {len(text)} digits")
+    return int(text)
+
+
 def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object of a JSON file (json's object_pairs_hook). ValueError for a key that is there
     twice: readers differ in which they take.

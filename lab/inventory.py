@@ -28,7 +28,7 @@ from pydantic import (
 )
 
 from common.errors import InvalidFileError
-from common.text import suggestion
+from common.text import shortened, suggestion
 from common.units import parse_size
 from lab.build.recipes import HYPERVISORS
 
@@ -248,15 +248,24 @@ def load(path: Path) -> Inventory:
     """
     import yaml
 
+    from common import yaml_once
+
     try:
-        data = yaml.safe_load(path.read_text())
+        data = yaml_once.load(path.read_text())
     except FileNotFoundError:
         near = [*path.parent.glob("*.yml"), *Path("inventory").glob("*.yml")]
         remedy = f"Inventories: {', '.join(sorted({str(each) for each in near})) or 'none in that folder'}."
         raise InvalidFileError("there is no such inventory", where=str(path), remedy=remedy) from None
     except RecursionError:
         raise InvalidFileError("the inventory is nested too deeply", where=str(path)) from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except yaml_once.TwiceError as error:
+        raise InvalidFileError(
+            f"{error.key!r} is there twice",
+            where=f"{path}:{error.line}",
+            why=f"line {error.first} has it already, and only the last would count",
+            remedy="Keep one, or give each a name of its own.",
+        ) from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InvalidFileError("the inventory cannot be read", where=str(path), why=str(error)) from error
     if not NAME.fullmatch(path.stem):
         raise InvalidFileError(
@@ -267,6 +276,7 @@ def load(path: Path) -> Inventory:
     hosts = _hosts(path, data)
     entries = tuple(_entry(path, name, variables) for name, variables in hosts.items())
     _unique_ports(path, entries)
+    _unique_machines(path, entries)
     return Inventory(path.stem, path, entries)
 
 
@@ -342,7 +352,7 @@ def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> H
         raise InvalidFileError(
             f"lab_{location} has no usable value",
             where=f"{where}.lab_{location}",
-            why=f"{first['msg']}; it is {first.get('input')!r}",
+            why=f"{first['msg']}; it is {shortened(first.get('input'))}",
             remedy=f"For example `lab_{location}: {example}`."
             if (example := EXAMPLES.get(location))
             else f"{EXAMPLE}.",
@@ -392,3 +402,19 @@ def _unique_ports(path: Path, entries: tuple[HostEntry, ...]) -> None:
             )
         if port is not None:
             taken[port] = entry.name
+
+
+def _unique_machines(path: Path, entries: tuple[HostEntry, ...]) -> None:
+    """A server under two names would run two cells at once, and both would be wrong."""
+    taken: dict[tuple[str, str], str] = {}
+    for entry in entries:
+        if isinstance(entry.settings, Emulated):
+            continue
+        address, port = entry.connection.get("ansible_host", entry.name), entry.connection.get("ansible_port", 22)
+        other = taken.setdefault((str(address).lower(), str(port)), entry.name)
+        if other != entry.name:
+            raise InvalidFileError(
+                f"two hosts are one machine, {shortened(address)}",
+                where=f"{path}, keys {GROUP}.hosts.{other} and {GROUP}.hosts.{entry.name}",
+                remedy="Keep one of the two, or correct ansible_host.",
+            )

@@ -63,7 +63,7 @@ def plan(
     if seed is not None:
         made = made.with_seed(number("seed", seed, 0))
     kind = inventories.load(inventory_path(inventory)).hosts[0].settings.kind
-    feasible.on_host(made, kind)
+    too_large = feasible.too_large(feasible.on_host(made, kind))
     accelerator = "tcg" if kind == "emulated" else None
     cells = plan.plan(made, accelerator)
     needs = [] if power is None else _needs(made, power)
@@ -75,7 +75,7 @@ def plan(
         report.plain(line)
     without = "" if accelerator is None else " without KVM"
     report.plain(f"about {rough_duration(sum(cell.expected_seconds for cell in cells))}{without}")
-    for line in plan.warnings(made, accelerator):
+    for line in [*plan.warnings(made, accelerator), *([too_large] if too_large else [])]:
         report.plain(f"warning: {line}")
     if power is not None:
         from analysis import power as analysis_power
@@ -248,5 +248,7 @@ def compare(_c: Context, first: str, second: str, unverified: bool = False) -> N
         report.plain("nothing that is recorded differs in what was asked and what it ran on")
     report.plain(f"\nmeasured in complete cells; ratios are {second} ÷ {first}\n")
     for line in between.lines(between.measured(one, other), first, second):
+        report.plain(line)
+    for line in between.alone(one, other, (first, second)):
         report.plain(line)
     report.plain("cells of two campaigns are no pairs: an interval covers what was repeated in each, and no more")

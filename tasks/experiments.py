@@ -6,7 +6,7 @@ from invoke.context import Context
 from invoke.tasks import task
 
 from common.console import Reporter
-from tasks.shared import SCALE_HELP
+from tasks.shared import SCALE_HELP, new_file
 
 
 @task(name="list", help={"json": "machine-readable"})
@@ -47,7 +47,8 @@ def check(_c: Context, file: str) -> None:
         made = experiment.load(file, scale)
         at = f" at scale {scale}" if scale else ""
         cells = len(plan.plan(made))
-        report.plain(f"{made.name}{at}: {cells} cell{'' if cells == 1 else 's'}, {len(made.policies)} policies")
+        policies = "1 policy" if len(made.policies) == 1 else f"{len(made.policies)} policies"
+        report.plain(f"{made.name}{at}: {cells} cell{'' if cells == 1 else 's'}, {policies}")
         for line in plan.warnings(made):
             report.plain(f"warning: {line}")
 
@@ -56,13 +57,13 @@ def check(_c: Context, file: str) -> None:
 def schema(_c: Context, to: str | None = None) -> None:
     """Print the JSON Schema of experiment files, for editors: experiments/README.md says how."""
     import json
-    from pathlib import Path
 
     from campaigns import json_schema
     from common import files
 
+    target = None if to is None else new_file("--to", to)
     text = json.dumps(json_schema.schema(), indent=1, ensure_ascii=False) + "\n"
-    if to is None:
+    if target is None:
         Reporter().plain(text.rstrip("\n"))
     else:
-        files.replace(Path(to), text.encode())
+        files.replace(target, text.encode())

@@ -6,7 +6,6 @@ import contextlib
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -15,7 +14,7 @@ from invoke.tasks import task
 from common.console import Reporter
 from common.errors import UsageError
 from common.needs import NOTHING
-from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of, number
+from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of, new_file, number
 
 LOADS_HELP = "workloads, separated by commas, that the guests are to have the programs of (default: the demo's)"
 
@@ -113,7 +112,7 @@ def trace(
     report = Reporter()
     limit = None if seconds is None else number("seconds", seconds, 1)
     kept = None if room is None else number("room", room, 1)
-    file = Path(f"{name.removesuffix(SUFFIX)}{SUFFIX}")
+    file = new_file("the trace", f"{name.removesuffix(SUFFIX)}{SUFFIX}")
     recording = Recording(lifecycle.connections(inventory_path(inventory), host), file, room=kept)
     report.say("recording" + ("; Ctrl-C ends it" if limit is None else f" for {limit} s"))
     began = time.monotonic()

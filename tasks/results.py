@@ -24,7 +24,7 @@ def verify(_c: Context, name: str) -> None:
 
     report = Reporter()
     if name.endswith(".zip") and Path(name).is_file():
-        read = export.check(Path(name))
+        read = export.check(Path(name), remade.differences)
         report.plain(f"{read.path}: sound ({read.campaign}, {read.files} files)\nSHA-256: {read.sha256}")
         return
     found = verify.verify(store.directory(store.RESULTS, name), remade.differences)
@@ -67,18 +67,16 @@ def export(_c: Context, name: str, into: str | None = None) -> None:
     checked. ./inv results.verify FILE.zip checks it anywhere. Exit code 8 when the results are
     damaged or were changed.
     """
-    from pathlib import Path
-
     from analysis import remade
     from campaigns import export as campaigns_export
     from campaigns import store, verify
-    from tasks.shared import ROOT
+    from tasks.shared import ROOT, new_file
 
     report = Reporter()
     directory = store.get(store.RESULTS, name).directory
+    target = store.RESULTS / f"{name}.zip" if into is None else new_file("--into", into)
     found = verify.verify(directory, remade.differences)
     if found.damaged:
         found.check()
-    target = Path(into) if into else store.RESULTS / f"{name}.zip"
     made = campaigns_export.export(directory, target, ROOT)
     report.plain(f"{made.path}: {made.files} files, {made.size / 2**20:.1f} MiB\nSHA-256: {made.sha256}")

@@ -40,6 +40,18 @@ def numbers(option: str, text: str, least: int) -> list[int]:
     return [number(option, each.strip(), least) for each in text.split(",")]
 
 
+def new_file(what: str, text: str, *, folder: bool = False) -> Path:
+    """A file (or folder) that a task is to write: the one that it is to be in has to be there.
+    UsageError, before any work is done for it.
+    """
+    path = Path(text)
+    if not text or (path.is_dir() and not folder):
+        raise UsageError(f"{what} has to name a {'folder' if folder else 'file'}", where=text, remedy="add its name")
+    if not path.parent.is_dir():
+        raise UsageError(f"there is no folder for {what}", where=str(path.parent), remedy="make it first: mkdir -p")
+    return path
+
+
 def checked_address(text: str) -> str:
     host, _, port = text.removeprefix("tcp://").rpartition(":")
     if not host or not port.isascii() or not port.isdigit() or int(port) > 65535:

@@ -9,7 +9,7 @@ from invoke.tasks import task
 
 from common.console import Reporter
 from common.errors import UsageError
-from tasks.shared import INVENTORY_HELP, inventory_path
+from tasks.shared import INVENTORY_HELP, inventory_path, new_file
 
 
 @task(name="list", help={"json": "machine-readable"})
@@ -60,7 +60,8 @@ def run_workload(
 
     report = Reporter()
     workload = workloads.get(name)
-    params = workload.parse(raw_outputs.parameters(parameters, set_))
+    params = raw_outputs.parsed(workload, {}, raw_outputs.parameters(parameters, set_), set_)
+    kept = None if raw is None else new_file("--raw", raw, folder=True)
     machine = None if on == "local" else lifecycle.machine(inventory_path(inventory), on)
     if machine is None and getattr(params, "reset_memory", False) and not json:
         report.plain(
@@ -68,7 +69,7 @@ def run_workload(
             "(as root; --set reset_memory=false leaves them). Ctrl-C now, if that is not wanted."
         )
         report.pause(5)
-    result = raw_outputs.run(workload, params, machine, Path(raw) if raw else None)
+    result = raw_outputs.run(workload, params, machine, kept)
     if json:
         report.json({"workload": name, "machine": on, **result.json()})
         return
@@ -107,7 +108,7 @@ def read_outputs(
     if raw is None:
         raise UsageError("--raw is missing", remedy=f"./inv workloads.read {name} --raw DIR")
     report = Reporter()
-    found = raw_outputs.read(name, Path(raw), raw_outputs.parameters(parameters, set_))
+    found = raw_outputs.read(name, Path(raw), raw_outputs.parameters(parameters, set_), set_)
     if json:
         report.json({"workload": name, "machines": [each.json() for each in found]})
     else:

@@ -16,6 +16,7 @@ from common.errors import WorkloadError
 _DEATHS = (
     (r"got signal[= ](?P<signal>\d{1,4})", "fio lost a job's process"),
     (r"terminating on signal (?P<signal>\d{1,4})", "the tool was ended by a signal"),
+    (r"exited on signal (?P<signal>\d{1,4})", "a server lost a worker"),
     (r"[Tt]erminated (?:by|with) signal (?P<signal>\d{1,4})", "a process was ended by a signal"),
     (r"[Kk]illed by signal (?P<signal>\d{1,4})", "a process was ended by a signal"),
     (
@@ -27,8 +28,10 @@ _DEATHS = (
     ),
     (
         (
-            r"(?P<name>Segmentation fault|Bus error|Illegal instruction|Floating point exception|Aborted|"
-            r"Terminated)(?: signal terminated program \S+| \(program \S+\)|\s*\(core dumped\)|$|\s{2,})"
+            r"(?:^|[\s:\]])(?P<name>Segmentation fault|Bus error|Illegal instruction|Floating point exception|Aborted|"
+            r"Terminated|Trace/breakpoint trap|Bad system call|Alarm clock|Hangup|User defined signal [12]|"
+            r"CPU time limit exceeded|File size limit exceeded)"
+            r"(?: signal terminated program \S+| \(program \S+\)|\s*\(core dumped\)|$|\s{2,})"
         ),
         "a process died",
     ),
@@ -36,24 +39,37 @@ _DEATHS = (
         r"\*\*\* .{0,400}\] Error (?P<status>1(?:2[89]|[3-9]\d)|2\d\d)\b",
         "a program that make started was ended by a signal",
     ),
+    (r"failed due to signal|\bdumped core\b", "a process was ended by a signal"),
+    (
+        (
+            r"client \d+ aborted|the above results are incomplete|server closed the connection unexpectedly|"
+            r"terminating connection because of crash|Lost connection to \S+ server|server has gone away"
+        ),
+        "the load, or the server that it asked, lost a part",
+    ),
     (r"internal compiler error", "the compiler broke"),
     (r"fatal error: \S+ signal terminated program \S+", "the compiler lost a part of it"),
     (
         (
-            r"double free or corruption|\*\*\* stack smashing detected|malloc(?:_consolidate)?\(\): |"
-            r"free\(\): invalid|corrupted (?:size|double-linked)|terminate called|stack smashing"
+            r"double free or corruption|\*\*\* [\w ]{1,40} detected|corrupted (?:size|double-linked)|stack smashing|"
+            r"\b(?:free|malloc\w*|calloc|realloc|memalign|munmap_chunk|mremap_chunk|sysmalloc|tcache\w*)\(\): |"
+            r"Fatal glibc error|terminate called|thread '[^']{0,80}' (?:panicked|has overflowed its stack)"
         ),
         "a process found its memory damaged",
     ),
     (r"\bAssertion `.*' failed|: Assertion .* failed\.", "a program's own check failed"),
     (
-        r"(?i:virtual memory exhausted|\bout of memory\b|cannot allocate memory|memory exhausted)",
+        (
+            r"(?i:virtual memory exhausted|\bout of memory\b|cannot allocate memory|memory exhausted)|\bbad_alloc\b|"
+            r"\bMemoryError\b|memory allocation of \d+ bytes failed|OOM command not allowed|"
+            r"[Cc]annot fork|\bfork(?: failed)?: .{0,40}Resource temporarily unavailable"
+        ),
         "there was no memory left",
     ),
     (
         (
-            r"No space left on device|Input/output error|Structure needs cleaning|Stale file handle|"
-            r"Read-only file system|Remote I/O error"
+            r"No space left on device|Input/output error|Structure needs cleaning|Stale (?:NFS )?file handle|"
+            r"Read-only file system|Remote I/O error|Disk quota exceeded|Too many open files|File too large"
         ),
         "a file could not be read or written",
     ),
@@ -121,4 +137,12 @@ _NAMES = {
     "Floating point exception": ", SIGFPE (8)",
     "Aborted": ", SIGABRT (6)",
     "Terminated": ", SIGTERM (15)",
+    "Trace/breakpoint trap": ", SIGTRAP (5)",
+    "Bad system call": ", SIGSYS (31)",
+    "Alarm clock": ", SIGALRM (14)",
+    "Hangup": ", SIGHUP (1)",
+    "User defined signal 1": ", SIGUSR1 (10)",
+    "User defined signal 2": ", SIGUSR2 (12)",
+    "CPU time limit exceeded": ", SIGXCPU (24)",
+    "File size limit exceeded": ", SIGXFSZ (25)",
 }

@@ -15,8 +15,12 @@ from common.metrics import total
 _FIGURES = {
     "processed": r"^number of transactions actually processed: (\d{1,18})/\d{1,18}$",
     "failed": r"^number of failed transactions: (\d{1,18}) \(",
-    "rate": r"^tps = (\d{1,12}\.\d{1,9}) \(without initial connection time\)$",
+    "rate": r"^tps = (\d{1,12}\.\d{1,9}) \((?:without initial connection time|excluding connections establishing)\)$",
 }
+_BEFORE_15 = r"^pgbench \(14\.|^tps = \S+ \(excluding "
+_SINCE_15 = ("failed",)
+"""Before PostgreSQL 15 a transaction that failed ended its client, and with it the count."""
+
 _LINE = re.compile(r"\d{1,9} \d{1,18} (\d{1,18}) \d{1,9} \d{1,18} \d{1,9}(?: (\d{1,18}))?")
 
 
@@ -47,6 +51,8 @@ def read(text: str, log: str, transactions: int, where: Path) -> Report:
     found: dict[str, str] = {}
     for name, pattern in _FIGURES.items():
         values = re.findall(pattern, text, re.MULTILINE)
+        if not values and name in _SINCE_15 and re.search(_BEFORE_15, text, re.MULTILINE):
+            values = ["0"]
         if len(values) != 1:
             raise _refused(where, f"the line for {name} is there {len(values)} times")
         found[name] = values[0]

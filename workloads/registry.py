@@ -6,8 +6,9 @@ import importlib
 from functools import cache
 from typing import Any
 
+from common.errors import UsageError
 from common.text import hint
-from workloads.base import ParameterError, Workload
+from workloads.base import Workload
 
 _CLASSES = {
     "kernel_build": "workloads.kernel_build:KernelBuild",
@@ -36,9 +37,9 @@ def names() -> tuple[str, ...]:
 
 @cache
 def get(name: str) -> Workload[Any]:
-    """A workload. ParameterError, with a suggestion, when there is none of that name."""
+    """A workload. UsageError, with a suggestion, when there is none of that name."""
     if name not in _CLASSES:
-        raise ParameterError(f"unknown workload {name!r}", key="name", remedy=hint(name, names()))
+        raise UsageError(f"unknown workload {name!r}", remedy=hint(name, names()))
     module, _, cls = _CLASSES[name].partition(":")
     workload: Workload[Any] = getattr(importlib.import_module(module), cls)()
     return workload

@@ -33,10 +33,12 @@ def read_variables(path: Path | None = None) -> Variables:
     """The build's variables. InvalidFileError names the file and the key."""
     import yaml
 
+    from common import yaml_once
+
     path = path or paths.BUILD_VARIABLES
     try:
-        data = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+        data = yaml_once.load(path.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
         raise InvalidFileError("the build's variables cannot be read", where=str(path), why=str(error)) from error
     rules = {
         "build_suite": r"[a-z]+",

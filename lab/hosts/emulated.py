@@ -83,8 +83,9 @@ MEMORY_TOLERANCE_MIB = 16
 MOST_PANICS = 2
 """Boots in a row that an emulator's fault may end before it is taken for one of what boots."""
 
+MOST_MEMORY_MIB = 2**20
 MOST_VCPUS = 255
-"""What QEMU and Xen number without x2APIC."""
+"""What QEMU addresses with 40 bits, and what it and Xen number without x2APIC."""
 
 LEAST_DOM0_MIB = 192
 """Of 384 MiB Debian's kernel keeps 107 for itself; of less than this it would leave dom0 too little
@@ -103,6 +104,7 @@ def memory_mib(host: HostSizing, guests_count: int) -> int:
 
 def check_sizing(host: HostSizing, sizing: GuestSizing) -> None:
     """InvalidFileError, with the experiment's key, for what no emulated host can be."""
+    memory = memory_mib(host, sizing.count)
     for key, asked, fits, limit in (
         ("guests.count", f"{sizing.count}", sizing.count <= MOST_GUESTS, f"at most {MOST_GUESTS}"),
         ("host.vcpus", f"{host.vcpus}", host.vcpus <= MOST_VCPUS, f"at most {MOST_VCPUS}"),
@@ -112,6 +114,7 @@ def check_sizing(host: HostSizing, sizing: GuestSizing) -> None:
             host.dom0_memory_mib >= LEAST_DOM0_MIB,
             f"at least {LEAST_DOM0_MIB} MiB",
         ),
+        ("host.guest_memory", f"{memory} MiB with dom0's", memory <= MOST_MEMORY_MIB, f"at most {MOST_MEMORY_MIB} MiB"),
     ):
         if not fits:
             raise InvalidFileError(

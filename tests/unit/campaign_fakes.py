@@ -377,6 +377,7 @@ class FakePlace:
         def hook(step: str) -> None:
             reached[step] += 1
             if self.kill == (step, reached[step]):
+                (self.root / f"{self.name}.killed").touch()
                 os.kill(os.getpid(), signal.SIGKILL)
             if step == self.failing:
                 raise LabError(f"no {step} on {self.name}")

@@ -107,7 +107,7 @@ def test_a_claim_on_what_was_not_measured_is_left_open(tmp_path: Path) -> None:
     directory = made_up.write_campaign(tmp_path, claims=[unknown, elsewhere])
     first, second = claims.judge(load.load(directory))
     assert (first.verdict, first.ratio.estimate) == ("leaves open", None)
-    assert "no complete cell of ramster" in second.wording
+    assert "no complete cell of ramster, and the plan leaves out ramster there" in second.wording
 
 
 def test_pairs_are_blocks_and_incomplete_blocks_are_left_out(tmp_path: Path) -> None:

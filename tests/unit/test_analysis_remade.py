@@ -51,8 +51,11 @@ def test_what_was_edited_is_found(directory: Path) -> None:
         before = path.read_text() if path.exists() else ""
         path.write_text(change(before))
         assert path.read_text() != before
+    link = directory / "tables" / "cells.csv"
+    link.unlink()
+    link.symlink_to("nowhere")
     found = dict(remade.differences(directory))
-    assert list(found) == sorted(EDITS)
+    assert list(found) == sorted([*EDITS, "tables/cells.csv"])
     assert "./inv report makes it anew" in found["report.html"]
     assert "./inv results.latex makes it anew" in found["latex/numbers.tex"]
     assert "./inv figures makes it anew" in found["report.md"]

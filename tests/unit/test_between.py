@@ -70,3 +70,26 @@ def test_metrics_are_compared_with_intervals(tmp_path: Path) -> None:
     assert row[5:9] == ["2", f"{ratio.low:.3g}", "to", f"{ratio.high:.3g}"]
     assert row[-1] == "2"
     assert max(map(len, shown)) <= 100
+
+
+def test_what_only_one_has_is_said(tmp_path: Path) -> None:
+    """It was left out of the comparison without a word; and of two that have nothing in common
+    nothing was printed.
+    """
+    short = EXPERIMENT.split("claims:")[0].replace("repetitions: 2", "repetitions: 1").replace("count: 3", "count: 2")
+    texts = {
+        "one": "[static, selfballoon]",
+        "other": "[static, selfballoon+tmem]",
+        "third": "[selfballoon+tmem]",
+    }
+    found = {
+        name: campaign(tmp_path, name, text=short.replace("[static, selfballoon, selfballoon+tmem]", policies))
+        for name, policies in texts.items()
+    }
+    assert between.alone(found["one"], found["other"], ("one", "other")) == [
+        "only one has selfballoon",
+        "only other has selfballoon+tmem",
+    ]
+    assert between.alone(found["one"], found["one"], ("one", "one")) == []
+    (line,) = between.alone(found["one"], found["third"], ("one", "third"))
+    assert line.startswith("nothing is compared")

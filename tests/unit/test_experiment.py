@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
 import yaml
 from campaign_fakes import EXPERIMENT, write_experiment
 
-from campaigns import experiment, feasible, plan, schema
+from campaigns import experiment, feasible, launch, plan, schema
 from campaigns.records import Relief
-from common.errors import InvalidFileError
+from common.errors import InvalidFileError, MissingError
 from common.needs import Needs
 from lab.hosts import guests
 from policies import memory_swap
@@ -172,7 +173,31 @@ def test_the_resolved_document_is_an_experiment_again(tmp_path: Path) -> None:
             "factors: {workload.parameters.size: [1, 0]}",
             ["level 0", "greater than or equal to 1", "key factors.workload.parameters.size"],
         ),
-        ("repetitions: 2", "repetitions: 1000\nfactors: {workload.parameters.size: [1, 2, 3, 4]}", ["12000 cells"]),
+        ("repetitions: 2", "repetitions: 1000\nfactors: {workload.parameters.size: [1, 2, 3, 4]}", ["12,000 cells"]),
+        ("title: A test", "title: '  '", ["it is blank", "key title"]),
+        ("seed: 7", "schema: true", ["'True' is not one of 1", "key schema"]),
+        (
+            "seed: 7",
+            "tmem: {weights: {guest4: 2}}",
+            ["there is no guest4", "guest1 to guest3", "key tmem.weights.guest4"],
+        ),
+        ("seed: 7", "tmem: {caps: {guest9: 2}}", ["there is no guest9", "key tmem.caps.guest9"]),
+        (
+            "[static, selfballoon, selfballoon+tmem]",
+            "[static, selfballoon, selfballoon+tmem, selfballoon+cleancache+frontswap]",
+            ["'selfballoon+cleancache+frontswap' does the same as 'selfballoon+tmem'", "key policies[3]"],
+        ),
+        (
+            "direction: decrease, ratio_low: 0.48",
+            "direction: unchanged, tolerance: 0.1, ratio_high: 0.5",
+            ["without 1 is not `unchanged`"],
+        ),
+        (
+            "guests: {count: 3, memory_max: 256 MiB}",
+            "guests: {count: 3, groups: {a: {memory_max: 256 MiB}}}",
+            ["guests in groups have no count in common", "write it in each group", "key guests.count"],
+        ),
+        ("seed: 7", "retries: {lb: 1}", ["'lb' is not one of 'lab'", "key retries.lb"]),
         ("title: A test\n", "", ["the key 'title' is missing"]),
     ],
 )
@@ -183,6 +208,7 @@ def test_a_mistake_is_named_with_its_place_and_a_remedy(
     with pytest.raises(InvalidFileError) as caught:
         write_experiment(tmp_path, EXPERIMENT.replace(old, new))
     assert caught.value.exit_code == 4
+    assert ".[key]" not in str(caught.value)  # pydantic's word for a key that is wrong itself
     for text in (*expected, "test.yml"):
         assert text in str(caught.value)
 
@@ -197,6 +223,31 @@ def test_every_mistake_is_shown_at_once_in_the_order_of_the_file(tmp_path: Path)
         write_experiment(tmp_path, text)
     lines = caught.value.why.splitlines()
     assert [line.split(",")[0] for line in lines] == sorted(line.split(",")[0] for line in lines)
+
+
+def test_a_schedule_by_hand_names_guests_that_are_there(tmp_path: Path) -> None:
+    text = EXPERIMENT.replace("[static,", "[static, balloon,")
+    write_experiment(tmp_path, text + "balloon: {schedule: 0 s guest3 120 MiB}\n")
+    write_experiment(tmp_path, text + "factors: {guests.count: [2, 4]}\nballoon: {schedule: 0 s guest4 120 MiB}\n")
+    with pytest.raises(InvalidFileError, match="there is no guest4") as caught:
+        write_experiment(tmp_path, text + "balloon: {schedule: 0 s guest4 120 MiB}\n")
+    assert "key balloon.schedule" in str(caught.value)
+
+
+def test_of_thousands_of_mistakes_the_first_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InvalidFileError, match="500 mistakes") as caught:
+        write_experiment(tmp_path, EXPERIMENT + "".join(f"key{number}: 1\n" for number in range(500)))
+    lines = caught.value.why.splitlines()
+    assert (len(lines), lines[-1]) == (21, "480 more")
+
+
+def test_more_cells_than_there_can_be_are_refused_before_any_level_is_looked_at(tmp_path: Path) -> None:
+    """Fifty factors of a hundred levels took a minute and a half."""
+    factors = "".join(f"  guests.sysctl.vm.key{number}: {list(range(100))}\n" for number in range(50))
+    began = time.process_time()
+    with pytest.raises(InvalidFileError, match=r"about 10\^101 cells are more than the 10,000"):
+        write_experiment(tmp_path, EXPERIMENT + f"factors:\n{factors}")
+    assert time.process_time() - began < 5
 
 
 def test_a_file_that_is_not_there_is_met_with_a_suggestion(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -351,6 +402,7 @@ def test_shipped_experiments_judge_operations_on_requests_and_best_cases_as_such
         ("count: 3, memory_max: 256 MiB", "count: 30, memory_max: 256 MiB", "guests.count of test.yml"),
         ("guest_memory: 480 MiB", "guest_memory: 2 GiB, vcpus: 1024", "host.vcpus of test.yml"),
         ("guest_memory: 480 MiB", "guest_memory: 2 GiB, dom0_memory: 130 MiB", "host.dom0_memory of test.yml"),
+        ("guest_memory: 480 MiB", "guest_memory: 1024 TiB", "host.guest_memory of test.yml"),
     ],
 )
 def test_what_no_emulated_host_can_be_is_refused_before_anything_is_built(
@@ -362,6 +414,23 @@ def test_what_no_emulated_host_can_be_is_refused_before_anything_is_built(
     with pytest.raises(InvalidFileError) as caught:
         feasible.on_host(found, "emulated")
     assert caught.value.where == key
+
+
+def test_a_host_that_this_machine_can_never_hold_is_told_before_anything_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was noticed when the host was started, after minutes of building."""
+    made = write_experiment(tmp_path)
+    memory_mib = feasible.on_host(made, "emulated")
+    assert memory_mib > 480 + 512
+    assert feasible.on_host(made, "physical") == 0
+    pages = {"SC_PHYS_PAGES": 1000 * 256, "SC_PAGE_SIZE": 4096}
+    monkeypatch.setattr(feasible.os, "sysconf", pages.__getitem__)
+    path = str(tmp_path / "test.yml")
+    with pytest.raises(MissingError, match=r"takes \d+ MiB of memory, and this machine has 1000 MiB"):
+        launch.ask(path, launch.lifecycle.DEFAULT_INVENTORY, results=tmp_path / "results")
+    pages["SC_PHYS_PAGES"] = 8000 * 256
+    assert launch.ask(path, launch.lifecycle.DEFAULT_INVENTORY, results=tmp_path / "results").ended is None
 
 
 def test_the_guides_experiment_is_one_as_it_is_printed(tmp_path: Path) -> None:

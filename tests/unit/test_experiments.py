@@ -64,6 +64,16 @@ def test_combinations_that_are_left_out_have_no_cells(tmp_path: Path) -> None:
         ("exclude: [{settle: 9 s}]", ["'9 s' is not one of its levels", "key exclude[0].settle"]),
         ("exclude: [{}]", ["it would leave out every cell"]),
         ("exclude: [{settle: [0 s, 1 s]}]", ["every cell is left out"]),
+        ("exclude: [{policy: []}]", ["it names no level", "key exclude[0].policy"]),
+        ("exclude: [{workload.parameters.size: [true]}]", ["True is not one of its levels"]),
+        (
+            "exclude: [{policy: selfballoon}]",
+            ["selfballoon+tmem and selfballoon are never run at the same levels", "key claims[0].compare"],
+        ),
+        (
+            "exclude: [{policy: selfballoon, settle: 0 s}, {policy: selfballoon+tmem, settle: 1 s}]",
+            ["are never run at the same levels"],
+        ),
     ],
 )
 def test_an_exclusion_that_means_nothing_is_refused(tmp_path: Path, text: str, expected: list[str]) -> None:
@@ -93,6 +103,14 @@ def test_a_preset_is_the_experiment_at_another_scale(tmp_path: Path) -> None:
     assert f"test.yml:{line}, key guests.count" in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["night/../x", "-x", "", "a b"])
+def test_a_preset_that_cannot_be_part_of_a_campaigns_name_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "test.yml"
+    path.write_text(EXPERIMENT + f"presets: {{'{name}': {{repetitions: 3}}}}\n")
+    with pytest.raises(InvalidFileError, match="a preset's name is part of a campaign's"):
+        experiment.scales(str(path))
+
+
 def test_the_campaign_of_a_preset_has_a_name_of_its_own_and_tells_its_scale(tmp_path: Path) -> None:
     path = tmp_path / "test.yml"
     path.write_text(EXPERIMENT + PRESETS.replace("repetitions: 5", "repetitions: 1"))
@@ -115,6 +133,10 @@ def test_a_plan_shows_levels_sizing_and_ratio_in_80_columns(tmp_path: Path) -> N
     assert "L1: overcommit_ratio 1.0, guests.count 2" in whole
     assert "384 MiB for 3 guests, ratio 2.00" in whole
     assert "3 guests: 1 vCPU" not in whole  # the first levels have two
+    assert "    at overcommit_ratio 1.0, guests.count 2, the first of their levels:" in shown
+    assert shown[1] in describe.lines(made)
+    plain = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "factors: {settle: [1 s, 2 s]}\nseed: 7"))
+    assert not any("levels:" in line for line in describe.lines(plain))
     assert "2 guests: 1 vCPU, 256 to 256 MiB, fake" in whole
     assert sum("selfballoon+tmem." in line for line in shown) == 2 * 4
 
@@ -180,9 +202,26 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
         ("settel", "1 s"),
         ("sampling", {"interval": 2}),
         ("exclude", [3]),
+        ("exclude", [{"policy": []}]),
+        ("settle", "1 minute"),
+        ("host", {"guest_memory": "480 MB"}),
+        ("host", {"guest_memory": f"{'9' * 400} MiB"}),
     ):
         assert not validator.is_valid({**demo, key: wrong}), key
     assert validator.is_valid({**demo, "guests": {"count": 3, "memory_max": "fit"}, "presets": {"night": {"seed": 3}}})
+    for key, right in (
+        ("exclude", [{"policy": "static"}]),  # as the guide has it
+        ("exclude", [{"policy": ["static"], "workload.parameters.jobs": 8}]),
+        ("host", {"guest_memory": "480MiB"}),
+        ("host", {"guest_memory": "0.5 GiB"}),
+        ("settle", "1.5 s"),
+    ):
+        assert validator.is_valid({**demo, key: right}), right
+        made = tmp_path / "right.yml"
+        made.write_text(
+            yaml.safe_dump({**demo, "factors": {"workload.parameters.jobs": [1, 8]}, "claims": [], key: right})
+        )
+        experiment.load(str(made))
 
 
 @pytest.mark.parametrize(("retries", "attempts"), [("", 2), ("retries: {lab: 0}\n", 1), ("retries: {lab: 3}\n", 4)])

@@ -160,6 +160,31 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
         export.check(path)
 
 
+def test_an_archive_that_is_encrypted_or_holds_no_text_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.zip"
+    with zipfile.ZipFile(path, "w") as opened:
+        opened.writestr("a/SHA256SUMS", b"\xff\xfe")
+    with pytest.raises(ResultsError):
+        export.check(path)
+    content = bytearray(path.read_bytes())
+    for mark, flags in ((b"PK\x01\x02", 8), (b"PK\x03\x04", 6)):
+        content[content.index(mark) + flags] |= 1
+    path.write_bytes(content)
+    with pytest.raises(ResultsError, match="cannot be read") as caught:
+        export.check(path)
+    assert "encrypted" in caught.value.why
+
+
+def test_what_an_archive_has_made_of_its_cells_is_made_again(unpacked: Path) -> None:
+    def differing(_directory: Path) -> list[tuple[str, str]]:
+        return [("report.md", "is not what its cells give")]
+
+    export.check(packed(unpacked))
+    with pytest.raises(ResultsError) as caught:
+        export.check(packed(unpacked), differing)
+    assert "report.md" in caught.value.where
+
+
 def test_a_citation_without_authors_is_told(tmp_path: Path) -> None:
     (tmp_path / export.CITATION).write_text("title: x\nversion: 1\nlicense: MIT\n")
     (tmp_path / export.LICENCE).write_text("x")

@@ -130,6 +130,53 @@ def test_mistakes_are_named(tmp_path: Path, text: str, where: str, said: str) ->
     assert "mine.yml" in raised.value.where
 
 
+@pytest.mark.parametrize(
+    ("text", "line", "key"),
+    [
+        ("xen_hosts:\n  hosts:\n    a: {lab_kind: emulated}\n    a: {lab_kind: emulated}\n", 4, "a"),
+        (
+            "xen_hosts: {hosts: {a: {lab_kind: emulated}}}\nxen_hosts: {hosts: {b: {lab_kind: emulated}}}\n",
+            2,
+            "xen_hosts",
+        ),
+        ("xen_hosts:\n  vars: {lab_kind: emulated,\n    lab_kind: physical}\n  hosts: {a: }\n", 3, "lab_kind"),
+        ("xen_hosts:\n  hosts: {a: {lab_kind: emulated, lab_ssh_port: 1, lab_ssh_port: 2}}\n", 2, "lab_ssh_port"),
+    ],
+)
+def test_what_is_there_twice_is_refused(tmp_path: Path, text: str, line: int, key: str) -> None:
+    """The last counted, and the others were gone without a word."""
+    with pytest.raises(InvalidFileError, match=f"'{key}' is there twice") as raised:
+        inventory.load(write(tmp_path, text))
+    assert raised.value.where.endswith(f"mine.yml:{line}")
+
+
+def test_keys_of_others_may_be_overwritten(tmp_path: Path) -> None:
+    text = "xen_hosts:\n  vars: &all {lab_kind: emulated, lab_ssh_port: 2222}\n"
+    text += (
+        "  hosts:\n    a: {<<: *all, lab_ssh_port: 2223}\n    b: &b {<<: *all}\n    c: {<<: *b, lab_ssh_port: 2224}\n"
+    )
+    ports = [entry.settings.ssh_port for entry in inventory.load(write(tmp_path, text)).hosts]  # type: ignore[union-attr]
+    assert ports == [2223, 2222, 2224]
+
+
+@pytest.mark.parametrize("second", ["ansible_host: 192.0.2.1", "ansible_host: 192.0.2.1, ansible_port: 22"])
+def test_one_server_cannot_be_two_hosts(tmp_path: Path, second: str) -> None:
+    disks = "lab_kind: physical, lab_dom0_memory: 1 GiB, lab_guest_disks: [{root: /dev/a, swap: /dev/b}]"
+    first = f"xen_hosts:\n  hosts:\n    a: {{{disks}, ansible_host: 192.0.2.1}}\n"
+    with pytest.raises(InvalidFileError, match="two hosts are one machine"):
+        inventory.load(write(tmp_path, f"{first}    b: {{{disks}, {second}}}\n"))
+    apart = f"{first}    b: {{{disks}, ansible_host: 192.0.2.1, ansible_port: 2222}}\n"
+    assert len(inventory.load(write(tmp_path, apart)).hosts) == 2
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_that_nobody_means_is_refused_with_its_file(tmp_path: Path, digits: int) -> None:
+    with pytest.raises(InvalidFileError) as raised:
+        inventory.load(write(tmp_path, host(f"lab_kind: emulated\nlab_ssh_port: {'9' * digits}")))
+    assert "mine.yml" in raised.value.where
+    assert len(str(raised.value)) < 500
+
+
 def test_a_missing_file_tells_which_there_are(tmp_path: Path) -> None:
     write(tmp_path, host("lab_kind: emulated"), "other.yml")
     with pytest.raises(InvalidFileError, match="no such inventory") as raised:

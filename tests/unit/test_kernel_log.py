@@ -42,6 +42,31 @@ def test_whatever_stands_before_a_message_it_is_found(line: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "prefix",
+    [
+        "[   12.345678][  T812] ",
+        "2026-11-28T05:12:51,123456+00:00 ",
+        "[2026-11-28 05:12:51] [   12.345678] ",
+        "Nov 28 05:12:51 host kernel: ",
+        "guest1 login: [   12.345678] ",
+    ],
+)
+def test_what_is_broken_stays_broken_behind_every_prefix(prefix: str) -> None:
+    """`XFS (xvda1): ` and `EDAC MC0: ` were taken for a host and its program."""
+    whole = [kernel_log._message(line) for line in lines("broken") if line.startswith("[")]
+    messages = [message.text for message in whole if not message.xen and not message.program]
+    assert len(messages) > 200
+    assert [message for message in messages if kernel_log.classify(prefix + message) is None] == []
+
+
+@pytest.mark.parametrize(("device", "unused"), [("fd0", True), ("fd0u1440", True), ("fd00", False), ("fd01", False)])
+def test_the_number_of_a_volume_is_no_floppy(device: str, unused: bool) -> None:
+    """Xen's back end names a guest's disk by its number, and that of a volume begins with fd."""
+    found = kernel_log.classify(f"xen-blkback: access denied: write of [8,16] on dev={device}")
+    assert (found is None) == unused
+
+
+@pytest.mark.parametrize(
     "prefix", ["[   12.345678] ", "Nov 28 05:12:51 host kernel: ", "<3>", "kern  :err   : [   12.345678] "]
 )
 def test_what_is_harmless_stays_harmless_behind_every_prefix(prefix: str) -> None:

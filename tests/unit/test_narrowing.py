@@ -98,6 +98,18 @@ def test_a_wide_one_goes_on_by_whole_blocks_to_the_most(tmp_path: Path) -> None:
     verify(stored.directory).check()
 
 
+def test_levels_at_which_one_of_the_two_is_left_out_are_no_part_of_the_decision(tmp_path: Path) -> None:
+    """Their interval was never narrow, so a campaign with such an exclusion went to the most."""
+    text = TEXT + "factors: {workload.parameters.size: [1, 2]}\n"
+    text += "exclude: [{policy: selfballoon, workload.parameters.size: 2}]\n"
+    run(write_experiment(tmp_path, text), FakeHost(tmp_path / "host"), results=tmp_path / "results").check()
+    stored = find(tmp_path / "results")
+    (look,) = stored.looks()
+    assert (look.size, look.enough) == (3, True)
+    assert [point.levels for point in look.points] == [{"workload.parameters.size": 1}]
+    verify(stored.directory).check()
+
+
 def test_a_failed_cell_is_no_part_of_the_decision_and_the_campaign_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -49,6 +49,23 @@ def test_what_was_unpacked_inside_another_repository_has_no_commit(
     assert provenance.commit(tmp_path) == (None, None)
 
 
+def test_a_repository_that_the_environment_names_is_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hook of git has GIT_DIR set, and what it ran was given that repository's commit."""
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    heads = {}
+    for checkout in (ours, theirs):
+        checkout.mkdir()
+        _git(checkout, "init")
+        (checkout / "file").write_text(checkout.name)
+        _git(checkout, "add", "file")
+        _git(checkout, "commit", "-m", checkout.name)
+        heads[checkout] = provenance.commit(checkout)[0]
+    assert len(set(heads.values())) == 2
+    monkeypatch.setenv("GIT_DIR", str(theirs / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(ours))
+    assert provenance.commit(ours) == (heads[ours], False)
+
+
 def test_the_lock_files_hash(tmp_path: Path) -> None:
     assert provenance.lock_sha256(tmp_path) is None
     (tmp_path / "requirements.lock").write_bytes(b"x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,7 +50,7 @@ def ran(script: str, tmp_path: Path) -> list[tuple[str, str]]:
     )
     ssh.chmod(0o755)
     (tmp_path / "n").write_text("0\n")
-    quick = script.replace("sleep 20", ":").replace("sleep 2\n", ":\n").replace("}} &", "}}").replace("} &", "}")
+    quick = script.replace("sleep 20", ":").replace("sleep 2\n", ":\n").replace(") &", ")")
     subprocess.run(["sh"], input=quick, text=True, check=True, env={**os.environ, "SSH": str(ssh)}, timeout=60)
     return [(path.suffix[1:], path.read_text()) for path in sorted(tmp_path.glob("[0-9]*.*"))]
 
@@ -77,6 +78,29 @@ def test_it_runs_what_the_testbed_ran_in_its_order(tmp_path: Path) -> None:
     assert loads == ["guest1", "guest2", "guest3"]
     assert "sleep 20" in script  # guest3's phase
     assert script.count("while [ ! -e") == 2  # both builds wait for the database
+
+
+def test_a_load_that_fails_is_told_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    """It ended with 0, and those that come after such a load waited for ever."""
+    ssh = tmp_path / "ssh"
+    ssh.write_text("#!/bin/sh\n! grep -q size=8388608 || exit 1\n")
+    ssh.chmod(0o755)
+    quick = written(tmp_path, "static").replace("sleep 20", ":").replace("sleep 2\n", ":\n")
+    done = subprocess.run(["sh"], input=quick, text=True, check=False, env={**os.environ, "SSH": str(ssh)}, timeout=60)
+    assert done.returncode == 1
+    ssh.write_text("#!/bin/sh\ncat > /dev/null\n")
+    done = subprocess.run(["sh"], input=quick, text=True, check=False, env={**os.environ, "SSH": str(ssh)}, timeout=60)
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("policy", ["selfballoon+tmem", "static"])
+def test_shellcheck_has_nothing_to_say(tmp_path: Path, policy: str) -> None:
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run(
+        [shellcheck, "-s", "sh", "-"], input=written(tmp_path, policy), text=True, check=False, capture_output=True
+    )
+    assert done.stdout == ""
+    assert done.returncode == 0
 
 
 def test_it_names_no_policy_where_nothing_is_switched_on(tmp_path: Path) -> None:

@@ -158,3 +158,25 @@ runpy.run_path("invoke_tasks.py", run_name="__main__")
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert (done.returncode, "Traceback" in done.stderr) == (3, False)
     assert "not enough memory" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("closed", "words", "code"),
+    [
+        (">&-", "campaign.plan demo", 0),
+        ("2>&-", "campaign.plan nosuch", 4),
+        (">&- 2>&-", "campaign.plan nosuch", 4),
+        ("<&- >&- 2>&-", "campaign.plan demo --json", 0),
+    ],
+)
+def test_a_stream_that_is_closed_is_no_error(closed: str, words: str, code: int) -> None:
+    line = f"exec {sys.executable} invoke_tasks.py {words} {closed}"
+    assert subprocess.run(["bash", "-c", line], cwd=ROOT, check=False).returncode == code
+
+
+def test_signs_that_a_terminal_does_not_have_are_shown_by_their_numbers() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    command = [sys.executable, "invoke_tasks.py", "experiments.describe", "demo"]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert "3 cells, 1 \\xd7 1 (boots \\xd7 runs)" in done.stdout

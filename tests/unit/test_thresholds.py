@@ -69,6 +69,12 @@ def campaign(
     return load.load(directory)
 
 
+def without(results: load.Results, left_out: Mapping[str, int]) -> load.Results:
+    """As if a policy had been left out at a level."""
+    cells = tuple(cell for cell in results.campaign.cells if left_out.get(cell.policy) != cell.levels[FACTOR])
+    return dataclasses.replace(results, campaign=dataclasses.replace(results.campaign, cells=cells))
+
+
 def reached(results: load.Results) -> dict[str, tuple[object, object]]:
     """Policy -> the last level that holds, and the first that does not."""
     (asked,) = thresholds.declared(results)
@@ -104,6 +110,24 @@ def test_without_a_figure_at_the_start_there_is_no_answer(tmp_path: Path) -> Non
     results = campaign(tmp_path, walls, status="failed")
     assert reached(results) == {"static": (None, 1)}
     assert not [path for path in figures.draw_all(results, tmp_path) if "thresholds" in path.name]
+
+
+def test_a_policy_that_is_left_out_at_the_start_is_not_measured_from_another_level(tmp_path: Path) -> None:
+    """Its second level was taken for the start, and the table said the first."""
+    walls: dict[str, dict[int, float | None]] = {**WALLS, "selfballoon+tmem": {**WALLS["selfballoon+tmem"], 2: None}}  # type: ignore[dict-item]
+    results = without(campaign(tmp_path, walls, status="failed"), {"static": 1, "selfballoon+tmem": 2})
+    found = reached(results)
+    assert found == {"static": (None, None), "selfballoon+tmem": (1, 2)}
+    text = "\n".join(thresholds.said(results))
+    assert "static was left out where the way starts" in text
+    assert "guests.count=2 has no figure" in text
+
+
+def test_a_start_at_0_is_said_to_be_one(tmp_path: Path) -> None:
+    walls = {"static": {1: 0.0, 2: 100.0, 3: 101.0, 4: 102.0}}
+    results = campaign(tmp_path, walls)
+    assert reached(results) == {"static": (None, 1)}
+    assert "the value at the start is 0" in "\n".join(thresholds.said(results))
 
 
 def test_the_good_side_of_a_rate_is_the_other_one(tmp_path: Path) -> None:
@@ -158,6 +182,7 @@ def test_an_experiment_keeps_its_thresholds(tmp_path: Path, monkeypatch: pytest.
     ("change", "expected"),
     [
         (("start: 1", "start: 2"), "neither the first nor the last level"),
+        (("start: 1", "start: true"), "neither the first nor the last level"),
         (("factor: workload.parameters.size", "factor: settle"), "no factor of this experiment"),
         (("metric: sectors_read", "metric: sectors_red"), "unknown metric"),
         (("at_most: 1.2", "at_least: 0.9"), "bounds its good side"),

@@ -431,14 +431,18 @@ def test_where_there_is_no_campaign_that_is_said(tmp_path: Path) -> None:
         verify(tmp_path)
 
 
-def test_gates_of_another_version_are_said_to_be_unchecked_and_which(directory: Path) -> None:
-    """Named after a campaign that listed one gate more: no verdict was made again, in silence."""
+def test_gates_of_another_version_are_damage_and_it_is_said_which(directory: Path) -> None:
+    """Named after a campaign that listed one gate more: no verdict was made again, and what had
+    failed a gate became sound and complete.
+    """
     _edit(directory / "campaign.json", lambda c: c.update(gates=[*c["gates"][1:], "of_tomorrow"]))
-    notes = [finding.message for finding in verify(directory).findings if finding.level == "note"]
-    assert (
-        "the gates are those of another version (it has of_tomorrow; this testbed has guests_alive), "
-        "so no cell's verdicts on gates were made again"
-    ) in notes
+    forge(directory)
+    (found,) = [finding for finding in verify(directory).findings if finding.level == "damage"]
+    assert found.path == "campaign.json"
+    assert found.message.startswith(
+        "the gates are not this testbed's (it has of_tomorrow; this testbed has guests_alive)"
+    )
+    assert "verify them with the testbed" in found.message
 
 
 def test_a_campaign_of_which_cells_were_asked_for_by_name_lacks_none(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from campaign_fakes import forge
 
 from campaigns import consistency
 from campaigns.verify import verify
+from common.errors import ResultsError
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "reference"
 CELL = "cells/selfballoon+tmem.r1"
@@ -61,6 +62,14 @@ def doubled(path: Path) -> None:
         (written(f"{CELL}/raw/guest9.samples.txt", "x"), f"{CELL}/raw/guest9.samples.txt", "was added"),
         (lambda c: (c / CELL / "raw/guest9").mkdir(), f"{CELL}/raw/guest9", "was added"),
         (written(f"{CELL}/x", "y"), f"{CELL}/x", "was added"),
+        (written(f"{CELL}/raw/kernel_log/guest9.txt", "fine"), f"{CELL}/raw/kernel_log/guest9.txt", "was added"),
+        (written(f"{CELL}/raw/before/guest9.txt", "1 a=2"), f"{CELL}/raw/before/guest9.txt", "was added"),
+        (written(f"{CELL}/samples/more.csv", "x"), f"{CELL}/samples/more.csv", "was added"),
+        (
+            lambda c: shutil.copy(c / "cells/static.r1/reproduce.sh", c / CELL / "reproduce.sh"),
+            f"{CELL}/reproduce.sh",
+            "is of another cell",
+        ),
         (
             edited(f"{CELL}/cell.json", lambda d: d["notes"].append("all is well")),
             f"{CELL}/cell.json",
@@ -114,6 +123,56 @@ def test_what_contradicts_the_rest_is_found(campaign: Path, change: Change, path
     forge(campaign)
     found = [finding for finding in verify(campaign).findings if finding.level == "damage"]
     assert [each for each in found if each.path == path and expected in each.message], found
+
+
+def replaced(name: str, old: str, new: str) -> Change:
+    def apply(campaign: Path) -> None:
+        text = (campaign / name).read_text()
+        assert old in text
+        (campaign / name).write_text(text.replace(old, new, 1))
+
+    return apply
+
+
+HUGE = "9" * 400
+
+
+@pytest.mark.parametrize(
+    ("change", "path"),
+    [
+        (replaced(f"{CELL}/raw/after/dom0.jsonl", '"free":', f'"free":{HUGE},"was":'), f"{CELL}/cell.json"),
+        (replaced(f"{CELL}/raw/before/dom0.jsonl", '"cpu_ns":', f'"cpu_ns":{HUGE},"was":'), f"{CELL}/raw"),
+        (replaced(f"{CELL}/raw/before/dom0.jsonl", '"vbd":', '"vbd":[],"was":'), f"{CELL}/raw"),
+        (replaced(f"{CELL}/raw/before/dom0.jsonl", '"domains":', '"domains":{"a":1},"was":'), f"{CELL}/raw"),
+        (
+            replaced(f"{CELL}/raw/before/dom0.jsonl", '"tmem":', f'"tmem":{"[" * 3000}{"]" * 3000},"was":'),
+            f"{CELL}/raw",
+        ),
+        (replaced(f"{CELL}/raw/barrier.txt", "GO ", f"GO {HUGE}"), f"{CELL}/raw"),
+        (replaced(f"{CELL}/raw/guest1/timings", " ", f" {HUGE}"), f"{CELL}/raw"),
+        (replaced(f"{CELL}/raw/controller.json", ": ", f": {HUGE}"), f"{CELL}/raw"),
+        (replaced(f"{CELL}/raw/controller.json", "{", "["), f"{CELL}/raw"),
+        (edited(f"{CELL}/cell.json", lambda d: d["metrics"][0].update(value=int(HUGE))), f"{CELL}/cell.json"),
+        (edited(f"{CELL}/env.json", lambda d: d.update(x=int(HUGE))), f"{CELL}/env.json"),
+        (edited("campaign.json", lambda d: d.update(seed=int(HUGE))), "campaign.json"),
+    ],
+)
+def test_whatever_is_written_there_is_damage_of_its_file_and_no_error(
+    campaign: Path, change: Change, path: str
+) -> None:
+    change(campaign)
+    forge(campaign)
+    found = verify(campaign)
+    assert path in {finding.path for finding in found.findings if finding.level == "damage"}, found.lines()
+    assert all(len(line) < 2000 for line in found.lines())
+    with pytest.raises(ResultsError):
+        found.check()
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", f"{CELL}/SHA256SUMS"])
+def test_sums_that_are_no_text_are_damage(campaign: Path, name: str) -> None:
+    (campaign / name).write_bytes(b"\xff\xfe" + (campaign / name).read_bytes())
+    assert verify(campaign).damaged
 
 
 def test_what_was_published_contradicts_nothing(campaign: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from plumbum import local
 from pydantic import TypeAdapter
 
-from common.errors import InvalidFileError, WorkloadError
+from common.errors import InvalidFileError, UsageError, WorkloadError
 from common.metrics import Metric, MetricSpec
 from tests.unit.workloads_local import DATA, write_program, write_timings
 from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a fixture
@@ -195,7 +195,7 @@ def test_every_mistake_is_shown_at_once() -> None:
 
 
 def test_an_unknown_workload_has_a_suggestion() -> None:
-    with pytest.raises(ParameterError) as caught:
+    with pytest.raises(UsageError) as caught:
         registry.get("kernel-build")
     assert caught.value.remedy == "did you mean 'kernel_build'?"
 

@@ -116,6 +116,23 @@ def test_captured_pgbench_exactly() -> None:
     assert pgbench_output.read(text, log, 100, HERE).lags == []
 
 
+@pytest.mark.parametrize("version", [13, 14])
+def test_an_older_pgbench_counts_no_failures_and_a_newer_one_has_to(version: int) -> None:
+    text, log = pgbench_of("closed")
+    newer = pgbench_output.read(text, log, 100, HERE)
+    without = text.replace("number of failed transactions: 0 (0.000%)\n", "")
+    with pytest.raises(OutputsError, match="pgbench's output") as caught:
+        pgbench_output.read(without, log, 100, HERE)
+    assert "failed" in caught.value.why
+    older = without.replace("pgbench (17.12", "pgbench (14.5")
+    if version == 13:
+        older = without.split("\n", 1)[1].replace(
+            "(without initial connection time)",
+            "(including connections establishing)\ntps = 1917.839745 (excluding connections establishing)",
+        )
+    assert pgbench_output.read(older, log, 100, HERE) == newer
+
+
 def edited(text: str, log: str, change: str) -> tuple[str, str]:
     changes: dict[str, tuple[str, str]] = {
         "a line is cut": (text, log.replace(" ", "", 1)),
