@@ -293,7 +293,7 @@ def _all_at(content: Any, path: Sequence[str]) -> list[dict[str, Any]]:  # noqa:
 def _dumped(file: ExperimentFile) -> dict[str, Any]:
     """The file as JSON, without sections of managers that no policy has."""
     used = resolve.managers(file)
-    unused = {*(MANAGERS.keys() - used), *(() if used else ("manager",))}
+    unused = {*(MANAGERS.keys() - used), *(() if resolve.managers(file, in_dom0=True) else ("manager",))}
     content: dict[str, Any] = file.model_dump(mode="json", by_alias=True, exclude=unused)
     return content
 
@@ -302,7 +302,7 @@ def _unused_managers(file: ExperimentFile) -> Iterator[Problem]:
     """Settings of a manager that no policy has would change nothing."""
     used = resolve.managers(file)
     for key in [*MANAGERS, "manager"]:
-        idle = key not in used if key in MANAGERS else not used
+        idle = key not in used if key in MANAGERS else not resolve.managers(file, in_dom0=True)
         if idle and key in file.model_fields_set and getattr(file, key).model_fields_set:
             yield Problem((key,), "no policy has this manager, so its settings mean nothing", "leave them out")
 
