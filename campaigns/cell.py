@@ -211,7 +211,7 @@ class Attempt:
 
     def _parts(self, guests: Sequence[str]) -> dict[str, barrier.Part]:
         members = self.conditions.members(guests)
-        release = apply.release_script(self.policy, self.conditions.guests.boots)
+        release = apply.release_script(self.policy, self.conditions.guests.boots, self.conditions.tuning)
         starts = self.conditions.starts(guests)
         return {name: barrier.Part(members[name].load.script(), release, starts[name]) for name in guests}
 

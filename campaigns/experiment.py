@@ -297,7 +297,7 @@ def _all_at(content: Any, path: Sequence[str]) -> list[dict[str, Any]]:  # noqa:
 def _dumped(file: ExperimentFile) -> dict[str, Any]:
     """The file as JSON, without sections of managers that no policy has."""
     used = resolve.managers(file)
-    unused = {*(MANAGERS.keys() - used), *(() if used else ("manager",))}
+    unused = {*(MANAGERS.keys() - used), *(() if resolve.managers(file, in_dom0=True) else ("manager",))}
     content: dict[str, Any] = file.model_dump(mode="json", by_alias=True, exclude=unused)
     return content
 

@@ -108,9 +108,18 @@ def controls(
 
 def kernel(file: ExperimentFile, policies: Sequence[Policy], guests: GuestSizing) -> Iterator[Problem]:
     """What is wrong with the guests' kernel: a policy wants what it has not, or it does not fit."""
+    where = ("guests", "kernel")
+    if not KERNELS[guests.boots].reclaims:
+        able = ", ".join(name for name, each in KERNELS.items() if each.reclaims)
+        for policy in policies:
+            if policy.guest_manager:
+                yield Problem(
+                    where,
+                    f"{policy.name} has the guests' kernels free memory (memory.reclaim), which {guests.boots} cannot",
+                    f"leave out the policy, or boot one of {able}",
+                )
     if KERNELS[guests.boots].own_hooks:
         return
-    where = ("guests", "kernel")
     for policy in policies:
         if policy.sections:
             yield Problem(

@@ -23,7 +23,7 @@ def managers(file: ExperimentFile) -> Iterator[Problem]:
     """Settings of managers that no policy has."""
     used = resolve.managers(file)
     for key in [*MANAGERS, "manager"]:
-        unused = key not in used if key in MANAGERS else not used
+        unused = key not in used if key in MANAGERS else not resolve.managers(file, in_dom0=True)
         if unused and key in file.model_fields_set and getattr(file, key).model_fields_set:
             yield Problem((key,), "no policy has this manager, so its settings mean nothing", "leave them out")
 

@@ -107,7 +107,8 @@ def _applied(policy: Policy, conditions: Conditions, names: Sequence[str]) -> st
 
 def _run(policy: Policy, conditions: Conditions) -> str:
     names = xen_guests.names(conditions.guests.count)
-    release, members = apply.release_script(policy, conditions.guests.boots), conditions.members(names)
+    release = apply.release_script(policy, conditions.guests.boots, conditions.tuning)
+    members = conditions.members(names)
     lines = []
     for name, start in conditions.starts(names).items():
         waits = "".join(

@@ -42,7 +42,7 @@ def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
     problems.extend(feasible.kernel(file, asked, sizing))
     numbers = range(1, sizing.count + 1)
     least = [apply.start_mib(policy, host, sizing, number) for policy in asked for number in numbers]
-    used = managers(file)
+    used, in_dom0 = managers(file), bool(managers(file, in_dom0=True))
     tuning = Tuning(
         dict(file.guests.sysctl),
         file.selfballoon.settings(),
@@ -50,11 +50,11 @@ def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
         memory_swap.devices(
             file.ramdisk_swap, file.zswap, file.zram, sizing, min(least, default=sizing.memory_start_mib)
         ),
-        file.manager.tuning() if used else None,
+        file.manager.tuning() if in_dom0 else None,
         {name: file.settings_of(name).values() for name in sorted(used)},
     )
     smallest = min(each.memory_max_mib for each in sizing.every)
-    if used and file.manager.minimum > smallest:
+    if in_dom0 and file.manager.minimum > smallest:
         problems.append(
             Problem(
                 ("manager", "minimum"),
@@ -90,10 +90,13 @@ def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
     return found, problems
 
 
-def managers(file: ExperimentFile) -> set[str]:
-    """The managers that the file's policies have, as far as there are such policies."""
-    bases = (policies.BASES.get(name.partition("+")[0]) for name in file.policies)
-    return {base.manager for base in bases if base is not None and base.manager is not None}
+def managers(file: ExperimentFile, *, in_dom0: bool = False) -> set[str]:
+    """The managers that the file's policies have, as far as there are such policies. in_dom0: only
+    those there, and none of the guests' own.
+    """
+    bases = [policies.BASES.get(name.partition("+")[0]) for name in file.policies]
+    names = [(base.manager, None if in_dom0 else base.guest_manager) for base in bases if base is not None]
+    return {name for pair in names for name in pair if name is not None}
 
 
 def parameter_problems(workload: Workload[Any], given: Mapping[str, Any], place: KeyPath) -> list[Problem]:

@@ -367,12 +367,12 @@ ALIKE, GROUPED = "all alike", "in groups"
 """How guests may be written."""
 
 MANAGERS: dict[str, type[ManagerSettings]] = {
-    policy.manager: section
+    key: section
     for policy in registry.BASES.values()
     for key, section in policy.parameters.items()
-    if key == policy.manager and issubclass(section, ManagerSettings)
+    if key in {policy.manager, policy.guest_manager} and issubclass(section, ManagerSettings)
 }
-"""Manager -> its section of an experiment, which has its name."""
+"""Manager, in dom0 or in the guests, -> its section of an experiment, which has its name."""
 
 if TYPE_CHECKING:
     _WithManagers = Section

@@ -20,12 +20,14 @@ class Kernel:
     """artifact: has vmlinuz, and initrd.img where `initrd` says so. own_hooks: it has cleancache
     and frontswap by itself, with all that comes with them: frontswap's own counts, pages that
     come back from it (self-shrinking), and hot-plug in small sections, since it is built here.
+    reclaims: who asks it to gets memory freed (memory.reclaim, since Linux 5.19).
     """
 
     name: KernelName
     artifact: str
     initrd: bool = True
     own_hooks: bool = False
+    reclaims: bool = True
 
     @property
     def files(self) -> dict[str, str]:
@@ -38,7 +40,7 @@ class Kernel:
 KERNELS: dict[str, Kernel] = {
     each.name: each
     for each in (
-        Kernel("fidelity", "guest_kernel", initrd=False, own_hooks=True),
+        Kernel("fidelity", "guest_kernel", initrd=False, own_hooks=True, reclaims=False),
         Kernel("debian-6.12", "guest_kernel_debian_6_12"),
         Kernel("debian-7", "guest_kernel_debian_7"),
     )

@@ -13,7 +13,7 @@ from lab.hosts.guests import SELFBALLOON
 from lab.hosts.host import swap_script
 from lab.kernels import FIDELITY, KERNELS, KernelName
 from lab.remote import scripts
-from policies import managers
+from policies import managers, senpai
 from policies.base import ManagerTuning, Policy, Swap, Tuning
 from policies.daemon import reports
 from policies.managed import ManagerSection
@@ -22,6 +22,9 @@ from policies.program import program
 
 PARAMETERS = ("cleancache", "frontswap", "selfballooning", "selfshrinking")
 """Of `modprobe tmem`. Every one is stated, so that no default of the driver matters."""
+
+GUEST_MANAGERS = {senpai.NAME: senpai.script}
+"""Name -> the sh that starts it in a guest, of its settings."""
 
 ALIVE_S = 10
 STALE_S = 60
@@ -147,7 +150,7 @@ def memory_swap(kind: Swap, tuning: Tuning) -> MemorySwap:
     return tuning.swap.get(kind, MemorySwap(kind))
 
 
-def release_script(policy: Policy, boots: KernelName = FIDELITY) -> str:
+def release_script(policy: Policy, boots: KernelName = FIDELITY, tuning: Tuning | None = None) -> str:
     """Sh that each guest runs when it is released, before its workload: the policy takes effect.
     Empty where nothing is to be done. boots: the guests' kernel.
     """
@@ -156,4 +159,8 @@ def release_script(policy: Policy, boots: KernelName = FIDELITY) -> str:
     settings = scripts.command("release-policy.sh", SELFBALLOON, *words) if policy.at_release else ""
     # no `||` behind it: in front of one, sh does not end at what fails
     swap = f"(\n{swap_script('release', MemorySwap(policy.swap))}\n)\n[ $? = 0 ] || exit 96\n" if policy.swap else ""
-    return settings + swap
+    own = ""
+    if policy.guest_manager:
+        values = tuning.managers.get(policy.guest_manager, {}) if tuning else {}
+        own = GUEST_MANAGERS[policy.guest_manager](values)
+    return settings + swap + own

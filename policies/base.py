@@ -37,7 +37,8 @@ class Policy:
     memory stands before their swap disks, from the release on. more_ram: whether the host has, and
     guests share evenly, what the experiment's `more_ram` says beside what it has under other
     policies. sections: whether the guests give and get memory by hot-plug, and not by their
-    balloons.
+    balloons. guest_manager: name of the process in each guest that moves the guest's own memory
+    from the release on, if any (GUEST_MANAGERS of policies/apply.py).
     """
 
     name: str
@@ -56,6 +57,7 @@ class Policy:
     swap: Swap | None = None
     more_ram: bool = False
     sections: bool = False
+    guest_manager: str | None = None
 
     @property
     def pools(self) -> tuple[str, ...]:
@@ -98,7 +100,8 @@ class Tuning:
     the driver's own units (seconds, MB, counts), for policies that load the driver. tmem: what is
     set here goes before what a policy sets. What is not named stays as the kernel, the driver or
     Xen has it. swap: kind -> how swap in the guests' own memory is made, where a policy has it.
-    manager: for all managers; managers: name -> parameter -> value, as JSON has it.
+    manager: for all managers in dom0; managers: name, of those in guests as well, -> parameter ->
+    value, as JSON has it.
     """
 
     sysctl: Mapping[str, int] = field(default_factory=dict)

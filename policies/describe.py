@@ -59,6 +59,8 @@ def lines(policy: Policy) -> list[str]:
         )
     if policy.manager:
         found.append(f"    in dom0: the manager {policy.manager}")
+    if policy.guest_manager:
+        found.append(f"    in each guest, from the release on: {policy.guest_manager} moves the guest's memory")
     found.append(f"    a run counts only if these gates pass, beside those of every policy: {', '.join(policy.gates)}")
     for key, section in policy.parameters.items():
         found += [f"    {line}" for line in _settings(key, section)]

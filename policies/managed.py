@@ -8,7 +8,7 @@ all of them.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Annotated, Any, cast, get_type_hints
 
 from pydantic import BaseModel, Field, create_model
@@ -58,27 +58,35 @@ class ManagerSettings(Section):
         raise NotImplementedError
 
 
-def section(name: str) -> type[ManagerSettings]:
-    """A manager's Parameters as a section: bytes with their units, times too, the rest numbers."""
+def section(name: str, *, without: Collection[str] = (), **more: Any) -> type[ManagerSettings]:  # noqa: ANN401
+    """A manager's Parameters as a section: bytes with their units, times too, the rest numbers.
+    without: those that it does not have. more: fields of its own, as pydantic's create_model takes
+    them.
+    """
     record = managers.get(name).Parameters
     hints = get_type_hints(record)
     found: dict[str, Any] = {}
-    for each in dataclasses.fields(record):
+    for each in _those_of(record, without):
         unit, doc = each.metadata["unit"], each.metadata["doc"]
         hint, default = _field(unit, hints[each.name], each.default)
         shown = format_size(default) if unit == "B" else f"{cast('float', each.default):g} {unit}".rstrip()
         found[each.name] = (hint, Field(default=default, description=f"{doc}; {shown} by itself"))
-    return cast("type[ManagerSettings]", create_model(f"{name.capitalize()}Settings", __base__=_base(name), **found))
+    base, kind = _base(record, without), f"{name.capitalize()}Settings"
+    return cast("type[ManagerSettings]", create_model(kind, __base__=base, **found, **more))
 
 
-def _base(name: str) -> type[ManagerSettings]:
-    record = managers.get(name).Parameters
+def _those_of(record: type[Any], without: Collection[str]) -> list[dataclasses.Field[Any]]:
+    return [each for each in dataclasses.fields(record) if each.name not in without]
+
+
+def _base(record: type[Any], without: Collection[str]) -> type[ManagerSettings]:
     hints = get_type_hints(record)
-    units = {each.name: (each.metadata["unit"], hints[each.name]) for each in dataclasses.fields(record)}
+    units = {each.name: (each.metadata["unit"], hints[each.name]) for each in _those_of(record, without)}
 
     class Settings(ManagerSettings):
         def values(self) -> dict[str, Any]:
-            return {key: _native(getattr(self, key), *units[key]) for key in units}
+            own = {key: getattr(self, key) for key in type(self).model_fields if key not in units}
+            return {key: _native(getattr(self, key), *units[key]) for key in units} | own
 
     return Settings
 

@@ -24,6 +24,7 @@ _MODULES = (
     "policies.mom",
     "policies.proxmox",
     "policies.psi",
+    "policies.senpai",
     "policies.hotplug",
     "policies.collaborative",
     "policies.smartmem",

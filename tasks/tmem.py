@@ -58,6 +58,40 @@ def fuzz(_c: Context, operations: str | None = None, seed: str | None = None, in
     report.say(f"{sum(each.hypercalls for each in found)} hypercalls in all, no failure")
 
 
+@task(
+    name="soak-guests",
+    help={
+        "minutes": "how long each guest works, at least (default: 60)",
+        "kernel": "debian-6.12 or debian-7 (default: both, one after the other)",
+        "seed": "of what the guests do (default: 2009)",
+        "inventory": INVENTORY_HELP,
+    },
+)
+def soak_guests(
+    _c: Context,
+    minutes: str | None = None,
+    kernel: str | None = None,
+    seed: str | None = None,
+    inventory: str | None = None,
+) -> None:
+    """Let guests with Debian's own kernels lack memory for an hour, and compare all that they read.
+
+    stress-ng and a file that changes in every way; kernels and Xen may not complain.
+    """
+    from tests.lab import soak
+
+    report = Reporter()
+    wanted = number("minutes", minutes or f"{soak.MINUTES:g}", 1)
+    chosen = number("seed", seed or "2009", 0)
+    build_for(report, inventory)
+    for each in soak.soak(wanted, [kernel] if kernel else soak.STOCK, chosen, inventory_path(inventory)):
+        did = ", ".join(f"{name} {count}" for name, count in each.worked.items())
+        report.say(
+            f"{each.kernel}: {each.minutes:g} minutes, nothing lost: {each.files} files, "
+            f"{each.swapped} pages swapped to Xen, {each.hits} read from it; stress-ng did {did}"
+        )
+
+
 @task(help={"only": "only mutants whose \"mechanism: name\" this regular expression matches, as in '^weights|^caps'"})
 def mutants(_c: Context, only: str | None = None) -> None:
     """Show that every mechanism of tmem has a lab test that fails without it.

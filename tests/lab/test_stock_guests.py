@@ -1,8 +1,8 @@
 """Guests that boot the kernels that Debian ships, with the driver: what they read and swap comes
-from Xen and is right, however files change beside the page cache, and nothing is left of them.
+from Xen and is right, however files change, and nothing is left of them.
 
 Builds the artifacts of these kernels when they are not there, which takes minutes. What is done in
-the guest is stock.py.
+the guest is stock.py and exercise.c.
 """
 
 from __future__ import annotations
@@ -13,92 +13,44 @@ import sys
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from accounts import client, destroy, tmem
+from stocked import EXERCISE, GUEST, MOST_MIB, START_MIB, Stock, booted
 
 from campaigns.kernel_log import findings
-from common.needs import Needs
-from lab import lifecycle
-from lab.api import GuestSizing, HostSizing
 from lab.build import builder
-from lab.emulator.process import UNLIMITED
-from lab.hosts.emulated import EmulatedHost
-from lab.kernels import KERNELS, KernelName
+from lab.kernels import KERNELS
 from lab.lifecycle import OpenLab
 from lab.remote.ssh import CommandError
 from policies import apply
 from policies import registry as policies
+from policies.base import Tuning
 from workloads import registry
 from workloads.run import run
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
-
-GUEST = "guest1"
-START_MIB, MOST_MIB = 192, 256
-FREE_MIB = 256
-"""What Xen has for tmem: more than the largest file."""
 
 FILE_MIB = 160
 """More than such a guest has memory for files."""
 
 CHANGED_PAGES = 64
 PAGES_PER_MIB = 256
+CHANGES, EXERCISED_KIB = 3000, 256
+"""Of a file by exercise.c, and its size at most."""
+
 HELD_BACK = 512
 """Swap slots that the kernel has freed and keeps for later: 64 for each processor, twice, and what
 moves meanwhile."""
 
 
-@dataclass(frozen=True)
-class Stock:
-    """A host with one guest, and the kernel that the guest booted."""
-
-    host: EmulatedHost
-    boots: KernelName
-
-    def sh(self, script: str, timeout: float = 60) -> str:
-        """What a script in the guest prints."""
-        return self.host.run(GUEST, script, timeout=timeout)
-
-    def trial(self, *words: object, timeout: float = 400) -> dict[str, Any]:
-        """What stock.py finds in the guest."""
-        found: dict[str, Any] = json.loads(self.sh(f"python3 /run/stock.py {' '.join(map(str, words))}", timeout))
-        return found
-
-    def pools(self, kind: str) -> list[dict[str, Any]]:
-        """The guest's pools of a kind, E or P, as Xen has them."""
-        return [pool for pool in client(self.host, GUEST)["pools"] if pool["PT"].startswith(kind)]
-
-
 @pytest.fixture(scope="module", params=["debian-6.12", "debian-7"])
 def stock(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
-    """A host beside the lab's, which is stopped meanwhile. Its guest has the driver, and may have
-    more than it has, so that its swapped pages have an allowance.
-    """
-    boots: KernelName = request.param
-    plain = lab.hosts[0]
-    assert isinstance(plain, EmulatedHost)
-    plain.stop()  # one at a time
-    needs = Needs(kernels=(boots,))
-    builder.ensure(lifecycle.artifacts_for(inventory_path, needs), needs=needs)
-    images = partial(lifecycle.artifact_images, plain.settings, needs)
-    host = EmulatedHost(lab.name, f"{plain.name}-stock", plain.settings, images, partial(print, file=sys.stderr))
-    try:
-        host.reset(
-            HostSizing(START_MIB + FREE_MIB, 384, 2), GuestSizing(1, 1, MOST_MIB, START_MIB, MOST_MIB, boots=boots)
-        )
-        host.limit_disks(UNLIMITED)
-        host.run(GUEST, "cat > /run/stock.py", stdin=Path(__file__).with_name("stock.py").read_bytes())
-        host.set_memory({GUEST: START_MIB}, {GUEST: MOST_MIB})
-        policy = apply.suited(policies.parse("selfballoon+tmem"), boots)
-        host.load_driver(apply.parameters(policy), dict.fromkeys(policy.at_release, 0))
-        yield Stock(host, boots)
-    finally:
-        host.destroy()
+    """The guest's driver does all that it can, once it is told to."""
+    with booted(lab, inventory_path, request.param, "selfballoon+tmem") as found:
+        yield found
 
 
 def test_it_boots_and_leaves_room(stock: Stock) -> None:
@@ -145,22 +97,55 @@ def test_what_is_read_by_single_pages_comes_from_xen(stock: Stock) -> None:
     assert found["hits"] > 0.9 * 512
 
 
-def test_an_unmounted_file_system_leaves_no_pool(stock: Stock, tmp_path: Path) -> None:
-    image = tmp_path / "ext4"
+@contextmanager
+def mounted(stock: Stock, folder: Path, block: int) -> Iterator[str]:
+    """Where an ext4 with blocks of this size is, on what is else the guest's swap disk."""
+    image = folder / "ext4"
     with image.open("wb") as file:
         file.truncate(16 * 2**20)
-    subprocess.run(["mkfs.ext4", "-q", "-b", "4096", str(image)], check=True)
-    stock.sh("swapoff /dev/xvdb; mkdir -p /run/mounted")
+    subprocess.run(["mkfs.ext4", "-q", "-b", str(block), str(image)], check=True)
+    stock.sh("swapoff /dev/xvdb; mkdir -p /run/mounted", 240)
     write = "import sys, zlib; sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read()))"
     packed = zlib.compress(image.read_bytes())
     stock.host.run(GUEST, f"python3 -c '{write}' | dd of=/dev/xvdb bs=1M status=none", stdin=packed)
+    try:
+        stock.sh("mount -t ext4 /dev/xvdb /run/mounted")
+        yield "/run/mounted"
+    finally:
+        stock.sh("umount /run/mounted; mkswap /dev/xvdb > /dev/null && swapon /dev/xvdb")
+
+
+def test_an_unmounted_file_system_leaves_no_pool(stock: Stock, tmp_path: Path) -> None:
     before = len(stock.pools("E"))
-    stock.sh("mount -t ext4 /dev/xvdb /run/mounted && cp /usr/bin/python3.13 /run/mounted/file && sync")
-    stock.sh("cat /run/mounted/file > /dev/null; echo 1 > /proc/sys/vm/drop_caches; cat /run/mounted/file > /dev/null")
-    assert len(stock.pools("E")) == before + 1
-    stock.sh("umount /run/mounted")
+    with mounted(stock, tmp_path, 4096) as there:
+        stock.sh(f"cp /usr/bin/python3.13 {there}/file && sync")
+        stock.sh(f"cat {there}/file > /dev/null; echo 1 > /proc/sys/vm/drop_caches; cat {there}/file > /dev/null")
+        assert len(stock.pools("E")) == before + 1
     assert len(stock.pools("E")) == before
-    stock.sh("mkswap /dev/xvdb > /dev/null && swapon /dev/xvdb")
+
+
+def exercised(stock: Stock, folder: str, seed: int) -> None:
+    """A file there changes in every way, and is never read as it was before."""
+    stock.compile_exercise()
+    before = stock.trial("counters")
+    found = json.loads(stock.sh(f"{EXERCISE} {folder}/exercised {seed} {CHANGES} {EXERCISED_KIB}", 400))
+    after = stock.trial("counters")
+    grown = {name: after[name] - before[name] for name in after}
+    print(f"{stock.boots}: {folder}: {found} {grown}", file=sys.stderr)
+    assert found.pop("wrong") == 0
+    assert min(each["done"] for each in found.values()) > CHANGES / 100, "something was hardly tried"
+    assert grown["ephemeral.get.done"] > CHANGES / 3, "Xen had nothing that could have been read wrong"
+    assert grown["ephemeral.put.failed"] == grown["ephemeral.get.failed"] == 0
+
+
+def test_a_file_is_right_however_it_changes(stock: Stock) -> None:
+    exercised(stock, "/root", 1)
+
+
+@pytest.mark.parametrize("block", [1024, 4096])
+def test_a_file_is_right_with_blocks_of_any_size(stock: Stock, block: int, tmp_path: Path) -> None:
+    with mounted(stock, tmp_path, block) as there:
+        exercised(stock, there, block)
 
 
 def test_swapped_pages_come_back_and_their_slots_are_given_back(stock: Stock) -> None:
@@ -196,11 +181,32 @@ def test_the_guest_counts_what_xen_counts(stock: Stock) -> None:
     assert 0 < kept <= after["ephemeral.put.done"]
 
 
+def test_senpai_gives_until_tasks_wait_and_takes_it_back_when_they_do(stock: Stock) -> None:
+    """Faster than published, since an emulated guest has no time; and it waits longer for pages."""
+    settings = {"pressure": 50_000, "interval": 1, "max_probe": 0.05, "minimum": 96}
+    release = apply.release_script(policies.parse("senpai+tmem"), stock.boots, Tuning(managers={"senpai": settings}))
+    stock.host.run(GUEST, release)
+    deadline = time.monotonic() + 120
+    while stock.has_kib() > (START_MIB - 32) * 1024:
+        assert time.monotonic() < deadline, stock.sh("cat /run/overcommit/senpai.log; cat /proc/pressure/memory")
+        time.sleep(2)
+    found = stock.trial("swap", 130)
+    log = stock.sh("kill $(cat /run/overcommit/senpai.pid); cat /run/overcommit/senpai.log")
+    print(f"{stock.boots}: {log}", file=sys.stderr)
+    assert found["wrong"] == 0
+    steps = [(int(words[5]), int(words[8])) for words in map(str.split, log.splitlines())]
+    least = min(has for _, has in steps)
+    assert 96 * 1024 <= least <= (START_MIB - 32) * 1024
+    grew = [has for had, has in steps if has > had]
+    assert max(grew) > least + 16 * 1024, "it never took enough back"
+    assert max(grew) <= MOST_MIB * 1024
+    stock.host.set_memory({GUEST: START_MIB}, {GUEST: MOST_MIB})
+
+
 def test_self_ballooning_follows_what_is_committed(stock: Stock) -> None:
     stock.host.run(GUEST, apply.release_script(policies.parse("selfballoon+tmem"), stock.boots))
-    current = "cat /sys/devices/system/xen_memory/xen_memory0/info/current_kb"
     deadline = time.monotonic() + 120
-    while int(stock.sh(current)) >= (START_MIB - 16) * 1024:
+    while stock.has_kib() >= (START_MIB - 16) * 1024:
         assert time.monotonic() < deadline, "self-ballooning gave nothing back"
         time.sleep(5)
 

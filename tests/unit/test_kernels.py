@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from campaigns import experiment, feasible
 from campaigns.experiment import Experiment, Levels
@@ -23,6 +24,7 @@ from lab.hosts import guests, provenance
 from lab.hosts.emulated import guests_tag
 from lab.hosts.guests import Disks
 from lab.inventory import Emulated
+from lab.paths import REPO
 from policies import apply
 from policies import registry as policies
 
@@ -176,3 +178,18 @@ def test_nothing_comes_back_from_frontswap_by_itself_on_a_stock_kernel() -> None
     assert suited.at_release == {"selfballooning": 1}
     assert "frontswap_selfshrinking" in apply.release_script(policy)
     assert "frontswap_selfshrinking" not in apply.release_script(policy, "debian-6.12")
+
+
+@pytest.mark.parametrize(
+    ("role", "packages", "default"),
+    [
+        ("stock_driver_backports", "stock_driver_packages", "stock_driver"),
+        ("guest_kernel_debian_7", "guest_kernel_debian_6_12_packages", "guest_kernel_debian_6_12"),
+    ],
+)
+def test_headers_of_backports_come_without_an_assembler(role: str, packages: str, default: str) -> None:
+    # seen of 7.3.4: "cannot execute 'as'"
+    roles = REPO / "playbooks" / "roles"
+    (task,) = yaml.safe_load((roles / role / "tasks" / "main.yml").read_text())
+    usual = yaml.safe_load((roles / default / "defaults" / "main.yml").read_text())[packages]
+    assert set(task["vars"][packages]) == {*usual, "binutils"}

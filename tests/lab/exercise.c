@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * exercise FILE SEED OPERATIONS KIB: change a file in every way that there is, evict it from memory in between, and compare all that is
+ * read with what it has to be.
+ *
+ * A copy in memory follows each operation. Offsets and lengths are any bytes, but where the kernel wants whole blocks. "keep" has all
+ * pages read from the disk and evicted, so that the next operation finds none in memory, and what is beneath has them all. In the end the
+ * file is compared as it is read, and as it is on the disk.
+ *
+ * Prints JSON: how often each operation was done ("none": the file system has no such operation), and "wrong": bytes that were others.
+ * The first of them is told on standard error. Exit status 1 when an operation failed that must not.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define BLOCK 4096UL
+
+enum operation {
+	READ, WRITE, MAPPED_READ, MAPPED_WRITE, DIRECT_READ, DIRECT_WRITE, TRUNCATE, PUNCH, ZERO, COLLAPSE, INSERT, APPEND, COPY, REOPEN,
+	EVICT, KEEP, OPERATIONS
+};
+
+static const char *const names[OPERATIONS] = {
+	"read", "write", "mapped_read", "mapped_write", "direct_read", "direct_write", "truncate", "punch", "zero", "collapse", "insert",
+	"append", "copy", "reopen", "evict", "keep"
+};
+
+static const char *path;
+static int file = -1, direct = -1;
+static uint8_t *copy, *buffer;
+static size_t size, most;
+static uint64_t state, step, wrong;
+static uint64_t done[OPERATIONS], none[OPERATIONS];
+
+static void die(const char *what)
+{
+	fprintf(stderr, "exercise: step %llu: %s: %s\n", (unsigned long long)step, what, strerror(errno));
+	exit(1);
+}
+
+static uint64_t any(uint64_t below)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return below ? state % below : 0;
+}
+
+static void open_all(void)
+{
+	if (file >= 0 && (close(file) || close(direct)))
+		die("close");
+	file = open(path, O_RDWR | O_CREAT, 0600);
+	direct = open(path, O_RDWR | O_DIRECT);
+	if (file < 0 || direct < 0)
+		die("open");
+}
+
+static void compare(const uint8_t *seen, size_t from, size_t length, const char *how)
+{
+	size_t at;
+
+	if (!memcmp(seen, copy + from, length))
+		return;
+	for (at = 0; at < length; at++) {
+		if (seen[at] == copy[from + at])
+			continue;
+		if (!wrong)
+			fprintf(stderr, "exercise: step %llu: %s: byte %zu of %zu is %02x, and has to be %02x\n",
+				(unsigned long long)step, how, from + at, size, seen[at], copy[from + at]);
+		wrong++;
+	}
+}
+
+/* What is written is never what was there before. */
+static void fill(uint8_t *at, size_t length)
+{
+	while (length--)
+		*at++ = any(256);
+}
+
+static void in_file(size_t *from, size_t *length)
+{
+	*from = any(size);
+	*length = size ? 1 + any(size - *from) : 0;
+}
+
+static void anywhere(size_t *from, size_t *length)
+{
+	*from = any(most);
+	*length = 1 + any(most - *from);
+}
+
+/* Whole blocks within the file; none: false. */
+static bool blocks(size_t *from, size_t *length)
+{
+	size_t number = size / BLOCK;
+
+	if (!number)
+		return false;
+	*from = any(number) * BLOCK;
+	*length = (1 + any(number - *from / BLOCK)) * BLOCK;
+	return true;
+}
+
+static void grown(size_t to)
+{
+	if (to > size)
+		size = to;
+}
+
+/* Short where the file ends. */
+static size_t read_all(int descriptor, uint8_t *to, size_t from, size_t length)
+{
+	ssize_t got = pread(descriptor, to, length, from);
+
+	if (got < 0)
+		die("read");
+	return got;
+}
+
+static void write_all(int descriptor, const uint8_t *what, size_t from, size_t length)
+{
+	size_t had = 0;
+
+	while (had < length) {
+		ssize_t put = pwrite(descriptor, what + had, length - had, from + had);
+
+		if (put <= 0)
+			die("write");
+		had += put;
+	}
+}
+
+static void evict(void)
+{
+	if (fdatasync(file))
+		die("fdatasync");
+	errno = posix_fadvise(file, 0, 0, POSIX_FADV_DONTNEED);
+	if (errno)
+		die("posix_fadvise");
+}
+
+static void whole(int descriptor, const char *how)
+{
+	if (read_all(descriptor, buffer, 0, most + BLOCK) != size) {
+		fprintf(stderr, "exercise: step %llu: %s: the file is not as long as it has to be\n", (unsigned long long)step, how);
+		wrong++;
+		return;
+	}
+	compare(buffer, 0, size, how);
+}
+
+/* Whether the file system has the operation, and did it. */
+static bool allocate(int mode, size_t from, size_t length)
+{
+	if (!fallocate(file, mode, from, length))
+		return true;
+	if (errno != EOPNOTSUPP)
+		die("fallocate");
+	return false;
+}
+
+static void map(bool writes)
+{
+	size_t from, length, page;
+	uint8_t *at;
+
+	in_file(&from, &length);
+	page = from / BLOCK * BLOCK;
+	at = mmap(NULL, from - page + length, PROT_READ | (writes ? PROT_WRITE : 0), MAP_SHARED, file, page);
+	if (at == MAP_FAILED)
+		die("mmap");
+	if (writes) {
+		fill(copy + from, length);
+		memcpy(at + from - page, copy + from, length);
+		if (any(2) && msync(at, from - page + length, MS_SYNC))
+			die("msync");
+	} else {
+		compare(at + from - page, from, length, "mapped_read");
+	}
+	if (munmap(at, from - page + length))
+		die("munmap");
+}
+
+static bool direct_operation(bool writes)
+{
+	size_t from, length;
+
+	if (!blocks(&from, &length))
+		return false;
+	if (writes) {
+		fill(copy + from, length);
+		memcpy(buffer, copy + from, length);
+		write_all(direct, buffer, from, length);
+	} else {
+		if (read_all(direct, buffer, from, length) != length)
+			wrong++;
+		compare(buffer, from, length, "direct_read");
+	}
+	return true;
+}
+
+static bool move_blocks(bool inserts)
+{
+	size_t from, length;
+
+	if (!blocks(&from, &length))
+		return false;
+	if (inserts) {
+		if (size + length > most || !allocate(FALLOC_FL_INSERT_RANGE, from, length))
+			return false;
+		memmove(copy + from + length, copy + from, size - from);
+		memset(copy + from, 0, length);
+		size += length;
+	} else {
+		if (from + length >= size || !allocate(FALLOC_FL_COLLAPSE_RANGE, from, length))
+			return false;
+		memmove(copy + from, copy + from + length, size - from - length);
+		memset(copy + size - length, 0, length);
+		size -= length;
+	}
+	return true;
+}
+
+/* Within the file, from one place to another that does not overlap it. */
+static bool copy_range(void)
+{
+	size_t from, length, to;
+	off_t in, out;
+
+	in_file(&from, &length);
+	to = any(most - length + 1);
+	if (to < from + length && from < to + length)
+		return false;
+	for (in = from, out = to; (size_t)in < from + length; ) {
+		ssize_t moved = copy_file_range(file, &in, file, &out, from + length - in, 0);
+
+		if (moved < 0 && (errno == EOPNOTSUPP || errno == EINVAL) && (size_t)in == from)
+			return false;
+		if (moved <= 0)
+			die("copy_file_range");
+	}
+	memcpy(copy + to, copy + from, length);
+	grown(to + length);
+	return true;
+}
+
+static bool change(enum operation what)
+{
+	size_t from, length;
+
+	switch (what) {
+	case WRITE:
+		anywhere(&from, &length);
+		fill(copy + from, length);
+		write_all(file, copy + from, from, length);
+		grown(from + length);
+		return true;
+	case APPEND:
+		length = size < most ? 1 + any(most - size) : 0;
+		fill(copy + size, length);
+		write_all(file, copy + size, size, length);
+		size += length;
+		return length;
+	case TRUNCATE:
+		length = any(most + 1);
+		if (ftruncate(file, length))
+			die("ftruncate");
+		if (length < size)
+			memset(copy + length, 0, size - length);
+		size = length;
+		return true;
+	case PUNCH:
+	case ZERO:
+		anywhere(&from, &length);
+		if (!allocate((what == PUNCH ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE) | FALLOC_FL_KEEP_SIZE, from, length))
+			return false;
+		if (from < size)
+			memset(copy + from, 0, (from + length < size ? from + length : size) - from);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool perform(enum operation what)
+{
+	size_t from, length;
+
+	switch (what) {
+	case READ:
+		in_file(&from, &length);
+		if (read_all(file, buffer, from, length) != length)
+			wrong++;
+		compare(buffer, from, length, "read");
+		return true;
+	case MAPPED_READ:
+	case MAPPED_WRITE:
+		if (!size)
+			return false;
+		map(what == MAPPED_WRITE);
+		return true;
+	case DIRECT_READ:
+	case DIRECT_WRITE:
+		return direct_operation(what == DIRECT_WRITE);
+	case COLLAPSE:
+	case INSERT:
+		return move_blocks(what == INSERT);
+	case COPY:
+		return size && copy_range();
+	case REOPEN:
+		open_all();
+		return true;
+	case EVICT:
+		evict();
+		return true;
+	case KEEP:
+		evict();
+		whole(file, "keep");
+		evict();
+		return true;
+	default:
+		return change(what);
+	}
+}
+
+int main(int count, char **arguments)
+{
+	uint64_t steps;
+	int each;
+
+	if (count != 5) {
+		fprintf(stderr, "usage: exercise FILE SEED OPERATIONS KIB\n");
+		return 2;
+	}
+	path = arguments[1];
+	state = strtoull(arguments[2], NULL, 10) * 0x9e3779b97f4a7c15ULL | 1;
+	steps = strtoull(arguments[3], NULL, 10);
+	most = strtoull(arguments[4], NULL, 10) * 1024 / BLOCK * BLOCK;
+	copy = calloc(1, most + BLOCK);
+	if (!most || !copy || posix_memalign((void **)&buffer, BLOCK, most + BLOCK)) {
+		fprintf(stderr, "exercise: no memory\n");
+		return 1;
+	}
+	unlink(path);
+	open_all();
+	for (step = 0; step < steps; step++) {
+		/* Every third time nothing of the file is in memory, and all of it beneath. */
+		enum operation what = any(3) ? any(EVICT + 1) : KEEP;
+
+		if (perform(what))
+			done[what]++;
+		else
+			none[what]++;
+	}
+	evict();
+	whole(file, "the end");
+	whole(direct, "the disk");
+	if (unlink(path))
+		die("unlink");
+	printf("{\"wrong\": %llu", (unsigned long long)wrong);
+	for (each = 0; each < OPERATIONS; each++)
+		printf(", \"%s\": {\"done\": %llu, \"none\": %llu}", names[each], (unsigned long long)done[each], (unsigned long long)none[each]);
+	printf("}\n");
+	return 0;
+}

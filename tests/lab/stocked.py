@@ -1,0 +1,93 @@
+"""A host with one guest that boots a kernel as Debian ships it, with the driver: what tests of
+these kernels share. What is done in the guest is stock.py and exercise.c.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from accounts import client
+
+from common.needs import Needs
+from lab import lifecycle
+from lab.api import GuestSizing, HostSizing
+from lab.build import builder
+from lab.emulator.process import UNLIMITED
+from lab.hosts.emulated import EmulatedHost
+from lab.kernels import KernelName
+from lab.lifecycle import OpenLab
+from policies import apply
+from policies import registry as policies
+
+GUEST = "guest1"
+START_MIB, MOST_MIB = 192, 256
+FREE_MIB = 256
+"""What Xen has for tmem."""
+
+EXERCISE = "/root/exercise"
+
+
+@dataclass(frozen=True)
+class Stock:
+    """The host with its guest, and the kernel that the guest booted."""
+
+    host: EmulatedHost
+    boots: KernelName
+
+    def sh(self, script: str, timeout: float = 60) -> str:
+        """What a script in the guest prints."""
+        return self.host.run(GUEST, script, timeout=timeout)
+
+    def trial(self, *words: object, timeout: float = 400) -> dict[str, Any]:
+        """What stock.py finds in the guest."""
+        found: dict[str, Any] = json.loads(self.sh(f"python3 /run/stock.py {' '.join(map(str, words))}", timeout))
+        return found
+
+    def has_kib(self) -> int:
+        """The guest's memory, as its balloon has it."""
+        return int(self.sh("cat /sys/devices/system/xen_memory/xen_memory0/info/current_kb"))
+
+    def pools(self, kind: str) -> list[dict[str, Any]]:
+        """The guest's pools of a kind, E or P, as Xen has them."""
+        return [pool for pool in client(self.host, GUEST)["pools"] if pool["PT"].startswith(kind)]
+
+    def compile_exercise(self) -> None:
+        """Make EXERCISE there."""
+        source = Path(__file__).with_name("exercise.c").read_bytes()
+        self.host.run(GUEST, f"cat > {EXERCISE}.c && gcc -O2 -o {EXERCISE} {EXERCISE}.c", stdin=source, timeout=120)
+
+
+@contextmanager
+def booted(
+    lab: OpenLab, inventory_path: Path, boots: KernelName, policy: str, packages: Sequence[str] = ()
+) -> Iterator[Stock]:
+    """A host beside the lab's, which is stopped meanwhile. Its guest has the driver as the policy
+    has it loaded, and may have more memory than it has, so that its swapped pages have an
+    allowance. packages: what else its image needs.
+    """
+    plain = lab.hosts[0]
+    assert isinstance(plain, EmulatedHost)
+    plain.stop()  # one at a time
+    needs = Needs(packages=tuple(packages), kernels=(boots,))
+    builder.ensure(lifecycle.artifacts_for(inventory_path, needs), needs=needs)
+    images = partial(lifecycle.artifact_images, plain.settings, needs)
+    host = EmulatedHost(lab.name, f"{plain.name}-stock", plain.settings, images, partial(print, file=sys.stderr))
+    try:
+        host.reset(
+            HostSizing(START_MIB + FREE_MIB, 384, 2), GuestSizing(1, 1, MOST_MIB, START_MIB, MOST_MIB, boots=boots)
+        )
+        host.limit_disks(UNLIMITED)
+        host.run(GUEST, "cat > /run/stock.py", stdin=Path(__file__).with_name("stock.py").read_bytes())
+        host.set_memory({GUEST: START_MIB}, {GUEST: MOST_MIB})
+        suited = apply.suited(policies.parse(policy), boots)
+        host.load_driver(apply.parameters(suited), dict.fromkeys(suited.at_release, 0))
+        yield Stock(host, boots)
+    finally:
+        host.destroy()
