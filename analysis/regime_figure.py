@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib import patheffects
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -90,7 +89,7 @@ def _panel(axes: Axes, points: Sequence[Point], shares: Sequence[float], fallows
         measured[at] = _log(point.ratio.estimate)
         expected[at] = _log(point.predicted)
     axes.set_facecolor(style.FAINT)
-    axes.imshow(
+    image = axes.imshow(
         np.ma.masked_invalid(measured),
         cmap=_COLOURS,
         norm=Normalize(-_DARKEST, _DARKEST),
@@ -104,8 +103,8 @@ def _panel(axes: Axes, points: Sequence[Point], shares: Sequence[float], fallows
             text = f"{2**value:.2f}"
             written = axes.text(column, row, text, ha="center", va="center", color=colour, zorder=5)
             written.set_fontsize(style.SMALL)
-            if colour == style.INK:  # to be read where a line goes through it
-                written.set_path_effects([patheffects.withStroke(linewidth=1.5, foreground="white")])
+            # on its cell's own colour, so that it can be read where a line goes through
+            written.set_bbox({"boxstyle": "square,pad=0.1", "facecolor": image.to_rgba(value), "edgecolor": "none"})
     for values, line in ((measured, "solid"), (expected, "dashed")):
         _line_of_one(axes, values, line)
     axes.set_xticks(range(len(shares)))
