@@ -21,17 +21,11 @@ from analysis.totals import Quantity
 from campaigns.records import CellRecord
 from common.units import PAGE_BYTES, parse_duration, parse_size
 
-VARIED = (
-    "guests.memory_start",
-    "host.guest_memory",
-    "overcommit_ratio",
-    "guests.count",
-    "guests.memory_max",
-    "workload.phase",
-)
-"""Factors that move a point of the map. Whatever else varies makes it another load."""
+VARIED = ("guests.memory_start", "host.guest_memory", "overcommit_ratio", "workload.phase")
+"""Factors that move a point of the map. Whatever else varies makes it another question."""
 
-_READ = Quantity("", ("sectors_read",), "mean", "sectors", "sectors read")
+READ = Quantity("", ("sectors_read",), "mean", "sectors", "sectors read")
+"""Of a guest."""
 _SECONDS = Quantity("", ("wall_seconds",), "mean", "s", "time of a guest")
 _KIB_PER_MIB = 2**10
 _MIB_PER_PAGE = PAGE_BYTES / 2**20
@@ -111,7 +105,7 @@ def found(results: Results) -> Map | None:
         for levels, setup in setups.items():
             if policy == control or (policy, levels) not in results.planned:
                 continue
-            ratio = totals.ratio_of_quantity(results, _READ, treatment=policy, control=control, levels=levels)
+            ratio = totals.ratio_of_quantity(results, READ, treatment=policy, control=control, levels=levels)
             relative = None if least is None else setup.share / least
             expected = _expected(curve, loads[levels], setup, policy, control)
             points.append(Point(policy, levels, setup, relative, expected, ratio))
@@ -132,7 +126,7 @@ def curve_of(results: Results, control: str, setups: Mapping[str, Setup]) -> Cur
     """
     by_share: dict[float, list[float]] = {}
     for levels in _unstaggered(setups):
-        mean = totals.centre_of(results, _READ, control, levels).mean
+        mean = totals.centre_of(results, READ, control, levels).mean
         if mean is not None:
             by_share.setdefault(setups[levels].share, []).append(mean)
     return Curve(tuple((share, math.fsum(each) / len(each)) for share, each in sorted(by_share.items())))
@@ -144,9 +138,13 @@ def _unstaggered(setups: Mapping[str, Setup]) -> list[str]:
 
 
 def _load(results: Results, control: str, setups: Mapping[str, Setup], levels: str) -> Load:
-    """What a guest with this share showed under the control, means over its cells."""
+    """What a guest with this share showed under the control."""
     alike = [each for each in _unstaggered(setups) if setups[each].share == setups[levels].share]
-    cells = [cell for each in alike for cell in results.at(control, each)]
+    return load_of(results, [cell for each in alike for cell in results.at(control, each)])
+
+
+def load_of(results: Results, cells: Sequence[CellRecord]) -> Load:
+    """What a guest showed in these cells, means over all of theirs."""
     guests = [(cell, guest) for cell in cells for guest in rates.guests(results, levels_text(cell.levels))]
     return Load(
         _mean([_committed(results, cell, guest) for cell, guest in guests]),

@@ -12,7 +12,7 @@ from typing import Any
 import analysis_campaign as made_up
 import pytest
 
-from analysis import figures, load, predicted, regime_figure, regime_map, report, tables
+from analysis import figures, load, predicted, regime_figure, regime_map, report, tables, totals
 from analysis.predicted import Curve, Load, Setup
 from campaigns.records import CellRecord
 from common.metrics import Metric
@@ -87,6 +87,34 @@ def test_what_was_not_measured_makes_no_prediction() -> None:
 def test_the_drivers_least_memory_is_the_drivers() -> None:
     found = [predicted._by_size(mib) for mib in (8, 16, 40, 64, 200, 512, 1024)]
     assert found == [8, 16, 28, 40, 57, 99, 115]
+
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "policies"
+
+
+@pytest.mark.parametrize(
+    ("policy", "control", "off"),
+    [("static+tmem", "static", -0.03), ("fixed+tmem", "fixed", -0.09), ("selfballoon+tmem", "static", -0.11)],
+)
+def test_what_it_predicts_of_the_published_campaign(policy: str, control: str, off: float) -> None:
+    """Its guests of fixed sizes are a curve of three points, of 96, 112 and 128 MiB."""
+    results = load.load(PUBLISHED)
+
+    def read(of: str) -> float:
+        mean = totals.centre_of(results, regime_map.READ, of, "").mean
+        assert mean is not None
+        return mean
+
+    curve = Curve(((96.0, read("fixed")), (112.0, read("static")), (128.0, read("more-ram"))))
+    assert curve.working_set == pytest.approx(119, abs=1)
+    share = 96.0 if control == "fixed" else 112.0
+    setup = Setup(guests=2, host=224.0, share=share, most=160.0, phase=20.0, least=64.0)
+    shown = regime_map.load_of(results, results.at(control, ""))
+    expected = predicted.sectors(curve, shown, setup, policy)
+    assert expected is not None
+    assert expected / read(policy) - 1 == pytest.approx(off, abs=0.005)
+    # 79 MiB of its own is less than any of the curve
+    assert predicted.sectors(curve, shown, setup, "selfballoon") is None
 
 
 # --- The map ------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import analysis_campaign as made_up
 import pytest
 from campaign_fakes import EXPERIMENT, write_experiment
 
-from analysis import claims, load, sections
+from analysis import figures, page
 from campaigns import experiment
 from campaigns.records import Claim
 from workloads import registry
@@ -96,8 +96,13 @@ def test_an_experiment_keeps_what_a_claim_says_of_itself_and_its_fingerprint_wit
     assert {"regime", "contradicted_by"} & set(plain.document["claims"][0]) == set()
 
 
-def test_the_report_says_it(tmp_path: Path) -> None:
+def test_report_and_page_say_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "FIGURES", {"sectors": figures.FIGURES["sectors"]})
     claim = dataclasses.replace(made_up.CLAIMS[0], regime="large guests.", contradicted_by="more is read")
-    results = load.load(made_up.write_campaign(tmp_path, claims=(claim, *made_up.CLAIMS[1:]), samples=False))
-    said = sections.verdicts(claims.judge(results))
-    assert said[1:] == ["fewer-sectors: Regime: large guests. Contradicted by: more is read."]
+    directory = made_up.write_campaign(tmp_path, claims=(claim, *made_up.CLAIMS[1:]), samples=False)
+    summary, path = page.make(directory)
+    said = "fewer-sectors: Regime: large guests. Contradicted by: more is read."
+    assert summary.report.read_text().count(said) == 1
+    text = path.read_text()
+    assert text.count("<dt>contradicted by</dt><dd>more is read</dd>") == 1
+    assert text.count("<dt>regime</dt><dd>large guests.</dd>") == 1
