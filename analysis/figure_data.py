@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 
 import pandas as pd
 
-from analysis import footprint, thresholds
+from analysis import footprint, regime_figure, thresholds
 from analysis.load import Results
 
 Tables = Mapping[str, pd.DataFrame]
@@ -91,5 +91,6 @@ def steps(results: Results, _levels: str) -> pd.DataFrame:
 MADE: Mapping[str, Callable[[Results, str], pd.DataFrame]] = {
     "footprint": points,
     "thresholds": steps,
+    "regimes": regime_figure.frame,
 }
 """Figure -> a table of its own."""

@@ -22,7 +22,18 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from analysis import accounting, footprint, panels, rates, statistics, style, thresholds, timelines, totals
+from analysis import (
+    accounting,
+    footprint,
+    panels,
+    rates,
+    regime_figure,
+    statistics,
+    style,
+    thresholds,
+    timelines,
+    totals,
+)
 from analysis.load import Results, load
 from analysis.style import Layout
 from common.errors import ResultsError
@@ -325,6 +336,13 @@ FIGURES: Mapping[str, Kind] = {
         thresholds.draw,
         "{experiment}: how far each policy gets before it is too bad.",
         thresholds.reading,
+        across=True,
+    ),
+    "regimes": Kind(
+        regime_figure.draw,
+        "{experiment}: sectors read under each policy over those of guests of fixed sizes, by their share of memory, "
+        "what of the host lies fallow, and how far apart they start.",
+        regime_figure.reading,
         across=True,
     ),
 }

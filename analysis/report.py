@@ -19,6 +19,7 @@ from analysis import (
     outputs,
     panels,
     rates,
+    regime_map,
     sections,
     statistics,
     style,
@@ -309,10 +310,11 @@ def told(results: Results, verdicts: Sequence[Verdict]) -> list[Section]:
         f"lack of memory. Only complete cells enter. {sections.sampling(results)} "
         "The same figures are in `tables/`, as Parquet and CSV."
     )
-    held, far = footprint.said(results), thresholds.said(results)
+    held, far, pays = footprint.said(results), thresholds.said(results), regime_map.said(results)
     made = [sections.Strong(each.text) if each.differ else each.text for each in outputs.said(results)]
     return [
         Section("By policy", (sections.table(columns, rows), means)),
+        *([Section("When it pays", tuple(pays))] if pays else []),
         *([Section("How far it goes", tuple(far))] if far else []),
         *([Section("Memory against time", tuple(held))] if held else []),
         Section(COMPARED, (sections.repetition(results), *sections.compared(results))),

@@ -14,7 +14,7 @@ from analysis.claims import Verdict
 from analysis.load import Results, levels_text
 from campaigns import records
 from campaigns.looks import Look
-from campaigns.records import aggregate
+from campaigns.records import Claim, aggregate
 from common.text import markdown, markdown_paragraph
 
 MISSING = "–"
@@ -227,7 +227,17 @@ def verdicts(found: Sequence[Verdict]) -> list[str]:
         for v in found
     ]
     columns = ("claim", "statement", "source (evidence)", "control", "levels", "direction", "magnitude", "in words")
-    return [table(columns, rows)]
+    stated = {v.claim.id: v.claim for v in found}.values()
+    return [table(columns, rows), *(text for claim in stated if (text := _background(claim)))]
+
+
+def _background(claim: Claim) -> str:
+    """In which regime a claim was made, and what would contradict it, as far as that is written
+    down.
+    """
+    regime = f" Regime: {claim.regime.removesuffix('.')}." if claim.regime else ""
+    against = f" Contradicted by: {claim.contradicted_by.removesuffix('.')}." if claim.contradicted_by else ""
+    return f"{claim.id}:{regime}{against}" if regime or against else ""
 
 
 def accounts(results: Results) -> list[str]:

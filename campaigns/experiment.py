@@ -68,6 +68,8 @@ UNWRITTEN: Mapping[tuple[str, ...], object] = {
     ("workload", "phase"): "0 s",
     ("workload",): None,
     ("claims", "*", "group"): None,
+    ("claims", "*", "regime"): None,
+    ("claims", "*", "contradicted_by"): None,
     ("guests", "kernel"): "fidelity",
     ("exclude",): [],
     ("retries",): {},

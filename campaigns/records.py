@@ -135,7 +135,8 @@ class Claim(Record):
     one value. control_from: whose choice the control is: the published source's, or ours because it
     names none. relief: whether the claim is that something gets better than under the control,
     which then has to have suffered; None: it is when the metric's better side is claimed. group:
-    whose guests it is of; None: of all.
+    whose guests it is of; None: of all. regime: in which it was made, and how that of the
+    experiment differs; contradicted_by: what would; both None where nobody wrote them down.
     """
 
     id: str
@@ -149,6 +150,8 @@ class Claim(Record):
     control_from: ControlFrom = "ours"
     relief: bool | None = None
     group: str | None = None
+    regime: str | None = None
+    contradicted_by: str | None = None
 
 
 @dataclass(frozen=True)

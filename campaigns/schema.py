@@ -233,7 +233,8 @@ class ClaimSection(Section):
 
     control_from: `source` when the named text says what was compared with, `ours` when it does not.
     relief: whether the control has to have felt what is to be relieved; by default when the
-    metric's better side is claimed.
+    metric's better side is claimed. regime: in which the claim was made, and how this one differs;
+    contradicted_by: what would.
     """
 
     id: Annotated[str, Field(pattern=f"^{IDENTIFIER}$")]
@@ -247,6 +248,8 @@ class ClaimSection(Section):
     control_from: ControlFrom = "ours"
     relief: Annotated[bool, Field(strict=True)] | None = None
     group: Text | None = None
+    regime: Text | None = None
+    contradicted_by: Text | None = None
 
     def record(self) -> Claim:
         """The claim as campaign.json holds it."""
@@ -262,6 +265,8 @@ class ClaimSection(Section):
             control_from=self.control_from,
             relief=self.relief,
             group=self.group,
+            regime=self.regime,
+            contradicted_by=self.contradicted_by,
         )
 
 

@@ -1,0 +1,227 @@
+"""The picture of a map of regimes: a panel for each policy and phase, with what was measured in
+colours and figures, and the lines on which measured and predicted ratios are 1; below, all
+predictions against what was measured.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from analysis import regime_map, style
+from analysis.load import Results
+from analysis.regime_map import PUBLISHED, Map, Point
+from analysis.style import Layout
+
+_COLOURS = "RdBu_r"
+"""Blue where a policy pays, red where it costs."""
+_DARKEST = 1.5
+"""The ratio's binary logarithm beyond which colours no longer change: about 2.8, or 0.35."""
+_LIGHT_TEXT = 1.0
+
+Grid = npt.NDArray[np.float64]
+
+
+def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
+    """The whole figure; None where the campaign is no map, or nothing was measured."""
+    made = regime_map.found(results)
+    if made is None or all(point.ratio.estimate is None for point in made.points):
+        return None
+    policies = list(dict.fromkeys(point.policy for point in made.points))
+    phases = sorted({point.setup.phase for point in made.points})
+    fallows = _fallows(made.points)
+    heights = [*([0.45 + 0.24 * len(fallows)] * len(policies)), 2.1]
+    figure = style.new_figure(layout.width, math.fsum(heights) + 0.5)
+    grid = figure.add_gridspec(len(heights), len(phases), height_ratios=heights)
+    first: Axes | None = None
+    for row, policy in enumerate(policies):
+        for column, phase in enumerate(phases):
+            axes = figure.add_subplot(grid[row, column], sharex=first, sharey=first)
+            first = first or axes
+            mine = [point for point in made.points if (point.policy, point.setup.phase) == (policy, phase)]
+            _panel(axes, mine, _shares(made.points), fallows)
+            if row == 0:
+                axes.set_title("all at once" if phase == 0 else f"{phase:g} s apart")
+            if column == 0:
+                axes.set_ylabel(f"{policy.replace('+', chr(10) + '+')}\nfallow [%]", fontsize=style.SMALL)
+            else:
+                axes.tick_params(labelleft=False)
+            if column == len(phases) - 1:
+                _published(axes, fallows)
+            if row == len(policies) - 1:
+                _name_shares(axes, made.points)
+            else:
+                axes.tick_params(labelbottom=False)
+    _against(figure.add_subplot(grid[len(policies), :]), made.points, style.looks(results.policies))
+    handles = [
+        Line2D([], [], color=style.INK, label="measured ratio 1"),
+        Line2D([], [], color=style.INK, linestyle=(0, (3, 1.5)), label="predicted ratio 1"),
+    ]
+    style.key(figure, handles, columns=2)
+    return figure
+
+
+def _shares(points: Sequence[Point]) -> list[float]:
+    return sorted({point.setup.share for point in points})
+
+
+def _fallow(point: Point) -> int:
+    """In per cent: sizes are whole MiB, so shares are not exact."""
+    return round(100 * point.setup.fallow)
+
+
+def _fallows(points: Sequence[Point]) -> list[int]:
+    return sorted({_fallow(point) for point in points})
+
+
+def _panel(axes: Axes, points: Sequence[Point], shares: Sequence[float], fallows: Sequence[int]) -> None:
+    measured, expected = np.full((2, len(fallows), len(shares)), np.nan)
+    for point in points:
+        at = (fallows.index(_fallow(point)), shares.index(point.setup.share))
+        measured[at] = _log(point.ratio.estimate)
+        expected[at] = _log(point.predicted)
+    axes.set_facecolor(style.FAINT)
+    image = axes.imshow(
+        np.ma.masked_invalid(measured),
+        cmap=_COLOURS,
+        norm=Normalize(-_DARKEST, _DARKEST),
+        origin="lower",
+        aspect="auto",
+        interpolation="nearest",
+    )
+    for (row, column), value in np.ndenumerate(measured):
+        if not np.isnan(value):
+            colour = "white" if abs(value) > _LIGHT_TEXT else style.INK
+            text = f"{2**value:.2f}"
+            written = axes.text(column, row, text, ha="center", va="center", color=colour, zorder=5)
+            written.set_fontsize(style.SMALL)
+            # on its cell's own colour, so that it can be read where a line goes through
+            written.set_bbox({"boxstyle": "square,pad=0.1", "facecolor": image.to_rgba(value), "edgecolor": "none"})
+    for values, line in ((measured, "solid"), (expected, "dashed")):
+        _line_of_one(axes, values, line)
+    axes.set_xticks(range(len(shares)))
+    axes.set_yticks(range(len(fallows)), [str(fallow) for fallow in fallows])
+    axes.set_xlim(-0.5, len(shares) - 0.5)
+    axes.set_ylim(-0.5, len(fallows) - 0.5)
+
+
+def _log(ratio: float | None) -> float:
+    return math.log2(ratio) if ratio else math.nan
+
+
+def _line_of_one(axes: Axes, values: Grid, line: str) -> None:
+    """Where a ratio is 1, between points that are on both sides of it."""
+    if min(values.shape) < 2 or np.isnan(values).all() or np.nanmin(values) >= 0 or np.nanmax(values) <= 0:
+        return
+    axes.contour(np.ma.masked_invalid(values), levels=[0.0], colors=style.INK, linewidths=1.0, linestyles=line)
+
+
+def _name_shares(axes: Axes, points: Sequence[Point]) -> None:
+    relative = {point.setup.share: point.relative for point in points}
+    names = [f"{share:g}" if part is None else f"{share:g}\n{part:.2f}" for share, part in sorted(relative.items())]
+    axes.set_xticklabels(names)
+    known = any(part is not None for part in relative.values())
+    axes.set_xlabel("share of a guest [MiB]" + ("\n÷ working set" if known else ""))
+
+
+def _published(axes: Axes, fallows: Sequence[int]) -> None:
+    """Marks at the right edge, at the fallow shares of published set-ups that the map has."""
+    for each in PUBLISHED:
+        at = 100 * each.fallow
+        if len(fallows) > 1 and fallows[0] <= at <= fallows[-1]:
+            row = float(np.interp(at, fallows, range(len(fallows))))
+            axes.axhline(row, color=style.MUTED, linewidth=0.6, linestyle=(0, (1, 2)))
+            axes.annotate(
+                each.name,
+                (1, row),
+                xycoords=("axes fraction", "data"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=style.SMALL,
+                annotation_clip=False,
+            )
+
+
+def _against(axes: Axes, points: Sequence[Point], looks: Mapping[str, style.Look]) -> None:
+    """Predictions over what was measured, and the line on which they are equal."""
+    both = [
+        (point.policy, measured, expected)
+        for point in points
+        if (measured := point.ratio.estimate) and (expected := point.predicted)
+    ]
+    if not both:
+        style.empty(axes, "no prediction was measured")
+        return
+    for policy in dict.fromkeys(name for name, _, _ in both):
+        pairs = [(measured, expected) for name, measured, expected in both if name == policy]
+        look = looks[policy]
+        axes.plot(
+            [measured for measured, _ in pairs],
+            [expected for _, expected in pairs],
+            linestyle="",
+            marker=look.marker,
+            markersize=3.5,
+            color=look.colour,
+            label=policy,
+        )
+    every = [value for _, measured, expected in both for value in (measured, expected)]
+    ends = (min(every) / 1.1, max(every) * 1.1)
+    axes.plot(ends, ends, color=style.MUTED, linewidth=0.8, zorder=1)
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log", base=2)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _place: f"{value:g}")
+    axes.set_xlabel("measured ratio")
+    axes.set_ylabel("predicted ratio")
+    axes.legend(loc="best")
+    style.clean(axes, grid="y")
+
+
+def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
+    """What colours and lines are, the curve, the published set-ups, and how good the model was."""
+    made = regime_map.found(results)
+    if made is None:
+        return []
+    return [
+        (
+            f"Figures and colours: sectors read over those under {made.control}; below 1 (blue) the policy pays. Grey: "
+            "not measured. Below: each prediction against what was measured; on the line they are equal."
+        ),
+        regime_map.curve_text(made),
+        regime_map.agreement(made),
+        "Dotted, published set-ups at their fallow shares; their working sets are not published, so each is a line: "
+        + "; ".join(each.basis for each in PUBLISHED)
+        + ".",
+    ]
+
+
+def frame(results: Results, _levels: str) -> pd.DataFrame:
+    """The points of the figure as a table."""
+    made: Map | None = regime_map.found(results)
+    rows = [] if made is None else [_row(point) for point in made.points]
+    texts = ("policy", "levels")
+    names = (
+        *texts,
+        *("share_mib", "share_of_working_set", "fallow", "phase_s", "predicted", "measured", "low", "high", "error"),
+    )
+    return pd.DataFrame(
+        {
+            name: pd.Series([row[place] for row in rows], dtype="string" if name in texts else "Float64")
+            for place, name in enumerate(names)
+        }
+    )
+
+
+def _row(point: Point) -> tuple[str | float | None, ...]:
+    setup, ratio = point.setup, point.ratio
+    where = (point.policy, point.levels, setup.share, point.relative, setup.fallow, setup.phase)
+    return (*where, point.predicted, ratio.estimate, ratio.low, ratio.high, point.error)
