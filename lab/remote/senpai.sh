@@ -12,7 +12,7 @@ senpai_balloon=/sys/devices/system/xen_memory/xen_memory0
 senpai_pressure=/proc/pressure/memory
 senpai_cgroups=/run/overcommit/cgroup
 senpai_log=/run/overcommit/senpai.log # and its process, beside it
-SENPAI_WHOLE=100000 # parts of HEAVY or LIGHT that are told apart
+MILLION=1000000
 
 senpai_look() {
     read -r _ _ _ _ waited < $senpai_pressure
@@ -22,10 +22,11 @@ senpai_look() {
     now=${now%.*}
 }
 
-# A part of what it has, in KiB: MOST [millionths] × (PART [of SENPAI_WHOLE])².
+# A part of what it has, in KiB: MOST × PART², both in millionths. In bytes meanwhile, since a step may be a page.
 senpai_part() {
-    part=$((has * $1 / 1000000))
-    part=$((part * ($2 * $2 / SENPAI_WHOLE) / SENPAI_WHOLE))
+    part=$((has * 1024 * $1 / MILLION))
+    for _ in 1 2; do part=$((part * $2 / MILLION)); done
+    part=$((part / 1024))
 }
 
 # What it should have, in KiB.
@@ -34,13 +35,13 @@ senpai_decide() {
     target=$has
     if [ "$stalled" -gt "$pressure" ]; then
         [ "$stalled" -lt "$heavy" ] || stalled=$heavy
-        senpai_part "$backoff" $((stalled * SENPAI_WHOLE / heavy))
+        senpai_part "$backoff" $((stalled * MILLION / heavy))
         target=$((has + part))
     elif [ $((now - before)) -ge "$interval" ]; then
         if [ "$stalled" -le "$light" ]; then
-            senpai_part "$probe" $SENPAI_WHOLE
+            senpai_part "$probe" $MILLION
         else
-            senpai_part "$probe" $((light * SENPAI_WHOLE / stalled))
+            senpai_part "$probe" $((light * MILLION / stalled))
         fi
         target=$((has - part - 1)) # rounded down, as a decision in bytes is
     else
