@@ -66,9 +66,14 @@ def section(name: str) -> type[ManagerSettings]:
     for each in dataclasses.fields(record):
         unit, doc = each.metadata["unit"], each.metadata["doc"]
         hint, default = _field(unit, hints[each.name], each.default)
-        shown = format_size(default) if unit == "B" else f"{cast('float', each.default):g} {unit}".rstrip()
+        shown = format_size(default) if unit == "B" else _shown(cast("float", each.default), unit)
         found[each.name] = (hint, Field(default=default, description=f"{doc}; {shown} by itself"))
     return cast("type[ManagerSettings]", create_model(f"{name.capitalize()}Settings", __base__=_base(name), **found))
+
+
+def _shown(default: float, unit: str) -> str:
+    """As an experiment may write it."""
+    return f"{default / 1000:g} ms" if unit == "µs" else f"{default:g} {unit}".rstrip()
 
 
 def _base(name: str) -> type[ManagerSettings]:

@@ -40,6 +40,7 @@ from .actions import Actions, Carried
 from .log import Log, dumps
 from .reader import Reader, ReaderError
 from .settings import Settings, read
+from .tools import Library, library
 from .view import View
 from .xenstore import Store, StoreError
 
@@ -53,12 +54,22 @@ MOST_COMMAND = 4096
 
 
 class Daemon:
-    """One manager at work. clock: monotonic seconds."""
+    """One manager at work. library: libxl's, for what it tells; None: `xl` is run for that. clock:
+    monotonic seconds.
+    """
 
-    def __init__(self, settings: Settings, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reader: Reader,
+        *,
+        library: Library | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._manager = managers.get(settings.manager)
         self._reader = reader
+        self._library = library
         self._clock = clock
         self._store: Store | None = None
         self._store_at = 0.0
@@ -68,13 +79,14 @@ class Daemon:
             settings.patience,
             limit_at_maximum=settings.limit_at_maximum,
             sections=settings.sections,
+            library=library,
         )
         self._open: tuple[dict[str, Any], Carried] | None = None
         self._log = Log()
         self._errors = self._decisions = 0
         self._on = False
         self._news = False
-        self._next = self._last = 0.0
+        self._next = self._last = self._rested = 0.0
         self._began = self._spent_before = 0.0
 
     # --- Waiting ----------------------------------------------------------------------------------
@@ -98,6 +110,8 @@ class Daemon:
             self.turn()
         self._actions.stop()
         self._reader.close()
+        if self._library is not None:
+            self._library.close()
 
     def obey(self, line: str) -> list[str]:
         """What is answered to a command."""
@@ -124,8 +138,10 @@ class Daemon:
         return max(min(known) - now, 0.0) if known else None
 
     def _due(self) -> float:
+        if not self._news:
+            return max(self._next, self._rested)
         soon = self._last + BREATH_SECONDS
-        return min(soon, self._next) if self._news and self._manager.ON_REPORT else self._next
+        return min(soon, self._next) if self._manager.ON_REPORT else self._next
 
     # --- Working ----------------------------------------------------------------------------------
 
@@ -210,6 +226,8 @@ class Daemon:
         self._actions.go_on(now)
         if not self._actions.busy:
             self._close_record()
+            if not (carried.set or carried.failed or self._view.moving):
+                self._rested = now + managers.rests(self._manager, state, self._settings.parameters)
 
     def _fail(self, why: str) -> None:
         self._errors += 1
@@ -231,7 +249,7 @@ class Daemon:
         self._listen(now)
         self._view.begin(now)
         self._on, self._news = True, False
-        self._began = self._last = self._next = now
+        self._began = self._last = self._next = self._rested = now
         self._spent_before = self._spent()
 
     def _stop(self) -> list[str]:
@@ -251,7 +269,7 @@ class Daemon:
         return [*log.lines(), dumps({"cost": cost})]
 
     def _spent(self) -> float:
-        spent = self._reader.cpu_seconds
+        spent = self._reader.cpu_seconds + (self._library.cpu_seconds if self._library is not None else 0.0)
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
             used = resource.getrusage(who)
             spent += used.ru_utime + used.ru_stime
@@ -284,5 +302,5 @@ def main(arguments: list[str]) -> int:
     commands = sys.stdin.fileno()
     reader = Reader(_received(commands, settings.reader_bytes), settings.reader_arguments)
     sys.stdout.write("ready\n")
-    Daemon(settings, reader).serve(commands)
+    Daemon(settings, reader, library=None if settings.sections else library()).serve(commands)
     return 0

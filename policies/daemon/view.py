@@ -195,6 +195,11 @@ class View:
             each.changed = each.changed or each.report
         return each.report is not None
 
+    @property
+    def moving(self) -> bool:
+        """Whether some guest is not where it was told to be."""
+        return any(abs(each.actual - each.target) > NEAR for each in self.known.values())
+
     # --- Managers ---------------------------------------------------------------------------------
 
     def begin(self, now: float) -> None:

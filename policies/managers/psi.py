@@ -73,6 +73,17 @@ def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
     )
 
 
+def rests(state: State, parameters: Parameters = PUBLISHED) -> float:
+    """Until the next guest has been without a change for an interval; not while somebody waits for
+    what Xen may have the next second. Who may give by now could do so before.
+    """
+    heard = [each for each in state.domains if each.stalled is not None]
+    if any((each.stalled or 0) > parameters.pressure for each in heard):
+        return 0.0
+    left = [parameters.interval - each.seconds for each in heard]
+    return float(min((each for each in left if each > 0), default=parameters.interval))
+
+
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
     """Who waits too long gets memory at once; who does not gives some after an interval."""
     changes = (

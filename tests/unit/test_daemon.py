@@ -100,6 +100,43 @@ def test_a_decision_that_changes_nothing_starts_no_process(dom0: Dom0, manager: 
     assert dom0.readings <= readings + 7, "it looks when it decides, every 10 s"
 
 
+def test_senpai_probes_for_ever_and_is_asked_only_when_a_guest_may_give(dom0: Dom0) -> None:
+    """Its rule takes 1 % of a guest's memory each 6 s. Between these nothing is decided."""
+    for number in dom0.domains:
+        dom0.write(number, b"psi.memory.some=1000")
+    made = dom0.daemon("psi")
+    dom0.run(made, 0.2)
+    readings = dom0.readings
+    dom0.run(made, 60)
+    assert all(160 * 0.99**10.5 < each.mib < 160 * 0.99**7.5 for each in dom0.domains.values())
+    assert dom0.readings - readings <= 2 * 10
+    dom0.write(1, b"psi.memory.some=9000000")
+    dom0.run(made, 1.5)
+    assert dom0.domains[1].mib > 160, "who waits is served within the second"
+
+
+def test_a_schedule_that_has_nothing_to_say_is_looked_at_now_and_then(dom0: Dom0) -> None:
+    made = dom0.daemon("balloon", parameters={"schedule": [{"at": 23_400, "number": 2, "target": 100 * MIB}]})
+    dom0.run(made, 23.3)
+    assert dom0.readings <= 6
+    assert dom0.domains[2].mib == 160
+    dom0.run(made, 0.4)
+    assert dom0.domains[2].mib == 100
+
+
+def test_memory_that_nobody_gives_is_not_waited_for(dom0: Dom0) -> None:
+    """MOM lets guests grow without asking whether Xen has something."""
+    dom0.free = 8
+    for number in dom0.domains:
+        dom0.write(number, b"meminfo.MemFree=1000")
+    made = dom0.daemon("mom", parameters={"pressure": 0.01, "extreme": 0.0})
+    readings = dom0.readings
+    dom0.run(made, 8)
+    assert dom0.readings - readings <= 2
+    assert sum(each.mib for each in dom0.domains.values()) == 3 * 160 + 8
+    assert any("did not come free" in why for _, _, why in decided(records(made))[0]["failed"])
+
+
 def test_reports_make_qmemman_decide_at_once_and_mom_in_its_time(dom0: Dom0) -> None:
     for manager, at_once in (("qmemman", True), ("mom", False)):
         busy_and_idle(dom0)
@@ -181,6 +218,16 @@ def test_smartmem_sets_weights_and_caps_once_and_no_targets(dom0: Dom0) -> None:
     last = decided(records(made))[-1]["decision"]
     assert dict(last["weights"])[1] > dict(last["weights"])[2]
     assert dict(last["caps"])[1] == 0 < dict(last["caps"])[2]
+
+
+def test_weights_that_are_as_good_as_right_are_left_alone(dom0: Dom0) -> None:
+    pool = {"PT": "EP", "Pc": 10, "ps": 5000, "pt": 5000, "px": 0, "gs": 0, "gt": 0, "fs": 0, "pr": 0}
+    dom0.tmem = {"clients": [{"CI": number, "ww": 325, "pools": [pool]} for number in (1, 2, 3)]}
+    made = dom0.daemon("smartmem")
+    dom0.run(made, 31)
+    first = [f"tmemctl set {number} --weight 329 --cap 0" for number in (1, 2, 3)]
+    assert dom0.said() == first, "whose cap nobody knows is told it"
+    assert {dict(each["decision"]["weights"])[1] for each in decided(records(made))} == {329}
 
 
 def test_a_schedule_is_followed(dom0: Dom0) -> None:
