@@ -18,7 +18,7 @@ Every answer ends with a line `== end`. A decision's line:
 Where Xen or the manager itself failed there is {"time", "error"} in its place. The last line:
 
     {"cost": {"cpu_seconds": of the daemon and its children, "wall_seconds", "decisions",
-    "errors", "dropped": lines that found no room}}
+    "errors", "dropped": lines that found no room, "library": whether libxl's told the guests}}
 
 Whatever a guest does, the daemon goes on: what went wrong is in the line of its decision.
 """
@@ -138,10 +138,9 @@ class Daemon:
         return max(min(known) - now, 0.0) if known else None
 
     def _due(self) -> float:
-        if not self._news:
-            return max(self._next, self._rested)
-        soon = self._last + BREATH_SECONDS
-        return min(soon, self._next) if self._manager.ON_REPORT else self._next
+        if self._news and self._manager.ON_REPORT:
+            return min(self._last + BREATH_SECONDS, self._next)
+        return max(self._next, self._rested)
 
     # --- Working ----------------------------------------------------------------------------------
 
@@ -164,8 +163,10 @@ class Daemon:
         if self._store is None and now >= self._store_at:
             self._connect()
         try:
-            if self._store is not None and self._view.events(self._store, now):
-                self._news = True
+            if self._store is not None:
+                heard, news = self._view.events(self._store, now)
+                self._news |= heard
+                self._rested = 0.0 if news else self._rested
         except StoreError:
             self._lose_store()
 
@@ -264,6 +265,7 @@ class Daemon:
             "decisions": self._decisions,
             "errors": self._errors,
             "dropped": self._log.dropped,
+            "library": self._library is not None and self._library.there,
         }
         self._log, log = Log(), self._log
         return [*log.lines(), dumps({"cost": cost})]

@@ -34,8 +34,9 @@ def found(libraries: Path = LIBRARIES, hypervisor: Path = HYPERVISOR) -> Path:
     """
     version = ".".join((hypervisor / part).read_text(encoding="ascii").strip() for part in ("major", "minor"))
     for place in PLACES:
-        for path in sorted(libraries.glob(f"{place}/libxenlight.so.{version}")):
-            return path
+        for name in (version, f"{version}.*"):
+            for path in sorted(libraries.glob(f"{place}/libxenlight.so.{name}")):
+                return path
     raise OSError(f"there is no libxenlight.so.{version}")
 
 

@@ -116,6 +116,7 @@ def eats(host: EmulatedHost, policy: str) -> managed.Managed:
     run(host, "guest1", benchmark.DIGEST, timeout=120)
     found = stop(host, policies.parse(policy).manager or "")
     assert grew, f"{now} after {found.decisions[-3:]}"
+    assert found.cost["library"], "no process of xl for each target"
     targets = [each for each in found.samples if each.source == "guest1"]
     assert max(each.value or 0 for each in targets) >= (START_MIB + 20) * PAGES_PER_MIB
     return found

@@ -150,6 +150,22 @@ def test_reports_make_qmemman_decide_at_once_and_mom_in_its_time(dom0: Dom0) -> 
         assert (len(dom0.said()) > before) == at_once, manager
 
 
+def test_who_says_the_same_again_lives_and_that_is_no_news(dom0: Dom0) -> None:
+    for number in dom0.domains:
+        dom0.write(number, b"psi.memory.some=1000")
+        dom0.domains[number].mib = 48
+    made = dom0.daemon("psi")
+    dom0.run(made, 8)
+    readings, began = dom0.readings, dom0.now
+    for _ in range(75):
+        for number in dom0.domains:
+            dom0.write(number, b"psi.memory.some=1000")
+            dom0.run(made, 0.4)
+    assert dom0.now > began + 80
+    assert dom0.readings <= readings + (dom0.now - began) / 6 + 1, "nothing changes any more"
+    assert decided(records(made))[-1]["reports"] == {}, "nobody is stale"
+
+
 def test_with_a_persistent_pool_the_limit_is_not_the_target(dom0: Dom0) -> None:
     busy_and_idle(dom0)
     made = dom0.daemon("qmemman", parameters=SMALL, limit_at_maximum=True)
