@@ -125,8 +125,9 @@ def asked(name: str) -> Policy:
 
 @dataclass(frozen=True)
 class Cost:
-    """A manager's. At rest: part of one CPU, decisions, targets. Busy: likewise, and the largest
-    part that a reporter took of a guest's CPU. got_mib, gave_mib: what the eater got, and gave back
+    """A manager's. At rest: part of one CPU, decisions, targets, and processor time for each decision
+    with what it led to. Busy: likewise, and the largest part that a reporter took of a guest's CPU.
+    library: whether libxl's told the guests. got_mib, gave_mib: what the eater got, and gave back
     when it had digested; got_s, gave_s: until that was so much as it should be.
     """
 
@@ -134,10 +135,12 @@ class Cost:
     idle: float
     idle_decisions: int
     idle_targets: int
+    idle_ms: float | None
     busy: float
     decisions: int
     targets: int
     reporting: float | None
+    library: bool
     got_s: float | None
     got_mib: int
     gave_s: float | None
@@ -222,7 +225,7 @@ def measure(host: XenHost, name: str, seconds: float, mib: int, limit_s: float) 
     _, had = look(host, EATER)
     host.release_manager()
     got_s, meanwhile = until(lambda: look(host, EATER), lambda now: now >= had + mib - 1, limit_s)
-    got_mib = max(meanwhile) - had
+    got_mib = max(had, *meanwhile) - had
     if eats:
         host.run(EATER, DIGEST, timeout=120)
         host.run(NEXT, eat(mib + START_MIB // 2), timeout=120)
@@ -238,14 +241,16 @@ def measure(host: XenHost, name: str, seconds: float, mib: int, limit_s: float) 
         share(idle.cost),
         len(idle.decisions),
         sum(len(record["set"]) for record in idle.decisions),
+        1000 * idle.cost["cpu_seconds"] / len(idle.decisions) if idle.decisions else None,
         share(busy.cost),
         len(busy.decisions),
         sum(len(record["set"]) for record in busy.decisions),
         max(reporting, default=None),
+        bool(busy.cost["library"]),
         got_s,
         got_mib,
         gave_s,
-        had - min(meanwhile),
+        had - min(had, *meanwhile),
     )
 
 
@@ -256,13 +261,14 @@ def moved(seconds: float | None, mib: int) -> str:
 def show(costs: Sequence[Cost], mib: int) -> None:
     """A table, in markdown."""
     print(
-        f"| manager | at rest | decisions, targets | busy | decisions, targets | reporters | gave {mib} MiB "
-        f"| took {mib} MiB |\n|---|---|---|---|---|---|---|---|"
+        f"| manager | at rest | decisions, targets | for a decision | busy | decisions, targets | reporters "
+        f"| gave {mib} MiB | took {mib} MiB |\n|---|---|---|---|---|---|---|---|---|"
     )
     for each in costs:
         reporting = "–" if each.reporting is None else f"{100 * each.reporting:.1f} %"
+        each_ms = "–" if each.idle_ms is None else f"{each.idle_ms:.0f} ms"
         print(
-            f"| `{each.manager}` | {100 * each.idle:.2f} % | {each.idle_decisions}, {each.idle_targets} "
+            f"| `{each.manager}` | {100 * each.idle:.2f} % | {each.idle_decisions}, {each.idle_targets} | {each_ms} "
             f"| {100 * each.busy:.1f} % | {each.decisions}, {each.targets} | {reporting} "
             f"| {moved(each.got_s, each.got_mib)} | {moved(each.gave_s, each.gave_mib)} |"
         )

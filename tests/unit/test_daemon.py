@@ -398,6 +398,35 @@ def test_a_dying_guest_is_no_guest(dom0: Dom0) -> None:
     assert "/local/domain/2/data/overcommit/report" not in dom0.store.watched()
 
 
+@pytest.mark.parametrize("manager", managers.names())
+def test_a_stuck_and_a_dying_guest_upset_no_manager(dom0: Dom0, manager: str) -> None:
+    steps = [{"at": 0, "number": 0, "target": 100 * MIB}, {"at": 9000, "number": 0, "target": 150 * MIB}]
+    parameters = {"schedule": steps} if manager == "balloon" else SMALL if manager == "qmemman" else {"every": 1.0}
+    pool = {"PT": "EP", "Pc": 10, "ps": 5000, "pt": 5000, "px": 0, "gs": 9, "gt": 9, "fs": 0, "pr": 0}
+    dom0.tmem = {"clients": [{"CI": number, "ww": 100, "pools": [pool]} for number in (1, 2, 3)]}
+    dom0.domains[2].follows = False
+    made = dom0.daemon(manager, parameters=parameters)
+    for second in range(30):
+        for number in dom0.domains:
+            busy = {name: 40_000 * second for name in managers.get(manager).COUNTERS if "meminfo" not in name}
+            known = {name: 40_000 for name in managers.get(manager).COUNTERS if "meminfo" in name}
+            dom0.write(number, " ".join(f"{name}={value}" for name, value in {**known, **busy}.items()).encode())
+        dom0.run(made, 1)
+        if second == 15:
+            assert dom0.domains[2].mib == 160, "it is stuck"
+            dom0.domains[2].dying = True
+        elif second == 20:
+            dom0.free += dom0.domains.pop(2).mib
+    assert all(48 <= each.mib <= 256 for each in dom0.domains.values())
+    found = records(made)
+    assert found[-1]["cost"]["errors"] == 0
+    first, last = decided(found)[0], decided(found)[-1]
+    assert [each["domain"] for each in first["state"]["domains"]] == [1, 2, 3]
+    assert [each["domain"] for each in last["state"]["domains"]] == [1, 3]
+    for each in decided(found):
+        assert decide.again(manager, each["state"], parameters) == each["decision"]
+
+
 def test_a_newcomer_is_not_robbed(dom0: Dom0) -> None:
     """It says nothing yet, and keeps what it has while others are in need."""
     dom0.free = 120
