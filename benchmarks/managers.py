@@ -125,8 +125,8 @@ def asked(name: str) -> Policy:
 
 @dataclass(frozen=True)
 class Cost:
-    """A manager's. At rest: part of one CPU, decisions, targets, and processor time for each decision
-    with what it led to. Busy: likewise, and the largest part that a reporter took of a guest's CPU.
+    """A manager's. At rest: part of one CPU, decisions, targets, and processor time for a decision
+    and what it led to. Busy: likewise, and the largest part that a reporter took of a guest's CPU.
     library: whether libxl's told the guests. got_mib, gave_mib: what the eater got, and gave back
     when it had digested; got_s, gave_s: until that was so much as it should be.
     """
