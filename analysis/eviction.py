@@ -57,8 +57,10 @@ class Comparison:
 
     @property
     def agrees(self) -> bool | None:
-        """Whether the replay has the hypervisor's hits. None: there were none to have."""
-        difference = self.global_lru.difference
+        """Whether the replay, told which guest had to give, has the hypervisor's hits. None: there
+        were none to have.
+        """
+        difference = self.guest_lru.difference
         return None if difference is None else abs(difference) <= CLOSE
 
     def record(self) -> dict[str, Any]:

@@ -8,9 +8,10 @@ same load in all guests, alone and beside other work of this machine.
 Each round, the guests count, start programs and read files until the same work is done. Beside it
 run as many programs as the round says that keep a processor busy for that part of the time. The
 first and the last rounds are alone: what they differ by is what this machine makes of the same
-work, and the result means nothing when that is not well within the bound. Prints Markdown, and the
-smallest share from which on all rounds took at most so much longer than alone: what ENOUGH in
-lab/emulator/share.py stands for. Needs a quiet machine, and takes up to six minutes.
+work, and the result means nothing when that is not well within the bound. A round that has not
+ended after eight times as long is a row that says so. Prints Markdown, and the smallest share from
+which on all rounds took at most so much longer than alone: what ENOUGH in lab/emulator/share.py
+stands for. Needs a quiet machine, and takes up to six minutes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from campaigns.barrier import in_parallel  # noqa: E402  (found by the line above)
+from campaigns.barrier import RunTimeoutError, in_parallel  # noqa: E402  (found by the line above)
 from common.errors import LabError, UserError  # noqa: E402
 from common.machines import Machine  # noqa: E402
 from lab import lifecycle  # noqa: E402
@@ -42,7 +43,8 @@ ROUNDS = ((0, 0.0), (1, 0.25), (1, 0.5), (1, 1.0), (2, 0.5), (2, 1.0), (4, 1.0),
 MOST_S = 330.0
 """After so long no further round but the last, alone, is begun."""
 
-LIMIT_S = 180.0
+LIMIT = 8.0
+"""Of the seconds that a round takes alone: what is not done by then is not waited for."""
 
 WORK = """\
 n=0
@@ -70,13 +72,15 @@ while True:
 @dataclass(frozen=True)
 class Round:
     """What one round took. programs, busy: beside it; share: of the processor time that the host
-    asked for, what it got; ratio: its seconds by those alone.
+    asked for, what it got; ratio: its seconds by those alone. ended: whether the work was done by
+    then; if not, seconds and ratio are less than what it takes.
     """
 
     programs: int
     busy: float
     seconds: float
     share: float
+    ended: bool
     ratio: float
 
 
@@ -92,11 +96,11 @@ def threshold(rounds: Sequence[Round], within: float) -> float | None:
     return found
 
 
-def finished(measured: Sequence[tuple[int, float, float, float]]) -> list[Round]:
-    """Rounds with their ratios, from (programs, busy, seconds, share); the mean of those alone is
-    1.
+def finished(measured: Sequence[tuple[int, float, float, float, bool]]) -> list[Round]:
+    """Rounds with their ratios, from (programs, busy, seconds, share, ended); the mean of those
+    alone is 1.
     """
-    alone = [seconds for programs, _, seconds, _ in measured if not programs]
+    alone = [seconds for programs, _, seconds, _, _ in measured if not programs]
     usual = sum(alone) / len(alone)
     return [Round(*each, each[2] / usual) for each in measured]
 
@@ -119,39 +123,54 @@ def beside(programs: int, busy: float) -> Iterator[None]:
             each.wait()
 
 
-def work(machines: Mapping[str, Machine], times: int) -> float:
-    """Do the work in all guests at once; seconds until the last has done it."""
+def work(machines: Mapping[str, Machine], times: int, limit_s: float) -> float:
+    """Do the work in all guests at once; seconds until the last has done it. RunTimeoutError when
+    that takes longer than the limit.
+    """
     began = time.monotonic()
-    in_parallel(machines, lambda _, machine: machine["sh"]["-c", WORK.format(times=times)](), limit_s=LIMIT_S)
+    in_parallel(machines, lambda _, machine: machine["sh"]["-c", WORK.format(times=times)](), limit_s=limit_s)
     return time.monotonic() - began
 
 
-def measure(host: XenHost, seconds: float) -> list[tuple[int, float, float, float]]:
+def measure(host: XenHost, seconds: float) -> list[tuple[int, float, float, float, bool]]:
     """All rounds, each of as much work as takes so long alone."""
-    machines = {name: guest.machine for name, guest in host.guests.items()}
-    work(machines, 20)  # what is read is in memory then
-    times = max(20, round(100 * seconds / work(machines, 100)))
-    found = []
+    limit_s = LIMIT * seconds
+    times = 0
+    found: list[tuple[int, float, float, float, bool]] = []
     began = time.monotonic()
     for number, (programs, busy) in enumerate(ROUNDS):
         if number < len(ROUNDS) - 1 and time.monotonic() - began > MOST_S - 2 * seconds:
             continue
+        if not found or not found[-1][-1]:  # the first round, or guests that are still at the last one
+            host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+            machines = {name: guest.machine for name, guest in host.guests.items()}
+            work(machines, 20, limit_s)  # what is read is in memory then
+        times = times or max(20, round(100 * seconds / work(machines, 100, limit_s)))
         with beside(programs, busy):
             before = host.given()
-            took = work(machines, times)
+            took, ended = limit_s, False
+            with contextlib.suppress(RunTimeoutError):
+                took, ended = work(machines, times, limit_s), True
             after = host.given()
         if before is None or after is None or (got := share.between(before, after).share) is None:
             raise LabError("what this machine gave the host cannot be read", where=host.name, why="no schedstat")
-        found.append((programs, busy, took, got))
-        print(f"{programs} programs, busy {busy:.0%}: {took:.1f} s, share {got:.3f}", file=sys.stderr)
+        found.append((programs, busy, took, got, ended))
+        print(
+            f"{programs} programs, busy {busy:.0%}: {_at_least(took, ended, '.1f')} s, share {got:.3f}", file=sys.stderr
+        )
     return found
+
+
+def _at_least(value: float, ended: bool, form: str) -> str:
+    return f"{'' if ended else 'over '}{value:{form}}"
 
 
 def report(rounds: Sequence[Round], within: float) -> str:
     """Markdown, and what follows."""
     lines = ["| programs beside | each busy | seconds | by those alone | share got |", "|---|---|---|---|---|"]
     lines += [
-        f"| {each.programs} | {each.busy:.0%} | {each.seconds:.1f} | {each.ratio:.2f} | {each.share:.3f} |"
+        f"| {each.programs} | {each.busy:.0%} | {_at_least(each.seconds, each.ended, '.1f')} "
+        f"| {_at_least(each.ratio, each.ended, '.2f')} | {each.share:.3f} |"
         for each in rounds
     ]
     found = threshold(rounds, within)
@@ -172,7 +191,6 @@ def main() -> None:
     options = parser.parse_args()
     with lifecycle.open_lab(options.inventory, progress=lambda text: print(text, file=sys.stderr)) as lab:
         host = lab.hosts[0]
-        host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
         rounds = finished(measure(host, options.seconds))
     print(report(rounds, options.within))
     if options.json:

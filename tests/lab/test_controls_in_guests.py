@@ -22,7 +22,7 @@ from lab.lifecycle import OpenLab
 from policies import apply
 from policies import registry as policies
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 SECONDS = 300
 MORE_MIB = 64

@@ -21,7 +21,7 @@ from policies import apply, decide
 from policies import registry as policies
 from policies.base import ManagerTuning, Tuning
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 MIB = 2**20
 SECTION_MIB = 16

@@ -23,29 +23,24 @@ from lab.lifecycle import OpenLab
 from workloads import programs, registry
 from workloads.run import run
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 TIMEOUT_S = 600
 HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
 GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=232, memory_start_mib=232, swap_mib=256)
-LOADS = ("memory_ramp", "memcached", "valkey", "ripgrep")
+LOADS = ("memory_ramp", "memcached", "valkey", "ripgrep", "sysbench_oltp", "pgbench", "web", "rocksdb")
 """All of one image: a boot takes longer than any of them."""
-
-MORE = ("sysbench_oltp", "pgbench", "web", "rocksdb")
-"""In that image when tests that are marked long are run: their packages take minutes to install."""
 
 
 @pytest.fixture(scope="module")
-def loads(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[EmulatedHost]:
+def loads(lab: OpenLab, inventory_path: Path) -> Iterator[EmulatedHost]:
     """A host beside the lab's, which is stopped meanwhile, with guests of another image than the
     demo's: a folder of the lab's own keeps the snapshots of one image only.
     """
     plain = lab.hosts[0]
     assert isinstance(plain, EmulatedHost)
     plain.stop()  # one at a time
-    here = [item for item in request.session.items if item.path == request.path]
-    names = (*LOADS, *(MORE if any(item.get_closest_marker("long") for item in here) else ()))
-    needs = together(registry.get(name).most_needs() for name in names)
+    needs = together(registry.get(name).most_needs() for name in LOADS)
     builder.ensure(lifecycle.artifacts_for(inventory_path, needs), needs=needs)
     settings: Emulated = plain.settings
     images = partial(lifecycle.artifact_images, settings, needs)
@@ -97,7 +92,6 @@ def test_a_store_that_is_too_small_misses(loads: EmulatedHost, tmp_path: Path) -
     assert 0 < values["hit_ratio"] < 0.9
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("database", ["mariadb", "postgresql"])
 def test_a_ladder_of_users_on_a_database(loads: EmulatedHost, database: str, tmp_path: Path) -> None:
     asked = {"database": database, "users": [1, 3], "transactions": 12, "rows": 500}
@@ -111,7 +105,6 @@ def test_a_ladder_of_users_on_a_database(loads: EmulatedHost, database: str, tmp
     assert not {"mariadbd", "postgres"} & running(loads, "guest2"), "the database is ended"
 
 
-@pytest.mark.long
 def test_pgbench_with_a_rate(loads: EmulatedHost, tmp_path: Path) -> None:
     asked = {"test": "simple-update", "transactions": 40, "rate": 5.0}
     values = values_in(loads, "guest1", "pgbench", asked, tmp_path)
@@ -130,7 +123,6 @@ def test_searches_of_a_tree_that_memory_cannot_hold_read_it_again(loads: Emulate
     assert values["wall_seconds.search2"] <= values["wall_seconds.search1"]
 
 
-@pytest.mark.long
 def test_a_site_is_served(loads: EmulatedHost, tmp_path: Path) -> None:
     asked = {"files": 20, "size": "64 KiB", "time": "3 s", "connections": 2}
     values = values_in(loads, "guest1", "web", asked, tmp_path)
@@ -141,7 +133,6 @@ def test_a_site_is_served(loads: EmulatedHost, tmp_path: Path) -> None:
     assert loads.run("guest1", "ls /var/lib/overcommit | grep site || true").strip() == "", "the site is removed"
 
 
-@pytest.mark.long
 def test_rocksdb(loads: EmulatedHost, tmp_path: Path) -> None:
     asked = {"keys": 4000, "operations": 1000, "cache": "1 MiB"}
     values = values_in(loads, "guest2", "rocksdb", asked, tmp_path)

@@ -48,6 +48,14 @@ SOONER: Mapping[str, Mapping[str, Any]] = {
 MOVERS = ("qmemman", "squeezed", "mom", "proxmox", "psi", "collaborative", "balloon")
 """Who moves memory by balloons. (hotplug: tests/lab/test_hotplug_in_guests.py.)"""
 
+
+def some(*names: str) -> list[Any]:
+    """All of them, of which these belong to the tests that are run by default: twenty seconds each,
+    and all by the same daemon.
+    """
+    return [pytest.param(name, marks=[] if name in names else pytest.mark.long) for name in MOVERS]
+
+
 SCALED = {name: {**constants, **SOONER.get(name, {})} for name, constants in benchmark.SCALED.items()}
 
 
@@ -122,7 +130,7 @@ def eats(host: EmulatedHost, policy: str) -> managed.Managed:
     return found
 
 
-@pytest.mark.parametrize("name", MOVERS)
+@pytest.mark.parametrize("name", some("qmemman", "psi"))
 def test_memory_goes_to_the_guest_that_eats(host: EmulatedHost, name: str) -> None:
     found = eats(host, name)
     assert set(found.reporters) == (set() if name in ("squeezed", "balloon") else set(host.guests))
@@ -201,7 +209,7 @@ def with_tmem(lent: EmulatedHost) -> None:
     lent.load_driver(apply.parameters(policies.parse("qmemman+tmem")), {})
 
 
-@pytest.mark.parametrize("name", MOVERS)
+@pytest.mark.parametrize("name", some("qmemman"))
 def test_memory_goes_to_the_guest_that_eats_with_tmem_beneath(host: EmulatedHost, with_tmem: None, name: str) -> None:
     eats(host, f"{name}+tmem")
 

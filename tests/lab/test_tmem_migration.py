@@ -231,6 +231,7 @@ def test_a_guest_that_cannot_be_drained_refuses_and_goes_on(lab: OpenLab) -> Non
     guest.verify()
 
 
+@pytest.mark.long
 def test_a_guest_that_does_not_drain_is_not_saved_and_goes_on(lab: OpenLab) -> None:
     """As the drivers of Linux up to 5.2: nobody has copies of what only Xen holds. Here it is
     the module that tests drive.

@@ -145,8 +145,9 @@ def test_lru_has_the_hypervisors_hits(seed: int) -> None:
     assert abs(of_all.difference) <= eviction.CLOSE
 
 
-def test_another_order_than_the_hypervisors_is_noticed() -> None:
-    found = replay.follow(of_trace(trace(hypervisor(1, newest=True))))
+@pytest.mark.parametrize("by_guest", [False, True])
+def test_another_order_than_the_hypervisors_is_noticed(by_guest: bool) -> None:
+    found = replay.follow(of_trace(trace(hypervisor(1, newest=True))), by_guest=by_guest)
     assert found.same < found.evictions / 2
     assert found.difference is not None
     assert abs(found.difference) > eviction.CLOSE
