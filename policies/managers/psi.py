@@ -56,7 +56,11 @@ ON_REPORT = False
 
 
 def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
-    """What the daemon sees, as this manager's state."""
+    """What the daemon sees, as this manager's state. senpai begins to count anew with each change
+    that it wants. Who could not have one (at the maximum, or while Xen has nothing) would be in
+    need for ever, so it is counted from one decision to the next.
+    """
+    long = parameters.interval + 2 * parameters.every
     return State(
         seen.free - parameters.kept,
         tuple(
@@ -65,7 +69,7 @@ def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
                 each.actual,
                 each.minimum,
                 each.maximum,
-                each.growth("psi.memory.some", since=each.changed),
+                each.growth("psi.memory.some", since=each.changed if each.since_change < long else each.decided),
                 int(each.since_change),
             )
             for each in seen.guests

@@ -115,6 +115,20 @@ def test_senpai_probes_for_ever_and_is_asked_only_when_a_guest_may_give(dom0: Do
     assert dom0.domains[1].mib > 160, "who waits is served within the second"
 
 
+@pytest.mark.parametrize(("mib", "free"), [(256, 16), (160, 8)])
+def test_who_waited_and_could_not_grow_gives_when_it_waits_no_more(dom0: Dom0, mib: int, free: int) -> None:
+    """At its maximum, or where Xen has nothing: else it would count as in need for ever."""
+    dom0.domains, dom0.free = {1: Domain("guest1", mib)}, free
+    dom0.write(1, b"psi.memory.some=0")
+    made = dom0.daemon("psi")
+    for second in range(1, 13):
+        dom0.run(made, 1)
+        dom0.write(1, f"psi.memory.some={second * 400_000}".encode())
+    assert dom0.domains[1].mib == mib, "it waits"
+    dom0.run(made, 20)
+    assert mib * 0.95 < dom0.domains[1].mib < mib * 0.995
+
+
 def test_a_schedule_that_has_nothing_to_say_is_looked_at_now_and_then(dom0: Dom0) -> None:
     made = dom0.daemon("balloon", parameters={"schedule": [{"at": 23_400, "number": 2, "target": 100 * MIB}]})
     dom0.run(made, 23.3)
