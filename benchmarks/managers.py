@@ -11,8 +11,8 @@ MiB:
 1. at rest: idle guests with an even share of the host's memory, after a while for it to settle;
 2. gives: guests with less, and one of them swapping, since a program goes through more memory than
    it has, again and again. From the manager's release on: until that guest has so much more;
-3. takes: the program ends, and another guest runs the same. From then on: until the first has given
-   so much back.
+3. takes: the program ends, and all other guests run the same. From then on: until the first has
+   given so much back.
 
 Where it does not come to that within the limit, how much moved until then is told, and by `WHY`
 why the rules of some do not have it. Seconds are dom0's: emulated, they are the emulated machine's;
@@ -78,7 +78,7 @@ WHY: Mapping[str, str] = {
 """Why a manager's rules do not have it at once, for those that were not done within the limit."""
 
 START_MIB = 96
-EATER, NEXT = "guest1", "guest2"
+EATER = "guest1"
 TURN_SECONDS = 10
 """After this the schedule of `balloon` takes back what it gave."""
 REAL_SECONDS = 20
@@ -206,6 +206,7 @@ def measure(host: XenHost, name: str, seconds: float, mib: int, limit_s: float) 
     policy = asked(name)
     limit_s = STILL_SECONDS if name in STILL else limit_s
     constants = dict(SCALED[name])
+    others = [guest for guest in host.guests if guest != EATER]
     for guest in host.guests:
         host.run(guest, AFRESH, timeout=120)
     most = dict.fromkeys(host.guests, DEFAULT_GUESTS.memory_max_mib)
@@ -228,13 +229,15 @@ def measure(host: XenHost, name: str, seconds: float, mib: int, limit_s: float) 
     got_mib = max(had, *meanwhile) - had
     if eats:
         host.run(EATER, DIGEST, timeout=120)
-        host.run(NEXT, eat(mib + START_MIB // 2), timeout=120)
+        for guest in others:
+            host.run(guest, eat(mib + START_MIB // 2), timeout=120)
     else:
         waits(host, max(TURN_SECONDS - (got_s or 0), 0))
     _, had = look(host, EATER)
     gave_s, meanwhile = until(lambda: look(host, EATER), lambda now: now <= had - mib + 1, limit_s)
     busy = managed.parse(host.stop_manager())
-    host.run(NEXT, DIGEST, timeout=120)
+    for guest in others:
+        host.run(guest, DIGEST, timeout=120)
     reporting = [share(each) for each in busy.reporters.values()]
     return Cost(
         name,
