@@ -257,6 +257,8 @@ class Daemon:
         if not self._on:
             return []
         self._on = False
+        # what is under way is ended with the child that does it
+        library = self._library is not None and self._library.there
         self._actions.stop()
         self._close_record()
         cost = {
@@ -265,7 +267,7 @@ class Daemon:
             "decisions": self._decisions,
             "errors": self._errors,
             "dropped": self._log.dropped,
-            "library": self._library is not None and self._library.there,
+            "library": library,
         }
         self._log, log = Log(), self._log
         return [*log.lines(), dumps({"cost": cost})]

@@ -168,8 +168,8 @@ def test_a_guest_that_is_stuck_keeps_nobody_from_being_served(host: EmulatedHost
     finally:
         run(host, "dom0", "xl unpause guest3")
     found = stop(host, "qmemman")
-    follows = [not each["no_progress"] for each in found.decisions[-1]["state"]["domains"]]
-    assert follows == [True, True, False]
+    follows = [[not each["no_progress"] for each in record["state"]["domains"]] for record in found.decisions]
+    assert [True, True, False] in follows, "and it may follow again by the end"
 
 
 @pytest.mark.long
