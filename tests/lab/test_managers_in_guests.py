@@ -21,7 +21,7 @@ from common.units import PAGE_BYTES
 from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
-from policies import apply, decide, managers
+from policies import apply, decide
 from policies import registry as policies
 from policies.balloon import steps
 from policies.daemon.actions import NEAR_WEIGHT
@@ -170,37 +170,6 @@ def test_a_guest_that_is_stuck_keeps_nobody_from_being_served(host: EmulatedHost
     found = stop(host, "qmemman")
     follows = [[not each["no_progress"] for each in record["state"]["domains"]] for record in found.decisions]
     assert [True, True, False] in follows, "and it may follow again by the end"
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("name", MOVERS)
-def test_a_liar_a_stuck_and_a_dying_guest_upset_no_manager(host: EmulatedHost, name: str) -> None:
-    """One after the other would be kinder."""
-    start(host, name)
-    counters = managers.get(name).COUNTERS
-    try:
-        if counters:
-            lie(host, "guest2")
-        run(host, "dom0", "xl pause guest3")
-        host.release_manager()
-        run(host, "guest1", EAT, timeout=120)
-        assert until(lambda: memory(host)["guest1"] >= START_MIB + 20)
-        assert abs(memory(host)["guest3"] - START_MIB) <= 1
-        run(host, "dom0", "xl destroy guest3")
-        time.sleep(2 * managers.parameters(name, SCALED[name]).every + 1)
-        assert host._managed is not None
-        # a guest that is gone cannot be asked what its reports cost
-        found = managed.parse(host._managed._agents["dom0"].ask("stop"))
-        assert not found.errors
-        first, last = found.decisions[0], found.decisions[-1]
-        assert [len(each["state"]["domains"]) for each in (first, last)] == [3, 2]
-        if counters:
-            assert first["reports"] == {"guest2": "absurd"}
-        for record in found.decisions:
-            assert decide.again(name, record["state"], SCALED[name]) == record["decision"]
-    finally:
-        host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
-        host.limit_disks(UNLIMITED)
 
 
 @pytest.fixture(scope="module")
