@@ -69,10 +69,15 @@ def section(name: str, *, without: Collection[str] = (), **more: Any) -> type[Ma
     for each in _those_of(record, without):
         unit, doc = each.metadata["unit"], each.metadata["doc"]
         hint, default = _field(unit, hints[each.name], each.default)
-        shown = format_size(default) if unit == "B" else f"{cast('float', each.default):g} {unit}".rstrip()
+        shown = format_size(default) if unit == "B" else _shown(cast("float", each.default), unit)
         found[each.name] = (hint, Field(default=default, description=f"{doc}; {shown} by itself"))
     base, kind = _base(record, without), f"{name.capitalize()}Settings"
     return cast("type[ManagerSettings]", create_model(kind, __base__=base, **found, **more))
+
+
+def _shown(default: float, unit: str) -> str:
+    """As an experiment may write it."""
+    return f"{default / 1000:g} ms" if unit == "µs" else f"{default:g} {unit}".rstrip()
 
 
 def _those_of(record: type[Any], without: Collection[str]) -> list[dataclasses.Field[Any]]:

@@ -94,6 +94,8 @@ def _check(name: str, base: Policy, names: list[str]) -> None:
 def _unknown(name: str, word: str, known: tuple[str, ...], verb: str) -> UsageError:
     near = suggestion(word, known)
     meant = f"Did you mean {name.replace(word, near)!r}? " if near and word else ""
+    if (part := name.removeprefix("+")) in PARTS:
+        meant = f"{part} is a part, to be added to a policy, as in static+{part}. "
     return UsageError(
         f"there is no memory policy {name!r}",
         why=f"{word!r} is unknown",

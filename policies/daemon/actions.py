@@ -8,26 +8,23 @@ to be changed.
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections import deque
 from dataclasses import dataclass, field
 
 from policies.managers.base import PAGE, Decision, clamp
 
-from .view import Known, View
+from .tools import Asked, Command, Library, Process
+from .view import NEAR, Known, View
 
 MIB = 2**20
-TOOL_SECONDS = 60.0
-"""Bound for one command of libxl's: a second of an emulated processor, and more of a busy one."""
-
 LEAST_GROWTH = 1 * MIB
 """Where less is there than this, nothing is handed out."""
 
+NEAR_WEIGHT = 32
+"""A weight that is less than one part in so many away is where it should be."""
+
 LOOK_SECONDS = 0.25
 """How often it is looked whether memory has come free, while somebody waits for it."""
-
-MOST_SAID = 200
 
 SECTIONS = "memory/sections"
 """Where a guest that gives memory by hot-plug is told how much it is to have [KiB], below its part
@@ -38,13 +35,15 @@ of xenstore (tmem/linux/sections).
 @dataclass(frozen=True)
 class Step:
     """One command. target: what the guest then has been told, in bytes; None: nothing of its
-    memory. cap: of tmem, likewise.
+    memory. cap: of tmem, likewise. asks: what the library is asked for in place of the command, and
+    how much of it [KiB].
     """
 
     domain: int
     words: tuple[str, ...]
     target: int | None = None
     cap: int | None = None
+    asks: tuple[str, int] | None = None
 
 
 @dataclass
@@ -63,17 +62,26 @@ class Actions:
 
     limit_at_maximum: let guests hold their maximum whatever their target is, as a persistent pool
     of tmem needs (its pages count as the guest's). sections: guests give and get memory by
-    hot-plug, so that their balloons are told nothing.
+    hot-plug, so that their balloons are told nothing. library: libxl's, used while it is there.
     """
 
-    def __init__(self, view: View, patience: float, *, limit_at_maximum: bool, sections: bool = False) -> None:
+    def __init__(
+        self,
+        view: View,
+        patience: float,
+        *,
+        limit_at_maximum: bool,
+        sections: bool = False,
+        library: Library | None = None,
+    ) -> None:
         self._view = view
+        self._library = library
         self._patience = patience
         self._limit_at_maximum = limit_at_maximum
         self._sections = sections
         self._steps: deque[Step] = deque()
         self._grows: deque[tuple[int, int]] = deque()
-        self._running: _Tool | None = None
+        self._running: tuple[Step, Command] | None = None
         self._began = 0.0
         self._patient_until: float | None = None
         self.carried = Carried()
@@ -90,12 +98,12 @@ class Actions:
 
     def fileno(self) -> int | None:
         """Readable when the command that runs has ended; None: none runs."""
-        return self._running.pidfd if self._running else None
+        return self._running[1].descriptor if self._running else None
 
     def wakes_at(self, now: float) -> float | None:
         """When to go on at the latest."""
         if self._running:
-            return self._running.deadline
+            return self._running[1].deadline
         return now + LOOK_SECONDS if self.waiting else now if self.busy else None
 
     def begin(self, decision: Decision, now: float) -> Carried:
@@ -122,9 +130,10 @@ class Actions:
     def go_on(self, now: float) -> None:
         """Do what can be done by now."""
         if self._running:
-            if not self._running.ended(now):
+            step, command = self._running
+            if not command.ended(now):
                 return
-            self._finished(self._running, now)
+            self._finished(step, command.why(), now)
             self._running = None
         if not self._steps and self._grows:
             self._grow(now)
@@ -138,7 +147,8 @@ class Actions:
         for domain, target in self._grows:
             self.carried.failed.append((domain, f"growing to {target}", why))
         if self._running:
-            self.carried.failed.append((self._running.step.domain, " ".join(self._running.step.words), why))
+            step, _ = self._running
+            self.carried.failed.append((step.domain, " ".join(step.words), why))
         self._clear()
 
     def stop(self) -> None:
@@ -150,7 +160,7 @@ class Actions:
         self._steps.clear()
         self._grows.clear()
         if self._running:
-            self._running.kill()
+            self._running[1].kill()
             self._running = None
 
     def _grow(self, now: float) -> None:
@@ -165,7 +175,7 @@ class Actions:
         if target - each.actual > there:
             if self._patient_until is None:
                 self._patient_until = now + self._patience
-            if now < self._patient_until:
+            if now < self._patient_until and self._coming(now):
                 return
             short = target - each.actual - there
             self.carried.failed.append((domain, f"growing to {target}", f"{short} bytes did not come free"))
@@ -174,30 +184,41 @@ class Actions:
         if target >= each.actual + LEAST_GROWTH or target > each.target:
             self._steps.extend(self._memory(each, target))
 
+    def _coming(self, now: float) -> bool:
+        """Whether somebody is on the way down. Else there is nothing to wait for."""
+        return any(
+            each.actual - each.target > NEAR and self._view.follows(each, now) for each in self._view.known.values()
+        )
+
     def _memory(self, each: Known, target: int) -> list[Step]:
         if self._sections:
             node = f"/local/domain/{each.domain}/{SECTIONS}"
             return [Step(each.domain, ("xenstore-write", node, str(target >> 10)), target)]
-        steps = [Step(each.domain, ("xl", "mem-set", str(each.domain), f"{target >> 10}k"), target)]
+        kib, most = target >> 10, each.maximum >> 10
+        steps = [Step(each.domain, ("xl", "mem-set", str(each.domain), f"{kib}k"), target, asks=("target", kib))]
         if self._limit_at_maximum:
-            steps.append(Step(each.domain, ("xl", "mem-max", str(each.domain), f"{each.maximum >> 10}k")))
+            words = ("xl", "mem-max", str(each.domain), f"{most}k")
+            steps.append(Step(each.domain, words, asks=("maximum", most)))
         return steps
 
     def _tmem(self, domain: int, weight: int, cap: int) -> list[Step]:
         each = self._view.known.get(domain)
-        if each is None or (each.tmem is not None and each.tmem.weight == weight and each.cap == cap):
+        if each is None or (each.tmem is not None and _near(weight, each.tmem.weight) and each.cap == cap):
             return []
         words = ("tmemctl", "set", str(domain), "--weight", str(weight), "--cap", str(cap))
         return [Step(domain, words, cap=cap)]
 
     def _run(self, step: Step, now: float) -> None:
+        if step.asks and self._library is not None and self._library.there:
+            what, kib = step.asks
+            self._running = step, Asked(self._library, what, step.domain, kib, now)
+            return
         try:
-            self._running = _Tool(step, now)
+            self._running = step, Process(step.words, now)
         except OSError as error:
             self.carried.failed.append((step.domain, " ".join(step.words), str(error.strerror)))
 
-    def _finished(self, tool: _Tool, now: float) -> None:
-        step, why = tool.step, tool.why()
+    def _finished(self, step: Step, why: str | None, now: float) -> None:
         each = self._view.known.get(step.domain)
         if why is not None:
             self.carried.failed.append((step.domain, " ".join(step.words), why))
@@ -210,51 +231,13 @@ class Actions:
                 self._view.told(each, step.target, now)
 
 
+def _near(weight: int, now: int) -> bool:
+    """Whether tmem would share out the same by it: a weight is a part of a pool, and those that
+    draw near to where they belong, half of the way each time, would be told for a minute.
+    """
+    return abs(weight - now) * NEAR_WEIGHT <= now
+
+
 def _whole(size: int) -> int:
     """So much in whole pages, rounded down."""
     return size - size % PAGE
-
-
-class _Tool:
-    """A command that runs."""
-
-    def __init__(self, step: Step, now: float) -> None:
-        self.step = step
-        self.deadline = now + TOOL_SECONDS
-        self._late = False
-        self._said = os.memfd_create("said")
-        try:
-            self._process = subprocess.Popen(step.words, stdin=subprocess.DEVNULL, stdout=self._said, stderr=self._said)
-        except OSError:
-            os.close(self._said)
-            raise
-        self.pidfd = os.pidfd_open(self._process.pid)
-
-    def ended(self, now: float) -> bool:
-        """Whether it has ended; it is made to when it takes too long."""
-        if self._process.poll() is not None:
-            return True
-        if now < self.deadline:
-            return False
-        self._late = True
-        self._process.kill()
-        self._process.wait()
-        return True
-
-    def why(self) -> str | None:
-        """Why it failed; None when it did not. Once: it is forgotten then."""
-        said = os.pread(self._said, MOST_SAID, 0).decode("utf-8", "replace").strip()
-        self._close()
-        if self._late:
-            return f"it did not end within {TOOL_SECONDS:g} s"
-        return None if self._process.returncode == 0 else said or f"it ended with {self._process.returncode}"
-
-    def kill(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.wait()
-        self._close()
-
-    def _close(self) -> None:
-        os.close(self._said)
-        os.close(self.pidfd)

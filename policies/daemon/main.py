@@ -18,7 +18,7 @@ Every answer ends with a line `== end`. A decision's line:
 Where Xen or the manager itself failed there is {"time", "error"} in its place. The last line:
 
     {"cost": {"cpu_seconds": of the daemon and its children, "wall_seconds", "decisions",
-    "errors", "dropped": lines that found no room}}
+    "errors", "dropped": lines that found no room, "library": whether libxl's told the guests}}
 
 Whatever a guest does, the daemon goes on: what went wrong is in the line of its decision.
 """
@@ -40,6 +40,7 @@ from .actions import Actions, Carried
 from .log import Log, dumps
 from .reader import Reader, ReaderError
 from .settings import Settings, read
+from .tools import Library, library
 from .view import View
 from .xenstore import Store, StoreError
 
@@ -53,12 +54,22 @@ MOST_COMMAND = 4096
 
 
 class Daemon:
-    """One manager at work. clock: monotonic seconds."""
+    """One manager at work. library: libxl's, for what it tells; None: `xl` is run for that. clock:
+    monotonic seconds.
+    """
 
-    def __init__(self, settings: Settings, reader: Reader, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        reader: Reader,
+        *,
+        library: Library | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._settings = settings
         self._manager = managers.get(settings.manager)
         self._reader = reader
+        self._library = library
         self._clock = clock
         self._store: Store | None = None
         self._store_at = 0.0
@@ -68,13 +79,14 @@ class Daemon:
             settings.patience,
             limit_at_maximum=settings.limit_at_maximum,
             sections=settings.sections,
+            library=library,
         )
         self._open: tuple[dict[str, Any], Carried] | None = None
         self._log = Log()
         self._errors = self._decisions = 0
         self._on = False
         self._news = False
-        self._next = self._last = 0.0
+        self._next = self._last = self._rested = 0.0
         self._began = self._spent_before = 0.0
 
     # --- Waiting ----------------------------------------------------------------------------------
@@ -98,6 +110,8 @@ class Daemon:
             self.turn()
         self._actions.stop()
         self._reader.close()
+        if self._library is not None:
+            self._library.close()
 
     def obey(self, line: str) -> list[str]:
         """What is answered to a command."""
@@ -124,8 +138,9 @@ class Daemon:
         return max(min(known) - now, 0.0) if known else None
 
     def _due(self) -> float:
-        soon = self._last + BREATH_SECONDS
-        return min(soon, self._next) if self._news and self._manager.ON_REPORT else self._next
+        if self._news and self._manager.ON_REPORT:
+            return min(self._last + BREATH_SECONDS, self._next)
+        return max(self._next, self._rested)
 
     # --- Working ----------------------------------------------------------------------------------
 
@@ -148,8 +163,10 @@ class Daemon:
         if self._store is None and now >= self._store_at:
             self._connect()
         try:
-            if self._store is not None and self._view.events(self._store, now):
-                self._news = True
+            if self._store is not None:
+                heard, news = self._view.events(self._store, now)
+                self._news |= heard
+                self._rested = 0.0 if news else self._rested
         except StoreError:
             self._lose_store()
 
@@ -210,6 +227,8 @@ class Daemon:
         self._actions.go_on(now)
         if not self._actions.busy:
             self._close_record()
+            if not (carried.set or carried.failed or self._view.moving):
+                self._rested = now + managers.rests(self._manager, state, self._settings.parameters)
 
     def _fail(self, why: str) -> None:
         self._errors += 1
@@ -231,13 +250,15 @@ class Daemon:
         self._listen(now)
         self._view.begin(now)
         self._on, self._news = True, False
-        self._began = self._last = self._next = now
+        self._began = self._last = self._next = self._rested = now
         self._spent_before = self._spent()
 
     def _stop(self) -> list[str]:
         if not self._on:
             return []
         self._on = False
+        # what is under way is ended with the child that does it
+        library = self._library is not None and self._library.there
         self._actions.stop()
         self._close_record()
         cost = {
@@ -246,12 +267,13 @@ class Daemon:
             "decisions": self._decisions,
             "errors": self._errors,
             "dropped": self._log.dropped,
+            "library": library,
         }
         self._log, log = Log(), self._log
         return [*log.lines(), dumps({"cost": cost})]
 
     def _spent(self) -> float:
-        spent = self._reader.cpu_seconds
+        spent = self._reader.cpu_seconds + (self._library.cpu_seconds if self._library is not None else 0.0)
         for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN):
             used = resource.getrusage(who)
             spent += used.ru_utime + used.ru_stime
@@ -284,5 +306,5 @@ def main(arguments: list[str]) -> int:
     commands = sys.stdin.fileno()
     reader = Reader(_received(commands, settings.reader_bytes), settings.reader_arguments)
     sys.stdout.write("ready\n")
-    Daemon(settings, reader).serve(commands)
+    Daemon(settings, reader, library=None if settings.sections else library()).serve(commands)
     return 0

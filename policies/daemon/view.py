@@ -149,23 +149,26 @@ class View:
         for each in self.known.values():
             self.listen(each, store)
 
-    def events(self, store: Store, now: float) -> bool:
+    def events(self, store: Store, now: float) -> tuple[bool, bool]:
         """Look at what xenstore says has changed, and at who was not listened to. Whether there is
-        a new report.
+        a report, and whether one says something else than before.
         """
         for token, number in store.events().items():
             each = self.known.get(int(token)) if token.isdecimal() else None
             if each is not None:
                 each.unread = True
                 self._count(each, number, store, now)
-        news = False
+        heard = news = False
         for each in self.known.values():
             if each.deaf_until is not None and now >= each.deaf_until:
                 self.listen(each, store)
             if each.unread:
                 each.unread = False
-                news |= self._read(each, store, now)
-        return news
+                before = None if self._aged(each, now) else each.report
+                self._read(each, store, now)
+                heard |= each.report is not None
+                news |= each.report != before
+        return heard, news
 
     def wakes_at(self) -> float | None:
         """When somebody is to be listened to again."""
@@ -179,7 +182,7 @@ class View:
             store.unwatch(each.node, each.token)
             each.deaf_until = now + FLOOD_SECONDS
 
-    def _read(self, each: Known, store: Store, now: float) -> bool:
+    def _read(self, each: Known, store: Store, now: float) -> None:
         try:
             content = store.read(each.node)
         except RefusedError:
@@ -187,13 +190,17 @@ class View:
         each.report_at = now
         if content is None:
             each.report, each.trouble = None, "none"
-            return False
+            return
         each.report = reports.parse(content, self._counters)
         each.trouble = None if each.report is not None else "absurd"
         if each.report is not None:
             # who has said nothing so far begins to be counted now
             each.changed = each.changed or each.report
-        return each.report is not None
+
+    @property
+    def moving(self) -> bool:
+        """Whether some guest is not where it was told to be."""
+        return any(abs(each.actual - each.target) > NEAR for each in self.known.values())
 
     # --- Managers ---------------------------------------------------------------------------------
 

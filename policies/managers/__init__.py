@@ -14,6 +14,9 @@ from typing import Any, Protocol, cast, get_args, get_origin, get_type_hints
 
 from .base import Decision, Seen
 
+MOST_REST = 10.0
+"""The longest time between two decisions that one of these managers has by itself."""
+
 _NAMES = (
     "qmemman",
     "squeezed",
@@ -37,7 +40,9 @@ class Manager(Protocol):
     ON_REPORT: whether a report makes it decide earlier.
 
     A module may also have `worth_acting(state, decision, parameters)`: whether the daemon is to
-    carry a decision out; without it, every decision is.
+    carry a decision out; without it, every decision is. And `rests(state, parameters)`: for how
+    many seconds the same would be decided again, if no guest reports meanwhile; without it, a
+    decision is made every `every` seconds.
     """
 
     FORMS: tuple[type, ...]
@@ -71,6 +76,14 @@ def worth_acting(manager: Manager, state: Any, decision: Decision, parameters: A
     """Whether the daemon is to carry out a decision that a manager made."""
     says = getattr(manager, "worth_acting", None)
     return True if says is None else bool(says(state, decision, parameters))
+
+
+def rests(manager: Manager, state: Any, parameters: Any) -> float:  # noqa: ANN401
+    """Seconds for which a manager that changed nothing is not to be asked again, but for reports.
+    Bounded, since guests come and go, and reports get old.
+    """
+    says = getattr(manager, "rests", None)
+    return 0.0 if says is None else min(float(says(state, parameters)), MOST_REST)
 
 
 def parameters(name: str, given: Mapping[str, Any]) -> Any:  # noqa: ANN401  each manager has its own

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from math import inf
 
 from .base import Decision, Seen, clamp, every, key
 
@@ -58,6 +59,13 @@ def state(seen: Seen, _parameters: Parameters = PUBLISHED) -> State:
     return State(
         round(seen.elapsed * 1000),
         tuple(Domain(each.domain, _number(each.name), each.target, each.minimum, each.maximum) for each in seen.guests),
+    )
+
+
+def rests(state: State, parameters: Parameters = PUBLISHED) -> float:
+    """Until the schedule's next step, and the millisecond that tells that it has begun."""
+    return min(
+        ((step.at - state.elapsed + 1) / 1000 for step in parameters.schedule if step.at > state.elapsed), default=inf
     )
 
 

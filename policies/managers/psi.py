@@ -56,7 +56,11 @@ ON_REPORT = False
 
 
 def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
-    """What the daemon sees, as this manager's state."""
+    """What the daemon sees, as this manager's state. senpai begins to count anew with each change
+    that it wants. Who could not have one (at the maximum, or while Xen has nothing) would be in
+    need for ever, so it is counted from one decision to the next.
+    """
+    long = parameters.interval + 2 * parameters.every
     return State(
         seen.free - parameters.kept,
         tuple(
@@ -65,12 +69,23 @@ def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
                 each.actual,
                 each.minimum,
                 each.maximum,
-                each.growth("psi.memory.some", since=each.changed),
+                each.growth("psi.memory.some", since=each.changed if each.since_change < long else each.decided),
                 int(each.since_change),
             )
             for each in seen.guests
         ),
     )
+
+
+def rests(state: State, parameters: Parameters = PUBLISHED) -> float:
+    """Until the next guest has been without a change for an interval; not while somebody waits for
+    what Xen may have the next second. Who may give by now could do so before.
+    """
+    heard = [each for each in state.domains if each.stalled is not None]
+    if any((each.stalled or 0) > parameters.pressure for each in heard):
+        return 0.0
+    left = [parameters.interval - each.seconds for each in heard]
+    return float(min((each for each in left if each > 0), default=parameters.interval))
 
 
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:

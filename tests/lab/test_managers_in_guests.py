@@ -24,6 +24,7 @@ from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 from policies import apply, decide
 from policies import registry as policies
 from policies.balloon import steps
+from policies.daemon.actions import NEAR_WEIGHT
 
 pytestmark = pytest.mark.lab
 
@@ -33,9 +34,6 @@ START_MIB = 120
 
 EATEN_MIB = 130
 EAT = benchmark.eat(EATEN_MIB)
-LONGER = ("squeezed", "mom", "proxmox", "collaborative", "balloon")
-"""Twenty seconds each, and all by the same daemon."""
-
 REPORT = "/local/domain/$(xl domid {})/data/overcommit/report"
 
 SOONER: Mapping[str, Mapping[str, Any]] = {
@@ -46,6 +44,17 @@ SOONER: Mapping[str, Mapping[str, Any]] = {
     "smartmem": {"every": 2.0},
 }
 """Who decides every 10 s would only be waited for."""
+
+MOVERS = ("qmemman", "squeezed", "mom", "proxmox", "psi", "collaborative", "balloon")
+"""Who moves memory by balloons. (hotplug: tests/lab/test_hotplug_in_guests.py.)"""
+
+
+def some(*names: str) -> list[Any]:
+    """All of them, of which these belong to the tests that are run by default: twenty seconds each,
+    and all by the same daemon.
+    """
+    return [pytest.param(name, marks=[] if name in names else pytest.mark.long) for name in MOVERS]
+
 
 SCALED = {name: {**constants, **SOONER.get(name, {})} for name, constants in benchmark.SCALED.items()}
 
@@ -63,7 +72,7 @@ def lent(lab: OpenLab) -> EmulatedHost:
 def host(lent: EmulatedHost) -> Iterator[EmulatedHost]:
     """Three guests alike, with memory to be given."""
     for name in lent.guests:
-        run(lent, name, benchmark.DIGEST)
+        run(lent, name, benchmark.AFRESH, timeout=120)
     lent.set_memory(dict.fromkeys(lent.guests, START_MIB), {})
     yield lent
     lent.stop_manager()
@@ -115,31 +124,30 @@ def eats(host: EmulatedHost, policy: str) -> managed.Managed:
     run(host, "guest1", benchmark.DIGEST, timeout=120)
     found = stop(host, policies.parse(policy).manager or "")
     assert grew, f"{now} after {found.decisions[-3:]}"
+    assert found.cost["library"], "no process of xl for each target"
     targets = [each for each in found.samples if each.source == "guest1"]
     assert max(each.value or 0 for each in targets) >= (START_MIB + 20) * PAGES_PER_MIB
     return found
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "qmemman",
-        "psi",
-        *(pytest.param(name, marks=pytest.mark.long) for name in LONGER),
-    ],
-)
+@pytest.mark.parametrize("name", some("qmemman", "psi"))
 def test_memory_goes_to_the_guest_that_eats(host: EmulatedHost, name: str) -> None:
     found = eats(host, name)
     assert set(found.reporters) == (set() if name in ("squeezed", "balloon") else set(host.guests))
     assert all(each["reports"] > 0 for each in found.reporters.values())
 
 
-def test_a_guest_that_lies_is_left_out_and_the_others_are_served(host: EmulatedHost) -> None:
-    start(host, "qmemman")
+def lie(host: EmulatedHost, guest: str) -> None:
+    """A guest says what is no report, once."""
     # by the kernel's device: WRITE, request 1, no transaction, 29 bytes
     message = r"\013\0\0\0\001\0\0\0\0\0\0\0\035\0\0\0data/overcommit/report\0\377\376lies"
-    run(host, "guest2", f"exec 3<> /dev/xen/xenbus; printf '{message}' >&3")
-    assert "lies" in run(host, "dom0", f"xenstore-read {REPORT.format('guest2')}")
+    run(host, guest, f"exec 3<> /dev/xen/xenbus; printf '{message}' >&3")
+    assert "lies" in run(host, "dom0", f"xenstore-read {REPORT.format(guest)}")
+
+
+def test_a_guest_that_lies_is_left_out_and_the_others_are_served(host: EmulatedHost) -> None:
+    start(host, "qmemman")
+    lie(host, "guest2")
     host.release_manager()
     run(host, "guest1", EAT, timeout=120)
     assert until(lambda: memory(host)["guest1"] >= START_MIB + 20)
@@ -160,13 +168,22 @@ def test_a_guest_that_is_stuck_keeps_nobody_from_being_served(host: EmulatedHost
     finally:
         run(host, "dom0", "xl unpause guest3")
     found = stop(host, "qmemman")
-    follows = [not each["no_progress"] for each in found.decisions[-1]["state"]["domains"]]
-    assert follows == [True, True, False]
+    follows = [[not each["no_progress"] for each in record["state"]["domains"]] for record in found.decisions]
+    assert [True, True, False] in follows, "and it may follow again by the end"
 
 
-def test_memory_moves_with_tmem_beneath_and_smartmem_shares_tmem_out(host: EmulatedHost) -> None:
-    host.load_driver(apply.parameters(policies.parse("qmemman+tmem")), {})
-    eats(host, "qmemman+tmem")
+@pytest.fixture(scope="module")
+def with_tmem(lent: EmulatedHost) -> None:
+    """From here to the end: a driver is not taken away again."""
+    lent.load_driver(apply.parameters(policies.parse("qmemman+tmem")), {})
+
+
+@pytest.mark.parametrize("name", some("qmemman"))
+def test_memory_goes_to_the_guest_that_eats_with_tmem_beneath(host: EmulatedHost, with_tmem: None, name: str) -> None:
+    eats(host, f"{name}+tmem")
+
+
+def test_smartmem_shares_tmem_out_and_moves_no_memory(host: EmulatedHost, with_tmem: None) -> None:
     start(host, "smartmem+tmem")
     host.release_manager()
     run(
@@ -181,5 +198,6 @@ def test_memory_moves_with_tmem_beneath_and_smartmem_shares_tmem_out(host: Emula
     decided = [dict(each["decision"]["weights"]) for each in found.decisions if each["decision"]["weights"]]
     assert decided
     for each in json.loads(run(host, "dom0", "tmemctl list --json"))["clients"]:
-        # the end may have come while the last ones were being set
-        assert each["ww"] in {weights[each["CI"]] for weights in decided[-2:]}
+        # the end may have come while the last ones were being set; what is near is left as it is
+        nearest = min(abs(each["ww"] - weights[each["CI"]]) for weights in decided[-2:])
+        assert nearest * NEAR_WEIGHT <= each["ww"]

@@ -20,6 +20,7 @@ from policies import managers
 from policies.daemon import main as daemon
 from policies.daemon.reader import ReaderError
 from policies.daemon.settings import Settings
+from policies.daemon.tools import Library
 
 MIB = 2**20
 PAGES = 256
@@ -57,6 +58,7 @@ class Dom0:
     readings: int = 0
     now: float = 1000.0
     cpu_seconds: float = 0.0
+    library: Library | None = None
     _seen: int = 0
 
     def __post_init__(self) -> None:
@@ -152,7 +154,7 @@ class Dom0:
             store=(str(self.store.path),),
         )
         assert not given
-        made = daemon.Daemon(settings, self, clock=lambda: self.now)  # type: ignore[arg-type]
+        made = daemon.Daemon(settings, self, library=self.library, clock=lambda: self.now)  # type: ignore[arg-type]
         made._connect()
         made._look()
         made.obey("start")

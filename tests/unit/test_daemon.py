@@ -100,6 +100,57 @@ def test_a_decision_that_changes_nothing_starts_no_process(dom0: Dom0, manager: 
     assert dom0.readings <= readings + 7, "it looks when it decides, every 10 s"
 
 
+def test_senpai_probes_for_ever_and_is_asked_only_when_a_guest_may_give(dom0: Dom0) -> None:
+    """Its rule takes 1 % of a guest's memory each 6 s. Between these nothing is decided."""
+    for number in dom0.domains:
+        dom0.write(number, b"psi.memory.some=1000")
+    made = dom0.daemon("psi")
+    dom0.run(made, 0.2)
+    readings = dom0.readings
+    dom0.run(made, 60)
+    assert all(160 * 0.99**10.5 < each.mib < 160 * 0.99**7.5 for each in dom0.domains.values())
+    assert dom0.readings - readings <= 2 * 10
+    dom0.write(1, b"psi.memory.some=9000000")
+    dom0.run(made, 1.5)
+    assert dom0.domains[1].mib > 160, "who waits is served within the second"
+
+
+@pytest.mark.parametrize(("mib", "free"), [(256, 16), (160, 8)])
+def test_who_waited_and_could_not_grow_gives_when_it_waits_no_more(dom0: Dom0, mib: int, free: int) -> None:
+    """At its maximum, or where Xen has nothing: else it would count as in need for ever."""
+    dom0.domains, dom0.free = {1: Domain("guest1", mib)}, free
+    dom0.write(1, b"psi.memory.some=0")
+    made = dom0.daemon("psi")
+    for second in range(1, 13):
+        dom0.run(made, 1)
+        dom0.write(1, f"psi.memory.some={second * 400_000}".encode())
+    assert dom0.domains[1].mib == mib, "it waits"
+    dom0.run(made, 20)
+    assert mib * 0.95 < dom0.domains[1].mib < mib * 0.995
+
+
+def test_a_schedule_that_has_nothing_to_say_is_looked_at_now_and_then(dom0: Dom0) -> None:
+    made = dom0.daemon("balloon", parameters={"schedule": [{"at": 23_400, "number": 2, "target": 100 * MIB}]})
+    dom0.run(made, 23.3)
+    assert dom0.readings <= 6
+    assert dom0.domains[2].mib == 160
+    dom0.run(made, 0.4)
+    assert dom0.domains[2].mib == 100
+
+
+def test_memory_that_nobody_gives_is_not_waited_for(dom0: Dom0) -> None:
+    """MOM lets guests grow without asking whether Xen has something."""
+    dom0.free = 8
+    for number in dom0.domains:
+        dom0.write(number, b"meminfo.MemFree=1000")
+    made = dom0.daemon("mom", parameters={"pressure": 0.01, "extreme": 0.0})
+    readings = dom0.readings
+    dom0.run(made, 8)
+    assert dom0.readings - readings <= 2
+    assert sum(each.mib for each in dom0.domains.values()) == 3 * 160 + 8
+    assert any("did not come free" in why for _, _, why in decided(records(made))[0]["failed"])
+
+
 def test_reports_make_qmemman_decide_at_once_and_mom_in_its_time(dom0: Dom0) -> None:
     for manager, at_once in (("qmemman", True), ("mom", False)):
         busy_and_idle(dom0)
@@ -111,6 +162,22 @@ def test_reports_make_qmemman_decide_at_once_and_mom_in_its_time(dom0: Dom0) -> 
         dom0.run(made, 1)
         assert (len(decided(records(made))) > 1) == at_once, manager
         assert (len(dom0.said()) > before) == at_once, manager
+
+
+def test_who_says_the_same_again_lives_and_that_is_no_news(dom0: Dom0) -> None:
+    for number in dom0.domains:
+        dom0.write(number, b"psi.memory.some=1000")
+        dom0.domains[number].mib = 48
+    made = dom0.daemon("psi")
+    dom0.run(made, 8)
+    readings, began = dom0.readings, dom0.now
+    for _ in range(75):
+        for number in dom0.domains:
+            dom0.write(number, b"psi.memory.some=1000")
+            dom0.run(made, 0.4)
+    assert dom0.now > began + 80
+    assert dom0.readings <= readings + (dom0.now - began) / 6 + 1, "nothing changes any more"
+    assert decided(records(made))[-1]["reports"] == {}, "nobody is stale"
 
 
 def test_with_a_persistent_pool_the_limit_is_not_the_target(dom0: Dom0) -> None:
@@ -181,6 +248,16 @@ def test_smartmem_sets_weights_and_caps_once_and_no_targets(dom0: Dom0) -> None:
     last = decided(records(made))[-1]["decision"]
     assert dict(last["weights"])[1] > dict(last["weights"])[2]
     assert dict(last["caps"])[1] == 0 < dict(last["caps"])[2]
+
+
+def test_weights_that_are_as_good_as_right_are_left_alone(dom0: Dom0) -> None:
+    pool = {"PT": "EP", "Pc": 10, "ps": 5000, "pt": 5000, "px": 0, "gs": 0, "gt": 0, "fs": 0, "pr": 0}
+    dom0.tmem = {"clients": [{"CI": number, "ww": 325, "pools": [pool]} for number in (1, 2, 3)]}
+    made = dom0.daemon("smartmem")
+    dom0.run(made, 31)
+    first = [f"tmemctl set {number} --weight 329 --cap 0" for number in (1, 2, 3)]
+    assert dom0.said() == first, "whose cap nobody knows is told it"
+    assert {dict(each["decision"]["weights"])[1] for each in decided(records(made))} == {329}
 
 
 def test_a_schedule_is_followed(dom0: Dom0) -> None:
@@ -333,6 +410,35 @@ def test_a_dying_guest_is_no_guest(dom0: Dom0) -> None:
     assert any(domain == 2 and "is gone" in why for domain, _, why in found[0]["failed"])
     assert [each["domain"] for each in found[-1]["state"]["domains"]] == [1, 3]
     assert "/local/domain/2/data/overcommit/report" not in dom0.store.watched()
+
+
+@pytest.mark.parametrize("manager", managers.names())
+def test_a_stuck_and_a_dying_guest_upset_no_manager(dom0: Dom0, manager: str) -> None:
+    steps = [{"at": 0, "number": 0, "target": 100 * MIB}, {"at": 9000, "number": 0, "target": 150 * MIB}]
+    parameters = {"schedule": steps} if manager == "balloon" else SMALL if manager == "qmemman" else {"every": 1.0}
+    pool = {"PT": "EP", "Pc": 10, "ps": 5000, "pt": 5000, "px": 0, "gs": 9, "gt": 9, "fs": 0, "pr": 0}
+    dom0.tmem = {"clients": [{"CI": number, "ww": 100, "pools": [pool]} for number in (1, 2, 3)]}
+    dom0.domains[2].follows = False
+    made = dom0.daemon(manager, parameters=parameters)
+    for second in range(30):
+        for number in dom0.domains:
+            busy = {name: 40_000 * second for name in managers.get(manager).COUNTERS if "meminfo" not in name}
+            known = {name: 40_000 for name in managers.get(manager).COUNTERS if "meminfo" in name}
+            dom0.write(number, " ".join(f"{name}={value}" for name, value in {**known, **busy}.items()).encode())
+        dom0.run(made, 1)
+        if second == 15:
+            assert dom0.domains[2].mib == 160, "it is stuck"
+            dom0.domains[2].dying = True
+        elif second == 20:
+            dom0.free += dom0.domains.pop(2).mib
+    assert all(48 <= each.mib <= 256 for each in dom0.domains.values())
+    found = records(made)
+    assert found[-1]["cost"]["errors"] == 0
+    first, last = decided(found)[0], decided(found)[-1]
+    assert [each["domain"] for each in first["state"]["domains"]] == [1, 2, 3]
+    assert [each["domain"] for each in last["state"]["domains"]] == [1, 3]
+    for each in decided(found):
+        assert decide.again(manager, each["state"], parameters) == each["decision"]
 
 
 def test_a_newcomer_is_not_robbed(dom0: Dom0) -> None:

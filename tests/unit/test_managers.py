@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from policies import decide, managers
-from policies.managers import collaborative, mom, proxmox, psi, qmemman, smartmem, squeezed
+from policies.managers import balloon, collaborative, mom, proxmox, psi, qmemman, smartmem, squeezed
 from policies.managers.base import MOST, Change, freed_first
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -117,6 +117,33 @@ def test_who_hands_out_memory_has_it(name: str, data: st.DataObject) -> None:
     assert sum(max(target - actual[domain], 0) for domain, target in targets) <= max(state.free, 0)
     gives = [target < actual[domain] for domain, target in targets]
     assert gives == sorted(gives, reverse=True)
+
+
+@UNHURRIED
+@given(data=st.data())
+def test_psi_rests_while_it_would_decide_the_same(data: st.DataObject) -> None:
+    state = data.draw(records(psi.State))
+    rest = managers.rests(psi, state, psi.PUBLISHED)  # type: ignore[arg-type]
+    assert 0 <= rest <= managers.MOST_REST
+    for later in range(int(rest)):
+        domains = tuple(replace(each, seconds=each.seconds + later) for each in state.domains)
+        assert psi.decide(replace(state, domains=domains)) == psi.decide(state)
+
+
+@UNHURRIED
+@given(data=st.data())
+def test_balloon_rests_until_its_next_step(data: st.DataObject) -> None:
+    times = st.integers(0, 20_000)
+    schedule = data.draw(st.lists(st.builds(balloon.Step, times, st.integers(0, 2), SIZES), max_size=4))
+    parameters = balloon.Parameters(tuple(sorted(schedule, key=lambda step: step.at)))
+    state = replace(data.draw(records(balloon.State)), elapsed=data.draw(times))
+    rest = managers.rests(balloon, state, parameters)  # type: ignore[arg-type]
+    assert rest > 0
+    before = replace(state, elapsed=state.elapsed + round(rest * 1000) - 2)
+    if before.elapsed >= state.elapsed:
+        assert balloon.decide(before, parameters) == balloon.decide(state, parameters)
+    begun = [step for step in schedule if step.at > state.elapsed and step.at <= state.elapsed + round(rest * 1000)]
+    assert bool(begun) == (rest < managers.MOST_REST)
 
 
 @pytest.mark.parametrize("name", ["qmemman", "mom", "psi", "hotplug", "collaborative", "smartmem"])

@@ -47,7 +47,8 @@ def test_names_mean(name: str, parts: set[str]) -> None:
         ("selfballon", "'selfballoon'"),
         ("selfballoon+tmen", "'selfballoon+tmem'"),
         ("", "static or fixed or selfballoon"),
-        ("tmem", "static or fixed or selfballoon"),
+        ("tmem", "tmem is a part, to be added to a policy, as in static+tmem"),
+        ("+dedup", "dedup is a part"),
         ("static+", "tmem or cleancache or frontswap"),
         ("static+compress", "tmem, cleancache, frontswap"),
         ("static+tmem+cleancache", "together"),
@@ -117,6 +118,8 @@ def test_every_policy_and_part_can_be_listed_and_described() -> None:
     assert "tmemctl set --compress 1" in said
     assert "downhysteresis: a step down" in said
     assert "modprobe" not in "\n".join(describe.lines(policies.parse("fixed")))
+    said = "\n".join(describe.lines(policies.parse("psi")))
+    assert "pressure: waiting that a guest should see in an interval; 10 ms by itself" in said, "as it can be written"
 
 
 def test_the_guides_policy_is_one_as_it_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
