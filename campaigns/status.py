@@ -99,7 +99,9 @@ def line_of(event: Event) -> str:
     if event.kind == "stage":
         return f"cell {event.order + 1}/{event.total} {event.cell}{at}: {event.stage}"
     if event.kind == "cell" and event.record is not None:
-        return f"cell {event.cell}{at}: {event.record.status} {reason_of(event.record)}".rstrip()
+        why = reason_of(event.record)
+        comma = "," if why and event.record.status == "complete" else ""
+        return f"cell {event.cell}{at}: {event.record.status}{comma} {why}".rstrip()
     return ""
 
 

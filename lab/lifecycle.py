@@ -30,6 +30,7 @@ from lab.api import GuestSizing, HostSizing
 from lab.build import builder
 from lab.build.recipes import HYPERVISORS, RECIPES, guest_image
 from lab.emulator import accelerator
+from lab.emulator.monitor import MonitorError
 from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
@@ -285,7 +286,7 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
             accelerator, accelerator_why = _accelerator(entry.settings)
             row |= {
                 "ssh_config": row["ssh_config"] if process else None,
-                "state": emulator.condition() if process else "down",
+                "state": _state(emulator) if process else "down",
                 "accelerator": accelerator,
                 "accelerator_why": accelerator_why,
                 "pid": process.pid if process else None,
@@ -296,6 +297,16 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
             }
         found.append(row)
     return found
+
+
+def _state(emulator: Emulator) -> str:
+    """What became of a QEMU that has a record; `silent` where its monitor is not there yet, or does
+    not answer: who asks what there is must not fail because a host is just starting.
+    """
+    try:
+        return emulator.condition()
+    except MonitorError:
+        return "silent"
 
 
 def lines_of(row: dict[str, Any]) -> Iterator[str]:

@@ -29,7 +29,8 @@ EXPERIMENT = {
     "guests": {"count": 1, "vcpus": 1, "memory_max": "224 MiB", "swap": "64 MiB"},
     "policies": ["static", "selfballoon+tmem"],
     "workload": {"name": "memcached", "parameters": {"keys": 2000, "rate": 50.0, "requests": 300, "reads": 80}},
-    "gates": {"overcommit_ratio": 1.0},
+    # seconds of a load, so that nothing need be given or put: what is asked is its image
+    "gates": {"overcommit_ratio": 1.0, "memory_given": 0, "tmem_puts": 0},
     "seed": 1,
 }
 

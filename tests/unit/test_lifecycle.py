@@ -22,7 +22,8 @@ from lab import lifecycle, paths
 from lab.build import recipes
 from lab.build.artifacts import Artifact
 from lab.emulator import accelerator
-from lab.emulator.process import Images
+from lab.emulator.monitor import MonitorError
+from lab.emulator.process import Emulator, Images, Process
 from lab.hosts import provenance
 from lab.inventory import Emulated
 from lab.remote import ssh
@@ -249,6 +250,19 @@ def test_status_tells_what_is_known_where_kvm_is_wanted_and_does_not_work(
     first, *_, last = lifecycle.lines_of(row)
     assert first == "xen1 (emulated): down"
     assert last.endswith("drives for 900 MiB: 256 MiB; snapshots: booted")
+
+
+def test_status_does_not_fail_where_a_monitor_is_not_there_yet(
+    inventory_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(_self: Emulator) -> str:
+        raise MonitorError("QEMU's monitor refused", where="monitor.qmp: query-status", why="no such file")
+
+    started = Process(os.getpid(), 1, "boot", 4022, "digest", [], 0.0)
+    monkeypatch.setattr(Emulator, "recorded", lambda _self: started)
+    monkeypatch.setattr(Emulator, "condition", silent)
+    (row,) = lifecycle.status(inventory_path)
+    assert (row["state"], row["pid"]) == ("silent", os.getpid())
 
 
 def test_a_wrong_inventory_is_refused_before_anything_else(tmp_path: Path) -> None:
