@@ -19,7 +19,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from analysis import chart, evidence, figure_data, figures, regime, report, sections, style, tables, unlike
+from analysis import evidence, figure_data, figures, regime, report, sections, style, tables, unlike
 from analysis.evidence import Folder, Grid, Link
 from analysis.load import Results, load
 from campaigns import records
@@ -133,8 +133,6 @@ def html(results: Results, summary: report.Summary) -> str:
         finalize=_harmless,
     )
     told = report.told(results, summary.verdicts)
-    over_time = chart.cells(results)
-    script, look = chart.library() if over_time else ("", "")
     made = environment.get_template("report.html").render(
         campaign=results.campaign,
         title=one_line(str(results.campaign.experiment.get("title") or results.campaign.name)),
@@ -156,9 +154,8 @@ def html(results: Results, summary: report.Summary) -> str:
         ran_on=_ran_on(results),
         groups=_groups(results),
         tables=sorted(path.name for path in summary.tables if path.suffix == ".csv"),
-        style=Markup(look + (TEMPLATES / "report.css").read_text("utf-8")),
-        over_time=chart.embedded(over_time) if over_time else "",
-        script=Markup(script + (TEMPLATES / "report.js").read_text("utf-8")),
+        style=Markup((TEMPLATES / "report.css").read_text("utf-8")),
+        script=Markup((TEMPLATES / "report.js").read_text("utf-8")),
     )
     return made.lstrip() + "\n"
 
@@ -258,7 +255,6 @@ def _claims(results: Results, summary: report.Summary, told: Sequence[sections.S
     for verdict, row in zip(summary.verdicts, table.rows if table else (), strict=True):
         values = dict(zip(table.columns if table else (), row, strict=True))
         compared = verdict.claim.compare
-        background = {"regime": verdict.claim.regime, "contradicted by": verdict.claim.contradicted_by}
         found.append(
             Claimed(
                 values.pop("claim"),
@@ -266,7 +262,7 @@ def _claims(results: Results, summary: report.Summary, told: Sequence[sections.S
                 values.pop("direction"),
                 values.pop("magnitude"),
                 values.pop("in words"),
-                values | {name: text for name, text in background.items() if text},
+                values,
                 evidence.cell_links(results, (compared.treatment, compared.control), verdict.levels),
             )
         )

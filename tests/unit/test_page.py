@@ -134,8 +134,7 @@ def test_the_same_results_give_the_same_bytes(
 def test_a_title_is_shown_as_it_was_written(shown: Page, text: str) -> None:
     assert TITLE.replace("\x1b", "\\x1b") in shown.text
     assert "\x1b" not in text
-    scripts = [found for tag, found in shown.tags if tag == "script"]
-    assert scripts == [{"type": "application/json", "id": "over-time-data"}, {}]  # the chart's data, and our own
+    assert [tag for tag, _ in shown.tags].count("script") == 1
 
 
 def test_it_has_every_sentence_and_table_of_the_report(directory: Path, shown: Page) -> None:

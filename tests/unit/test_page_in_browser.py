@@ -93,26 +93,6 @@ def test_a_click_enlarges_a_figure_and_escape_ends_it(tab: Tab, tmp_path: Path, 
     assert tab.value(drawn) == before
 
 
-def test_the_chart_shows_the_cell_that_is_chosen(tab: Tab, request: pytest.FixtureRequest, tmp_path: Path) -> None:
-    lines = "[...document.querySelectorAll('#over-time .u-legend .u-label')].map((each) => each.textContent)"
-    assert tab.value("document.querySelectorAll('#over-time canvas').length") == 1
-    first = tab.value(lines)
-    assert first[1] == "guest1, memory"
-    assert "guest1, clean in tmem" not in first
-    tab.value(
-        "(() => { const choice = document.getElementById('over-time-cell');"
-        " choice.selectedIndex = [...choice.options].findIndex((each) => each.text.startsWith('selfballoon+tmem'));"
-        " choice.dispatchEvent(new Event('change')); })()"
-    )
-    assert tab.value("document.querySelectorAll('#over-time canvas').length") == 1
-    assert "guest1, clean in tmem" in tab.value(lines)
-    drawn = "document.querySelector('#over-time canvas').getBoundingClientRect()"
-    assert 200 < tab.value(f"{drawn}.width") <= _width(request)
-    tab.value("document.getElementById('over-time').scrollIntoView()")
-    tab.picture(tmp_path / f"chart-{_width(request)}.png")
-    assert tab.complaints() == []
-
-
 def test_a_figures_data_can_be_taken_as_csv(tab: Tab, browser: Browser, report: Path, tmp_path: Path) -> None:
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
     browser.events.clear()
