@@ -255,6 +255,7 @@ def _claims(results: Results, summary: report.Summary, told: Sequence[sections.S
     for verdict, row in zip(summary.verdicts, table.rows if table else (), strict=True):
         values = dict(zip(table.columns if table else (), row, strict=True))
         compared = verdict.claim.compare
+        background = {"regime": verdict.claim.regime, "contradicted by": verdict.claim.contradicted_by}
         found.append(
             Claimed(
                 values.pop("claim"),
@@ -262,7 +263,7 @@ def _claims(results: Results, summary: report.Summary, told: Sequence[sections.S
                 values.pop("direction"),
                 values.pop("magnitude"),
                 values.pop("in words"),
-                values,
+                values | {name: text for name, text in background.items() if text},
                 evidence.cell_links(results, (compared.treatment, compared.control), verdict.levels),
             )
         )

@@ -164,7 +164,7 @@ def _committed(results: Results, cell: CellRecord, guest: str) -> float | None:
     if cell.barrier is None or guest not in cell.barrier.ends:
         return None
     during = values[(times >= cell.barrier.starts[guest]) & (times <= cell.barrier.ends[guest])]
-    return float(during.mean()) / _KIB_PER_MIB if len(during) else None
+    return statistics.mean(during.tolist()) / _KIB_PER_MIB if len(during) else None
 
 
 def _kept(results: Results, cell: CellRecord, guest: str) -> float | None:
@@ -290,10 +290,11 @@ def agreement(made: Map) -> str:
     if not errors:
         return "No prediction was measured yet."
     sides = [point.side for point in made.points if point.side is not None]
+    right = [side for side in sides if side]
     return (
         f"Of {len(made.points)} points {len(errors)} were both predicted and measured: half of the predictions are "
         f"within {100 * middle.median(errors):.0f} %, the worst is {100 * max(errors):.0f} % off, and "
-        f"{sum(sides)} of {len(sides)} are on the right side of 1."
+        f"{len(right)} of {len(sides)} are on the right side of 1."
     )
 
 

@@ -38,8 +38,6 @@ def schema() -> dict[str, Any]:
         for name in registry.names()
     ]
     made["properties"]["policies"]["items"]["examples"] = [*policies.BASES, *policies.CONTROLS]
-    # pydantic knows of the list alone that one level becomes
-    made["properties"]["exclude"]["items"]["additionalProperties"] = {"description": "a level, or a list of them"}
     made["properties"][presets.KEY] = {
         "description": "the same at another scale: name -> the keys that it changes (--scale NAME)",
         "type": "object",

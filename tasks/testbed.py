@@ -56,7 +56,7 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
         "inventory": f"{INVENTORY_HELP}; inventory/xen-debug.yml is one whose hypervisor checks itself",
         "long": (
             "also tests that take minutes each, and those that build hypervisors "
-            "and kernels which no lab needs by itself: roughly an hour and a half more"
+            "and kernels which no lab needs by itself: roughly two hours more"
         ),
         "servers": "only the tests of what prepares servers, on two emulated ones, which this makes, starts and ends",
     }

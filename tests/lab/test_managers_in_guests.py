@@ -26,7 +26,7 @@ from policies import registry as policies
 from policies.balloon import steps
 from policies.daemon.actions import NEAR_WEIGHT
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 PAGES_PER_MIB = 2**20 // PAGE_BYTES
 START_MIB = 120
@@ -47,13 +47,6 @@ SOONER: Mapping[str, Mapping[str, Any]] = {
 
 MOVERS = ("qmemman", "squeezed", "mom", "proxmox", "psi", "collaborative", "balloon")
 """Who moves memory by balloons. (hotplug: tests/lab/test_hotplug_in_guests.py.)"""
-
-
-def some(*names: str) -> list[Any]:
-    """All of them, of which these belong to the tests that are run by default: twenty seconds each,
-    and all by the same daemon.
-    """
-    return [pytest.param(name, marks=[] if name in names else pytest.mark.long) for name in MOVERS]
 
 
 SCALED = {name: {**constants, **SOONER.get(name, {})} for name, constants in benchmark.SCALED.items()}
@@ -130,7 +123,7 @@ def eats(host: EmulatedHost, policy: str) -> managed.Managed:
     return found
 
 
-@pytest.mark.parametrize("name", some("qmemman", "psi"))
+@pytest.mark.parametrize("name", MOVERS)
 def test_memory_goes_to_the_guest_that_eats(host: EmulatedHost, name: str) -> None:
     found = eats(host, name)
     assert set(found.reporters) == (set() if name in ("squeezed", "balloon") else set(host.guests))
@@ -178,7 +171,7 @@ def with_tmem(lent: EmulatedHost) -> None:
     lent.load_driver(apply.parameters(policies.parse("qmemman+tmem")), {})
 
 
-@pytest.mark.parametrize("name", some("qmemman"))
+@pytest.mark.parametrize("name", MOVERS)
 def test_memory_goes_to_the_guest_that_eats_with_tmem_beneath(host: EmulatedHost, with_tmem: None, name: str) -> None:
     eats(host, f"{name}+tmem")
 

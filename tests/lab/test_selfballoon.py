@@ -273,6 +273,7 @@ def shrink_step(host: EmulatedHost, **settings: int) -> int:
     return before - persistent_pages(host)
 
 
+@pytest.mark.long
 def test_selfshrinking_is_switched_on_and_off(balloon: EmulatedHost) -> None:
     before = with_pages_in_frontswap(balloon)
     run(balloon, GUEST, f"cd {SETTINGS}; echo 1 > frontswap_inertia; echo 1 > selfballoon_interval; sleep 4")
@@ -285,6 +286,7 @@ def test_selfshrinking_is_switched_on_and_off(balloon: EmulatedHost) -> None:
     assert persistent_pages(balloon) == rest, "it is off again"
 
 
+@pytest.mark.long
 def test_frontswap_hysteresis_divides_what_comes_back(balloon: EmulatedHost) -> None:
     twentieth = shrink_step(balloon, frontswap_hysteresis=20, frontswap_inertia=1)
     half = shrink_step(balloon, frontswap_hysteresis=2, frontswap_inertia=1)

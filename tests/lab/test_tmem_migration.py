@@ -175,6 +175,7 @@ def test_save_and_restore_lose_no_page(guest_with_pages: Suspendable) -> None:
     goes_on_whole(guest, before)
 
 
+@pytest.mark.long
 def test_a_local_migration_loses_no_page(guest_with_pages: Suspendable) -> None:
     """Nor does a page stay behind that came from Xen while the guest's memory was copied: Xen
     writes it, and the guest's page tables don't tell.

@@ -272,6 +272,7 @@ def test_a_guest_that_balloons_up_gets_what_tmem_holds(guests: list[Served], sma
     assert before - held(keeper) >= (more - free - 2) * PAGES_PER_MIB
 
 
+@pytest.mark.long
 def test_a_guest_starts_on_a_host_whose_memory_is_all_in_tmem(host: EmulatedHost) -> None:
     """The lab's own start: frozen, asked, flushed, created, thawed - while another guest does
     its best to keep all memory in tmem.

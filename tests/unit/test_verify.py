@@ -399,7 +399,7 @@ def test_a_published_campaign_that_was_changed_is_found(
 
 def test_repetitions_of_a_published_campaign_that_were_exchanged_are_found(tmp_path: Path) -> None:
     directory = Path(shutil.copytree(PUBLISHED / "reference-repeated", tmp_path / "test", ignore=_no_figures))
-    _exchange(directory, "static.r1", "static.r2")
+    _exchange(directory, "selfballoon.r1", "selfballoon.r2")
     assert "the two may have been exchanged" in _damage(verify(directory))
 
 
