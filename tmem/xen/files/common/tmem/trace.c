@@ -62,7 +62,8 @@ static long begin_trace(unsigned int nr)
     if ( !tmem_trace_records )
         return -ENOMEM;
     tmem_trace_mask = nr - 1;
-    tmem_trace_next = 1;
+    /* Who draws a number has seen all of the above. */
+    ACCESS_ONCE(tmem_trace_next) = 1;
     smp_wmb();
     ACCESS_ONCE(tmem_tracing) = true;
 
