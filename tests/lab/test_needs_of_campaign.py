@@ -58,7 +58,8 @@ def test_cells_run_on_an_image_built_for_their_load(lab_of_its_own: Path, tmp_pa
     assert {policy: cell.status for policy, cell in cells.items()} == dict.fromkeys(EXPERIMENT["policies"], "complete")
     for cell in cells.values():
         assert cell.value("hit_ratio") == 1
-        assert (cell.value("requests_per_second") or 0) > 10
+        # what is measured in time has no value where other programs starved the host
+        assert cell.starved or (cell.value("requests_per_second") or 0) > 10
         env = records.read_env(results / records.CELLS_DIR / cell.cell)
         assert env is not None
         assert "guest_image_loads" in env["host"]["artifacts"]
