@@ -8,7 +8,6 @@ ratio means little before these figures are known.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from analysis import accounting, panels, pressure, rates, sections, statistics, totals
@@ -49,19 +48,16 @@ def regimes(results: Results) -> list[Regime]:
             levels,
             len(cells),
             accounting.memory_of_a_guest(results, policy, levels),
-            _mean([_wanted(results, cell, guest) for cell in cells for guest in rates.guests(results, levels)]),
-            _mean([_fallow(results, cell) for cell in cells]),
+            statistics.mean_of_all(
+                [_wanted(results, cell, guest) for cell in cells for guest in rates.guests(results, levels)]
+            ),
+            statistics.mean_of_all([_fallow(results, cell) for cell in cells]),
             pressure.felt(results, policy, cells),
         )
         for levels in results.levels
         for policy in results.policies
         if (cells := results.at(policy, levels))
     ]
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = statistics.present(values)
-    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _wanted(results: Results, cell: CellRecord, guest: str) -> float | None:

@@ -129,7 +129,7 @@ def curve_of(results: Results, control: str, setups: Mapping[str, Setup]) -> Cur
         mean = totals.centre_of(results, READ, control, levels).mean
         if mean is not None:
             by_share.setdefault(setups[levels].share, []).append(mean)
-    return Curve(tuple((share, math.fsum(each) / len(each)) for share, each in sorted(by_share.items())))
+    return Curve(tuple((share, statistics.mean(each)) for share, each in sorted(by_share.items())))
 
 
 def _unstaggered(setups: Mapping[str, Setup]) -> list[str]:
@@ -147,15 +147,10 @@ def load_of(results: Results, cells: Sequence[CellRecord]) -> Load:
     """What a guest showed in these cells, means over all of theirs."""
     guests = [(cell, guest) for cell in cells for guest in rates.guests(results, levels_text(cell.levels))]
     return Load(
-        _mean([_committed(results, cell, guest) for cell, guest in guests]),
-        _mean([_kept(results, cell, guest) for cell, guest in guests]),
-        _mean([totals.value(results, cell, _SECONDS) for cell in cells]),
+        statistics.mean_of_all([_committed(results, cell, guest) for cell, guest in guests]),
+        statistics.mean_of_all([_kept(results, cell, guest) for cell, guest in guests]),
+        statistics.mean_of_all([totals.value(results, cell, _SECONDS) for cell in cells]),
     )
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = statistics.present(values)
-    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _committed(results: Results, cell: CellRecord, guest: str) -> float | None:

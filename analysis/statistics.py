@@ -154,6 +154,12 @@ def present(values: Iterable[float | None]) -> list[float]:
     return [float(value) for value in values if value is not None and not math.isnan(value)]
 
 
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """The mean, where every value is there; None where one is missing, or there are none."""
+    known = present(values)
+    return mean(known) if known and len(known) == len(values) else None
+
+
 def geometric_mean(values: Sequence[float]) -> float:
     """Of positive values; of equal values it is that value."""
     return values[0] if _equal(values) else math.exp(mean([math.log(value) for value in values]))

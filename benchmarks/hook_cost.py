@@ -186,4 +186,5 @@ if __name__ == "__main__":
     try:
         main()
     except UserError as error:
-        raise SystemExit(str(error)) from None
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)

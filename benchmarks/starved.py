@@ -11,7 +11,8 @@ first and the last rounds are alone: what they differ by is what this machine ma
 work, and the result means nothing when that is not well within the bound. A round that has not
 ended after eight times as long is a row that says so. Prints Markdown, and the smallest share from
 which on all rounds took at most so much longer than alone: what ENOUGH in lab/emulator/share.py
-stands for. Needs a quiet machine, and takes up to six minutes.
+stands for. Needs a quiet machine, and takes about six minutes, three more when a round does not
+end.
 """
 
 from __future__ import annotations

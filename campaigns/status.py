@@ -99,9 +99,7 @@ def line_of(event: Event) -> str:
     if event.kind == "stage":
         return f"cell {event.order + 1}/{event.total} {event.cell}{at}: {event.stage}"
     if event.kind == "cell" and event.record is not None:
-        why = reason_of(event.record)
-        comma = "," if why and event.record.status == "complete" else ""
-        return f"cell {event.cell}{at}: {event.record.status}{comma} {why}".rstrip()
+        return f"cell {event.cell}{at}: {', '.join(filter(None, (event.record.status, reason_of(event.record))))}"
     return ""
 
 

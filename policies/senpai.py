@@ -27,9 +27,9 @@ from lab.remote import scripts
 from policies.base import Policy
 from policies.managed import section
 from policies.managers.psi import Parameters
+from policies.memory_swap import KIB_PER_MIB
 
 NAME = "senpai"
-KIB_PER_MIB = 1024
 MILLION = 1_000_000
 
 SETTINGS = section(

@@ -4,7 +4,6 @@ says of memory, as long as the daemon runs. Asking starts no process.
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import json
 import os
@@ -13,6 +12,8 @@ import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from .tools import end
 
 ANSWER_SECONDS = 30.0
 """Bound for an answer, which takes a millisecond: a host that emulates another may have other
@@ -70,12 +71,7 @@ class Reader:
     def close(self) -> None:
         """End the child."""
         if self._process is not None:
-            self._process.kill()
-            for stream in (self._process.stdin, self._process.stdout):
-                if stream is not None:
-                    with contextlib.suppress(OSError):
-                        stream.close()
-            self._process.wait()
+            end(self._process)
             self._process = None
             self._spent = 0.0
 

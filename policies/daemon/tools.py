@@ -29,6 +29,16 @@ MOST_ANSWER = 4096
 LATE = f"it did not end within {TOOL_SECONDS:g} s"
 
 
+def end(child: subprocess.Popen[bytes]) -> None:
+    """End a child that stays, and close what leads to it."""
+    child.kill()
+    for stream in (child.stdin, child.stdout):
+        if stream is not None:
+            with contextlib.suppress(OSError):
+                stream.close()
+    child.wait()
+
+
 class Command(Protocol):
     """A command that runs."""
 
@@ -157,12 +167,7 @@ class Library:
         """End the child; once is enough."""
         if self._process is None:
             return
-        self._process.kill()
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-        self._process.wait()
+        end(self._process)
         self._process = None
         self._spent = 0.0
 
