@@ -83,8 +83,10 @@ def soak_guests(
     report = Reporter()
     wanted = number("minutes", minutes or f"{soak.MINUTES:g}", 1)
     chosen = number("seed", seed or "2009", 0)
+    kernels = [kernel] if kernel else soak.STOCK
+    soak.check(wanted, kernels)
     build_for(report, inventory)
-    for each in soak.soak(wanted, [kernel] if kernel else soak.STOCK, chosen, inventory_path(inventory)):
+    for each in soak.soak(wanted, kernels, chosen, inventory_path(inventory)):
         did = ", ".join(f"{name} {count}" for name, count in each.worked.items())
         report.say(
             f"{each.kernel}: {each.minutes:g} minutes, nothing lost: {each.files} files, "

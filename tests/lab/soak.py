@@ -85,14 +85,19 @@ def files_right(code: int, said: str, complaints: str) -> int:
     return len(found)
 
 
-def soak(minutes: float, kernels: Sequence[str], seed: int, inventory: Path) -> list[Soaked]:
-    """Soak guests with these kernels, one after the other. LabError when a test fails: pytest has
-    said why.
-    """
+def check(minutes: float, kernels: Sequence[str]) -> None:
+    """UsageError for what cannot be soaked, before anything is built for it."""
     if unknown := [name for name in kernels if name not in STOCK]:
         raise UsageError(f"{unknown[0]!r} is no kernel of Debian's for guests", remedy=f"One of: {', '.join(STOCK)}.")
     if not 0 < minutes <= MOST_MINUTES:
         raise UsageError(f"{minutes:g} minutes cannot be soaked", remedy=f"More than 0, and {MOST_MINUTES:g} at most.")
+
+
+def soak(minutes: float, kernels: Sequence[str], seed: int, inventory: Path) -> list[Soaked]:
+    """Soak guests with these kernels, one after the other. UsageError as of check(). LabError when
+    a test fails: pytest has said why.
+    """
+    check(minutes, kernels)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
         command = [sys.executable, "-m", "pytest", "-q", "-x", f"--junitxml={report}", TEST]
