@@ -163,11 +163,18 @@ def summarise(
         made = []
     report.plain()
     report.table(*upright(summary.columns, summary.rows), title=f"{summary.campaign}, {summary.host}")
-    for each in (*summary.figures, summary.report, *made):
-        report.plain(str(each.relative_to(ROOT) if each.is_relative_to(ROOT) else each))
+    if summary.figures:
+        names = ", ".join(dict.fromkeys(each.name.split(".")[0] for each in summary.figures))
+        report.plain(f"{_shown(summary.figures[0].parent)}: {names} (PNG, PDF, SVG, and the caption in a .txt)")
+    for each in (summary.report, *made):
+        report.plain(_shown(each))
     report.plain()
     report.plain(summary.paragraph)
     summary.check()
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 def _printed(report: Reporter, page: Path) -> Path:
