@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -228,10 +229,13 @@ class Attempt:
     def _collect(self, writer: CellWriter, machines: Mapping[str, Machine]) -> None:
         conditions, out = self.conditions, self.out
         assert out.released is not None
-        limit = conditions.timeouts.collect
-        results = barrier.in_parallel(
-            machines, lambda name, machine: self._collect_guest(writer, name, machine), limit_s=limit
+        # all at once: each is a second or two of an emulated CPU, and of waiting
+        guests = {name: partial(self._collect_guest, writer, name, machine) for name, machine in machines.items()}
+        found: dict[str, Any] = barrier.together(
+            {**guests, "kernel logs": lambda: self._save_kernel_logs(writer), "provenance": self.host.provenance},
+            limit_s=conditions.timeouts.collect,
         )
+        out.host, logs = found.pop("provenance"), found.pop("kernel logs")
         with storing(writer.raw):
             starved.save(writer.raw, out.given_before, out.given_after)
         run = evaluate.Run(
@@ -241,12 +245,11 @@ class Attempt:
             samples=out.samples,
             cost=out.cost,
             released=out.released,
-            results=results,
-            logs=self._save_kernel_logs(writer),
+            results=found,
+            logs=logs,
             managed=managed.load(writer.raw),
         )
         writer.write_samples(run.readings, out.released.released_at)
-        out.host = self.host.provenance()
         out.figures = evaluate.figures(run, self.policy, conditions, self.campaign.claims)
 
     def _collect_guest(self, writer: CellWriter, name: str, machine: Machine) -> WorkloadResult:

@@ -412,16 +412,11 @@ class EmulatedHost(XenHost):
         """Every machine lets us in; guests have their plumbum machine, all at once because each
         takes a second or two to make.
         """
-        self._wait(DOM0, ANSWER_SECONDS)
+        tasks = {name: partial(self._wait, name, ANSWER_SECONDS, machine=True) for name in guests.names(sizing.count)}
+        self.connections.in_parallel({DOM0: partial(self._wait, DOM0, ANSWER_SECONDS), **tasks})
 
-        def greet(name: str) -> None:
-            self._wait(name, ANSWER_SECONDS)
-            self.connections.machine(name)
-
-        self.connections.in_parallel({name: partial(greet, name) for name in guests.names(sizing.count)})
-
-    def _wait(self, machine: str, seconds: float) -> None:
-        self.connections.wait(machine, seconds, alive=self.emulator.require_running)
+    def _wait(self, name: str, seconds: float, *, machine: bool = False) -> None:
+        self.connections.wait(name, seconds, alive=self.emulator.require_running, machine=machine)
 
     def _make_spec(self, host: HostSizing, sizing: GuestSizing) -> Spec:
         check_sizing(host, sizing)
