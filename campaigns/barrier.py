@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -167,50 +166,45 @@ def read_log(lines: Iterable[str]) -> BarrierRecord:
 
 
 def in_parallel(machines: Mapping[str, Machine], work: Callable[[str, Machine], T], *, limit_s: float) -> dict[str, T]:
-    """Call work(name, machine) for all guests at once; guest -> result. As together()."""
-    return together({name: partial(work, name, machine) for name, machine in machines.items()}, limit_s=limit_s)
+    """Call work(name, machine) for all guests at once; guest -> result. RunTimeoutError names the
+    guests that are not done in limit_s.
 
-
-def together(tasks: Mapping[str, Callable[[], T]], *, limit_s: float) -> dict[str, T]:
-    """Call all of them at once; name -> result, in the order of the tasks. RunTimeoutError names
-    those that are not done in limit_s.
-
-    The error of the first task that has one is raised, after all have ended or time is up. The
-    threads are daemons, so that an interruption is not held up.
+    The first guest's error is raised, after all guests have ended or time is up. The threads are
+    daemons, so that an interruption is not held up.
     """
     done: queue.SimpleQueue[tuple[str, T | None, BaseException | None]] = queue.SimpleQueue()
 
-    def call(name: str, task: Callable[[], T]) -> None:
+    def call(name: str, machine: Machine) -> None:
         try:
-            done.put((name, task(), None))
+            done.put((name, work(name, machine), None))
         except BaseException as error:  # noqa: BLE001 - raised again by the caller's thread
             done.put((name, None, error))
 
-    for name, task in tasks.items():
-        threading.Thread(target=call, args=(name, task), daemon=True, name=f"for {name}").start()
+    for name, machine in machines.items():
+        threading.Thread(target=call, args=(name, machine), daemon=True, name=f"guest {name}").start()
     deadline = time.monotonic() + limit_s
     results: dict[str, T] = {}
     errors: dict[str, BaseException] = {}
-    while len(results) + len(errors) < len(tasks):
+    while len(results) + len(errors) < len(machines):
         try:
             name, result, error = done.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
-            late = [name for name in tasks if name not in results and name not in errors]
+            late = [name for name in machines if name not in results and name not in errors]
             raise RunTimeoutError(
-                f"{', '.join(late)} did not finish within {limit_s:.0f} s", why=_first_error(tasks, errors)
+                f"{', '.join(late)} did not finish within {limit_s:.0f} s", why=_first_error(machines, errors)
             ) from None
         if error is None:
             results[name] = result  # type: ignore[assignment]
         else:
             errors[name] = error
-    for name in tasks:
+    for name in machines:
         if name in errors:
             raise errors[name]
-    return {name: results[name] for name in tasks}  # whichever ended first: what is made of them has one order
+    return {name: results[name] for name in machines}  # whichever ended first: what is made of them has one order
 
 
-def _first_error(tasks: Iterable[str], errors: Mapping[str, BaseException]) -> str:
-    return next((f"{name}: {explain(errors[name])}" for name in tasks if name in errors), "")
+def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseException]) -> str:
+    return next((f"{name}: {explain(errors[name])}" for name in machines if name in errors), "")
 
 
 def _upload(machine: Machine, part: Part) -> None:

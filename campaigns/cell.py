@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -229,13 +228,13 @@ class Attempt:
     def _collect(self, writer: CellWriter, machines: Mapping[str, Machine]) -> None:
         conditions, out = self.conditions, self.out
         assert out.released is not None
-        # all at once: each is a second or two of an emulated CPU, and of waiting
-        guests = {name: partial(self._collect_guest, writer, name, machine) for name, machine in machines.items()}
-        found: dict[str, Any] = barrier.together(
-            {**guests, "kernel logs": lambda: self._save_kernel_logs(writer), "provenance": self.host.provenance},
+        results = barrier.in_parallel(
+            machines,
+            lambda name, machine: self._collect_guest(writer, name, machine),
             limit_s=conditions.timeouts.collect,
         )
-        out.host, logs = found.pop("provenance"), found.pop("kernel logs")
+        look = self.host.last_look()
+        out.host = look.provenance
         with storing(writer.raw):
             starved.save(writer.raw, out.given_before, out.given_after)
         run = evaluate.Run(
@@ -245,8 +244,8 @@ class Attempt:
             samples=out.samples,
             cost=out.cost,
             released=out.released,
-            results=found,
-            logs=logs,
+            results=results,
+            logs=self._save_kernel_logs(writer, look.kernel_log),
             managed=managed.load(writer.raw),
         )
         writer.write_samples(run.readings, out.released.released_at)
@@ -260,8 +259,7 @@ class Attempt:
             result: WorkloadResult = load.workload.collect(machine, load.parameters, directory)
         return result
 
-    def _save_kernel_logs(self, writer: CellWriter) -> dict[str, str]:
-        logs = self.host.kernel_log()
+    def _save_kernel_logs(self, writer: CellWriter, logs: dict[str, str]) -> dict[str, str]:
         directory = writer.raw / evaluate.KERNEL_LOG
         with storing(directory):
             directory.mkdir(exist_ok=True)
@@ -274,7 +272,7 @@ class Attempt:
         answers; samples, when a run was released.
         """
         with suppress(Exception):
-            self._save_kernel_logs(writer)
+            self._save_kernel_logs(writer, self.host.kernel_log())
         with suppress(Exception):
             self.out.host = self.host.provenance()
         released_at = (

@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -460,8 +460,8 @@ class EmulatedHost(XenHost):
         process = self.emulator.recorded()
         return share.read(process.pid, time.time()) if process is not None else None
 
-    def provenance(self) -> dict[str, object]:
-        found = super().provenance()
+    def _provenance(self, texts: Mapping[str, str]) -> dict[str, object]:
+        found = super()._provenance(texts)
         process = self.emulator.process()
         if self._spec is None or process is None or self._loaded is None:
             return found
