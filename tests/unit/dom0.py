@@ -40,6 +40,7 @@ class Domain:
     follows: bool = True
     dying: bool = False
     target: float | None = None
+    limit: float | None = None
     persistent: int = 0
 
 
@@ -103,18 +104,26 @@ class Dom0:
         return log.read_text().splitlines() if log.exists() else []
 
     def settle(self) -> None:
-        """Commands take effect, and domains that follow go where they were told."""
+        """Commands take effect, and domains that follow go where they were told, at once: one that
+        grows while its limit is too low for what it has in tmem is refused, and rests.
+        """
         commands = self.said()
         for command in commands[self._seen :]:
             words = command.split()
-            if (
-                words[:2] == ["xl", "mem-set"]
-                and int(words[2]) in self.domains
-                and not (self.folder / "broken").exists()
-            ):
-                self.domains[int(words[2])].target = int(words[3].removesuffix("k")) / 1024
-            elif words[0] == "xenstore-write" and words[1].endswith("/memory/sections"):
+            if (self.folder / "broken").exists():
+                break
+            if words[0] == "xenstore-write" and words[1].endswith("/memory/sections"):
                 self.domains[int(words[1].split("/")[3])].target = int(words[2]) / 1024
+                continue
+            number = int(words[1].split("/")[3] if words[0] == "xenstore-write" else words[2])
+            if words[0] not in ("xl", "xenstore-write") or number not in self.domains:
+                continue
+            each, mib = self.domains[number], int(words[-1].removesuffix("k")) / 1024
+            if words[1] in ("mem-set", "mem-max"):
+                each.limit = mib
+            if words[1] != "mem-max":
+                refused = mib > each.mib and each.limit is not None and each.limit < mib + each.persistent / PAGES
+                each.target = each.mib if refused else mib
         self._seen = len(commands)
         for each in self.domains.values():
             if each.target is not None and each.follows:
