@@ -104,8 +104,8 @@ class Dom0:
         return log.read_text().splitlines() if log.exists() else []
 
     def settle(self) -> None:
-        """Commands take effect, and domains that follow go where they were told, at once: one that
-        grows while its limit is too low for what it has in tmem is refused, and rests.
+        """Commands take effect, and domains that follow go where they were told, at once: what is
+        above its limit, with what it has in tmem, one is refused, and it asks no more.
         """
         commands = self.said()
         for command in commands[self._seen :]:
@@ -122,8 +122,8 @@ class Dom0:
             if words[1] in ("mem-set", "mem-max"):
                 each.limit = mib
             if words[1] != "mem-max":
-                refused = mib > each.mib and each.limit is not None and each.limit < mib + each.persistent / PAGES
-                each.target = each.mib if refused else mib
+                most = mib if each.limit is None else each.limit - each.persistent / PAGES
+                each.target = min(mib, max(most, each.mib))
         self._seen = len(commands)
         for each in self.domains.values():
             if each.target is not None and each.follows:
