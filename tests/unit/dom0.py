@@ -40,7 +40,6 @@ class Domain:
     follows: bool = True
     dying: bool = False
     target: float | None = None
-    limit: float | None = None
     persistent: int = 0
 
 
@@ -104,9 +103,7 @@ class Dom0:
         return log.read_text().splitlines() if log.exists() else []
 
     def settle(self) -> None:
-        """Commands take effect, and domains that follow go where they were told, at once: what is
-        above its limit, with what it has in tmem, one is refused, and it asks no more.
-        """
+        """Commands take effect, and domains that follow go where they were told."""
         commands = self.said()
         for command in commands[self._seen :]:
             words = command.split()
@@ -118,12 +115,8 @@ class Dom0:
             number = int(words[1].split("/")[3] if words[0] == "xenstore-write" else words[2])
             if words[0] not in ("xl", "xenstore-write") or number not in self.domains:
                 continue
-            each, mib = self.domains[number], int(words[-1].removesuffix("k")) / 1024
-            if words[1] in ("mem-set", "mem-max"):
-                each.limit = mib
             if words[1] != "mem-max":
-                most = mib if each.limit is None else each.limit - each.persistent / PAGES
-                each.target = min(mib, max(most, each.mib))
+                self.domains[number].target = int(words[-1].removesuffix("k")) / 1024
         self._seen = len(commands)
         for each in self.domains.values():
             if each.target is not None and each.follows:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import sampler as made_up
-from dom0 import MIB, PAGES, Dom0, Domain, records
+from dom0 import MIB, Dom0, Domain, records
 from fake_store import FakeStore, message
 
 from policies import decide, managers
@@ -186,17 +186,6 @@ def test_with_a_persistent_pool_the_limit_is_not_the_target(dom0: Dom0) -> None:
     dom0.run(made, 2)
     assert f"xl mem-max 2 {256 * 1024}k" in dom0.said()
     assert not [line for line in dom0.said() if "mem-set" in line], "that would be the limit, for a moment"
-
-
-def test_a_guest_with_pages_in_tmem_can_grow(dom0: Dom0) -> None:
-    """Told by `xl mem-set`, it asks Xen when its limit is too low for both, and rests."""
-    busy_and_idle(dom0)
-    dom0.domains[1].persistent = 30 * PAGES
-    pool = dict.fromkeys(("ps", "pt", "px", "gs", "gt", "fs", "pr"), 0)
-    dom0.tmem = {"clients": [{"CI": 1, "ww": 100, "pools": [{"PT": "PP", "Pc": 30 * PAGES, **pool}]}]}
-    before = dom0.domains[1].mib
-    dom0.run(dom0.daemon("qmemman", parameters=SMALL, limit_at_maximum=True), 3)
-    assert dom0.domains[1].mib > before + 20
 
 
 def test_who_says_something_later_is_counted_from_then_on(dom0: Dom0) -> None:
