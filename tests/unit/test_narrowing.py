@@ -173,7 +173,7 @@ def test_a_look_that_does_not_follow_from_the_cells_is_damage(tmp_path: Path, wh
 def test_the_report_says_that_the_data_chose_and_widens_for_the_looks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(style, "FORMATS", ("png",))
+    monkeypatch.setattr(style, "FORMATS", ())
     run(write_experiment(tmp_path, TEXT), uneven(tmp_path, 3000), results=tmp_path / "results")
     directory = find(tmp_path / "results").directory
     text = report.summarise(directory).paragraph
