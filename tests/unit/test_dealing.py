@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 class Worker:
     """A process that is given tests."""
 
+    gateway: Any
     given: list[list[int]] = field(default_factory=list)
     shutting_down: bool = False
 
@@ -40,7 +41,7 @@ def test_the_lab_s_tests_go_first_and_to_one_process_and_a_file_stays_whole() ->
     lab = ["tests/lab/test_a.py::test_one", "tests/lab/test_b.py::test[x::y]", "tests/lab/test_b.py::test_two"]
     config: Any = SimpleNamespace(getvalue=lambda _name: ["2*popen"], option=SimpleNamespace(loadscopereorder=True))
     scheduler = conftest.LabTogether(config)
-    workers: list[Any] = [Worker(), Worker()]
+    workers: list[Any] = [Worker(SimpleNamespace(id=name)) for name in ("one", "other")]
     tests = [*large, *other, *lab]
     for worker in workers:
         scheduler.add_node(worker)
