@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from campaign_fakes import EXPERIMENT, FakeHost, FakeLoad, find, forge, write_experiment
 
-from analysis import load, report, style, totals
+from analysis import figures, load, report, totals
 from campaigns import describe, looks, narrowing, plan, records, store
 from campaigns.looks import Look, Point, Until
 from campaigns.records import PlannedCell
@@ -188,7 +188,7 @@ def test_a_look_that_does_not_follow_from_the_cells_is_damage(wide: Path, what: 
 def test_the_report_says_that_the_data_chose_and_widens_for_the_looks(
     wide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(style, "FORMATS", ())
+    monkeypatch.setattr(figures, "FIGURES", {})
     directory = find(wide).directory
     text = report.summarise(directory).paragraph
     assert "The sample size was chosen by the data: runs were added, from 3 up to 6 at most" in text

@@ -32,8 +32,9 @@ def test_a_published_campaign_is_sound(published: Path) -> None:
 
 
 def test_its_report_can_be_made_again(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The report shows the pictures that are PNG."""
+    """The report shows the pictures that are PNG, over two columns."""
     monkeypatch.setattr(style, "FORMATS", ("png",))
+    monkeypatch.setattr(style, "LAYOUTS", (style.TWO_COLUMNS,))
     monkeypatch.setattr(style, "DPI", 50)
     copy = tmp_path / drawn.name
     shutil.copytree(drawn, copy)
