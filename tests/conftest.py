@@ -74,7 +74,8 @@ def give_way() -> None:
     """Lower the priority of this process and of what it will start, whatever Linux goes by; one
     that is lower already stays so.
 
-    In a session of its own a terminal's Ctrl-C does not reach it: pytest-xdist ends it then.
+    In a session of its own a terminal's Ctrl-C does not reach it: pytest-xdist has it interrupted
+    five seconds later.
     """
     found = re.search(r"nice (-?\d+)$", AUTOGROUP.read_text()) if AUTOGROUP.exists() else None
     with suppress(PermissionError):  # it leads its session already
