@@ -98,8 +98,8 @@ def test(
         build_for(report, str(lab))
     command = ["pytest", *(["tests/unit"] if unit else []), *(["-k", select] if select else [])]
     command += ["--durations=20", "--durations-min=5", *([] if long else ["-m", "not long"])]
-    # Two processes: the lab's tests stay together in one (tests/conftest.py), the others fill the
-    # second processor.
+    # Two processes: the lab's tests stay together in one, the others take what processor time these
+    # leave (tests/conftest.py).
     command += [] if select else ["-n", "2", "--dist", "loadscope"]
     report.say("pytest")
     code = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode

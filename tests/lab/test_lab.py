@@ -229,7 +229,7 @@ def test_the_host_of_a_killed_controller_is_found_again(host: EmulatedHost) -> N
     assert other.emulator.process() is None, "an unrecorded QEMU cannot be used"
     assert host.emulator.process() is None
     assert not Path(f"/proc/{found.pid}").exists() or "Z" in Path(f"/proc/{found.pid}/stat").read_text(), "it was ended"
-    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    # Whatever comes next has to start another: here the next test's reset.
 
 
 def prepare(host: EmulatedHost, policy: str) -> None:
@@ -246,7 +246,7 @@ def test_static_keeps_even_shares_and_loads_no_driver(host: EmulatedHost) -> Non
 
 
 def test_the_driver_is_loaded_once(host: EmulatedHost) -> None:
-    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    """On the host as the test before leaves it: without the driver."""
     prepare(host, "static+tmem")
     with pytest.raises(LabError, match="loaded already"):
         prepare(host, "static+tmem")

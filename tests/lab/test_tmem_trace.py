@@ -18,7 +18,6 @@ from analysis.requests import of_trace
 from analysis.trace import Kind, Trace
 from common.units import PAGE_BYTES
 from lab.hosts.emulated import EmulatedHost
-from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST
 
 pytestmark = pytest.mark.lab
 
@@ -169,4 +168,3 @@ def test_a_guest_that_dies_is_told(host: EmulatedHost, tmp_path: Path) -> None:
     mine = found.records[(found.records["domain"] == domid) & (found.records["kind"] == Kind.POOL_GONE)]
     assert sorted(int(each) for each in mine["object"]) == sorted(pools)
     assert domid not in {client["CI"] for client in listing(host)["clients"]}
-    host.reset(DEFAULT_HOST, DEFAULT_GUESTS)

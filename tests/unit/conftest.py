@@ -7,8 +7,11 @@ import stat
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from lab.remote.ssh import Connections
+
+settings.register_profile("short", max_examples=40)
 
 SSH = """\
 #!/bin/sh
@@ -17,6 +20,12 @@ case "$3" in -*) exit 1 ;; esac
 # bash becomes the last command, as ssh is one process.
 exec bash -c "$4"
 """
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Hypothesis tries its hundred examples of each with `./inv test --long`."""
+    if config.getoption("markexpr") == "not long":
+        settings.load_profile("short")
 
 
 @pytest.fixture

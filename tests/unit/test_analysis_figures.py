@@ -8,6 +8,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -52,40 +53,55 @@ def _texts(results: load.Results, name: str) -> str:
     return " ".join([drawn, *caption]).replace("\n", " ")
 
 
-def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:
-    directory = made_up.write_campaign(tmp_path, repetitions=2)
-    code = "import sys; from analysis import report; report.summarise(sys.argv[1])"
-    seen = []
-    for seed, zone in (("1", "UTC"), ("2", "Asia/Tokyo")):
-        rc = tmp_path / f"matplotlibrc-{seed}"
-        rc.write_text(f"font.size: {seed}0\nsavefig.dpi: {seed}0\n")  # a user's own settings have no say
-        environment = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "MATPLOTLIBRC": str(rc)}
-        subprocess.run([sys.executable, "-c", code, str(directory)], check=True, cwd=ROOT, env=environment)
-        files = [p for p in directory.rglob("*") if p.is_file() and "cells" not in p.parts]
-        seen.append({str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files)})
-        assert {path.suffix for path in files} >= {".png", ".pdf", ".svg", ".parquet", ".csv", ".md"}
-    assert seen[0] == seen[1]
-
-
-def test_all_figures_in_all_formats_and_no_warning(tmp_path: Path) -> None:
-    directory = made_up.write_campaign(tmp_path, repetitions=2)
+@pytest.fixture(scope="module")
+def summary(tmp_path_factory: pytest.TempPathFactory) -> report.Summary:
+    """Of a campaign with all that is made of it, in all formats, without a warning."""
+    directory = made_up.write_campaign(tmp_path_factory.mktemp("results"), repetitions=3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        paths = figures.draw(directory, tmp_path / "elsewhere")
+        return report.summarise(directory)
+
+
+def _sums(directory: Path) -> dict[str, str]:
+    files = [path for path in directory.rglob("*") if path.is_file() and "cells" not in path.parts]
+    return {str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def test_another_process_writes_the_same_bytes(summary: report.Summary, tmp_path: Path) -> None:
+    """Elsewhere, and with another order of sets, another time zone, and a user's own settings."""
+    directory = made_up.write_campaign(tmp_path, repetitions=3)
+    code = "import sys; from analysis import report; report.summarise(sys.argv[1])"
+    (tmp_path / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 20\n")
+    seed = "2" if os.environ.get("PYTHONHASHSEED") == "1" else "1"
+    zone = "Asia/Tokyo" if time.localtime().tm_gmtoff == 0 else "UTC"
+    environment = os.environ | {"PYTHONHASHSEED": seed, "TZ": zone, "MATPLOTLIBRC": str(tmp_path / "matplotlibrc")}
+    subprocess.run([sys.executable, "-c", code, str(directory)], check=True, cwd=ROOT, env=environment)
+    made = _sums(directory)
+    assert {Path(name).suffix for name in made} >= {".png", ".pdf", ".svg", ".parquet", ".csv", ".md"}
+    assert made == _sums(summary.report.parent)
+
+
+def test_all_figures_in_all_formats(summary: report.Summary) -> None:
+    folder = summary.report.parent / "figures"
+    paths = sorted(folder.iterdir())
+    assert paths == sorted(summary.figures)
     assert _stems(paths) == BOTH
     assert {path.suffix for path in paths} == {".png", ".pdf", ".svg", ".txt"}
-    assert all(path.parent == tmp_path / "elsewhere" and path.stat().st_size > 100 for path in paths)
-    assert not (directory / "figures").exists()
-    assert b"<dc:date>" not in (tmp_path / "elsewhere/sectors.svg").read_bytes()
-    assert b"CreationDate" not in (tmp_path / "elsewhere/sectors.pdf").read_bytes()
+    assert len(paths) == 4 * len(BOTH)
+    assert all(path.stat().st_size > 100 for path in paths)
+    assert b"<dc:date>" not in (folder / "sectors.svg").read_bytes()
+    assert b"CreationDate" not in (folder / "sectors.pdf").read_bytes()
 
 
 @pytest.mark.usefixtures("one_format")
-def test_drawing_leaves_matplotlibs_settings_alone(tmp_path: Path) -> None:
+def test_figures_can_be_drawn_elsewhere_and_leave_matplotlibs_settings_alone(tmp_path: Path) -> None:
     directory = made_up.write_campaign(tmp_path, repetitions=1)
     before = dict(mpl.rcParams)
-    figures.draw(directory)
+    paths = figures.draw(directory, tmp_path / "elsewhere")
     assert dict(mpl.rcParams) == before
+    assert all(path.parent == tmp_path / "elsewhere" and path.is_file() for path in paths)
+    assert _stems(paths) == BOTH
+    assert not (directory / "figures").exists()
 
 
 def test_every_cell_is_a_point_and_one_repetition_has_no_interval(tmp_path: Path) -> None:
@@ -224,8 +240,8 @@ def test_a_value_that_was_not_measured_is_no_bar_of_zero(tmp_path: Path) -> None
     assert row[2] == report.MISSING
 
 
-@pytest.mark.usefixtures("one_format")
-def test_factors_have_a_figure_per_level(tmp_path: Path) -> None:
+def test_factors_have_a_figure_per_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(style, "FORMATS", ())  # which there are is told by their captions
     levels = ({"jobs": 2}, {"jobs": 16})
     directory = made_up.write_campaign(tmp_path, repetitions=1, levels=levels)
     summary = report.summarise(directory)
@@ -271,9 +287,7 @@ def test_guests_that_differ_in_number_between_levels(tmp_path: Path) -> None:
     assert "with 2 or 3 guests" in report.paragraph(results)
 
 
-@pytest.mark.usefixtures("one_format")
-def test_summary_says_what_was_compared_what_came_out_and_where(tmp_path: Path) -> None:
-    summary = report.summarise(made_up.write_campaign(tmp_path, repetitions=3))
+def test_summary_says_what_was_compared_what_came_out_and_where(summary: report.Summary) -> None:
     assert "static, selfballoon, selfballoon+tmem" in summary.paragraph
     assert "overcommit ratio 1.85" in summary.paragraph
     assert "9 of 9 cells are complete" in summary.paragraph

@@ -8,7 +8,7 @@ from pathlib import Path
 import analysis_campaign as made_up
 import pytest
 
-from analysis import load, report, sections, style
+from analysis import figures, load, report, sections
 from campaigns.records import CellRecord
 
 
@@ -25,7 +25,7 @@ def _on(lost: str = "") -> made_up.Change:
 def test_hosts_are_told_with_their_cells_and_that_pairs_stayed_on_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(style, "FORMATS", ("png",))
+    monkeypatch.setattr(figures, "FIGURES", {})
     directory = made_up.write_campaign(tmp_path, change=_on(), samples=False)
     results = load.load(directory)
     (said,) = sections.hosts(results)

@@ -19,7 +19,8 @@ def test_a_campaign_as_the_runner_stores_it_is_analysed_and_still_verifies(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
-    monkeypatch.setattr(style, "FORMATS", ("png",))
+    monkeypatch.setattr(style, "FORMATS", ("svg",))
+    monkeypatch.setattr(style, "LAYOUTS", (style.TWO_COLUMNS,))
     host = FakeHost(tmp_path / "host")
     run(write_experiment(tmp_path), host, results=tmp_path / "results")
     directory = find(tmp_path / "results").directory

@@ -11,7 +11,7 @@ from pathlib import Path
 import analysis_campaign as made_up
 import pytest
 
-from analysis import latex, load, page, remade, report, style
+from analysis import figures, latex, load, page, remade, report, style
 
 EDITS: Mapping[str, Callable[[str], str]] = {
     "figures/better.svg": lambda _text: "<svg/>",
@@ -28,6 +28,7 @@ EDITS: Mapping[str, Callable[[str], str]] = {
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(style, "FORMATS", ("svg",))
+        patch.setattr(figures, "FIGURES", {name: figures.FIGURES[name] for name in ("overview", "sectors")})
         found = made_up.write_campaign(tmp_path_factory.mktemp("results"), repetitions=1, guests=("guest1",))
         results = load.load(found)
         summary = report.summarised(results)

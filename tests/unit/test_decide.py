@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import command
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -38,8 +39,7 @@ def ask(manager: str, text: str | bytes, monkeypatch: pytest.MonkeyPatch | None 
 
 
 def inv(*words: str, given_text: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "invoke_tasks.py", "policies.decide", *words]
-    return subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True, input=given_text)
+    return command.inv("policies.decide", *words, given=given_text)
 
 
 GUEST = {"domain": 1, "actual": 300 * 2**20, "maximum": 2**30, "used": 10**8, "no_progress": False}

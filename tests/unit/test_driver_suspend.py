@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -50,27 +52,31 @@ MISTAKES = {
 }
 
 
-def compile_model(folder: Path, mistake: tuple[str, str, str] | None = None) -> Path:
-    """The program, with the sources as they are or with one mistake: (file, text, what it
-    becomes).
-    """
+FLAGS = ("-std=gnu17", "-O1", "-g", "-w", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+
+
+def prepare(folder: Path) -> Path:
+    """The driver's sources, and what stands for Linux's headers."""
     sources = folder / "sources"
     (sources / "linux").mkdir(parents=True)
     for path in (*(DRIVER / name for name in SOURCES), *DRIVER.glob("*.h")):
         text = path.read_text()
-        if mistake and path.name == mistake[0]:
-            assert mistake[1] in text, "the mistake is to be made in text that is there"
-            text = text.replace(mistake[1], mistake[2])
         (sources / path.name).write_text(text)
         for header in re.findall(r"#include <(linux/[\w/]+\.h)>", text):
             (sources / header).parent.mkdir(parents=True, exist_ok=True)
             (sources / header).write_text('#include "shim.h"\n')
+    return sources
+
+
+def compile_one(source: Path, sources: Path, folder: Path) -> Path:
+    compiled = folder / f"{source.stem}.o"
+    subprocess.run(["gcc", *FLAGS, f"-I{sources}", f"-I{MODEL}", "-c", "-o", compiled, source], check=True)
+    return compiled
+
+
+def link(compiled: Iterable[Path], folder: Path) -> Path:
     program = folder / "suspend"
-    subprocess.run(
-        ["gcc", "-std=gnu17", "-O1", "-g", "-w", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
-         f"-I{sources}", f"-I{MODEL}", "-o", program, MODEL / "suspend.c", *(sources / name for name in SOURCES)],
-        check=True,
-    )  # fmt: skip
+    subprocess.run(["gcc", *FLAGS, "-o", program, *compiled], check=True)
     return program
 
 
@@ -84,9 +90,25 @@ def run(program: Path, seed: int) -> subprocess.CompletedProcess[str]:
     )
 
 
+@dataclass(frozen=True)
+class Model:
+    """The program's parts, compiled, by their source's name."""
+
+    sources: Path
+    compiled: Mapping[str, Path]
+
+
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_model(tmp_path_factory.mktemp("driver"))
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("driver")
+    sources = prepare(folder)
+    parts = (MODEL / "suspend.c", *(sources / name for name in SOURCES))
+    return Model(sources, {part.name: compile_one(part, sources, folder) for part in parts})
+
+
+@pytest.fixture(scope="module")
+def program(model: Model, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return link(model.compiled.values(), tmp_path_factory.mktemp("program"))
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
@@ -98,6 +120,11 @@ def test_no_page_is_lost_or_left_behind(program: Path, seed: int) -> None:
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_the_model_notices(name: str, tmp_path: Path) -> None:
-    program = compile_model(tmp_path, MISTAKES[name])
+def test_the_model_notices(name: str, model: Model, tmp_path: Path) -> None:
+    file, text, becomes = MISTAKES[name]
+    right = (model.sources / file).read_text()
+    assert text in right, "the mistake is to be made in text that is there"
+    (tmp_path / file).write_text(right.replace(text, becomes))
+    wrong = compile_one(tmp_path / file, model.sources, tmp_path)
+    program = link({**model.compiled, file: wrong}.values(), tmp_path)
     assert any(run(program, seed).returncode for seed in range(1, 4)), f"a driver that {name} passes"

@@ -57,7 +57,10 @@ def test_no_picture_is_made_of_a_changed_figure(
     assert "damage: cells/static.r1/cell.json" in capsys.readouterr().out
 
 
-def test_an_edited_report_does_not_pass(directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_edited_report_does_not_pass(
+    directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "LAYOUTS", (style.TWO_COLUMNS,))  # which the report shows
     path = directory / "report.md"
     path.write_text(path.read_text().replace("lower", "higher"))
     with pytest.raises(ResultsError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -30,6 +31,16 @@ HOSTS = ("xen1", "xen2")
 @pytest.fixture(autouse=True)
 def _fake_load(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+
+
+@pytest.fixture(autouse=True)
+def _quick_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Children are copies of one that has imported everything: that takes each of them a second of
+    a processor. Those of a controller with a process of its own begin with an interpreter.
+    """
+    quick = multiprocessing.get_context("forkserver")
+    quick.set_forkserver_preload(["campaigns.hands", "campaigns.run"])
+    monkeypatch.setattr(multiprocessing, "get_context", lambda _method: quick)
 
 
 @pytest.fixture

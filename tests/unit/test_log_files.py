@@ -4,31 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import inv
 
 from campaigns import log_files
 from common.errors import InvalidFileError
 from common.program import arguments
 from tests.unit.workloads_local import DATA
 
-ROOT = Path(__file__).resolve().parents[2]
 GOOD, BAD = DATA / "kernel_log" / "valid.txt", DATA / "kernel_log" / "invalid.txt"
 WRAPPED = DATA / "xl-dmesg-wrapped"
 
 
-def inv(*words: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    return subprocess.run(
-        [sys.executable, "invoke_tasks.py", *words], cwd=ROOT, check=False, capture_output=True, input=given
-    )
-
-
 def test_any_number_of_files_and_their_exit_code() -> None:
     done = inv("logs.check", str(GOOD), str(BAD), str(GOOD))
-    said = done.stdout.decode()
+    said = done.stdout
     assert done.returncode == 7, done.stderr
     assert f"{BAD}:1: cpu: [  616.309156] divide error" in said
     assert said.count(f"{BAD}:") == 9, "a line for each of eight, and one for the file"
@@ -48,14 +40,14 @@ def test_machines_get_each_line_and_each_files_verdict() -> None:
 def test_standard_input_and_bytes_that_are_no_utf_8() -> None:
     done = inv("logs.check", "-", given=b"[ 1.0] \xff\xfe fine\r\n[ 2.0] \xff BUG: Bad page state in process cc1\r\n")
     assert done.returncode == 7
-    assert b"-:2: kernel" in done.stdout or b"-:2: memory" in done.stdout
+    assert "-:2: kernel" in done.stdout or "-:2: memory" in done.stdout
 
 
 def test_only_what_is_new_and_its_line_in_the_file() -> None:
     """A full ring: both files have as many lines."""
     done = inv("logs.check", str(WRAPPED / "after.txt"), "--before", str(WRAPPED / "before.txt"))
     assert done.returncode == 7
-    assert b"after.txt:37: guest: (XEN) Domain 3 (vcpu#0) crashed on cpu#1:" in done.stdout
+    assert "after.txt:37: guest: (XEN) Domain 3 (vcpu#0) crashed on cpu#1:" in done.stdout
     (checked,) = log_files.check([str(WRAPPED / "before.txt")], str(WRAPPED / "before.txt"))
     assert (checked.lines, checked.valid) == (0, True)
 
@@ -102,8 +94,8 @@ def test_an_empty_log_is_valid(tmp_path: Path) -> None:
 
 def test_escape_sequences_of_a_log_do_not_reach_the_terminal() -> None:
     done = inv("logs.check", "-", given=b"[ 1.0] BUG: Bad page state in process \x1b]0;owned\x07\n")
-    assert b"\x1b]" not in done.stdout
-    assert rb"\x1b]0;owned\x07" in done.stdout
+    assert "\x1b]" not in done.stdout
+    assert r"\x1b]0;owned\x07" in done.stdout
 
 
 def test_files_are_told_from_options_and_their_values() -> None:

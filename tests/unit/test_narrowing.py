@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from campaign_fakes import EXPERIMENT, FakeHost, FakeLoad, find, forge, write_experiment
 
-from analysis import load, report, style, totals
+from analysis import figures, load, report, totals
 from campaigns import describe, looks, narrowing, plan, records, store
 from campaigns.looks import Look, Point, Until
 from campaigns.records import PlannedCell
@@ -66,6 +67,22 @@ def uneven(tmp_path: Path, spread: float) -> Uneven:
     return host
 
 
+@pytest.fixture(scope="module")
+def gone_on(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A campaign whose interval stayed wide, so that it went on to the most."""
+    base = tmp_path_factory.mktemp("wide")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+        run(write_experiment(base, TEXT), uneven(base, 3000), results=base / "results").check()
+    return base / "results"
+
+
+@pytest.fixture
+def wide(gone_on: Path, tmp_path: Path) -> Path:
+    """Its results, to be changed."""
+    return Path(shutil.copytree(gone_on, tmp_path / "results"))
+
+
 def test_a_narrow_interval_ends_it_at_the_first_look(tmp_path: Path) -> None:
     wanted = write_experiment(tmp_path, TEXT)
     assert len(plan.plan(wanted)) == 12
@@ -86,9 +103,8 @@ def test_a_narrow_interval_ends_it_at_the_first_look(tmp_path: Path) -> None:
     verify(stored.directory).check()
 
 
-def test_a_wide_one_goes_on_by_whole_blocks_to_the_most(tmp_path: Path) -> None:
-    run(write_experiment(tmp_path, TEXT), uneven(tmp_path, 3000), results=tmp_path / "results").check()
-    stored = find(tmp_path / "results")
+def test_a_wide_one_goes_on_by_whole_blocks_to_the_most(gone_on: Path) -> None:
+    stored = find(gone_on)
     assert [look.size for look in stored.looks()] == [3, 4, 6] or [look.size for look in stored.looks()] == [3, 5, 6]
     assert [look.enough for look in stored.looks()] == [False, False, True]
     assert len(stored.cells()) == 12
@@ -152,9 +168,8 @@ def test_interrupted_before_a_look_it_is_taken_by_the_next_run(tmp_path: Path, m
 
 
 @pytest.mark.parametrize("what", ["ratio", "enough", "gone", "added"])
-def test_a_look_that_does_not_follow_from_the_cells_is_damage(tmp_path: Path, what: str) -> None:
-    run(write_experiment(tmp_path, TEXT), uneven(tmp_path, 3000), results=tmp_path / "results")
-    directory = find(tmp_path / "results").directory
+def test_a_look_that_does_not_follow_from_the_cells_is_damage(wide: Path, what: str) -> None:
+    directory = find(wide).directory
     path = directory / "looks" / "1.json"
     document = json.loads(path.read_text())
     if what == "ratio":
@@ -171,18 +186,17 @@ def test_a_look_that_does_not_follow_from_the_cells_is_damage(tmp_path: Path, wh
 
 
 def test_the_report_says_that_the_data_chose_and_widens_for_the_looks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    wide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(style, "FORMATS", ("png",))
-    run(write_experiment(tmp_path, TEXT), uneven(tmp_path, 3000), results=tmp_path / "results")
-    directory = find(tmp_path / "results").directory
+    monkeypatch.setattr(figures, "FIGURES", {})
+    directory = find(wide).directory
     text = report.summarise(directory).paragraph
     assert "The sample size was chosen by the data: runs were added, from 3 up to 6 at most" in text
     assert "every interval is drawn at 98.33 %" in text
     results = load.load(directory)
     names = {"treatment": "selfballoon+tmem", "control": "selfballoon", "levels": ""}
     ratio = totals.ratio_of(results, ("sectors_read",), "sum", **names)  # type: ignore[arg-type]
-    last = find(tmp_path / "results").looks()[-1].points[0]
+    last = find(wide).looks()[-1].points[0]
     assert (ratio.low, ratio.high) == (pytest.approx(last.low), pytest.approx(last.high))
     fixed = replace(results, campaign=replace(results.campaign, until=None))
     narrower = totals.ratio_of(fixed, ("sectors_read",), "sum", **names)  # type: ignore[arg-type]

@@ -242,7 +242,7 @@ def tables(results: Path) -> dict[str, pd.DataFrame]:
 
 @pytest.mark.parametrize(
     ("kills", "workers", "repetitions"),
-    [(36, 2, 26), pytest.param(100, 12, 75, marks=pytest.mark.long)],
+    [(20, 2, 15), pytest.param(100, 12, 75, marks=pytest.mark.long)],
 )
 def test_a_campaign_survives_kills_at_random(tmp_path: Path, kills: int, workers: int, repetitions: int) -> None:
     """So many that struck, while there was something left to run: what came too late is none."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command import inv
 
 from campaigns import raw_outputs
 from common.errors import CampaignError, InvalidFileError, UsageError
@@ -16,12 +15,6 @@ from tests.unit.workloads_local import DATA, write_timings
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLED = DATA / "fio-job-killed-at-once"
-
-
-def inv(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "invoke_tasks.py", *words], cwd=ROOT, check=False, capture_output=True, text=True
-    )
 
 
 def fio_outputs(folder: Path) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis import report
+from analysis import report, style
 from campaigns import verify
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -31,7 +31,11 @@ def test_a_published_campaign_is_sound(published: Path) -> None:
     verify.verify(published).check()
 
 
-def test_its_report_can_be_made_again(drawn: Path, tmp_path: Path) -> None:
+def test_its_report_can_be_made_again(drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The report shows the pictures that are PNG, over two columns."""
+    monkeypatch.setattr(style, "FORMATS", ("png",))
+    monkeypatch.setattr(style, "LAYOUTS", (style.TWO_COLUMNS,))
+    monkeypatch.setattr(style, "DPI", 50)
     copy = tmp_path / drawn.name
     shutil.copytree(drawn, copy)
     (copy / "report.md").unlink()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -51,12 +52,18 @@ def modules() -> Iterator[tuple[str, Path]]:
             yield ".".join(path.relative_to(REPO).with_suffix("").parts), path
 
 
+@cache
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """A file's syntax, node by node."""
+    return tuple(ast.walk(ast.parse(path.read_text())))
+
+
 def imported(path: Path) -> set[str]:
     """What a module imports anywhere, in functions and under TYPE_CHECKING as well; `from a
     import b` is a.b.
     """
     found = set[str]()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             found |= {each.name for each in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -129,7 +136,7 @@ def test_what_one_file_does_is_called_there_alone(call: str) -> None:
     callers = {
         str(path.relative_to(REPO))
         for _, path in modules()
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes(path)
         if isinstance(node, ast.Attribute) and node.attr == call
     }
     assert callers == CALLS[call]

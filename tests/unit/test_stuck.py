@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from campaign_fakes import EXPERIMENT, FakeHost, FakeMachine, find, write_experiment
 
-from analysis import report, sections
+from analysis import figures, report, sections
 from analysis.load import load
 from campaigns import barrier, cell, starved, status
 from campaigns.run import run
@@ -191,6 +191,7 @@ def test_a_starved_host_keeps_its_counters_and_loses_its_times(tmp_path: Path, m
     verify(stored).check()  # raw/controller.json says the same again
     (said,) = sections.starved(load(stored))
     assert said.startswith("In 1 of 3 cells")
+    monkeypatch.setattr(figures, "FIGURES", {})
     assert said in report.summarise(stored).paragraph
     assert "the host was starved" in (stored / "tables" / "cells.csv").read_text()
     path = next(stored.glob(f"cells/{hungry.cell}/raw/controller.json"))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command import inv as quickly
 from invoke.tasks import Task
 
 from common.program import arguments
@@ -127,7 +128,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("line", "code", "said"), MISTAKES, ids=[line for line, _, _ in MISTAKES])
 def test_a_mistake_ends_with_its_exit_code_and_what_to_do(line: str, code: int, said: str) -> None:
-    done = inv(*line.split())
+    done = quickly(*line.split())
     assert done.returncode == code, done.stderr
     assert said in done.stderr
     assert "Traceback" not in done.stderr + done.stdout
@@ -180,7 +181,7 @@ def test_files_that_are_nested_too_deeply_are_told(tmp_path: Path) -> None:
     path = tmp_path / "deep.yml"
     path.write_text("title: " + "{a: " * 1500 + "1" + "}" * 1500)
     for words in (("campaign.plan", str(path)), ("lab.status", "--inventory", str(path))):
-        done = inv(*words)
+        done = quickly(*words)
         assert done.returncode == 4
         assert "nested too deeply" in done.stderr
         assert str(path) in done.stderr

@@ -109,6 +109,7 @@ def test_source_that_does_not_compile_is_told(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "tmem").mkdir()
     (tmp_path / "tmem" / "op.c").write_text("int broken(void) { return nothing; }\n")
     monkeypatch.setattr(harness, "CODE", tmp_path / "tmem")
+    monkeypatch.setattr(harness, "TESTS", tmp_path / "test")
     monkeypatch.setattr(harness, "XEN", Path("/"))
     with pytest.raises(BuildError, match="does not compile") as failure:
         harness.compile_program(tmp_path / "out", "memory")
