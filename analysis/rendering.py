@@ -1,0 +1,95 @@
+"""Figures as the bytes of their files, the same each time; of large campaigns in a second process,
+while the first writes tables and the report.
+
+Imports matplotlib and nothing else that is slow: the second process begins with this module.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import get_context
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+Files = Mapping[str, bytes]
+"""Format -> the bytes of a figure in it."""
+
+_METADATA: Mapping[str, Mapping[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+_NOT_ITS_OWN = {"backend", "image.cmap"}
+"""Settings that a figure does not need, and that a process has its own way with: windows, and a map
+of colours that only seaborn knows.
+"""
+
+
+def rendered(figure: Figure, formats: Sequence[str], settings: Mapping[str, Any]) -> Files:
+    """A figure in these formats, under these of matplotlib's settings (`rcParams`)."""
+    found = {}
+    with mpl.rc_context():
+        current: Any = mpl.rcParams
+        current.update(settings)
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)  # where everything stands is known now, and the same in every format
+        for kind in formats:
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=settings["savefig.dpi"], metadata=dict(_METADATA[kind]))
+            found[kind] = buffer.getvalue()
+    return found
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Where figures are rendered: here and at once, or in a process beside, to be written at the
+    end.
+    """
+
+    beside: ProcessPoolExecutor | None = None
+    waiting: list[tuple[Future[Files], Callable[[], Files], Callable[[Files], None]]] = field(default_factory=list)
+
+    def render(self, figure: Figure, formats: Sequence[str], write: Callable[[Files], None]) -> None:
+        """Render a figure that nobody changes any more, under the settings of now, and write it."""
+        settings = {name: mpl.rcParams[name] for name in mpl.rcParams if name not in _NOT_ITS_OWN}
+        if self.beside is None:
+            write(rendered(figure, formats, settings))
+            return
+        try:
+            begun = self.beside.submit(rendered, figure, formats, settings)
+        except BrokenProcessPool:
+            write(rendered(figure, formats, settings))
+            return
+        self.waiting.append((begun, lambda: rendered(figure, formats, settings), write))
+
+    def finish(self) -> None:
+        """Write what was rendered beside; what was not, because that process was killed, is
+        rendered here.
+        """
+        for begun, again, write in self.waiting:
+            try:
+                files = begun.result()
+            except BrokenProcessPool:
+                files = again()
+            write(files)
+
+
+@contextmanager
+def renderer(*, beside: bool) -> Iterator[Renderer]:
+    """A renderer that has written everything at the end."""
+    if not beside:
+        yield Renderer()
+        return
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        made = Renderer(pool)
+        yield made
+        made.finish()
