@@ -26,8 +26,8 @@ MEMORY, HITS = "memory", "hits"
 
 COUNTERS = (
     ("memory", MEMORY, "memory"),
-    ("tmem_ephemeral_pages", MEMORY, "clean in tmem"),
-    ("tmem_persistent_pages", MEMORY, "swapped to tmem"),
+    ("tmem_ephemeral_pages", MEMORY, "tmem clean"),
+    ("tmem_persistent_pages", MEMORY, "tmem swap"),
     ("tmem_ephemeral_hits", HITS, "clean hits"),
     ("tmem_persistent_hits", HITS, "swap hits"),
 )

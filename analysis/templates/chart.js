@@ -2,7 +2,7 @@
   const cells = JSON.parse(document.getElementById("over-time-data").textContent);
   const [section, choice, holder] = ["over-time", "over-time-cell", "over-time-chart"].map((id) => document.getElementById(id));
   const colours = ["#0173b2", "#de8f05", "#029e73", "#cc78bc", "#ca9161", "#949494", "#ece133", "#56b4e9"]; // seaborn's, for the colour-blind
-  const dashes = { "memory": "solid", "clean in tmem": "dash", "swapped to tmem": "dot", "clean hits": "dash", "swap hits": "dot" };
+  const dashes = { "memory": "solid", "tmem clean": "dash", "tmem swap": "dot", "clean hits": "dash", "swap hits": "dot" };
   const mib = (pages) => pages === null ? null : pages / 256;
   const hidden = new Set();
   const name = (line) => `${line.guest} ${line.what}`;
@@ -17,9 +17,11 @@
     }));
   };
   const layout = (cell) => {
-    const left = 64, right = 8, top = 8, entry = 168;
+    const left = 64, right = 4, top = 8;
+    const inside = holder.clientWidth - left - right, narrow = inside < 420;
+    const entry = narrow ? inside / 2 : 176; // of the legend: a text beside 46 pixels of line
     const hits = cell.lines.some((line) => line.panel === "hits");
-    const across = Math.max(1, Math.floor((holder.clientWidth - left - right) / entry));
+    const across = Math.max(1, Math.floor(inside / entry));
     const bottom = 52 + 21 * Math.ceil(cell.lines.length / across);
     const said = (text) => ({ text, standoff: 6, font: { size: 13 } });
     const axis = { rangemode: "tozero", zeroline: false, gridcolor: "#d9d9d9", automargin: false, tickformat: "~s" };
@@ -37,8 +39,8 @@
       yaxis: { ...axis, tickformat: "", title: said("memory [MiB]"), domain: hits ? [0.45, 1] : [0, 1] },
       ...(hits ? { yaxis2: { ...axis, title: said("hits so far [pages]"), domain: [0, 0.38] } } : {}),
       legend: {
-        orientation: "h", x: 0, xanchor: "left", y: 0, yanchor: "bottom", yref: "container",
-        entrywidth: entry - 46, entrywidthmode: "pixels", font: { size: 12 }, itemsizing: "constant",
+        orientation: "h", x: 0, xanchor: "left", xref: "container", y: 0, yanchor: "bottom", yref: "container",
+        entrywidth: entry - 48, entrywidthmode: "pixels", font: { size: narrow ? 10 : 12 },
       },
     };
   };

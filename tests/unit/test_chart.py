@@ -49,7 +49,7 @@ def test_a_cells_lines_are_its_samples(tmp_path: Path) -> None:
         assert [key for key in left_out if any(value for _, value in sampled[key])] == []
     # tmem was not asked for, so that nothing was read of it: no line, and no zeros
     assert {line["what"] for line in found["static.r1"]} == {"memory"}
-    assert {line["what"] for line in found["selfballoon+tmem.r1"]} >= {"memory", "clean in tmem", "clean hits"}
+    assert {line["what"] for line in found["selfballoon+tmem.r1"]} >= {"memory", "tmem clean", "clean hits"}
 
 
 def test_a_reading_that_is_missing_is_null(tmp_path: Path) -> None:

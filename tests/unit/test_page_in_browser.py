@@ -106,9 +106,9 @@ def test_the_chart_shows_the_cell_that_is_chosen_and_says_its_figures(
 ) -> None:
     names = "[...document.querySelectorAll('#over-time-chart .legendtext')].map((each) => each.textContent)"
     assert "guest1 memory" in tab.value(names)
-    assert "guest1 clean in tmem" not in tab.value(names)
+    assert "guest1 tmem clean" not in tab.value(names)
     _of_cell(tab, "selfballoon+tmem.r1")
-    assert {"guest1 memory", "guest1 clean in tmem", "guest1 clean hits"} <= set(tab.value(names))
+    assert {"guest1 memory", "guest1 tmem clean", "guest1 clean hits"} <= set(tab.value(names))
     holder = "document.getElementById('over-time-chart')"
     box = f"{holder}.getBoundingClientRect()"
     assert 300 < tab.value(f"{box}.width") <= _width(request)
