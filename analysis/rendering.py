@@ -60,7 +60,8 @@ class Renderer:
 
     def render(self, figure: Figure, formats: Sequence[str], write: Callable[[Files], None]) -> None:
         """Render a figure that nobody changes any more, under the settings of now, and write it."""
-        settings = {name: mpl.rcParams[name] for name in mpl.rcParams if name not in _NOT_ITS_OWN}
+        now: Any = mpl.rcParams
+        settings: dict[str, Any] = {name: now[name] for name in now if name not in _NOT_ITS_OWN}
         if self.beside is None:
             write(rendered(figure, formats, settings))
             return
