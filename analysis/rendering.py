@@ -7,12 +7,14 @@ Imports matplotlib and nothing else that is slow: the second process begins with
 from __future__ import annotations
 
 import io
+import pickle
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing import get_context
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -49,13 +51,57 @@ def rendered(figure: Figure, formats: Sequence[str], settings: Mapping[str, Any]
     return found
 
 
+class Beside:
+    """A second process that renders one figure after the other, asked and answering in pickles. It
+    is started by this module's name: multiprocessing would run the caller's script in it once more.
+    """
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=Path(__file__).resolve().parents[1],
+        )
+        self._asks = ThreadPoolExecutor(1)
+
+    def submit(self, figure: Figure, formats: Sequence[str], settings: Mapping[str, Any]) -> Future[Files]:
+        """Begin with a figure when all before it are done."""
+        return self._asks.submit(self._ask, (figure, formats, settings))
+
+    def _ask(self, question: object) -> Files:
+        if self.process.stdin is None or self.process.stdout is None:
+            raise EOFError
+        pickle.dump(question, self.process.stdin)
+        self.process.stdin.flush()
+        answer: Files = pickle.load(self.process.stdout)
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self._asks.shutdown(cancel_futures=True)
+        self.process.kill()
+        self.process.communicate()
+
+
+def main() -> None:
+    """Answer until nothing is asked any more."""
+    while True:
+        try:
+            question = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        pickle.dump(rendered(*question), sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
 @dataclass(frozen=True)
 class Renderer:
     """Where figures are rendered: here and at once, or in a process beside, to be written at the
     end.
     """
 
-    beside: ProcessPoolExecutor | None = None
+    beside: Beside | None = None
     waiting: list[tuple[Future[Files], Callable[[], Files], Callable[[Files], None]]] = field(default_factory=list)
 
     def render(self, figure: Figure, formats: Sequence[str], write: Callable[[Files], None]) -> None:
@@ -65,11 +111,7 @@ class Renderer:
         if self.beside is None:
             write(rendered(figure, formats, settings))
             return
-        try:
-            begun = self.beside.submit(rendered, figure, formats, settings)
-        except BrokenProcessPool:
-            write(rendered(figure, formats, settings))
-            return
+        begun = self.beside.submit(figure, formats, settings)
         self.waiting.append((begun, lambda: rendered(figure, formats, settings), write))
 
     def finish(self) -> None:
@@ -79,7 +121,7 @@ class Renderer:
         for begun, again, write in self.waiting:
             try:
                 files = begun.result()
-            except BrokenProcessPool:
+            except (OSError, EOFError, pickle.UnpicklingError):
                 files = again()
             write(files)
 
@@ -90,7 +132,14 @@ def renderer(*, beside: bool) -> Iterator[Renderer]:
     if not beside:
         yield Renderer()
         return
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        made = Renderer(pool)
+    process = Beside()
+    try:
+        made = Renderer(process)
         yield made
         made.finish()
+    finally:
+        process.close()
+
+
+if __name__ == "__main__":
+    main()

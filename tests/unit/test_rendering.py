@@ -4,7 +4,6 @@ process is killed.
 
 from __future__ import annotations
 
-import multiprocessing
 from pathlib import Path
 
 import analysis_campaign as made_up
@@ -38,9 +37,9 @@ def test_what_a_killed_process_leaves_is_rendered_here() -> None:
     written: list[bytes] = []
     with style.styled(), rendering.renderer(beside=True) as renderer:
         renderer.render(style.new_figure(1, 1), ("svg",), lambda files: written.append(files["svg"]))
-        (process,) = multiprocessing.active_children()
-        process.kill()
-        process.join()
+        assert renderer.beside is not None
+        renderer.beside.process.kill()
+        renderer.beside.process.wait()
         renderer.render(style.new_figure(1, 1), ("svg",), lambda files: written.append(files["svg"]))
     assert len(written) == 2
     assert written[0].startswith(b"<?xml")
