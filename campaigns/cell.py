@@ -228,10 +228,13 @@ class Attempt:
     def _collect(self, writer: CellWriter, machines: Mapping[str, Machine]) -> None:
         conditions, out = self.conditions, self.out
         assert out.released is not None
-        limit = conditions.timeouts.collect
         results = barrier.in_parallel(
-            machines, lambda name, machine: self._collect_guest(writer, name, machine), limit_s=limit
+            machines,
+            lambda name, machine: self._collect_guest(writer, name, machine),
+            limit_s=conditions.timeouts.collect,
         )
+        look = self.host.last_look()
+        out.host = look.provenance
         with storing(writer.raw):
             starved.save(writer.raw, out.given_before, out.given_after)
         run = evaluate.Run(
@@ -242,11 +245,10 @@ class Attempt:
             cost=out.cost,
             released=out.released,
             results=results,
-            logs=self._save_kernel_logs(writer),
+            logs=self._save_kernel_logs(writer, look.kernel_log),
             managed=managed.load(writer.raw),
         )
         writer.write_samples(run.readings, out.released.released_at)
-        out.host = self.host.provenance()
         out.figures = evaluate.figures(run, self.policy, conditions, self.campaign.claims)
 
     def _collect_guest(self, writer: CellWriter, name: str, machine: Machine) -> WorkloadResult:
@@ -257,8 +259,7 @@ class Attempt:
             result: WorkloadResult = load.workload.collect(machine, load.parameters, directory)
         return result
 
-    def _save_kernel_logs(self, writer: CellWriter) -> dict[str, str]:
-        logs = self.host.kernel_log()
+    def _save_kernel_logs(self, writer: CellWriter, logs: dict[str, str]) -> dict[str, str]:
         directory = writer.raw / evaluate.KERNEL_LOG
         with storing(directory):
             directory.mkdir(exist_ok=True)
@@ -271,7 +272,7 @@ class Attempt:
         answers; samples, when a run was released.
         """
         with suppress(Exception):
-            self._save_kernel_logs(writer)
+            self._save_kernel_logs(writer, self.host.kernel_log())
         with suppress(Exception):
             self.out.host = self.host.provenance()
         released_at = (

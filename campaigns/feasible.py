@@ -71,6 +71,13 @@ def _own_sizes(guests: GuestSizing, file: ExperimentFile) -> Iterator[Problem]:
     for name, group in file.groups.items():
         own, where = guests.own(number), ("guests", "groups", name) if name else ("guests",)
         number += group.count
+        if own.memory_max_mib < SMALLEST_GUEST_MIB:
+            yield Problem(
+                (*where, "memory_max"),
+                f"a guest cannot boot with {own.memory_max_mib} MiB",
+                f"at least {SMALLEST_GUEST_MIB} MiB",
+            )
+            continue
         if own.memory_max_mib < own.memory_start_mib:
             yield Problem(
                 (*where, "memory_max"),

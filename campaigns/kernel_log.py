@@ -7,6 +7,7 @@ with their times and prefixes or without: what stands before the message is take
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -31,17 +32,18 @@ _OVERLAP = 256
 
 _CLOCK = r"\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?"
 _DATE = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?"
-_MONTH_DAY = r"[A-Z][a-z]{2}\s?[ \d]?\d"
+_MONTH_DAY = r"(?:[^\W\d_]{3,5}\.?\s?[ \d]?\d|\d{1,2}\.? [^\W\d_]{3,5}\.?)"
+"""In whatever language: `Nov 28`, `nov. 28`, `28. Nov`."""
+
 _SECONDS = r"\s*\+?\d+\.\d+(?:\s*<\s*\+?\d+\.\d+>)?s?\s*"
 _BRACKET = (
     rf"\[(?:{_SECONDS}|\s*[TC]\d+\s*|(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} "
-    rf"{_CLOCK}(?: \d{{4}})?|{_DATE}|{_CLOCK}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
+    rf"{_CLOCK}(?: \d{{4}})?|{_DATE}|{_CLOCK}|[^\[\]]{{3,20}}{_CLOCK} \d{{4}}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
 )
 
 _PREFIXES = tuple(
     re.compile(expression)
     for expression in (
-        r"\x1b\[[0-9;]*m",  # dmesg --color
         r"<\d{1,3}>(?:1 (?=\d{4}-))?",  # a level, as the kernel and syslog write it
         r"\d+,\d+,\d+,[-a-z][^;]{0,80};",  # /dev/kmsg
         (  # dmesg -x
@@ -56,16 +58,24 @@ _XEN = re.compile(r"\(XEN\) ?")
 _CONSOLE = re.compile(r"\(d\d+\) ?")
 _SYSLOG_TIME = re.compile(
     rf"(?:(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} (?:\d{{4}} )?{_CLOCK}(?: \d{{4}})?|(?:[A-Z][a-z]{{2}} "
-    rf")?{_DATE}|\d{{9,11}}\.\d{{3,9}}|{_BRACKET.removesuffix(chr(92) + 's?')})\s+"
+    rf")?{_DATE}|[^\W\d_]{{2,4}}\.? \d{{4}}-\d\d-\d\d {_CLOCK} (?:[A-Z]{{2,5}}|[+-]\d\d)|"
+    rf"\d\d:\d\d:\d\d(?:[.,]\d+)?|\d{{10}}|\d{{1,11}}\.\d{{3,9}}|{_BRACKET.removesuffix(chr(92) + 's?')})\s+"
 )
-_KERNEL_OF_A_HOST = re.compile(r"(?:[\w.:@/-]+\s+)?kernel(?:\[\d+\])?(?::| - - (?:- )?)\s?")
-_HOST = re.compile(r"[\w.-]+\s+(?=[\w@./\\:()-]+\[\d+\]: )")
+_KERNEL_OF_A_HOST = re.compile(r"(?:[\w.:@/-]+\s+){0,2}kernel(?:\[\d+\])?(?::| - - (?:- )?)\s?")
+_OF_A_PROGRAM = r"(?:[\w@./\\:()-]+\[\d+\]|sudo|su|doas|logger|root): "
+_HOST = re.compile(rf"[\w.-]+\s+(?={_OF_A_PROGRAM})")
 """Only before a program with its process: `XFS (xvda1): ` and `EDAC MC0: ` begin with no host."""
 
 _ANYTHING = re.compile(r"(?:(?!\((?:XEN|d\d))[^\[\]*]){1,100}(?=\[ {0,5}\d{1,8}\.\d{6}\][ \[])")
 """What stands before the kernel's own time, such as the prompt of a console."""
 
-_PROGRAM = re.compile(r"[\w@./\\:()-]+\[\d+\]: ")
+_PROGRAM = re.compile(_OF_A_PROGRAM)
+_CARRIER = re.compile(r"(?:[\w.-]+\s+)?[\w@./-]+(?:\[\d+\])?: (?=\(XEN\) |\(d\d+\) |\[ {0,5}\d{1,8}\.\d{6}\][ \[])")
+"""A program that hands on a console, such as `xl[812]: `."""
+
+_STATUS = re.compile(r"\[(?: {2}OK {2}|FAILED|DEPEND| INFO | TIME | SKIP |\*{1,3} *)\] ?")
+"""What systemd writes to a console, which a kernel's message follows on the same line."""
+
 _PROCESS_OF_KERNEL = re.compile(
     r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)"
 )
@@ -74,7 +84,7 @@ _DEVICE = re.compile(
     r"(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
 )
 _ONLY_UNUSED = re.compile(UNUSED_DEVICES)
-_ANSI_END = re.compile(r"\x1b\[[0-9;]*m")
+_ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*\x07)")
 
 
 @dataclass(frozen=True)
@@ -131,29 +141,53 @@ def _of_log(source: str, text: str) -> Iterator[Breakage]:
 
 
 def _message(line: str) -> _Message:
-    rest, xen, program = line.strip().strip("\ufeff"), False, False
+    rest, xen = line.strip().strip("\ufeff"), False
     if "\x1b" in rest:
-        rest = _ANSI_END.sub("", rest)
-    while True:
+        rest = _ESCAPES.sub("", rest)
+    if rest.startswith("{"):
+        rest = _of_journal(rest)
+    before = ""
+    while rest != before:
         before = rest
-        for prefix in _PREFIXES:
-            if match := prefix.match(rest):
-                rest = rest[match.end() :]
-        if match := _KERNEL_OF_A_HOST.match(rest) or _ANYTHING.match(rest):
-            rest = rest[match.end() :]
-        elif match := _SYSLOG_TIME.match(rest):
-            rest = rest[match.end() :]
-            if _KERNEL_OF_A_HOST.match(rest) is None and (host := _HOST.match(rest)):
-                rest = rest[host.end() :]
+        rest = _shorter(rest)
         if match := _XEN.match(rest):
             rest, xen = rest[match.end() :], True
         if match := _CONSOLE.match(rest):  # what a guest wrote to Xen's console
             rest, xen = rest[match.end() :], False
-        if rest == before:
-            break
-    if not xen and _PROGRAM.match(rest) and not _PROCESS_OF_KERNEL.match(rest):
-        program = True
+    rest = rest.lstrip()
+    program = not xen and bool(_PROGRAM.match(rest)) and not _PROCESS_OF_KERNEL.match(rest)
     return _Message(rest, xen, program)
+
+
+def _shorter(rest: str) -> str:
+    """A line without one more of what may stand before its message."""
+    for prefix in _PREFIXES:
+        if match := prefix.match(rest):
+            rest = rest[match.end() :]
+    if (match := _STATUS.match(rest)) and _ANYTHING.match(rest, match.end()):
+        return rest[match.end() :]
+    if match := _CARRIER.match(rest) or _KERNEL_OF_A_HOST.match(rest) or _ANYTHING.match(rest):
+        return rest[match.end() :]
+    if match := _SYSLOG_TIME.match(rest):
+        rest = rest[match.end() :]
+        if _KERNEL_OF_A_HOST.match(rest) is None and (host := _HOST.match(rest)):
+            rest = rest[host.end() :]
+    return rest
+
+
+def _of_journal(line: str) -> str:
+    """A line of `journalctl -o json` as a syslog file has it; any other as it is."""
+    try:
+        entry = json.loads(line)
+    except (ValueError, RecursionError):
+        return line
+    message = entry.get("MESSAGE")
+    if not isinstance(message, str):
+        return line
+    told = [str(entry[key]) for key in ("_TRANSPORT", "SYSLOG_IDENTIFIER") if key in entry]
+    if not told or "kernel" in told:
+        return message
+    return f"{re.sub(r'[^-A-Za-z0-9_.]', '_', told[-1])}[0]: {message}"
 
 
 def _windows(text: str) -> Iterator[str]:

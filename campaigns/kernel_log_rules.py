@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from campaigns.kernel_log_linux import FILE_SYSTEM, GUEST, HYPERVISOR, LINUX, LOST, MEMORY, PROCESS
+from campaigns.kernel_log_linux import LINUX
+from campaigns.kernel_log_storage import FILE_SYSTEM, GUEST, HYPERVISOR, LOST, MEMORY, PROCESS
 from lab.hosts import kernel_logs
 
 
@@ -53,7 +54,8 @@ _HYPERVISOR = (
             r"Watchdog timer (?:detects|fired)|CPU\s?#?\d+ (?:is )?stuck|\bStuck \?\?|"
             r"Failed to (?:bring (?:up|down)|online) CPU|Error bringing CPU|NMI - (?:MEMORY|PCI|I/O|IOCK|"
             r"PARITY)|NMI received for unknown|Machine Check Exception|MCE: .*(?:panic|No CPU|failed|Fatal|"
-            r"[Ee]rror|incident occurred)|[Ff]atal machine check|HARDWARE ERROR|CPU\s?#?\d+ still not dead"
+            r"[Ee]rror|incident occurred)|[Ff]atal machine check|HARDWARE ERROR|CPU\s?#?\d+ still not dead|"
+            r"modulated clock mode|^Bank \d+: [0-9a-f]|CPU\s?#?\d+ failed to come up|bringing (?:up|down) CPU"
         ),
         "a processor was stuck or broke",
     ),
@@ -62,7 +64,8 @@ _HYPERVISOR = (
         (
             r"domain_crash|\bDom(?:ain)? ?\d+ (?:\(vcpu#\d+\) )?(?:reported )?crash|"
             r"Hardware Dom\d+ (?:crashed|shutdown: watchdog|shutdown \(unknown)|"
-            r"\bUnhandled: vec|Unhandled (?:page|general|invalid|int3|\w+ )?.*fault/trap|"
+            r"Domain 0 shutdown: watchdog|L1TF-vulnerable .* Crashing|\bVM(?:X|RESUME|LAUNCH) error: |"
+            r"\bUn(?:handled|expected): vec|Unhandled (?:page|general|invalid|int3|\w+ )?.*fault/trap|"
             r"[Uu]nhandled (?:page fault|general protection)|Triple fault|Guest stack trace|Failed vm entry|"
             r"Bad vmexit|unexpected vmexit|Unexpected vmexit|EPT violation|CONTEXT: (?:pv|hvm) guest"
         ),
@@ -70,6 +73,14 @@ _HYPERVISOR = (
     ),
     (GUEST, r"^Pagetable walk from ", "a fault of a guest or of the hypervisor"),
     (GUEST, r"----\[ Xen-\S", "the head of a dump: a guest or the hypervisor broke"),
+    (
+        GUEST,
+        (
+            r"^RIP:\s+[0-9a-f]{4}:|^RFLAGS: |^Xen code around|^\[<[0-9a-f]+>\] [RFS] \S|"
+            r"^Faulting linear address|^\*\*\* Dumping CPU\d+ |^pg(?:\[\d+\])? MFN [0-9a-f]+ c="
+        ),
+        "a part of a dump whose head may be lost: a guest or the hypervisor broke",
+    ),
     (
         GUEST,
         (
@@ -95,7 +106,8 @@ _HYPERVISOR = (
             r"[Oo]ut of (?:PoD |[Ss]hadow )?memory|[Pp]age allocation fail|failed page allocs|"
             r"[Mm]emory corrupt|[Cc]orrupted (?:page|memory|heap)|[Hh]eap corrupt|scrub.*corrupt|"
             r"Bad page free|out of memory|Can't pre-allocate|Could not allocate (?:vTLB|memory)|"
-            r"cannot allocate|Allocate 1GB failed|Failed to offline page|is offlined|No memory for"
+            r"cannot allocate|failed to allocate from (?:HAP|shadow) pool|"
+            r"Allocate 1GB failed|Failed to offline page|is offlined|No memory for"
         ),
         "the hypervisor's memory failed",
     ),
@@ -150,16 +162,17 @@ ALLOWED: tuple[Pattern, ...] = (
         "an announcement of what the processor can report",
     ),
     Pattern(
-        r"^(?:ERST|HEST|BERT|EINJ|GHES|RAS)\b(?!.*\[Hardware Error\])",
+        r"^(?:ERST|HEST|BERT|EINJ|GHES|RAS)\b(?!.*(?:\[Hardware Error\]|offlining))",
         "an announcement of a way to report errors",
     ),
     Pattern(
         r"^(?:ACPI|PCI|pci|pcieport|pnp|i8042|DMAR|AMD-Vi|tsc|clocksource|microcode|random|audit|systemd|"
         r"usb|hub|input|thermal|floppy\d*|cfg80211|Bluetooth|drm|kvm|nouveau|i915|snd\w*)\b(?!.*(?:BUG: |"
         r"Oops|Kernel panic|segfault|general protection|dumped core|type=1701|\[#\d+\]|"
-        r"\[Hardware Error\]))",
+        r"\[Hardware Error\]|critical temperature))",
         "devices and tables that no experiment uses",
     ),
+    Pattern(r"^d\d+: Forcing (?:read-only access|write emulation)", "what every dom0 of Xen is told at its start"),
     Pattern(r"^(?:OOM killer (?:disabled|enabled)|PM: .*OOM|Freezing)", "what suspending a guest says"),
     Pattern(r"^FAT-fs .*(?:not properly unmounted|utf8|codepage)", "the boot partition, which no experiment writes"),
     Pattern(

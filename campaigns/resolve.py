@@ -37,6 +37,8 @@ def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
     """The conditions, when the loads can be understood, and everything that is wrong with them."""
     host, sizing, problems = _sizes(file)
     problems.extend(feasible.sizing(host, sizing, file))
+    if not all(each.memory_max_mib for each in sizing.every):
+        return None, problems  # nobody's share can be told
     asked = [policies.parse(policy) for policy in file.policies]
     problems.extend(feasible.controls(file, asked, host, sizing))
     problems.extend(feasible.kernel(file, asked, sizing))

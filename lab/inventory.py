@@ -358,8 +358,30 @@ def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> H
             else f"{EXAMPLE}.",
         ) from None
     connection = {key: value for key, value in variables.items() if str(key).startswith("ansible_")}
+    for key, (usable, example) in _REACHED.items():
+        if key in connection and not re.fullmatch(usable, _word(connection[key])):
+            raise InvalidFileError(
+                f"{key} has no usable value",
+                where=f"{where}.{key}",
+                why=f"it is {shortened(connection[key])}",
+                remedy=f"For example `{key}: {example}`; without it, the usual one is taken.",
+            )
     recorded = known_hosts(path)
     return HostEntry(name, settings, connection, recorded if recorded.exists() else None, path.stem)
+
+
+_REACHED = {
+    "ansible_host": (r"[A-Za-z0-9_\[:][\w.:%\[\]-]{0,254}", "192.0.2.7"),
+    "ansible_port": (r"[1-9]\d{0,3}|[1-5]\d{4}|6(?:[0-4]\d{3}|5(?:[0-4]\d\d|5(?:[0-2]\d|3[0-5])))", "2222"),
+    "ansible_user": (r"[A-Za-z_][\w.@\\-]{0,254}", "root"),
+    "ansible_ssh_private_key_file": (r"[^\0\n]{1,4000}", "~/.ssh/id_ed25519"),
+}
+"""How a server is reached: a variable -> what it can be, and an example."""
+
+
+def _word(value: object) -> str:
+    """A value of one word as it is written; of others nothing."""
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def known_hosts(path: Path) -> Path:

@@ -69,6 +69,8 @@ def section(name: str, *, without: Collection[str] = (), **more: Any) -> type[Ma
     for each in _those_of(record, without):
         unit, doc = each.metadata["unit"], each.metadata["doc"]
         hint, default = _field(unit, hints[each.name], each.default)
+        if "most" in each.metadata:
+            hint = Annotated[hint, Field(le=each.metadata["most"])]
         shown = format_size(default) if unit == "B" else _shown(cast("float", each.default), unit)
         found[each.name] = (hint, Field(default=default, description=f"{doc}; {shown} by itself"))
     base, kind = _base(record, without), f"{name.capitalize()}Settings"

@@ -14,7 +14,11 @@ from pathlib import Path
 from common.errors import WorkloadError
 
 _DEATHS = (
-    (r"got signal[= ](?P<signal>\d{1,4})", "fio lost a job's process"),
+    (r"got signal=(?P<signal>\d{1,4})", "fio lost a job's process"),
+    (r"got signal (?P<signal>\d{1,4})", "a server died of a signal"),
+    (r"(?:[Rr]eceived|[Cc]aught|[Ff]atal|crashed by) signal:? (?P<signal>\d{1,4})\b", "a process died of a signal"),
+    (r"(?:terminated|killed|exited) on signal: (?P<signal>\d{1,4})", "a process was ended by a signal"),
+    (r"code=(?:killed|dumped), status=(?P<signal>\d{1,3})/", "a service was ended by a signal"),
     (r"terminating on signal (?P<signal>\d{1,4})", "the tool was ended by a signal"),
     (r"exited on signal (?P<signal>\d{1,4})", "a server lost a worker"),
     (r"[Tt]erminated (?:by|with) signal (?P<signal>\d{1,4})", "a process was ended by a signal"),
@@ -22,7 +26,7 @@ _DEATHS = (
     (
         (
             r"(?:^|[\s:\]])(?P<name>Killed)(?: signal terminated program \S+| \(program \S+\)|$|"
-            r"\s*\(core dumped\)|\s{2,})"
+            r"\s*\(core dumped\)|: 9$|\s{2,})"
         ),
         "a process was killed",
     ),
@@ -39,14 +43,23 @@ _DEATHS = (
         r"\*\*\* .{0,400}\] Error (?P<status>1(?:2[89]|[3-9]\d)|2\d\d)\b",
         "a program that make started was ended by a signal",
     ),
-    (r"failed due to signal|\bdumped core\b", "a process was ended by a signal"),
     (
         (
-            r"client \d+ aborted|the above results are incomplete|server closed the connection unexpectedly|"
+            r"failed due to signal|\bdumped core\b|timeout: sending signal \w+ to command|\bsignal: killed\b|"
+            r"\b(?:by|on|with|to) signal SIG[A-Z]{2,6}\b|[Kk]illed by (?:the )?OOM"
+        ),
+        "a process was ended by a signal",
+    ),
+    (
+        (
+            r"client \d+ (?:script \d+ )?aborted|the above results are incomplete|"
+            r"server closed the connection unexpectedly|"
             r"terminating connection because of crash|Lost connection to \S+ server|server has gone away"
         ),
         "the load, or the server that it asked, lost a part",
     ),
+    (r"InnoDB: .*(?i:assertion failure|page corruption|is corrupted|operating system error)", "a database broke"),
+    (r"invalid page in block|could not (?:read|write|extend) (?:block|file)", "a database could not use its files"),
     (r"internal compiler error", "the compiler broke"),
     (r"fatal error: \S+ signal terminated program \S+", "the compiler lost a part of it"),
     (

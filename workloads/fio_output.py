@@ -31,7 +31,12 @@ LEAST_OF_TIME = 0.9
 """Share of its time that a time-bound job has to have run: fio's own clock and the last request
 make it differ a little."""
 
-_NOTES = re.compile(r"fio: (?:this platform does not support process shared mutexes|.*\bnote: )")
+_NOTES = re.compile(
+    r"fio: (?:this platform does not support process shared mutexes|.*\bnote: |native_fallocate call failed: |"
+    r"file .* exceeds 32-bit tausworthe|Switching to tausworthe64|multiple writers may overwrite blocks)"
+)
+"""fio goes on after these as if nothing were."""
+
 _SAYS = re.compile(r"^(?:fio: |fio\[\d+\]: |verify: |.*\bverify failed|.*: you need to specify )")
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _SECONDS = {
@@ -55,7 +60,13 @@ _NOT_BOUND_BY_SIZE = {
     "read_iolog",
     "replay_redirect",
     "size_percent",
+    "bsrange",
+    "blocksize_range",
+    "bssplit",
 }
+"""Nor by its size in blocks of one size, which is how what is left of it is told."""
+
+_SWITCHES = ("time_based", "group_reporting", "verify")
 
 Figures = dict[str, float | int | None]
 
@@ -98,9 +109,7 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
         raise OutputsError("fio wrote no JSON", where=str(where), why=tail(text))
     start = match.end() - 1
     try:
-        document, end = json.JSONDecoder(object_pairs_hook=each_key_once, parse_constant=_no_number).raw_decode(
-            text, start
-        )
+        document, end = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_no_number).raw_decode(text, start)
     except RecursionError:
         raise OutputsError("fio's JSON cannot be read", where=str(where), why="it is nested too deeply") from None
     except ValueError as error:
@@ -110,6 +119,13 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
         raise OutputsError("there is more after fio's JSON", where=str(where), why=tail(rest))
     assert isinstance(document, dict)
     return document
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Each key once, but for the percentiles that a fio before 3.5 was not asked for: it writes
+    every one of them as `"0.00" : 0`.
+    """
+    return each_key_once([(key, value) for key, value in pairs if (key, value) != ("0.00", 0)])
 
 
 def _no_number(word: str) -> float:
@@ -173,7 +189,7 @@ def _errno(error: object) -> str:
 def _options(document: Mapping[str, Any], job: Mapping[str, Any]) -> dict[str, str]:
     """What the job was asked for, as its document repeats it; empty for a fio before 3.0."""
     given = {**document.get("global options", {}), **job.get("job options", {})}
-    return {str(key): str(value) for key, value in given.items()}
+    return {str(key): str(value) for key, value in given.items() if not (key in _SWITCHES and str(value) == "0")}
 
 
 def _require_work(job: Mapping[str, Any], options: Mapping[str, str], where: Path) -> None:
@@ -181,7 +197,7 @@ def _require_work(job: Mapping[str, Any], options: Mapping[str, str], where: Pat
     then: perhaps none.
     """
     requests = {word: _number(job[word], "total_ios") for word in DIRECTIONS}
-    runtime = _runtime(job, options, "") if "job_runtime" in job else None
+    runtime = _runtime(job, options, "") if "job_runtime" in job else _longest(job)
     pattern = options.get("rw", options.get("readwrite", "")).partition(":")[0]
     missing = [word for word, patterns in DIRECTIONS.items() if pattern in patterns and not requests[word]]
     if not any(requests.values()) or missing:
@@ -222,6 +238,7 @@ def _cut_short(moved: float, runtime: float | None, options: Mapping[str, str]) 
     if size is None or block is None:
         return ""
     together = int(options.get("numjobs", 1)) if "group_reporting" in options else 1
+    together *= max(int(options.get("loops", 1)), 1)
     size = size[0] * together, size[1] * together
     if moved + block[1] < size[0]:
         return f"after {moved:.0f} of {size[1]} bytes"
@@ -247,7 +264,8 @@ def _bytes(text: str) -> tuple[int, int] | None:
 
 def _milliseconds(text: str) -> float | None:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-z]*)", text.strip().lower())
-    return float(match[1]) * _SECONDS[match[2]] * 1000 if match and match[2] in _SECONDS else None
+    # a time of 0 is none
+    return float(match[1]) * _SECONDS[match[2]] * 1000 or None if match and match[2] in _SECONDS else None
 
 
 def _number(found: Mapping[str, Any], key: str) -> float | int:
@@ -260,8 +278,8 @@ def _number(found: Mapping[str, Any], key: str) -> float | int:
 
 
 def _optional(found: Mapping[str, Any], key: str, version: str) -> float | int | None:
-    """A figure that fio writes since 3.0."""
-    return None if key not in found and _is_old(version) else _number(found, key)
+    """A figure that fio writes since some version of 3."""
+    return None if key not in found and (_is_old(version) or _is_early(version)) else _number(found, key)
 
 
 def _runtime(job: Mapping[str, Any], options: Mapping[str, str], version: str) -> float | int | None:
@@ -269,12 +287,24 @@ def _runtime(job: Mapping[str, Any], options: Mapping[str, str], version: str) -
     longest direction's is taken.
     """
     if "group_reporting" in options and int(options.get("numjobs", 1)) > 1:
-        return max(_number(job[word], "runtime") for word in DIRECTIONS)
+        return _longest(job)
     return _optional(job, "job_runtime", version)
+
+
+def _longest(job: Mapping[str, Any]) -> float | int:
+    """Milliseconds of the direction that took longer."""
+    return max(_number(job[word], "runtime") for word in DIRECTIONS)
 
 
 def _is_old(version: str) -> bool:
     return bool(re.match(r"fio-[12]\.", version))
+
+
+def _is_early(version: str) -> bool:
+    """3.0 to 3.9: the first of these write neither `bw_bytes` nor `job_runtime`, but bandwidths in
+    KiB/s and all times in ns.
+    """
+    return bool(re.match(r"fio-3\.\d(?!\d)", version))
 
 
 def _direction_values(word: str, found: Mapping[str, Any], version: str) -> Figures:
@@ -288,7 +318,9 @@ def _direction_values(word: str, found: Mapping[str, Any], version: str) -> Figu
         bandwidth: float | int | None = _number(found, "bw") * 1024
         moved, latency, unit = None, found["clat"], 1000
     else:
-        bandwidth, moved, latency, unit = _number(found, "bw_bytes"), _number(found, "io_bytes"), found["clat_ns"], 1
+        whole_kib = "bw_bytes" not in found and _is_early(version)
+        bandwidth = _number(found, "bw") * 1024 if whole_kib else _number(found, "bw_bytes")
+        moved, latency, unit = _number(found, "io_bytes"), found["clat_ns"], 1
     rates = {"iops": _number(found, "iops"), "bandwidth": bandwidth, "bytes": moved}
     nothing = [name for name, value in rates.items() if value == 0]
     if nothing and not _is_old(version):  # whose whole KiB/s may be 0
@@ -301,7 +333,8 @@ def _latencies(latency: Mapping[str, Any], unit: int) -> Figures:
     """Mean, percentiles and maximum in ns; None for percentiles that were not asked for, and all
     None when no request was timed.
     """
-    timed = latency.get("N") != 0
+    # a fio before 3.16 does not say how many were timed
+    timed = bool(latency["N"] if "N" in latency else _number(latency, "max"))
     histogram = latency.get("percentile", {}) if timed else {}
     percentiles = {float(key): _number(histogram, key) for key in histogram}
     found = {

@@ -42,6 +42,9 @@ among it. Written before the stamp.
 
 _TARGETS = ".targets.mk"
 
+_NO_OBJECTS = "objects.err"
+"""Among the raw outputs, when the objects could not be read: why."""
+
 WHAT = "the kernel build"
 """What errors call it."""
 
@@ -201,10 +204,11 @@ class KernelBuild(Workload[KernelBuildParameters]):
 
     def collect(self, machine: Machine, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
         """Times of the rounds, and size and SHA-256 of every object that the last round left."""
-        machines.fetch_raw(machine, raw_dir)
+        machines.fetch_raw(machine, raw_dir, first=_list_objects(params), timeout_s=1800)
         _times(scripts.read_timings(raw_dir, WHAT), params, raw_dir)  # a build that failed leaves no objects
-        listing = machines.check_script(machine, objects_script(params), what="read the objects", timeout_s=1800)
-        (raw_dir / "objects").write_text(listing, encoding="utf-8")
+        if (complaint := raw_dir / _NO_OBJECTS).exists():
+            why = tail(complaint.read_text(errors="replace"))
+            raise WorkloadError("could not read the objects", where=machines.name_of(machine), why=why)
         return self.read(params, raw_dir)
 
     def read(self, params: KernelBuildParameters, raw_dir: Path) -> WorkloadResult:
@@ -350,6 +354,13 @@ def _preparation(params: KernelBuildParameters) -> str:
     if params.probes == "once":
         body += scripts.text("kernel-build-probe.sh", *tree, VARIABLES, _TARGETS, _targets_makefile(params))
     return _shared() + body + f"clean {shlex.join([params.build, params.clean, *params.targets])}\n"
+
+
+def _list_objects(params: KernelBuildParameters) -> str:
+    """Sh text that leaves `objects` among the raw outputs, or what spoke against it."""
+    listing, complaint = f"{scripts.RAW}/objects", f"{scripts.RAW}/{_NO_OBJECTS}"
+    made = f"sh -c {shlex.quote(objects_script(params))} > {listing} 2> {complaint}"
+    return f"if {made}; then rm {complaint}; else rm {listing}; fi"
 
 
 def objects_script(params: KernelBuildParameters) -> str:

@@ -8,6 +8,7 @@ can raise (common/machines.py) is caught here, so that no caller meets plumbum's
 from __future__ import annotations
 
 import io
+import shlex
 import subprocess
 import tarfile
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OutputsError, WorkloadError
-from common.machines import Machine, command_errors, explain, tail, trouble
+from common.machines import Command, Machine, command_errors, explain, tail, trouble
 from workloads import scripts
 
 KILL_GRACE_S = 10
@@ -26,6 +27,9 @@ LINK_GRACE_S = 30
 """Seconds more before the local end gives up: then it is the machine or the way to it that no
 longer answers.
 """
+
+_TIMEOUT = "/usr/bin/timeout"
+"""By its path where a machine is far: plumbum would ask every guest where it is."""
 
 TIMED_OUT = {124, 137}
 """Statuses of `timeout` when it had to end, or kill, its command."""
@@ -46,12 +50,16 @@ def name_of(machine: Machine) -> str:
     return str(host) if host else "this machine"
 
 
+def _timeout(machine: Machine) -> Command:
+    return machine[_TIMEOUT if hasattr(machine, "host") else "timeout"]
+
+
 def run_script(machine: Machine, script: str, *, what: str, timeout_s: float) -> Finished:
     """Run sh text. WorkloadError when it does not end in time or cannot be started; its status
     is the caller's business.
     """
     with _plumbum_errors(machine, what, timeout_s):
-        command = machine["timeout"]["-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", "sh", "-c", script]
+        command = _timeout(machine)["-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", "sh", "-c", script]
         status, stdout, stderr = command.run(retcode=None, timeout=timeout_s + KILL_GRACE_S + LINK_GRACE_S)
     if status in TIMED_OUT:
         raise _timed_out(machine, what, timeout_s)
@@ -69,15 +77,19 @@ def check_script(machine: Machine, script: str, *, what: str, timeout_s: float) 
     return finished.stdout
 
 
-def fetch_raw(machine: Machine, raw_dir: Path, *, timeout_s: float = 300) -> None:
+def fetch_raw(machine: Machine, raw_dir: Path, *, first: str = "", timeout_s: float = 300) -> None:
     """Copy every file of scripts.RAW on the machine into raw_dir, as one tar stream: one round
     trip, the same locally and over ssh.
+
+    first: sh text that runs there before, in the same session, since one costs an emulated guest
+    most of a second. What it is to leave, it writes to RAW; that it fails is nobody's concern.
     """
     what = "copy the raw outputs"
+    tar = ["tar", "-C", scripts.RAW, "-cf", "-", "."]
+    if first:
+        tar = ["sh", "-c", f"sh -c {shlex.quote(first)} < /dev/null > /dev/null 2>&1; exec {shlex.join(tar)}"]
     with _plumbum_errors(machine, what, timeout_s):
-        command = machine["timeout"][
-            "-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", "tar", "-C", scripts.RAW, "-cf", "-", "."
-        ]
+        command = _timeout(machine)[("-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", *tar)]
         process = command.popen()
         try:
             archive, complaint = process.communicate(timeout=timeout_s + KILL_GRACE_S + LINK_GRACE_S)

@@ -119,7 +119,10 @@ class Rocksdb(Workload[RocksdbParameters]):
     def read(self, params: RocksdbParameters, raw_dir: Path) -> WorkloadResult:
         """The figures, if all operations were made."""
         timing = scripts.read_timing(raw_dir, "rocksdb", "rocksdb")
-        complaints.require_none(raw_dir / "rocksdb.err", "rocksdb")
+        beside = raw_dir / "rocksdb.err"
+        complaints.require_none(beside, "rocksdb")
+        if beside.is_file():
+            _require_no_errors(beside.read_text(encoding="utf-8", errors="replace"), beside)
         where = raw_dir / "rocksdb.out"
         figures = read_report(machines.raw_text(raw_dir, "rocksdb.out"), params.test, params.operations, where)
         times = {name: getattr(timing, name) for name in ("wall_seconds", "user_seconds", "system_seconds")}
@@ -143,8 +146,7 @@ def read_report(text: str, test: str, operations: int, where: Path) -> dict[str,
     """What db_bench printed of one test. WorkloadError when it says that it failed; OutputsError
     when it is another's, or not whole.
     """
-    if said := re.findall(r"^.*(?:error|Corruption|IO error|not found: ).*$", text, re.MULTILINE):
-        raise WorkloadError("db_bench failed", where=str(where), why="\n".join(said[:5]))
+    _require_no_errors(text, where)
     lines = re.findall(
         rf"^{test} +: +{_NUMBER} micros/op (\d{{1,15}}) ops/sec {_NUMBER} seconds (\d{{1,18}}) operations;(.*)$",
         text,
@@ -168,6 +170,11 @@ def read_report(text: str, test: str, operations: int, where: Path) -> dict[str,
         "latency_mean": float(found["average"]),
         **{f"latency_{name}": float(found[name]) for name in ("p50", "p99", "p99.9", "max")},
     }
+
+
+def _require_no_errors(text: str, where: Path) -> None:
+    if said := re.findall(r"^.*(?:error|Corruption|IO error|not found: ).*$", text, re.MULTILINE):
+        raise WorkloadError("db_bench failed", where=str(where), why="\n".join(said[:5]))
 
 
 def _bench(params: RocksdbParameters) -> list[str]:

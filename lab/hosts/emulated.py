@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -412,16 +412,11 @@ class EmulatedHost(XenHost):
         """Every machine lets us in; guests have their plumbum machine, all at once because each
         takes a second or two to make.
         """
-        self._wait(DOM0, ANSWER_SECONDS)
+        tasks = {name: partial(self._wait, name, ANSWER_SECONDS, machine=True) for name in guests.names(sizing.count)}
+        self.connections.in_parallel({DOM0: partial(self._wait, DOM0, ANSWER_SECONDS), **tasks})
 
-        def greet(name: str) -> None:
-            self._wait(name, ANSWER_SECONDS)
-            self.connections.machine(name)
-
-        self.connections.in_parallel({name: partial(greet, name) for name in guests.names(sizing.count)})
-
-    def _wait(self, machine: str, seconds: float) -> None:
-        self.connections.wait(machine, seconds, alive=self.emulator.require_running)
+    def _wait(self, name: str, seconds: float, *, machine: bool = False) -> None:
+        self.connections.wait(name, seconds, alive=self.emulator.require_running, machine=machine)
 
     def _make_spec(self, host: HostSizing, sizing: GuestSizing) -> Spec:
         check_sizing(host, sizing)
@@ -465,8 +460,8 @@ class EmulatedHost(XenHost):
         process = self.emulator.recorded()
         return share.read(process.pid, time.time()) if process is not None else None
 
-    def provenance(self) -> dict[str, object]:
-        found = super().provenance()
+    def _provenance(self, texts: Mapping[str, str]) -> dict[str, object]:
+        found = super()._provenance(texts)
         process = self.emulator.process()
         if self._spec is None or process is None or self._loaded is None:
             return found

@@ -16,7 +16,7 @@ from typing import Literal
 
 from common.errors import LabError
 from common.machines import Machine
-from lab.api import Activity, GuestSizing, HostSizing, Manager, MemorySwap, Sample, TmemSettings
+from lab.api import Activity, GuestSizing, HostSizing, LastLook, Manager, MemorySwap, Sample, TmemSettings
 from lab.counters import observe
 from lab.counters.names import ASKED
 from lab.emulator.share import Reading
@@ -190,11 +190,22 @@ class XenHost(ABC):
         """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where
         some may be missing.
         """
-        logs = self._read_logs(list(self._guests))
+        return self._new(self._read_logs(list(self._guests)))
+
+    def _new(self, logs: Mapping[str, str]) -> dict[str, str]:
         return {
             source: kernel_logs.new_since(self._logs_before.get(source, ""), text).marked()
             for source, text in logs.items()
         }
+
+    def last_look(self) -> LastLook:
+        """provenance() and kernel_log(), with one session for each machine."""
+        between = "== what the machine is"
+        logs, changing = _log_scripts(self._guests), self._changing_scripts()
+        texts = self._all({name: f"{logs[name]}\necho '{between}'\n{changing[name]}" for name in logs})
+        parts = {name: text.partition(f"{between}\n") for name, text in texts.items()}
+        logged = _logs({name: log for name, (log, _, _) in parts.items()})
+        return LastLook(self._provenance({name: told for name, (_, _, told) in parts.items()}), self._new(logged))
 
     def activity(self) -> dict[str, Activity]:
         """Guest -> what it has done so far."""
@@ -213,14 +224,19 @@ class XenHost(ABC):
 
     def provenance(self) -> dict[str, object]:
         """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
+        return self._provenance(self._all(self._changing_scripts()))
+
+    def _changing_scripts(self) -> dict[str, str]:
+        return {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
+
+    def _provenance(self, texts: Mapping[str, str]) -> dict[str, object]:
+        """From what the scripts for what changes have printed."""
         found: dict[str, object] = {"name": self.name, "kind": self.kind, "accelerator": self.accelerator}
         if self._sizing is not None:
             found["sizing"] = {"host": asdict(self._sizing[0]), "guests": self._sizing[1].document()}
         found["driver"] = dict(self._driver) if self._driver is not None else None
-        asked = {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
         machines = {
-            name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)}
-            for name, text in self._all(asked).items()
+            name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)} for name, text in texts.items()
         }
         found["xen"] = machines[DOM0].pop("xen", None)
         found["dom0"] = machines.pop(DOM0)
@@ -288,10 +304,7 @@ class XenHost(ABC):
 
     def _read_logs(self, guests: Sequence[str]) -> dict[str, str]:
         """Source -> all that its kernel log holds by now."""
-        separator = "== end of a log =="
-        texts = self._all({DOM0: scripts.command("read-logs.sh", separator), **dict.fromkeys(guests, "dmesg")})
-        hypervisor, _, dom0 = texts.pop(DOM0).partition(f"{separator}\n")
-        return {"hypervisor": hypervisor, DOM0: dom0, **texts}
+        return _logs(self._all(_log_scripts(guests)))
 
     def _ask_fixed(self, guests: Sequence[str]) -> dict[str, dict[str, object]]:
         """Machine -> what of its provenance cannot change until the next reset."""
@@ -299,6 +312,20 @@ class XenHost(ABC):
         texts = self._all(asked, timeout=120)
         found = {DOM0: provenance.parse_dom0_fixed(texts.pop(DOM0))}
         return found | {name: provenance.parse_guest_fixed(text) for name, text in texts.items()}
+
+
+_END_OF_LOG = "== end of a log =="
+
+
+def _log_scripts(guests: Collection[str]) -> dict[str, str]:
+    """Machine -> sh that prints its kernel's log; dom0's prints the hypervisor's before it."""
+    return {DOM0: scripts.command("read-logs.sh", _END_OF_LOG), **dict.fromkeys(guests, "dmesg")}
+
+
+def _logs(texts: Mapping[str, str]) -> dict[str, str]:
+    """Source -> its log, from what these printed."""
+    hypervisor, _, dom0 = texts[DOM0].partition(f"{_END_OF_LOG}\n")
+    return {**texts, "hypervisor": hypervisor, DOM0: dom0}
 
 
 def _words(parameters: Mapping[str, bool]) -> str:

@@ -76,9 +76,9 @@ class PhysicalHost(XenHost):
         self._wait_for_guests(names(guests.count), GUEST_BOOT_SECONDS)
         self._is_reset(host, guests, before, self._ask_fixed(names(guests.count)))
 
-    def provenance(self) -> dict[str, object]:
+    def _provenance(self, texts: Mapping[str, str]) -> dict[str, object]:
         """As of any host, with what was quieted for its measurements."""
-        return super().provenance() | {"quiet": self._quiet}
+        return super()._provenance(texts) | {"quiet": self._quiet}
 
     def _disk_script(self, disks: list[Disks]) -> str:
         storage = self.settings.guest_storage

@@ -8,7 +8,7 @@ for each; do
     wanted=N
     [ "${each#*=}" = 0 ] || wanted=Y
     path=/sys/module/tmem/parameters/$name
-    if [ -r "$path" ] && [ "$(cat "$path")" != "$wanted" ]; then
+    if [ -r "$path" ] && ! { read -r now < "$path" && [ "$now" = "$wanted" ]; }; then
         echo "$name is not $wanted" >&2
         exit 1
     fi

@@ -13,7 +13,8 @@
 set -e
 seconds=$1
 shift
-wake_every=10 # looks, of a second each
+pause=0.3     # seconds between two looks
+wake_every=20 # looks, of half a second each
 
 aim() {
     while [ $# -gt 0 ]; do
@@ -51,7 +52,7 @@ while :; do
         exit 1
     fi
     looks=$((looks + 1))
-    sleep 1
+    sleep "$pause"
     if [ $((looks % wake_every)) -eq 0 ]; then
         wake "$@"
         sleep 1

@@ -253,16 +253,27 @@ class Connections:
         """Have interrupt() and drop() end this process as well."""
         self._running.add(process)
 
-    def wait(self, name: str, seconds: float, *, pause: float = 1.0, alive: Callable[[], None] = lambda: None) -> None:
+    def wait(
+        self,
+        name: str,
+        seconds: float,
+        *,
+        pause: float = 1.0,
+        alive: Callable[[], None] = lambda: None,
+        machine: bool = False,
+    ) -> None:
         """Wait until a machine lets us in. UnreachableError when it has not within `seconds`.
 
         alive: called between attempts; whatever it raises ends the wait, since nobody will answer
-        any more.
+        any more. machine: whether its plumbum machine is made, which shows the same.
         """
         deadline = time.monotonic() + seconds
         while True:
             try:
-                self.run(name, "true", timeout=20)
+                if machine:
+                    self.machine(name)
+                else:
+                    self.run(name, "true", timeout=20)
             except (UnreachableError, CommandError):
                 if self._interrupted:
                     raise

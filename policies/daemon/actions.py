@@ -26,6 +26,9 @@ NEAR_WEIGHT = 32
 LOOK_SECONDS = 0.25
 """How often it is looked whether memory has come free, while somebody waits for it."""
 
+TARGET = "memory/target"
+"""What a guest's balloon goes by [KiB], below the guest's part of xenstore."""
+
 SECTIONS = "memory/sections"
 """Where a guest that gives memory by hot-plug is told how much it is to have [KiB], below its part
 of xenstore (tmem/linux/sections).
@@ -195,11 +198,17 @@ class Actions:
             node = f"/local/domain/{each.domain}/{SECTIONS}"
             return [Step(each.domain, ("xenstore-write", node, str(target >> 10)), target)]
         kib, most = target >> 10, each.maximum >> 10
-        steps = [Step(each.domain, ("xl", "mem-set", str(each.domain), f"{kib}k"), target, asks=("target", kib))]
-        if self._limit_at_maximum:
-            words = ("xl", "mem-max", str(each.domain), f"{most}k")
-            steps.append(Step(each.domain, words, asks=("maximum", most)))
-        return steps
+        if not self._limit_at_maximum:
+            words = ("xl", "mem-set", str(each.domain), f"{kib}k")
+            return [Step(each.domain, words, target, asks=("target", kib))]
+        # `xl mem-set` would make the target the limit for a moment. A guest whose pages in tmem
+        # count is above it then: Xen refuses it what it asks for, and its balloon rests.
+        limit = ("xl", "mem-max", str(each.domain), f"{most}k")
+        soft = ("xenstore-write", f"/local/domain/{each.domain}/{TARGET}", str(kib))
+        return [
+            Step(each.domain, limit, asks=("maximum", most)),
+            Step(each.domain, soft, target, asks=("soft", kib)),
+        ]
 
     def _tmem(self, domain: int, weight: int, cap: int) -> list[Step]:
         each = self._view.known.get(domain)

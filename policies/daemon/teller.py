@@ -1,7 +1,8 @@
 """Tells Xen and guests what memory they are to have, by libxl's library. Run as a child of the
 daemon (libxl.py), from this text alone.
 
-    ["target", DOMAIN, KIB]     as `xl mem-set`
+    ["target", DOMAIN, KIB]     as `xl mem-set`, which makes it the limit, too
+    ["soft", DOMAIN, KIB]       the target alone
     ["maximum", DOMAIN, KIB]    as `xl mem-max`
 
 Each line of standard input is answered by one, [WHY, CPU]: what libxl said, null where it did as it
@@ -74,8 +75,8 @@ class Libxl:
 
     def tell(self, what: str, domain: int, kib: int) -> str | None:
         """Why it was not done; None: it was."""
-        if what == "target":
-            refused = self._library.libxl_set_memory_target(self._context, domain, kib, 0, 1)
+        if what in ("target", "soft"):
+            refused = self._library.libxl_set_memory_target(self._context, domain, kib, 0, int(what == "target"))
         elif what == "maximum":
             refused = self._library.libxl_domain_setmaxmem(self._context, domain, kib)
         else:

@@ -120,6 +120,11 @@ def key(doc: str, *, unit: str = "B", least: int = 0, **default: Any) -> Any:  #
     return field(metadata={"doc": doc, "unit": unit, "least": least}, **default)
 
 
+def part(doc: str, default: float) -> Any:  # noqa: ANN401  as dataclasses.field
+    """A manager's parameter that is a part of something: from 0 to 1."""
+    return field(metadata={"doc": doc, "unit": "", "least": 0, "most": 1}, default=default)
+
+
 def every(seconds: float) -> Any:  # noqa: ANN401  as dataclasses.field
     """A manager's parameter: how often the daemon has it decide."""
     return key("seconds between two decisions", unit="s", default=seconds)

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import PAGE, Change, Decision, Guest, Seen, clamp, every, freed_first, key, share
+from .base import PAGE, Change, Decision, Guest, Seen, clamp, every, freed_first, key, part, share
 
 MIB = 2**20
 
@@ -59,8 +59,8 @@ class State:
 class Parameters:
     """Ours, to be varied."""
 
-    kept_free: float = key("part of a guest's memory that it keeps free", unit="", default=0.05)
-    kept_clean: float = key("part of its clean page cache that it keeps", unit="", default=0.5)
+    kept_free: float = part("part of a guest's memory that it keeps free", 0.05)
+    kept_clean: float = part("part of its clean page cache that it keeps", 0.5)
     pressure: int = key("waiting above which a guest is in need", unit="µs", default=10_000)
     refaults: int = key("reading again above which a guest is in need", default=1 * MIB)
     least_growth: float = key("part of its memory that a guest in need asks for at least", unit="", default=0.05)

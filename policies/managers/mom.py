@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Decision, Guest, Seen, clamp, every, key
+from .base import Decision, Guest, Seen, clamp, every, key, part
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class State:
 class Parameters:
     """MOM's constants."""
 
-    pressure: float = key("part of the host's memory: with less of it free, guests shrink", unit="", default=0.20)
-    extreme: float = key("part of the host's memory: with less of it free, guests are to swap", unit="", default=0.05)
-    guest_free: float = key("part of a guest's memory that should be free in it", unit="", default=0.20)
-    step: float = key("the most that a guest shrinks, and the least that it grows", unit="", default=0.05)
-    least_change: float = key("part of a guest's memory: smaller changes are dropped", unit="", default=0.0025)
+    pressure: float = part("part of the host's memory: with less of it free, guests shrink", 0.20)
+    extreme: float = part("part of the host's memory: with less of it free, guests are to swap", 0.05)
+    guest_free: float = part("part of a guest's memory that should be free in it", 0.20)
+    step: float = part("the most that a guest shrinks, and the least that it grows", 0.05)
+    least_change: float = part("part of a guest's memory: smaller changes are dropped", 0.0025)
     every: float = every(10.0)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .base import Decision, Seen, every, key
+from .base import Decision, Seen, every, key, part
 
 MIB = 2**20
 
@@ -40,7 +40,7 @@ class State:
 class Parameters:
     """Proxmox VE's constants."""
 
-    host_share: float = key("part of the host's memory that should be in use", unit="", default=0.8)
+    host_share: float = part("part of the host's memory that should be in use", 0.8)
     maxchange: int = key("the most that one guest gains or loses in one decision", default=100 * MIB)
     least_goal: int = key("nothing is done for a goal that is not larger", default=10 * MIB)
     comfortable: float = key("free memory, as part of the minimum, above which a guest is", unit="", default=0.25)

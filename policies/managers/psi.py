@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import Change, Decision, Seen, clamp, every, freed_first, key
+from .base import Change, Decision, Seen, clamp, every, freed_first, key, part
 
 PAGE_MASK = ~4095
 
@@ -41,7 +41,7 @@ class Parameters:
 
     pressure: int = key("waiting that a guest should see in an interval", unit="µs", default=10_000)
     interval: int = key("time without a change, after which a guest below that gives memory", unit="s", default=6)
-    max_probe: float = key("part of its memory: the most that a guest gives in one change", unit="", default=0.01)
+    max_probe: float = part("part of its memory: the most that a guest gives in one change", 0.01)
     max_backoff: float = key("part of its memory: the most that a guest gets in one change", unit="", default=1.0)
     coeff_probe: float = key("it gives the most with so many times less pressure", unit="", default=10.0)
     coeff_backoff: float = key("it gets the most with so many times the pressure", unit="", default=20.0)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .base import KIB, MOST, Decision, Guest, Seen, Targets, clamp, every, key
+from .base import KIB, MOST, Decision, Guest, Seen, Targets, clamp, every, key, part
 
 MIB = 2**20
 
@@ -49,7 +49,7 @@ class Parameters:
     cache_factor: float = key("preferred size of a guest, as a multiple of what it uses", unit="", default=1.3)
     least_preference: int = key("the least preferred size of a guest", default=200 * MIB)
     dom0_boost: int = key("added to dom0's preferred size, for the block devices' cache", default=350 * MIB)
-    rounding: float = key("part of what there is that is handed out, for rounding errors", unit="", default=0.999)
+    rounding: float = part("part of what there is that is handed out, for rounding errors", 0.999)
     least_donation: int = key("a guest that could give less is not asked to, when memory is short", default=10 * MIB)
     request_factor: float = key("what is taken for a request, as a multiple of it", unit="", default=1.05)
     least_sum: int = key("changes that sum up to more than this are worth acting on", default=150 * MIB)

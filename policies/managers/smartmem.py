@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from .base import MOST, Decision, Guest, Seen, clamp, every, key, share
+from .base import MOST, Decision, Guest, Seen, clamp, every, key, part, share
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Parameters:
     """Ours, to be varied."""
 
     weights: int = key("sum that the weights of all guests move towards", unit="", default=1000)
-    inertia: float = key("part of a weight that stays with each decision", unit="", default=0.5)
-    probation: float = key("part of tmem that a guest without demand may hold", unit="", default=0.05)
+    inertia: float = part("part of a weight that stays with each decision", 0.5)
+    probation: float = part("part of tmem that a guest without demand may hold", 0.05)
     least_cap: int = key("the least cap", unit="pages", default=256)
     every: float = every(5.0)
 

@@ -97,6 +97,14 @@ def memory(host: EmulatedHost) -> dict[str, float]:
     }
 
 
+def grown(host: EmulatedHost) -> bool:
+    """Whether the first guest was told to have more, and has it. Its pages in tmem count as what it
+    has, so that is not enough.
+    """
+    told = run(host, "dom0", "xenstore-read /local/domain/$(xl domid guest1)/memory/target")
+    return int(told) >= (START_MIB + 20) * 1024 and memory(host)["guest1"] >= START_MIB + 20
+
+
 def until(condition: Any, seconds: float = 150) -> bool:
     """Whether it came to be so. The bound is for a machine that has other work."""
     deadline = time.monotonic() + seconds
@@ -112,7 +120,7 @@ def eats(host: EmulatedHost, policy: str) -> managed.Managed:
     start(host, policy)
     host.release_manager()
     run(host, "guest1", EAT, timeout=120)
-    grew = until(lambda: memory(host)["guest1"] >= START_MIB + 20)
+    grew = until(lambda: grown(host))
     now = memory(host)
     run(host, "guest1", benchmark.DIGEST, timeout=120)
     found = stop(host, policies.parse(policy).manager or "")
@@ -143,7 +151,7 @@ def test_a_guest_that_lies_is_left_out_and_the_others_are_served(host: EmulatedH
     lie(host, "guest2")
     host.release_manager()
     run(host, "guest1", EAT, timeout=120)
-    assert until(lambda: memory(host)["guest1"] >= START_MIB + 20)
+    assert until(lambda: grown(host))
     found = stop(host, "qmemman")
     assert found.decisions[0]["reports"] == {"guest2": "absurd"}
     assert found.decisions[0]["state"]["domains"][1]["used"] is None
@@ -155,7 +163,7 @@ def test_a_guest_that_is_stuck_keeps_nobody_from_being_served(host: EmulatedHost
     try:
         host.release_manager()
         run(host, "guest1", EAT, timeout=120)
-        assert until(lambda: memory(host)["guest1"] >= START_MIB + 20)
+        assert until(lambda: grown(host))
         time.sleep(2 * benchmark.COMMON.patience_s)
         assert abs(memory(host)["guest3"] - START_MIB) <= 1
     finally:

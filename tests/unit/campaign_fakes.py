@@ -26,6 +26,7 @@ from lab.api import (
     Guest,
     GuestSizing,
     HostSizing,
+    LastLook,
     Machine,
     Manager,
     MemorySwap,
@@ -328,6 +329,9 @@ class FakeHost:
     def kernel_log(self) -> dict[str, str]:
         self.hook("kernel_log")
         return {"hypervisor": "(XEN) fine\n", "dom0": self.log, **dict.fromkeys(self.guests, "fine\n")}
+
+    def last_look(self) -> LastLook:
+        return LastLook(self.provenance(), self.kernel_log())
 
 
 @dataclass

@@ -107,14 +107,16 @@ class Dom0:
         commands = self.said()
         for command in commands[self._seen :]:
             words = command.split()
-            if (
-                words[:2] == ["xl", "mem-set"]
-                and int(words[2]) in self.domains
-                and not (self.folder / "broken").exists()
-            ):
-                self.domains[int(words[2])].target = int(words[3].removesuffix("k")) / 1024
-            elif words[0] == "xenstore-write" and words[1].endswith("/memory/sections"):
+            if (self.folder / "broken").exists():
+                break
+            if words[0] == "xenstore-write" and words[1].endswith("/memory/sections"):
                 self.domains[int(words[1].split("/")[3])].target = int(words[2]) / 1024
+                continue
+            number = int(words[1].split("/")[3] if words[0] == "xenstore-write" else words[2])
+            if words[0] not in ("xl", "xenstore-write") or number not in self.domains:
+                continue
+            if words[1] != "mem-max":
+                self.domains[number].target = int(words[-1].removesuffix("k")) / 1024
         self._seen = len(commands)
         for each in self.domains.values():
             if each.target is not None and each.follows:

@@ -185,7 +185,7 @@ def test_with_a_persistent_pool_the_limit_is_not_the_target(dom0: Dom0) -> None:
     made = dom0.daemon("qmemman", parameters=SMALL, limit_at_maximum=True)
     dom0.run(made, 2)
     assert f"xl mem-max 2 {256 * 1024}k" in dom0.said()
-    assert len([line for line in dom0.said() if "mem-max" in line]) == len([x for x in dom0.said() if "mem-set" in x])
+    assert not [line for line in dom0.said() if "mem-set" in line], "that would be the limit, for a moment"
 
 
 def test_who_says_something_later_is_counted_from_then_on(dom0: Dom0) -> None:

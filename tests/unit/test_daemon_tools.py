@@ -78,7 +78,7 @@ static int tell(struct logger *log, const char *what, uint32_t domain, uint64_t 
 
 int libxl_set_memory_target(void *context, uint32_t domain, int64_t kib, int relative, int enforce)
 {
-    return relative || enforce != 1 ? -5 : tell(context, "mem-set", domain, kib);
+    return relative ? -5 : tell(context, enforce ? "mem-set" : "soft", domain, kib);
 }
 
 int libxl_domain_setmaxmem(void *context, uint32_t domain, uint64_t kib)
@@ -140,7 +140,8 @@ def test_the_library_is_told_without_a_process_for_each(library: Library, tmp_pa
     assert began > 0
     assert done(library, 1) is None
     assert done(library, 2, "maximum", 2048) is None
-    assert (tmp_path / "log").read_text() == "xl mem-set 1 1024k\nxl mem-max 2 2048k\n"
+    assert done(library, 2, "soft", 512) is None
+    assert (tmp_path / "log").read_text() == "xl mem-set 1 1024k\nxl mem-max 2 2048k\nxl soft 2 512k\n"
     assert library.cpu_seconds >= began
 
 

@@ -7,6 +7,18 @@ import pytest
 from workloads import complaints
 
 DEATHS = [
+    ("251128  5:12:51 [ERROR] mysqld got signal 11 ;", "a server died of a signal: SIGSEGV (11)"),
+    ("Received signal 6 (Aborted)", "SIGABRT (6)"),
+    ("812:M 28 Nov 2026 05:12:51.123 # valkey 8.0.1 crashed by signal: 11, si_code: 1", "SIGSEGV (11)"),
+    ("stress-ng: error: [812] stress-ng-vm: (813) terminated on signal: 9 (SIGKILL)", "SIGKILL (9)"),
+    ("fio.service: Main process exited, code=killed, status=9/KILL", "SIGKILL (9)"),
+    ("Killed: 9", "SIGKILL (9)"),
+    ("timeout: sending signal TERM to command 'fio'", "ended by a signal"),
+    ("fish: Job 1, 'fio' terminated by signal SIGKILL (Forced quit)", "ended by a signal"),
+    ("stress-ng: info: [812] vm: 2 instances killed by OOM killer", "ended by a signal"),
+    ("pgbench: error: client 3 script 0 aborted in command 4 query 0: ERROR:  deadlock detected", "lost a part"),
+    ("[ERROR] InnoDB: Database page corruption on disk or a failed file read", "a database broke"),
+    ('ERROR:  invalid page in block 12 of relation "base/5/16384"', "a database could not use its files"),
     ("fio: pid=4711, got signal=9", "SIGKILL (9)"),
     ("2026/01/01 00:00:00 [alert] 1#1: worker process 12 exited on signal 11 (core dumped)", "SIGSEGV (11)"),
     ("LOG:  server process (PID 812) was terminated by signal 9: Killed", "SIGKILL (9)"),
@@ -42,6 +54,10 @@ DEATHS = [
 ]
 
 ORDINARY = [
+    "fio: option --exitall_on_signal is not set",
+    "  CC      kernel/signal/caught.o",
+    "InnoDB: Number of pools: 1",
+    "signal: none",
     "  CC      kernel/signal.o",
     "  CC      mm/oom_kill.o",
     "Terminated threads: 0",

@@ -63,6 +63,8 @@ def test_the_resolved_document_is_an_experiment_again(tmp_path: Path) -> None:
         ("count: 3", "count: 3, memory_start: 200 MiB", ["3 guests cannot start with 200 MiB each", "at most 160 MiB"]),
         ("count: 3", "count: 1, memory_start: 300 MiB", ["less at most (256 MiB) than at start (300 MiB)"]),
         ("count: 3", "count: 3, memory_start: 32 MiB", ["cannot boot with 32 MiB"]),
+        ("memory_max: 256 MiB", "memory_max: 0 MiB", ["key guests.memory_max", "cannot boot with 0 MiB"]),
+        ("memory_max: 256 MiB", "memory_max: 32 MiB", ["key guests.memory_max", "cannot boot with 32 MiB"]),
         ("host: {guest_memory: 480 MiB}", "", ["either host.guest_memory or overcommit_ratio"]),
         ("seed: 7", "overcommit_ratio: 1.5", ["either host.guest_memory or overcommit_ratio"]),
         (

@@ -22,6 +22,9 @@ def host(lines: str) -> str:
     return "xen_hosts:\n  hosts:\n    xen1:\n" + "".join(f"      {line}\n" for line in lines.splitlines())
 
 
+SERVER = "lab_kind: physical\nlab_dom0_memory: 1 GiB\nlab_guest_disks: [{root: /dev/vdb, swap: /dev/vdc}]"
+
+
 def test_the_default_lab_is_one_throttled_emulated_host() -> None:
     found = inventory.load(paths.INVENTORY / "emulated.yml")
     assert found.name == "emulated"
@@ -103,6 +106,14 @@ all:
         ),
         (host("lab_kind: emulated\nlab_hypervisor: 4"), "xen1.lab_hypervisor", "string"),
         (host("lab_kind: emulate"), "xen1.lab_kind", "emulated or physical"),
+        (host(f"{SERVER}\nansible_port: a b"), "xen1.ansible_port", "`ansible_port: 2222`"),
+        (host(f"{SERVER}\nansible_port:"), "xen1.ansible_port", "no usable value"),
+        (host(f"{SERVER}\nansible_port: 65536"), "xen1.ansible_port", "it is 65536"),
+        (host(f"{SERVER}\nansible_port: true"), "xen1.ansible_port", "no usable value"),
+        (host(f"{SERVER}\nansible_host: -oProxyCommand=x"), "xen1.ansible_host", "no usable value"),
+        (host(f"{SERVER}\nansible_host: [192.0.2.7]"), "xen1.ansible_host", "no usable value"),
+        (host(f"{SERVER}\nansible_user: ''"), "xen1.ansible_user", "`ansible_user: root`"),
+        (host(f"{SERVER}\nansible_ssh_private_key_file: {{a: 1}}"), "xen1.ansible_ssh_private_key_file", "id_ed25519"),
         (host("lab_knd: emulated"), "xen1.lab_knd", "Did you mean lab_kind?"),
         (host("lab_kind: physical\nlab_dom0_memory: 1 GiB"), "xen1.lab_guest_disks", "required"),
         (host("lab_kind: emulated\ncolour: red"), "xen1.colour", "unknown key"),

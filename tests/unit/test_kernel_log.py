@@ -9,8 +9,8 @@ import time
 import pytest
 
 from campaigns import kernel_log
-from campaigns.kernel_log_linux import KINDS
 from campaigns.kernel_log_rules import ALLOWED, FORBIDDEN, FORBIDDEN_PROGRAM, FORBIDDEN_XEN
+from campaigns.kernel_log_storage import KINDS
 from lab.hosts.kernel_logs import LOST, new_since
 from tests.unit.workloads_local import DATA
 
@@ -108,6 +108,22 @@ def test_long_lines_and_foreign_bytes_hide_nothing() -> None:
     assert kernel_log.classify("[    1.0] \ufffd\ufffd " + end + "\r")
     (found,) = kernel_log.findings({"a": f"one\x0bhalf\x85two\r\n[    1.0] {end}\r\n"})
     assert found.number == 2, "lines end where an editor ends them"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"MESSAGE": ["a"]}',
+        '{"MESSAGE": 3}',
+        "{[" * 30_000,
+        '{"a": ' + "1" * 5000 + "}",
+        '{"_TRANSPORT": ["a"], "MESSAGE": "a"}',
+    ],
+    ids=["list", "number", "deep", "long", "listed"],
+)
+def test_json_that_is_no_line_of_a_journal_hides_nothing(line: str) -> None:
+    assert kernel_log.classify(line) is None
+    assert kernel_log.classify(line + " BUG: Bad page state in process cc1  pfn:12345")
 
 
 def test_a_gap_in_a_log_is_a_finding() -> None:

@@ -78,6 +78,25 @@ def test_settings_of_an_experiment_are_by_themselves_what_was_published(name: st
     assert managers.parameters(name, json.loads(json.dumps(values))) == managers.get(name).PUBLISHED
 
 
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("mom", "pressure"),
+        ("proxmox", "host_share"),
+        ("psi", "max_probe"),
+        ("collaborative", "kept_clean"),
+        ("smartmem", "inertia"),
+        ("qmemman", "rounding"),
+    ],
+)
+def test_a_setting_that_is_a_part_is_at_most_all(name: str, key: str) -> None:
+    """A host that is to be in use 1.5 times was one."""
+    assert section(name).model_validate({key: 1}).values()[key] == 1
+    for value in (1.5, 10**30, -0.1):
+        with pytest.raises(ValueError, match=r"less than or equal to 1|greater than or equal to 0"):
+            section(name).model_validate({key: value})
+
+
 def test_settings_have_units() -> None:
     given = section("psi").model_validate({"pressure": "5 ms", "interval": "3 s", "kept": "16 MiB", "every": "500 ms"})
     made = managers.parameters("psi", given.values())

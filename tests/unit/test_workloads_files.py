@@ -133,6 +133,18 @@ def test_a_database_that_is_damaged_is_a_failure() -> None:
     assert "block checksum" in caught.value.why
 
 
+def test_what_db_bench_says_beside_good_figures_counts(tmp_path: Path) -> None:
+    workload = registry.get("rocksdb")
+    write_timings(tmp_path, "rocksdb")
+    (tmp_path / "rocksdb.out").write_text(READS)
+    params = workload.parse({"operations": 3000})
+    assert workload.read(params, tmp_path).metrics
+    (tmp_path / "rocksdb.err").write_text("Get returned an error: Corruption: block checksum mismatch\n")
+    with pytest.raises(WorkloadError, match="db_bench failed") as caught:
+        workload.read(params, tmp_path)
+    assert caught.value.where.endswith("rocksdb.err")
+
+
 def test_captured_site_exactly() -> None:
     values = web.read_report(SITE, SIZE, HERE)
     assert values["requests"] == 7630

@@ -275,6 +275,11 @@ def test_what_fio_says_beside_good_figures_counts(complaint: str, words: str, tm
         "note: both iodepth >= 1 and synchronous I/O engine are selected, queue depth will be capped at 1\n",
         "fio: this platform does not support process shared mutexes, forcing use of threads.\n",
         "hwloc: no NUMA nodes\n",
+        "fio: native_fallocate call failed: Operation not supported\n",
+        (
+            "fio: file /f/overcommit.0.0 exceeds 32-bit tausworthe random generator.\n"
+            "fio: Switching to tausworthe64. Use the random_generator= option to get rid of this warning.\n"
+        ),
     ],
 )
 def test_a_note_is_no_complaint(note: str, tmp_path: Path) -> None:
@@ -354,6 +359,71 @@ def test_an_old_fio_has_what_it_writes_and_none_for_the_rest(tmp_path: Path) -> 
     assert (values["read_latency_p95"], values["read_latency_max"]) == (612_000, 9_120_000)
     assert values["read_bytes"] is None
     assert values["job_seconds"] is None
+
+
+def early(name: str) -> str:
+    """A capture as fio 3.1 would have written it: no count of what was timed, neither `bw_bytes`
+    nor `job_runtime`, and each percentile that nobody asked for under the same key.
+    """
+    document = json.loads(text_of(name)) | {"fio version": "fio-3.1"}
+    job = document["jobs"][0]
+    del job["job_runtime"]
+    for word in ("read", "write", "trim"):
+        del job[word]["bw_bytes"]
+        for times in (job[word][key] for key in ("slat_ns", "clat_ns", "lat_ns")):
+            del times["N"]
+            times.setdefault("percentile", {})["99.990000"] = 0
+    return json.dumps(document).replace('"99.990000": 0', '"99.990000": 0, "0.00": 0, "0.00": 0, "0.00": 0')
+
+
+def test_a_fio_of_the_first_of_3_is_read_as_a_later_one() -> None:
+    """Its documents were refused for the key that is there three times."""
+    late, values = (
+        read_job(text, HERE) for text in (text_of("3.25-write-libaio.json"), early("3.25-write-libaio.json"))
+    )
+    assert values["job_seconds"] is None
+    assert values["write_bandwidth"] == pytest.approx(late["write_bandwidth"], abs=1024)
+    alike = values.keys() - {"job_seconds", "write_bandwidth"}
+    assert {name: values[name] for name in alike} == {name: late[name] for name in alike}
+    with pytest.raises(WorkloadError, match=r"'0\.01' is there twice"):
+        read_job(early("3.25-write-libaio.json").replace('"0.00"', '"0.01"'), HERE)
+    with pytest.raises(WorkloadError, match="lacks 'job_runtime'"):
+        read_job(early("3.25-write-libaio.json").replace("fio-3.1", "fio-3.10"), HERE)
+
+
+def test_times_that_no_request_has_are_none_where_no_count_says_so() -> None:
+    """Of a job with `disable_clat`: its zeros were figures."""
+    document = json.loads(early("3.25-write-libaio.json"))
+    document["jobs"][0]["write"]["clat_ns"] = {"min": 0, "max": 0, "mean": 0.0, "stddev": 0.0}
+    values = read_job(json.dumps(document), HERE)
+    assert {values["write_latency_mean"], values["write_latency_p50"], values["write_latency_max"]} == {None}
+    assert values["write_iops"]
+
+
+def test_a_time_bound_job_of_the_first_of_3_that_ended_early_is_noticed() -> None:
+    document = json.loads(early("3.25-write-libaio.json"))
+    document["jobs"][0]["job options"] |= {"time_based": "1", "runtime": "90"}
+    with pytest.raises(WorkloadError, match="of 90 s"):
+        read_job(json.dumps(document), HERE)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"time_based": "0", "runtime": "0"},
+        {"runtime": "90", "loops": "4", "size": "1m"},
+        {"bssplit": "4k/50:2m/50", "size": str(4 * 2**20 + 8192)},
+        {"bsrange": "4k-1m", "size": "5m"},
+    ],
+)
+def test_a_job_that_did_all_it_was_asked_for_did_not_end_early(options: dict[str, str]) -> None:
+    assert read_job(changed(**{"job options": {"rw": "randrw", "size": "4194304", **options}}), HERE)["read_iops"]
+
+
+def test_a_job_bound_by_a_size_that_it_did_not_reach_ended_early_though_its_time_is_0() -> None:
+    text = changed(**{"job options": {"rw": "randrw", "size": "8m", "runtime": "0"}})
+    with pytest.raises(WorkloadError, match="ended early"):
+        read_job(text, HERE)
 
 
 def test_processor_time_that_was_not_kept_is_none(tmp_path: Path) -> None:

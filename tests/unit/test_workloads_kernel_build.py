@@ -203,6 +203,18 @@ def test_every_object_below_a_directory_is_digested(tree: dict[str, Any], tmp_pa
     assert sizes == [6, 6, 12]
 
 
+def test_objects_that_cannot_be_read_are_an_error_with_its_reason(
+    raw: Path, tree: dict[str, Any], tmp_path: Path
+) -> None:
+    workload, params = build({**tree, "rounds": 2, "targets": ["mm/gone.o"]})
+    (tmp_path / "build").mkdir(exist_ok=True)
+    shutil.copytree(DATA / "kernel_build" / "two-rounds", raw)
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with pytest.raises(WorkloadError, match=r"could not read the objects(?s:.*)mm/gone\.o"):
+        workload.collect(local, params, kept)
+
+
 def test_a_captured_build_of_two_rounds(tmp_path: Path) -> None:
     folder = DATA / "kernel_build" / "two-rounds"
     first, second, sync = scripts.read_timings(folder, "the kernel build")
