@@ -19,7 +19,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup, escape
 
-from analysis import evidence, figure_data, figures, regime, report, sections, style, tables, unlike
+from analysis import chart, evidence, figure_data, figures, regime, report, sections, style, tables, unlike
 from analysis.evidence import Folder, Grid, Link
 from analysis.load import Results, load
 from campaigns import records
@@ -133,6 +133,7 @@ def html(results: Results, summary: report.Summary) -> str:
         finalize=_harmless,
     )
     told = report.told(results, summary.verdicts)
+    over_time = chart.cells(results)
     made = environment.get_template("report.html").render(
         campaign=results.campaign,
         title=one_line(str(results.campaign.experiment.get("title") or results.campaign.name)),
@@ -154,10 +155,17 @@ def html(results: Results, summary: report.Summary) -> str:
         ran_on=_ran_on(results),
         groups=_groups(results),
         tables=sorted(path.name for path in summary.tables if path.suffix == ".csv"),
+        over_time=chart.embedded(over_time) if over_time else "",
+        library=chart.library() if over_time else "",
         style=Markup((TEMPLATES / "report.css").read_text("utf-8")),
-        script=Markup((TEMPLATES / "report.js").read_text("utf-8")),
+        script=_script("report.js"),
+        draws=_script("chart.js") if over_time else "",
     )
     return made.lstrip() + "\n"
+
+
+def _script(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text("utf-8").rstrip())
 
 
 def _harmless(value: object) -> object:

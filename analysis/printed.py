@@ -8,6 +8,7 @@ make two files; one machine makes the same bytes each time.
 from __future__ import annotations
 
 import logging
+import re
 from types import ModuleType
 from typing import NoReturn
 
@@ -28,6 +29,7 @@ def pdf(html: str) -> bytes:
     weasyprint = _library()
     logging.getLogger("weasyprint").setLevel(logging.CRITICAL)  # it says of each style for screens that print has none
     logging.getLogger("fontTools").setLevel(logging.CRITICAL)
+    html = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)  # megabytes that paper does not run
     made: bytes = weasyprint.HTML(string=html, url_fetcher=_refuse).write_pdf()
     return made
 

@@ -7,9 +7,12 @@ significant digits). Everything here is derived and may be deleted and rebuilt.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -25,6 +28,9 @@ TABLES_DIR = "tables"
 
 FLOAT_FORMAT = "%.15g"
 """Of the CSV files: keeps every count exact and hides the noise of binary fractions."""
+
+_ROWS = 50_000
+"""Of a table, written to CSV at a time."""
 
 
 def build(results: Results) -> Mapping[str, pd.DataFrame]:
@@ -68,21 +74,34 @@ def write_all(results: Results, into: Path | None = None) -> list[Path]:
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """A frame as CSV. Numbers are written here: pandas looks at each for whether it is missing."""
-    texts = {
-        name: [FLOAT_FORMAT % value if value == value else "" for value in _floats(column)]  # noqa: PLR0124 - NaN
-        if pd.api.types.is_float_dtype(column.dtype)
-        else column
-        for name, column in frame.items()
-    }
-    content: str = pd.DataFrame(texts, index=frame.index).to_csv(index=False, lineterminator="\n")
-    return content.encode()
+    """A frame as CSV, a piece at a time: as texts, a million rows take half a gibibyte. pandas
+    would look at each value once more, and hold all of them twice.
+    """
+    content = [_line(map(str, frame.columns))]
+    for begin in range(0, len(frame), _ROWS):
+        columns = [_texts(column) for _, column in frame.iloc[begin : begin + _ROWS].items()]
+        content.append("".join([f"{','.join(row)}\n" for row in zip(*columns, strict=True)]))
+    return "".join(content).encode()
 
 
-def _floats(column: pd.Series[float]) -> list[float]:
-    """Values, with NaN for what is missing."""
-    values: list[float] = column.to_numpy(dtype="float64", na_value=math.nan).tolist()
-    return values
+def _texts(column: pd.Series[Any]) -> list[str]:
+    """Values as they are written; empty for what is missing. Most values come again and again."""
+    if pd.api.types.is_float_dtype(column.dtype):
+        floats = column.to_numpy(dtype="float64", na_value=math.nan)
+        codes, bits = pd.factorize(floats.view("int64"))  # as bits, so that 0 and -0 are two
+        texts = [FLOAT_FORMAT % value if value == value else "" for value in bits.view("float64").tolist()]  # noqa: PLR0124 - NaN
+    else:
+        codes, values = pd.factorize(column)
+        texts = [_line((str(value), "")).removesuffix(",\n") for value in values.tolist()]
+    texts.append("")  # of code -1, which is what is missing
+    return [texts[code] for code in codes.tolist()]
+
+
+def _line(values: Iterable[str]) -> str:
+    """With quotes where one of them needs some."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(values)
+    return text.getvalue()
 
 
 def parquet_bytes(frame: pd.DataFrame) -> bytes:

@@ -136,6 +136,12 @@ def without(results: Results, quantity: Quantity) -> tuple[str, ...]:
 
 def value(results: Results, cell: CellRecord, quantity: Quantity) -> float | None:
     """A quantity of a cell. None when any of its metrics is missing."""
+    if (cell.cell, quantity) not in results.worked_out:
+        results.worked_out[cell.cell, quantity] = _value(results, cell, quantity)
+    return results.worked_out[cell.cell, quantity]
+
+
+def _value(results: Results, cell: CellRecord, quantity: Quantity) -> float | None:
     parts = [cell_value(results, cell, metric, quantity.how, quantity.group) for metric in quantity.metrics]
     plus = aggregate(parts, "sum")
     less = [cell_value(results, cell, metric, quantity.how) for metric in without(results, quantity)]

@@ -275,14 +275,18 @@ def test_shipped_results_need_no_lab(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(directory)], check=True, cwd=Path(__file__).resolve().parents[2])
 
 
-def test_csv_is_what_pandas_writes_and_quicker() -> None:
+@pytest.mark.parametrize("rows", [50_000, 3, 4])
+def test_csv_is_what_pandas_writes_and_quicker(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "_ROWS", rows)  # all at a time, or in pieces
     frame = pd.DataFrame(
         {
-            "name": pd.Series(["a", None, 'with "quotes", commas'], dtype="string"),
-            "count": pd.Series([1, 2, 3], dtype="int64"),
-            "value": pd.Series([0.1 + 0.2, None, 1e300], dtype="Float64"),
-            "time_s": pd.Series([-1.5, 0.0, 3.0], dtype="float64"),
-            "passed": pd.Series([True, False, True], dtype="bool"),
+            "name": pd.Series(["a", None, 'with "quotes", commas', "", "a\nb"], dtype="string"),
+            "kind": pd.Categorical(["x", "y", "x", "x,", "x"]),
+            "count": pd.Series([1, 2, 3, 3, 3], dtype="int64"),
+            "run": pd.Series([1, None, 3, 1, 1], dtype="Int64"),
+            "value": pd.Series([0.1 + 0.2, None, 1e300, 0.0, 7], dtype="Float64"),
+            "time_s": pd.Series([-1.5, 0.0, 3.0, -0.0, float("nan")], dtype="float64"),
+            "passed": pd.Series([True, False, True, True, False], dtype="bool"),
         }
     )
     wanted = frame.to_csv(index=False, float_format=tables.FLOAT_FORMAT, lineterminator="\n")

@@ -93,6 +93,52 @@ def test_a_click_enlarges_a_figure_and_escape_ends_it(tab: Tab, tmp_path: Path, 
     assert tab.value(drawn) == before
 
 
+def _of_cell(tab: Tab, name: str) -> None:
+    tab.value(
+        "(() => { const choice = document.getElementById('over-time-cell');"
+        f" choice.selectedIndex = [...choice.options].findIndex((each) => each.text === {name!r});"
+        " choice.dispatchEvent(new Event('change')); })()"
+    )
+
+
+def test_the_chart_shows_the_cell_that_is_chosen_and_says_its_figures(
+    tab: Tab, report: Path, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    names = "[...document.querySelectorAll('#over-time-chart .legendtext')].map((each) => each.textContent)"
+    assert "guest1 memory" in tab.value(names)
+    assert "guest1 tmem clean" not in tab.value(names)
+    _of_cell(tab, "selfballoon+tmem.r1")
+    assert {"guest1 memory", "guest1 tmem clean", "guest1 clean hits"} <= set(tab.value(names))
+    holder = "document.getElementById('over-time-chart')"
+    box = f"{holder}.getBoundingClientRect()"
+    assert 300 < tab.value(f"{box}.width") <= _width(request)
+    tab.value(f"{holder}.scrollIntoView()")
+    tab.value(f"Plotly.Fx.hover({holder}, {{ xval: 40 }}, ['xy', 'xy2'])")
+    said = tab.until(f"{holder}.querySelector('.hoverlayer').textContent")
+    tab.picture(tmp_path / f"chart-{_width(request)}.png")
+    assert "selfballoon+tmem.r1" in said
+    assert "MiB" in said
+    assert "pages" in said
+    drawn = tab.value(f"{holder}.data.find((line) => line.name === 'guest1 memory').y")
+    samples = pd.read_csv(report.parent / "cells/selfballoon+tmem.r1/samples/samples.csv")
+    read = samples[(samples["source"] == "guest1") & (samples["counter"] == "memory")].sort_values("time_s")["value"]
+    assert drawn == [pages / 256 for pages in read]
+    assert tab.complaints() == []
+    assert [unquote(each) for each in tab.asked() if not each.startswith("data:")] == [unquote(report.as_uri())]
+
+
+def test_a_line_that_is_hidden_in_the_legend_stays_so_in_the_next_cell(tab: Tab) -> None:
+    lines = "document.getElementById('over-time-chart').data"
+    shown = f"{lines}.filter((line) => line.visible === true).map((line) => line.name)"
+    assert tab.value(shown)[0] == "guest1 memory"
+    tab.value("document.getElementById('over-time-chart').scrollIntoView()")
+    tab.click("#over-time-chart .legendtoggle")
+    tab.until(f"!{shown}.includes('guest1 memory')")
+    _of_cell(tab, "selfballoon+tmem.r1")
+    assert "guest1 memory" not in tab.value(shown)
+    assert "guest2 memory" in tab.value(shown)
+
+
 def test_a_figures_data_can_be_taken_as_csv(tab: Tab, browser: Browser, report: Path, tmp_path: Path) -> None:
     browser.call("Browser.setDownloadBehavior", behavior="allow", downloadPath=str(tmp_path), eventsEnabled=True)
     browser.events.clear()
