@@ -85,11 +85,11 @@ def fetch_raw(machine: Machine, raw_dir: Path, *, first: str = "", timeout_s: fl
     most of a second. What it is to leave, it writes to RAW; that it fails is nobody's concern.
     """
     what = "copy the raw outputs"
-    tar = ["tar", "-C", scripts.RAW, "-cf", "-", "."]
+    packing = ["tar", "-C", scripts.RAW, "-cf", "-", "."]
     if first:
-        tar = ["sh", "-c", f"sh -c {shlex.quote(first)} < /dev/null > /dev/null 2>&1; exec {shlex.join(tar)}"]
+        packing = ["sh", "-c", f"sh -c {shlex.quote(first)} < /dev/null > /dev/null 2>&1; exec {shlex.join(packing)}"]
     with _plumbum_errors(machine, what, timeout_s):
-        command = _timeout(machine)[("-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", *tar)]
+        command = _timeout(machine)[("-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", *packing)]
         process = command.popen()
         try:
             archive, complaint = process.communicate(timeout=timeout_s + KILL_GRACE_S + LINK_GRACE_S)
