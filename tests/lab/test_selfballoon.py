@@ -293,6 +293,7 @@ def test_frontswap_hysteresis_divides_what_comes_back(balloon: EmulatedHost) -> 
     assert 0 < 4 * twentieth < half
 
 
+@pytest.mark.long
 def test_frontswap_inertia_is_how_long_pages_rest(balloon: EmulatedHost) -> None:
     before = with_pages_in_frontswap(balloon)
     script = "echo 1000 > frontswap_inertia; echo 1 > frontswap_selfshrinking; echo 1 > selfballoon_interval; sleep 4"

@@ -52,6 +52,22 @@ def test_ctrl_c_during_the_set_up_is_an_interruption(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_who_keeps_no_bytecode_has_the_libraries_compiled_once(
+    told: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else each start would do it. Others keep what their first start compiles."""
+    inv = load(tmp_path / "checkout")
+    packages = inv.VENV / "lib" / "python3.11" / "site-packages"
+    packages.mkdir(parents=True)
+    ran: list[list[str]] = []
+    monkeypatch.setattr(inv, "child", lambda words: ran.append(words) or 0)
+    monkeypatch.setattr(inv, "need_venv_module", lambda: None)
+    monkeypatch.setattr(sys, "dont_write_bytecode", told)
+    inv.make_environment()
+    assert [words[-1] for words in ran if "compileall" in words] == [str(packages)] * told
+
+
 def test_a_checkout_that_cannot_be_written_to_is_something_the_machine_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
