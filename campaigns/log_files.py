@@ -4,6 +4,7 @@ say that something broke.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -15,6 +16,11 @@ from common.errors import InvalidFileError
 from lab.hosts import kernel_logs
 
 STDIN = "-"
+
+_HOLE = re.compile(rb"\0{16,}")
+"""What a machine that crashed leaves where it was writing a log: the blocks, and not what was in
+them. Fewer bytes of 0 are those of binary files and of UTF-16.
+"""
 
 _MAGIC = {b"\x1f\x8b": "gzip", b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 
@@ -71,8 +77,8 @@ def check(files: Sequence[str], before: str | None = None) -> list[Checked]:
 
 
 def read(file: str) -> str:
-    """A log as text, whatever its encoding; `-` is standard input. InvalidFileError when it cannot
-    be read, or is no text.
+    """A log as text, whatever its encoding, with one character 0 for each hole; `-` is standard
+    input. InvalidFileError when it cannot be read, or is no text.
     """
     try:
         content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
@@ -83,10 +89,10 @@ def read(file: str) -> str:
     packed = next((name for magic, name in _MAGIC.items() if content.startswith(magic)), None)
     if packed:
         raise InvalidFileError("the log is compressed", where=file, why=f"by {packed}", remedy="Unpack it first.")
-    if b"\0" in content:
+    if b"\0" in _HOLE.sub(b"", content):
         why = "it holds bytes of 0, as binary files and UTF-16 do"
         raise InvalidFileError("the log is no text", where=file, why=why)
-    return content.decode("utf-8", errors="replace")
+    return _HOLE.sub(b"\0", content).decode("utf-8", errors="replace")
 
 
 def shown(line: str) -> str:
@@ -110,7 +116,14 @@ def _check(file: str, text: str, before: str | None) -> Checked:
         delta = kernel_logs.new_since(before, text)
         skipped, lost = text[: len(text) - len(delta.text)].count("\n"), delta.lost
         text = delta.text
-    gap = [Breakage(file, kernel_logs.LOST, "nobody knows what the missing messages said", "lost", 0)] if lost else []
+    why = "nobody knows what the missing messages said"
+    gap = [Breakage(file, kernel_logs.LOST, why, "lost", 0)] if lost else []
+    gap += [
+        Breakage(file, line.replace("\0", "<zeros>"), why, "lost", skipped + number)
+        for number, line in enumerate(text.split("\n"), 1)
+        if "\0" in line
+    ]
+    text = text.replace("\0", " ")
     found = [
         Breakage(**{**asdict(each), "number": each.number + skipped}) for each in kernel_log.findings({file: text})
     ]

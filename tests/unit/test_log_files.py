@@ -59,6 +59,17 @@ def test_a_log_that_cannot_be_joined_to_the_earlier_one_is_not_valid() -> None:
     assert [each.kind for each in checked.findings] == ["lost"]
 
 
+def test_zeros_that_a_crash_left_are_lost_messages(tmp_path: Path) -> None:
+    """ext4 and others leave them where a log was being written; the rest of it is read."""
+    file = tmp_path / "kern.log"
+    oops = b"[    3.0] BUG: unable to handle page fault for address: 0000000000000008\n"
+    file.write_bytes(b"[    1.0] fine\n[    2.0] fi" + 4096 * b"\0" + b"[    2.5] fine\n" + oops)
+    (found,) = log_files.check([str(file)])
+    assert [(each.number, each.kind) for each in found.findings] == [(2, "lost"), (3, "cpu")]
+    assert "<zeros>" in found.findings[0].line
+    assert found.lines == 3
+
+
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
