@@ -111,6 +111,7 @@ def test_idle(guest: Any, tmp_path: Path) -> None:
     assert values["late_seconds"] == pytest.approx(values["wall_seconds"] - 2, abs=0.001)
 
 
+@pytest.mark.long  # test_spike takes less time, and is of the same program
 def test_memory_ramp(guest: Any, tmp_path: Path) -> None:
     """More than the guest's memory at its peak, so that some pages come back from swap, whole."""
     steps = [
