@@ -62,6 +62,7 @@ class Beside:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             cwd=Path(__file__).resolve().parents[1],
+            start_new_session=True,  # Ctrl-C on the terminal is for this process, which ends that one
         )
         self._asks = ThreadPoolExecutor(1)
 
