@@ -35,7 +35,6 @@ from analysis import (
     totals,
 )
 from analysis.load import Results, load
-from analysis.rendering import Renderer
 from analysis.style import Layout
 from common.errors import ResultsError
 from common.text import markdown_paragraph, one_line
@@ -55,10 +54,8 @@ def draw(campaign_dir: Path | str, out_dir: Path | str | None = None) -> list[Pa
     return draw_all(load(campaign_dir), Path(out_dir) if out_dir is not None else None)
 
 
-def draw_all(results: Results, out_dir: Path | None = None, renderer: Renderer | None = None) -> list[Path]:
-    """As `draw`, for results that are already loaded. renderer: where figures are rendered, by
-    default here and now; with another, files are there when it has finished.
-    """
+def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
+    """As `draw`, for results that are already loaded."""
     if not results.complete:
         raise ResultsError(
             "there is nothing to draw: no cell of the campaign is complete",
@@ -75,7 +72,7 @@ def draw_all(results: Results, out_dir: Path | None = None, renderer: Renderer |
                     if results.unverified:
                         style.stamp(figure, "UNVERIFIED")
                     stem = out_dir / f"{name}{suffix(levels)}{layout.suffix}"
-                    paths += style.save(figure, stem, caption(results, name, levels, layout), renderer)
+                    paths += style.save(figure, stem, caption(results, name, levels, layout))
     return paths
 
 

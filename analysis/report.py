@@ -20,7 +20,6 @@ from analysis import (
     panels,
     rates,
     regime_map,
-    rendering,
     sections,
     statistics,
     style,
@@ -75,11 +74,6 @@ class Summary:
 
 MISSING = sections.MISSING
 
-MANY = 200
-"""Complete cells from which on figures are rendered in a second process: with fewer, its start
-costs more than it spares.
-"""
-
 COMPARED, CLAIMS = "Compared", "Claims"
 """Headings that others look for."""
 
@@ -108,14 +102,13 @@ def summarise(campaign_dir: Path | str, *, into: Path | None = None, unverified:
 def summarised(results: Results, into: Path | None = None) -> Summary:
     """As `summarise`, for results that are already loaded."""
     into = into or results.directory
-    with rendering.renderer(beside=len(results.complete) >= MANY) as renderer:
-        drawn = figures.draw_all(results, into / figures.FIGURES_DIR, renderer) if results.complete else []
-        verdicts = tuple(claims.judge(results))
-        columns, rows = summary_table(results)
-        written = tables.write_all(results, into)
-        report = into / REPORT_FILE
-        text = markdown(results, verdicts, [path.relative_to(into) for path in drawn])
-        tables.replace(report, text.encode())
+    verdicts = tuple(claims.judge(results))
+    columns, rows = summary_table(results)
+    written = tables.write_all(results, into)
+    drawn = figures.draw_all(results, into / figures.FIGURES_DIR) if results.complete else []
+    report = into / REPORT_FILE
+    text = markdown(results, verdicts, [path.relative_to(into) for path in drawn])
+    tables.replace(report, text.encode())
     return Summary(
         campaign=results.campaign.campaign,
         host=figures.host_line(results),

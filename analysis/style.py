@@ -9,6 +9,7 @@ matplotlib is touched, and a user's matplotlibrc has no say.
 
 from __future__ import annotations
 
+import io
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,6 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
-from analysis.rendering import Files, Renderer
 from analysis.tables import replace
 
 
@@ -60,6 +60,12 @@ _MARKERS = ("o", "s", "D", "^", "v")
 _FIXED = {"static": 7, "selfballoon": 1, "selfballoon+tmem": 0}
 """Places in seaborn's colour-blind palette: grey for what is left alone, orange, blue."""
 _OTHERS = (2, 3, 5, 8, 6)
+
+_METADATA: Mapping[str, Mapping[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
 
 _RC: Mapping[str, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so every machine has this very file
@@ -219,19 +225,20 @@ def stamp(figure: Figure, text: str) -> None:
     stamped.set_in_layout(False)
 
 
-def save(figure: Figure, stem: Path, caption: Sequence[str], renderer: Renderer | None = None) -> list[Path]:
+def save(figure: Figure, stem: Path, caption: Sequence[str]) -> list[Path]:
     """The figure as PNG, PDF and SVG beside each other, and its caption as text, a paragraph a
-    line; the paths. renderer: where it is rendered, by default here and now.
+    line; the paths.
 
     Nothing of the caption is in the picture: a paper has its own.
     """
-    paths = {kind: stem.with_name(f"{stem.name}.{kind}") for kind in FORMATS}
-    told = stem.with_name(f"{stem.name}.txt")
-
-    def write(files: Files) -> None:
-        for kind, content in files.items():
-            replace(paths[kind], content)
-        replace(told, "".join(f"{line}\n" for line in caption).encode())
-
-    (renderer or Renderer()).render(figure, FORMATS, write)
-    return [*paths.values(), told]
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)  # where everything stands is known now, and the same in every format
+    paths = []
+    for kind in FORMATS:
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=kind, dpi=DPI, metadata=dict(_METADATA[kind]))
+        paths.append(stem.with_name(f"{stem.name}.{kind}"))
+        replace(paths[-1], buffer.getvalue())
+    paths.append(stem.with_name(f"{stem.name}.txt"))
+    replace(paths[-1], "".join(f"{line}\n" for line in caption).encode())
+    return paths

@@ -263,7 +263,7 @@ def test_outputs_that_differ_end_in_an_error_after_all_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, checksums: dict[str, dict[str, str]]
 ) -> None:
     """The same wrong output in every guest of a cell passes that cell's own gate."""
-    monkeypatch.setattr(figures, "draw_all", lambda _results, _into, _renderer: [])
+    monkeypatch.setattr(figures, "draw_all", lambda _results, _into: [])
 
     def spoil(record: CellRecord) -> CellRecord:
         if record.cell != "selfballoon+tmem.r1":

@@ -1,4 +1,5 @@
 #!/bin/sh
+# shellcheck disable=SC2016 # what is quoted is for another machine
 # What was run for cell collaborative.r1 of campaign policies, as shell.
 #
 # The testbed does this, with samples, gates and a record, by
@@ -345,7 +346,8 @@ set -- 120 guest1 112 160 guest2 112 160
 set -e
 seconds=$1
 shift
-wake_every=10 # looks, of a second each
+pause=0.3     # seconds between two looks
+wake_every=20 # looks, of half a second each
 
 aim() {
     while [ $# -gt 0 ]; do
@@ -383,7 +385,7 @@ while :; do
         exit 1
     fi
     looks=$((looks + 1))
-    sleep 1
+    sleep "$pause"
     if [ $((looks % wake_every)) -eq 0 ]; then
         wake "$@"
         sleep 1
@@ -397,7 +399,8 @@ raise "$@"
 # --- the release: in all guests at once, the policy takes effect and the load runs
 
 done=$(mktemp -d)
-{ # guest1
+( # guest1
+    trap '[ "$?" -eq 0 ] || : > "$done/failed"' EXIT
 printf %s '# environment.sh
 set -- 
 #!/bin/sh
@@ -537,8 +540,9 @@ done
 timed sync sync
 ' | on guest1
     : > "$done/guest1"
-} &
-{ # guest2
+) &
+( # guest2
+    trap '[ "$?" -eq 0 ] || : > "$done/failed"' EXIT
     sleep 20
 printf %s '# environment.sh
 set -- 
@@ -679,6 +683,9 @@ done
 timed sync sync
 ' | on guest2
     : > "$done/guest2"
-} &
+) &
 wait
+failed=0
+[ ! -e "$done/failed" ] || failed=1
 rm -r "$done"
+exit "$failed"
