@@ -232,8 +232,8 @@ def test_the_host_of_a_killed_controller_is_found_again(host: EmulatedHost) -> N
     # Whatever comes next has to start another: here the next test's reset.
 
 
-def prepare(host: EmulatedHost, policy: str) -> None:
-    apply.prepare(policies.parse(policy), Tuning(), host, DEFAULT_HOST, DEFAULT_GUESTS)
+def prepare(host: EmulatedHost, policy: str, tuning: Tuning | None = None) -> None:
+    apply.prepare(policies.parse(policy), tuning or Tuning(), host, DEFAULT_HOST, DEFAULT_GUESTS)
 
 
 def test_static_keeps_even_shares_and_loads_no_driver(host: EmulatedHost) -> None:
@@ -253,12 +253,12 @@ def test_the_driver_is_loaded_once(host: EmulatedHost) -> None:
 
 
 def test_a_policy_leaves_the_guests_alone_until_their_release(host: EmulatedHost) -> None:
-    """Self-ballooning ticks every 5 s: loaded and not released, it must not have begun after
-    three ticks.
+    """Self-ballooning ticks every second here: loaded and not released, it must not have begun
+    after three ticks.
     """
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
-    prepare(host, "selfballoon")
-    time.sleep(15)
+    prepare(host, "selfballoon", Tuning(selfballoon={"selfballoon_interval": 1}))
+    time.sleep(4)
     for name in host.guests:
         assert value(host.read_counters(), name, "memory") / PAGES_PER_MIB == pytest.approx(SHARE_MIB, abs=1.5)
 

@@ -303,6 +303,7 @@ def test_frontswap_inertia_is_how_long_pages_rest(balloon: EmulatedHost) -> None
     assert persistent_pages(balloon) < before
 
 
+@pytest.mark.long
 def test_all_pages_can_come_back_at_once_and_the_search_for_more_ends(balloon: EmulatedHost) -> None:
     """The kernel's search has no end of its own: swap keeps slots that nobody uses, and their
     pages stay counted.

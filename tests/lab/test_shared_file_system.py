@@ -18,7 +18,7 @@ from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 MIB = 12
 PAGES = MIB * 256

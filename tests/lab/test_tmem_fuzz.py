@@ -74,7 +74,9 @@ def crowd(lab: OpenLab) -> EmulatedHost:
     return host
 
 
-@pytest.fixture(scope="module", params=list(SETTINGS))
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=[pytest.mark.long] * (name != "plain")) for name in SETTINGS]
+)
 def attacked(request: pytest.FixtureRequest, crowd: EmulatedHost) -> Iterator[Attacked]:
     # The first pool makes a client, whose index stays; so it is in the accounts from the beginning,
     # and can be set.
