@@ -306,6 +306,7 @@ def test_a_guest_starts_on_a_host_whose_memory_is_all_in_tmem(host: EmulatedHost
     assert guest.put(pool, 10, object_id=2000) == {OK: 10}
 
 
+@pytest.mark.long
 def test_a_start_that_fails_or_is_ended_thaws_the_host(host: EmulatedHost) -> None:
     guest = Served(host, "guest1")
     guest.load()

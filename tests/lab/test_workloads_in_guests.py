@@ -111,7 +111,7 @@ def test_idle(guest: Any, tmp_path: Path) -> None:
     assert values["late_seconds"] == pytest.approx(values["wall_seconds"] - 2, abs=0.001)
 
 
-@pytest.mark.long  # test_spike takes less time, and is of the same program
+@pytest.mark.long  # test_stream is of the same program
 def test_memory_ramp(guest: Any, tmp_path: Path) -> None:
     """More than the guest's memory at its peak, so that some pages come back from swap, whole."""
     steps = [
@@ -130,6 +130,7 @@ def test_memory_ramp(guest: Any, tmp_path: Path) -> None:
     assert values["arrival_latency_max"] > 0
 
 
+@pytest.mark.long
 def test_spike(guest: Any, tmp_path: Path) -> None:
     values = values_of(run_in(guest, "spike", {"idle": "1 s", "size": "48 MiB", "touches": 2000}, tmp_path))
     assert 0 < values["spike_seconds"] <= values["wall_seconds"] - 1 + 0.02
@@ -141,6 +142,7 @@ def test_stream(guest: Any, tmp_path: Path) -> None:
     assert values["triad_bandwidth"] >= values["triad_bandwidth_mean"] > 1e6
 
 
+@pytest.mark.long
 def test_fio_with_a_share_of_memory_and_several_jobs(guest: Any, tmp_path: Path) -> None:
     asked = {"rw": "randrw", "working_set": 0.04, "numjobs": 2, "random_distribution": "zipf:1.1"}
     result = run_in(guest, "fio", asked, tmp_path)
