@@ -50,7 +50,7 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
 
 @task(
     help={
-        "unit": "only lint, types and unit tests: seven minutes, no lab",
+        "unit": "only lint, types and unit tests: five minutes, no lab",
         "select": "only tests whose names match (pytest -k)",
         "inventory": f"{INVENTORY_HELP}; inventory/xen-debug.yml is one whose hypervisor checks itself",
         "long": (
