@@ -389,24 +389,24 @@ def _samples(directory: Path, complete: Sequence[CellRecord], layout: int) -> pd
     Names are categories here: a million texts would take a gibibyte. Tables have them as texts.
     """
     columns = ["cell", "policy", "levels", "repetition", *records.SAMPLE_COLUMNS]
-    parts: list[pa.Table] = []
     paths = {cell.cell: directory / records.CELLS_DIR / cell.cell / records.SAMPLES_FILE for cell in complete}
     there = [cell for cell in complete if paths[cell.cell].is_file()]
     with ThreadPoolExecutor(_READERS) as readers:  # Arrow reads without Python's lock
-        read = readers.map(lambda cell: _read_samples(paths[cell.cell], layout), there)
-        found = list(zip(there, read, strict=True))
-    for cell, samples in found:
-        part = samples
-        for name, value in _key(cell).items():
-            kind = pa.int64() if name == "repetition" else _TEXT
-            part = part.append_column(name, pa.array([value] * len(part), kind))
-        parts.append(part)
+        parts = list(readers.map(lambda cell: _of_cell(cell, _read_samples(paths[cell.cell], layout)), there))
     if not any(map(len, parts)):
         return table([], columns)
     joined = pa.concat_tables(parts).unify_dictionaries().select(columns)
     frame: pd.DataFrame = joined.to_pandas()
     frame["value"] = frame["value"].astype("Float64")
     return frame
+
+
+def _of_cell(cell: CellRecord, samples: pa.Table) -> pa.Table:
+    """Samples with what says whose they are."""
+    for name, value in _key(cell).items():
+        kind = pa.int64() if name == "repetition" else _TEXT
+        samples = samples.append_column(name, pa.array([value] * len(samples), kind))
+    return samples
 
 
 def _sorted(samples: pd.DataFrame) -> pd.DataFrame:

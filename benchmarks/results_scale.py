@@ -7,9 +7,9 @@ cells with a million samples.
 The campaign is made of the raw outputs of the published one (results/reference), with times moved
 and counters scaled at random from a fixed seed; so everything in it follows from its raw outputs,
 and verification has nothing to find. Each figure is a process of its own; its peak memory is the
-kernel's count, with that of a process that it starts. Prints Markdown. Seconds depend on the
-machine and what else it does, so the time per cell of a campaign a quarter as large is beside each:
-a ratio near 1 says that the work grows with the cells, and not with their square.
+kernel's count. Prints Markdown. Seconds depend on the machine and what else it does, so the time
+per cell of a campaign a quarter as large is beside each: a ratio near 1 says that the work grows
+with the cells, and not with their square.
 """
 
 from __future__ import annotations
@@ -48,9 +48,7 @@ from pathlib import Path
 directory = Path({directory!r})
 began = time.monotonic()
 {code}
-took = time.monotonic() - began
-used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-print(took, sum(each.ru_utime + each.ru_stime for each in used), sum(each.ru_maxrss for each in used) / 1024)
+print(time.monotonic() - began, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 
 TASKS = {

@@ -72,11 +72,7 @@ def _own_sizes(guests: GuestSizing, file: ExperimentFile) -> Iterator[Problem]:
         own, where = guests.own(number), ("guests", "groups", name) if name else ("guests",)
         number += group.count
         if own.memory_max_mib < SMALLEST_GUEST_MIB:
-            yield Problem(
-                (*where, "memory_max"),
-                f"a guest cannot boot with {own.memory_max_mib} MiB",
-                f"at least {SMALLEST_GUEST_MIB} MiB",
-            )
+            yield _too_small((*where, "memory_max"), own.memory_max_mib)
             continue
         if own.memory_max_mib < own.memory_start_mib:
             yield Problem(
@@ -86,11 +82,11 @@ def _own_sizes(guests: GuestSizing, file: ExperimentFile) -> Iterator[Problem]:
                 "raise memory_max, or leave memory_start out",
             )
         if own.memory_start_mib < SMALLEST_GUEST_MIB:
-            yield Problem(
-                (*where, "memory_start"),
-                f"a guest cannot boot with {own.memory_start_mib} MiB",
-                f"at least {SMALLEST_GUEST_MIB} MiB",
-            )
+            yield _too_small((*where, "memory_start"), own.memory_start_mib)
+
+
+def _too_small(where: tuple[str, ...], mib: int) -> Problem:
+    return Problem(where, f"a guest cannot boot with {mib} MiB", f"at least {SMALLEST_GUEST_MIB} MiB")
 
 
 def controls(

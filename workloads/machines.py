@@ -87,7 +87,7 @@ def fetch_raw(machine: Machine, raw_dir: Path, *, first: str = "", timeout_s: fl
     what = "copy the raw outputs"
     packing = ["tar", "-C", scripts.RAW, "-cf", "-", "."]
     if first:
-        packing = ["sh", "-c", f"sh -c {shlex.quote(first)} < /dev/null > /dev/null 2>&1; exec {shlex.join(packing)}"]
+        packing = ["sh", "-c", f"(\n{first}\n) < /dev/null > /dev/null 2>&1\nexec {shlex.join(packing)}"]
     with _plumbum_errors(machine, what, timeout_s):
         command = _timeout(machine)[("-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", *packing)]
         process = command.popen()

@@ -200,10 +200,10 @@ class XenHost(ABC):
 
     def last_look(self) -> LastLook:
         """provenance() and kernel_log(), with one session for each machine."""
-        between = "== what the machine is"
         logs, changing = _log_scripts(self._guests), self._changing_scripts()
-        texts = self._all({name: f"{logs[name]}\necho '{between}'\n{changing[name]}" for name in logs})
-        parts = {name: text.partition(f"{between}\n") for name, text in texts.items()}
+        # A log that cannot be read ends it: an empty one would look like one without complaints.
+        both = {name: f"{{\n{logs[name]}\n}} || exit\necho '{_END_OF_LOGS}'\n{changing[name]}" for name in logs}
+        parts = {name: text.partition(f"{_END_OF_LOGS}\n") for name, text in self._all(both).items()}
         logged = _logs({name: log for name, (log, _, _) in parts.items()})
         return LastLook(self._provenance({name: told for name, (_, _, told) in parts.items()}), self._new(logged))
 
@@ -315,6 +315,7 @@ class XenHost(ABC):
 
 
 _END_OF_LOG = "== end of a log =="
+_END_OF_LOGS = "== end of the logs =="
 
 
 def _log_scripts(guests: Collection[str]) -> dict[str, str]:
