@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,3 +117,41 @@ def test_a_host_with_full_rings_gives_what_is_new_since_the_reset() -> None:
     assert logs["dom0"] == "[3] Oops: 0002 [#1]\n"
     assert logs["guest1"] == f"{LOST}\n[9] late\n"
     assert {each.source for each in kernel_log.findings(logs)} == {"hypervisor", "dom0", "guest1"}
+
+
+class ShellHost(RingHost):
+    """A host whose machines are this one's shell, with an `xl` and a `dmesg` of ours."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+        for name in ("xl", "dmesg"):
+            (folder / name).write_text(f"#!/bin/sh\necho {name} $*\n")
+            (folder / name).chmod(0o700)
+
+    def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0) -> dict[str, str]:
+        return {name: self._told(text) for name, text in scripts.items()}
+
+    def _told(self, script: str) -> str:
+        return subprocess.run(
+            ["sh", "-c", script], env=self.environment, capture_output=True, text=True, check=True
+        ).stdout
+
+
+def test_the_last_look_tells_logs_and_provenance_at_once(tmp_path: Path) -> None:
+    host = ShellHost(tmp_path)
+    host._guests = {"guest1": XenGuest("guest1", host.connections)}
+    look = host.last_look()
+    assert look.kernel_log == host.kernel_log() == {"hypervisor": "xl dmesg\n", "dom0": "dmesg\n", "guest1": "dmesg\n"}
+    apart = host.provenance()
+    assert set(look.provenance) == set(apart)
+    assert look.provenance["dom0"]["domains"] == apart["dom0"]["domains"] == ["xl list"]  # type: ignore[index]
+
+
+def test_a_log_that_cannot_be_read_ends_the_last_look(tmp_path: Path) -> None:
+    """Not the same as one that says nothing."""
+    host = ShellHost(tmp_path)
+    host._guests = {"guest1": XenGuest("guest1", host.connections)}
+    (tmp_path / "dmesg").write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(subprocess.CalledProcessError):
+        host.last_look()
