@@ -50,8 +50,8 @@ ALIVE = (("ServerAliveInterval", "20"), ("ServerAliveCountMax", "6"))
 """How a connection whose other end is silently gone is noticed, after two minutes."""
 
 CHEAP = ("KexAlgorithms curve25519-sha256", "Ciphers chacha20-poly1305@openssh.com,aes128-ctr")
-"""For guests: the cheapest that are sound. One may be emulated, without AES instructions, and the
-way to it is dom0's bridge.
+"""The cheapest that are sound, for emulated hosts and for guests: these may have no AES
+instructions, and the way to them is this machine's own or dom0's bridge.
 """
 
 KILL_AFTER_SECONDS = 5
@@ -117,9 +117,9 @@ def ssh_config(endpoints: Iterable[Endpoint], sockets: Path) -> str:
         if each.key is not None:
             lines += [f'IdentityFile "{each.key}"', "IdentitiesOnly yes"]
         if each.jump:
-            lines += [f"ProxyJump {DOM0}", *CHEAP]
+            lines.append(f"ProxyJump {DOM0}")
         if not each.check_host_key:
-            lines += [f"HostKeyAlias {each.name}", "StrictHostKeyChecking no", "UserKnownHostsFile /dev/null"]
+            lines += [f"HostKeyAlias {each.name}", "StrictHostKeyChecking no", "UserKnownHostsFile /dev/null", *CHEAP]
         lines += [f"{key} {value}" for key, value in each.options]
         blocks.append(f"Host {each.name}\n" + "".join(f"    {line}\n" for line in lines))
     shared = [
