@@ -54,6 +54,13 @@ CHEAP = ("KexAlgorithms curve25519-sha256", "Ciphers chacha20-poly1305@openssh.c
 instructions, and the way to them is this machine's own or dom0's bridge.
 """
 
+LONGEST_COMMAND = 8000
+"""Bytes. dropbear, the SSH server of guests and emulated hosts, takes no command of more than 9000;
+what is longer goes through a file.
+"""
+
+_KEEP = "file=$(mktemp -t command.XXXXXX) && cat > $file && echo $file"
+
 KILL_AFTER_SECONDS = 5
 DOM0 = "dom0"
 
@@ -174,9 +181,14 @@ class Connections:
     ) -> bytes:
         self.open(name)
         remote = f"timeout -k {KILL_AFTER_SECONDS} {timeout:g} sh -c {shlex.quote(script)}"
-        command = ["ssh", "-F", str(self.config), name, remote]
+        ssh = ["ssh", "-F", str(self.config), name]
         limit = timeout + KILL_AFTER_SECONDS + 2 * CONNECT_SECONDS
-        code, out, err = self._communicate(command, stdin, limit)
+        code: int | None = 0
+        if len(remote.encode()) > LONGEST_COMMAND:
+            code, out, err = self._communicate([*ssh, _KEEP], remote.encode(), limit)
+            remote = _kept(out.decode().strip())
+        if code == 0:
+            code, out, err = self._communicate([*ssh, remote], stdin, limit)
         if code == 0:
             return out
         said = err.decode(errors="replace").strip()
@@ -376,7 +388,15 @@ class Programs:
         """For plumbum: start a command of this machine. args: the command, which ssh's shell gets
         in quotes.
         """
-        return self._ssh[args].popen(**options)
+        words = cast("Any", args).formulate(1)
+        if len(" ".join(words).encode()) > LONGEST_COMMAND:
+            words = [_kept((self._ssh[_KEEP] << " ".join(words))().strip())]
+        return self._ssh[words].popen(**options)
+
+
+def _kept(file: str) -> str:
+    """The command that is in a file of the machine, which goes with it."""
+    return f"sh {file}; status=$?; rm -f {file}; exit $status"
 
 
 def _brief(script: str) -> str:

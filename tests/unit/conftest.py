@@ -17,6 +17,7 @@ SSH = """\
 #!/bin/sh
 [ "$3" = lost ] && { echo "Connection refused" >&2; exit 255; }
 case "$3" in -*) exit 1 ;; esac
+[ "${#4}" -le 9000 ] || exit 255 # as dropbear
 # bash becomes the last command, as ssh is one process.
 exec bash -c "$4"
 """

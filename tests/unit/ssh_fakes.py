@@ -12,6 +12,8 @@ while [ $# -gt 0 ]; do
     case $1 in -[BbcDEeFIiJLlmOopQRSWw]) shift 2;; -*) shift;; *) break;; esac
 done
 shift
+command="$*"
+[ "${{#command}}" -le 9000 ] || exit 255 # as dropbear
 if [ $# -eq 0 ]; then exec sh; else exec sh -c "$*"; fi
 """
 

@@ -59,6 +59,17 @@ def test_the_programs_beyond_ssh_are_run_without_asking_the_machine_anything(tmp
     assert all(line.startswith(f"-F {tmp_path}/config guest1 ") for line in ran)
 
 
+def test_a_command_that_is_too_long_for_the_server_goes_through_a_file(tmp_path: Path) -> None:
+    long = 'it\'s "$HOME" ' * 2000
+    (tmp_path / "there").mkdir()
+    with local.env(PATH=f"{fake_ssh(tmp_path)}:{local.env['PATH']}", TMPDIR=str(tmp_path / "there")):
+        machine = Programs("guest1", tmp_path / "config")
+        assert (machine["sh"]["-c", 'cat; printf %s "$1"', "sh", long] << "from here ")() == f"from here {long}"
+        status, _, _ = machine["sh"]["-c", "exit 3", long].run(retcode=None)
+    assert status == 3
+    assert not list((tmp_path / "there").iterdir())
+
+
 def test_plumbums_machines_have_what_a_machine_has() -> None:
     command = local["true"]
     for name in ("__getitem__", "__lshift__", "__call__", "run", "popen"):

@@ -55,6 +55,20 @@ def test_output_and_input_go_through(connections: Connections) -> None:
     assert connections.run("guest1", "printf '%s' \"$0 a  b\"; cat", stdin=b"in").endswith("a  bin")
 
 
+def test_a_script_that_is_too_long_for_the_server_goes_through_a_file(
+    connections: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "there"))
+    comment = "# it's long\n" * 1000
+    assert connections.run("guest1", f'{comment}cat; echo "$((1 + 1))"', stdin=b"in") == "in2\n"
+    with pytest.raises(CommandError, match="failed with code 3"):
+        connections.run("guest1", f"{comment}exit 3")
+    assert not list((tmp_path / "there").iterdir())
+    with pytest.raises(UnreachableError):
+        connections.run("lost", comment)
+
+
 def test_a_failing_command_is_named_with_its_words(connections: Connections) -> None:
     with pytest.raises(CommandError, match="failed with code 3") as raised:
         connections.run("guest1", "echo why >&2; exit 3")
