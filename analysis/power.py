@@ -14,15 +14,16 @@ limit, and the number that follows from it is the one to plan with.
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from scipy import stats
 
-from analysis import claims, sections, statistics
+from analysis import claims, statistics
 from analysis.claims import Verdict
-from common.console import aligned
+from common.text import wrapped
 
 WANTED = 0.8
 """The power that a plan is made for."""
@@ -130,25 +131,6 @@ def _reason(verdict: Verdict, ratio: float | None) -> str:
     return "the ratio is 1: there is nothing to tell" if ratio == 1 else ""
 
 
-COLUMNS = ("claim", "levels", "ratio", "spread of ln ratio", "seen over", "needs", "needs, cautious")
-
-
-def rows(found: Sequence[Need]) -> list[tuple[str, ...]]:
-    """For people: a row for each."""
-    return [
-        (
-            each.claim,
-            each.levels or sections.MISSING,
-            sections.MISSING if each.ratio is None else f"{each.ratio:.3g} ({each.source})",
-            sections.MISSING if each.spread is None else f"{each.spread:.3g} (at most {each.cautious:.3g})",
-            f"{each.n} {each.repeated}{'' if each.n == 1 else 's'}",
-            each.why or _count(each.needed, each.repeated),
-            sections.MISSING if each.why else _count(each.needed_cautious, each.repeated),
-        )
-        for each in found
-    ]
-
-
 def _count(needed: int | None, repeated: str) -> str:
     return f"more than {MOST} {repeated}s" if needed is None else f"{needed} {repeated}s"
 
@@ -158,10 +140,9 @@ def lines(found: Sequence[Need], campaign: str, boots: int, runs: int) -> list[s
     if not found:
         return ["the experiment declares no claims, so none needs a repetition"]
     has = statistics.repetitions(boots, boots * runs)
-    chance = f"{100 * WANTED:.0f} %"
     first = (
-        f"repetitions that a claim needs to be told from no effect with a chance of {chance}, at the variance seen in "
-        f"{campaign}; planned are {has}"
+        f"repetitions that a claim needs to be told from no effect with a chance of {100 * WANTED:.0f} %, at the "
+        f"variance seen in {campaign}; planned are {has}"
     )
     last = (
         f"cautious: for a variance that {campaign} makes larger than the true one with a chance of "
@@ -169,4 +150,23 @@ def lines(found: Sequence[Need], campaign: str, boots: int, runs: int) -> list[s
     )
     runs_only = any(each.repeated == "run" and not each.why for each in found)
     more = "variance was seen between runs of one boot: another boot may add to it, so plan boots"
-    return [first, "", *aligned([COLUMNS, *rows(found)]), "", last, *([more] if runs_only else [])]
+    told = [line for each in _alike(found) for line in _of_claim(each)]
+    return wrapped(first, *told, last, *([more] if runs_only else []))
+
+
+def _alike(found: Sequence[Need]) -> list[list[Need]]:
+    """Those of one claim at the same levels together."""
+    return [list(each) for _, each in itertools.groupby(found, key=lambda need: (need.claim, need.levels))]
+
+
+def _of_claim(found: Sequence[Need]) -> Iterator[str]:
+    """What was seen of a claim, then what it needs: a line for each ratio."""
+    one = found[0]
+    at = f" at {one.levels}" if one.levels else ""
+    spread = next((each for each in found if each.spread is not None), None)
+    known = f", spread of ln ratio {spread.spread:.3g} (at most {spread.cautious:.3g})" if spread else ""
+    yield f"{one.claim}{at}: {one.n} {one.repeated}{'' if one.n == 1 else 's'} seen{known}"
+    for each in found:
+        ratio = "no ratio" if each.ratio is None else f"ratio {each.ratio:.3g}"
+        needed = f"{_count(each.needed, each.repeated)}, cautious {_count(each.needed_cautious, each.repeated)}"
+        yield f"    {ratio} ({each.source}): {each.why or needed}"

@@ -8,11 +8,17 @@ make two files; one machine makes the same bytes each time.
 from __future__ import annotations
 
 import logging
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import NoReturn
 
 from common.errors import MissingError
+
+EPOCH = "SOURCE_DATE_EPOCH"
+"""The time that programs write into files instead of now: reproducible-builds.org."""
 
 
 def lacking() -> bool:
@@ -30,8 +36,23 @@ def pdf(html: str) -> bytes:
     logging.getLogger("weasyprint").setLevel(logging.CRITICAL)  # it says of each style for screens that print has none
     logging.getLogger("fontTools").setLevel(logging.CRITICAL)
     html = re.sub(r"<script.*?</script>", "", html, flags=re.DOTALL)  # megabytes that paper does not run
-    made: bytes = weasyprint.HTML(string=html, url_fetcher=_refuse).write_pdf()
+    with _no_time_of_day():
+        made: bytes = weasyprint.HTML(string=html, url_fetcher=_refuse).write_pdf()
     return made
+
+
+@contextmanager
+def _no_time_of_day() -> Iterator[None]:
+    """Where HarfBuzz's subsetter is missing, fontTools cuts the fonts, and writes into them when:
+    then the same page would be other bytes a second later.
+    """
+    before = os.environ.get(EPOCH)
+    os.environ[EPOCH] = before or "0"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[EPOCH]
 
 
 def _refuse(address: str, *_: object, **__: object) -> NoReturn:

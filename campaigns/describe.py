@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -13,11 +12,9 @@ from campaigns.experiment import Experiment
 from campaigns.records import PlannedCell
 from common.console import aligned
 from common.metrics import whole
-from common.text import one_line
+from common.text import COLUMNS, one_line, wrapped
 from common.units import format_duration, rough_duration
 from lab.api import OwnSizing
-
-WIDTH = 80
 
 _SIZES = ("overcommit_ratio", "host", "guests", "more_ram")
 """Factors that change what host and guests are like."""
@@ -46,7 +43,7 @@ def entries() -> list[Entry]:
 def listing(found: Sequence[Entry]) -> list[str]:
     """Each with its question, below one another."""
     scales = {each.name: f" (--scale {' or '.join(each.scales)})" if each.scales else "" for each in found}
-    return [line for each in found for line in (f"{each.name}{scales[each.name]}", *_wrapped(f"    {each.question}"))]
+    return [line for each in found for line in (f"{each.name}{scales[each.name]}", *wrapped(f"    {each.question}"))]
 
 
 def lines(made: Experiment) -> list[str]:
@@ -56,7 +53,7 @@ def lines(made: Experiment) -> list[str]:
     cells = plan.plan(made)
     taken = rough_duration(math.fsum(cell.expected_seconds for cell in cells))
     often = f"{len(cells)} cells{' at most' if made.until else ''}, {made.boots} × {made.runs} (boots × runs) of each"
-    return _wrapped(
+    return wrapped(
         f"{made.name}: {made.title}",
         f"    {one_line(str(made.document['question']))}",
         *_first_sizes(made),
@@ -82,15 +79,6 @@ def _until(made: Experiment, cells: Sequence[PlannedCell]) -> list[str]:
         f" {', '.join(map(str, until.sizes))}, each time at {100 * until.level:.4g} %."
     )
     return [text]
-
-
-def _wrapped(*texts: str) -> list[str]:
-    """Lines of at most WIDTH, those that go on set in by four more."""
-    found = []
-    for text in texts:
-        indent = " " * (len(text) - len(text.lstrip()))
-        found += textwrap.wrap(text.strip(), WIDTH, initial_indent=indent, subsequent_indent=f"{indent}    ")
-    return found
 
 
 def _first_sizes(made: Experiment) -> list[str]:
@@ -155,7 +143,7 @@ def plan_lines(made: Experiment, cells: Sequence[PlannedCell]) -> list[str]:
         ]
         for cell in cells
     ]
-    return [*_wrapped(*found), "", *aligned([columns, *rows]), "", *_places(cells), *_wrapped(*_until(made, cells))]
+    return [*wrapped(*found), "", *aligned([columns, *rows]), "", *_places(cells), *wrapped(*_until(made, cells))]
 
 
 def _places(cells: Sequence[PlannedCell]) -> list[str]:
@@ -167,7 +155,7 @@ def _places(cells: Sequence[PlannedCell]) -> list[str]:
     rows += [[policy, *map(str, counts)] for policy, counts in balance.items()]
     table = list(aligned(rows))
     said = "each policy has which place among the cells of its block and levels"
-    if max(map(len, table)) <= WIDTH:
+    if max(map(len, table)) <= COLUMNS:
         return [f"how often {said}", *table, ""]
     each = [count for counts in balance.values() for count in counts]
-    return [*_wrapped(f"{said}: between {min(each)} and {max(each)} times"), ""]
+    return [*wrapped(f"{said}: between {min(each)} and {max(each)} times"), ""]

@@ -7,10 +7,11 @@ An editor learns keys, units and choices from it. What concerns several keys is 
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from campaigns import presets
-from campaigns.schema import ExperimentFile
+from campaigns.schema import IDENTIFIER, ExperimentFile
 from policies import registry as policies
 from workloads import registry
 
@@ -37,22 +38,33 @@ def schema() -> dict[str, Any]:
         }
         for name in registry.names()
     ]
-    made["properties"]["policies"]["items"]["examples"] = [*policies.BASES, *policies.CONTROLS]
+    made["properties"]["policies"]["items"] |= {
+        "pattern": rf"^({_any(*policies.BASES, *policies.CONTROLS)})(\+({_any(*policies.PARTS)}))*$",
+        "examples": [*policies.BASES, *policies.CONTROLS],
+    }
     made["properties"][presets.KEY] = {
         "description": "the same at another scale: name -> the keys that it changes (--scale NAME)",
-        "type": "object",
+        "type": ["object", "null"],
+        "propertyNames": {"pattern": f"^{IDENTIFIER}$"},
         "additionalProperties": {"type": "object"},
     }
     return {"$schema": DIALECT, **made, "title": "An experiment of the Xen overcommit testbed"}
 
 
+def _any(*names: str) -> str:
+    return "|".join(re.escape(name) for name in names)
+
+
 def _plain(section: dict[str, Any]) -> None:
     """Without what says nothing to a reader: titles made of keys, defaults that are no longer in
-    the unit of the file.
+    the unit of the file. Keys that have to be of a form can be of no other.
     """
     section.pop("title", None)
     for each in section.get("properties", {}).values():
         each.pop("title", None)
         kinds = [each, *each.get("anyOf", ())]
+        for kind in kinds:
+            if "patternProperties" in kind:
+                kind.setdefault("additionalProperties", False)
         if any(kind.get("type") == "string" for kind in kinds) and not isinstance(each.get("default"), str):
             each.pop("default", None)

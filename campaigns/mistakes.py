@@ -22,10 +22,20 @@ def of_pydantic(detail: Any, parameters: Sequence[str] | None = None) -> Problem
         return Problem(path, f"guests in groups have no {path[-1]} in common", "write it in each group")
     if detail["type"] == "extra_forbidden":
         return Problem(path, f"unknown key {path[-1]!r}", hint(str(path[-1]), parameters or key_names(path[:-1])))
-    if detail["type"] == "missing":
-        return Problem(path, f"the key {path[-1]!r} is missing")
-    if detail["type"] == "literal_error":
-        return Problem(path, f"{shortened(detail['input'])} is not one of {detail['ctx']['expected']}")
-    if detail["type"] == "value_error":
-        return Problem(path, str(detail["ctx"]["error"]))
-    return Problem(path, f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {shortened(detail['input'])}")
+    return Problem(path, _wrong(detail, path))
+
+
+def _wrong(detail: Any, path: KeyPath) -> str:  # noqa: ANN401
+    """What is wrong with the value at a key."""
+    kind, given = detail["type"], shortened(detail["input"])
+    if kind == "missing":
+        return f"the key {path[-1]!r} is missing"
+    if kind == "literal_error":
+        return f"{given} is not one of {detail['ctx']['expected']}"
+    if kind == "value_error":
+        return str(detail["ctx"]["error"])
+    if kind == "too_short" and not detail["input"]:
+        return f"it is empty, and at least {detail['ctx']['min_length']} has to be there"
+    if kind in {"model_type", "model_attributes_type", "dict_type"}:
+        return f"keys with their values have to follow, not {given}"
+    return f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {given}"

@@ -140,9 +140,10 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
     most = max(conditions, key=lambda each: each.overcommit_ratio)
     asked = most.gates.overcommit_ratio  # a low one says that it is meant
     if most.overcommit_ratio <= 1 and not (asked is not None and asked <= most.overcommit_ratio):
+        count = most.guests.count
         found.append(
-            f"nothing is overcommitted: {most.guests.count} guests of at "
-            f"most {_sizes(most)} MiB fit into the host's "
+            f"nothing is overcommitted: {count} guest{'s' if count > 1 else ''} of at "
+            f"most {_sizes(most)} MiB fit{'' if count > 1 else 's'} into the host's "
             f"{most.host.guest_memory_mib} MiB for guests, so no policy has "
             "anything to do; raise guests.memory_max or lower host.guest_memory"
         )

@@ -13,6 +13,7 @@ import queue
 import shutil
 import uuid
 from collections.abc import Collection, Mapping
+from concurrent.futures import CancelledError
 from dataclasses import replace
 from typing import Any, Self
 
@@ -27,6 +28,10 @@ LOOK_S = 1.0
 """Between looks for workers that have come or gone."""
 
 CONNECT_S = 10
+"""For a scheduler to answer, and to answer again when it was lost."""
+
+FETCH_S = 60.0
+"""For a cell's files to come, before its worker is looked after."""
 
 _WORKER = "another worker"
 
@@ -62,8 +67,9 @@ class Workers:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError, TimeoutError):
-            if busy := [address for address, _ in self._given.values()]:
-                self._client.run(worker.interrupt, workers=busy, on_error="ignore")
+            busy = [address for address, _ in self._given.values()]
+            if busy and self._client.status == "running":
+                self._client.run(worker.interrupt, self._run, workers=busy, on_error="ignore")
         self._client.close()
 
     def begin(self, stored: CampaignStore, record: CampaignRecord) -> None:
@@ -73,7 +79,7 @@ class Workers:
         assert self._record is not None
         record = replace(self._record, cells=(task.planned,))  # of thousands, it needs to know its own
         address = self._address(host)
-        self._given[host] = (address, self._submit(address, worker.run_cell, record, task, self._run))
+        self._given[host] = (address, self._submit(address, worker.run_cell, record, task, self.needs, self._run))
 
     def dismiss(self, host: str) -> None:
         """It stays a worker of the scheduler, and gets no cells of this run."""
@@ -91,6 +97,8 @@ class Workers:
         if news is not None:
             hear(news)
             return
+        if not self._reached():
+            return
         for address, future in [each for each in self._asked.items() if each[1].done()]:
             del self._asked[address]
             self._described(address, future, hear)
@@ -100,14 +108,23 @@ class Workers:
                 self._ended(host, future, hear)
         self._look(hear)
 
+    def _reached(self) -> bool:
+        """Whether the scheduler is there. One that is lost is waited for as Dask does; what ran is
+        cancelled meanwhile, so futures say nothing of their workers, and scheduler_info what it
+        said before. LabError when Dask has given up.
+        """
+        if self._client.status in ("closing", "closed"):
+            raise LabError(
+                "the scheduler is gone",
+                where=self.address,
+                why=f"it did not answer again within {CONNECT_S} s",
+                remedy="start it and its workers again, then the same command: what is complete stays",
+            )
+        return bool(self._client.status == "running")
+
     def _look(self, hear: Hear) -> None:
         """See which workers have come and gone."""
-        try:
-            there = set(self._client.scheduler_info(n_workers=-1)["workers"])
-        except OSError as error:
-            raise LabError(
-                "the scheduler is gone", where=self.address, why=str(error), remedy="start it and its workers again"
-            ) from None
+        there = set(self._client.scheduler_info(n_workers=-1)["workers"])
         for address in there - self._hosts.keys():
             self._hosts[address] = ""
             self._asked[address] = self._submit(address, worker.describe, self.needs, self._run)
@@ -127,7 +144,11 @@ class Workers:
             why = future.exception() if future.status == "error" else future.status
             hear(Said(f"the worker at {address} is not used: {why}"))
             return
-        found = future.result()
+        try:
+            found = future.result(timeout=FETCH_S)
+        except (TimeoutError, CancelledError):  # it went with its answer; who is still there answers yet
+            self._asked[address] = future
+            return
         host, ours = found.joined.host, provenance.commit()[0]
         if found.commit != ours:
             hear(Said(f"{host} is not used: its testbed is of commit {found.commit}, this one of {ours}"))
@@ -139,7 +160,14 @@ class Workers:
 
     def _ended(self, host: str, future: Any, hear: Hear) -> None:  # noqa: ANN401
         if future.status == "finished":
-            parcel = future.result()
+            address = self._address(host)
+            try:
+                parcel = future.result(timeout=FETCH_S)
+            except (TimeoutError, CancelledError):
+                # Its worker went before they were fetched: Dask would have it make them again, and
+                # waits for it. _look sees that it is gone.
+                self._given[host] = (address, future)
+                return
             self._admit(parcel.record, parcel.files)
             hear(Ended(host, parcel.record))
             return

@@ -64,13 +64,16 @@ def distributed() -> Any:  # noqa: ANN401
 
 @dataclass
 class _Post:
-    """The host of this process, opened when it is first needed."""
+    """The host of this process, opened when it is first needed. busy_for: the run, of one of a
+    scheduler's controllers, whose cell it is at.
+    """
 
     place_for: Callable[[Needs], Place]
     directory: Path
     needs: Needs | None = None
     hand: Hand | None = None
     joined: Joined | None = None
+    busy_for: str = ""
 
     def open(self, needs: Needs, tell: Tell) -> Joined:
         """Have the host, with guests that have what is needed."""
@@ -85,10 +88,16 @@ class _Post:
         self.joined = news
         return news
 
-    def run(self, record: CampaignRecord, task: Task, stage: Callable[[Stage], None], tell: Tell) -> Parcel:
-        """Run a cell; its files."""
+    def run(
+        self, record: CampaignRecord, task: Task, needs: Needs, stage: Callable[[Stage], None], tell: Tell
+    ) -> Parcel:
+        """Run a cell; its files. needs: what its guests have to have, should another controller
+        have had the host with something else meanwhile.
+        """
         if self.hand is None:
             raise LabError("the worker has no host any more")
+        if self.needs != needs:
+            self.open(needs, tell)
         self.hand.send(Begin(record, self.directory))
         self.hand.send(task)
         while not isinstance(news := self._next(), Sealed):
@@ -141,20 +150,26 @@ def describe(needs: Needs, run: str) -> Described:
     return Described(joined, provenance.commit()[0])
 
 
-def run_cell(record: CampaignRecord, task: Task, run: str) -> Parcel:
+def run_cell(record: CampaignRecord, task: Task, needs: Needs, run: str) -> Parcel:
     """Run a cell on this worker's host."""
 
     def stage(news: Stage) -> None:
         _tell(run, {"host": news.host, "cell": news.cell, "stage": news.stage, "expected_s": news.expected_s,
                     "accelerator": news.accelerator})  # fmt: skip
 
-    return _posts[0].run(record, task, stage, lambda text: _tell(run, {"said": text}))
+    post = _posts[0]
+    post.busy_for = run
+    try:
+        return post.run(record, task, needs, stage, lambda text: _tell(run, {"said": text}))
+    finally:
+        post.busy_for = ""
 
 
-def interrupt() -> None:
-    """End what this worker runs: its controller is gone."""
+def interrupt(run: str) -> None:
+    """End what this worker runs for a controller that is gone, and not what it runs for another."""
     for post in _posts:
-        post.interrupt()
+        if post.busy_for == run:
+            post.interrupt()
 
 
 def _tell(run: str, what: Mapping[str, object]) -> None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from common.text import harmless
+from common.text import harmless, wrapped
 from common.units import format_duration
 
 TIMELINE = "OVERCOMMIT_TIMELINE"
@@ -79,6 +79,11 @@ class Reporter:
     def plain(self, text: str = "") -> None:
         """Text as it is, without a clock."""
         self._console.print(harmless(text), markup=False)
+
+    def warning(self, text: str) -> None:
+        """What is allowed, and probably not meant, in lines that fit a terminal."""
+        for line in wrapped(f"warning: {text}"):
+            self.plain(line)
 
     def show(self, frames: Iterable[Sequence[str]], every_s: float) -> None:
         """Frames of lines, each in the place of the one before, until there are no more; without a

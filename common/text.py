@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -25,6 +26,19 @@ def hint(word: str, known: Iterable[str]) -> str:
 def difference(before: str, after: str, names: tuple[str, str]) -> list[str]:
     """Lines of a unified diff, with one line around each change; none for texts that are alike."""
     return list(difflib.unified_diff(before.splitlines(), after.splitlines(), *names, lineterm="", n=1))
+
+
+COLUMNS = 80
+"""Of a terminal."""
+
+
+def wrapped(*texts: str) -> list[str]:
+    """Lines that fit a terminal; those that go on are set in by four more than their text."""
+    found = []
+    for text in texts:
+        indent = " " * (len(text) - len(text.lstrip()))
+        found += textwrap.wrap(text.strip(), COLUMNS, initial_indent=indent, subsequent_indent=f"{indent}    ")
+    return found
 
 
 LONGEST = 60

@@ -327,10 +327,16 @@ def ssh_command(path: Path, machine: str, host: str | None = None) -> list[str]:
     return ["ssh", "-F", str(_config_of(path, machine, host)), machine]
 
 
-def machine(path: Path, name: str, host: str | None = None) -> Machine:
-    """A machine of a lab that is up, to run commands on. UsageError as of ssh_command."""
-    config = _config_of(path, name, host)
-    return Connections(config, socket_folder(config.parent)).machine(name)
+@contextlib.contextmanager
+def machine(path: Path, name: str, waiting: Tell) -> Iterator[Machine]:
+    """A machine of a lab that is up, to run a load on, and its host for this process alone: a
+    campaign that runs there is waited for, which is said by `waiting`. UsageError as of
+    ssh_command.
+    """
+    host, _ = _reached(path, name, None)
+    with locked(inventory.load(path).name, host, waiting):
+        config = _config_of(path, name, host)  # who had it may have stopped it
+        yield Connections(config, socket_folder(config.parent)).machine(name)
 
 
 def connections(path: Path, host: str | None = None) -> Connections:
@@ -343,6 +349,11 @@ def connections(path: Path, host: str | None = None) -> Connections:
 
 def _config_of(path: Path, machine: str, host: str | None) -> Path:
     """The ssh_config that knows a machine of a lab."""
+    return _reached(path, machine, host)[1]
+
+
+def _reached(path: Path, machine: str, host: str | None) -> tuple[str, Path]:
+    """The host that a machine of a lab is on, and the ssh_config that knows it."""
     configs = {row["host"]: row["ssh_config"] for row in status(path)}
     if host is not None and host not in configs:
         raise UsageError(f"the lab has no host {host!r}", remedy=f"Hosts are: {', '.join(configs)}.")
@@ -358,7 +369,7 @@ def _config_of(path: Path, machine: str, host: str | None) -> Path:
     if machine not in (known := configured(config)):
         # ssh would look for a machine of that name elsewhere.
         raise UsageError(f"{up[0]} has no machine {machine!r}", remedy=f"Machines are: {', '.join(known)}.")
-    return config
+    return up[0], config
 
 
 def _accelerator(settings: inventory.Emulated) -> tuple[str | None, str]:

@@ -68,7 +68,7 @@ def _items(source: str) -> list[Any]:
             remedy="--state takes a file, or - for standard input",
         ) from None
     try:
-        found = json.loads(raw, object_pairs_hook=each_key_once, parse_int=_integer)
+        found = json.loads(raw, object_pairs_hook=each_key_once, parse_int=_integer, parse_float=_number)
     except (ValueError, RecursionError) as error:
         raise InvalidFileError(
             "the states are not JSON", where=where, why=str(error), remedy="give one state, or a list of states"
@@ -79,6 +79,12 @@ def _items(source: str) -> list[Any]:
 def _integer(text: str) -> int | str:
     """A number, or text where it has too many digits for Python: refused later, with its key."""
     return int(text) if len(text) < 100 else f"{text[:20]}…"
+
+
+def _number(text: str) -> int | float:
+    """JSON knows one kind of number: 1e9 and 1073741824.0 are whole ones, as others write them."""
+    found = float(text)
+    return int(found) if found.is_integer() else found
 
 
 # --- States -------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ from policies.base import Part, Policy, with_module
 GUEST = r"^guest[1-9][0-9]*$"
 
 
+Switch = Annotated[bool, Field(strict=True)]
+
+
 class TmemSection(Section):
     """tmem's settings for the guests, as `tmemctl set` takes them. None and names that are missing:
     as Xen has it.
@@ -27,8 +30,8 @@ class TmemSection(Section):
     ephemeral pages. docs/tmem.md.
     """
 
-    compress: bool | None = None
-    dedup: bool | None = None
+    compress: Switch | None = None
+    dedup: Switch | None = None
     weights: dict[Annotated[str, Field(pattern=GUEST)], Annotated[Count, Field(ge=0)]] = Field(default_factory=dict)
     caps: dict[Annotated[str, Field(pattern=GUEST)], Annotated[Count, Field(ge=0)]] = Field(default_factory=dict)
 

@@ -76,7 +76,7 @@ def plan(
     without = "" if accelerator is None else " without KVM"
     report.plain(f"about {rough_duration(sum(cell.expected_seconds for cell in cells))}{without}")
     for line in [*plan.warnings(made, accelerator), *([too_large] if too_large else [])]:
-        report.plain(f"warning: {line}")
+        report.warning(line)
     if power is not None:
         from analysis import power as analysis_power
 
@@ -128,7 +128,7 @@ def run(
     address = checked_address(scheduler) if scheduler is not None else None
     request = launch.ask(name, inventory_path(inventory), campaign, cell, scale=scale, scheduler=address)
     for line in plan_warnings(request.experiment, None):
-        report.plain(f"warning: {line}")
+        report.warning(line)
     again = f"./inv campaign.run {name}" + (f" --scale {scale}" if scale else "")
     again += f" --scheduler {scheduler}" if scheduler else ""
     directory = run_campaign(report, request, again)

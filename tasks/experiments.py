@@ -50,7 +50,7 @@ def check(_c: Context, file: str) -> None:
         policies = "1 policy" if len(made.policies) == 1 else f"{len(made.policies)} policies"
         report.plain(f"{made.name}{at}: {cells} cell{'' if cells == 1 else 's'}, {policies}")
         for line in plan.warnings(made):
-            report.plain(f"warning: {line}")
+            report.warning(line)
 
 
 @task(help={"to": "write it to this file (default: print it)"})

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.context import Context
 from invoke.tasks import task
@@ -10,6 +13,9 @@ from invoke.tasks import task
 from common.console import Reporter
 from common.errors import UsageError
 from tasks.shared import INVENTORY_HELP, inventory_path, new_file
+
+if TYPE_CHECKING:
+    from common.machines import Machine
 
 
 @task(name="list", help={"json": "machine-readable"})
@@ -27,6 +33,11 @@ def list_workloads(_c: Context, json: bool = False) -> None:
     for each in described:
         for line in each.lines():
             report.plain(line)
+
+
+def _on_stderr(text: str) -> None:
+    """Beside what --json prints."""
+    print(text, file=sys.stderr)
 
 
 @task(
@@ -53,7 +64,10 @@ def run_workload(
     inventory: str | None = None,
     json: bool = False,
 ) -> None:
-    """Run a workload once on one machine, without a campaign, and print its metrics."""
+    """Run a workload once on one machine, without a campaign, and print its metrics.
+
+    A guest's host is this command's alone meanwhile: a campaign that runs there is waited for.
+    """
     import workloads
     from campaigns import raw_outputs
     from lab import lifecycle
@@ -62,14 +76,16 @@ def run_workload(
     workload = workloads.get(name)
     params = raw_outputs.parsed(workload, {}, raw_outputs.parameters(parameters, set_), set_)
     kept = None if raw is None else new_file("--raw", raw, folder=True)
-    machine = None if on == "local" else lifecycle.machine(inventory_path(inventory), on)
-    if machine is None and getattr(params, "reset_memory", False) and not json:
+    if on == "local" and getattr(params, "reset_memory", False) and not json:
         report.plain(
             "This will empty the swap space and drop the file caches of THIS machine before the clock starts\n"
             "(as root; --set reset_memory=false leaves them). Ctrl-C now, if that is not wanted."
         )
         report.pause(5)
-    result = raw_outputs.run(workload, params, machine, kept)
+    where: AbstractContextManager[Machine | None]
+    where = nullcontext() if on == "local" else lifecycle.machine(inventory_path(inventory), on, _on_stderr)
+    with where as machine:
+        result = raw_outputs.run(workload, params, machine, kept)
     if json:
         report.json({"workload": name, "machine": on, **result.json()})
         return

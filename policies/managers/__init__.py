@@ -58,7 +58,7 @@ class Manager(Protocol):
 
     def decide(self, state: Any, parameters: Any = ..., /) -> Decision:  # noqa: ANN401
         """The decision on a state. Pure, and total: whatever numbers of 64 bits are in it, no
-        error, nothing below 0.
+        error, nothing below 0 of the first of FORMS, which is the daemon's.
         """
 
 

@@ -175,10 +175,12 @@ def _round(
 
 
 def _short(heard: Sequence[_Heard], free: int, parameters: Parameters) -> Targets:
-    """Who has more than the preferred size is told that; others share what is free beyond it."""
+    """Who has more than the preferred size is told that, even where its maximum is less; others
+    share what is free beyond it.
+    """
     acceptors = [each for each in heard if each.need >= 0 and each.guest.actual < each.guest.maximum]
     gives = [each for each in heard if -each.need >= parameters.least_donation]
-    targets = tuple((each.guest.domain, min(each.preferred, each.guest.maximum)) for each in gives)
+    targets = tuple((each.guest.domain, each.preferred) for each in gives)
     squeezed = free + sum(each.need for each in gives)
     preferences = sum(each.preferred for each in acceptors)
     if squeezed < 0 or not preferences:
@@ -191,7 +193,11 @@ def _short(heard: Sequence[_Heard], free: int, parameters: Parameters) -> Target
 
 
 def _for_request(heard: Sequence[_Heard], request: int, parameters: Parameters) -> Targets:
-    """Who has more than the preferred size gives in proportion; nobody when that is not enough."""
+    """Who has more than the preferred size gives in proportion; nobody when that is not enough.
+
+    As in the original, the twentieth that is taken beyond the request may be more than an idle fat
+    guest has: its target is below 0 then.
+    """
     donors = [each for each in heard if each.need < 0]
     possible = -sum(each.need for each in donors)
     if possible < request or not possible:
@@ -200,5 +206,5 @@ def _for_request(heard: Sequence[_Heard], request: int, parameters: Parameters) 
     targets = []
     for each in donors:
         lent = -each.need * scale * parameters.request_factor
-        targets.append((each.guest.domain, min(max(int(each.guest.actual - lent), 0), each.guest.actual)))
+        targets.append((each.guest.domain, min(int(each.guest.actual - lent), each.guest.actual)))
     return tuple(targets)

@@ -174,6 +174,34 @@ def test_a_worker_whose_lab_fails_is_done_without_and_one_that_comes_late_helps(
     assert any("bad: the host could not be brought" in text for text in said)
 
 
+def test_a_scheduler_that_dies_in_the_middle_is_told_and_what_is_complete_stays(
+    cluster: Cluster, wanted: Experiment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.worker("one")
+    killed = threading.Event()
+
+    class Killing(list[Event]):
+        def append(self, event: Event) -> None:
+            super().append(event)
+            if event.stage == "run" and event.done == 1 and not killed.is_set():
+                killed.set()
+                cluster.processes["scheduler"].send_signal(signal.SIGKILL)
+
+    with pytest.raises(LabError, match="the scheduler is gone") as caught:
+        run_there(cluster, wanted, events=Killing())
+    assert killed.is_set()
+    assert cluster.address in caught.value.where
+    assert "start it" in caught.value.remedy
+    stored = find(cluster.base / "results")
+    assert len(stored.cells()) >= 1
+    assert stored.attempts() == {}
+    assert leftovers(cluster.base / "results") == []
+    deadline = time.monotonic() + 120
+    while not (cluster.base / "one.closed").exists():
+        assert time.monotonic() < deadline, "its host is left as it was"
+        time.sleep(0.1)
+
+
 def test_nobody_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(remote, "CONNECT_S", 1)
     with pytest.raises(LabError, match="no scheduler answers") as caught, remote.Workers("127.0.0.1:9", NOTHING):

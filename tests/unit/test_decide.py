@@ -76,6 +76,13 @@ def test_a_list_may_hold_states_and_requests() -> None:
     assert both == ask("qmemman", json.dumps(STATE)) + ask("qmemman", json.dumps(request))
 
 
+def test_a_whole_number_may_be_written_with_a_point_or_an_exponent() -> None:
+    written = json.dumps(STATE).replace("100000000", "1e8").replace("314572800", "314572800.0")
+    assert written.count("1e8") == 3
+    assert written.count("314572800.0") == 2
+    assert ask("qmemman", written) == ask("qmemman", json.dumps(STATE))
+
+
 def test_a_manager_of_tmem_says_weights_and_caps() -> None:
     guest = {"domain": 1, "weight": 1, "puts": 1, "hits": 1, "misses": 0, "lost": 0}
     (decided,) = ask("smartmem", json.dumps({"pages": 100, "domains": [guest]}))

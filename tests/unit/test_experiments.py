@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import command
 import jsonschema
 import pytest
 import yaml
@@ -141,6 +143,29 @@ def test_a_plan_shows_levels_sizing_and_ratio_in_80_columns(tmp_path: Path) -> N
     assert sum("selfballoon+tmem." in line for line in shown) == 2 * 4
 
 
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("gates:", "keys with their values have to follow, not None"),
+        ("factors: {settle: []}", "it is empty, and at least 1 has to be there"),
+    ],
+)
+def test_a_key_without_its_values_is_told_in_words_for_people(tmp_path: Path, key: str, said: str) -> None:
+    with pytest.raises(InvalidFileError, match=re.escape(said)):
+        write_experiment(tmp_path, EXPERIMENT.replace("gates: {sectors_read: 100}", "") + key + "\n")
+
+
+def test_warnings_of_a_plan_fit_80_columns(tmp_path: Path) -> None:
+    made = tmp_path / "roomy.yml"
+    demo = (experiment.EXPERIMENTS / "demo.yml").read_text()
+    made.write_text(demo.replace("guest_memory: 480 MiB", "guest_memory: 768 MiB"))
+    for task in ("campaign.plan", "experiments.check"):
+        done = command.inv(task, str(made))
+        assert done.returncode == 0, done.stderr
+        assert "warning: nothing is overcommitted" in done.stdout
+        assert max(map(len, done.stdout.splitlines())) <= 80
+
+
 def test_a_plan_tells_places_only_where_policies_have_several_and_within_80_columns(tmp_path: Path) -> None:
     def shown(text: str) -> list[str]:
         made = write_experiment(tmp_path, text)
@@ -206,8 +231,19 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
         ("settle", "1 minute"),
         ("host", {"guest_memory": "480 MB"}),
         ("host", {"guest_memory": f"{'9' * 400} MiB"}),
+        ("guests", {**demo["guests"], "sysctl": {"swappiness": 1}}),
+        ("guests", {"groups": {"1": {"memory_max": "1 GiB"}}}),
+        ("tmem", {"weights": {"guest0": 2}}),
+        ("tmem", {"compress": "yes"}),
+        ("policies", ["static", "selfbaloon"]),
+        ("policies", ["static", "static+tmme"]),
+        ("presets", {"to night": {}}),
     ):
         assert not validator.is_valid({**demo, key: wrong}), key
+        made = tmp_path / "wrong.yml"
+        made.write_text(yaml.safe_dump({**demo, key: wrong}))
+        with pytest.raises(InvalidFileError):
+            assert [experiment.load(str(made), scale) for scale in (None, *experiment.scales(str(made)))]
     assert validator.is_valid({**demo, "guests": {"count": 3, "memory_max": "fit"}, "presets": {"night": {"seed": 3}}})
     for key, right in (
         ("exclude", [{"policy": "static"}]),  # as the guide has it
@@ -215,6 +251,8 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
         ("host", {"guest_memory": "480MiB"}),
         ("host", {"guest_memory": "0.5 GiB"}),
         ("settle", "1.5 s"),
+        ("presets", None),
+        ("policies", ["static", "zram", "selfballoon+tmem+compress+dedup"]),
     ):
         assert validator.is_valid({**demo, key: right}), right
         made = tmp_path / "right.yml"

@@ -90,6 +90,33 @@ def test_a_lab_has_one_user_at_a_time(inventory_path: Path) -> None:
         pass
 
 
+def test_a_load_waits_for_the_campaign_that_has_its_host(inventory_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would empty the swap of a guest whose cell is being measured, and run beside it."""
+    config = inventory_path.with_name("ssh_config")
+    config.write_text(ssh.ssh_config([ssh.Endpoint("guest1", "127.0.0.1")], Path("/run")))
+    monkeypatch.setattr(lifecycle, "status", lambda _path: [{"host": "xen1", "ssh_config": str(config)}])
+    monkeypatch.setattr(lifecycle.Connections, "machine", lambda _self, name: name)
+    said: list[str] = []
+    reached = []
+
+    def load() -> None:
+        with lifecycle.machine(inventory_path, "guest1", said.append) as machine:
+            reached.append(machine)
+            with pytest.raises(LabError, match="is in use"), lifecycle.open_lab(inventory_path, images=no_images):
+                raise AssertionError("a campaign beside a load")
+
+    with lifecycle.open_lab(inventory_path, images=no_images):
+        thread = threading.Thread(target=load)
+        thread.start()
+        while not said:
+            assert thread.is_alive() or said, "it did not wait"
+            time.sleep(0.01)
+        assert not reached
+    thread.join(timeout=60)
+    assert reached == ["guest1"]
+    assert "waiting for the host xen1 of lab mine" in said[0]
+
+
 def test_who_waits_for_a_lab_has_it_next(inventory_path: Path) -> None:
     """Two demos at once on one machine: the second says what it waits for, and then goes on."""
     said: list[str] = []

@@ -97,7 +97,8 @@ def test_where_boots_were_repeated_boots_are_counted(tmp_path: Path) -> None:
     found = power.needs(_judged(tmp_path, _claim(), [-0.1, -0.2, -0.3, -0.1, -0.2, -0.3], boots=3))
     assert [(each.n, each.repeated) for each in found] == [(3, "boot")]
     shown = power.lines(found, "made-up", 3, 2)
-    assert "planned are 3 boots of 2 runs each" in shown[0]
+    assert "planned are 3 boots of 2 runs each" in " ".join(line.strip() for line in shown)
+    assert max(map(len, shown)) <= 80
     assert not any("another boot may add" in line for line in shown)
 
 
@@ -109,12 +110,16 @@ def test_one_repetition_says_that_it_knows_no_variance(tmp_path: Path) -> None:
 
 def test_runs_of_one_boot_say_nothing_of_another(tmp_path: Path) -> None:
     found = power.needs(_judged(tmp_path, _claim(), [-0.1, -0.2]))
-    assert "another boot may add to it" in power.lines(found, "made-up", 1, 2)[-1]
+    assert "another boot may add to it" in "".join(power.lines(found, "made-up", 1, 2)[-2:])
 
 
 def test_the_published_campaign_tells_how_many_boots_its_claims_need() -> None:
     found = power.needs(claims.judge(load.load(PUBLISHED / "reference-repeated")))
     saved = next(each for each in found if each.claim == "e1-saved-io" and each.source == "seen")
+    shown = power.lines(found, "reference-repeated", 1, 1)
+    assert max(map(len, shown)) <= 80
+    at = next(i for i, line in enumerate(shown) if line.startswith("e1-saved-io: 3 boots seen, spread of ln ratio 0."))
+    assert shown[at + 1].startswith(f"    ratio {saved.ratio:.3g} (seen): {saved.needed} boots, cautious ")
     assert saved.repeated == "boot"
     assert saved.needed is not None
     assert 2 <= saved.needed <= 4

@@ -4,6 +4,7 @@ fetched; and what it says where Pango is missing.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import zlib
@@ -45,6 +46,19 @@ def test_it_is_laid_out_on_pages_and_the_same_each_time() -> None:
     assert made == printed.pdf(PAGE)
     assert 2 <= pages(made) <= 6
     assert b"/CreationDate" not in made
+
+
+def test_it_is_the_same_where_fonttools_has_to_cut_the_fonts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a machine that has Pango and no libharfbuzz-subset0."""
+    from fontTools.misc import timeTools
+    from weasyprint.pdf import fonts
+
+    monkeypatch.delenv(printed.EPOCH, raising=False)
+    monkeypatch.setattr(fonts, "harfbuzz_subset", None)
+    now = iter(range(1_800_000_000, 1_900_000_000))
+    monkeypatch.setattr(timeTools.time, "time", lambda: next(now))
+    assert printed.pdf(PAGE) == printed.pdf(PAGE)
+    assert printed.EPOCH not in os.environ
 
 
 def test_what_is_for_screens_is_not_printed_and_no_figure_is_cut() -> None:

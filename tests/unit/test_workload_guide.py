@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,15 @@ from workloads import registry, scripts
 from workloads import run as running
 from workloads.base import ParameterError, Workload
 
-GUIDE = (Path(__file__).resolve().parents[2] / "workloads" / "README.md").read_text()
+ROOT = Path(__file__).resolve().parents[2]
+GUIDE = (ROOT / "workloads" / "README.md").read_text()
+PRINTED = [
+    ("workloads", "workloads/nap.py"),
+    ("policies", "policies/halved.py"),
+    ("policies", "policies/even.py"),
+    ("policies", "policies/managers/even.py"),
+]
+"""Folder of a guide, and a module that it prints to be copied."""
 
 
 @pytest.fixture
@@ -63,3 +73,32 @@ def test_the_command_that_tries_one_is_taken() -> None:
     assert words[:2] == ["--on", "local"]
     key, _, value = words[words.index("--set") + 1].partition("=")
     assert workloads.get(printed[1]).parse({key: value})
+
+
+@pytest.mark.parametrize(("guide", "module"), PRINTED, ids=[module for _, module in PRINTED])
+def test_what_the_guides_print_passes_lint_as_any_module(guide: str, module: str) -> None:
+    text = (ROOT / guide / "README.md").read_text()
+    (printed,) = re.findall(
+        rf"`{module.removeprefix('policies/') if 'managers' in module else module}`.*?```python\n(.*?)```",
+        text,
+        re.DOTALL,
+    )
+    for words in (["check"], ["format", "--diff"]):
+        command = [sys.executable, "-m", "ruff", *words, "--no-cache", "--stdin-filename", module, "-"]
+        done = subprocess.run(command, input=printed, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert done.returncode == 0, done.stdout
+
+
+def test_the_guides_workload_has_the_types_of_any_module(nap: Workload[Any], tmp_path: Path) -> None:
+    assert nap.name == "nap"
+    words = [
+        "-m",
+        "mypy",
+        "--cache-dir",
+        str(tmp_path / "cache"),
+        "--follow-imports",
+        "silent",
+        str(tmp_path / "nap.py"),
+    ]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stdout
