@@ -95,6 +95,8 @@ MISTAKES = [
     ("results.export referense", 2, "reference"),
     ("campaign.plan demo --power referense", 2, "reference"),
     ("lab.up --loads memcache", 2, "did you mean 'memcached'?"),
+    ("lab.up --type pvh", 2, "guests cannot boot fidelity as pvh"),
+    ("lab.up --kernel debian-7 --type hvm", 2, "pv, or pvh with --kernel debian-6.12 or debian-7"),
     ("workloads.run memcache --on local", 2, "did you mean 'memcached'?"),
     ("workloads.read memcache --raw tests", 2, "did you mean 'memcached'?"),
     ("workloads.run sysbench_cpu --on local --set tim=1", 2, "did you mean 'time'?"),
