@@ -129,6 +129,15 @@ _ALL = (
         roles=("ext4_image", "host_image"),
         lab_key=True,
     ),
+    # for servers and people who use apt: a repository of packages, with their sources
+    Recipe(
+        "debian_packages",
+        ("Packages", "Sources"),
+        330,
+        ("xen", "linux"),
+        trees=(*_TMEM, "tmem/xen/debian", "tmem/tmemctl", "tmem/linux"),
+        roles=("xen",),
+    ),
     # A server that knows nothing of Xen, for tests of what makes Xen hosts of such.
     Recipe(
         "server_image",
