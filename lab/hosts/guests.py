@@ -101,10 +101,14 @@ def check_kernel(sizing: GuestSizing, there: Collection[str]) -> None:
 
 def xen_mib(sizing: GuestSizing) -> int:
     """What Xen keeps for the guests beside their memory, in MiB."""
-    more = 0.0
-    if sizing.type == PVH:
-        more = math.fsum(SHADOW_VCPU_MIB * own.vcpus + SHADOW_SHARE * own.memory_max_mib for own in sizing.every)
-    return XEN_GUEST_MIB * sizing.count + math.ceil(more)
+    return XEN_GUEST_MIB * sizing.count + math.ceil(math.fsum(_shadows_mib(sizing)))
+
+
+def _shadows_mib(sizing: GuestSizing) -> list[float]:
+    """Of each guest, what Xen keeps for its page tables."""
+    if sizing.type != PVH:
+        return [0.0] * sizing.count
+    return [SHADOW_VCPU_MIB * own.vcpus + SHADOW_SHARE * own.memory_max_mib for own in sizing.every]
 
 
 def check_hardware(host: str, told: str) -> None:
@@ -176,7 +180,8 @@ def create_script(
         if only is None or number in only:
             text = configuration(number, sizing, each, native_tsc=native_tsc)
             words += [f"guest{number}", sizing.own(number).memory_start_mib, text]
-    return scripts.command("create-guests.sh", f"{STATE}/guests", ROOM_MIB, *words)
+    room = ROOM_MIB + math.ceil(max(_shadows_mib(sizing)))
+    return scripts.command("create-guests.sh", f"{STATE}/guests", room, *words)
 
 
 def destroy_script() -> str:

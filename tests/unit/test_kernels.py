@@ -135,6 +135,9 @@ def test_a_pvh_guest_is_configured_as_such_and_xen_has_room_for_its_page_tables(
     assert guests_tag(pvh) != guests_tag(replace(pvh, type="pv"))
     assert guests.xen_mib(replace(pvh, type="pv")) == 3
     assert guests.xen_mib(pvh) == 3 + 3 * (2 + 256 // 128)
+    room = f"{guests.STATE}/guests {guests.ROOM_MIB + 4} "
+    assert room in guests.create_script(pvh, [disks] * 3).replace("'", "")
+    assert room not in guests.create_script(replace(pvh, type="pv"), [disks] * 3).replace("'", "")
     host = HostSizing(768, 384, 2)
     assert memory_mib(host, pvh) >= memory_mib(host, replace(pvh, type="pv")) + 12
 
