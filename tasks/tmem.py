@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import partial
 
 from invoke.context import Context
@@ -129,8 +130,9 @@ def check_kernel(_c: Context, file: list[str], running: bool = False) -> None:
         raise UsageError("name a kernel", remedy="./inv tmem.check-kernel PACKAGE.deb, or --running.")
     report = Reporter()
     needs, refused = kernel_check.wanted(), False
-    looks = [partial(kernel_check.of_package, Path(each)) for each in file]
-    for look in [*([kernel_check.of_running] if running else []), *looks]:
+    looks: list[Callable[[], kernel_check.Kernel]] = [kernel_check.of_running] if running else []
+    looks += [partial(kernel_check.of_package, Path(each)) for each in file]
+    for look in looks:
         verdict = kernel_check.judge(look(), needs)
         report.say(f"{verdict.kernel}: the driver {'loads' if verdict.loads else 'will not load'}")
         for line in (*verdict.problems, *(f"note: {note}" for note in verdict.notes)):
