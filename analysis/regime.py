@@ -14,10 +14,9 @@ from analysis import accounting, panels, pressure, rates, sections, statistics, 
 from analysis.load import Results
 from analysis.pressure import Felt
 from campaigns.records import CellRecord
-from common.units import PAGE_BYTES
+from common.units import KIB_PER_MIB, PAGE_BYTES
 
 _MIB_PER_PAGE = PAGE_BYTES / 2**20
-_KIB_PER_MIB = 2**10
 _COMMITTED = "meminfo.Committed_AS"
 
 
@@ -62,7 +61,7 @@ def regimes(results: Results) -> list[Regime]:
 
 def _wanted(results: Results, cell: CellRecord, guest: str) -> float | None:
     _, values = results.series.known(cell.cell, guest, _COMMITTED)
-    return float(values.max()) / _KIB_PER_MIB if len(values) else None
+    return float(values.max()) / KIB_PER_MIB if len(values) else None
 
 
 def _fallow(results: Results, cell: CellRecord) -> float | None:

@@ -19,7 +19,7 @@ from analysis.load import Results, levels_text
 from analysis.predicted import Curve, Load, Setup
 from analysis.totals import Quantity
 from campaigns.records import CellRecord
-from common.units import PAGE_BYTES, parse_duration, parse_size
+from common.units import KIB_PER_MIB, PAGE_BYTES, parse_duration, parse_size
 
 VARIED = ("guests.memory_start", "host.guest_memory", "overcommit_ratio", "workload.phase")
 """Factors that move a point of the map. Whatever else varies makes it another question."""
@@ -27,7 +27,6 @@ VARIED = ("guests.memory_start", "host.guest_memory", "overcommit_ratio", "workl
 READ = Quantity("", ("sectors_read",), "mean", "sectors", "sectors read")
 """Of a guest."""
 _SECONDS = Quantity("", ("wall_seconds",), "mean", "s", "time of a guest")
-_KIB_PER_MIB = 2**10
 _MIB_PER_PAGE = PAGE_BYTES / 2**20
 
 
@@ -159,7 +158,7 @@ def _committed(results: Results, cell: CellRecord, guest: str) -> float | None:
     if cell.barrier is None or guest not in cell.barrier.ends:
         return None
     during = values[(times >= cell.barrier.starts[guest]) & (times <= cell.barrier.ends[guest])]
-    return statistics.mean(during.tolist()) / _KIB_PER_MIB if len(during) else None
+    return statistics.mean(during.tolist()) / KIB_PER_MIB if len(during) else None
 
 
 def _kept(results: Results, cell: CellRecord, guest: str) -> float | None:
@@ -168,7 +167,7 @@ def _kept(results: Results, cell: CellRecord, guest: str) -> float | None:
     _, managed = results.series.known(cell.cell, guest, "meminfo.MemTotal")
     if not len(memory) or not len(managed):
         return None
-    return max(0.0, float(memory[0]) * _MIB_PER_PAGE - float(managed[0]) / _KIB_PER_MIB)
+    return max(0.0, float(memory[0]) * _MIB_PER_PAGE - float(managed[0]) / KIB_PER_MIB)
 
 
 # --- Where a point stands -----------------------------------------------------------------------

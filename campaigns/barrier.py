@@ -208,12 +208,12 @@ def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseExcep
 
 
 def _upload(machine: Machine, part: Part) -> None:
-    """Write the scripts into DIRECTORY through a shell's input."""
-    texts = {"release.sh": part.release, "script.sh": part.script}
+    """Write the scripts into DIRECTORY: a load's through a shell's input, which has no limit of
+    size. Both in one session, since each costs an emulated guest a good part of a second.
+    """
+    shell = scripts.command("barrier-upload.sh", DIRECTORY, part.release)
     try:
-        for name, text in texts.items():
-            if text or name == "script.sh":
-                (machine[_SH]["-c", scripts.command("barrier-upload.sh", DIRECTORY, name)] << text)()
+        (machine[_SH]["-c", shell] << part.script)()
     except command_errors() as error:
         raise GuestLostError("a guest could not be given its script", where=str(machine), why=explain(error)) from None
 

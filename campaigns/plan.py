@@ -138,7 +138,8 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
     conditions = [experiment.at(levels) for levels in experiment.combinations()]
     found = []
     most = max(conditions, key=lambda each: each.overcommit_ratio)
-    if most.overcommit_ratio <= 1:
+    asked = most.gates.overcommit_ratio  # a low one says that it is meant
+    if most.overcommit_ratio <= 1 and not (asked is not None and asked <= most.overcommit_ratio):
         found.append(
             f"nothing is overcommitted: {most.guests.count} guests of at "
             f"most {_sizes(most)} MiB fit into the host's "

@@ -17,6 +17,9 @@ SECTOR_BYTES = 512
 
 SECTORS_PER_PAGE = PAGE_BYTES // SECTOR_BYTES
 
+KIB_PER_MIB = 1024
+"""Linux tells memory in KiB, and memory is sized in MiB."""
+
 _SIZES = {
     "B": Fraction(1),
     "KiB": Fraction(2**10),

@@ -50,10 +50,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from common.fields import Count, Mebibytes, Section
+from common.units import KIB_PER_MIB
 from lab.api import GuestSizing, MemorySwap
 from policies.base import Part, Policy, Swap
 
-KIB_PER_MIB = 1024
 RAMDISK_SHARE = 0.2
 """Of what a guest has at the release; what zswap takes of it at most, too."""
 

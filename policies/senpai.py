@@ -23,11 +23,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from common.fields import Mebibytes
+from common.units import KIB_PER_MIB
 from lab.remote import scripts
 from policies.base import Policy
 from policies.managed import section
 from policies.managers.psi import Parameters
-from policies.memory_swap import KIB_PER_MIB
 
 NAME = "senpai"
 MILLION = 1_000_000

@@ -408,14 +408,14 @@ class EmulatedHost(XenHost):
         return [Endpoint(DOM0, "127.0.0.1", port=port, key=key), *beyond]
 
     def _check_machines(self, sizing: GuestSizing) -> None:
-        """Every machine lets us in; guests have their plumbum machine, all at once because each
-        takes a second or two to make.
+        """Every machine lets us in, all at once because each takes a second or two. That is all
+        that is asked: connections are new, and a session in each would take as long again.
         """
-        tasks = {name: partial(self._wait, name, ANSWER_SECONDS, machine=True) for name in guests.names(sizing.count)}
-        self.connections.in_parallel({DOM0: partial(self._wait, DOM0, ANSWER_SECONDS), **tasks})
+        names = (DOM0, *guests.names(sizing.count))
+        self.connections.in_parallel({name: partial(self._wait, name, ANSWER_SECONDS, new=True) for name in names})
 
-    def _wait(self, name: str, seconds: float, *, machine: bool = False) -> None:
-        self.connections.wait(name, seconds, alive=self.emulator.require_running, machine=machine)
+    def _wait(self, name: str, seconds: float, *, new: bool = False) -> None:
+        self.connections.wait(name, seconds, alive=self.emulator.require_running, connection=new)
 
     def _make_spec(self, host: HostSizing, sizing: GuestSizing) -> Spec:
         check_sizing(host, sizing)

@@ -1,5 +1,7 @@
 #!/bin/sh
-# Takes a script from standard input, which has no limit of size and needs no quoting.
+# Keeps the two scripts of a guest at the barrier: script.sh is what comes from standard input.
 #
-#     barrier-upload.sh DIRECTORY NAME
-mkdir -p "$1/raw" && cat > "$1/$2"
+#     barrier-upload.sh DIRECTORY RELEASE
+#
+# RELEASE: the text of release.sh.
+mkdir -p "$1/raw" && printf %s "$2" > "$1/release.sh" && cat > "$1/script.sh"

@@ -25,7 +25,7 @@ dom0_fixed() {
     section "xen log"; xl dmesg | head -n 60
     section packages
     # shellcheck disable=SC2016 # dpkg-query's own variables
-    dpkg-query -W -f '${Package} ${Version}\n' 'xen-utils*' 'libxen*' 'linux-image-*' systemd openssh-server \
+    dpkg-query -W -f '${Package} ${Version}\n' 'xen-utils*' 'libxen*' 'linux-image-*' systemd openssh-server dropbear-bin \
         2> /dev/null | grep ' .'
 }
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from typing import Any
 from weakref import WeakKeyDictionary
 
+from plumbum import SshMachine
 from plumbum.machines.session import ShellSessionError, SSHCommsError
 
 from lab.hosts.emulated import EmulatedHost
@@ -62,10 +63,11 @@ class Shells:
         return str(out)
 
     def _session(self, machine: str) -> Any:
-        remote = self._host.connections.machine(machine)
+        remote = self._host.connections.machine(machine)  # a new one after each reset
         of, session = self._sessions.get(machine, (None, None))
         if of is not remote:
-            session = remote.session()
+            self._host.connections.open(machine)
+            session = SshMachine(machine, ssh_opts=("-F", str(self._host.connections.config))).session()
             self._sessions[machine] = (remote, session)
         return session
 

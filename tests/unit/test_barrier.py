@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -9,11 +10,14 @@ from typing import Any
 
 import pytest
 from campaign_fakes import FakeMachine
+from plumbum import local
+from ssh_fakes import fake_ssh
 
 from campaigns import barrier, schedule
 from campaigns.barrier import Part
 from campaigns.records import BarrierRecord
 from campaigns.schedule import Start
+from lab.remote.ssh import Programs
 
 NAMES = ("guest1", "guest2", "guest3")
 
@@ -57,32 +61,19 @@ def test_guests_start_together_and_their_times_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "guest1" / "raw" / "input").read_text() == ""  # the script's input is empty, not the barrier's
 
 
-FAKE_SSH = """\
-#!/bin/sh
-# As ssh and sshd do it: options and the host's name go, the rest is joined by spaces and read again by a shell.
-while [ $# -gt 0 ]; do
-    case $1 in -[BbcDEeFIiJLlmOopQRSWw]) shift 2;; -*) shift;; *) break;; esac
-done
-shift
-if [ $# -eq 0 ]; then exec sh; else exec sh -c "$*"; fi
-"""
-
-
 def test_the_barrier_survives_the_quoting_of_ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from plumbum import SshMachine, local
-
-    ssh = tmp_path / "ssh"
-    ssh.write_text(FAKE_SSH)
-    ssh.chmod(0o755)
     monkeypatch.setattr(barrier, "DIRECTORY", str(tmp_path / "run"))
-    script = f"""echo 'single' "double $((1 + 1))" `echo back` \\$ '*' > {tmp_path}/said\n"""
-    with SshMachine("guest1", ssh_command=local[str(ssh)]) as machine:
+    script = f"""echo 'single' "double $((1 + 1))" `echo back` \\$ '*' ümlaut > {tmp_path}/said\n"""
+    with local.env(PATH=f"{fake_ssh(tmp_path)}:{os.environ['PATH']}"):
+        machine = Programs("guest1", tmp_path / "ssh_config")
         record = _run({"guest1": machine}, script, ready_s=20, run_s=20)
-        assert (tmp_path / "said").read_text() == "single double 2 back $ *\n"
+        assert (tmp_path / "said").read_text() == "single double 2 back $ * ümlaut\n"
         assert record.skew_seconds == 0
         with pytest.raises(barrier.ScriptError, match="guest1 ended with status 4") as caught:
             _run({"guest1": machine}, 'echo "it\'s over"; exit 4\n', ready_s=20, run_s=20)
     assert caught.value.why == "it's over"
+    # each costs an emulated guest a part of a second: the scripts, and the shell that runs them
+    assert len((tmp_path / "sessions").read_text().splitlines()) == 4
 
 
 def test_a_script_that_fails_is_told_with_its_guest_and_last_words(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_a_static_guest_is_limited_to_its_share(xl: Path) -> None:
     done = run(host.memory_script(SHARES, SHARES))
     assert done.returncode == 0, done.stderr
     calls = (xl / "calls").read_text().splitlines()
-    assert calls == ["mem-set guest1 160m", "mem-set guest2 160m", "mem-set guest3 160m", "list"]
+    assert sorted(calls[:3]) == ["mem-set guest1 160m", "mem-set guest2 160m", "mem-set guest3 160m"]  # all at once
+    assert calls[3:] == ["list"]
 
 
 def test_a_self_ballooning_guest_may_have_its_maximum(xl: Path) -> None:

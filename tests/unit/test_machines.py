@@ -20,6 +20,7 @@ from lab.remote.ssh import CommandError, Connections, Endpoint, UnreachableError
 ENDPOINTS = [
     Endpoint("dom0", "127.0.0.1", port=2222, key=Path("/keys/a b")),
     Endpoint("guest1", "10.77.0.11", key=Path("/keys/a b"), jump=True),
+    Endpoint("server1", "192.0.2.1", check_host_key=True),
 ]
 
 
@@ -45,6 +46,9 @@ def test_ssh_understands_the_configuration(tmp_path: Path) -> None:
     assert guest["proxyjump"] == "dom0"
     assert guest["hostname"] == "10.77.0.11"
     assert {dom0["batchmode"], guest["batchmode"]} == {"yes"}
+    # one that withstands quantum computers takes an emulated processor seconds; servers' is theirs
+    assert {dom0["kexalgorithms"], guest["kexalgorithms"]} == {"curve25519-sha256"}
+    assert "," in asked("server1")["kexalgorithms"]
 
 
 def test_output_and_input_go_through(connections: Connections) -> None:

@@ -95,6 +95,8 @@ def test_what_is_probably_not_meant_is_said(tmp_path: Path) -> None:
     assert plan.warnings(write_experiment(tmp_path)) == []
     (said,) = plan.warnings(write_experiment(tmp_path, EXPERIMENT.replace("480 MiB", "800 MiB")))
     assert said.startswith("nothing is overcommitted: 3 guests of at most 256 MiB fit into the host's 800 MiB")
+    meant = EXPERIMENT.replace("480 MiB", "800 MiB").replace("gates: {", "gates: {overcommit_ratio: 0.5, ")
+    assert plan.warnings(write_experiment(tmp_path, meant)) == []
     short = write_experiment(tmp_path, EXPERIMENT.replace("seed: 7", "timeouts: {run: 10 s}"))
     assert plan.warnings(short) == ["timeouts.run is 10 s, and 2 min 15 s are expected without KVM"]
     assert plan.warnings(short, "kvm") == []

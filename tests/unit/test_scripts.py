@@ -95,6 +95,16 @@ esac
 """
 
 
+def test_memory_that_libxl_refuses_one_of_the_guests_is_an_error(tmp_path: Path) -> None:
+    # they are asked all at once, in the background
+    (tmp_path / "xl").write_text(
+        '#!/bin/sh\n[ "$1 $2" != "mem-set guest1" ] || { echo "no such memory" >&2; exit 5; }\n'
+    )
+    (tmp_path / "xl").chmod(0o755)
+    done = sh(f"PATH={tmp_path}:$PATH\n{scripts.command('set-memory.sh', 60, 'guest1', 120, 120, 'guest2', 130, 130)}")
+    assert (done.returncode, done.stderr) == (5, "no such memory\n")
+
+
 def test_a_guest_whose_balloon_sleeps_is_woken_by_another_target(tmp_path: Path) -> None:
     # Seen of Linux 5.10: `xl mem-set` to 120 MiB, again and again, and the guest stays at 155.
     (tmp_path / "xl").write_text(XL)
