@@ -56,7 +56,7 @@ class Kernel:
     """What is known of a kernel. functions: name -> prototype. options: CONFIG_ name -> value, None
     where its configuration is not at hand. times: name -> how often it is there; traceable: names;
     None: only a running kernel tells. ibt: whether the processor checks where calls land.
-    exported: functions that modules may call; None where it is not told.
+    exported: functions that modules may call, or names that end in theirs; None: it is not told.
     """
 
     name: str
@@ -104,7 +104,7 @@ def judge(kernel: Kernel, needs: Wanted) -> Verdict:
         closed = [
             f"{each}() is for the kernel alone, so that no module can be the back end of {name.lower()}"
             for name in own
-            if kernel.exported is not None and (each := f"{name.lower()}_register_ops") not in kernel.exported
+            if not _may_be_called(each := f"{name.lower()}_register_ops", kernel.exported)
         ]
         if len(closed) == len(own):
             return Verdict(kernel.name, tuple(closed))
@@ -125,6 +125,10 @@ def judge(kernel: Kernel, needs: Wanted) -> Verdict:
     if kernel.times is None:
         notes.append("only the running kernel tells whether a name is there once, and can be traced")
     return Verdict(kernel.name, tuple(problems), tuple(notes))
+
+
+def _may_be_called(function: str, exported: Collection[str] | None) -> bool:
+    return exported is None or any(name.endswith(function) for name in exported)
 
 
 def _missing(kernel: Kernel, needs: Wanted) -> list[str]:
@@ -180,7 +184,9 @@ def of_running() -> Kernel:
 
 
 def _exported(elf: bytes) -> set[str] | None:
-    """The names in a kernel's section __ksymtab_strings; None where it has no such section."""
+    """The names in a kernel's section __ksymtab_strings; None where it has no such section. The
+    linker has put a name that another ends in into that other: there is no `_printk`.
+    """
     if elf[:5] != b"\x7fELF\x02" or len(elf) < 64:
         return None
     (table,) = struct.unpack_from("<Q", elf, 40)
