@@ -71,6 +71,7 @@ UNWRITTEN: Mapping[tuple[str, ...], object] = {
     ("claims", "*", "regime"): None,
     ("claims", "*", "contradicted_by"): None,
     ("guests", "kernel"): "fidelity",
+    ("guests", "type"): "pv",
     ("exclude",): [],
     ("retries",): {},
     ("repetitions", "until"): None,

@@ -121,6 +121,13 @@ def kernel(file: ExperimentFile, policies: Sequence[Policy], guests: GuestSizing
                     f"{policy.name} has the guests' kernels free memory (memory.reclaim), which {guests.boots} cannot",
                     f"leave out the policy, or boot one of {able}",
                 )
+    if guests.type not in KERNELS[guests.boots].types:
+        able = " or ".join(name for name, each in KERNELS.items() if guests.type in each.types)
+        yield Problem(
+            ("guests", "type"),
+            f"{guests.boots} was built for paravirtual guests alone, and cannot boot as {guests.type}",
+            f"say `kernel: {able}`, or leave the type out",
+        )
     if KERNELS[guests.boots].own_hooks:
         return
     for policy in policies:
@@ -233,7 +240,7 @@ def on_host(experiment: Experiment, kind: str) -> int:
             except InvalidFileError as error:
                 where = error.where.replace(" of the experiment", f" of {experiment.name}.yml")
                 raise InvalidFileError(error.what, where=where, why=error.why, remedy=error.remedy) from None
-            most = max(most, memory_mib(conditions.host, conditions.guests.count))
+            most = max(most, memory_mib(conditions.host, conditions.guests))
     return most
 
 

@@ -153,6 +153,7 @@ def _sizes(file: ExperimentFile) -> tuple[HostSizing, GuestSizing, list[Problem]
         swap,
         unlike=unlike if isinstance(file.guests, GroupedSection) else (),
         boots=file.guests.kernel,
+        type=file.guests.type,
     )
     return HostSizing(available, file.host.dom0_memory, file.host.vcpus), sizing, problems
 

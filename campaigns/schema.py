@@ -27,7 +27,7 @@ from pydantic import (
 from campaigns.document import KeyPath
 from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
 from common.fields import SIZE_PATTERN, Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
-from lab.kernels import FIDELITY, KernelName
+from lab.kernels import FIDELITY, PV, GuestType, KernelName
 from policies import registry
 from policies.managed import ManagerSection, ManagerSettings
 from policies.memory_swap import RamdiskParameters, ZramParameters, ZswapParameters
@@ -76,8 +76,8 @@ MebibytesOrFit = Annotated[
 
 class GuestsSection(Section):
     """All guests are alike. memory_start: at boot, by default the guests' even share of the
-    host; swap: by default memory_max; sysctl: settings of their kernels; kernel: what they boot,
-    lab/kernels.py.
+    host; swap: by default memory_max; sysctl: settings of their kernels; kernel, type: what they
+    boot, and as what, lab/kernels.py.
     """
 
     count: GuestCount
@@ -87,6 +87,7 @@ class GuestsSection(Section):
     swap: Mebibytes | None = None
     sysctl: Sysctls = Field(default_factory=dict)
     kernel: KernelName = FIDELITY
+    type: GuestType = PV
 
 
 class GroupSection(Section):
@@ -112,6 +113,7 @@ class GroupedSection(Section):
     swap: Mebibytes | None = None
     sysctl: Sysctls = Field(default_factory=dict)
     kernel: KernelName = FIDELITY
+    type: GuestType = PV
 
 
 class SamplingSection(Section):

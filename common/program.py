@@ -30,7 +30,7 @@ VERSION = "0.1.0"
 INTERRUPTED = 130
 """Exit code after Ctrl-C, SIGTERM or SIGHUP, as shells have it for the first."""
 
-MANY_FILES = {"logs.check"}
+MANY_FILES = {"logs.check", "tmem.check-kernel"}
 """Tasks whose words are files, as many as are given."""
 
 LIST = "./inv --list"

@@ -16,7 +16,7 @@ from typing import Literal, Protocol
 
 from common.machines import Machine
 from lab.emulator.share import Reading
-from lab.kernels import FIDELITY, KernelName
+from lab.kernels import FIDELITY, PV, GuestType, KernelName
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class OwnSizing:
 class GuestSizing:
     """The guests of a cell. Memory and swap in MiB. kernel: words on their kernels' command line.
     unlike: guest by guest what each has, where they are not alike; vcpus and memory are then the
-    most that any has. boots: which kernel.
+    most that any has. boots: which kernel. type: as what.
     """
 
     count: int
@@ -43,6 +43,7 @@ class GuestSizing:
     kernel: tuple[str, ...] = ()
     unlike: tuple[OwnSizing, ...] = ()
     boots: KernelName = FIDELITY
+    type: GuestType = PV
 
     def own(self, number: int) -> OwnSizing:
         """What the guest with this number has, counted from 1."""
@@ -64,6 +65,8 @@ class GuestSizing:
             del told["unlike"]
         if self.boots == FIDELITY:
             del told["boots"]
+        if self.type == PV:
+            del told["type"]
         return told
 
 

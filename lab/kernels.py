@@ -1,4 +1,4 @@
-"""The kernels that guests may boot: what an experiment names as `guests.kernel`.
+"""The kernels that guests may boot, and as what: an experiment's `guests.kernel` and `guests.type`.
 
 Linux 5.10 is the kernel of the published work: it has the hooks of cleancache and frontswap. The
 others are Debian's own, unchanged; the driver gets into them by itself (tmem/linux/hook.c), and
@@ -14,13 +14,22 @@ KernelName = Literal["fidelity", "debian-6.12", "debian-7"]
 
 FIDELITY: KernelName = "fidelity"
 
+GuestType = Literal["pv", "pvh"]
+"""How Xen runs a guest: paravirtual, with page tables that Xen has checked, on every processor; or
+in a virtual machine of the processor's (PVH), where the guest's frames are numbered by themselves.
+"""
+
+PV: GuestType = "pv"
+PVH: GuestType = "pvh"
+
 
 @dataclass(frozen=True)
 class Kernel:
     """artifact: has vmlinuz, and initrd.img where `initrd` says so. own_hooks: it has cleancache
     and frontswap by itself, with all that comes with them: frontswap's own counts, pages that
     come back from it (self-shrinking), and hot-plug in small sections, since it is built here.
-    reclaims: who asks it to gets memory freed (memory.reclaim, since Linux 5.19).
+    reclaims: who asks it to gets memory freed (memory.reclaim, since Linux 5.19). types: as what it
+    was built to boot.
     """
 
     name: KernelName
@@ -28,6 +37,7 @@ class Kernel:
     initrd: bool = True
     own_hooks: bool = False
     reclaims: bool = True
+    types: tuple[GuestType, ...] = (PV, PVH)
 
     @property
     def files(self) -> dict[str, str]:
@@ -40,7 +50,7 @@ class Kernel:
 KERNELS: dict[str, Kernel] = {
     each.name: each
     for each in (
-        Kernel("fidelity", "guest_kernel", initrd=False, own_hooks=True, reclaims=False),
+        Kernel("fidelity", "guest_kernel", initrd=False, own_hooks=True, reclaims=False, types=(PV,)),
         Kernel("debian-6.12", "guest_kernel_debian_6_12"),
         Kernel("debian-7", "guest_kernel_debian_7"),
     )

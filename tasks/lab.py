@@ -24,9 +24,16 @@ LOADS_HELP = "workloads, separated by commas, that the guests are to have the pr
         "inventory": INVENTORY_HELP,
         "loads": LOADS_HELP,
         "kernel": "what the guests boot: fidelity (Linux 5.10, the default), debian-6.12, debian-7",
+        "type": "as what: pv (the default), or pvh, which Debian's kernels can",
     }
 )
-def up(_c: Context, inventory: str | None = None, loads: str | None = None, kernel: str = "fidelity") -> None:
+def up(
+    _c: Context,
+    inventory: str | None = None,
+    loads: str | None = None,
+    kernel: str = "fidelity",
+    type: str = "pv",  # noqa: A002 - it is what the option is called
+) -> None:
     """Start the lab's hosts: an emulated one from its snapshot, or by booting it without one."""
     from dataclasses import replace
     from functools import partial
@@ -37,13 +44,16 @@ def up(_c: Context, inventory: str | None = None, loads: str | None = None, kern
     report = Reporter()
     if (chosen := kernels.KERNELS.get(kernel)) is None:
         raise UsageError(f"there is no kernel {kernel!r} for guests", remedy=f"One of: {', '.join(kernels.KERNELS)}.")
+    if (booted_as := next((each for each in chosen.types if each == type), None)) is None:
+        able = " or ".join(name for name, each in kernels.KERNELS.items() if kernels.PVH in each.types)
+        raise UsageError(f"guests cannot boot {kernel} as {type}", remedy=f"pv, or pvh with --kernel {able}.")
     more = Needs(kernels=(chosen.name,)) if chosen.name != kernels.FIDELITY else NOTHING
     needs = together([needs_of(loads), more])
     build_for(report, inventory, needs)
     began = time.monotonic()
     images = partial(lifecycle.artifact_images, needs=needs)
     with report.live():
-        guests = replace(lifecycle.DEFAULT_GUESTS, boots=chosen.name)
+        guests = replace(lifecycle.DEFAULT_GUESTS, boots=chosen.name, type=booted_as)
         lifecycle.up(inventory_path(inventory), guests=guests, progress=report.say, images=images)
     report.say(f"up after {time.monotonic() - began:.1f} s; next: ./inv lab.ssh, ./inv lab.status, ./inv lab.down")
 

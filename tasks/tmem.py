@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
 
 from invoke.context import Context
 from invoke.exceptions import Exit
@@ -11,7 +13,7 @@ from invoke.tasks import task
 
 from common.console import Reporter
 from common.errors import UsageError
-from tasks.shared import INVENTORY_HELP, ROOT, build_for, inventory_path, number, numbers
+from tasks.shared import INVENTORY_HELP, ROOT, build_artifacts, build_for, inventory_path, number, numbers
 
 
 @task(help={"minutes": "how long, at least (default: 10)", "seed": "the first seed (default: 1)"})
@@ -109,31 +111,48 @@ def mutants(_c: Context, only: str | None = None) -> None:
 
 @task(
     name="check-kernel",
-    positional=["package"],
+    iterable=["file"],
     help={
-        "package": "a kernel's Debian package (.deb) or its image (vmlinuz)",
+        "file": "a kernel's Debian package (.deb) or its image (vmlinuz); the option may be left out",
         "running": "look at the kernel that runs here; needs root",
     },
 )
-def check_kernel(_c: Context, package: str = "", running: bool = False) -> None:
-    """Say whether the guest driver will load on a kernel, and why not.
+def check_kernel(_c: Context, file: list[str], running: bool = False) -> None:
+    """Say whether the guest driver will load on kernels, and why not.
 
-    Exit code 6 when it will not. Needs Debian's packages dwarves and zstd.
+    Exit code 6 when it will not on one of them. Needs Debian's packages dwarves and zstd.
     """
     from pathlib import Path
 
     from lab.build import kernel_check
 
-    if running == bool(package):
-        raise UsageError("name one kernel", remedy="./inv tmem.check-kernel PACKAGE.deb, or --running.")
-    kernel = kernel_check.of_running() if running else kernel_check.of_package(Path(package))
-    verdict = kernel_check.judge(kernel, kernel_check.wanted())
+    if not file and not running:
+        raise UsageError("name a kernel", remedy="./inv tmem.check-kernel PACKAGE.deb, or --running.")
     report = Reporter()
-    report.say(f"{verdict.kernel}: the driver {'loads' if verdict.loads else 'will not load'}")
-    for line in (*verdict.problems, *(f"note: {note}" for note in verdict.notes)):
-        report.say(f"    {line}")
-    if not verdict.loads:
+    needs, refused = kernel_check.wanted(), False
+    looks: list[Callable[[], kernel_check.Kernel]] = [kernel_check.of_running] if running else []
+    looks += [partial(kernel_check.of_package, Path(each)) for each in file]
+    for look in looks:
+        verdict = kernel_check.judge(look(), needs)
+        report.say(f"{verdict.kernel}: the driver {'loads' if verdict.loads else 'will not load'}")
+        for line in (*verdict.problems, *(f"note: {note}" for note in verdict.notes)):
+            report.say(f"    {line}")
+        refused = refused or not verdict.loads
+    if refused:
         raise Exit("", 6)
+
+
+@task
+def package(_c: Context) -> None:
+    """Make Debian packages, with their sources: the hypervisor, tmemctl, the guest driver (DKMS).
+
+    They are in a folder that apt can use as a repository.
+    """
+    report = Reporter()
+    folder = build_artifacts(report, ["debian_packages"])["debian_packages"].path
+    for path in sorted(folder.glob("*.deb")):
+        report.say(path.name)
+    report.say(f"for apt: deb [trusted=yes] file:{folder} ./")
 
 
 @task(

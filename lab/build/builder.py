@@ -34,7 +34,12 @@ from lab.build.variables import Variables, read_variables
 WORKERS = 2
 """Artifacts built at once: some steps keep one processor busy, or none."""
 
-INDEXED = {"xen": "suite", "xen_4_17": "xen_4_17_suite", "linux_6_1": "linux_6_1_suite"}
+INDEXED = {
+    "xen": "suite",
+    "xen_4_17": "xen_4_17_suite",
+    "xen_newest": "xen_newest_suite",
+    "linux_6_1": "linux_6_1_suite",
+}
 """Sources whose version is the newest that a release's index names -> the variable that names the
 release.
 

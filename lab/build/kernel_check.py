@@ -37,6 +37,7 @@ _CONFIG = re.compile(r"\./(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config
 _HOOK = re.compile(r"\.name = \"(?P<name>\w+)\",\s*\.prototypes = \{(?P<prototypes>[^}]*)\}", re.DOTALL)
 _WITHIN = re.compile(r"\.within = \"(\w+)\"")
 _HELPER = re.compile(r"\{ \"(\w+)\", &\w+ \}")
+_EXPORT, _EXPORTS = "__ksymtab_", b"__ksymtab_strings\0"
 _FUNCTION = re.compile(r"(?P<result>.*?)\b(?P<name>\w+)\((?P<parameters>.*)\);")
 
 
@@ -55,6 +56,7 @@ class Kernel:
     """What is known of a kernel. functions: name -> prototype. options: CONFIG_ name -> value, None
     where its configuration is not at hand. times: name -> how often it is there; traceable: names;
     None: only a running kernel tells. ibt: whether the processor checks where calls land.
+    exported: functions that modules may call, or names that end in theirs; None: it is not told.
     """
 
     name: str
@@ -63,6 +65,7 @@ class Kernel:
     times: Mapping[str, int] | None = None
     traceable: Collection[str] | None = None
     ibt: bool = False
+    exported: Collection[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -98,8 +101,15 @@ def judge(kernel: Kernel, needs: Wanted) -> Verdict:
     if options is not None and (own := [name for name in OWN_HOOKS if options.get(name) == "y"]):
         lacks = [name.lower() for name in OWN_HOOKS if name not in own]
         has = " and ".join(name.lower() for name in own)
+        closed = [
+            f"{each}() is for the kernel alone, so that no module can be the back end of {name.lower()}"
+            for name in own
+            if not _may_be_called(each := f"{name.lower()}_register_ops", kernel.exported)
+        ]
+        if len(closed) == len(own):
+            return Verdict(kernel.name, tuple(closed))
         note = f"it has hooks of its own for {has}, which the driver uses" + (f"; no {lacks[0]}" if lacks else "")
-        return Verdict(kernel.name, (), (note,))
+        return Verdict(kernel.name, (), (note, *closed))
     problems: list[str] = []
     notes: list[str] = []
     if options is None:
@@ -115,6 +125,10 @@ def judge(kernel: Kernel, needs: Wanted) -> Verdict:
     if kernel.times is None:
         notes.append("only the running kernel tells whether a name is there once, and can be traced")
     return Verdict(kernel.name, tuple(problems), tuple(notes))
+
+
+def _may_be_called(function: str, exported: Collection[str] | None) -> bool:
+    return exported is None or any(name.endswith(function) for name in exported)
 
 
 def _missing(kernel: Kernel, needs: Wanted) -> list[str]:
@@ -144,8 +158,9 @@ def of_package(path: Path) -> Kernel:
         else:
             image, config = path, None
         vmlinux = Path(folder) / "vmlinux"
-        vmlinux.write_bytes(_uncompressed(image.read_bytes(), str(path)))
-        return Kernel(path.name, prototypes(_pfunct(vmlinux)), _options(config))
+        content = _uncompressed(image.read_bytes(), str(path))
+        vmlinux.write_bytes(content)
+        return Kernel(path.name, prototypes(_pfunct(vmlinux)), _options(config), exported=_exported(content))
 
 
 def of_running() -> Kernel:
@@ -164,7 +179,27 @@ def of_running() -> Kernel:
     flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     ibt = flags is not None and "ibt" in flags[1].split()
     options = _options(config) if config.exists() else None
-    return Kernel(f"{release} (running)", functions, options, Counter(names), traceable, ibt)
+    exported = {name.removeprefix(_EXPORT) for name in names if name.startswith(_EXPORT)}
+    return Kernel(f"{release} (running)", functions, options, Counter(names), traceable, ibt, exported or None)
+
+
+def _exported(elf: bytes) -> set[str] | None:
+    """The names in a kernel's section __ksymtab_strings; None where it has no such section. The
+    linker has put a name that another ends in into that other: there is no `_printk`.
+    """
+    if elf[:5] != b"\x7fELF\x02" or len(elf) < 64:
+        return None
+    (table,) = struct.unpack_from("<Q", elf, 40)
+    size, count, names_at = struct.unpack_from("<HHH", elf, 58)
+    if size != 64 or len(elf) < table + size * count or names_at >= count:
+        return None
+    # of each: where its name is, where it is in the file, and how long
+    sections = [struct.unpack_from("<I20xQQ", elf, table + size * number) for number in range(count)]
+    names = sections[names_at][1]
+    for name, offset, length in sections:
+        if elf[names + name : names + name + len(_EXPORTS)] == _EXPORTS:
+            return set(elf[offset : offset + length].decode("ascii", "replace").split("\0"))
+    return None
 
 
 def prototypes(told: str) -> dict[str, str]:

@@ -21,8 +21,8 @@ class Recipe:
 
     name: also its role's. outputs: files of build_out. seconds: a cold build on two idle cores, for
     plans and remaining time.
-    sources: archives ("xen", "xen_4_17", "linux", "linux_6_1"). requires: artifacts. trees: folders
-    and files of the checkout. inside: roles, or role:tasks, applied in the image.
+    sources: archives ("xen", "xen_4_17", "xen_newest", "linux", "linux_6_1"). requires: artifacts.
+    trees: folders and files of the checkout. inside: roles, or role:tasks, applied in the image.
     roles: other roles that its own includes. lab_key: the image is opened by the lab's key pair.
     packages: has the Debian packages that were asked for, so there is one for each set of them.
     known_as: artifact of `requires` -> the name by which the role knows it.
@@ -129,6 +129,15 @@ _ALL = (
         roles=("ext4_image", "host_image"),
         lab_key=True,
     ),
+    # for servers and people who use apt: a repository of packages, with their sources
+    Recipe(
+        "debian_packages",
+        ("Packages", "Sources"),
+        330,
+        ("xen", "linux"),
+        trees=(*_TMEM, "tmem/xen/debian", "tmem/tmemctl", "tmem/linux"),
+        roles=("xen",),
+    ),
     # A server that knows nothing of Xen, for tests of what makes Xen hosts of such.
     Recipe(
         "server_image",
@@ -138,6 +147,7 @@ _ALL = (
         lab_key=True,
     ),
     Recipe("xen_4_17", _XEN, 90, ("xen_4_17", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
+    Recipe("xen_newest", _XEN, 90, ("xen_newest", "linux"), ("toolchain",), _TMEM, roles=("xen",)),
 )
 
 RECIPES = {recipe.name: recipe for recipe in _ALL}
@@ -171,5 +181,7 @@ HYPERVISORS = {
         Hypervisor("xen_debug", "host_image"),
         # Debian 12's Xen with Debian 12's dom0: whether tmem works on both
         Hypervisor("xen_4_17", "host_image_12"),
+        # the newest that Debian carries, whether in a release or not
+        Hypervisor("xen_newest", "host_image"),
     )
 }

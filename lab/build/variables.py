@@ -20,6 +20,9 @@ class Variables:
     xen_4_17_suite: str
     xen_4_17_version: str
     xen_4_17_sha256: str
+    xen_newest_suite: str
+    xen_newest_version: str
+    xen_newest_sha256: str
     linux_version: str
     linux_sha256: str
     linux_6_1_suite: str
@@ -47,6 +50,9 @@ def read_variables(path: Path | None = None) -> Variables:
         "build_xen_4_17_suite": r"[a-z]+",
         "build_xen_4_17_version": r"4\.17\.\d+\S*",
         "build_xen_4_17_sha256": r"[0-9a-f]{64}",
+        "build_xen_newest_suite": r"[a-z]+",
+        "build_xen_newest_version": r"4\.\d+\.\d+\S*",
+        "build_xen_newest_sha256": r"[0-9a-f]{64}",
         "build_linux_version": r"5\.\d+\.\d+",
         "build_linux_sha256": r"[0-9a-f]{64}",
         "build_linux_6_1_suite": r"[a-z]+",

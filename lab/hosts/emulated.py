@@ -72,10 +72,8 @@ still ends its children.
 
 XEN_FIXED_MIB = 6
 XEN_SHARE = 1 / 96
-XEN_GUEST_MIB = 1
-"""What Xen keeps for itself: MiB at least, a share of the RAM (frame table 1/128,
-machine-to-physical table 1/512), MiB per guest. Measured; reset() compares the result with what Xen
-says is free.
+"""What Xen keeps for itself: MiB at least, and a share of the RAM (frame table 1/128,
+machine-to-physical table 1/512). Measured; reset() compares the result with what Xen says is free.
 """
 
 MEMORY_TOLERANCE_MIB = 16
@@ -96,15 +94,15 @@ DEFAULT_CPU = {"kvm": "host", "tcg": "qemu64"}
 """Under tcg, `max` has features on which dom0 dies, and named models are slower."""
 
 
-def memory_mib(host: HostSizing, guests_count: int) -> int:
+def memory_mib(host: HostSizing, sizing: GuestSizing) -> int:
     """QEMU's RAM such that the host has host.guest_memory_mib for guests, in MiB."""
-    wanted = host.dom0_memory_mib + host.guest_memory_mib + XEN_FIXED_MIB + XEN_GUEST_MIB * guests_count
+    wanted = host.dom0_memory_mib + host.guest_memory_mib + XEN_FIXED_MIB + guests.xen_mib(sizing)
     return round(wanted / (1 - XEN_SHARE))
 
 
 def check_sizing(host: HostSizing, sizing: GuestSizing) -> None:
     """InvalidFileError, with the experiment's key, for what no emulated host can be."""
-    memory = memory_mib(host, sizing.count)
+    memory = memory_mib(host, sizing)
     for key, asked, fits, limit in (
         ("guests.count", f"{sizing.count}", sizing.count <= MOST_GUESTS, f"at most {MOST_GUESTS}"),
         ("host.vcpus", f"{host.vcpus}", host.vcpus <= MOST_VCPUS, f"at most {MOST_VCPUS}"),
@@ -257,6 +255,7 @@ class EmulatedHost(XenHost):
         else:
             self._start(drives, BOOTED)
         self.emulator.throttle(drives.spec, UNLIMITED)
+        self._check_type(sizing)
         self._tell(f"starting {sizing.count} guests for a snapshot")
         names = guests.names(sizing.count)
         self.create(sizing)
@@ -428,7 +427,7 @@ class EmulatedHost(XenHost):
             accelerator=accelerator,
             cpu_model=self.settings.cpu_model or DEFAULT_CPU[accelerator],
             vcpus=host.vcpus,
-            memory_mib=memory_mib(host, sizing.count),
+            memory_mib=memory_mib(host, sizing),
             dom0_memory_mib=host.dom0_memory_mib,
             guests=sizing.count,
             swap_mib=max(1, sizing.swap_mib),

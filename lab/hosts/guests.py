@@ -10,6 +10,8 @@ balloons by itself needs the limit raised again.
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,7 +20,7 @@ from ipaddress import IPv4Interface
 from common.errors import LabError
 from lab import paths
 from lab.api import GuestSizing
-from lab.kernels import FIDELITY, KERNELS
+from lab.kernels import FIDELITY, KERNELS, PVH
 from lab.remote import scripts
 
 STATE = "/var/lib/overcommit"
@@ -41,6 +43,16 @@ FIRST_ADDRESS = 10
 ROOM_MIB = 8
 """What Xen needs for a guest beside the guest's memory, generously: page tables, frames of grant
 tables, vCPUs.
+"""
+
+HARDWARE = "hvm"
+"""What Xen calls hardware virtualisation among the capabilities that `xl info` lists."""
+
+XEN_GUEST_MIB = 1
+SHADOW_VCPU_MIB = 1
+SHADOW_SHARE = 1 / 128
+"""What Xen keeps for a guest: in any case; of a PVH guest for each vCPU, and as a share of the most
+that it may have: its page tables by another name, for which `xl` asks so much.
 """
 
 GONE_SECONDS = 60
@@ -87,6 +99,33 @@ def check_kernel(sizing: GuestSizing, there: Collection[str]) -> None:
         )
 
 
+def xen_mib(sizing: GuestSizing) -> int:
+    """What Xen keeps for the guests beside their memory, in MiB."""
+    return XEN_GUEST_MIB * sizing.count + math.ceil(math.fsum(_shadows_mib(sizing)))
+
+
+def _shadows_mib(sizing: GuestSizing) -> list[float]:
+    """Of each guest, what Xen keeps for its page tables."""
+    if sizing.type != PVH:
+        return [0.0] * sizing.count
+    return [SHADOW_VCPU_MIB * own.vcpus + SHADOW_SHARE * own.memory_max_mib for own in sizing.every]
+
+
+def check_hardware(host: str, told: str) -> None:
+    """LabError when the host cannot run PVH guests. told: what `xl info` says there."""
+    found = re.search(r"^virt_caps\s*:(.*)$", told, re.MULTILINE)
+    able = found[1].split() if found else []
+    if HARDWARE not in able:
+        raise LabError(
+            f"{host} cannot run PVH guests",
+            where=f"xl info, virt_caps: {' '.join(able) or 'it is not there'}",
+            why="Xen has found no hardware virtualisation (AMD-V, VT-x) there that it could use",
+            remedy="Switch it on in a server's firmware. An emulated host has AMD-V under software emulation "
+            "(lab_accelerator: tcg), and under KVM what KVM lends it (the module's parameter nested=1). "
+            "Or leave guests.type out: paravirtual guests run anywhere.",
+        )
+
+
 def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc: bool = False) -> str:
     """The xl configuration of a guest.
 
@@ -111,7 +150,7 @@ def configuration(number: int, sizing: GuestSizing, disks: Disks, *, native_tsc:
     lines = [
         "# Written by the testbed.",
         f'name = "{name}"',
-        'type = "pv"',
+        f'type = "{sizing.type}"',
         f'kernel = "{STATE}/{booted["vmlinuz"]}"',
         *([f'ramdisk = "{STATE}/{booted["initrd.img"]}"'] if "initrd.img" in booted else []),
         f'extra = "{" ".join(kernel)}"',
@@ -141,7 +180,8 @@ def create_script(
         if only is None or number in only:
             text = configuration(number, sizing, each, native_tsc=native_tsc)
             words += [f"guest{number}", sizing.own(number).memory_start_mib, text]
-    return scripts.command("create-guests.sh", f"{STATE}/guests", ROOM_MIB, *words)
+    room = ROOM_MIB + math.ceil(max(_shadows_mib(sizing)))
+    return scripts.command("create-guests.sh", f"{STATE}/guests", room, *words)
 
 
 def destroy_script() -> str:

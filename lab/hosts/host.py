@@ -21,7 +21,8 @@ from lab.counters import observe
 from lab.counters.names import ASKED
 from lab.emulator.share import Reading
 from lab.hosts import boots, kernel_logs, provenance
-from lab.hosts.guests import SELFBALLOON, names
+from lab.hosts.guests import SELFBALLOON, check_hardware, names
+from lab.kernels import PVH
 from lab.remote import scripts
 from lab.remote.agents import Agents
 from lab.remote.managers import Managed
@@ -94,6 +95,11 @@ class XenHost(ABC):
         self._end_manager()
         self._logs_before = dict(logs_before)
         self._fixed = dict(fixed)
+
+    def _check_type(self, guests: GuestSizing) -> None:
+        """LabError when the host cannot run guests of their type."""
+        if guests.type == PVH:
+            check_hardware(self.name, self.run(DOM0, "xl info"))
 
     def _require_sizing(self) -> tuple[HostSizing, GuestSizing]:
         if self._sizing is None:

@@ -66,6 +66,7 @@ class PhysicalHost(XenHost):
         self.connections.configure(self._endpoints(guests.count))
         self.connections.wait(DOM0, 60)
         self._check(host)
+        self._check_type(guests)
         self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
         self._quiet = parse_quiet(self.run(DOM0, QUIET, timeout=60, step="quieting the server"))
         disks = [Disks(each.root, each.swap) for each in self.settings.disks[: guests.count]]

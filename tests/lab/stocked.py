@@ -21,7 +21,7 @@ from lab.api import GuestSizing, HostSizing
 from lab.build import builder
 from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
-from lab.kernels import KernelName
+from lab.kernels import PV, GuestType, KernelName
 from lab.lifecycle import OpenLab
 from policies import apply
 from policies import registry as policies
@@ -66,7 +66,13 @@ class Stock:
 
 @contextmanager
 def booted(
-    lab: OpenLab, inventory_path: Path, boots: KernelName, policy: str, packages: Sequence[str] = ()
+    lab: OpenLab,
+    inventory_path: Path,
+    boots: KernelName,
+    policy: str,
+    *,
+    packages: Sequence[str] = (),
+    booted_as: GuestType = PV,
 ) -> Iterator[Stock]:
     """A host beside the lab's, which is stopped meanwhile. Its guest has the driver as the policy
     has it loaded, and may have more memory than it has, so that its swapped pages have an
@@ -80,9 +86,8 @@ def booted(
     images = partial(lifecycle.artifact_images, plain.settings, needs)
     host = EmulatedHost(lab.name, f"{plain.name}-stock", plain.settings, images, partial(print, file=sys.stderr))
     try:
-        host.reset(
-            HostSizing(START_MIB + FREE_MIB, 384, 2), GuestSizing(1, 1, MOST_MIB, START_MIB, MOST_MIB, boots=boots)
-        )
+        sizing = GuestSizing(1, 1, MOST_MIB, START_MIB, MOST_MIB, boots=boots, type=booted_as)
+        host.reset(HostSizing(START_MIB + FREE_MIB, 384, 2), sizing)
         host.limit_disks(UNLIMITED)
         host.run(GUEST, "cat > /run/stock.py", stdin=Path(__file__).with_name("stock.py").read_bytes())
         host.set_memory({GUEST: START_MIB}, {GUEST: MOST_MIB})

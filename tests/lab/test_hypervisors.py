@@ -91,6 +91,17 @@ def test_every_hypervisor_is_built_from_this_checkout(name: str) -> None:
     assert built.versions["xen"].startswith("4.17." if name == "xen_4_17" else "4.")
 
 
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name == "xen" else pytest.mark.long) for name in sorted(HYPERVISORS)]
+)
+def test_dom0_has_the_tools_of_its_hypervisor(name: str) -> None:
+    """A hypervisor takes only the toolstack of its own version."""
+    chosen = HYPERVISORS[name]
+    built = builder.ensure([chosen.artifact, chosen.host_image])
+    version = ".".join(built[chosen.artifact].versions["xen"].split(".")[:2])
+    assert f"xen-utils-{version}" in built[chosen.host_image].details()["packages"]
+
+
 def test_hooks_fit_without_fuzz(tree: Path) -> None:
     assert "fuzz" not in apply(tree, 0)
 

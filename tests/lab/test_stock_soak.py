@@ -64,7 +64,7 @@ end=$(($(date +%s) + {seconds}))
 @pytest.fixture(scope="module", params=ASKED)
 def stock(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
     """What is swapped out of the guest goes to Xen, and past it to the disk."""
-    with booted(lab, inventory_path, request.param, "static+tmem", ["stress-ng"]) as found:
+    with booted(lab, inventory_path, request.param, "static+tmem", packages=["stress-ng"]) as found:
         found.host.set_memory({GUEST: START_MIB}, {GUEST: START_MIB + ROOM_MIB})
         yield found
 

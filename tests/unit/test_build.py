@@ -33,6 +33,7 @@ RECIPES = {
         Recipe("hyper", ("hyper.elf",), 50, ("xen",), ("base",)),
         Recipe("image", ("image.qcow2",), 20, requires=("kernel",), roles=("shared",), lab_key=True),
         Recipe("older", ("hyper.elf",), 50, ("xen_4_17",), ("base",), roles=("hyper",)),
+        Recipe("newest", ("hyper.elf",), 50, ("xen_newest",), ("base",), roles=("hyper",)),
         Recipe("more", ("base.tar",), 10, requires=("base",), packages=True),
         Recipe("image_more", ("image.qcow2",), 20, requires=("more",), known_as=(("more", "base"),)),
     )
@@ -42,6 +43,7 @@ XEN = (
     Source("xen", "4.20.4", "xen_4.20.4.tar.xz", (), "4" * 64),
     Source("xen", "4.20.3", "xen_4.20.3.tar.xz", (), "3" * 64),
 )
+NEWEST = (Source("xen", "4.22.0", "xen_4.22.0.tar.xz", (), "2" * 64),)
 OLDER = (Source("xen", "4.17.5", "xen_4.17.5.tar.xz", (), "5" * 64),)
 
 
@@ -86,7 +88,7 @@ class World:
     def ask(self, name: str, suite: str, _at: Mirror) -> tuple[Source, ...]:
         assert name == "xen"
         self.asked.append(suite)
-        return {"trixie": XEN, "bookworm": OLDER}[suite]
+        return {"trixie": XEN, "bookworm": OLDER, "sid": NEWEST}[suite]
 
     def fetch(self, source: Source) -> Path:
         if source.version in self.gone:
@@ -243,6 +245,7 @@ def test_the_older_xen_is_its_releases_own(world: World) -> None:
     newer = builder.ensure(["hyper", "older"])
     assert newer["hyper"].versions["xen"] == "4.20.3"
     assert newer["older"] == older
+    assert builder.ensure(["newest"])["newest"].versions["xen"] == "4.22.0"
 
 
 def test_a_mirror_that_does_not_answer_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,7 +265,7 @@ def test_nothing_asks_for_a_release_that_is_not_built(world: World) -> None:
     assert set(world.asked) == {"trixie"}
     world.asked.clear()
     builder.show()
-    assert set(world.asked) == {"trixie", "bookworm"}
+    assert set(world.asked) == {"trixie", "bookworm", "sid"}
 
 
 def test_progress_tells_what_is_built_and_how_long_is_left(world: World) -> None:
@@ -358,6 +361,7 @@ def test_missing_programs_are_told_with_their_packages(world: World, monkeypatch
         ("build_xen_version", None),
         ("build_xen_4_17_version", "4.20.3"),
         ("build_xen_4_17_suite", ""),
+        ("build_xen_newest_suite", None),
         ("build_linux_6_1_version", "6.6.1"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -101,7 +101,7 @@ def test_even_shares_fit(memory: int, count: int, most: int) -> None:
 
 @given(st.integers(64, 65536), st.integers(256, 4096), st.integers(1, 12))
 def test_the_emulators_memory_leaves_the_guests_theirs(memory: int, dom0: int, count: int) -> None:
-    ram = memory_mib(HostSizing(memory, dom0, 2), count)
+    ram = memory_mib(HostSizing(memory, dom0, 2), replace(SIZING, count=count))
     assert ram * (1 - XEN_SHARE) - dom0 >= memory
 
 

@@ -48,7 +48,8 @@ def test_the_example_asks_for_disks_that_hold_a_guests_file_system() -> None:
 
 
 @pytest.mark.parametrize(
-    ("file", "hypervisor"), [("emulated", "xen"), ("xen-debug", "xen_debug"), ("xen-4.17", "xen_4_17")]
+    ("file", "hypervisor"),
+    [("emulated", "xen"), ("xen-debug", "xen_debug"), ("xen-4.17", "xen_4_17"), ("xen-newest", "xen_newest")],
 )
 def test_labs_of_other_hypervisors_differ_in_nothing_else(file: str, hypervisor: str) -> None:
     (entry,) = inventory.load(paths.INVENTORY / f"{file}.yml").hosts
@@ -102,7 +103,7 @@ all:
         (
             host("lab_kind: emulated\nlab_hypervisor: xen-debug"),
             "xen1.lab_hypervisor",
-            "no such hypervisor; there are xen, xen_debug, xen_4_17",
+            "no such hypervisor; there are xen, xen_debug, xen_4_17, xen_newest",
         ),
         (host("lab_kind: emulated\nlab_hypervisor: 4"), "xen1.lab_hypervisor", "string"),
         (host("lab_kind: emulate"), "xen1.lab_kind", "emulated or physical"),

@@ -74,6 +74,48 @@ def test_a_kernel_with_hooks_of_its_own_needs_none_replaced() -> None:
     assert "hooks of its own for frontswap, which the driver uses; no cleancache" in verdict.notes[0]
 
 
+def test_hooks_that_no_module_can_register_with_are_none() -> None:
+    # Debian 12's 6.1
+    kernel = replace(stock("7.3.4"), options={"FRONTSWAP": "y"}, exported={"printk"})
+    verdict = kernel_check.judge(kernel, NEEDS)
+    assert not verdict.loads
+    assert "frontswap_register_ops() is for the kernel alone" in verdict.problems[0]
+    for name in ("frontswap_register_ops", "old_frontswap_register_ops"):  # the linker keeps one of both
+        assert kernel_check.judge(replace(kernel, exported={name}), NEEDS).loads
+    both = replace(kernel, options={"FRONTSWAP": "y", "CLEANCACHE": "y"}, exported={"frontswap_register_ops"})
+    verdict = kernel_check.judge(both, NEEDS)
+    assert verdict.loads
+    assert any("no module can be the back end of cleancache" in note for note in verdict.notes)
+
+
+def elf(sections: dict[str, bytes]) -> bytes:
+    """An ELF file of these sections, as far as a reader of sections looks at it."""
+    names = b"\0".join(name.encode() for name in ("", *sections, ".shstrtab")) + b"\0"
+    bodies = [b"", *sections.values(), names]
+    table = 64 + len(b"".join(bodies))
+    made = b"\x7fELF\x02\x01\x01".ljust(40, b"\0") + struct.pack("<Q", table)
+    made = made.ljust(58, b"\0") + struct.pack("<HHH", 64, len(bodies), len(bodies) - 1) + b"".join(bodies)
+    at = 64
+    for name, body in zip(["", *sections, ".shstrtab"], bodies, strict=True):
+        where = names.index(b"\0" + name.encode() + b"\0") + 1 if name else 0
+        made += struct.pack("<I20xQQ", where, at, len(body)).ljust(64, b"\0")
+        at += len(body)
+    return made
+
+
+def test_what_a_kernel_exports_is_read_from_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_check, "_pfunct", lambda _path: "")
+    for content, exported in (
+        (elf({".text": b"code", "__ksymtab_strings": b"printk\0frontswap_register_ops\0"}), {"frontswap_register_ops"}),
+        (elf({".text": b"__ksymtab_strings\0"}), None),
+        (elf({})[:100], None),
+    ):
+        (tmp_path / "vmlinux").write_bytes(content)
+        found = kernel_check.of_package(tmp_path / "vmlinux").exported
+        assert (found is None) == (exported is None)
+        assert (exported or set()) <= set(found or ())
+
+
 def image(payload: bytes) -> bytes:
     """A bzImage, as far as the boot protocol describes where the kernel lies in it."""
     header = bytearray(1024)

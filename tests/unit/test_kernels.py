@@ -17,11 +17,11 @@ from campaigns.experiment import Experiment, Levels
 from common.errors import InvalidFileError, LabError
 from common.needs import Needs, together
 from lab import kernels, lifecycle
-from lab.api import GuestSizing
+from lab.api import GuestSizing, HostSizing
 from lab.build import recipes
 from lab.build.artifacts import Artifact
 from lab.hosts import guests, provenance
-from lab.hosts.emulated import guests_tag
+from lab.hosts.emulated import guests_tag, memory_mib
 from lab.hosts.guests import Disks
 from lab.inventory import Emulated
 from lab.paths import REPO
@@ -99,6 +99,56 @@ def test_what_a_stock_kernel_cannot_do_is_refused_with_its_key(
     assert all(word in str(raised.value) for word in words)
     if "kernel: " not in new:
         written(tmp_path, TEXT.replace(old, new))  # it is the kernel that cannot
+
+
+def test_the_type_of_guests_can_be_a_factor(tmp_path: Path) -> None:
+    text = TEXT.replace("count: 3", "kernel: debian-6.12, count: 3")
+    plain = written(tmp_path, text)
+    found = written(tmp_path, text + "factors: {guests.type: [pv, pvh]}\n")
+    assert [found.at(each).guests.type for each in found.combinations()] == ["pv", "pvh"]
+    assert "type" not in plain.document["guests"]
+    assert written(tmp_path, text.replace("count: 3", "type: pv, count: 3")).sha256 == plain.sha256
+    assert "type" not in plain.at({}).guests.document()
+    pvh = written(tmp_path, text.replace("count: 3", "type: pvh, count: 3"))
+    assert pvh.at({}).guests.document()["type"] == "pvh"
+    assert pvh.needs == plain.needs
+
+
+@pytest.mark.parametrize(
+    ("new", "words"),
+    [
+        ("type: hvm, count: 3", ["type", "pvh"]),
+        ("type: pvh, count: 3", ["guests.type", "fidelity was built for paravirtual guests alone", "debian-6.12"]),
+    ],
+)
+def test_a_type_that_cannot_be_is_refused_with_its_key(new: str, words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(InvalidFileError) as raised:
+        written(tmp_path, TEXT.replace("count: 3", new))
+    assert all(word in str(raised.value) for word in words)
+
+
+def test_a_pvh_guest_is_configured_as_such_and_xen_has_room_for_its_page_tables() -> None:
+    disks = Disks("/dev/vdb", "/dev/vdc")
+    assert 'type = "pv"' in guests.configuration(1, STOCK, disks).splitlines()
+    pvh = replace(STOCK, type="pvh", count=3, vcpus=2)
+    assert 'type = "pvh"' in guests.configuration(1, pvh, disks).splitlines()
+    assert guests_tag(pvh) != guests_tag(replace(pvh, type="pv"))
+    assert guests.xen_mib(replace(pvh, type="pv")) == 3
+    assert guests.xen_mib(pvh) == 3 + 3 * (2 + 256 // 128)
+    room = f"{guests.STATE}/guests {guests.ROOM_MIB + 4} "
+    assert room in guests.create_script(pvh, [disks] * 3).replace("'", "")
+    assert room not in guests.create_script(replace(pvh, type="pv"), [disks] * 3).replace("'", "")
+    host = HostSizing(768, 384, 2)
+    assert memory_mib(host, pvh) >= memory_mib(host, replace(pvh, type="pv")) + 12
+
+
+@pytest.mark.parametrize("told", ["virt_caps              : pv shadow\n", "virt_caps              :\n", ""])
+def test_a_host_without_hardware_virtualisation_says_that_it_runs_no_pvh_guests(told: str) -> None:
+    guests.check_hardware("xen1", "xen_caps : xen-3.0-x86_64 hvm-3.0-x86_64\nvirt_caps : pv hvm shadow gnttab-v1\n")
+    with pytest.raises(LabError, match="xen1 cannot run PVH guests") as raised:
+        guests.check_hardware("xen1", told)
+    assert "virt_caps" in raised.value.where
+    assert "paravirtual guests run anywhere" in raised.value.remedy
 
 
 def test_servers_have_one_kernel(tmp_path: Path) -> None:

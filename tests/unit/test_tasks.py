@@ -95,6 +95,11 @@ MISTAKES = [
     ("results.export referense", 2, "reference"),
     ("campaign.plan demo --power referense", 2, "reference"),
     ("lab.up --loads memcache", 2, "did you mean 'memcached'?"),
+    ("tmem.check-kernel", 2, "name a kernel"),
+    ("tmem.check-kernel nosuch.deb", 4, "nosuch.deb"),
+    ("tmem.check-kernel README.md LICENSE", 4, "README.md"),
+    ("lab.up --type pvh", 2, "guests cannot boot fidelity as pvh"),
+    ("lab.up --kernel debian-7 --type hvm", 2, "pv, or pvh with --kernel debian-6.12 or debian-7"),
     ("workloads.run memcache --on local", 2, "did you mean 'memcached'?"),
     ("workloads.read memcache --raw tests", 2, "did you mean 'memcached'?"),
     ("workloads.run sysbench_cpu --on local --set tim=1", 2, "did you mean 'time'?"),
@@ -151,6 +156,7 @@ def test_a_namespace_with_a_default_runs_it() -> None:
     [
         ("campaign.plan", "campaign.plan NAME [--options]"),
         ("logs.check", "logs.check FILE... [--options]"),
+        ("tmem.check-kernel", "tmem.check-kernel FILE... [--options]"),
         ("setup", "setup [--options]"),
     ],
 )

@@ -1,0 +1,55 @@
+"""Guests with the kernels that Debian ships are saved, restored and migrated while tmem has pages
+of theirs: none is lost, as with 5.10 (test_tmem_migration.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from stocked import MOST_MIB, booted
+from suspendable import GUEST, IMAGE, SECONDS, Suspendable, hold
+
+from campaigns.kernel_log import findings
+from lab.lifecycle import OpenLab
+from lab.remote.ssh import DOM0
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+
+PATTERN_MIB = 140
+"""Of the guest's 192 MiB, of which its kernel leaves about 100 to programs."""
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("debian-6.12", "pv"), ("debian-7", "pv"), ("debian-6.12", "pvh")],
+    ids="-".join,
+)
+def guest(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Suspendable]:
+    """One guest for all that it survives, with a part of its pattern in tmem."""
+    boots, booted_as = request.param
+    with booted(lab, inventory_path, boots, "static+tmem", booted_as=booted_as) as stock:
+        made = hold(stock.host, PATTERN_MIB)
+        assert made.pools().get("PP", 0) > 1000, "the pattern is to be in tmem, for a good part"
+        yield made
+
+
+def test_save_and_restore_lose_no_page(guest: Suspendable) -> None:
+    before, domain = guest.pools()["PP"], guest.host.run(DOM0, f"xl domid {GUEST}")
+    guest.host.run(DOM0, f"xl save {GUEST} {IMAGE}", timeout=SECONDS)
+    assert GUEST not in guest.host.run(DOM0, "xl list; tmemctl list -l")
+    guest.host.run(DOM0, f"xl restore {IMAGE} && rm {IMAGE}", timeout=SECONDS)
+    assert guest.host.run(DOM0, f"xl domid {GUEST}") != domain
+    guest.goes_on_whole(before, MOST_MIB)
+
+
+def test_a_local_migration_loses_no_page(guest: Suspendable) -> None:
+    before, domain = guest.pools()["PP"], guest.host.run(DOM0, f"xl domid {GUEST}")
+    guest.host.run(DOM0, f"xl migrate -s '' {GUEST} 'xl migrate-receive'", timeout=SECONDS)
+    assert guest.host.run(DOM0, f"xl domid {GUEST}") != domain
+    guest.goes_on_whole(before, MOST_MIB)
+
+
+def test_neither_kernel_nor_xen_has_anything_to_say(guest: Suspendable) -> None:
+    assert findings(guest.host.kernel_log()) == []
