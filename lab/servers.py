@@ -22,6 +22,7 @@ from common.errors import LabError, UsageError, UserError
 from common.needs import NOTHING, Needs
 from lab import inventory, paths
 from lab.build import ansible, builder
+from lab.build.packing import packed
 from lab.build.recipes import guest_image
 from lab.hosts import server_boot, server_facts, server_findings
 from lab.hosts.guests import ROOT_DISK_MIB
@@ -162,7 +163,9 @@ def provision(
 ) -> list[Provisioned]:
     """Make every physical server of a lab a Xen host of the testbed, which runs its hypervisor;
     what is so already is left alone.
-    progress: lines that begin with a server's name. needs: of the workloads that its guests run.
+
+    progress: lines; what is done on a server begins with its name. needs: of the workloads that its
+    guests run.
     come_back: seconds until one that restarts has to answer. only_look: change nothing, and tell
     what would be.
 
@@ -171,19 +174,20 @@ def provision(
     """
     require_physical(path)
     images = {name: builder.artifact(name, needs).outputs for name in provisioned(needs)}
-    work = _Work(path, images, guest_image(needs), threading.Event(), come_back, only_look)
+    guests = packed(images[guest_image(needs)]["guest.qcow2"], progress or (lambda _text: None))
+    work = _Work(path, images, guests, threading.Event(), come_back, only_look)
     return _each_alone(path, progress, partial(_provision, work), Provisioned, cancel=work.cancel)
 
 
 @dataclass(frozen=True)
 class _Work:
     """What provisioning any server of a lab needs. images: artifact -> its outputs; guest_image:
-    the one of them with the guests' image.
+    what is sent of the guests'.
     """
 
     path: Path
     images: Mapping[str, Mapping[str, Path]]
-    guest_image: str
+    guest_image: Path
     cancel: threading.Event
     come_back: float
     only_look: bool
@@ -248,7 +252,7 @@ def _playbook(
             "xen_host_authorized_keys": [paths.lab_key().with_suffix(".pub").read_text().strip()],
             **storage_variables(settings),
             "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
-            "provision_guest_image": str(images[work.guest_image]["guest.qcow2"]),
+            "provision_guest_image": str(work.guest_image),
             "provision_guest_mib": ROOT_DISK_MIB,
             "provision_packages": True,
             **(check or {}),

@@ -151,8 +151,8 @@ class ServerBoot:
                 raise LabError(
                     f"{self._name} did not come up with the new hypervisor, and is back in its old system",
                     where=f"boot entry {entry.name}",
-                    why="Xen or dom0's kernel ended early, and the server restarted into its default; its console "
-                    "would have said why",
+                    why="GRUB could not load it, or Xen or dom0's kernel ended early, and its default was started; "
+                    "its console would have said why",
                     remedy=self._again(),
                 )
         self._check(entry, CHECKS)

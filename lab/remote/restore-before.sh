@@ -67,8 +67,13 @@ if [ -e "$unit" ]; then
 fi
 
 # Volumes that were made for guests, and a group that was.
+remove_volumes() { lvs --noheadings -o lv_path -S lv_tags=overcommit 2> /dev/null | xargs -r lvremove -q -y > /dev/null; }
 if command -v lvs > /dev/null; then
-    lvs --noheadings -o lv_path -S lv_tags=overcommit 2> /dev/null | xargs -r lvremove -q -y > /dev/null
+    remove_volumes 2> /dev/null || {
+        # A guest that was ended lets go of its disks in a moment.
+        sleep "${LET_GO_SECONDS:-10}"
+        remove_volumes
+    }
     devices=$(vgs --noheadings -o pv_name -S vg_tags=overcommit 2> /dev/null | tr '\n' ' ')
     for group in $(vgs --noheadings -o vg_name -S vg_tags=overcommit 2> /dev/null | sort -u); do
         vgremove -q -y "$group" > /dev/null

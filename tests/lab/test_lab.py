@@ -50,6 +50,15 @@ def test_every_guest_can_be_reached_by_its_name(host: EmulatedHost) -> None:
     assert "Domain-0" in host.dom0["xl"]("list")
 
 
+def test_a_guest_reaches_dom0_and_no_other_guest(host: EmulatedHost) -> None:
+    """Not by that network, which has no uplink either."""
+    connect = "IO::Socket::INET->new(PeerAddr => $_, PeerPort => 22, Timeout => 5)"
+    program = f'print "$_\\n" for grep {{ {connect} }} @ARGV'
+    others = [str(guests.bridge().ip), guests.address(2), guests.address(3)]
+    reached = host.run("guest1", f"perl -MIO::Socket::INET -e '{program}' {' '.join(others)}")
+    assert reached.split() == [str(guests.bridge().ip)]
+
+
 def test_the_host_has_the_memory_of_its_sizing(host: EmulatedHost) -> None:
     samples = host.read_counters()
     held = sum(value(samples, name, "memory") for name in host.guests)

@@ -51,17 +51,17 @@ class Failure:
 
 FAILURES = {
     "corrupted hypervisor": Failure(
-        "uefi1", "dd if=/dev/urandom of=$(echo /boot/overcommit-*.gz) bs=1k seek=100 count=200 conv=notrunc", 90
+        "uefi1", "dd if=/dev/urandom of=$(echo /boot/overcommit-*.gz) bs=1k seek=100 count=200 conv=notrunc", 300
     ),
     # Without its initial RAM disk it finds no root file system.
-    "dom0 panics": Failure("bios1", f"sed -i '{OURS}{{/initrd/d}}' {MENU}", 180),
+    "dom0 panics": Failure("bios1", f"sed -i '{OURS}{{/initrd/d}}' {MENU}", 300),
     "bridge cuts SSH": Failure(
         "uefi1",
         f"printf '{CUT}' > /etc/systemd/system/cut.service; systemctl enable cut.service",
-        120,
+        240,
     ),
     "dom0 memory too small": Failure(
-        "bios1", f"sed -i '{OURS}s/dom0_mem=768M,max:768M/dom0_mem=80M,max:80M/' {MENU}", 150
+        "bios1", f"sed -i '{OURS}s/dom0_mem=768M,max:768M/dom0_mem=80M,max:80M/' {MENU}", 240
     ),
 }
 
@@ -124,13 +124,13 @@ def is_back_in_its_old_system(outcome: Outcome) -> str:
 
 def test_a_corrupted_hypervisor(outcomes: dict[str, Outcome]) -> None:
     outcome = outcomes["corrupted hypervisor"]
-    assert "its power was cycled" in is_back_in_its_old_system(outcome)
-    assert outcome.told.says("it does not come back: cycling its power")
+    assert "GRUB could not load it" in is_back_in_its_old_system(outcome)
+    assert not outcome.told.says("cycling its power")  # GRUB went on by itself
 
 
 def test_a_dom0_kernel_that_panics(outcomes: dict[str, Outcome]) -> None:
     outcome = outcomes["dom0 panics"]
-    assert "Xen or dom0's kernel ended early" in is_back_in_its_old_system(outcome)
+    assert "Xen or dom0's kernel ended early, and its default was started" in is_back_in_its_old_system(outcome)
     assert not outcome.told.says("cycling its power")  # it restarted by itself
 
 

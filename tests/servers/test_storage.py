@@ -12,6 +12,7 @@ from pair import COME_BACK_SECONDS, Pair, Told, connected
 
 from lab import inventory, servers
 from lab.api import GuestSizing, HostSizing
+from lab.hosts.guests import address, bridge
 from lab.hosts.physical import PhysicalHost
 from lab.remote.ssh import DOM0
 
@@ -72,6 +73,11 @@ def test_volumes_are_made_of_the_disk_that_is_named_and_guests_run_on_them(pair:
         assert host.run("guest1", "cat /proc/sys/kernel/hostname").strip() == "guest1"
         assert "/dev/guests/overcommit_guest2_root" in host.run("dom0", "cat /var/lib/overcommit/guests/guest2.cfg")
         assert host.run("guest2", "cut -d ' ' -f 1 /proc/swaps").split()[1:] == ["/dev/xvdb"]
+        connect = "IO::Socket::INET->new(PeerAddr => $_, PeerPort => 22, Timeout => 5)"
+        reaches = (
+            f"perl -MIO::Socket::INET -e 'print \"$_ \" for grep {{ {connect} }} @ARGV' {bridge().ip} {address(2)}"
+        )
+        assert host.run("guest1", reaches).split() == [str(bridge().ip)]
         host.run("guest1", "echo changed > /root/changed; sync")
         began = time.monotonic()
         host.reset(HOST, GUESTS)

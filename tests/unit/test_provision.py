@@ -98,6 +98,7 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     built.write_bytes(b"built")
     outputs = dict.fromkeys(("xen.gz", "tmemctl", "vmlinuz", "guest.qcow2"), built)
     monkeypatch.setattr(builder, "artifact", lambda _name, _needs: SimpleNamespace(outputs=outputs))
+    monkeypatch.setattr(servers, "packed", lambda image, _tell: image.with_name("packed.qcow2"))
     monkeypatch.setattr(ansible, "run", made.playbook)
     for kind, name in ((Connections, "open"), (Connections, "run"), (ServerBoot, "enter")):
         act = getattr(made, name)
@@ -201,6 +202,7 @@ def test_a_playbook_runs_for_one_server_with_its_entry_and_checks_its_host_key(l
     variables = options["extravars"]
     (entry,) = lab.entered
     assert (variables["xen_server_entry"], variables["xen_server_options"]) == (entry.name, entry.options)
+    assert variables["provision_guest_image"].endswith("packed.qcow2")
     assert "console=com2,vga com2=115200,8n1" in entry.options
     learned = paths.host_dir("mine", "good") / "known_hosts"
     known = f"'UserKnownHostsFile=\"{learned}\" ~/.ssh/known_hosts'"

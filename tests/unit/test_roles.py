@@ -67,3 +67,31 @@ def test_what_has_no_default_is_required(role: str) -> None:
     for spec in specs(role).values():
         for name, option in spec["options"].items():
             assert option.get("required", False) == (name not in defaults), name
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_a_role_has_no_part_that_nothing_uses(role: str) -> None:
+    """Its tasks are imported or begin a play's work, its files are installed, its handlers are
+    notified.
+    """
+    files = [path for path in (ROLES / role).rglob("*") if path.is_file()]
+    text = "\n".join(path.read_text() for path in files)
+    for path in files:
+        if path.parent.name == "tasks":
+            assert path.stem in specs(role) or f"tasks: {path.name}" in text, path
+        elif path.parent.name in {"files", "templates"}:
+            assert path.name.removesuffix(".j2") in text.replace(path.read_text(), ""), path
+    for path in (ROLES / role / "handlers").glob("*.yml"):
+        for handler in yaml.safe_load(path.read_text()):
+            assert text.count(handler["name"]) > 1, handler["name"]
+
+
+@pytest.mark.parametrize("role", NAMES)
+def test_what_is_empty_by_default_is_given_by_somebody(role: str) -> None:
+    """What waits for an argument that nobody gives is dead."""
+    path = ROLES / role / "defaults" / "main.yml"
+    defaults = yaml.safe_load(path.read_text()) if path.exists() else {}
+    others = (path for path in ROLES.rglob("*.yml") if ROLES / role not in path.parents)
+    outside = [*ROLES.parent.glob("*.yml"), *others, *(ROLES.parents[1] / "lab").rglob("*.py")]
+    text = "\n".join(path.read_text() for path in outside)
+    assert [name for name, value in defaults.items() if value in ("", []) and name not in text] == []

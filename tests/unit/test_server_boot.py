@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Sequence
@@ -241,22 +242,50 @@ def test_xen_takes_the_serial_line_over(kernel: tuple[str, ...], said: list[str]
     assert server_boot.console(kernel) == said
 
 
-def test_the_menu_has_an_entry_for_each_hypervisor_and_none_is_the_default(tmp_path: Path) -> None:
+def menu(folder: Path, *, default: str = "0", **settings: str) -> str:
+    """What the boot menu gets of two hypervisors and three kernels."""
     script = (paths.PLAYBOOKS / "roles" / "xen_server" / "files" / "grub-entries").read_text()
     for name in ("overcommit-a", "overcommit-b"):
-        (tmp_path / f"{name}.gz").touch()
-        (tmp_path / f"{name}.options").write_text(f"dom0_mem=1M {name}\n")
+        (folder / f"{name}.gz").touch()
+        (folder / f"{name}.options").write_text(f"dom0_mem=1M {name}\n")
     for version in ("6.9.1", "6.12.9", "6.12.10"):
-        (tmp_path / f"vmlinuz-{version}").touch()
-    tools = "findmnt() { echo 5e1f; }\ngrub_mkrelpath() { echo /boot; }\ngrub_probe() { echo 77aa; }\n"
-    text = script.replace("/boot/", f"{tmp_path}/").replace("find /boot ", f"find {tmp_path} ")
-    text = text.replace("grub-mkrelpath", "grub_mkrelpath").replace("grub-probe", "grub_probe")
-    made = subprocess.run(["sh", "-c", tools + text], capture_output=True, text=True, check=True).stdout
+        (folder / f"vmlinuz-{version}").touch()
+    tools = {
+        "findmnt": "5e1f",
+        "grub-mkrelpath": "/boot",
+        "grub-probe": "77aa",
+        "grub-editenv": f"saved_entry={default}",
+    }
+    for name, says in tools.items():
+        (folder / name).write_text(f"#!/bin/sh\necho '{says}'\n")
+        (folder / name).chmod(0o755)
+    text = script.replace("/boot/", f"{folder}/").replace("find /boot ", f"find {folder} ")
+    environment = {"PATH": f"{folder}:{os.environ['PATH']}", **settings}
+    return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True, env=environment).stdout
+
+
+def test_the_menu_has_an_entry_for_each_hypervisor_and_none_is_the_default(tmp_path: Path) -> None:
+    made = menu(tmp_path)
     assert made.count("menuentry ") == 2
     assert "--id overcommit-a {" in made
     assert "multiboot2 /boot/overcommit-b.gz placeholder dom0_mem=1M overcommit-b\n" in made
-    assert "module2 /boot/vmlinuz-6.12.10 placeholder root=UUID=5e1f ro" in made
+    assert "module2 /boot/vmlinuz-6.12.10 placeholder root=UUID=5e1f ro console=hvc0" in made
     assert "set default" not in made
+
+
+def test_dom0_is_told_what_the_old_system_was_but_for_its_console(tmp_path: Path) -> None:
+    made = menu(
+        tmp_path, GRUB_CMDLINE_LINUX="net.ifnames=0 console=ttyS0,115200", GRUB_CMDLINE_LINUX_DEFAULT="quiet nosmt"
+    )
+    assert "root=UUID=5e1f ro net.ifnames=0 nosmt console=hvc0 panic=10 " in made
+
+
+@pytest.mark.parametrize(
+    ("default", "then"), [("0", "0"), ("debian", "debian"), ("", "0"), ("more>debian", "0"), ("overcommit-a", "0")]
+)
+def test_grub_starts_the_old_system_where_it_cannot_load_the_new_one(tmp_path: Path, default: str, then: str) -> None:
+    first = menu(tmp_path, default=default).splitlines()[0]
+    assert first == f"if [ -z \"${{fallback}}\" ]; then set fallback='{then}'; fi"
 
 
 @pytest.mark.parametrize(

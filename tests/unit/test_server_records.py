@@ -141,6 +141,23 @@ def test_volumes_that_were_made_go_and_what_was_noted_about_them(server: Path) -
     ]
 
 
+def test_volumes_that_an_ended_guest_still_has_are_removed_in_a_moment(
+    server: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LET_GO_SECONDS", "0")
+    programs = {
+        "lvs": "echo '  /dev/guests/overcommit_guest1_root'",
+        "vgs": ":",
+        "lvremove": f"[ -e {server}/asked ] || {{ touch {server}/asked; exit 5; }}; touch {server}/gone",
+    }
+    for name, body in programs.items():
+        (server / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (server / "bin" / name).chmod(0o755)
+    record(server, "before")
+    assert restore(server) == []
+    assert (server / "gone").exists()
+
+
 def test_files_that_were_made_for_guests_go_and_others_stay(server: Path) -> None:
     before = tree(server)
     record(server, "before")
