@@ -208,10 +208,12 @@ def test_a_database_that_does_not_start_says_why(
     for name in ("mariadb", "mariadb-admin"):
         write_program(programs, name, "exit 1")
     write_program(programs, "chown", "")
+    tmp_path.chmod(0o700)
     text = scripts.prepare(databases.DATABASES["mariadb"].start(2**25), reset_memory=False)
     with pytest.raises(WorkloadError) as caught:
         machines.check_script(local, text, what="start", timeout_s=20)
     assert "mariadbd did not start: no space" in caught.value.why
+    assert tmp_path.stat().st_mode & 0o777 == 0o711, "the server's user gets to its socket's folder"
 
 
 def test_a_server_is_ended_and_waited_for(tmp_path: Path) -> None:

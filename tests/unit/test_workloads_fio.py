@@ -128,7 +128,7 @@ def test_a_machine_without_fio_says_so(raw: Path, tmp_path: Path, programs: Path
     workload = registry.get("fio")
     with pytest.raises(WorkloadError) as caught:
         workload.prepare(local, workload.parse({"directory": str(tmp_path), "reset_memory": False}))
-    assert "fio is not installed" in caught.value.why
+    assert "fio is not installed: install Debian's package fio" in caught.value.why
 
 
 def test_only_patterns_that_read_are_laid_out_first(raw: Path, tmp_path: Path, programs: Path) -> None:

@@ -12,6 +12,7 @@ version=${version##*Ver }
 echo "mariadb=${version%% *}"
 mkdir -p "$1"
 chown mysql "$1"
+chmod a+x "${1%/*}" # the server is not root, and the folder above may be private
 setsid mariadbd --no-defaults --datadir=/var/lib/mysql --user=mysql --socket="$1/sock" --pid-file="$1/pid" --skip-networking \
     --innodb-buffer-pool-size="$2" --performance-schema=off --aria-pagecache-buffer-size=8M --key-buffer-size=1M \
     > "$1/log" 2>&1 < /dev/null &

@@ -14,6 +14,7 @@ version=${version#*) }
 echo "postgresql=${version%% *}"
 mkdir -p "$1"
 chown postgres "$1"
+chmod a+x "${1%/*}" # the server is not root, and the folder above may be private
 echo 'local all all trust' > "$1/hba"
 chmod 644 "$1/hba"
 setsid runuser -u postgres -- "$programs/postgres" -D "$3" -c hba_file="$1/hba" -c unix_socket_directories="$1" -c listen_addresses= \

@@ -4,7 +4,7 @@
 #     sysbench-prepare.sh [DIRECTORY COMMAND...]
 #
 # COMMAND: what lays them out, in DIRECTORY.
-version=$(sysbench --version) || fail "sysbench is not installed"
+version=$(sysbench --version) || fail "sysbench is not installed: install Debian's package sysbench"
 echo "sysbench=$version"
 if [ $# -gt 0 ]; then
     mkdir -p "$1"
