@@ -57,7 +57,10 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
             "also tests that take minutes each, and those that build hypervisors "
             "and kernels which no lab needs by itself: roughly two hours more"
         ),
-        "servers": "only the tests of what prepares servers, on two emulated ones, which this makes, starts and ends",
+        "servers": (
+            "only the tests of what prepares servers, on two emulated ones, which this makes, starts and ends; "
+            "with --select, their disks stay for the next time"
+        ),
     }
 )
 def test(
@@ -108,20 +111,22 @@ def test(
 
 
 def _test_servers(report: Reporter, select: str | None) -> None:
-    """On bare servers, whose disks are made anew before and removed after."""
+    """On bare servers, whose disks are made anew before and removed after. Of selected tests, the
+    next ones go on with the states that these have made (tests/servers/pair.py).
+    """
     from lab import lifecycle
     from lab.emulator import servers
 
     install_packages(report)
-    image = build_artifacts(report, [*lifecycle.artifacts_for(servers.INVENTORY), "server_image"])["server_image"]
-    servers.down(remove=True)
+    build_artifacts(report, [*lifecycle.artifacts_for(servers.INVENTORY), "server_image"])
+    anew = select is None
+    servers.down(remove=anew)
     try:
-        servers.up(image, report.say)
         report.say("pytest")
         command = [sys.executable, "-m", "pytest", "tests/servers", "--durations=0", "--durations-min=1", "-v"]
         code = subprocess.run([*command, *(["-k", select] if select else [])], cwd=ROOT, check=False).returncode
     finally:
-        servers.down(remove=True)
+        servers.down(remove=anew)
     if code:
         raise Exit(f"tests failed, or none ran (pytest's exit code {code})", 1)
 

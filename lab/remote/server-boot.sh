@@ -77,8 +77,10 @@ END
 }
 
 keep() {
-    grub-set-default "$1"
+    # In this order: a server whose default was not confirmed would restart every quarter of an hour.
     echo "$1" > "$confirmed"
+    sync
+    grub-set-default "$1"
     for file in /boot/overcommit-*.gz /boot/overcommit-*.options; do
         case "$file" in
             "/boot/$1".*) ;;

@@ -2,13 +2,14 @@
 bare, installed (all that provisioning does, but for the boot), provisioned.
 
 States are made when they are first asked for, and kept on the servers' disks: a test takes them
-back in seconds. `./inv test --servers` begins with new disks. Who runs pytest by hand goes on with
-what is there; `./inv servers.down --remove` ends that.
+back in seconds, also one of the next run, until what they were made by has changed. `./inv test
+--servers` begins with new disks, and with --select goes on with what is there.
 """
 
 from __future__ import annotations
 
 import difflib
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -22,12 +23,13 @@ import pytest
 
 from common.needs import NOTHING
 from lab import inventory, new_inventory, paths, servers
-from lab.build import builder
+from lab.build import artifacts, builder
 from lab.emulator import servers as emulated
 from lab.emulator.servers import INVENTORY, SERVERS
 from lab.hosts.physical import dom0_endpoint
 from lab.hosts.server_boot import Entry, ServerBoot
 from lab.inventory import HostEntry
+from lab.lifecycle import PROVISIONED
 from lab.new_inventory import Server
 from lab.remote.ssh import DOM0, Connections, socket_folder
 
@@ -49,14 +51,31 @@ class Pair:
         """Take both back to a state; make it first, where it was not kept."""
         states = {"bare": self._bare, "installed": self._installed, "provisioned": self._provisioned}
         began = time.monotonic()
-        if all(state in emulated.saved(each) for each in SERVERS.values()):
+        made_by = self._made_by(state)
+        kept = read_kept(self._kept)
+        if kept.get(state) == made_by and all(state in emulated.saved(each) for each in SERVERS.values()):
             both(lambda name: emulated.restore(SERVERS[name], state))
             self._tell(f"back in the state {state} after {time.monotonic() - began:.0f} s")
             return
         states[state]()
         done = time.monotonic()
         both(lambda name: emulated.save(SERVERS[name], state))
+        self._kept.write_text(json.dumps(read_kept(self._kept) | {state: made_by}))
         self._tell(f"made the state {state} in {done - began:.0f} s, and kept it in {time.monotonic() - done:.0f} s")
+
+    @property
+    def _kept(self) -> Path:
+        """State -> what it was made by."""
+        return paths.cache() / "servers" / "states.json"
+
+    @staticmethod
+    def _made_by(state: str) -> str:
+        bare = builder.artifact("server_image", NOTHING).key
+        if state == "bare":
+            return bare
+        made_of = {name: builder.artifact(name, NOTHING).key for name in PROVISIONED}
+        code = artifacts.tree_digest([paths.PLAYBOOKS, paths.REPO / "lab"], paths.REPO)
+        return artifacts.recipe_key({"bare": bare, "artifacts": made_of, "code": code})
 
     def lab(self, *changes: tuple[str, str], only: str | None = None) -> Path:
         """The inventory of both, or of one, with their host keys recorded. changes: text -> what
@@ -83,6 +102,7 @@ class Pair:
         return paths.cache() / "servers" / name / "before.txt"
 
     def _bare(self) -> None:
+        emulated.down(remove=True)
         emulated.up(builder.artifact("server_image", NOTHING), self._tell)
         for entry in inventory.load(self.lab()).hosts:
             with connected(entry) as connections:
@@ -110,6 +130,12 @@ class Pair:
 
     def _named(self, name: str, text: str) -> None:
         self._tell(f"{name}: {text}")
+
+
+def read_kept(path: Path) -> dict[str, str]:
+    """What a file keeps; nothing where there is none."""
+    found: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def both(act: Callable[[str], T]) -> Mapping[str, T]:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -63,24 +64,25 @@ def test_another_cache_than_the_inventorys_is_refused() -> None:
         servers.up(image, lambda _text: None)
 
 
-def test_their_tests_end_them_however_they_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[str] = []
+@pytest.mark.parametrize(("select", "removed"), [(None, True), ("bare", False)])
+def test_their_tests_end_them_however_they_end(
+    monkeypatch: pytest.MonkeyPatch, select: str | None, removed: bool
+) -> None:
+    """Selected tests leave their disks to the next ones."""
+    done: list[object] = []
 
-    def up(_image: object, _progress: object) -> None:
-        done.append("up")
-        raise LabError("bios1 does not answer by SSH")
+    def run(command: Sequence[str], **_options: object) -> None:
+        done.append([*command][5:] if select else "pytest")
+        raise KeyboardInterrupt
 
-    def down(*, remove: bool = False) -> list[str]:
-        done.append(f"down, remove={remove}")
-        return []
-
-    monkeypatch.setattr(servers, "up", up)
-    monkeypatch.setattr(servers, "down", down)
+    monkeypatch.setattr(testbed.subprocess, "run", run)
+    monkeypatch.setattr(servers, "down", lambda *, remove: done.append(f"down, remove={remove}"))
     monkeypatch.setattr(testbed, "install_packages", lambda _report: None)
     monkeypatch.setattr(testbed, "build_artifacts", lambda _report, names: dict.fromkeys(names))
-    with pytest.raises(LabError, match="does not answer"):
-        testbed.test(Context(), servers=True)
-    assert done == ["down, remove=True", "up", "down, remove=True"]
+    with pytest.raises(KeyboardInterrupt):
+        testbed.test(Context(), servers=True, select=select)
+    ran = ["--durations-min=1", "-v", "-k", "bare"] if select else "pytest"
+    assert done == [f"down, remove={removed}", ran, f"down, remove={removed}"]
 
 
 def test_an_unknown_server_is_refused() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from lab import paths
 from lab.hosts import server_boot
 from lab.hosts.server_boot import Entry, ServerBoot
 from lab.inventory import GuestDisks, Physical
+from lab.remote import scripts
 from lab.remote.ssh import CommandError, Connections, UnreachableError
 
 ENTRY = Entry("overcommit-0123456789ab", "dom0_mem=768M,max:768M dom0_max_vcpus=2 dom0_vcpus_pin tmem")
@@ -310,3 +312,20 @@ def test_a_server_that_nobody_confirmed_goes_back_by_itself(
         ["sh", "-c", f"systemctl() {{ echo $*; }}\n{script}"], capture_output=True, text=True, check=False
     )
     assert done.stdout == ("reboot\n" if goes else "")
+
+
+def test_an_entry_is_confirmed_before_it_is_the_default(tmp_path: Path) -> None:
+    """Interrupted between the two, the server boots its old system, and does not restart again and
+    again.
+    """
+    programs = {"grub-set-default": "exit 1", "sync": "", "update-grub": f"touch {tmp_path}/menu"}
+    for name, body in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tmp_path / name).chmod(0o755)
+    text = scripts.command("server-boot.sh", "keep", ENTRY.name)
+    text = re.sub(r"PATH=\S+", f"PATH={tmp_path}:{os.environ['PATH']}", text)
+    text = text.replace("/var/lib/overcommit/confirmed", f"{tmp_path}/confirmed")
+    done = subprocess.run(["sh", "-c", text.replace("/boot/", f"{tmp_path}/")], capture_output=True, check=False)
+    assert done.returncode == 1
+    assert (tmp_path / "confirmed").read_text() == f"{ENTRY.name}\n"
+    assert not (tmp_path / "menu").exists()
