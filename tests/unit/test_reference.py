@@ -13,7 +13,7 @@ from campaigns import verify
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-PUBLISHED = ("reference", "reference-repeated", "policies")
+PUBLISHED = ("reference", "reference-repeated", "policies", "spike", "footprint")
 
 
 @pytest.fixture(params=PUBLISHED)
@@ -21,9 +21,11 @@ def published(request: pytest.FixtureRequest) -> Path:
     return RESULTS / str(request.param)
 
 
-@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.long] * (name == "policies")) for name in PUBLISHED])
+@pytest.fixture(
+    params=[pytest.param(name, marks=[pytest.mark.long] * (not name.startswith("reference"))) for name in PUBLISHED]
+)
 def drawn(request: pytest.FixtureRequest) -> Path:
-    """One whose figures are made again; those of 26 cells take longest."""
+    """One whose figures are made again; those of other loads than the demo's take long."""
     return RESULTS / str(request.param)
 
 
