@@ -34,9 +34,6 @@ T = TypeVar("T")
 DIRECTORY = "/run/overcommit"
 """Where a guest keeps what belongs to a run; in memory, and gone with the next reset."""
 
-_SH = "/bin/sh"
-"""By its path: plumbum would ask every guest where `sh` is."""
-
 _KILL_AFTER_S = 10
 _GRACE_S = 30.0
 
@@ -213,7 +210,7 @@ def _upload(machine: Machine, part: Part) -> None:
     """
     shell = scripts.command("barrier-upload.sh", DIRECTORY, part.release)
     try:
-        (machine[_SH]["-c", shell] << part.script)()
+        (machine["sh"]["-c", shell] << part.script)()
     except command_errors() as error:
         raise GuestLostError("a guest could not be given its script", where=str(machine), why=explain(error)) from None
 
@@ -225,7 +222,7 @@ def _spawn(
     plan = (int(bool(part.release)), round(part.start.delay_s * 1e9), int(bool(part.start.after)))
     shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, TAIL_LINES, *plan)
     try:
-        process = machine[_SH]["-c", shell].popen(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = machine["sh"]["-c", shell].popen(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     except command_errors() as error:
         raise GuestLostError(f"{name} could not be reached", where=name, why=explain(error)) from None
     member = _Member(name, process, part, set(part.start.after))

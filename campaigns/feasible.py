@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from campaigns.experiment import Experiment
 
 SMALLEST_GUEST_MIB = 64
-"""Below this a guest with sshd and a compiler does not get through its boot."""
+"""Below this a guest with an SSH server and a compiler does not get through its boot."""
 
 SMALLEST_STOCK_MIB = 128
 """The same with a kernel of Debian's, which keeps more for itself, and is unpacked in the guest."""

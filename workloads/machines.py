@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from common.errors import OutputsError, WorkloadError
-from common.machines import Command, Machine, command_errors, explain, tail, trouble
+from common.machines import Machine, command_errors, explain, tail, trouble
 from workloads import scripts
 
 KILL_GRACE_S = 10
@@ -27,9 +27,6 @@ LINK_GRACE_S = 30
 """Seconds more before the local end gives up: then it is the machine or the way to it that no
 longer answers.
 """
-
-_TIMEOUT = "/usr/bin/timeout"
-"""By its path where a machine is far: plumbum would ask every guest where it is."""
 
 TIMED_OUT = {124, 137}
 """Statuses of `timeout` when it had to end, or kill, its command."""
@@ -50,16 +47,12 @@ def name_of(machine: Machine) -> str:
     return str(host) if host else "this machine"
 
 
-def _timeout(machine: Machine) -> Command:
-    return machine[_TIMEOUT if hasattr(machine, "host") else "timeout"]
-
-
 def run_script(machine: Machine, script: str, *, what: str, timeout_s: float) -> Finished:
     """Run sh text. WorkloadError when it does not end in time or cannot be started; its status
     is the caller's business.
     """
     with _plumbum_errors(machine, what, timeout_s):
-        command = _timeout(machine)["-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", "sh", "-c", script]
+        command = machine["timeout"]["-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", "sh", "-c", script]
         status, stdout, stderr = command.run(retcode=None, timeout=timeout_s + KILL_GRACE_S + LINK_GRACE_S)
     if status in TIMED_OUT:
         raise _timed_out(machine, what, timeout_s)
@@ -89,7 +82,7 @@ def fetch_raw(machine: Machine, raw_dir: Path, *, first: str = "", timeout_s: fl
     if first:
         packing = ["sh", "-c", f"(\n{first}\n) < /dev/null > /dev/null 2>&1\nexec {shlex.join(packing)}"]
     with _plumbum_errors(machine, what, timeout_s):
-        command = _timeout(machine)[("-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", *packing)]
+        command = machine["timeout"][("-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", *packing)]
         process = command.popen()
         try:
             archive, complaint = process.communicate(timeout=timeout_s + KILL_GRACE_S + LINK_GRACE_S)

@@ -66,8 +66,8 @@ this machine's processors busy.
 """
 
 SETTLE_SECONDS = 5.0
-"""Between the last session and a snapshot: a guest still writes what its boot left dirty, and sshd
-still ends its children.
+"""Between the last session and a snapshot: a guest still writes what its boot left dirty, and its SSH
+server still ends its children.
 """
 
 XEN_FIXED_MIB = 6
@@ -412,10 +412,10 @@ class EmulatedHost(XenHost):
         that is asked: connections are new, and a session in each would take as long again.
         """
         names = (DOM0, *guests.names(sizing.count))
-        self.connections.in_parallel({name: partial(self._wait, name, ANSWER_SECONDS, new=True) for name in names})
+        self.connections.in_parallel({name: partial(self._wait, name, ANSWER_SECONDS, connection=True) for name in names})
 
-    def _wait(self, name: str, seconds: float, *, new: bool = False) -> None:
-        self.connections.wait(name, seconds, alive=self.emulator.require_running, connection=new)
+    def _wait(self, name: str, seconds: float, *, connection: bool = False) -> None:
+        self.connections.wait(name, seconds, alive=self.emulator.require_running, connection=connection)
 
     def _make_spec(self, host: HostSizing, sizing: GuestSizing) -> Spec:
         check_sizing(host, sizing)

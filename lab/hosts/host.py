@@ -35,7 +35,7 @@ BALLOON_SECONDS = 120
 
 @dataclass(frozen=True)
 class XenGuest:
-    """A guest that is up. Its plumbum machine is made at first use."""
+    """A guest that is up. Its connection is made at first use."""
 
     name: str
     connections: Connections

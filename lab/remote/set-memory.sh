@@ -16,6 +16,10 @@ shift
 pause=0.3     # seconds between two looks
 wake_every=20 # looks, of half a second each
 
+end() {
+    for each in $started; do wait "$each"; done
+}
+
 # All at once: an xl takes dom0's processor a third of an emulated second, and dom0 has several.
 aim() {
     started=
@@ -24,7 +28,7 @@ aim() {
         started="$started $!"
         shift 3
     done
-    for each in $started; do wait "$each"; done
+    end
 }
 
 wake() {
@@ -43,7 +47,7 @@ raise() {
         fi
         shift 3
     done
-    for each in $started; do wait "$each"; done
+    end
 }
 
 wanted=$(printf '%s=%s %.0s' "$@")

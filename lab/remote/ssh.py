@@ -310,8 +310,8 @@ class Connections:
         return self._machines[name]
 
     def drop(self, names: Sequence[str] | None = None) -> None:
-        """End the shared connections of these machines (of all by default) and forget their plumbum
-        machines.
+        """End the shared connections of these machines (of all by default) and forget their
+        programs.
         """
         if names is None:
             for process in list(self._running):

@@ -1,4 +1,4 @@
-"""A program `ssh` that runs what it is told on this machine."""
+"""A program `ssh` that runs what it is told on this machine; nobody answers at `lost`."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ echo "$*" | tr '\\n' ' ' >> {log}; echo >> {log}
 while [ $# -gt 0 ]; do
     case $1 in -[BbcDEeFIiJLlmOopQRSWw]) shift 2;; -*) shift;; *) break;; esac
 done
+[ "$1" != lost ] || {{ echo "Connection refused" >&2; exit 255; }}
 shift
 command="$*"
 [ "${{#command}}" -le 9000 ] || exit 255 # as dropbear
-if [ $# -eq 0 ]; then exec sh; else exec sh -c "$*"; fi
+# bash becomes the last command, as ssh is one process
+if [ $# -eq 0 ]; then exec sh; else exec bash -c "$*"; fi
 """
 
 
