@@ -81,6 +81,20 @@ class Suspendable:
         """
         self.host.run("dom0", f"xl mem-max {GUEST} {most_mib}")
 
+    def save_and_restore(self) -> None:
+        """It becomes another domain, and Xen keeps nothing of it in between."""
+        domain = self.host.run("dom0", f"xl domid {GUEST}")
+        self.host.run("dom0", f"xl save {GUEST} {IMAGE}", timeout=SECONDS)
+        assert GUEST not in self.host.run("dom0", "xl list; tmemctl list -l")
+        self.host.run("dom0", f"xl restore {IMAGE} && rm {IMAGE}", timeout=SECONDS)
+        assert self.host.run("dom0", f"xl domid {GUEST}") != domain
+
+    def migrate(self) -> None:
+        """To its own host, where it becomes another domain."""
+        domain = self.host.run("dom0", f"xl domid {GUEST}")
+        self.host.run("dom0", f"xl migrate -s '' {GUEST} 'xl migrate-receive'", timeout=SECONDS)
+        assert self.host.run("dom0", f"xl domid {GUEST}") != domain
+
     def goes_on_whole(self, before: int, most_mib: int) -> None:
         """After it came to another domain: it has pools again, its pages return to frontswap, and
         all are right. before: pages that were there.

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 from stocked import MOST_MIB, booted
-from suspendable import GUEST, IMAGE, SECONDS, Suspendable, hold
+from suspendable import Suspendable, hold
 
 from campaigns.kernel_log import findings
 from lab.lifecycle import OpenLab
-from lab.remote.ssh import DOM0
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
@@ -36,18 +35,14 @@ def guest(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) ->
 
 
 def test_save_and_restore_lose_no_page(guest: Suspendable) -> None:
-    before, domain = guest.pools()["PP"], guest.host.run(DOM0, f"xl domid {GUEST}")
-    guest.host.run(DOM0, f"xl save {GUEST} {IMAGE}", timeout=SECONDS)
-    assert GUEST not in guest.host.run(DOM0, "xl list; tmemctl list -l")
-    guest.host.run(DOM0, f"xl restore {IMAGE} && rm {IMAGE}", timeout=SECONDS)
-    assert guest.host.run(DOM0, f"xl domid {GUEST}") != domain
+    before = guest.pools()["PP"]
+    guest.save_and_restore()
     guest.goes_on_whole(before, MOST_MIB)
 
 
 def test_a_local_migration_loses_no_page(guest: Suspendable) -> None:
-    before, domain = guest.pools()["PP"], guest.host.run(DOM0, f"xl domid {GUEST}")
-    guest.host.run(DOM0, f"xl migrate -s '' {GUEST} 'xl migrate-receive'", timeout=SECONDS)
-    assert guest.host.run(DOM0, f"xl domid {GUEST}") != domain
+    before = guest.pools()["PP"]
+    guest.migrate()
     guest.goes_on_whole(before, MOST_MIB)
 
 

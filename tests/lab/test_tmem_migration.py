@@ -74,13 +74,9 @@ def guest_with_pages(lab: OpenLab) -> Iterator[Suspendable]:
 
 
 def test_save_and_restore_lose_no_page(guest_with_pages: Suspendable) -> None:
-    guest, host = guest_with_pages, guest_with_pages.host
-    before, domain = guest.pools()["PP"], host.run("dom0", f"xl domid {GUEST}")
-    host.run("dom0", f"xl save {GUEST} {IMAGE}", timeout=SECONDS)
-    assert GUEST not in host.run("dom0", "xl list; tmemctl list -l")
-    host.run("dom0", f"xl restore {IMAGE} && rm {IMAGE}", timeout=SECONDS)
-    assert host.run("dom0", f"xl domid {GUEST}") != domain
-    guest.goes_on_whole(before, DEFAULT_GUESTS.memory_max_mib)
+    before = guest_with_pages.pools()["PP"]
+    guest_with_pages.save_and_restore()
+    guest_with_pages.goes_on_whole(before, DEFAULT_GUESTS.memory_max_mib)
 
 
 @pytest.mark.long
@@ -89,12 +85,10 @@ def test_a_local_migration_loses_no_page(guest_with_pages: Suspendable) -> None:
     writes it, and the guest's page tables don't tell.
     """
     guest, host = guest_with_pages, guest_with_pages.host
-    before, domain = guest.pools()["PP"], host.run("dom0", f"xl domid {GUEST}")
-    loads = loads_of(host)
+    before, loads = guest.pools()["PP"], loads_of(host)
     reading = "while [ -e /run/reading ] && pkill -USR1 -x pattern; do sleep 1; done"
     host.run(GUEST, f"touch /run/reading; (setsid sh -c '{reading}' < /dev/null > /dev/null 2>&1 &)")
-    host.run("dom0", f"xl migrate -s '' {GUEST} 'xl migrate-receive'", timeout=SECONDS)
-    assert host.run("dom0", f"xl domid {GUEST}") != domain
+    guest.migrate()
     guest.reconnect()
     host.run(GUEST, "rm /run/reading")
     assert loads_of(host) - loads > before // 2, "too little was read from Xen meanwhile"
