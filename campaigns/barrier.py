@@ -222,7 +222,9 @@ def _spawn(
     plan = (int(bool(part.release)), round(part.start.delay_s * 1e9), int(bool(part.start.after)))
     shell = scripts.command("barrier.sh", DIRECTORY, _KILL_AFTER_S, limit, TAIL_LINES, *plan)
     try:
-        process = machine["sh"]["-c", shell].popen(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        process = machine["sh"]["-c", shell].popen(
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
     except command_errors() as error:
         raise GuestLostError(f"{name} could not be reached", where=name, why=explain(error)) from None
     member = _Member(name, process, part, set(part.start.after))

@@ -218,6 +218,7 @@ def _serve(connection: Connection, place: Place) -> None:
         with place.open(lambda text: mouth.say(Said(text))) as (host, basis):
             mouth.say(Joined(place.name, host.accelerator, basis))
             _work(place.name, host, tasks, mouth)
+            _be_deaf()  # who was told to end closes in order, whatever follows
     except KeyboardInterrupt:
         os._exit(130)  # all is in order; nobody wants a traceback
     except BaseException as error:  # noqa: BLE001 - it is raised in the parent
@@ -239,12 +240,17 @@ def _be_interruptible() -> None:
     """The first interruption ends things in order; the next ones do not interrupt that."""
 
     def interrupt(*_: object) -> None:
-        for number in INTERRUPTIONS:
-            signal.signal(number, signal.SIG_IGN)
+        _be_deaf()
         raise KeyboardInterrupt
 
     for number in INTERRUPTIONS:
         signal.signal(number, interrupt)
+
+
+def _be_deaf() -> None:
+    """Nothing interrupts what follows."""
+    for number in INTERRUPTIONS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _listen(connection: Connection, tasks: queue.SimpleQueue[Begin | Task | None]) -> None:

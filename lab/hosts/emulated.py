@@ -66,8 +66,8 @@ this machine's processors busy.
 """
 
 SETTLE_SECONDS = 5.0
-"""Between the last session and a snapshot: a guest still writes what its boot left dirty, and its SSH
-server still ends its children.
+"""Between the last session and a snapshot: a guest still writes what its boot left dirty, and its
+SSH server still ends its children.
 """
 
 XEN_FIXED_MIB = 6
@@ -411,8 +411,8 @@ class EmulatedHost(XenHost):
         """Every machine lets us in, all at once because each takes a second or two. That is all
         that is asked: connections are new, and a session in each would take as long again.
         """
-        names = (DOM0, *guests.names(sizing.count))
-        self.connections.in_parallel({name: partial(self._wait, name, ANSWER_SECONDS, connection=True) for name in names})
+        wait = partial(self._wait, seconds=ANSWER_SECONDS, connection=True)
+        self.connections.in_parallel({name: partial(wait, name) for name in (DOM0, *guests.names(sizing.count))})
 
     def _wait(self, name: str, seconds: float, *, connection: bool = False) -> None:
         self.connections.wait(name, seconds, alive=self.emulator.require_running, connection=connection)

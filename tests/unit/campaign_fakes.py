@@ -360,7 +360,7 @@ class FakeObservation:
 class FakePlace:
     """A fake host that another process can open. kill: a step, and the how manieth time that it is
     reached the process is killed. failing, defect: steps that end so each time. delay_s: of a
-    reset. beside: hosts that have to be open, too, before this one is.
+    reset. closing_s: of its closing. beside: hosts that have to be open, too, before this one is.
     """
 
     root: Path
@@ -370,6 +370,7 @@ class FakePlace:
     defect: str = ""
     basis: Mapping[str, object] = field(default_factory=dict)
     delay_s: float = 0.0
+    closing_s: float = 0.0
     beside: tuple[str, ...] = ()
 
     @contextlib.contextmanager
@@ -406,6 +407,8 @@ class FakePlace:
                 time.sleep(0.02)
             yield host, {"name": self.name, **self.basis}
         finally:
+            (self.root / f"{self.name}.closing").touch()
+            time.sleep(self.closing_s)
             (self.root / f"{self.name}.closed").touch()
 
     def recover(self) -> None:

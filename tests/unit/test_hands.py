@@ -15,8 +15,9 @@ import pytest
 from campaign_fakes import EXPERIMENT, FakePlace, find, leftovers, write_experiment
 
 from campaigns import launch, sharing
+from campaigns.crew import Joined
 from campaigns.experiment import Experiment
-from campaigns.hands import Hands
+from campaigns.hands import Hand, Hands
 from campaigns.records import CellRecord, PlannedCell
 from campaigns.run import Outcome, run_with
 from campaigns.sharing import Shares, share_of
@@ -74,6 +75,21 @@ def by_share(cells: dict[str, CellRecord], planned: tuple[PlannedCell, ...]) -> 
         if each.cell in cells:
             found.setdefault(share_of(each), set()).add(cells[each.cell].host)
     return found
+
+
+def test_a_child_that_was_told_to_end_closes_its_host_whatever_interrupts_it(tmp_path: Path) -> None:
+    hand = Hand(FakePlace(tmp_path, "xen1", closing_s=0.5))
+    while not isinstance(hand.hear(), Joined):
+        pass
+    hand.send(None)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "xen1.closing").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    hand.interrupt()
+    hand.end(time.monotonic() + 60)
+    assert (tmp_path / "xen1.closed").exists()
+    assert not (tmp_path / "xen1.recovered").exists()
 
 
 def test_two_hosts_run_the_cells_of_one_campaign_at_once_and_pairs_stay_together(
@@ -164,7 +180,9 @@ import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from pathlib import Path
 from campaign_fakes import FakePlace, write_experiment
-from campaigns.hands import Hands
+from campaigns.crew import Joined
+from campaigns.experiment import Experiment
+from campaigns.hands import Hand, Hands
 from campaigns.run import run_with
 from workloads import registry
 if __name__ == "__main__":
