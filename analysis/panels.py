@@ -8,7 +8,8 @@ words in its place.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
@@ -298,6 +299,7 @@ def account(axes: Axes, results: Results, levels: str) -> None:
     looks = style.looks(results.policies)
     names: list[str] = []
     ends = [0.0]
+    kinds: defaultdict[str, list[tuple[float, float, int]]] = defaultdict(list)
     for item in means:
         mine = [pair for pair in pairs if pair.policy == item.policy]
         row = len(names)
@@ -315,15 +317,7 @@ def account(axes: Axes, results: Results, levels: str) -> None:
                 axes.barh(
                     row + 1, width, left=left, height=_BAR, color=face, edgecolor=edge, hatch=kind.hatch, linewidth=0
                 )
-                axes.annotate(
-                    name,
-                    (left, row + 1 + _BAR / 2),
-                    xytext=(0, -1),
-                    textcoords="offset points",
-                    va="top",
-                    fontsize=style.SMALL,
-                    color=style.MUTED,
-                )
+                kinds[name].append((width, left, row + 1))
             left += width
         for shift, attribute in ((0, "saved"), (1, "explained")):
             points = statistics.present(getattr(pair, attribute) for pair in mine)
@@ -333,11 +327,30 @@ def account(axes: Axes, results: Results, levels: str) -> None:
         if item.agreement is not None:
             highest = max([item.explained or 0, *[p.explained or 0 for p in mine]]) / scale.factor
             _label(axes, _agreement(results, item), highest, row + 1)
+    _name_kinds(axes, kinds)
     policy_axis(axes, names)
     axes.set_ylim(len(names) - 0.35, -0.5)
     style.clean(axes, grid="x")
     axes.set_xlim(min(0.0, *ends) * 1.05, (max(ends) or 1) * 1.45)
     axes.set_xlabel(f"sectors [{scale.word}sectors]")
+
+
+def _name_kinds(axes: Axes, kinds: Mapping[str, Sequence[tuple[float, float, int]]]) -> None:
+    """The name of each kind of page below its widest bar, from the beginning or to its
+    end: there is room for no more. kinds: name -> width, left end and row of each.
+    """
+    for name, found in kinds.items():
+        width, left, row = max(found)
+        axes.annotate(
+            name,
+            (left + width if left else left, row + _BAR / 2),
+            xytext=(0, -1),
+            textcoords="offset points",
+            ha="right" if left else "left",
+            va="top",
+            fontsize=style.SMALL,
+            color=style.MUTED,
+        )
 
 
 def _agreement(results: Results, item: accounting.Account) -> str:

@@ -85,13 +85,14 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
     """
     looks = style.looks(results.policies)
     ends: list[tuple[float, float, str]] = []
+    areas: list[tuple[float, float, str]] = []
     for policy in results.policies:
         cells = results.at(policy, levels)
         if not cells:
             continue
         tmem = [_sum_over_guests(results, cells[0], levels, f"tmem_{kind}_pages") for kind in accounting.KINDS]
         if all(part is not None for part in tmem):
-            _fill_tmem(axes, [part for part in tmem if part is not None], looks[policy].colour)
+            areas.append(_fill_tmem(axes, [part for part in tmem if part is not None], looks[policy].colour))
         lines = [line for cell in cells if (line := _sum_over_guests(results, cell, levels, "memory")) is not None]
         if lines:
             axes.plot(*lines[0], color=looks[policy].colour, linewidth=1.4, linestyle=looks[policy].line)
@@ -100,6 +101,9 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
     if not ends:
         style.empty(axes, "no samples of the guests' memory")
         return
+    if areas and max(areas)[0] > 0:  # once: names of several would lie over one another
+        peak, middle, colour = max(areas)
+        axes.annotate("in tmem", (middle, peak / 3), ha="center", fontsize=style.SMALL, color=colour)
     style.clean(axes, grid="y")
     last = max(end[0] for end in ends)
     if not levels and (memory_text := experiment_text(results, "host", "guest_memory")):
@@ -113,20 +117,14 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
     _name_lines(axes, last, ends)
 
 
-def _fill_tmem(axes: Axes, parts: Sequence[Line], colour: str) -> None:
+def _fill_tmem(axes: Axes, parts: Sequence[Line], colour: str) -> tuple[float, float, str]:
+    """An area; its highest value, the middle of its time, and its colour."""
     grid = parts[0][0]
     together = _added([np.interp(grid, time, pages) for time, pages in parts])
-    if together.max() <= 0:
-        return
-    axes.fill_between(grid, 0, together, color=style.tint(colour, 0.25), linewidth=0)
-    peak = int(np.argmax(together))
-    axes.annotate(
-        "in tmem",
-        (float(grid[len(grid) // 2]), float(together[peak]) / 3),
-        ha="center",
-        fontsize=style.SMALL,
-        color=colour,
-    )
+    peak = float(together.max())
+    if peak > 0:
+        axes.fill_between(grid, 0, together, color=style.tint(colour, 0.25), linewidth=0)
+    return peak, float(grid[len(grid) // 2]), colour
 
 
 def _name_lines(axes: Axes, x: float, ends: Sequence[tuple[float, float, str]]) -> None:
