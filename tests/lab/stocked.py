@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ GUEST = "guest1"
 START_MIB, MOST_MIB = 192, 256
 FREE_MIB = 256
 """What Xen has for tmem."""
+
+PAGES_PER_MIB = 256
 
 EXERCISE = "/root/exercise"
 
@@ -57,6 +60,45 @@ class Stock:
     def pools(self, kind: str) -> list[dict[str, Any]]:
         """The guest's pools of a kind, E or P, as Xen has them."""
         return [pool for pool in client(self.host, GUEST)["pools"] if pool["PT"].startswith(kind)]
+
+    def reads_a_file_again_without_its_disk(self, mib: int) -> None:
+        """One that is larger than memory."""
+        found = self.trial("files", mib, "/root")
+        pages = mib * PAGES_PER_MIB
+        assert all(each["same"] for each in found["passes"])
+        for each in found["passes"][1:]:
+            assert each["hits"] > 0.9 * pages
+            assert each["sectors"] < 0.02 * 8 * pages  # what else the guest reads meanwhile
+        assert found["counters"]["ephemeral.put.failed"] == found["counters"]["ephemeral.get.failed"] == 0
+
+    def swaps(self) -> None:
+        """And all that it swapped comes back."""
+        found = self.trial("swap", 200)
+        assert found["wrong"] == 0
+        assert found["persistent.put.done"] > 1000
+        assert found["persistent.get.done"] > 1000
+
+    def leaves_no_page_in_swap(self) -> None:
+        """When its device is off."""
+        self.sh("swapoff /dev/xvdb", 240)
+        assert [pool["Pc"] for pool in self.pools("P")] == [0]
+        self.sh("swapon /dev/xvdb")
+
+    def counts_at_rest(self) -> tuple[dict[str, Any], dict[str, int]]:
+        """What Xen and the guest have counted, which is the same: also of pools that are gone,
+        such as that of a file system that was unmounted, which took its own counts with it.
+        """
+        for _ in range(10):  # until nothing happened in between
+            before = self.trial("counters")
+            known = client(self.host, GUEST)
+            if before == (after := self.trial("counters")):
+                break
+            time.sleep(2)
+        assert before == after, "the guest was never at rest"
+        assert known["Ge"] == after["ephemeral.get.done"]
+        assert known["Gp"] == after["persistent.get.done"]
+        assert known["Pp"] == after["persistent.put.done"]
+        return known, after
 
     def compile_exercise(self) -> None:
         """Make EXERCISE there."""

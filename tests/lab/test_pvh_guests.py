@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from accounts import client, destroy, tmem
+from accounts import destroy, tmem
 from stocked import GUEST, MOST_MIB, START_MIB, Stock, booted
 
 from campaigns.kernel_log import findings
@@ -27,8 +27,6 @@ pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 FILE_MIB = 160
 """More than such a guest has memory for files."""
-
-PAGES_PER_MIB = 256
 
 
 @pytest.fixture(scope="module", params=["debian-6.12", "debian-7"])
@@ -46,13 +44,7 @@ def test_it_is_a_pvh_guest_with_the_memory_that_it_was_given(stock: Stock) -> No
 
 
 def test_a_file_that_is_larger_than_memory_is_read_again_without_its_disk(stock: Stock) -> None:
-    found = stock.trial("files", FILE_MIB, "/root")
-    pages = FILE_MIB * PAGES_PER_MIB
-    assert all(each["same"] for each in found["passes"])
-    for each in found["passes"][1:]:
-        assert each["hits"] > 0.9 * pages
-        assert each["sectors"] < 0.02 * 8 * pages  # what else the guest reads meanwhile
-    assert found["counters"]["ephemeral.put.failed"] == found["counters"]["ephemeral.get.failed"] == 0
+    stock.reads_a_file_again_without_its_disk(FILE_MIB)
 
 
 def test_nobody_reads_what_a_file_was_before_it_changed(stock: Stock) -> None:
@@ -62,26 +54,12 @@ def test_nobody_reads_what_a_file_was_before_it_changed(stock: Stock) -> None:
 
 
 def test_swapped_pages_come_back(stock: Stock) -> None:
-    found = stock.trial("swap", 200)
-    assert found["wrong"] == 0
-    assert found["persistent.put.done"] > 1000
-    assert found["persistent.get.done"] > 1000
-    stock.sh("swapoff /dev/xvdb", 240)
-    assert [pool["Pc"] for pool in stock.pools("P")] == [0]
-    stock.sh("swapon /dev/xvdb")
+    stock.swaps()
+    stock.leaves_no_page_in_swap()
 
 
 def test_the_guest_counts_what_xen_counts(stock: Stock) -> None:
-    for _ in range(10):  # until nothing happened in between
-        before = stock.trial("counters")
-        known = client(stock.host, GUEST)
-        if before == (after := stock.trial("counters")):
-            break
-        time.sleep(2)
-    assert before == after, "the guest was never at rest"
-    assert known["Ge"] == after["ephemeral.get.done"]
-    assert known["Gp"] == after["persistent.get.done"]
-    assert known["Pp"] == after["persistent.put.done"]
+    stock.counts_at_rest()
 
 
 def test_self_ballooning_follows_what_is_committed(stock: Stock) -> None:

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from accounts import client, destroy, tmem
+from accounts import destroy, tmem
 from stocked import EXERCISE, GUEST, MOST_MIB, START_MIB, Stock, booted
 
 from campaigns.kernel_log import findings
@@ -37,7 +37,6 @@ FILE_MIB = 160
 """More than such a guest has memory for files."""
 
 CHANGED_PAGES = 64
-PAGES_PER_MIB = 256
 CHANGES, EXERCISED_KIB = 3000, 256
 """Of a file by exercise.c, and its size at most."""
 
@@ -67,13 +66,7 @@ def test_it_boots_and_leaves_room(stock: Stock) -> None:
 
 
 def test_a_file_that_is_larger_than_memory_is_read_again_without_its_disk(stock: Stock) -> None:
-    found = stock.trial("files", FILE_MIB, "/root")
-    pages = FILE_MIB * PAGES_PER_MIB
-    assert all(each["same"] for each in found["passes"])
-    for each in found["passes"][1:]:
-        assert each["hits"] > 0.9 * pages
-        assert each["sectors"] < 0.02 * 8 * pages  # what else the guest reads meanwhile
-    assert found["counters"]["ephemeral.put.failed"] == found["counters"]["ephemeral.get.failed"] == 0
+    stock.reads_a_file_again_without_its_disk(FILE_MIB)
 
 
 def test_nobody_reads_what_a_file_was_before_it_changed(stock: Stock) -> None:
@@ -149,34 +142,19 @@ def test_a_file_is_right_with_blocks_of_any_size(stock: Stock, block: int, tmp_p
 
 
 def test_swapped_pages_come_back_and_their_slots_are_given_back(stock: Stock) -> None:
-    found = stock.trial("swap", 200)
-    assert found["wrong"] == 0
-    assert found["persistent.put.done"] > 1000
-    assert found["persistent.get.done"] > 1000
+    stock.swaps()
     (pool,) = stock.pools("P")
     total, free = (int(stock.sh(f"awk '/^Swap{word}:/ {{ print $2 }}' /proc/meminfo")) for word in ("Total", "Free"))
     assert pool["Pc"] <= (total - free) / 4 + HELD_BACK, "slots that are free are kept"
-    stock.sh("swapoff /dev/xvdb", 240)
-    assert [pool["Pc"] for pool in stock.pools("P")] == [0]
-    stock.sh("swapon /dev/xvdb")
+    stock.leaves_no_page_in_swap()
 
 
 def test_the_guest_counts_what_xen_counts(stock: Stock) -> None:
-    for _ in range(10):  # until nothing happened in between
-        before = stock.trial("counters")
-        known = client(stock.host, GUEST)
-        if before == (after := stock.trial("counters")):
-            break
-        time.sleep(2)
-    assert before == after, "the guest was never at rest"
+    known, after = stock.counts_at_rest()
     (swap,) = (pool for pool in known["pools"] if pool["PT"].startswith("P"))
     for verb, done, tried in (("put", "ps", "pt"), ("get", "gs", "gt")):
         assert swap[done] == after[f"persistent.{verb}.done"]
         assert swap[tried] == sum(n for each, n in after.items() if each.startswith(f"persistent.{verb}."))
-    # the pool of the file system that was unmounted took its counts with it; these are the client's
-    assert known["Ge"] == after["ephemeral.get.done"]
-    assert known["Gp"] == after["persistent.get.done"]
-    assert known["Pp"] == after["persistent.put.done"]
     kept = sum(pool["ps"] for pool in known["pools"] if pool["PT"].startswith("E"))
     assert 0 < kept <= after["ephemeral.put.done"]
 
