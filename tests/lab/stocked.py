@@ -5,21 +5,18 @@ these kernels share. What is done in the guest is stock.py and exercise.c.
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from accounts import client
+from beside import host_beside
 
 from common.needs import Needs
-from lab import lifecycle
 from lab.api import GuestSizing, HostSizing
-from lab.build import builder
 from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
 from lab.kernels import PV, GuestType, KernelName
@@ -120,14 +117,8 @@ def booted(
     has it loaded, and may have more memory than it has, so that its swapped pages have an
     allowance. packages: what else its image needs.
     """
-    plain = lab.hosts[0]
-    assert isinstance(plain, EmulatedHost)
-    plain.stop()  # one at a time
     needs = Needs(packages=tuple(packages), kernels=(boots,))
-    builder.ensure(lifecycle.artifacts_for(inventory_path, needs), needs=needs)
-    images = partial(lifecycle.artifact_images, plain.settings, needs)
-    host = EmulatedHost(lab.name, f"{plain.name}-stock", plain.settings, images, partial(print, file=sys.stderr))
-    try:
+    with host_beside(lab, inventory_path, needs, "stock") as host:
         sizing = GuestSizing(1, 1, MOST_MIB, START_MIB, MOST_MIB, boots=boots, type=booted_as)
         host.reset(HostSizing(START_MIB + FREE_MIB, 384, 2), sizing)
         host.limit_disks(UNLIMITED)
@@ -136,5 +127,3 @@ def booted(
         suited = apply.suited(policies.parse(policy), boots)
         host.load_driver(apply.parameters(suited), dict.fromkeys(suited.at_release, 0))
         yield Stock(host, boots)
-    finally:
-        host.destroy()

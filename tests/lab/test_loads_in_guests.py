@@ -4,21 +4,17 @@ and figures that can be checked against each other.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from beside import host_beside
 
 from common.needs import together
-from lab import lifecycle
 from lab.api import GuestSizing, HostSizing
-from lab.build import builder
 from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
-from lab.inventory import Emulated
 from lab.lifecycle import OpenLab
 from workloads import programs, registry
 from workloads.run import run
@@ -34,23 +30,12 @@ LOADS = ("memory_ramp", "memcached", "valkey", "ripgrep", "sysbench_oltp", "pgbe
 
 @pytest.fixture(scope="module")
 def loads(lab: OpenLab, inventory_path: Path) -> Iterator[EmulatedHost]:
-    """A host beside the lab's, which is stopped meanwhile, with guests of another image than the
-    demo's: a folder of the lab's own keeps the snapshots of one image only.
-    """
-    plain = lab.hosts[0]
-    assert isinstance(plain, EmulatedHost)
-    plain.stop()  # one at a time
+    """With guests of another image than the demo's."""
     needs = together(registry.get(name).most_needs() for name in LOADS)
-    builder.ensure(lifecycle.artifacts_for(inventory_path, needs), needs=needs)
-    settings: Emulated = plain.settings
-    images = partial(lifecycle.artifact_images, settings, needs)
-    host = EmulatedHost(lab.name, f"{plain.name}-loads", settings, images, partial(print, file=sys.stderr))
-    try:
+    with host_beside(lab, inventory_path, needs, "loads") as host:
         host.reset(HOST, GUESTS)
         host.limit_disks(UNLIMITED)
         yield host
-    finally:
-        host.destroy()
 
 
 def values_in(host: EmulatedHost, guest: str, name: str, values: dict[str, Any], raw_dir: Path) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from pair import COME_BACK_SECONDS, Pair, Told, connected
+from reach import reached
 
 from lab import inventory, servers
 from lab.api import GuestSizing, HostSizing
@@ -73,11 +74,8 @@ def test_volumes_are_made_of_the_disk_that_is_named_and_guests_run_on_them(pair:
         assert host.run("guest1", "cat /proc/sys/kernel/hostname").strip() == "guest1"
         assert "/dev/guests/overcommit_guest2_root" in host.run("dom0", "cat /var/lib/overcommit/guests/guest2.cfg")
         assert host.run("guest2", "cut -d ' ' -f 1 /proc/swaps").split()[1:] == ["/dev/xvdb"]
-        connect = "IO::Socket::INET->new(PeerAddr => $_, PeerPort => 22, Timeout => 5)"
-        reaches = (
-            f"perl -MIO::Socket::INET -e 'print \"$_ \" for grep {{ {connect} }} @ARGV' {bridge().ip} {address(2)}"
-        )
-        assert host.run("guest1", reaches).split() == [str(bridge().ip)]
+        dom0 = str(bridge().ip)
+        assert reached(host, "guest1", [dom0, address(2)]) == [dom0]
         host.run("guest1", "echo changed > /root/changed; sync")
         began = time.monotonic()
         host.reset(HOST, GUESTS)
