@@ -19,7 +19,10 @@ fi
 xl info 2> /dev/null | sed -n 's/^threads_per_core *: /threads_per_core: /p'
 
 huge=$sys/kernel/mm/transparent_hugepage/enabled
-if [ -w "$huge" ]; then
+if [ -d "$sys/kernel/mm" ] && [ ! -e "${huge%/*}" ]; then
+    # Xen shows a paravirtual dom0 no large pages, and its kernel then has none.
+    echo "dom0_thp: never"
+elif [ -w "$huge" ]; then
     echo never > "$huge"
     echo "dom0_thp: $(sed 's/.*\[\(.*\)\].*/\1/' "$huge")"
 fi

@@ -82,6 +82,9 @@ if command -v lvs > /dev/null; then
     done
     # shellcheck disable=SC2086 # several devices
     [ -z "${devices% }" ] || pvremove -q -y $devices > /dev/null
+    for folder in /etc/lvm/backup /etc/lvm/archive; do
+        was "$folder/" || rmdir "$folder" 2> /dev/null || true
+    done
 fi
 
 # What provisioning installed, and is still there: not what others installed since.

@@ -241,7 +241,8 @@ def mapped(count: int, folder: Path) -> dict[str, object]:
 def swap(mib: int) -> dict[str, object]:
     """More anonymous memory than there is, every page of it looked at twice."""
     before = counters()
-    memory, pages = mmap.mmap(-1, mib * MIB), mib * MIB // PAGE
+    # private: by default it is shared memory, which the kernel swaps in ways of its own
+    memory, pages = mmap.mmap(-1, mib * MIB, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS), mib * MIB // PAGE
     for page in range(pages):
         memory[page * PAGE : page * PAGE + 8] = (page + 1).to_bytes(8, "little")
         memory[page * PAGE + 2000 : page * PAGE + 2008] = (page * 7).to_bytes(8, "little")

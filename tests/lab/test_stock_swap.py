@@ -22,6 +22,10 @@ pytestmark = [pytest.mark.lab, pytest.mark.long]
 PATTERN_MIB = 150
 """Of which a part is swapped, and less than Xen allows at most."""
 
+ROOM_MIB = 184
+"""For all that is swapped: a page that is only read keeps its slot, and its copy in Xen, until half
+of the swap is in use."""
+
 SOME_MIB = 12
 SLACK_PAGES = 512
 """What `xl mem-max` allows a guest beyond what it is told, and what is written meanwhile."""
@@ -33,9 +37,11 @@ SIZES = "/sys/kernel/mm/transparent_hugepage"
 
 @pytest.fixture(scope="module", params=["debian-6.12", "debian-7"])
 def stock(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
-    """Without large folios, which 6.12 swaps to the disk and offers to nobody."""
+    """Without large folios, which 6.12 swaps to the disk and offers to nobody. A PV guest has no
+    large pages, and its kernel need not have that switch.
+    """
     with booted(lab, inventory_path, request.param, "static+tmem") as found:
-        found.sh(f"echo never > {SIZES}/enabled")
+        found.sh(f"[ ! -e {SIZES}/enabled ] || echo never > {SIZES}/enabled")
         yield found
 
 
@@ -55,7 +61,8 @@ def swapped(stock: Stock, allowance_mib: int) -> dict[str, Any]:
 
 def test_without_an_allowance_all_goes_to_the_disk(stock: Stock) -> None:
     found = swapped(stock, 0)
-    assert found["persistent.put.done"] <= SLACK_PAGES
+    # room that the slack has is used again whenever a slot of it is freed
+    assert found["persistent.put.done"] < found["persistent.put.no_memory"] / 10
     assert found["persistent.put.no_memory"] > 4 * SLACK_PAGES
     assert abs(found["written"] - found["persistent.put.no_memory"]) <= SLACK_PAGES
 
@@ -71,7 +78,7 @@ def test_what_xen_refuses_is_what_is_written_to_the_disk(stock: Stock) -> None:
 def test_with_room_nothing_is_written(stock: Stock, generations: str) -> None:
     """Whichever of the kernel's two ways of finding what to swap is used."""
     stock.sh(f"echo {generations} > {GENERATIONS}")
-    found = swapped(stock, MOST_MIB - START_MIB)
+    found = swapped(stock, ROOM_MIB)
     assert found["persistent.put.done"] > 4 * SLACK_PAGES
     assert found["persistent.put.no_memory"] == 0
     assert found["written"] <= SLACK_PAGES
@@ -95,9 +102,11 @@ def test_large_folios_are_swapped_to_xen_whole(stock: Stock) -> None:
     if stock.boots != "debian-7":
         pytest.skip("up to 6.12 zswap, and so tmem, is offered no large folios")
     size = f"{SIZES}/hugepages-64kB"
+    if not stock.sh(f"ls -d {size} 2> /dev/null || true"):
+        pytest.skip("a guest whose processor has no large pages has no large folios of its programs' memory")
     before = int(stock.sh(f"echo always > {size}/enabled; cat {size}/stats/zswpout"))
     try:
-        found = swapped(stock, MOST_MIB - START_MIB)
+        found = swapped(stock, ROOM_MIB)
         large = int(stock.sh(f"cat {size}/stats/zswpout")) - before
         partly = swapped(stock, SOME_MIB)
     finally:
@@ -108,17 +117,19 @@ def test_large_folios_are_swapped_to_xen_whole(stock: Stock) -> None:
 
 
 def test_a_device_is_taken_away_while_its_pages_are_wanted(stock: Stock) -> None:
-    """swapoff, while programs swap: it brings all back, or says that there is no room; Xen has
-    nothing of a device that is off.
+    """swapoff, while a program swaps: it brings all back, and Xen has nothing of a device that is
+    off. There is room for all of it by then: the kernel would end swapoff, or the program.
     """
     stock.host.run(DOM0, f"xl mem-max {GUEST} {MOST_MIB}")
     stock.sh("(python3 /run/stock.py swap 120 > /run/swapped 2>&1; echo $? > /run/swapped.code) > /dev/null 2>&1 &")
     used = "awk '/^SwapTotal/ { total = $2 } /^SwapFree/ { print total - $2 }' /proc/meminfo"
     stock.sh(f"until [ $({used}) -gt 4096 ]; do sleep 1; done", 240)
-    stock.sh("for n in 1 2 3; do swapoff /dev/xvdb || true; swapon /dev/xvdb 2> /dev/null || true; sleep 1; done", 400)
+    stock.host.set_memory({GUEST: MOST_MIB}, {GUEST: MOST_MIB})
+    stock.sh("for n in 1 2 3; do swapoff /dev/xvdb && swapon /dev/xvdb || exit; sleep 1; done", 400)
     stock.sh("until [ -s /run/swapped.code ]; do sleep 1; done", 400)
     assert '"wrong": 0' in stock.sh("cat /run/swapped")
     stock.leaves_no_page_in_swap()
+    stock.host.set_memory({GUEST: START_MIB}, {GUEST: MOST_MIB})
 
 
 def test_neither_kernel_nor_xen_has_anything_to_say(stock: Stock) -> None:

@@ -23,6 +23,7 @@ DECLARED = """\
       - { root: /dev/vdd, swap: /dev/vde }
 """
 STORAGE = "{ guests: 2, swap: 256 MiB, volume_group: guests, device: /dev/vdf, erase: %s, reset: snapshot }"
+CONTENT = "head -c 64M /dev/vdf | sha256sum | head -c 64; blkid -p -s UUID -o value /dev/vdf"
 GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=256, memory_start_mib=192, swap_mib=256)
 HOST = HostSizing(guest_memory_mib=384, dom0_memory_mib=768, vcpus=2)
 
@@ -40,13 +41,13 @@ def test_a_disk_with_something_on_it_is_refused_and_stays(pair: Pair) -> None:
     (entry,) = inventory.load(lab(pair, "false")).hosts
     with connected(entry) as connections:
         connections.run(DOM0, "mkfs.ext4 -q -F /dev/vdf 64M")
-        before = connections.run(DOM0, "sha256sum < /dev/vdf | head -c 64; blkid -p -s UUID -o value /dev/vdf")
+        before = connections.run(DOM0, CONTENT)
         (refused,) = servers.provision(lab(pair, "false"), come_back=COME_BACK_SECONDS)
         assert refused.error is not None
         assert refused.error.what == "/dev/vdf would have to be erased"
         assert "ext4" in refused.error.why
         assert "erase: true" in refused.error.remedy
-        after = connections.run(DOM0, "sha256sum < /dev/vdf | head -c 64; blkid -p -s UUID -o value /dev/vdf")
+        after = connections.run(DOM0, CONTENT)
         assert after == before
 
 
@@ -73,7 +74,8 @@ def test_volumes_are_made_of_the_disk_that_is_named_and_guests_run_on_them(pair:
         first = time.monotonic() - began
         assert host.run("guest1", "cat /proc/sys/kernel/hostname").strip() == "guest1"
         assert "/dev/guests/overcommit_guest2_root" in host.run("dom0", "cat /var/lib/overcommit/guests/guest2.cfg")
-        assert host.run("guest2", "cut -d ' ' -f 1 /proc/swaps").split()[1:] == ["/dev/xvdb"]
+        swaps = host.run("guest2", "cat /proc/swaps").splitlines()[1:]
+        assert [line.split()[0] for line in swaps] == ["/dev/xvdb"]
         dom0 = str(bridge().ip)
         assert reached(host, "guest1", [dom0, address(2)]) == [dom0]
         host.run("guest1", "echo changed > /root/changed; sync")

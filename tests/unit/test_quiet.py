@@ -63,6 +63,14 @@ def test_settings_are_made_and_nothing_that_lasts(server: Path) -> None:
     assert "mask" not in log
 
 
+def test_a_kernel_without_large_pages_makes_none(server: Path) -> None:
+    """As a paravirtual dom0's, to which Xen shows none."""
+    huge = server / "sys/kernel/mm/transparent_hugepage"
+    (huge / "enabled").unlink()
+    huge.rmdir()
+    assert quiet(server)["dom0_thp"] == "never"
+
+
 def test_what_a_server_lacks_is_none_and_no_failure(tmp_path: Path) -> None:
     program = tmp_path / "bin" / "systemctl"  # before this machine's own
     program.parent.mkdir()

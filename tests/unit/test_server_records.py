@@ -128,11 +128,12 @@ def test_volumes_that_were_made_go_and_what_was_noted_about_them(server: Path) -
         (server / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
         (server / "bin" / name).chmod(0o755)
     write(server, "etc/lvm/archive/vg0_00001.vg", "")
-    (server / "etc/lvm/backup").mkdir()
+    before = tree(server)
     record(server, "before")
     write(server, "etc/lvm/archive/guests_00000-12.vg", "")
     write(server, "etc/lvm/backup/guests", "")
     assert restore(server) == []
+    assert tree(server) == before  # with no folder that LVM made for its notes
     log = [line for line in (server / "log").read_text().splitlines() if "remove" in line]
     assert log == [
         "lvremove -q -y /dev/guests/overcommit_guest1_root",
