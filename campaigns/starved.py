@@ -23,7 +23,7 @@ SHARE = MetricSpec(
     "fraction",
     "higher",
     "of the processor time that the emulated host asked its machine "
-    f"for, what it got; below {share.ENOUGH:g} its times have no value",
+    f"for, what it got; below {share.ENOUGH:g} beside other programs its times have no value",
 )
 
 TIME_UNITS = frozenset({"s", "ms", "us", "ns", "cycles", "GiB·min"})

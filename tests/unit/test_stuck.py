@@ -123,19 +123,30 @@ def test_without_a_bound_of_the_experiment_the_clock_is_a_last_resort() -> None:
 # --- what the controller gave
 
 
-def reading(ran_s: float, waited_s: float, *, busy: int = 0, stolen: int = 0, at: float = 0.0) -> Reading:
+def reading(ran_s: float, waited_s: float, *, others_s: float = 0, stolen: int = 0, at: float = 0.0) -> Reading:
     threads = {"7": (round(ran_s * 1e9), round(waited_s * 1e9))}
+    busy = round((ran_s + others_s) * share.TICKS)
     return Reading(at, threads, busy, stolen, cpu_seconds=ran_s, load=2.0, processors=2)
 
 
 def test_a_host_gets_the_share_of_what_it_asked_for() -> None:
-    given = share.between(reading(10, 1), reading(70, 41, at=50.0))
+    given = share.between(reading(10, 1), reading(70, 41, others_s=30, at=50.0))
     assert given.share == pytest.approx(0.6)
     assert given.processors == pytest.approx(1.2)
+    assert given.others == pytest.approx(0.3)
     assert given.starved
-    assert not share.between(reading(10, 1), reading(70, 3)).starved
-    stolen = share.between(reading(10, 1), reading(70, 1, busy=1000, stolen=300))
+    assert not share.between(reading(10, 1), reading(70, 3, others_s=30, at=50.0)).starved
+    stolen = share.between(reading(10, 1), reading(70, 1, others_s=30, stolen=27 * share.TICKS, at=50.0))
     assert stolen.share == pytest.approx(0.7)
+    assert stolen.starved
+    assert share.between(reading(10, 1), reading(70, 41)).starved  # at no time, nobody knows of others
+
+
+def test_a_host_that_waits_for_nobody_else_is_not_starved() -> None:
+    """Guests that answer 20 requests a second, on a machine without other work: 0.67."""
+    given = share.between(reading(0, 0), reading(7.6, 3.8, others_s=1, at=40.0))
+    assert given.share == pytest.approx(0.67, abs=0.01)
+    assert not given.starved
 
 
 def test_a_kernel_that_does_not_count_says_nothing() -> None:
@@ -176,7 +187,7 @@ def test_what_is_no_reading_is_no_share(tmp_path: Path) -> None:
 def test_a_starved_host_keeps_its_counters_and_loses_its_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A demo beside other work said "wall time 117 % higher" without a word of doubt."""
     monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
-    well, ill = [reading(0, 0), reading(60, 1, at=40.0)], [reading(0, 0), reading(60, 60, at=80.0)]
+    well, ill = [reading(0, 0), reading(60, 1, at=40.0)], [reading(0, 0), reading(60, 60, others_s=60, at=80.0)]
     host = FakeHost(tmp_path / "host", gave=[*well, *ill, *well])
     outcome = run(write_experiment(tmp_path, SMALL), host, results=tmp_path / "results")
     assert [record.starved for record in outcome.records] == [False, True, False]
@@ -200,7 +211,7 @@ def test_a_starved_host_keeps_its_counters_and_loses_its_times(tmp_path: Path, m
 
 def test_a_starved_cell_is_run_again_by_its_name_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
-    well, ill = [reading(0, 0), reading(60, 1, at=40.0)], [reading(0, 0), reading(60, 60, at=80.0)]
+    well, ill = [reading(0, 0), reading(60, 1, at=40.0)], [reading(0, 0), reading(60, 60, others_s=60, at=80.0)]
     host = FakeHost(tmp_path / "host", gave=[*well, *ill, *well, *well])
     made = write_experiment(tmp_path, SMALL)
     fed, hungry, _ = run(made, host, results=tmp_path / "results").records
