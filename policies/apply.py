@@ -65,7 +65,7 @@ def prepare(policy: Policy, tuning: Tuning, host: Host, sizing: HostSizing, gues
     policy = suited(policy, guests.boots)
     starts = {name: start_mib(policy, sizing, guests, number) for number, name in enumerate(host.guests, 1)}
     most = {name: each.memory_max_mib for name, each in zip(host.guests, guests.every, strict=False)}
-    host.set_memory(starts, most if policy.moves else starts)
+    host.set_memory(starts, most if policy.moves or policy.holds_swapped else starts)
     host.set_sysctls({**policy.sysctl, **tuning.sysctl})
     # before the driver, whose first page is to be kept, or refused, like all others
     host.set_tmem(tmem_settings(policy, tuning))
@@ -102,8 +102,7 @@ def manager(
             "parameters": dict(tuning.managers.get(policy.manager, {})),
             "patience": common.patience_s,
             "stale": STALE_S,
-            # persistent pages count as the guest's, so that its limit must not be its target
-            "limit_at_maximum": "persistent" in policy.pools,
+            "limit_at_maximum": policy.holds_swapped,
             "sections": policy.sections,
         },
         bounds_mib=bounds,

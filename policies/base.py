@@ -65,6 +65,13 @@ class Policy:
         kinds = {"cleancache": "ephemeral", "frontswap": "persistent"}
         return tuple(pool for part, pool in kinds.items() if self.module.get(part))
 
+    @property
+    def holds_swapped(self) -> bool:
+        """Whether guests swap to tmem. Xen counts those pages as the guest's, and refuses what is
+        beyond its limit, so that the limit must not be what the guest has.
+        """
+        return "persistent" in self.pools
+
 
 @dataclass(frozen=True)
 class Part:

@@ -31,12 +31,19 @@ def entries() -> list[Entry]:
     return bases + [Entry(f"+{part.name}", "part", part.summary) for part in registry.PARTS.values()]
 
 
+def _then(policy: Policy) -> str:
+    """What a guest may have after the release."""
+    if policy.moves:
+        return "up to guests.memory_max from then on"
+    swapped = "; with what it swaps to tmem, up to guests.memory_max" if policy.holds_swapped else ""
+    return f"and keeps it{swapped}"
+
+
 def lines(policy: Policy) -> list[str]:
     """What a policy does, place by place; a place where it does nothing is left out."""
     start = {"share": "an even share of the host's memory", "configured": "what guests.memory_start says"}
-    limit = "up to guests.memory_max from then on" if policy.moves else "and keeps it"
     said = policy.name if policy.name not in registry.CONTROLS else f"{policy.name} ({registry.CONTROLS[policy.name]})"
-    found = [f"{said}: {policy.summary}", f"    each guest has {start[policy.start]} at the release, {limit}"]
+    found = [f"{said}: {policy.summary}", f"    each guest has {start[policy.start]} at the release, {_then(policy)}"]
     if policy.module:
         said = " ".join(f"{name}={int(on)}" for name, on in apply.parameters(policy).items())
         found.append(f"    in each guest: modprobe tmem {said}")

@@ -147,6 +147,22 @@ def prepared(tmp_path: Path, name: str, tuning: Tuning = NO_TUNING) -> list[tupl
     return host.asked
 
 
+@pytest.mark.parametrize(
+    ("name", "limit_mib"),
+    [("fixed", 110), ("fixed+cleancache", 110), ("fixed+frontswap", 256), ("static+tmem", 256), ("selfballoon", 256)],
+)
+def test_who_swaps_to_tmem_has_room_for_that_below_its_limit(tmp_path: Path, name: str, limit_mib: int) -> None:
+    """Xen counts swapped pages as the guest's: with its size for a limit, one of 96 MiB swapped
+    1 MiB to tmem, was refused 4,400 pages, and its cell was complete.
+    """
+    sizes = {"fixed": 110, "static": 160, "selfballoon": 160}
+    host = FakeHost(tmp_path)
+    host.reset(HOST, GUESTS)
+    apply.prepare(policies.parse(name), NO_TUNING, host, HOST, GUESTS)
+    assert set(host.targets.values()) == {sizes[name.partition("+")[0]]}
+    assert set(host.limits.values()) == {limit_mib}
+
+
 def test_refusing_guests_are_frozen_before_they_can_ask(tmp_path: Path) -> None:
     asked = prepared(tmp_path, "tmem-refusing")
     assert asked[0] == ("tmem", True)
