@@ -144,7 +144,7 @@ def test_a_host_gets_the_share_of_what_it_asked_for() -> None:
 
 def test_a_host_that_waits_for_nobody_else_is_not_starved() -> None:
     """Guests that answer 20 requests a second, on a machine without other work: 0.67."""
-    given = share.between(reading(0, 0), reading(7.6, 3.8, others_s=1, at=40.0))
+    given = share.between(reading(0, 0), reading(7.6, 3.8, others_s=6, at=40.0))
     assert given.share == pytest.approx(0.67, abs=0.01)
     assert not given.starved
 
