@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from campaigns import schedule
 from campaigns.conditions import Conditions, Load
@@ -147,6 +147,7 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
             f"{most.host.guest_memory_mib} MiB for guests, so no policy has "
             "anything to do; raise guests.memory_max or lower host.guest_memory"
         )
+    found += _passed_over(experiment)
     for each in conditions:
         longest = max(expected_load(group.load, each, accelerator) for group in each.groups)
         expected = expected_stages(each, accelerator) | {"run": longest}
@@ -159,6 +160,20 @@ def warnings(experiment: Experiment, accelerator: str | None = "tcg") -> list[st
                     f"{'without KVM' if accelerator == 'tcg' else 'on this host'}"
                 )
     return list(dict.fromkeys(found))
+
+
+def _passed_over(experiment: Experiment) -> Iterator[str]:
+    """Policies that are the same at all levels of a size that guests begin with. Who moves memory
+    goes elsewhere from there.
+    """
+    for path in experiment.factors:
+        if path.startswith("guests.") and path.endswith("memory_start"):
+            for policy in experiment.policies:
+                if policy.start == "share" and not policy.moves:
+                    yield (
+                        f"{path} is a factor, and under {policy.name} guests have an even share of the "
+                        "host whatever it says; fixed, with the same parts, goes by it"
+                    )
 
 
 def _sizes(conditions: Conditions) -> str:

@@ -102,6 +102,14 @@ def test_what_is_probably_not_meant_is_said(tmp_path: Path) -> None:
     assert plan.warnings(short, "kvm") == []
 
 
+def test_a_policy_that_a_factor_passes_over_is_told(tmp_path: Path) -> None:
+    """`zswap` is `static+zswap`: of five sizes it measured the same five times."""
+    factor = "factors: {guests.memory_start: [96 MiB, 160 MiB]}\nseed: 7"
+    changed = EXPERIMENT.replace("seed: 7", factor).replace("policies: [static,", "policies: [zswap, fixed, static,")
+    told = plan.warnings(write_experiment(tmp_path, changed))
+    assert [line.partition(" guests have")[0].rpartition(" ")[2] for line in told] == ["zswap", "static"]
+
+
 def test_boots_and_runs_are_told_of_each_cell(tmp_path: Path) -> None:
     text = EXPERIMENT.replace("repetitions: 2", "repetitions: {boots: 3, runs: 2}")
     cells = plan.plan(write_experiment(tmp_path, text))
