@@ -163,29 +163,28 @@ def look(host: XenHost, name: str) -> tuple[float, int]:
     return reading["time"], round(pages * PAGE_BYTES / MIB)
 
 
-def glance_s(host: XenHost) -> float:
-    """Seconds of this machine's between two looks. With instructions for a clock an idle host's
-    time goes by thirty times faster than here, so that nothing is to be missed by resting.
+def rest_s(host: XenHost, seconds: float) -> float:
+    """How long to rest here, of so long. With instructions for a clock an idle host's time goes by
+    thirty times faster than this machine's, and what it did meanwhile would be missed: not at all.
     """
-    return 0 if isinstance(host, EmulatedHost) and host.settings.icount else GLANCE_SECONDS
+    return 0 if isinstance(host, EmulatedHost) and host.settings.icount else seconds
 
 
 def waits(host: XenHost, seconds: float) -> None:
     """Let so much of dom0's time go by."""
-    glance = glance_s(host)
     began, _ = look(host, EATER)
     deadline = time.monotonic() + REAL_SECONDS * seconds
     left = seconds
     while left > 0 and time.monotonic() < deadline:
-        time.sleep(min(left, glance))
+        time.sleep(rest_s(host, left))
         left = seconds - (look(host, EATER)[0] - began)
 
 
 def until(
-    looks: Callable[[], tuple[float, int]], there: Callable[[int], bool], limit_s: float, rest_s: float
+    looks: Callable[[], tuple[float, int]], there: Callable[[int], bool], limit_s: float, glance_s: float
 ) -> tuple[float | None, list[int]]:
     """Seconds until a guest has what it should, and what it had meanwhile [MiB]. None: not within
-    the limit. rest_s: of this machine's, between two looks.
+    the limit. glance_s: of this machine's, between two looks.
     """
     deadline = time.monotonic() + REAL_SECONDS * limit_s
     began, mib = looks()
@@ -194,7 +193,7 @@ def until(
     while not there(mib):
         if now - began > limit_s or time.monotonic() > deadline:
             return None, found
-        time.sleep(rest_s)
+        time.sleep(glance_s)
         now, mib = looks()
         found.append(mib)
     return now - began, found
@@ -234,7 +233,7 @@ def measure(host: XenHost, name: str, seconds: float, mib: int, limit_s: float) 
     if eats:
         host.run(EATER, eat(mib + START_MIB // 2), timeout=120)
         host.run(EATER, swaps(mib // 4), timeout=120)
-    glance = glance_s(host)
+    glance = rest_s(host, GLANCE_SECONDS)
     _, had = look(host, EATER)
     host.release_manager()
     got_s, meanwhile = until(lambda: look(host, EATER), lambda now: now >= had + mib - 1, limit_s, glance)

@@ -30,8 +30,8 @@ LITTLE = 0.1
 """Part of the machine's processors that others may take, the controller among them: a host that
 would use all of them then takes as much longer as with a share of 0.78. Of 90 cells, those with a
 share below ENOUGH beside other programs had lost 0.10 to 0.39; those of guests that answer a few
-requests had shares of 0.61 to 0.78 and had lost -0.05 to 0.08 with nothing beside them, since
-ticks are coarse.
+requests had shares of 0.61 to 0.78 and had lost -0.05 to 0.08 with next to nothing beside them,
+since ticks are coarse.
 """
 
 TICKS = os.sysconf("SC_CLK_TCK")
