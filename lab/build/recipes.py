@@ -44,7 +44,7 @@ class Recipe:
 _XEN = ("xen.elf32", "xen.gz", "xen.config")
 _TMEM = ("tmem/xen/files", "tmem/xen/patches")
 _HOST_IMAGE = ("host.qcow2", "vmlinuz", "initrd.img")
-_STOCK = ("vmlinuz", "initrd.img", "config", "tmem.ko", "release")
+_STOCK = ("vmlinuz", "initrd.img", "beside.tar", "config", "tmem.ko", "release")
 
 _ALL = (
     Recipe("toolchain", ("root.tar",), 60),

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * exercise FILE SEED OPERATIONS KIB: change a file in every way that there is, evict it from memory in between, and compare all that is
+ * exercise FILE SEED OPERATIONS KIB [DIRECT]: change a file in every way that there is, evict it from memory in between, and compare all that is
  * read with what it has to be.
  *
  * A copy in memory follows each operation. Offsets and lengths are any bytes, but where the kernel wants whole blocks. "keep" has all
  * pages read from the disk and evicted, so that the next operation finds none in memory, and what is beneath has them all. In the end the
- * file is compared as it is read, and as it is on the disk.
+ * file is compared as it is read, and as it is on the disk. DIRECT is the same file by another path, for what is read and written directly.
  *
  * Prints JSON: how often each operation was done ("none": the file system has no such operation), and "wrong": bytes that were others.
  * The first of them is told on standard error. Exit status 1 when an operation failed that must not.
@@ -19,22 +19,24 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
 #define BLOCK 4096UL
 
 enum operation {
-	READ, WRITE, MAPPED_READ, MAPPED_WRITE, DIRECT_READ, DIRECT_WRITE, TRUNCATE, PUNCH, ZERO, COLLAPSE, INSERT, APPEND, COPY, REOPEN,
-	EVICT, KEEP, OPERATIONS
+	READ, WRITE, MAPPED_READ, MAPPED_WRITE, DIRECT_READ, DIRECT_WRITE, TRUNCATE, PUNCH, ZERO, COLLAPSE, INSERT, APPEND, COPY, CLONE,
+	REOPEN, EVICT, KEEP, OPERATIONS
 };
 
 static const char *const names[OPERATIONS] = {
 	"read", "write", "mapped_read", "mapped_write", "direct_read", "direct_write", "truncate", "punch", "zero", "collapse", "insert",
-	"append", "copy", "reopen", "evict", "keep"
+	"append", "copy", "clone", "reopen", "evict", "keep"
 };
 
-static const char *path;
+static const char *path, *direct_path;
 static int file = -1, direct = -1;
 static uint8_t *copy, *buffer;
 static size_t size, most;
@@ -60,7 +62,7 @@ static void open_all(void)
 	if (file >= 0 && (close(file) || close(direct)))
 		die("close");
 	file = open(path, O_RDWR | O_CREAT, 0600);
-	direct = open(path, O_RDWR | O_DIRECT);
+	direct = open(direct_path, O_RDWR | O_DIRECT);
 	if (file < 0 || direct < 0)
 		die("open");
 }
@@ -255,6 +257,30 @@ static bool copy_range(void)
 	return true;
 }
 
+/* Blocks of the file are shared with another place in it that does not overlap them. */
+static bool clone_range(void)
+{
+	struct file_clone_range range = { .src_fd = file };
+	size_t from, length, to;
+
+	if (!blocks(&from, &length))
+		return false;
+	to = any(most / BLOCK - length / BLOCK + 1) * BLOCK;
+	if (to < from + length && from < to + length)
+		return false;
+	range.src_offset = from;
+	range.src_length = length;
+	range.dest_offset = to;
+	if (ioctl(file, FICLONERANGE, &range)) {
+		if (errno != EOPNOTSUPP && errno != ENOTTY)
+			die("clone");
+		return false;
+	}
+	memcpy(copy + to, copy + from, length);
+	grown(to + length);
+	return true;
+}
+
 static bool change(enum operation what)
 {
 	size_t from, length;
@@ -318,6 +344,8 @@ static bool perform(enum operation what)
 		return move_blocks(what == INSERT);
 	case COPY:
 		return size && copy_range();
+	case CLONE:
+		return clone_range();
 	case REOPEN:
 		open_all();
 		return true;
@@ -339,11 +367,12 @@ int main(int count, char **arguments)
 	uint64_t steps;
 	int each;
 
-	if (count != 5) {
-		fprintf(stderr, "usage: exercise FILE SEED OPERATIONS KIB\n");
+	if (count != 5 && count != 6) {
+		fprintf(stderr, "usage: exercise FILE SEED OPERATIONS KIB [DIRECT]\n");
 		return 2;
 	}
 	path = arguments[1];
+	direct_path = count == 6 ? arguments[5] : path;
 	state = strtoull(arguments[2], NULL, 10) * 0x9e3779b97f4a7c15ULL | 1;
 	steps = strtoull(arguments[3], NULL, 10);
 	most = strtoull(arguments[4], NULL, 10) * 1024 / BLOCK * BLOCK;

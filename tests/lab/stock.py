@@ -1,7 +1,7 @@
 """What a machine with a stock kernel and the guest driver is put through; runs there, and prints
 JSON. Standard library only.
 
-    python3 stock.py files MIB FOLDER | race SECONDS FOLDER | swap MIB | changes PAGES FOLDER
+    python3 stock.py files MIB FOLDER | swap MIB | changes PAGES FOLDER
     python3 stock.py mapped PAGES FOLDER | counters
 """
 
@@ -13,8 +13,6 @@ import mmap
 import os
 import random
 import sys
-import threading
-import time
 import zlib
 from pathlib import Path
 
@@ -66,60 +64,6 @@ def files(mib: int, folder: Path) -> dict[str, object]:
         passes.append({"sectors": sectors_read() - sectors, "same": same, "hits": gets})
     path.unlink()
     return {"passes": passes, "counters": counters()}
-
-
-def race(seconds: float, folder: Path) -> dict[str, object]:
-    """Direct writes against buffered reads and evictions: nobody may read what was overwritten
-    before the read began.
-    """
-    path, count = folder / "stock-race", 256
-    with path.open("wb") as file:
-        for page in range(count):
-            file.write(b"%08d%08d" % (page, 0) * 256)
-        file.flush()
-        os.fsync(file.fileno())
-    written = [0] * count
-    over = threading.Event()
-    found = {"reads": 0, "stale": 0}
-
-    def write() -> None:
-        chance, memory = random.Random(1), mmap.mmap(-1, PAGE)
-        file = os.open(path, os.O_RDWR | os.O_DIRECT)
-        while not over.is_set():
-            page = chance.randrange(count)
-            memory[:] = b"%08d%08d" % (page, written[page] + 1) * 256
-            os.pwritev(file, [memory], page * PAGE)
-            written[page] += 1  # from now on, nobody may read an older one
-        os.close(file)
-
-    def evict() -> None:
-        while not over.is_set():
-            drop_caches()
-            time.sleep(0.002)
-
-    def read(seed: int) -> None:
-        chance = random.Random(seed)
-        file = os.open(path, os.O_RDONLY)
-        while not over.is_set():
-            page = chance.randrange(count)
-            least = written[page]
-            text = os.pread(file, 16, page * PAGE)
-            found["reads"] += 1
-            found["stale"] += int(text[:8]) != page or int(text[8:]) < least
-        os.close(file)
-
-    before = counters()
-    threads = [threading.Thread(target=write), threading.Thread(target=evict)]
-    threads += [threading.Thread(target=read, args=(seed,)) for seed in (3, 4)]
-    for each in threads:
-        each.start()
-    time.sleep(seconds)
-    over.set()
-    for each in threads:
-        each.join()
-    path.unlink()
-    hits = counters()["ephemeral.get.done"] - before["ephemeral.get.done"]
-    return {**found, "writes": sum(written), "hits": hits}
 
 
 def content(page: int, generation: int) -> bytes:
@@ -263,7 +207,6 @@ def main(arguments: list[str]) -> None:
     what, amount, *folder = arguments
     found = {
         "files": lambda: files(int(amount), Path(folder[0])),
-        "race": lambda: race(float(amount), Path(folder[0])),
         "swap": lambda: swap(int(amount)),
         "changes": lambda: changes(int(amount), Path(folder[0])),
         "mapped": lambda: mapped(int(amount), Path(folder[0])),

@@ -5,6 +5,7 @@ these kernels share. What is done in the guest is stock.py and exercise.c.
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import programs
 from accounts import client
 from beside import host_beside
 
@@ -31,7 +33,10 @@ FREE_MIB = 256
 
 PAGES_PER_MIB = 256
 
-EXERCISE = "/root/exercise"
+RACE_S, RACE_STEP_S = 900, 30
+
+CHANGES, EXERCISED_KIB = 3000, 256
+"""Of a file by exercise.c, and its size at most."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +63,9 @@ class Stock:
         """The guest's pools of a kind, E or P, as Xen has them."""
         return [pool for pool in client(self.host, GUEST)["pools"] if pool["PT"].startswith(kind)]
 
-    def reads_a_file_again_without_its_disk(self, mib: int) -> None:
+    def reads_a_file_again_without_its_disk(self, mib: int, folder: str = "/root") -> None:
         """One that is larger than memory."""
-        found = self.trial("files", mib, "/root")
+        found = self.trial("files", mib, folder)
         pages = mib * PAGES_PER_MIB
         assert all(each["same"] for each in found["passes"])
         for each in found["passes"][1:]:
@@ -97,10 +102,47 @@ class Stock:
         assert known["Pp"] == after["persistent.put.done"]
         return known, after
 
-    def compile_exercise(self) -> None:
-        """Make EXERCISE there."""
-        source = Path(__file__).with_name("exercise.c").read_bytes()
-        self.host.run(GUEST, f"cat > {EXERCISE}.c && gcc -O2 -o {EXERCISE} {EXERCISE}.c", stdin=source, timeout=120)
+    def program(self, name: str) -> str:
+        """Where one of this folder's is in the guest."""
+        return programs.hand_over(self.host, GUEST, name)
+
+    def grown(self, before: dict[str, Any]) -> dict[str, int]:
+        """What the driver's counters have counted since."""
+        return {name: count - before[name] for name, count in self.trial("counters").items()}
+
+    def changes_a_file_in_every_way(
+        self, folder: str, seed: int, *, lacks: Sequence[str] = (), direct: str | None = None
+    ) -> None:
+        """And it is never read as it was before. lacks: operations that its file system has not.
+        direct: the same folder by another path, for what is read and written directly.
+        """
+        exercise, before = self.program("exercise"), self.trial("counters")
+        other = f"{direct}/exercised" if direct else ""
+        found = json.loads(self.sh(f"{exercise} {folder}/exercised {seed} {CHANGES} {EXERCISED_KIB} {other}", 400))
+        grown = self.grown(before)
+        print(f"{self.boots}: {folder}: {found} {grown}", file=sys.stderr)
+        assert found.pop("wrong") == 0
+        assert sorted(name for name, each in found.items() if not each["done"]) == sorted(lacks)
+        tried = [each["done"] for name, each in found.items() if name not in lacks]
+        assert min(tried) > CHANGES / 100, "something was hardly tried"
+        assert grown["ephemeral.get.done"] > CHANGES / 3, "Xen had nothing that could have been read wrong"
+        assert grown["ephemeral.put.failed"] == grown["ephemeral.get.failed"] == 0
+
+    def races_for_a_file(self, folder: str, hits: int, *, direct: str | None = None) -> None:
+        """Written directly, read, and evicted, all at the same time, until so many pages came from
+        Xen: none was of before. direct: as above.
+        """
+        race, before = self.program("race"), self.trial("counters")
+        other = f"{direct}/raced" if direct else ""
+        writes, deadline = 0, time.monotonic() + RACE_S
+        while (grown := self.grown(before))["ephemeral.get.done"] < hits:
+            assert time.monotonic() < deadline, f"only {grown} came from Xen"
+            found = json.loads(self.sh(f"{race} {folder}/raced {RACE_STEP_S} {other}", 2 * RACE_STEP_S + 60))
+            assert found["stale"] == 0
+            writes += found["writes"]
+        print(f"{self.boots}: {folder}: {writes} writes, {grown}", file=sys.stderr)
+        assert writes > hits / 100
+        assert grown["ephemeral.put.failed"] == grown["ephemeral.get.failed"] == 0
 
 
 @contextmanager
@@ -112,18 +154,22 @@ def booted(
     *,
     packages: Sequence[str] = (),
     booted_as: GuestType = PV,
+    swap_mib: int = MOST_MIB,
+    filesystems: str | None = None,
 ) -> Iterator[Stock]:
     """A host beside the lab's, which is stopped meanwhile. Its guest has the driver as the policy
     has it loaded, and may have more memory than it has, so that its swapped pages have an
-    allowance. packages: what else its image needs.
+    allowance. packages: what else its image needs. filesystems: the driver's parameter.
     """
     needs = Needs(packages=tuple(packages), kernels=(boots,))
     with host_beside(lab, inventory_path, needs, "stock") as host:
-        sizing = GuestSizing(1, 1, MOST_MIB, START_MIB, MOST_MIB, boots=boots, type=booted_as)
+        sizing = GuestSizing(1, 1, MOST_MIB, START_MIB, swap_mib, boots=boots, type=booted_as)
         host.reset(HostSizing(START_MIB + FREE_MIB, 384, 2), sizing)
         host.limit_disks(UNLIMITED)
         host.run(GUEST, "cat > /run/stock.py", stdin=Path(__file__).with_name("stock.py").read_bytes())
         host.set_memory({GUEST: START_MIB}, {GUEST: MOST_MIB})
+        if filesystems:
+            host.run(GUEST, f"echo options tmem filesystems={filesystems} > /etc/modprobe.d/tmem.conf")
         suited = apply.suited(policies.parse(policy), boots)
         host.load_driver(apply.parameters(suited), dict.fromkeys(suited.at_release, 0))
         yield Stock(host, boots)

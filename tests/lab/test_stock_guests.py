@@ -7,7 +7,6 @@ the guest is stock.py and exercise.c.
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 
 import pytest
 from accounts import destroy, tmem
-from stocked import EXERCISE, GUEST, MOST_MIB, START_MIB, Stock, booted
+from stocked import GUEST, MOST_MIB, START_MIB, Stock, booted
 
 from campaigns.kernel_log import findings
 from lab.build import builder
@@ -37,8 +36,10 @@ FILE_MIB = 160
 """More than such a guest has memory for files."""
 
 CHANGED_PAGES = 64
-CHANGES, EXERCISED_KIB = 3000, 256
-"""Of a file by exercise.c, and its size at most."""
+RACED_HITS = 20_000
+
+LACKS = ("clone",)
+"""What ext4 does not do with files."""
 
 HELD_BACK = 512
 """Swap slots that the kernel has freed and keeps for later: 64 for each processor, twice, and what
@@ -78,10 +79,7 @@ def test_nobody_reads_what_a_file_was_before_it_changed(stock: Stock) -> None:
 
 
 def test_nobody_reads_what_a_direct_write_has_replaced(stock: Stock) -> None:
-    found = stock.trial("race", 20, "/root")
-    assert found["stale"] == 0
-    assert found["hits"] > 100  # else nothing was tried
-    assert found["writes"] > 100
+    stock.races_for_a_file("/root", RACED_HITS)
 
 
 def test_what_is_read_by_single_pages_comes_from_xen(stock: Stock) -> None:
@@ -117,28 +115,14 @@ def test_an_unmounted_file_system_leaves_no_pool(stock: Stock, tmp_path: Path) -
     assert len(stock.pools("E")) == before
 
 
-def exercised(stock: Stock, folder: str, seed: int) -> None:
-    """A file there changes in every way, and is never read as it was before."""
-    stock.compile_exercise()
-    before = stock.trial("counters")
-    found = json.loads(stock.sh(f"{EXERCISE} {folder}/exercised {seed} {CHANGES} {EXERCISED_KIB}", 400))
-    after = stock.trial("counters")
-    grown = {name: after[name] - before[name] for name in after}
-    print(f"{stock.boots}: {folder}: {found} {grown}", file=sys.stderr)
-    assert found.pop("wrong") == 0
-    assert min(each["done"] for each in found.values()) > CHANGES / 100, "something was hardly tried"
-    assert grown["ephemeral.get.done"] > CHANGES / 3, "Xen had nothing that could have been read wrong"
-    assert grown["ephemeral.put.failed"] == grown["ephemeral.get.failed"] == 0
-
-
 def test_a_file_is_right_however_it_changes(stock: Stock) -> None:
-    exercised(stock, "/root", 1)
+    stock.changes_a_file_in_every_way("/root", 1, lacks=LACKS)
 
 
 @pytest.mark.parametrize("block", [1024, 4096])
 def test_a_file_is_right_with_blocks_of_any_size(stock: Stock, block: int, tmp_path: Path) -> None:
     with mounted(stock, tmp_path, block) as there:
-        exercised(stock, there, block)
+        stock.changes_a_file_in_every_way(there, block, lacks=LACKS)
 
 
 def test_swapped_pages_come_back_and_their_slots_are_given_back(stock: Stock) -> None:

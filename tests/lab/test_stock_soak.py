@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 from soak import STOCK, Soaked, files_right, stress_command, worked
-from stocked import EXERCISE, GUEST, START_MIB, Stock, booted
+from stocked import GUEST, START_MIB, Stock, booted
 
 from campaigns.kernel_log import findings
 from lab.lifecycle import OpenLab
@@ -72,11 +72,11 @@ def stock(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) ->
 def test_nothing_is_lost_however_long_memory_is_scarce(
     stock: Stock, record_property: Callable[[str, object], None]
 ) -> None:
-    stock.compile_exercise()
+    exercise = stock.program("exercise")
     before = stock.trial("counters")
     seconds = round(MINUTES * 60)
     stress = stress_command(seconds, SEED, PLACE)
-    work = {"place": PLACE, "seconds": seconds, "stress": stress, "seed": SEED, "exercise": EXERCISE}
+    work = {"place": PLACE, "seconds": seconds, "stress": stress, "seed": SEED, "exercise": exercise}
     stock.sh(WORK.format(**work, changes=CHANGES, kib=KIB))
     deadline = time.monotonic() + seconds + LATE_S
     while not {"stress.code", "exercised.code"} <= set(stock.sh(f"ls {PLACE}", 300).split()):

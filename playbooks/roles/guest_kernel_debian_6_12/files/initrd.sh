@@ -1,6 +1,7 @@
 #!/bin/sh
-# initrd.sh LOADED... -- AVAILABLE...: pack the initial RAM disk of a guest, with these modules and all that they need. Runs in a root that
-# has the kernel, and the driver in /mnt/out. A name with a question mark behind it is left out where the kernel has no such module.
+# initrd.sh LOADED... -- AVAILABLE... -- BESIDE...: pack the initial RAM disk of a guest, with the first two sorts of modules and all that
+# they need, and what else the third sort needs as beside.tar. Runs in a root that has the kernel, and the driver in /mnt/out. A name with
+# a question mark behind it is left out where the kernel has no such module.
 #
 # Nothing is compressed: Xen's tools would have to know how, and every emulated guest would take its time.
 set -eu
@@ -8,7 +9,8 @@ out=/mnt/out
 release=$(cat $out/release)
 tree=/initrd
 modules=$tree/lib/modules/$release
-mkdir -p $tree/bin $tree/dev $tree/proc $tree/sys $tree/new "$modules/updates"
+beside=/beside
+mkdir -p $tree/bin $tree/dev $tree/proc $tree/sys $tree/new "$modules/updates" $beside
 depmod "$release"
 
 # Where a kernel's package has them differs.
@@ -21,11 +23,15 @@ done
 cp $out/config "$modules/config" # the guest cannot tell by itself
 
 : > /loaded
-: > /all
+: > /available
+: > /others
 list=/loaded
 for name; do
     if [ "$name" = -- ]; then
-        list=/all
+        case $list in
+            /loaded) list=/available ;;
+            *) list=/others ;;
+        esac
         continue
     fi
     if modprobe -S "$release" --show-depends "${name%\?}" > /found 2> /dev/null; then
@@ -36,16 +42,25 @@ for name; do
     fi
 done
 
-awk '!seen[$0]++' /loaded /all > /files
-while read -r path; do
-    inner=${path#*/"$release"/}
-    mkdir -p "$modules/$(dirname "$inner")"
-    case $inner in
-        *.ko) cp "$path" "$modules/$inner" ;;
-        *.ko.xz) xz -dc "$path" > "$modules/${inner%.xz}" ;;
-        *) echo "$path is compressed in a way that is not known here" >&2; exit 1 ;;
-    esac
-done < /files
+# put FOLDER < PATHS: into a folder, as it will be in the root file system.
+put()
+{
+    while read -r path; do
+        file=$1/lib/modules/$release/${path#*/"$release"/}
+        mkdir -p "$(dirname "$file")"
+        case $path in
+            *.ko) cp "$path" "$file" ;;
+            *.ko.xz) xz -dc "$path" > "${file%.xz}" ;;
+            *) echo "$path is compressed in a way that is not known here" >&2; exit 1 ;;
+        esac
+    done
+}
+
+awk '!seen[$0]++' /loaded /available > /files
+put $tree < /files
+awk 'FNR == NR { there[$0]; next } !($0 in there) && !seen[$0]++' /files /others > /beside.files
+put $beside < /beside.files
+tar -C $beside --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf $out/beside.tar .
 cp $out/tmem.ko "$modules/updates/tmem.ko"
 for file in modules.order modules.builtin modules.builtin.modinfo; do
     cp "/lib/modules/$release/$file" "$modules/$file"

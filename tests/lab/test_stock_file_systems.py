@@ -1,0 +1,89 @@
+"""Guests with Debian's own kernels, whose driver serves xfs and btrfs beside ext4: what is read
+again comes from Xen and is right, however files change, and whoever reads while others write.
+
+xfs and btrfs do not tell when a page is on the disk, so have to be named when the driver is loaded.
+Builds the artifacts of these kernels and an image with the programs that make file systems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from stocked import GUEST, Stock, booted
+
+from campaigns.kernel_log import findings
+from lab.build import builder
+from lab.kernels import KERNELS
+from lab.lifecycle import OpenLab
+
+pytestmark = [pytest.mark.lab, pytest.mark.long]
+
+DISK, DISK_MIB = "/dev/xvdb", 512
+"""Else the guest's swap disk."""
+
+THERE, OTHER = "/run/there", "/run/other"
+"""The same file system, mounted twice."""
+
+FILE_MIB = 160
+"""More than such a guest has memory for files."""
+
+RACED_HITS = 300_000
+
+MAKE = {"ext4": "mkfs.ext4 -q -F", "xfs": "mkfs.xfs -q -f", "btrfs": "mkfs.btrfs -q -f"}
+LACKS = {"ext4": ("clone",), "xfs": (), "btrfs": ("collapse", "insert")}
+"""File system -> what it does not do with files."""
+
+
+@dataclass(frozen=True)
+class Mounted:
+    """A guest that has a file system on DISK."""
+
+    stock: Stock
+    kind: str
+
+
+@pytest.fixture(scope="module", params=[name for name, each in KERNELS.items() if not each.own_hooks])
+def guest(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
+    programs = ["btrfs-progs", "xfsprogs"]
+    served = ",".join(MAKE)
+    with booted(
+        lab, inventory_path, request.param, "static+tmem", packages=programs, swap_mib=DISK_MIB, filesystems=served
+    ) as found:
+        modules = builder.artifact(KERNELS[found.boots].artifact).outputs["beside.tar"].read_bytes()
+        found.host.run(GUEST, "tar -C / -x && depmod", stdin=modules, timeout=240)
+        found.sh(f"swapoff {DISK}; mkdir -p {THERE} {OTHER}", 240)
+        yield found
+
+
+@pytest.fixture(scope="module", params=list(MAKE))
+def mounted(guest: Stock, request: pytest.FixtureRequest) -> Iterator[Mounted]:
+    kind: str = request.param
+    before = len(guest.pools("E"))
+    guest.sh(f"{MAKE[kind]} {DISK} && mount -t {kind} {DISK} {THERE} && mount --bind {THERE} {OTHER}", 120)
+    yield Mounted(guest, kind)
+    guest.sh(f"umount {OTHER} {THERE}", 120)
+    assert len(guest.pools("E")) == before
+
+
+def test_a_file_that_is_larger_than_memory_is_read_again_without_its_disk(mounted: Mounted) -> None:
+    mounted.stock.reads_a_file_again_without_its_disk(FILE_MIB, THERE)
+
+
+def test_a_file_is_right_however_it_changes(mounted: Mounted) -> None:
+    for seed in (1, 2):
+        mounted.stock.changes_a_file_in_every_way(THERE, seed, lacks=LACKS[mounted.kind])
+
+
+def test_it_is_right_when_it_is_written_directly_by_another_mount_point(mounted: Mounted) -> None:
+    mounted.stock.changes_a_file_in_every_way(THERE, 3, lacks=LACKS[mounted.kind], direct=OTHER)
+
+
+def test_nobody_reads_what_a_direct_write_has_replaced(mounted: Mounted) -> None:
+    mounted.stock.races_for_a_file(THERE, RACED_HITS, direct=OTHER)
+
+
+def test_neither_kernel_nor_xen_has_anything_to_say(mounted: Mounted) -> None:
+    assert findings(mounted.stock.host.kernel_log()) == []
