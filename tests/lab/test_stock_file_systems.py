@@ -47,7 +47,7 @@ class Mounted:
 
 @pytest.fixture(scope="module", params=[name for name, each in KERNELS.items() if not each.own_hooks])
 def guest(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
-    programs = ["btrfs-progs", "xfsprogs"]
+    programs = ["btrfs-progs", "e2fsprogs", "xfsprogs"]
     served = ",".join(MAKE)
     with booted(
         lab, inventory_path, request.param, "static+tmem", packages=programs, swap_mib=DISK_MIB, filesystems=served
