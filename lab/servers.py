@@ -36,7 +36,8 @@ from lab.lifecycle import locked, provisioned
 from lab.remote import scripts
 from lab.remote.ssh import ALIVE, DOM0, Connections, UnreachableError, socket_folder
 
-LOOK_SECONDS = 60.0
+LOOK_SECONDS = 180.0
+"""A look takes a second; of an emulated server with other work beside it, more than a minute."""
 RESTORE_SECONDS = 900.0
 PLAYBOOK_SECONDS = 3600.0
 MOST_AT_ONCE = 20

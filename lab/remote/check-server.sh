@@ -46,9 +46,9 @@ hardware() {
     tell hypervisor "$(cat /sys/hypervisor/type 2> /dev/null)"
     tell dom0 "$(grep -o control_d /proc/xen/capabilities 2> /dev/null)"
     if have xl; then
-        xl info 2> /dev/null | sed -n 's/^xen_version *: //p' | each xen_version
-        xl info 2> /dev/null | sed -n 's/^xen_commandline *: //p' | each xen_options
-        xl info 2> /dev/null | sed -n 's/^total_memory *: //p' | each xen_memory_mib
+        xl info 2> /dev/null |
+            sed -n 's/^xen_version *: /&/p; s/^xen_commandline *: /xen_options: /p; s/^total_memory *: /xen_memory_mib: /p' |
+            sed -n 's/ *: */: /; /: ./p'
     fi
 }
 
@@ -104,7 +104,9 @@ guests() {
     have virsh && virsh -q list --name 2> /dev/null | sed -n 's/^..*/libvirt &/p' | each guest
     for process in /proc/[0-9]*; do
         # qemu-system-x86_64 and its like; a guest of libvirt's is told twice, and that does no harm.
-        case "$(cat "$process/comm" 2> /dev/null)" in
+        # Without a program for each: there are hundreds.
+        { read -r name < "$process/comm"; } 2> /dev/null || continue
+        case $name in
             qemu-system* | kvm) tell guest "qemu process ${process#/proc/}" ;;
         esac
     done
