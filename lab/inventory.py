@@ -36,8 +36,10 @@ GROUP = "xen_hosts"
 EXAMPLE = "inventory/emulated.yml and inventory/physical.example.yml show how"
 AnsibleValue = Any
 
-_ANSIBLE = re.compile(r"(ansible|xen_host|build)_\w+")
-"""Variables that are not the lab's: Ansible's own, and those of the roles."""
+_ANSIBLE = {"emulated": re.compile(r"(ansible|xen_host|build)_\w+"), "physical": re.compile(r"ansible_\w+")}
+"""Variables that are not the lab's: Ansible's own, and those of the roles that make an image. A
+server's bridge is known to more than its role.
+"""
 
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -106,6 +108,7 @@ EXAMPLES = {
     "disk_bandwidth": "4 MiB` or `lab_disk_bandwidth: none",
     "ssh_port": "2222` or `lab_ssh_port: auto",
     "dom0_memory": "1 GiB",
+    "memory": "3 GiB",
     "dom0_vcpus": "2",
     "guest_storage": "{guests: 3, swap: 1 GiB, volume_group: vg0}",
     "power_hook": "ipmitool -H $OVERCOMMIT_SERVER-bmc chassis power cycle",
@@ -114,10 +117,13 @@ EXAMPLES = {
 
 
 class GuestDisks(_Model):
-    """Block devices of a physical host that one guest may use."""
+    """Block devices of a physical host that one guest may use. erase: whatever is on them when they
+    are first provisioned.
+    """
 
     root: Annotated[str, Field(pattern=r"^/dev/\S+$")]
     swap: Annotated[str, Field(pattern=r"^/dev/\S+$")]
+    erase: bool = False
 
 
 FILES = "/dev/overcommit"
@@ -189,15 +195,17 @@ class GuestStorage(_Model):
 
 class Physical(_Model):
     """A physical host as declared: guest_disks, or guest_storage of which they are made.
-    dom0_memory in bytes. dom0_vcpus: dom0 has so many, each pinned
-    to a processor. power_hook: a command of the controller that cycles the server's power, with its
-    name in $OVERCOMMIT_SERVER; None: only a person can.
+    dom0_memory, memory in bytes; memory: what the hypervisor is shown of the server's, None for all
+    of it: an experiment's guests are short of memory only where the host is. dom0_vcpus: dom0 has
+    so many, each pinned to a processor. power_hook: a command of the controller that cycles the
+    server's power, with its name in $OVERCOMMIT_SERVER; None: only a person can.
     """
 
     kind: Literal["physical"]
     guest_storage: GuestStorage | None = None
     guest_disks: list[GuestDisks] = Field(default_factory=list, validate_default=True)
     dom0_memory: Size
+    memory: Size | None = None
     dom0_vcpus: Annotated[int, Field(ge=1, le=64)] = 2
     power_hook: Annotated[str, Field(min_length=1)] | None = None
 
@@ -336,7 +344,7 @@ def _entry(path: Path, name: object, variables: Mapping[str, AnsibleValue]) -> H
     for key, value in variables.items():
         if key in known:
             ours[key.removeprefix("lab_")] = value
-        elif not _ANSIBLE.fullmatch(str(key)):
+        elif not _ANSIBLE[str(kind)].fullmatch(str(key)):
             raise _unknown(
                 path,
                 f"{GROUP}.hosts.{name}",

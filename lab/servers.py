@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -210,13 +211,32 @@ def _provision(work: _Work, entry: HostEntry, connections: Connections, say: Tel
         return Provisioned(entry.name, plan=tuple(_plan(work, entry, facts, boot, wanted)))
     course.begin("configure")
     connections.run(DOM0, scripts.command("record-before.sh", "before"), timeout=120, step="recording what was before")
-    done = _configure(work, entry, boot, wanted, course.tell)
-    connections.run(DOM0, scripts.command("record-before.sh", "added"), step="recording what was installed")
+    added = scripts.command("record-before.sh", "added")
+    try:
+        done = _configure(work, entry, boot, wanted, course.tell)
+    except LabError:
+        # What others install until the next run is theirs.
+        with suppress(LabError):
+            connections.run(DOM0, added, step="recording what was installed")
+        raise
+    connections.run(DOM0, added, step="recording what was installed")
     course.begin("boot")
-    booted = boot.enter(wanted)
+    booted = boot.enter(replace(wanted, kernel=_kernel(entry, boot)))
     if booted:
         course.finish()
     return Provisioned(entry.name, done.changed, booted)
+
+
+def _kernel(entry: HostEntry, boot: ServerBoot) -> str:
+    """The newest of a server that can be dom0's. LabError when there is none."""
+    if newest := boot.state().newest:
+        return newest
+    raise LabError(
+        f"{entry.name} has no kernel that can be dom0's",
+        where="/boot",
+        why="none there has CONFIG_XEN_DOM0 in its configuration, and an initial RAM disk",
+        remedy="apt-get install linux-image-amd64; update-initramfs -c -k all",
+    )
 
 
 def _configure(work: _Work, entry: HostEntry, boot: ServerBoot, wanted: Entry, tell: Tell) -> ansible.RunResult:
@@ -248,9 +268,9 @@ def _playbook(
             "ansible_ssh_common_args": ssh_arguments(entry),
             "xen_server_hypervisor": str(images["xen"]["xen.gz"]),
             "xen_server_options": wanted.options,
-            "xen_server_entry": wanted.name,
+            "xen_server_entry": wanted.hypervisor,
             "xen_host_tmemctl": str(images["tmemctl"]["tmemctl"]),
-            "xen_host_authorized_keys": [paths.lab_key().with_suffix(".pub").read_text().strip()],
+            "xen_host_authorized_keys": [],  # it is reached as its inventory says
             **storage_variables(settings),
             "provision_guest_kernel": str(images["guest_kernel"]["vmlinuz"]),
             "provision_guest_image": str(work.guest_image),
@@ -278,13 +298,13 @@ def _plan(work: _Work, entry: HostEntry, facts: Facts, boot: ServerBoot, wanted:
     done = _playbook(work, entry, wanted, None, check={} if whole else {**bare, "provision_packages": False})
     yield from steps
     yield from (line for change in done.changes for line in change.lines())
-    if not boot.runs(wanted):
-        yield f"start it into {wanted.name}, and make that its default when it is well"
+    if not boot.runs(replace(wanted, kernel=boot.state().newest or "")):
+        yield f"start it into {wanted.hypervisor}, and make that its default when it is well"
 
 
 def storage_variables(settings: Physical) -> dict[str, object]:
     """What the playbook is told of the guests' disks."""
-    told: dict[str, object] = {"provision_guest_disks": [each.model_dump() for each in settings.disks]}
+    told: dict[str, object] = {"provision_guest_disks": [each.model_dump(exclude={"erase"}) for each in settings.disks]}
     storage = settings.guest_storage
     if storage is None:
         return told
@@ -302,8 +322,7 @@ def ssh_arguments(entry: HostEntry) -> str:
     says. A network that is silently gone is noticed, as by ours.
     """
     endpoint = dom0_endpoint(entry, paths.host_dir(entry.lab, entry.name) / "known_hosts")
-    ours = [f"-o {shlex.quote(f'{key}={value}')}" for key, value in (*endpoint.options, *ALIVE)]
-    return " ".join([*ours, str(entry.connection.get("ansible_ssh_common_args", ""))]).strip()
+    return " ".join(f"-o {shlex.quote(f'{key}={value}')}" for key, value in (*endpoint.options, *ALIVE))
 
 
 def unprovision(

@@ -1,13 +1,15 @@
 """A physical Xen server, reached over SSH and prepared by lab/servers.py.
 
 Its known state: the testbed's hypervisor runs, what disturbs measurements is quieted, no guest is
-there, the guests' disks are written anew from the image, and the guests are started afresh. Memory
-is what the server has: a host sizing that it does not have is refused.
+there, the guests' disks are written anew from the image, and the guests are started afresh; from a
+boot of its own where the experiment repeats boots. Memory is what the server has, or is shown: a
+host sizing that is another is refused.
 """
 
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -18,16 +20,25 @@ from lab import paths
 from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import ROOT_DISK_MIB, START_SECONDS, STATE, Disks, address, create_script, destroy_script, names
 from lab.hosts.host import XenHost
+from lab.hosts.server_boot import ServerBoot
 from lab.inventory import GuestStorage, HostEntry, Physical
 from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
 
 GUEST_BOOT_SECONDS = 180.0
-IMAGE_SECONDS = 900.0
-"""Bound for writing all guests' disks."""
+IMAGE_SECONDS = 600.0
+"""Bound for writing a guest's disks, on a slow one that others are written to as well."""
 
+BOOT = "/run/overcommit-boot"
+"""Which of a campaign's boots a server is in; gone with the next."""
 
-QUIET = scripts.command("quiet.sh", "/sys")
+DOM0_SLACK_MIB = 16
+GUESTS_SLACK = 0.05
+"""By how much of it the memory that is free for guests may differ from what the experiment says:
+Xen keeps some, and not always the same.
+"""
+
+QUIET = scripts.command("quiet.sh", "/sys", "/run/overcommit-stopped")
 """Asked at every reset: a server may have restarted since the last."""
 
 
@@ -50,13 +61,6 @@ class PhysicalHost(XenHost):
         """End all guests, write their disks anew, start them. LabError when the server is not what
         the sizing asks for.
         """
-        if boot is not None:
-            raise InvalidFileError(
-                "a server is not booted anew between cells",
-                where="repetitions.boots of the experiment",
-                why=f"{self.name} is a physical host, and {boot} was asked for",
-                remedy="Use `repetitions: {runs: N}` on servers.",
-            )
         if guests.count > len(self.settings.disks):
             raise InvalidFileError(
                 f"{guests.count} guests need as many pairs of disks, and {self.name} has {len(self.settings.disks)}",
@@ -65,13 +69,16 @@ class PhysicalHost(XenHost):
         self.disconnect()
         self.connections.configure(self._endpoints(guests.count))
         self.connections.wait(DOM0, 60)
-        self._check(host)
+        if boot is not None:
+            self._is_of(boot)
         self._check_type(guests)
         self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
+        self._check(host)
         self._quiet = parse_quiet(self.run(DOM0, QUIET, timeout=60, step="quieting the server"))
         disks = [Disks(each.root, each.swap) for each in self.settings.disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
-        self.run(DOM0, self._disk_script(disks), timeout=IMAGE_SECONDS, step="writing the guests' disks")
+        limit = IMAGE_SECONDS * len(disks)
+        self.run(DOM0, self._disk_script(disks), timeout=limit, step="writing the guests' disks")
         before = self._read_logs([])
         self.run(DOM0, create_script(guests, disks), timeout=START_SECONDS, step="creating the guests")
         self._wait_for_guests(names(guests.count), GUEST_BOOT_SECONDS)
@@ -87,7 +94,24 @@ class PhysicalHost(XenHost):
             return disk_script(disks)
         return snapshot_script(storage, len(disks))
 
+    def _is_of(self, boot: str) -> None:
+        """Restart it, into what is its default, the testbed's entry, unless it is in this boot."""
+        if self.run(DOM0, f"cat {BOOT} 2> /dev/null || true").strip() == boot:
+            return
+        self._tell(f"restarting {self.name}")
+        after = ServerBoot(self.name, self.connections, self._tell, power_hook=self.settings.power_hook).leave()
+        if after is None or after.entry is None:
+            raise LabError(
+                f"{self.name} did not come back with the testbed's hypervisor",
+                where="a restart between cells",
+                why="it does not answer" if after is None else "it booted another system",
+                remedy=f"Look at its console, switch {self.name} off and on, then run ./inv lab.provision and the "
+                "campaign again: it goes on.",
+            )
+        self.run(DOM0, f"echo {shlex.quote(boot)} > {BOOT}")
+
     def _check(self, host: HostSizing) -> None:
+        """Without guests, so that what is free is theirs."""
         info = dict(re.findall(r"^(\w+)\s*: (.*)$", self.run(DOM0, "xl info"), re.MULTILINE))
         if not re.search(r"(^|\s)tmem(=1|=on|=yes|=true)?(\s|$)", info.get("xen_commandline", "")):
             raise LabError(
@@ -96,11 +120,23 @@ class PhysicalHost(XenHost):
                 why=f"it says: {info.get('xen_commandline', '')}",
                 remedy="Run ./inv lab.provision.",
             )
-        total, wanted = int(info["total_memory"]), host.guest_memory_mib + host.dom0_memory_mib
-        if total < wanted:
+        dom0 = int(self.run(DOM0, "xl list Domain-0 | awk 'NR == 2 { print $3 }'"))
+        if abs(dom0 - host.dom0_memory_mib) > DOM0_SLACK_MIB:
             raise LabError(
-                f"{self.name} has {total} MiB, and the experiment's host sizing adds up to {wanted} MiB",
-                where="host of the experiment",
+                f"dom0 of {self.name} has {dom0} MiB, and the experiment says {host.dom0_memory_mib}",
+                where="host.dom0_memory of the experiment, lab_dom0_memory of the inventory",
+                remedy="Make them agree; where the inventory changes, run ./inv lab.provision.",
+            )
+        free, wanted = int(info["free_memory"]), host.guest_memory_mib
+        if abs(free - wanted) > GUESTS_SLACK * wanted:
+            shown = int(info["total_memory"]) + wanted - free
+            raise LabError(
+                f"{self.name} has {free} MiB for guests, and the experiment says {wanted}",
+                where="host.guest_memory of the experiment",
+                why="with more, no guest lacks what the experiment has it lack; with less, some do not start",
+                remedy=f"Say `lab_memory: {shown} MiB` in the inventory, and run ./inv lab.provision."
+                if free > wanted
+                else f"Say `guest_memory: {free} MiB` in the experiment, and guests that fit; or use another server.",
             )
 
     def _endpoints(self, count: int) -> list[Endpoint]:
@@ -133,8 +169,36 @@ def dom0_endpoint(entry: HostEntry, learned: Path) -> Endpoint:
         user=str(options.get("ansible_user", "root")),
         key=Path(own_key).expanduser() if own_key else None,
         check_host_key=True,
-        options=known,
+        options=(*known, *ssh_options(entry)),
     )
+
+
+ARGUMENTS = ("ansible_ssh_common_args", "ansible_ssh_extra_args")
+
+
+def ssh_options(entry: HostEntry) -> tuple[tuple[str, str], ...]:
+    """What a server's inventory says of ssh beyond that: a bastion, for example. InvalidFileError
+    where it is not in the form that Ansible's ssh and ours both take.
+    """
+    found = []
+    for key in ARGUMENTS:
+        words = shlex.split(str(entry.connection.get(key, "")))
+        while words:
+            word = words.pop(0)
+            if word in {"-o", "-J"}:
+                value = words.pop(0) if words else ""
+            else:
+                word, value = word[:2], word[2:]
+            name, equals, rest = ("ProxyJump", "=", value) if word == "-J" else value.partition("=")
+            if word not in {"-o", "-J"} or not equals or not name or not rest:
+                raise InvalidFileError(
+                    f"{key} has no usable value",
+                    where=f"{entry.name} in the inventory",
+                    why=f"{f'{word} {value}'.strip()} is no option in the form -o NAME=VALUE or -J HOST",
+                    remedy=f"For example `{key}: -o ProxyJump=gate.example.org`.",
+                )
+            found.append((name.strip(), rest.strip()))
+    return tuple(found)
 
 
 def parse_quiet(text: str) -> dict[str, object]:
@@ -156,7 +220,7 @@ def disk_script(disks: list[Disks]) -> str:
     blank its swap.
     """
     words = [word for each in disks for word in (each.root, each.swap)]
-    return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", *words)
+    return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", f"{STATE}/disks", *words)
 
 
 def snapshot_script(storage: GuestStorage, guests: int) -> str:

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from common import files
 from common.console import Tell
@@ -39,7 +40,8 @@ CHECKS = 3
 @dataclass(frozen=True)
 class State:
     """What a server has booted. entry: of the testbed's, None for another system. default: what it
-    boots next time by itself; confirmed: the entry that was found to be well.
+    boots next time by itself; once: what it boots next time before that; confirmed: the entry that
+    was found to be well. kernel: that runs; newest: of those that can be dom0's.
     """
 
     boot: str
@@ -49,14 +51,25 @@ class State:
     xen: str | None
     options: str | None
     dom0_mib: int | None
+    once: str | None = None
+    kernel: str | None = None
+    newest: str | None = None
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A boot entry of the testbed. name: after what it boots. options: Xen's command line."""
+    """A boot entry of the testbed. hypervisor: its file's name, after what it is. options: Xen's
+    command line. kernel: the version of dom0's, empty while none is there that can be.
+    """
 
-    name: str
+    hypervisor: str
     options: str
+    kernel: str = ""
+
+    @property
+    def name(self) -> str:
+        """As the boot menu has it."""
+        return f"{self.hypervisor}+{self.kernel}"
 
     @property
     def dom0_mib(self) -> int | None:
@@ -71,6 +84,8 @@ def entry_for(settings: Physical, hypervisor: Path, kernel_options: tuple[str, .
     """
     memory = settings.dom0_memory // 2**20
     words = [f"dom0_mem={memory}M,max:{memory}M", f"dom0_max_vcpus={settings.dom0_vcpus}", "dom0_vcpus_pin", "tmem"]
+    if settings.memory is not None:
+        words.append(f"mem={settings.memory // 2**20}M")
     words += ["loglvl=info", "guest_loglvl=none/warning", "conring_size=256k", *console(kernel_options, xen_options)]
     options = " ".join(words)
     made_of = f"{files.digest(hypervisor)} {options}"
@@ -128,6 +143,9 @@ class ServerBoot:
             xen=told.get("xen") or None,
             options=told.get("options"),
             dom0_mib=int(memory) if memory.isdecimal() else None,
+            once=told.get("next") or None,
+            kernel=told.get("kernel") or None,
+            newest=told.get("newest") or None,
         )
 
     def runs(self, entry: Entry) -> bool:
@@ -146,19 +164,32 @@ class ServerBoot:
             self._run("once", entry.name)
             after = self.returned(before.boot)
             if after is None:
-                self._lost(before.boot, entry)
+                self._lost(before.boot, entry, started=True)
             elif after.entry != entry.name:
-                raise LabError(
-                    f"{self._name} did not come up with the new hypervisor, and is back in its old system",
-                    where=f"boot entry {entry.name}",
-                    why="GRUB could not load it, or Xen or dom0's kernel ended early, and its default was started; "
-                    "its console would have said why",
-                    remedy=self._again(),
-                )
+                self._is_back(after, entry)
         self._check(entry, CHECKS)
         self._say("it is well: the new hypervisor becomes its default")
         self._run("keep", entry.name)
         return True
+
+    def _is_back(self, after: State, entry: Entry) -> NoReturn:
+        """It restarted by itself, into its old system."""
+        if after.once == entry.name:
+            self._run("forget")
+            raise LabError(
+                f"{self._name} restarted without its boot menu, and is in its old system",
+                where=f"boot entry {entry.name}",
+                why="GRUB would have taken the entry for this boot, and did not; kexec restarts a kernel without it",
+                remedy="Nothing is lost. Have it restart by its firmware (systemctl disable kexec-load.service, or "
+                "apt-get purge kexec-tools), then run ./inv lab.provision again.",
+            )
+        raise LabError(
+            f"{self._name} did not come up with the new hypervisor, and is back in its old system",
+            where=f"boot entry {entry.name}",
+            why="GRUB could not load it, or Xen or dom0's kernel ended early, and its default was started; "
+            "its console would have said why",
+            remedy=self._again(),
+        )
 
     def _check(self, entry: Entry, times: int) -> None:
         """What a server has to pass before the entry is confirmed; it is sent back to its old
@@ -191,6 +222,8 @@ class ServerBoot:
         state = self.state()
         if state.xen is None or entry.options.partition(" ")[2] not in (state.options or ""):
             raise LabError("Xen does not run as its entry says", why=f"it says: {state.options}")
+        if state.kernel != entry.kernel:
+            raise LabError("dom0 does not run the kernel of its entry", why=f"it runs {state.kernel}")
         wanted = entry.dom0_mib
         if wanted is not None and state.dom0_mib is not None and abs(state.dom0_mib - wanted) > DOM0_SLACK_MIB:
             raise LabError(
@@ -211,8 +244,11 @@ class ServerBoot:
             remedy=f"Nothing is lost. Mend that, then run ./inv lab.provision again. {error.remedy}".strip(),
         ) from error
 
-    def _lost(self, boot: str, entry: Entry) -> None:
-        """It does not answer any more: cycle its power, if we can, and say what became of it."""
+    def _lost(self, boot: str, entry: Entry, *, started: bool = False) -> None:
+        """It does not answer any more: cycle its power, if we can, and say what became of it.
+        started: it was to restart, and may not have come as far as its boot menu; then its next
+        start is still the new one, and this returns when that is up.
+        """
         what = f"{self._name} did not come back with the new hypervisor within {format_duration(self._come_back)}"
         where = f"boot entry {entry.name}"
         if self._hook is None:
@@ -220,8 +256,9 @@ class ServerBoot:
                 what,
                 where=where,
                 why="the inventory has no lab_power_hook, so its power cannot be cycled from here",
-                remedy=f"Switch {self._name} off and on: the entry was for one boot, so it starts its old system. "
-                "One that only lost its network restarts by itself within a quarter of an hour. Then ./inv lab.check.",
+                remedy=f"Switch {self._name} off and on: the entry was for one boot, so it starts its old system, or "
+                "the new one for that boot if it had not gone down. One that only lost its network restarts by itself "
+                "within a quarter of an hour. Then run ./inv lab.provision again.",
             )
         self._say("it does not come back: cycling its power")
         self.cycle()
@@ -234,6 +271,9 @@ class ServerBoot:
                 remedy=f"See that the command works, and look at the console of {self._name}. "
                 "Switched off and on it starts its old system.",
             )
+        if after.entry == entry.name and started:
+            self._say("it had not gone down before, and runs the new hypervisor now")
+            return
         if after.entry == entry.name:
             raise LabError(
                 f"{what}, and runs it now",

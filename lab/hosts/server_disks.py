@@ -4,6 +4,7 @@ made of.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 
@@ -64,6 +65,26 @@ def storage(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Findi
         )
 
 
+def _may_be_written(disk: Disk, where: str, *, known: bool, erase: bool) -> Iterator[Finding]:
+    """known: an earlier provisioning found that it may be."""
+    if re.match(r"/dev/(sd[a-z]|nvme\d)", disk.name):
+        yield Finding(
+            "warns",
+            f"{disk.name} can be another disk after a restart",
+            where,
+            "such names go by the order in which disks are found",
+            "Name it as /dev/disk/by-id has it.",
+        )
+    if disk.signature and not (known or erase or disk.use or disk.partitions):
+        yield Finding(
+            "blocks",
+            f"{disk.name} has something on it: {disk.signature}",
+            where,
+            "it would be written over before every cell",
+            "If nobody needs it, say `erase: true` beside its name; or name another device.",
+        )
+
+
 def _files(facts: Facts, wanted: GuestStorage, folder: str, where: str) -> Iterator[Finding]:
     """Sparse files: they have to fit when all of them is written."""
     taken = dict(facts.guest_files)
@@ -101,8 +122,10 @@ def disks(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Finding
         return
     where = "lab_guest_disks of the inventory"
     least = {each.root: ROOT_DISK_MIB * MIB for each in declared.guest_disks}
+    erased = {name for each in declared.guest_disks if each.erase for name in (each.root, each.swap)}
     for disk in facts.disks:
         yield from _disk(disk, least.get(disk.name, 0), where)
+        yield from _may_be_written(disk, where, known=disk.name in facts.guest_disks, erase=disk.name in erased)
     times = Counter(disk.real for disk in facts.disks if disk.real)
     for real in sorted(name for name, count in times.items() if count > 1):
         alike = sorted({disk.name for disk in facts.disks if disk.real == real})
@@ -131,14 +154,6 @@ def _disk(disk: Disk, least: int, where: str) -> Iterator[Finding]:
             where,
             disk.use or f"it has {disk.partitions} partitions",
             "Name a device that nothing else uses.",
-        )
-    elif disk.signature:
-        yield Finding(
-            "warns",
-            f"{disk.name} has something on it: {disk.signature}",
-            where,
-            "it is written over before every cell",
-            "See that nobody needs it. A device that guests had before has their ext4 on it.",
         )
     if disk.size is not None and disk.size < least:
         yield Finding(

@@ -41,7 +41,9 @@ class Clock:
 class Facts:
     """A server. memory and free in bytes. addresses: interface -> with prefix; bridges: name -> its
     ports; free: folder -> what a file there can take; volume_groups: name -> what is free there;
-    guest_files: guests' disks that are files -> what they take already.
+    guest_files: guests' disks that are files -> what they take already; guest_disks: devices that
+    provisioning has recorded as the guests'; routes: interface -> networks behind it; ssh_client:
+    whom it is asked by.
 
     kernel_is_dom0s: its kernel can be dom0's. dom0: it runs as Xen's control domain.
     secure_boot None: it has none. ssh_keys: how many may log in as root.
@@ -78,6 +80,8 @@ class Facts:
     free: tuple[tuple[str, int], ...]
     bridges: tuple[tuple[str, tuple[str, ...]], ...]
     addresses: tuple[tuple[str, str], ...]
+    routes: tuple[tuple[str, str], ...]
+    ssh_client: str | None
     ssh_address: str | None
     ssh_interface: str | None
     ssh_passwords: bool | None
@@ -86,6 +90,7 @@ class Facts:
     clock_synchronized: bool | None
     guests: tuple[str, ...]
     files: frozenset[str]
+    guest_disks: frozenset[str]
     packages: frozenset[str]
     disks: tuple[Disk, ...]
     volume_groups: tuple[tuple[str, int], ...]
@@ -161,6 +166,8 @@ def parse(text: str, *, asked: float, answered: float) -> Facts:
         free=tuple((folder, int(kib) * 1024) for folder, kib in pairs("free_kib") if kib.isdecimal()),
         bridges=tuple((name, tuple(ports.split())) for name, ports in pairs("bridge")),
         addresses=tuple(pairs("address")),
+        routes=tuple(pairs("route")),
+        ssh_client=first("ssh_client"),
         ssh_address=first("ssh_address"),
         ssh_interface=first("ssh_interface"),
         ssh_passwords=yes("ssh_passwords", "yes"),
@@ -169,6 +176,7 @@ def parse(text: str, *, asked: float, answered: float) -> Facts:
         clock_synchronized=yes("clock_synchronized", "yes"),
         guests=tuple(told["guest"]),
         files=frozenset(told["file"]),
+        guest_disks=frozenset(told["guest_disk"]),
         packages=frozenset(told["package"]),
         disks=tuple(_disk(line) for line in told["disk"]),
         volume_groups=tuple((name, int(free)) for name, free in pairs("volume_group") if free.isdecimal()),

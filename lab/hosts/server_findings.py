@@ -25,6 +25,9 @@ XEN_MIB = 160
 FREE_LEAST = {"/boot": 32 * MIB, "/var/lib": 1024 * MIB}
 """Folder -> what a boot entry, or packages and the guests' image, take there at most."""
 
+KERNEL_MIB = 160
+"""What Debian's kernel takes in /boot, with its initial RAM disk made anew beside the old one."""
+
 FREE_AGAIN = 16 * MIB
 """Where all of it lies already: another hypervisor, and files of a few pages."""
 
@@ -224,6 +227,8 @@ def _space(facts: Facts, _declared: Physical, _intent: Intent) -> Iterator[Findi
     there = "/var/lib/overcommit/guest.qcow2" in facts.files
     for folder, free in facts.free:
         least = FREE_AGAIN if there else FREE_LEAST.get(folder, 0)
+        if folder == "/boot" and "linux-image-amd64" not in facts.packages:
+            least += KERNEL_MIB * MIB
         if free < least:
             yield Finding(
                 "blocks",
@@ -257,6 +262,15 @@ def _network(facts: Facts, _declared: Physical, intent: Intent) -> Iterator[Find
                 "Give that interface another network, or change xen_host_bridge_address in "
                 "playbooks/roles/xen_host/defaults/main.yml.",
             )
+    for what, where, network in _behind(facts, intent):
+        if network.overlaps(ours.network):
+            yield Finding(
+                "blocks",
+                f"{what} is in the guests' network {ours.network}",
+                where,
+                "dom0 would send what is meant for it to the guests, and SSH would be cut",
+                "Change xen_host_bridge_address in playbooks/roles/xen_host/defaults/main.yml.",
+            )
     if others := sorted(set(bridges) - {intent.bridge}):
         yield Finding("notes", f"other bridges, which stay as they are: {', '.join(others)}")
     if facts.ssh_interface:
@@ -265,10 +279,22 @@ def _network(facts: Facts, _declared: Physical, intent: Intent) -> Iterator[Find
         yield Finding(
             "warns",
             "logins with passwords will end",
-            "/etc/ssh/sshd_config.d/overcommit.conf",
+            "/etc/ssh/sshd_config.d/00-overcommit.conf",
             f"provisioning lets keys in alone; root has {facts.ssh_keys} of them",
             "See that everybody who needs the server has a key there.",
         )
+
+
+def _behind(facts: Facts, intent: Intent) -> Iterator[tuple[str, str, IPv4Network]]:
+    """What the server reaches by others: who, where that was seen, and the network."""
+    client = _network_of(facts.ssh_client or "")
+    if client is not None:
+        yield f"the controller, {facts.ssh_client},", "SSH_CONNECTION", client
+    local = {network for _, address in facts.addresses if (network := _network_of(address)) is not None}
+    for interface, target in facts.routes:
+        network = _network_of(target)
+        if network is not None and interface != intent.bridge and network not in local:
+            yield f"a route, {target} by {interface},", "ip route", network
 
 
 def _network_of(address: str) -> IPv4Network | None:
@@ -344,8 +370,8 @@ def _changes(facts: Facts, declared: Physical, intent: Intent) -> Iterator[Findi
 
 WRITTEN = (
     "/etc/grub.d/42_overcommit",
-    "/etc/default/grub.d/overcommit.cfg",
-    "/etc/ssh/sshd_config.d/overcommit.conf",
+    "/etc/default/grub.d/zz-overcommit.cfg",
+    "/etc/ssh/sshd_config.d/00-overcommit.conf",
     "/usr/local/sbin/tmemctl",
     "/var/lib/overcommit/guest.qcow2",
 )

@@ -59,7 +59,10 @@ boot() {
     done
     [ -e /boot/grub/grub.cfg ] && tell grub_menu /boot/grub/grub.cfg
     # As update-grub reads them: the last counts.
-    tell grub_default "$(sed -n 's/^GRUB_DEFAULT=//p' /etc/default/grub /etc/default/grub.d/*.cfg 2> /dev/null | tail -n 1)"
+    # shellcheck disable=SC1090,SC1091 # the server's own
+    tell grub_default "$(for file in /etc/default/grub /etc/default/grub.d/*.cfg; do
+        if [ -r "$file" ]; then . "$file"; fi
+    done > /dev/null 2>&1; echo "${GRUB_DEFAULT:-}")"
     have grub-editenv && grub-editenv list 2> /dev/null | each grub_variable
     # GRUB can write its environment, which a one-time boot needs, only to a plain partition.
     environment=$(findmnt -nro SOURCE,FSTYPE -T /boot/grub 2> /dev/null)
@@ -89,7 +92,10 @@ network() {
         tell bridge "$name $(names "/sys/class/net/$name/brif" ' ')"
     done
     ip -o -4 address show 2> /dev/null | awk '{ print $2, $4 }' | each address
+    ip -o -4 route show 2> /dev/null | awk '
+        $1 ~ "/" { for (word = 2; word < NF; word++) if ($word == "dev") print $(word + 1), $1 }' | each route
     # SSH_CONNECTION: client's address and port, server's address and port
+    tell ssh_client "${SSH_CONNECTION%% *}"
     address=$(echo "${SSH_CONNECTION:-}" | cut -d ' ' -f 3)
     tell ssh_address "$address"
     [ -z "$address" ] || tell ssh_interface "$(ip -o address show 2> /dev/null |
@@ -132,10 +138,11 @@ disk() {
 }
 
 configuration() {
-    for file in /etc/grub.d/42_overcommit /etc/default/grub.d/overcommit.cfg /etc/xen/xl.conf \
-        /etc/ssh/sshd_config.d/overcommit.conf /usr/local/sbin/tmemctl /var/lib/overcommit/guest.qcow2; do
+    for file in /etc/grub.d/42_overcommit /etc/default/grub.d/zz-overcommit.cfg /etc/xen/xl.conf \
+        /etc/ssh/sshd_config.d/00-overcommit.conf /usr/local/sbin/tmemctl /var/lib/overcommit/guest.qcow2; do
         [ -e "$file" ] && tell file "$file"
     done
+    [ -r /var/lib/overcommit/disks ] && each guest_disk < /var/lib/overcommit/disks
     # shellcheck disable=SC2016 # dpkg-query's own variables
     have dpkg-query && dpkg-query -W -f '${db:Status-Status} ${Package}\n' 2> /dev/null |
         sed -n 's/^installed //p' | grep -E "^($packages)\$" | each package

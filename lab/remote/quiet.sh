@@ -2,11 +2,12 @@
 # Quiets a server for measurements, until it restarts, and tells what it found and made of that, as
 # lines `KEY: VALUE`. Runs in dom0. Nothing is written that lasts.
 #
-#     quiet.sh SYS
+#     quiet.sh SYS STOPPED
 #
-# SYS: where sysfs is, /sys.
+# SYS: where sysfs is, /sys. STOPPED: a file that is gone with the next restart; it remembers what
+# was stopped since the last.
 export LC_ALL=C
-sys=$1
+sys=$1 stopped=$2
 have() { command -v "$1" > /dev/null; }
 
 # The processors' clocks are Xen's, not dom0's.
@@ -31,8 +32,16 @@ fi
 for unit in apt-daily.timer apt-daily-upgrade.timer unattended-upgrades.service dpkg-db-backup.timer \
     e2scrub_all.timer fstrim.timer logrotate.timer man-db.timer sysstat-collect.timer sysstat-summary.timer cron.service; do
     if systemctl --quiet is-active "$unit" 2> /dev/null && systemctl stop "$unit" 2> /dev/null; then
-        echo "stopped: $unit"
+        echo "$unit" >> "$stopped"
     fi
+done
+# What an earlier cell stopped is stopped for this one, too.
+[ ! -s "$stopped" ] || sort -u "$stopped" | sed 's/^/stopped: /'
+# What a timer has begun already is not stopped in the middle of a package.
+for unit in apt-daily.service apt-daily-upgrade.service; do
+    case $(systemctl is-active "$unit" 2> /dev/null) in
+        active | activating) echo "busy: $unit, the server's own upgrades" ;;
+    esac
 done
 
 # What is left, and is nobody's of the testbed.

@@ -6,6 +6,7 @@
 set -eu
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 before=/var/lib/overcommit/before
+umask 077 # /etc has secrets
 installed() {
     # shellcheck disable=SC2016 # dpkg-query's own variables
     dpkg-query -W -f '${db:Status-Status} ${Package}\n' | sed -n 's/^installed //p' | sort
@@ -15,6 +16,8 @@ installed() {
 # interrupted, the next one's end counts.
 before() {
     if [ ! -e "$before" ]; then
+        mkdir -p "${before%/*}"
+        chmod 755 "${before%/*}"
         rm -rf "$before.new"
         mkdir -p "$before.new"
         cd "$before.new"

@@ -35,8 +35,16 @@ put_back() {
     done
 }
 
+if command -v xl > /dev/null && xl list > /dev/null 2>&1; then
+    others=$(xl list | awk 'NR > 1 && $1 !~ /^(Domain-0|guest[0-9]+|overcommit-check)$/ { print $1 }' | paste -sd ' ' -)
+    [ -z "$others" ] || {
+        echo "guests of others run here: $others. Nothing was put back; end them first" >&2
+        exit 1
+    }
+fi
+
 # What is booted, first: should the power fail from here on, the old system starts.
-put_back /etc/grub.d/42_overcommit /etc/default/grub.d/overcommit.cfg
+put_back /etc/grub.d/42_overcommit /etc/default/grub.d/zz-overcommit.cfg
 default=$(sed -n 's/^saved_entry=//p' "$before/grub")
 if [ -n "$default" ]; then grub-set-default "$default"; else grub-editenv - unset saved_entry; fi
 grub-editenv - unset next_entry
@@ -47,12 +55,12 @@ if command -v xl > /dev/null && xl list > /dev/null 2>&1; then
     xl list | awk 'NR > 1 && $1 != "Domain-0" { print $2 }' | while read -r id; do xl destroy "$id"; done
 fi
 systemctl stop overcommit-bridge.service 2> /dev/null || true
-put_back /etc/modules-load.d/overcommit.conf /etc/ssh/sshd_config.d/overcommit.conf /etc/sysctl.d/90-overcommit.conf \
+put_back /etc/modules-load.d/overcommit.conf /etc/ssh/sshd_config.d/00-overcommit.conf /etc/sysctl.d/90-overcommit.conf \
     /etc/systemd/system/overcommit-bridge.service /etc/systemd/system/overcommit-return.service \
     /etc/systemd/system/overcommit-return.timer /etc/systemd/system/multi-user.target.wants/overcommit-bridge.service \
     /etc/systemd/system/timers.target.wants/overcommit-return.timer /etc/xen/scripts/block-overcommit \
     /etc/xen/scripts/vif-overcommit
-rm -f /usr/local/sbin/tmemctl /usr/local/sbin/overcommit-return
+rm -f /usr/local/sbin/tmemctl /usr/local/sbin/overcommit-return /usr/local/sbin/overcommit-kernels
 systemctl daemon-reload || true
 
 # Files that were made for guests, and their folder when nothing else is in it.
@@ -74,14 +82,18 @@ if command -v lvs > /dev/null; then
         sleep "${LET_GO_SECONDS:-10}"
         remove_volumes
     }
-    devices=$(vgs --noheadings -o pv_name -S vg_tags=overcommit 2> /dev/null | tr '\n' ' ')
     for group in $(vgs --noheadings -o vg_name -S vg_tags=overcommit 2> /dev/null | sort -u); do
+        if [ -n "$(lvs --noheadings "$group")" ]; then
+            echo "left: the volume group $group has volumes of others"
+            continue
+        fi
+        devices=$(vgs --noheadings -o pv_name "$group" | tr '\n' ' ')
         vgremove -q -y "$group" > /dev/null
+        # shellcheck disable=SC2086 # several devices
+        pvremove -q -y $devices > /dev/null
         # What LVM noted about it.
         rm -f /etc/lvm/backup/"$group" /etc/lvm/archive/"$group"_*.vg
     done
-    # shellcheck disable=SC2086 # several devices
-    [ -z "${devices% }" ] || pvremove -q -y $devices > /dev/null
     for folder in /etc/lvm/backup /etc/lvm/archive; do
         was "$folder/" || rmdir "$folder" 2> /dev/null || true
     done
@@ -101,7 +113,7 @@ purged=$(comm -12 "$work/added" "$work/packages" | tr '\n' ' ')
     tail -n 15 "$work/apt" >&2
     exit 1
 }
-apt-mark showmanual | sort | comm -13 "$before/manual" - | xargs -r apt-mark auto > /dev/null
+apt-mark showmanual | sort | comm -13 "$before/manual" - | comm -12 - "$before/packages" | xargs -r apt-mark auto > /dev/null
 # Files of a toolstack that was there before.
 put_back /etc/xen/xl.conf /etc/default/xen /etc/systemd/system/multi-user.target.wants/xendomains.service
 was /etc/xen/ || rm -rf /etc/xen /var/log/xen

@@ -1,9 +1,10 @@
 #!/bin/sh
 # What lab/hosts/server_boot.py does on a server to boot it into a new hypervisor and lose it never.
 #
-#     server-boot.sh state | once ENTRY | check ENTRY | keep ENTRY | leave
+#     server-boot.sh state | once ENTRY | forget | check ENTRY | keep ENTRY | leave
 #
-# state: tells, as lines `KEY: VALUE`. once: restarts in a moment, into ENTRY this one time. check:
+# ENTRY: NAME+KERNEL, of the hypervisor /boot/NAME.gz and of dom0's kernel. state: tells, as lines
+# `KEY: VALUE`; newest: of the kernels that can be dom0's. forget: nothing is booted one time. once: restarts in a moment, into ENTRY this one time. check:
 # tmem answers, and a guest starts and ends. keep: ENTRY is booted from now on, and other entries of
 # the testbed go. leave: restarts in a moment, into what is booted by default.
 set -eu
@@ -18,6 +19,8 @@ restart() {
 state() {
     echo "boot: $(cat /proc/sys/kernel/random/boot_id)"
     echo "entry: $(sed -n 's/.*overcommit\.entry=\([^ ]*\).*/\1/p' /proc/cmdline)"
+    echo "kernel: $(uname -r)"
+    [ ! -x /usr/local/sbin/overcommit-kernels ] || echo "newest: $(/usr/local/sbin/overcommit-kernels | head -n 1)"
     echo "confirmed: $(cat "$confirmed" 2> /dev/null || true)"
     grub-editenv list | sed -n 's/^saved_entry=/default: /p; s/^next_entry=/next: /p'
     if command -v xl > /dev/null && xl info > /dev/null 2>&1; then
@@ -29,16 +32,20 @@ state() {
 
 once() {
     # A run that was interrupted may have left the menu as it was.
-    grep -q -- "--id $1 " /boot/grub/grub.cfg || update-grub 2> /dev/null
-    grep -q -- "--id $1 " /boot/grub/grub.cfg || {
+    grep -qF -- "--id $1 " /boot/grub/grub.cfg || update-grub 2> /dev/null
+    grep -qF -- "--id $1 " /boot/grub/grub.cfg || {
         echo "the boot menu has no entry $1: update-grub did not make one" >&2
         exit 1
     }
     grub-reboot "$1"
     # What GRUB will read, whatever grub-reboot believes.
-    grub-editenv list | grep -qx "next_entry=$1"
+    grub-editenv list | grep -qxF "next_entry=$1"
     sync
     restart
+}
+
+forget() {
+    grub-editenv - unset next_entry
 }
 
 check() {
@@ -77,13 +84,19 @@ END
 }
 
 keep() {
+    # Another file of the administrator's may say what is booted, and update-grub takes the last.
+    # shellcheck disable=SC2016 # GRUB's own variable
+    grep -qF 'set default="${saved_entry}"' /boot/grub/grub.cfg || {
+        echo "the boot menu does not ask for what grub-set-default says: another file in /etc/default/grub.d sets GRUB_DEFAULT" >&2
+        exit 1
+    }
     # In this order: a server whose default was not confirmed would restart every quarter of an hour.
     echo "$1" > "$confirmed"
     sync
     grub-set-default "$1"
     for file in /boot/overcommit-*.gz /boot/overcommit-*.options; do
         case "$file" in
-            "/boot/$1".*) ;;
+            "/boot/${1%%+*}".*) ;;
             *) rm -f "$file" ;;
         esac
     done

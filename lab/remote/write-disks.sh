@@ -2,15 +2,24 @@
 # Writes each guest's root disk from an image, and blanks its swap. Runs in dom0 of a physical
 # server.
 #
-#     write-disks.sh IMAGE { ROOT SWAP }...
+#     write-disks.sh IMAGE NAMED { ROOT SWAP }...
+#
+# NAMED: a file with the disks that provisioning has looked at, and that may be written. A name can
+# mean another disk after a restart, so what is in use is refused all the same.
 set -e
-image=$1
-shift
+image=$1 named=$2
+shift 2
+refuse() {
+    echo "$1, so nothing was written" >&2
+    exit 1
+}
+for disk; do
+    [ -b "$disk" ] || refuse "$disk is no block device"
+    grep -qxF "$disk" "$named" || refuse "$disk is none of those in $named"
+    [ "$(lsblk -nro NAME "$disk" | wc -l)" = 1 ] || refuse "$disk has partitions, or something is made of it"
+    [ -z "$(lsblk -nro MOUNTPOINT "$disk")" ] || refuse "$disk is in use: $(lsblk -nro MOUNTPOINT "$disk")"
+done
 while [ $# -gt 0 ]; do
-    if ! [ -b "$1" ] || ! [ -b "$2" ]; then
-        echo "$1 or $2 is no block device" >&2
-        exit 1
-    fi
     qemu-img convert -n -W -m 8 -O raw "$image" "$1"
     dd if=/dev/zero of="$2" bs=64k count=1 conv=fsync status=none
     shift 2

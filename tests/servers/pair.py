@@ -163,10 +163,11 @@ def connected(entry: HostEntry) -> Iterator[Connections]:
 
 
 def installed_entry(connections: Connections) -> Entry:
-    """The boot entry that is there."""
+    """The boot entry that is there, with its newest kernel."""
     options = connections.run(DOM0, "cat /boot/overcommit-*.options").strip()
     (name,) = connections.run(DOM0, "cd /boot; ls overcommit-*.gz").split()
-    return Entry(name.removesuffix(".gz"), options)
+    kernel = connections.run(DOM0, "/usr/local/sbin/overcommit-kernels | head -n 1").strip()
+    return Entry(name.removesuffix(".gz"), options, kernel)
 
 
 def listing(connections: Connections) -> str:

@@ -49,6 +49,7 @@ class Lab:
         self.lost = 0
         self.left = "left: Files /etc/motd and /etc/motd differ\n"
         self.after: State | None = OLD
+        self.newest = "6.12.9"
         self._lock = threading.Lock()
 
     def open(self, connections: Connections, _machine: str) -> None:
@@ -66,7 +67,7 @@ class Lab:
         told = {
             "check-server.sh": facts.replace("/boot 401234", "/boot 1") if name == "full" else facts,
             "restore-before.sh": self.left,
-            "server-boot.sh": "boot: b1\nentry: \n",
+            "server-boot.sh": f"boot: b1\nentry: \nnewest: {self.newest}\n",
         }
         return told.get(title, "")
 
@@ -135,6 +136,16 @@ def test_what_was_before_is_recorded_before_anything_is_changed(lab: Lab, monkey
     assert good.error is not None
     assert good.error.what == "a task failed"
     assert lab.entered == []  # nothing is booted that was not made whole
+    # What it installed is recorded: what others install until the next run is theirs.
+    assert [title for name, title in lab.scripts if name == "good"].count("record-before.sh") == 2
+
+
+def test_without_a_kernel_for_dom0_nothing_is_booted(lab: Lab) -> None:
+    lab.newest = ""
+    good, *_ = servers.provision(lab.path)
+    assert good.error is not None
+    assert good.error.what == "good has no kernel that can be dom0's"
+    assert lab.entered == []
 
 
 def test_a_lost_connection_in_the_middle_is_waited_for(lab: Lab) -> None:
@@ -201,13 +212,14 @@ def test_a_playbook_runs_for_one_server_with_its_entry_and_checks_its_host_key(l
     (options,) = lab.playbooks
     variables = options["extravars"]
     (entry,) = lab.entered
-    assert (variables["xen_server_entry"], variables["xen_server_options"]) == (entry.name, entry.options)
+    assert (variables["xen_server_entry"], variables["xen_server_options"]) == (entry.hypervisor, entry.options)
+    assert entry.name == f"{entry.hypervisor}+6.12.9"
     assert variables["provision_guest_image"].endswith("packed.qcow2")
     assert "console=com2,vga com2=115200,8n1" in entry.options
     learned = paths.host_dir("mine", "good") / "known_hosts"
     known = f"'UserKnownHostsFile=\"{learned}\" ~/.ssh/known_hosts'"
     alive = "-o ServerAliveInterval=20 -o ServerAliveCountMax=6"
-    expected = f"-o StrictHostKeyChecking=accept-new -o {known} {alive} -o ProxyJump=gate"
+    expected = f"-o StrictHostKeyChecking=accept-new -o {known} -o ProxyJump=gate {alive}"
     assert variables["ansible_ssh_common_args"] == expected
     inventory.known_hosts(lab.path).touch()
     servers.provision(lab.path)

@@ -38,7 +38,7 @@ def server(tmp_path: Path) -> Path:
 
 def quiet(folder: Path) -> dict[str, object]:
     environment = {**os.environ, "PATH": f"{folder / 'bin'}:/usr/bin:/bin"}
-    script = scripts.command("quiet.sh", str(folder / "sys"))
+    script = scripts.command("quiet.sh", str(folder / "sys"), str(folder / "stopped"))
     done = subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=True)
     assert done.stderr == ""
     return parse_quiet(done.stdout)

@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import cast
@@ -21,14 +21,15 @@ from lab.inventory import GuestDisks, Physical
 from lab.remote import scripts
 from lab.remote.ssh import CommandError, Connections, UnreachableError
 
-ENTRY = Entry("overcommit-0123456789ab", "dom0_mem=768M,max:768M dom0_max_vcpus=2 dom0_vcpus_pin tmem")
+ENTRY = Entry("overcommit-0123456789ab", "dom0_mem=768M,max:768M dom0_max_vcpus=2 dom0_vcpus_pin tmem", "6.12.9+deb13")
 
 
 @dataclass
 class Server:
     """A server as its scripts see it. comes: what happens after `once`: the `new` entry, the `old`
     system, or `nothing` until its power is cycled. power: a file that a power hook makes. late:
-    what is booted then. lost: how often the connection breaks while it is checked.
+    what is booted then. lost: how often the connection breaks while it is checked;
+    vanishes: with the server. next: what is still to be booted one time.
     """
 
     comes: str = "new"
@@ -44,6 +45,9 @@ class Server:
     lost: int = 0
     dom0_mib: int = 768
     interrupted: bool = False
+    kernel: str = ENTRY.kernel
+    next: str = ""
+    vanishes: bool = False
     done: list[str] = field(default_factory=list)
 
     def run(self, _name: str, script: str, *, timeout: float = 60, step: str = "") -> str:
@@ -60,6 +64,7 @@ class Server:
             self._boot(arguments[0] if self.comes == "new" else None, up=self.up)
         elif action == "check" and self.lost:
             self.lost -= 1
+            self.up = not self.vanishes
             raise UnreachableError("dom0 cannot be reached by SSH", why="Broken pipe")
         elif action == "check" and not self.well:
             raise CommandError("a command on dom0 failed with code 1", where="dom0: check", why="no such ioctl")
@@ -76,6 +81,7 @@ class Server:
     def _state(self) -> str:
         xen = f"xen: 4.20.3\noptions: placeholder {self.options}\ndom0_mib: {self.dom0_mib}\n" if self.entry else ""
         told = f"boot: b{self.boots}\nentry: {self.entry or ''}\nconfirmed: {self.confirmed}\ndefault: {self.default}\n"
+        told += f"next: {self.next}\nkernel: {self.kernel}\n"
         return told + xen
 
     def drop(self, _names: Sequence[str] | None = None) -> None:
@@ -168,6 +174,18 @@ def test_other_options_than_the_entrys_are_not_well() -> None:
     assert "Xen does not run as its entry says" in error.why
 
 
+def test_another_kernel_than_the_entrys_is_not_well() -> None:
+    error = failed(Server(kernel="6.12.8"))
+    assert error.why == "dom0 does not run the kernel of its entry\nit runs 6.12.8"
+
+
+def test_a_restart_that_passes_by_the_boot_menu_is_told_and_nothing_waits_there() -> None:
+    server = Server(comes="old", next=ENTRY.name)
+    error = failed(server)
+    assert error.what == "xen1 restarted without its boot menu, and is in its old system"
+    assert server.done == ["once", "forget"]
+
+
 def test_another_memory_than_dom0_was_to_have_is_not_well() -> None:
     error = failed(Server(dom0_mib=512))
     assert error.why == "dom0 has 512 MiB, and its entry says 768"
@@ -196,8 +214,15 @@ def test_who_waits_for_a_server_can_be_interrupted() -> None:
     assert time.monotonic() - began < 10
 
 
-def test_a_power_hook_that_did_nothing_is_told_when_the_new_system_came_late(tmp_path: Path) -> None:
+def test_a_server_that_had_not_gone_down_before_its_power_was_cycled_is_checked_when_it_is_up(tmp_path: Path) -> None:
+    # the cycled power ended its shutdown, so its one boot into the new system was still to come
     server = Server(comes="nothing", power=tmp_path / "power", late=ENTRY.name)
+    assert boot(server, f"touch {tmp_path}/power").enter(ENTRY)
+    assert server.done == ["once", "check", "keep"]
+
+
+def test_a_power_hook_that_did_nothing_is_told_when_the_new_system_is_up_again(tmp_path: Path) -> None:
+    server = Server(power=tmp_path / "power", late=ENTRY.name, lost=1, vanishes=True)
     error = failed(server, f"touch {tmp_path}/power")
     assert error.what.endswith("and runs it now")
     assert "its power was not cycled, it seems" in error.why
@@ -224,7 +249,7 @@ def test_an_entry_is_named_after_all_that_it_boots(tmp_path: Path) -> None:
     # In dom0, the serial line is Xen's: what it says stays, so that the entry is the same.
     assert server_boot.entry_for(settings(), one, ("console=hvc0",), entry.options) == entry
     names = {
-        server_boot.entry_for(*each, (), None).name
+        server_boot.entry_for(*each, (), None).hypervisor
         for each in ((settings(), one), (settings(), other), (settings("1 GiB"), one), (settings(vcpus=1), one))
     }
     assert len(names) == 4
@@ -244,16 +269,28 @@ def test_xen_takes_the_serial_line_over(kernel: tuple[str, ...], said: list[str]
     assert server_boot.console(kernel) == said
 
 
-def menu(folder: Path, *, default: str = "0", **settings: str) -> str:
-    """What the boot menu gets of two hypervisors and three kernels."""
-    script = (paths.PLAYBOOKS / "roles" / "xen_server" / "files" / "grub-entries").read_text()
+ROOT = {"SOURCE": "/dev/sda2", "UUID": "5e1f", "FSROOT": "/", "FSTYPE": "ext4"}
+NONE: dict[str, str] = {}
+
+
+def menu(folder: Path, *, default: str = "0", root: Mapping[str, str] = NONE, **settings: str) -> str:
+    """What the boot menu gets of two hypervisors and four kernels, of which two can be dom0's.
+    root: what findmnt says of it.
+    """
+    files = paths.PLAYBOOKS / "roles" / "xen_server" / "files"
+    script = (files / "grub-entries").read_text()
     for name in ("overcommit-a", "overcommit-b"):
         (folder / f"{name}.gz").touch()
         (folder / f"{name}.options").write_text(f"dom0_mem=1M {name}\n")
-    for version in ("6.9.1", "6.12.9", "6.12.10"):
+    for version, option in (("6.9.1", "y"), ("6.12.10", "y"), ("6.12.10-cloud", "n"), ("6.12.11", "y")):
         (folder / f"vmlinuz-{version}").touch()
+        (folder / f"config-{version}").write_text(f"CONFIG_XEN=y\nCONFIG_XEN_DOM0={option}\n")
+        if version != "6.12.11":  # an initial RAM disk is not made yet
+            (folder / f"initrd.img-{version}").write_text("initrd")
+    kernels = (files / "overcommit-kernels").read_text().replace("/boot/", f"{folder}/")
+    (folder / "overcommit-kernels").write_text(kernels)
+    (folder / "overcommit-kernels").chmod(0o755)
     tools = {
-        "findmnt": "5e1f",
         "grub-mkrelpath": "/boot",
         "grub-probe": "77aa",
         "grub-editenv": f"saved_entry={default}",
@@ -261,15 +298,20 @@ def menu(folder: Path, *, default: str = "0", **settings: str) -> str:
     for name, says in tools.items():
         (folder / name).write_text(f"#!/bin/sh\necho '{says}'\n")
         (folder / name).chmod(0o755)
-    text = script.replace("/boot/", f"{folder}/").replace("find /boot ", f"find {folder} ")
+    cases = "".join(f"    *{column}*) echo '{says}' ;;\n" for column, says in (ROOT | root).items())
+    (folder / "findmnt").write_text(f'#!/bin/sh\ncase "$*" in\n{cases}esac\n')
+    (folder / "findmnt").chmod(0o755)
+    text = script.replace("/boot/", f"{folder}/").replace("/usr/local/sbin/", f"{folder}/")
     environment = {"PATH": f"{folder}:{os.environ['PATH']}", **settings}
     return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=True, env=environment).stdout
 
 
 def test_the_menu_has_an_entry_for_each_hypervisor_and_none_is_the_default(tmp_path: Path) -> None:
     made = menu(tmp_path)
-    assert made.count("menuentry ") == 2
-    assert "--id overcommit-a {" in made
+    assert made.count("menuentry ") == 4
+    ids = re.findall(r"--unrestricted --id (\S+) {", made)
+    assert ids == [f"overcommit-{name}+{version}" for version in ("6.12.10", "6.9.1") for name in "ab"]
+    assert "overcommit.entry=overcommit-a+6.12.10\n" in made
     assert "multiboot2 /boot/overcommit-b.gz placeholder dom0_mem=1M overcommit-b\n" in made
     assert "module2 /boot/vmlinuz-6.12.10 placeholder root=UUID=5e1f ro console=hvc0" in made
     assert "set default" not in made
@@ -280,6 +322,18 @@ def test_dom0_is_told_what_the_old_system_was_but_for_its_console(tmp_path: Path
         tmp_path, GRUB_CMDLINE_LINUX="net.ifnames=0 console=ttyS0,115200", GRUB_CMDLINE_LINUX_DEFAULT="quiet nosmt"
     )
     assert "root=UUID=5e1f ro net.ifnames=0 nosmt console=hvc0 panic=10 " in made
+
+
+@pytest.mark.parametrize(
+    ("root", "told"),
+    [
+        ({"SOURCE": "/dev/mapper/vg0-root"}, "root=/dev/mapper/vg0-root ro console"),
+        ({"FSTYPE": "btrfs", "FSROOT": "/@rootfs"}, "root=UUID=5e1f ro rootflags=subvol=@rootfs console"),
+        ({"UUID": ""}, "root=/dev/sda2 ro console"),
+    ],
+)
+def test_dom0_finds_its_root_as_the_old_system_does(tmp_path: Path, root: dict[str, str], told: str) -> None:
+    assert told in menu(tmp_path, root=root)
 
 
 @pytest.mark.parametrize(
@@ -314,9 +368,10 @@ def test_a_server_that_nobody_confirmed_goes_back_by_itself(
     assert done.stdout == ("reboot\n" if goes else "")
 
 
-def test_an_entry_is_confirmed_before_it_is_the_default(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("menu", "asks"), [('  set default="${saved_entry}"\n', True), ('  set default="2"\n', False)])
+def test_an_entry_is_confirmed_before_it_is_the_default(tmp_path: Path, menu: str, asks: bool) -> None:
     """Interrupted between the two, the server boots its old system, and does not restart again and
-    again.
+    again. Nothing is confirmed where the menu would not have it.
     """
     programs = {"grub-set-default": "exit 1", "sync": "", "update-grub": f"touch {tmp_path}/menu"}
     for name, body in programs.items():
@@ -324,8 +379,11 @@ def test_an_entry_is_confirmed_before_it_is_the_default(tmp_path: Path) -> None:
         (tmp_path / name).chmod(0o755)
     text = scripts.command("server-boot.sh", "keep", ENTRY.name)
     text = re.sub(r"PATH=\S+", f"PATH={tmp_path}:{os.environ['PATH']}", text)
-    text = text.replace("/var/lib/overcommit/confirmed", f"{tmp_path}/confirmed")
-    done = subprocess.run(["sh", "-c", text.replace("/boot/", f"{tmp_path}/")], capture_output=True, check=False)
+    text = text.replace("/var/lib/overcommit/confirmed", f"{tmp_path}/confirmed").replace("/boot/", f"{tmp_path}/")
+    (tmp_path / "grub").mkdir()
+    (tmp_path / "grub" / "grub.cfg").write_text(menu)
+    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert (tmp_path / "confirmed").read_text() == f"{ENTRY.name}\n"
+    assert ("another file in /etc/default/grub.d sets GRUB_DEFAULT" in done.stderr) != asks
+    assert (tmp_path / "confirmed").exists() == asks
     assert not (tmp_path / "menu").exists()

@@ -112,6 +112,8 @@ BLOCKS = [
     ("bridge", "bridge: xenbr0 eno1", "it has a bridge xenbr0 with an uplink"),
     ("ssh_interface", "ssh_interface: xenbr0", "it has a bridge xenbr0 with an uplink"),
     ("address: eno1", "address: eno1 10.77.0.9/16", "the guests' network 10.77.0.0/24 is in use"),
+    ("no such line", "ssh_client: 10.77.0.9", "the controller, 10.77.0.9, is in the guests' network 10.77.0.0/24"),
+    ("no such line", "route: eno2 10.77.0.0/16", "a route, 10.77.0.0/16 by eno2, is in the guests' network"),
     (
         "guest",
         "guest: libvirt mail\nguest: qemu process 71",
@@ -141,6 +143,11 @@ BLOCKS = [
     ),
     (
         "disk: name=/dev/vg0/guest1-root",
+        "disk: name=/dev/vg0/guest1-root kind=block real=/dev/dm-0 bytes=9589934592 signature=ext4 partitions=0 use=",
+        "/dev/vg0/guest1-root has something on it: ext4",
+    ),
+    (
+        "disk: name=/dev/vg0/guest1-root",
         "disk: name=/dev/vg0/guest1-root kind=block real=/dev/dm-1 bytes=9589934592 signature= partitions=0 use=",
         "/dev/dm-1 is meant for two disks",
     ),
@@ -155,16 +162,44 @@ def test_what_stands_in_the_way_is_said_first_and_with_what_to_do(begin: str, ne
     assert first.remedy
 
 
+USED = (
+    "disk: name=/dev/vg0/guest1-root",
+    "disk: name=/dev/vg0/guest1-root kind=block real=/dev/dm-0 bytes=9589934592 signature=ext4 partitions=0 use=",
+)
+"""A disk that has something on it."""
+
+
+def test_what_guests_had_before_or_somebody_gives_up_may_be_written_over() -> None:
+    known = ("no such line", "guest_disk: /dev/vg0/guest1-root")
+    assert {each.severity for each in found(USED, known)} == {"notes"}
+    given = Physical.model_validate(
+        {
+            "kind": "physical",
+            "guest_disks": [{"root": "/dev/vg0/guest1-root", "swap": "/dev/vg0/guest1-swap", "erase": True}],
+            "dom0_memory": "1 GiB",
+        }
+    )
+    assert {each.severity for each in found(USED, declared=given)} == {"notes"}
+
+
+def test_a_name_that_goes_by_the_order_of_disks_is_warned_of() -> None:
+    line = "disk: name=/dev/sdc kind=block real=/dev/sdc bytes=9589934592 signature= partitions=0 use="
+    first, *_ = found(("disk: name=/dev/vg0/guest1-root", line))
+    assert (first.severity, first.what) == ("warns", "/dev/sdc can be another disk after a restart")
+
+
+def test_a_kernel_that_is_still_to_be_installed_needs_its_room() -> None:
+    small = ("free_kib: /boot", "free_kib: /boot 100000")
+    assert {each.severity for each in found(small)} == {"notes"}
+    first, *_ = found(small, ("package: linux-image-amd64", ""))
+    assert (first.severity, first.what) == ("blocks", "97 MiB are free in /boot")
+
+
 WARNS = [
     ("kernel_dom0", "kernel_dom0: 0", "cannot be dom0's"),
     ("cpus", "cpus: 1", "it has one processor"),
     ("ssh_passwords", "ssh_passwords: yes", "logins with passwords will end"),
     ("file", "file: /etc/xen/xl.conf", "its /etc/xen/xl.conf will be replaced"),
-    (
-        "disk: name=/dev/vg0/guest1-root",
-        "disk: name=/dev/vg0/guest1-root kind=block real=/dev/dm-0 bytes=9589934592 signature=ext4 partitions=0 use=",
-        "/dev/vg0/guest1-root has something on it: ext4",
-    ),
 ]
 
 
@@ -261,8 +296,7 @@ def test_storage_that_can_be_made_is_fine() -> None:
     assert stored(("no such line", "volume_group: vg1 10737418240")) == []
     assert stored(("no such line", FREE), device="/dev/sdb") == []
     erased = FREE.replace("signature=", "signature=ext4")
-    warned = ("warns", "/dev/sdb has something on it: ext4")
-    assert stored(("no such line", erased), device="/dev/sdb", erase=True) == [warned]
+    assert stored(("no such line", erased), device="/dev/sdb", erase=True) == []
 
 
 def test_storage_that_is_made_already_needs_no_more() -> None:

@@ -76,7 +76,7 @@ def restore(root: Path) -> list[str]:
 
 def provision(root: Path, *packages: str) -> None:
     """What the playbook does."""
-    for name in ("grub.d/42_overcommit", "default/grub.d/overcommit.cfg", "xen/xl.conf", "default/xen"):
+    for name in ("grub.d/42_overcommit", "default/grub.d/zz-overcommit.cfg", "xen/xl.conf", "default/xen"):
         write(root, f"etc/{name}", "ours\n")
     write(root, "usr/local/sbin/tmemctl", "ours\n")
     write(root, "boot/overcommit-0123.gz", "ours\n")
@@ -120,7 +120,7 @@ def test_a_toolstack_that_was_there_keeps_its_files(server: Path) -> None:
 
 def test_volumes_that_were_made_go_and_what_was_noted_about_them(server: Path) -> None:
     lvm = {
-        "lvs": "echo '  /dev/guests/overcommit_guest1_root'",
+        "lvs": """case "$*" in *lv_tags*) echo '  /dev/guests/overcommit_guest1_root' ;; esac""",
         "vgs": 'case "$3" in pv_name) echo "  /dev/sdb" ;; *) echo "  guests" ;; esac',
         **{name: f'echo "{name} $*" >> {server}/log' for name in ("lvremove", "vgremove", "pvremove")},
     }
@@ -246,3 +246,55 @@ def test_a_server_that_was_not_provisioned_is_told_to_be_none(server: Path) -> N
     assert done.returncode == 1
     assert "was not provisioned, or it was taken off already" in done.stderr
     assert tree(server)["etc/motd"] == "hello\n"
+
+
+def test_a_group_with_volumes_of_others_stays_and_is_named(server: Path) -> None:
+    programs = {
+        "lvs": """case "$*" in *lv_tags*) ;; *) echo '  /dev/guests/mail' ;; esac""",
+        "vgs": "echo '  guests'",
+        **{name: f'echo "{name} $*" >> {server}/log' for name in ("vgremove", "pvremove")},
+    }
+    for name, body in programs.items():
+        (server / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
+        (server / "bin" / name).chmod(0o755)
+    record(server, "before")
+    assert restore(server) == ["left: the volume group guests has volumes of others"]
+    assert "remove" not in (server / "log").read_text()
+
+
+def test_guests_of_others_are_not_ended(server: Path) -> None:
+    (server / "bin" / "xl").write_text(
+        f"#!/bin/sh\necho \"$*\" >> {server}/log\nprintf 'Name ID\\nDomain-0 0\\nguest1 3\\nrouter 4\\n'\n"
+    )
+    (server / "bin" / "xl").chmod(0o755)
+    record(server, "before")
+    provision(server, "bridge-utils")
+    before = tree(server)
+    done = run(server, "restore-before.sh", KEY)
+    assert done.returncode == 1
+    assert "guests of others run here: router" in done.stderr
+    assert tree(server) == before
+    assert "destroy" not in (server / "log").read_text()
+
+
+def test_what_others_mark_as_wanted_stays_so(server: Path) -> None:
+    (server / "bin" / "apt-mark").write_text(
+        f'#!/bin/sh\necho "apt-mark $*" >> {server}/log\n[ "$1" != showmanual ] || cat {server}/manual\n'
+    )
+    write(server, "manual", "base\n")
+    record(server, "before")
+    provision(server, "xen-utils")
+    record(server, "added")
+    write(server, "packages", f"{(server / 'packages').read_text()}htop\n")
+    write(server, "manual", "base\nhtop\nmail\n")
+    assert restore(server) == ["left: the package htop is there, and was not"]
+    # mail was there before, and was not asked for then; htop is somebody's since.
+    assert "apt-mark auto mail\n" in (server / "log").read_text()
+
+
+def test_nobody_else_reads_what_is_recorded(server: Path) -> None:
+    record(server, "before")
+    folder = server / "var/lib/overcommit"
+    assert folder.stat().st_mode & 0o777 == 0o755
+    kept = [folder / "before", *(folder / "before").iterdir()]
+    assert [path for path in kept if path.stat().st_mode & 0o077] == []
