@@ -89,7 +89,8 @@ def wanted() -> Wanted:
     for name in SOURCES:
         text = (DRIVER / name).read_text()
         for found in _HOOK.finditer(text):
-            hooks[found["name"]] = tuple(re.findall(r'"([^"]+)"', found["prototypes"]))
+            whole = re.sub(r'"\s+"', "", found["prototypes"])  # strings of several lines
+            hooks[found["name"]] = tuple(re.findall(r'"([^"]+)"', whole))
         helpers += _WITHIN.findall(text)
     helpers += _HELPER.findall((DRIVER / HELPERS_IN).read_text())
     return Wanted(hooks, tuple(helpers))
@@ -209,7 +210,8 @@ def prototypes(told: str) -> dict[str, str]:
     found: dict[str, str] = {}
     unlike: set[str] = set()
     for line in told.splitlines():
-        if (match := _FUNCTION.fullmatch(line.strip())) is None:
+        # It puts two spaces behind a type that is constant.
+        if (match := _FUNCTION.fullmatch(" ".join(line.split()))) is None:
             continue
         result = match["result"].replace("inline ", "").strip()
         text = f"{result} ({match['parameters']})"

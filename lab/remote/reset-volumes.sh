@@ -1,6 +1,6 @@
 #!/bin/sh
 # Makes each guest's root volume a snapshot of one that has the image, in the place of the volume
-# that was there, and blanks its swap: seconds, however large the disks are. Runs in dom0 of a
+# that was there, and makes its swap anew: seconds, however large the disks are. Runs in dom0 of a
 # physical server.
 #
 #     reset-volumes.sh IMAGE GROUP MIB { ROOT SWAP }...
@@ -31,5 +31,6 @@ while [ $# -gt 0 ]; do
     lvcreate -q -y --snapshot --addtag overcommit --chunksize 64k --name "$1" --size "$((mib + mib / 64 + 8))m" \
         "$group/$origin" > /dev/null
     dd if=/dev/zero of="/dev/$group/$2" bs=64k count=1 conv=fsync status=none
+    mkswap "/dev/$group/$2" > /dev/null
     shift 2
 done

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Writes each guest's root disk from an image, and blanks its swap. Runs in dom0 of a physical
+# Writes each guest's root disk from an image, and makes its swap anew. Runs in dom0 of a physical
 # server.
 #
 #     write-disks.sh IMAGE NAMED { ROOT SWAP }...
@@ -21,6 +21,8 @@ for disk; do
 done
 while [ $# -gt 0 ]; do
     qemu-img convert -n -W -m 8 -O raw "$image" "$1"
+    # Blank, it would have the guest's kernel complain, which is what cells are looked through for.
     dd if=/dev/zero of="$2" bs=64k count=1 conv=fsync status=none
+    mkswap "$2" > /dev/null
     shift 2
 done

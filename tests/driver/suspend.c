@@ -234,6 +234,7 @@ static void operate(void)
 
 	switch (chance(suspended ? 7 : 10)) {
 	case 0 ... 3:
+		CHECK(tmem_swap_has(type, place(offset)) == !!stored[type][offset], "it does not know what it has");
 		if (!stored[type][offset])
 			break;
 		CHECK(!ops->load(type, place(offset), &page), "a load failed");

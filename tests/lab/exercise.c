@@ -7,6 +7,9 @@
  * pages read from the disk and evicted, so that the next operation finds none in memory, and what is beneath has them all. In the end the
  * file is compared as it is read, and as it is on the disk. DIRECT is the same file by another path, for what is read and written directly.
  *
+ * With an odd seed direct writes are torn, with an even one buffered writes are short: with both, Linux 6.18 may fail to read from ext4
+ * (EIO), with no driver of ours.
+ *
  * Prints JSON: how often each operation was done ("none": the file system has no such operation), and "wrong": bytes that were others.
  * The first of them is told on standard error. Exit status 1 when an operation failed that must not.
  */
@@ -19,26 +22,33 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/aio_abi.h>
+#include <linux/btrfs.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define BLOCK 4096UL
+#define ENCODED_MOST (128 * 1024UL) /* btrfs takes no more at a time */
 
 enum operation {
 	READ, WRITE, MAPPED_READ, MAPPED_WRITE, DIRECT_READ, DIRECT_WRITE, TRUNCATE, PUNCH, ZERO, COLLAPSE, INSERT, APPEND, COPY, CLONE,
-	REOPEN, EVICT, KEEP, OPERATIONS
+	ASYNC_WRITE, TORN_WRITE, SHORT_WRITE, ENCODED_WRITE, REOPEN, EVICT, KEEP, OPERATIONS
 };
 
 static const char *const names[OPERATIONS] = {
 	"read", "write", "mapped_read", "mapped_write", "direct_read", "direct_write", "truncate", "punch", "zero", "collapse", "insert",
-	"append", "copy", "clone", "reopen", "evict", "keep"
+	"append", "copy", "clone", "async_write", "torn_write", "short_write", "encoded_write", "reopen", "evict", "keep"
 };
 
 static const char *path, *direct_path;
 static int file = -1, direct = -1;
+static bool odd;
 static uint8_t *copy, *buffer;
+static uint8_t *edge;	/* here memory ends that can be read */
+static aio_context_t asynchronous;
 static size_t size, most;
 static uint64_t state, step, wrong;
 static uint64_t done[OPERATIONS], none[OPERATIONS];
@@ -162,6 +172,14 @@ static void whole(int descriptor, const char *how)
 	compare(buffer, 0, size, how);
 }
 
+/* All of it is beneath, and none in memory. */
+static void keep(void)
+{
+	evict();
+	whole(file, "keep");
+	evict();
+}
+
 /* Whether the file system has the operation, and did it. */
 static bool allocate(int mode, size_t from, size_t length)
 {
@@ -209,6 +227,143 @@ static bool direct_operation(bool writes)
 			wrong++;
 		compare(buffer, from, length, "direct_read");
 	}
+	return true;
+}
+
+/* As direct writes of databases: submitted, and waited for. */
+static bool async_write(void)
+{
+	struct iocb request = { .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_fildes = direct }, *requests = &request;
+	struct io_event done;
+	size_t from, length;
+
+	if (!blocks(&from, &length))
+		return false;
+	fill(copy + from, length);
+	memcpy(buffer, copy + from, length);
+	request.aio_buf = (uintptr_t)buffer;
+	request.aio_nbytes = length;
+	request.aio_offset = from;
+	if (syscall(SYS_io_submit, asynchronous, 1, &requests) != 1)
+		die("io_submit");
+	if (syscall(SYS_io_getevents, asynchronous, 1, 1, &done, NULL) != 1)
+		die("io_getevents");
+	if (done.res != (__s64)length)
+		die("asynchronous write");
+	return true;
+}
+
+/* A direct write that fails in the middle: what the disk has then, the file has. */
+static bool torn_write(void)
+{
+	size_t from, length, good;
+	ssize_t put;
+
+	if (!blocks(&from, &length) || length < 2 * BLOCK)
+		return false;
+	keep();
+	good = (1 + any(length / BLOCK - 1)) * BLOCK;
+	fill(edge - good, good);
+	put = pwrite(direct, edge - good, length, from);
+	if (put == (ssize_t)length || (put < 0 && errno != EFAULT))
+		die("torn write");
+	if (read_all(direct, buffer, from, length) != length)
+		wrong++;
+	memcpy(copy + from, buffer, length);
+	return true;
+}
+
+/* A write of which only the beginning can be read from memory. */
+static bool short_write(void)
+{
+	size_t from, length, good;
+	ssize_t put;
+
+	anywhere(&from, &length);
+	good = any(length);
+	fill(edge - good, good);
+	put = pwrite(file, edge - good, length, from);
+	if (put == (ssize_t)length || (put < 0 && errno != EFAULT))
+		die("short write");
+	if (put <= 0)
+		return false;
+	memcpy(copy + from, edge - good, put);
+	grown(from + put);
+	return true;
+}
+
+/* Bits of a deflated block, the least significant first. */
+static size_t put_bits(uint8_t *to, size_t at, unsigned int bits, unsigned int count)
+{
+	for (; count--; bits >>= 1, at++)
+		to[at / 8] |= (bits & 1) << at % 8;
+	return at;
+}
+
+/* A code of the fixed alphabet, the most significant bit first. */
+static size_t put_code(uint8_t *to, size_t at, unsigned int code, unsigned int count)
+{
+	while (count--)
+		at = put_bits(to, at, code >> count, 1);
+	return at;
+}
+
+static size_t put_literal(uint8_t *to, size_t at, uint8_t byte)
+{
+	return byte < 144 ? put_code(to, at, 0x30 + byte, 8) : put_code(to, at, 0x190 + byte - 144, 9);
+}
+
+/* So many times the same byte, as zlib has it. */
+static size_t compressed(uint8_t *to, uint8_t byte, size_t length)
+{
+	uint32_t low = 1, high = 0;
+	size_t at = 16, each;
+
+	memset(to, 0, BLOCK);
+	to[0] = 0x78;
+	to[1] = 0x9c;
+	at = put_bits(to, at, 3, 3); /* the last block, of fixed codes */
+	at = put_literal(to, at, byte);
+	for (each = length - 1; each >= 258; each -= 258)
+		at = put_code(to, put_code(to, at, 0xc5, 8), 0, 5); /* 258 times what is 1 before */
+	while (each--)
+		at = put_literal(to, at, byte);
+	at = put_code(to, at, 0, 7);
+	for (each = 0; each < length; each++) {
+		low = (low + byte) % 65521;
+		high = (high + low) % 65521;
+	}
+	at = (at + 7) / 8;
+	to[at++] = high >> 8;
+	to[at++] = high;
+	to[at++] = low >> 8;
+	to[at++] = low;
+	return at;
+}
+
+/* What btrfs receives is compressed already. */
+static bool encoded_write(void)
+{
+	struct btrfs_ioctl_encoded_io_args arguments = { .iovcnt = 1, .compression = BTRFS_ENCODED_IO_COMPRESSION_ZLIB };
+	uint8_t byte = any(256);
+	size_t from, length;
+	struct iovec part;
+
+	if (!blocks(&from, &length) || length < 2 * BLOCK)
+		return false;
+	if (length > ENCODED_MOST)
+		length = ENCODED_MOST;
+	part = (struct iovec){ buffer, compressed(buffer, byte, length) };
+	arguments.iov = &part;
+	arguments.offset = from;
+	arguments.len = length;
+	arguments.unencoded_len = length;
+	if (ioctl(file, BTRFS_IOC_ENCODED_WRITE, &arguments) < 0) {
+		if (errno != ENOTTY && errno != EOPNOTSUPP)
+			die("encoded write");
+		return false;
+	}
+	memset(copy + from, byte, length);
 	return true;
 }
 
@@ -346,6 +501,14 @@ static bool perform(enum operation what)
 		return size && copy_range();
 	case CLONE:
 		return clone_range();
+	case ASYNC_WRITE:
+		return async_write();
+	case TORN_WRITE:
+		return odd && torn_write();
+	case SHORT_WRITE:
+		return !odd && short_write();
+	case ENCODED_WRITE:
+		return encoded_write();
 	case REOPEN:
 		open_all();
 		return true;
@@ -353,9 +516,7 @@ static bool perform(enum operation what)
 		evict();
 		return true;
 	case KEEP:
-		evict();
-		whole(file, "keep");
-		evict();
+		keep();
 		return true;
 	default:
 		return change(what);
@@ -373,6 +534,7 @@ int main(int count, char **arguments)
 	}
 	path = arguments[1];
 	direct_path = count == 6 ? arguments[5] : path;
+	odd = strtoull(arguments[2], NULL, 10) % 2;
 	state = strtoull(arguments[2], NULL, 10) * 0x9e3779b97f4a7c15ULL | 1;
 	steps = strtoull(arguments[3], NULL, 10);
 	most = strtoull(arguments[4], NULL, 10) * 1024 / BLOCK * BLOCK;
@@ -381,6 +543,14 @@ int main(int count, char **arguments)
 		fprintf(stderr, "exercise: no memory\n");
 		return 1;
 	}
+	edge = mmap(NULL, most + 2 * BLOCK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (edge == MAP_FAILED)
+		die("mmap");
+	edge += most + BLOCK;
+	if (mprotect(edge, BLOCK, PROT_NONE))
+		die("mprotect");
+	if (syscall(SYS_io_setup, 1, &asynchronous))
+		die("io_setup");
 	unlink(path);
 	open_all();
 	for (step = 0; step < steps; step++) {

@@ -33,7 +33,7 @@ FILE_MIB = 160
 RACED_HITS = 300_000
 
 MAKE = {"ext4": "mkfs.ext4 -q -F", "xfs": "mkfs.xfs -q -f", "btrfs": "mkfs.btrfs -q -f"}
-LACKS = {"ext4": ("clone",), "xfs": (), "btrfs": ("collapse", "insert")}
+LACKS = {"ext4": ("clone", "encoded_write"), "xfs": ("encoded_write",), "btrfs": ("collapse", "insert")}
 """File system -> what it does not do with files."""
 
 

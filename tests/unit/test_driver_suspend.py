@@ -22,13 +22,19 @@ MODEL = REPO / "tests" / "driver"
 ROUNDS = 40
 
 MISTAKES = {
+    "has what was flushed while the pool was set aside": ("persistent.c", "!READ_ONCE(only_stash) && ", ""),
+    "forgets for good what is in the pool": (
+        "persistent.c",
+        "\tWRITE_ONCE(only_stash, false);\n\tWRITE_ONCE(gen",
+        "\tWRITE_ONCE(gen",
+    ),
     "names a pool of before": ("persistent.c", "\t\tWRITE_ONCE(pool, -1);\n", ""),
     "does not look into the stash": ("persistent.c", "if (unlikely(tmem_stash_has(slot)))", "if (0)"),
     "forgets the stash too early": ("persistent.c", "tmem_stash_use(slot, offer, &key)", "!tmem_stash_forget(slot)"),
     "leaves pages nobody wants in Xen": (
         "persistent.c",
-        "\t\ttmem_flush_page(TMEM_PERSISTENT, &key);\n\t}\n\ttmem_stash_tidy();",
-        "\t}\n\ttmem_stash_tidy();",
+        "\t\ttmem_flush_page(TMEM_PERSISTENT, &key);\n\t}\n\tWRITE_ONCE(only_stash, false);",
+        "\t}\n\tWRITE_ONCE(only_stash, false);",
     ),
     "keeps its memory": ("stash.c", "shmem_truncate_range(", "(void)("),
     "skips a slot": (

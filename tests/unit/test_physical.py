@@ -34,6 +34,7 @@ def write_disks(folder: Path, *, in_use: str = "", parts: int = 1, named: str = 
         "lsblk": f'case "$2 $3" in {answers} esac',
         "qemu-img": f"echo image >> {folder}/log",
         "dd": f"echo blank >> {folder}/log",
+        "mkswap": f"echo swap >> {folder}/log",
     }
     for name, body in programs.items():
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
@@ -48,7 +49,7 @@ def write_disks(folder: Path, *, in_use: str = "", parts: int = 1, named: str = 
 def test_disks_that_are_the_guests_are_written(tmp_path: Path) -> None:
     done = write_disks(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "log").read_text() == "image\nblank\n"
+    assert (tmp_path / "log").read_text() == "image\nblank\nswap\n"
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@
  *   reclaim (__remove_mapping()) a clean one is put. Everybody else has a reason to drop it, and
  *   what Xen may have of it is flushed.
  * - read_pages(), filemap_read_folio(): a folio is to be read; Xen is asked before the disk is.
- * - truncate_inode_pages_range(), filemap_invalidate_inode(), kiocb_invalidate_post_direct_write():
- *   the file changes beside the page cache. They may find nothing cached and do nothing, so the
- *   flush comes before; and until they are done nothing of the file is put, or else reclaim could
- *   bring to Xen what they are about to drop (see begin_change()).
+ * - truncate_inode_pages_range(), filemap_invalidate_inode(), invalidate_inode_pages2_range(),
+ *   __iomap_dio_rw() when it writes: the file changes beside the page cache. They may find nothing
+ *   cached and do nothing, so the flush comes before; and until they are done nothing of the file is
+ *   put, or else reclaim could bring to Xen what they are about to drop (see begin_change()). A
+ *   direct write may go on after that; then the inode says so (i_dio_count), and nothing is put.
+ * - filemap_release_folio(): a folio forgets which of its blocks are newer than the disk, and than
+ *   Xen; what is read into it from then on has to come from the disk.
  * - generic_shutdown_super(): a file system goes, and its pool with it.
  *
  * A file is named by its inode in memory: that is unique also where inode numbers are not (btrfs),
@@ -18,13 +21,16 @@
  *
  * A file system that tells when a folio is all on disk (mappedtodisk) keeps the rules of
  * cleancache: other folios, of files with holes or just written, are not put. Those that don't have
- * to be asked for by name, see `filesystems'.
+ * to be asked for by name, see `filesystems'. Of these nothing is put while somebody has locked the
+ * file: btrfs makes a hole after it has looked that nothing is cached of it, and a reader may have
+ * come in between, whose page of before reclaim would bring to Xen.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/atomic.h>
 #include <linux/fs.h>
 #include <linux/hash.h>
+#include <linux/iomap.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
@@ -32,6 +38,7 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/uio.h>
 #include <linux/xarray.h>
 
 #include "hook.h"
@@ -40,6 +47,9 @@
 static char *filesystems = "ext2,ext3,ext4";
 module_param(filesystems, charp, 0444);
 MODULE_PARM_DESC(filesystems, "Whose clean pages are kept: of ext2, ext3, ext4, xfs, btrfs (default: the first three)");
+
+/* Larger folios are not put: the lock of the page cache's tree is held, with interrupts off. */
+#define MOST_PUTS	64
 
 /* Beyond so many pages a change flushes the whole file: one call instead of many. */
 #define MOST_FLUSHES	64
@@ -165,21 +175,77 @@ static int invalidate(struct inode *inode, bool flush, loff_t start, loff_t end)
 	return rc;
 }
 
-static void (*original_wrote_directly)(struct kiocb *iocb, size_t count);
+static int (*original_invalidate_range)(struct address_space *mapping, pgoff_t first, pgoff_t last);
 
-static void wrote_directly(struct kiocb *iocb, size_t count)
+static int invalidate_range(struct address_space *mapping, pgoff_t first, pgoff_t last)
+{
+	int rc;
+
+	begin_change(mapping, first, last);
+	rc = original_invalidate_range(mapping, first, last);
+	end_change(mapping);
+	return rc;
+}
+
+static struct iomap_dio *(*original_direct)(struct kiocb *iocb, struct iov_iter *iter,
+					    const struct iomap_ops *ops,
+					    const struct iomap_dio_ops *dops, unsigned int flags,
+					    void *private, size_t done);
+
+/*
+ * The kernel invalidates what is cached of a direct write when that is done, but not when nothing
+ * was cached, nor when a part of it failed. When it is still under way on return, the inode's count
+ * of direct operations was raised before.
+ */
+static struct iomap_dio *direct(struct kiocb *iocb, struct iov_iter *iter,
+				const struct iomap_ops *ops, const struct iomap_dio_ops *dops,
+				unsigned int flags, void *private, size_t done)
 {
 	struct address_space *mapping = iocb->ki_filp->f_mapping;
+	size_t count = iov_iter_count(iter);
+	struct iomap_dio *dio;
 
-	begin_change(mapping, iocb->ki_pos >> PAGE_SHIFT,
-		     (iocb->ki_pos + count - 1) >> PAGE_SHIFT);
-	original_wrote_directly(iocb, count);
+	if (iov_iter_rw(iter) != WRITE || !count)
+		return original_direct(iocb, iter, ops, dops, flags, private, done);
+	begin_change(mapping, iocb->ki_pos >> PAGE_SHIFT, (iocb->ki_pos + count - 1) >> PAGE_SHIFT);
+	dio = original_direct(iocb, iter, ops, dops, flags, private, done);
 	end_change(mapping);
+	return dio;
 }
 
 /* --- folios leave the page cache ------------------------------------------------------------------ */
 
 static void (*original_remove)(struct folio *folio, void *shadow);
+
+/* Readers of some file systems lock a file as well, but share the lock. */
+static bool locked_to_change(struct inode *inode)
+{
+#ifdef RWSEM_WRITER_LOCKED
+	return atomic_long_read(&inode->i_rwsem.count) & RWSEM_WRITER_LOCKED;
+#else
+	return inode_is_locked(inode);
+#endif
+}
+
+/*
+ * Whether a clean folio that reclaim drops is what is on the disk, and stays so for as long as
+ * nobody tells us otherwise. The count of changes first: while that is raised, direct writes come to
+ * be counted.
+ */
+static bool worth_keeping(const struct folio *folio, int number)
+{
+	const struct address_space *mapping = folio->mapping;
+	struct inode *inode = mapping->host;
+
+	if (atomic_read(changes_of(mapping)))
+		return false;
+	smp_rmb();	/* see above; pairs with the barrier of end_change() */
+	return keepable(inode) && folio_test_uptodate(folio) && !folio_test_dirty(folio) &&
+	       folio_nr_pages(folio) <= MOST_PUTS &&
+	       (mounted[number].tells ? folio_test_mappedtodisk(folio) : !locked_to_change(inode)) &&
+	       !atomic_read(&inode->i_dio_count) &&
+	       !READ_ONCE(mapping->wb_err);	/* what could not be written is in memory alone */
+}
 
 /* With the lock of the page cache's tree. */
 static void keep_or_flush(const struct folio *folio, bool keep)
@@ -197,9 +263,7 @@ static void keep_or_flush(const struct folio *folio, bool keep)
 	if (number < 0)
 		goto unlock;
 	object = object_of(inode);
-	keep = keep && keepable(inode) && folio_test_uptodate(folio) && !folio_test_dirty(folio) &&
-	       (folio_test_mappedtodisk(folio) || !mounted[number].tells) &&
-	       !atomic_read(changes_of(mapping));
+	keep = keep && worth_keeping(folio, number);
 	for (i = 0; i < nr; i++) {
 		if (keep)
 			tmem_fs_put(number, &object, folio->index + i,
@@ -223,6 +287,28 @@ static void remove_other(struct folio *folio, void *shadow)
 {
 	keep_or_flush(folio, false);
 	original_remove(folio, shadow);
+}
+
+static bool (*original_release)(struct folio *folio, gfp_t gfp);
+
+/*
+ * A locked folio loses what its file system knows of its parts. One that was not read whole may have
+ * parts that were written, which are on the disk by now, and what Xen has is of before.
+ */
+static bool release(struct folio *folio, gfp_t gfp)
+{
+	struct inode *inode = folio->mapping && !folio_test_anon(folio) ? folio->mapping->host : NULL;
+	int number;
+
+	if (inode && !folio_test_uptodate(folio)) {
+		rcu_read_lock();
+		number = number_of(inode->i_sb);
+		if (number >= 0)
+			flush_range(number, inode, folio->index,
+				    folio->index + folio_nr_pages(folio) - 1);
+		rcu_read_unlock();
+	}
+	return original_release(folio, gfp);
 }
 
 /* --- folios are read ------------------------------------------------------------------------------ */
@@ -361,7 +447,7 @@ static int read_folio_first_from_xen(struct file *file, filler_t filler, struct 
 
 static void (*original_shutdown)(struct super_block *sb);
 
-static void shutdown(struct super_block *sb)
+static void forget(const struct super_block *sb)
 {
 	int number;
 
@@ -373,7 +459,14 @@ static void shutdown(struct super_block *sb)
 		tmem_fs_remove(number);
 	}
 	mutex_unlock(&mounted_lock);
+}
+
+static void shutdown(struct super_block *sb)
+{
+	forget(sb);
 	original_shutdown(sb);
+	/* A thread of the file system's own may have read a file meanwhile. */
+	forget(sb);
 }
 
 /* --- */
@@ -415,10 +508,25 @@ static struct tmem_hook hooks[] = {
 		.replacement = invalidate,
 	},
 	{
-		.name = "kiocb_invalidate_post_direct_write",
-		.prototypes = { "void (struct kiocb *, size_t)" },
-		.original = (void **)&original_wrote_directly,
-		.replacement = wrote_directly,
+		.name = "invalidate_inode_pages2_range",
+		.prototypes = { "int (struct address_space *, long unsigned int, long unsigned int)" },
+		.original = (void **)&original_invalidate_range,
+		.replacement = invalidate_range,
+	},
+	{
+		.name = "__iomap_dio_rw",
+		.prototypes = {
+			"struct iomap_dio * (struct kiocb *, struct iov_iter *, const struct iomap_ops *, "
+			"const struct iomap_dio_ops *, unsigned int, void *, size_t)",
+		},
+		.original = (void **)&original_direct,
+		.replacement = direct,
+	},
+	{
+		.name = "filemap_release_folio",
+		.prototypes = { "bool (struct folio *, gfp_t)" },
+		.original = (void **)&original_release,
+		.replacement = release,
 	},
 	{
 		.name = "generic_shutdown_super",

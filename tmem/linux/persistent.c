@@ -51,6 +51,7 @@ static bool wanting;			/* there is, or was, a swap device */
 static unsigned int generation;		/* counts that the pool is set aside, or used again */
 static DEFINE_MUTEX(pool_lock);		/* for changing these */
 static bool begun;			/* somebody stores pages here */
+static bool only_stash;			/* what is not there is wanted no more, whatever is in `held' */
 
 /* Slots whose pages are in the pool, or in the one that is set aside. */
 static DEFINE_TMEM_SLOTS(held);
@@ -143,7 +144,10 @@ bool tmem_swap_has(unsigned int type, pgoff_t offset)
 	do {
 		before = READ_ONCE(generation);
 		smp_rmb();	/* before looking for the page; below, after */
-		if (tmem_slots_has(&held, slot) || tmem_stash_has(slot))
+		if (tmem_stash_has(slot))
+			return true;
+		smp_rmb();	/* pages go from the stash to the pool, while somebody looks */
+		if (!READ_ONCE(only_stash) && tmem_slots_has(&held, slot))
 			return true;
 		smp_rmb();	/* see above */
 	} while (unlikely(before != READ_ONCE(generation)));
@@ -281,8 +285,8 @@ static int offer(const struct tmem_key *key, struct page *page)
 }
 
 /*
- * What is in the pool and in the stash is dropped from the stash; what is wanted no more, from
- * the pool.
+ * What was wanted no more while the pool was set aside is dropped from it; then what is in the pool
+ * is dropped from the stash. In between, who asks for a page finds it in either.
  */
 static void forget_copies(void)
 {
@@ -290,11 +294,16 @@ static void forget_copies(void)
 	struct tmem_key key;
 
 	for (slot = 0; tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++) {
-		if (tmem_stash_forget(slot) || !tmem_slots_remove(&held, slot))
+		if (tmem_stash_has(slot) || !tmem_slots_remove(&held, slot))
 			continue;
 		slot_key(&key, slot);
 		tmem_flush_page(TMEM_PERSISTENT, &key);
 	}
+	WRITE_ONCE(only_stash, false);
+	WRITE_ONCE(generation, generation + 1);
+	smp_mb();	/* who misses a page in the stash sees this */
+	for (slot = 0; tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++)
+		tmem_stash_forget(slot);
 	tmem_stash_tidy();
 }
 
@@ -358,6 +367,7 @@ int tmem_swap_drain(unsigned int seconds, unsigned long *pages)
 		if (pool >= 0)
 			tmem_set_drained(pool, true);
 		pool_aside = pool;
+		WRITE_ONCE(only_stash, pool >= 0);
 		WRITE_ONCE(pool, -1);
 		WRITE_ONCE(generation, generation + 1);
 		synchronize_rcu();
@@ -417,6 +427,7 @@ unsigned long tmem_swap_resume(void)
 			for (slot = 0; tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++)
 				tmem_slots_remove(&held, slot);
 			make_pool();
+			WRITE_ONCE(only_stash, false);
 			WRITE_ONCE(generation, generation + 1);
 		}
 		pool_aside = -1;
