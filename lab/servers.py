@@ -52,6 +52,9 @@ AGAIN_SECONDS = 300.0
 GUESTS_PACKAGES = ("qemu-utils",)
 """Packages that playbooks/guests.yml installs."""
 
+AGAIN = "Mend that, and run the same command again: it goes on from where it was."
+"""What to do after an error that does not say: whatever is done to a server can be done twice."""
+
 T = TypeVar("T")
 
 
@@ -388,6 +391,7 @@ def _each_alone(
                 return act(entry, connections, say)
         except UserError as error:
             say(f"failed: {error.what}")
+            error.remedy = error.remedy or AGAIN
             return kind(entry.name, error=error)
         finally:
             connections.drop()

@@ -135,6 +135,7 @@ def test_what_was_before_is_recorded_before_anything_is_changed(lab: Lab, monkey
     good, *_ = servers.provision(lab.path)
     assert good.error is not None
     assert good.error.what == "a task failed"
+    assert good.error.remedy == servers.AGAIN
     assert lab.entered == []  # nothing is booted that was not made whole
     # What it installed is recorded: what others install until the next run is theirs.
     assert [title for name, title in lab.scripts if name == "good"].count("record-before.sh") == 2
