@@ -24,6 +24,7 @@
 #define PAGES	256
 #define PAIRS	(PAGE / sizeof(struct pair))
 #define READERS	2
+#define PAUSE_US 3000
 
 struct pair {
 	uint64_t page, writes;
@@ -86,6 +87,7 @@ static void *write_all(void *unused)
 
 		put(file, pairs, page, written[page] + 1);
 		written[page]++; /* from now on, nobody may read an older one */
+		usleep(PAUSE_US); /* nothing of the file is kept while it is written directly */
 	}
 	close(file);
 	free(pairs);
