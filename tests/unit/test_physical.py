@@ -72,7 +72,7 @@ def test_another_disk_is_refused_before_anything_is_written(tmp_path: Path, how:
 class Server:
     """What a server answers. free, dom0: MiB. boot: the campaign's boot that it is in."""
 
-    def __init__(self, free: int = 1024, dom0: int = 768, boot: str = "") -> None:
+    def __init__(self, free: int = 1040, dom0: int = 768, boot: str = "") -> None:
         self.free, self.dom0, self.boot = free, dom0, boot
         self.restarts = 0
         self.back: State | None = State("b2", "overcommit-a+6.12", None, None, "4.20", "tmem", 768)
@@ -103,7 +103,7 @@ def answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_server_with_the_memory_of_the_experiment_is_taken(
     host: PhysicalHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for free in (1024, 1000, 1060):
+    for free in (1040, 1060, 1091):
         answer(Server(free=free), monkeypatch)
         host._check(SIZING)
 
@@ -111,8 +111,8 @@ def test_a_server_with_the_memory_of_the_experiment_is_taken(
 @pytest.mark.parametrize(
     ("server", "what", "remedy"),
     [
-        (Server(free=64000), "xen1 has 64000 MiB for guests, and the experiment says 1024", "Say `lab_memory: "),
-        (Server(free=700), "xen1 has 700 MiB for guests, and the experiment says 1024", "Say `guest_memory: 700 MiB`"),
+        (Server(free=64016), "xen1 has 64000 MiB for guests, and the experiment says 1024", "Say `lab_memory: "),
+        (Server(free=716), "xen1 has 700 MiB for guests, and the experiment says 1024", "Say `guest_memory: 700 MiB`"),
         (Server(dom0=1024), "dom0 of xen1 has 1024 MiB, and the experiment says 768", "Make them agree"),
     ],
 )
@@ -131,7 +131,7 @@ def test_what_is_to_be_shown_of_a_large_server_leaves_what_the_experiment_says(
 ) -> None:
     # 2048 MiB in all, of which dom0 has 768 and Xen keeps 30
     answer(Server(free=1250), monkeypatch)
-    with pytest.raises(LabError, match="lab_memory: 1822 MiB"):
+    with pytest.raises(LabError, match="lab_memory: 1838 MiB"):
         host._check(SIZING)
 
 
