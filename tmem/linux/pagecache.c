@@ -42,6 +42,7 @@
 #include <linux/xarray.h>
 
 #include "hook.h"
+#include "mounted.h"
 #include "tmem.h"
 
 static char *filesystems = "ext2,ext3,ext4";
@@ -54,41 +55,11 @@ MODULE_PARM_DESC(filesystems, "Whose clean pages are kept: of ext2, ext3, ext4, 
 /* Beyond so many pages a change flushes the whole file: one call instead of many. */
 #define MOST_FLUSHES	64
 
-/* File systems, by type: whether they tell that a folio is on disk, and whether they are served. */
-static struct {
-	const char *name;
-	bool tells;
-	bool served;
-} types[] = {
-	{ .name = "ext2", .tells = true },
-	{ .name = "ext3", .tells = true },
-	{ .name = "ext4", .tells = true },
-	{ .name = "xfs" },
-	{ .name = "btrfs" },
-};
-
-/* Mounted file systems that have been read from; the place is the number of tmem_fs_add(). */
-static struct {
-	const struct super_block *sb;
-	bool tells;
-} mounted[TMEM_MAX_POOLS];
-static DEFINE_MUTEX(mounted_lock);	/* for changing it */
-
 /* How many changes are under way, of files of a hash. */
 #define CHANGES_BITS	6
 static atomic_t changes[1 << CHANGES_BITS];
 
 DEFINE_PER_CPU(struct tmem_folio_counts, tmem_folio_counts);
-
-static int number_of(const struct super_block *sb)
-{
-	int number;
-
-	for (number = 0; number < TMEM_MAX_POOLS; number++)
-		if (READ_ONCE(mounted[number].sb) == sb)
-			return number;
-	return -1;
-}
 
 static struct tmem_object_id object_of(const struct inode *inode)
 {
@@ -312,43 +283,6 @@ static bool release(struct folio *folio, gfp_t gfp)
 }
 
 /* --- folios are read ------------------------------------------------------------------------------ */
-
-static bool served(const struct super_block *sb, bool *tells)
-{
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(types); i++) {
-		if (types[i].served && !strcmp(types[i].name, sb->s_type->name)) {
-			*tells = types[i].tells;
-			return true;
-		}
-	}
-	return false;
-}
-
-/*
- * The number of a file system that is read from, which is when it gets one. There is no unmounting
- * meanwhile: somebody has the file.
- */
-static int number_for_reading(struct super_block *sb)
-{
-	int number = number_of(sb);
-	bool tells;
-
-	if (likely(number >= 0) || !served(sb, &tells))
-		return number;
-	mutex_lock(&mounted_lock);
-	number = number_of(sb);
-	if (number < 0 && number_of(NULL) >= 0) {
-		number = tmem_fs_add(NULL);
-		if (number >= 0) {
-			mounted[number].tells = tells;
-			smp_store_release(&mounted[number].sb, sb);
-		}
-	}
-	mutex_unlock(&mounted_lock);
-	return number;
-}
 
 /*
  * Fill a locked folio, all of it or nothing: what is not in Xen is read from the disk, and with it
