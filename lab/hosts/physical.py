@@ -20,7 +20,7 @@ from lab import paths
 from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import ROOT_DISK_MIB, START_SECONDS, STATE, Disks, address, create_script, destroy_script, names
 from lab.hosts.host import XenHost
-from lab.hosts.server_boot import ServerBoot
+from lab.hosts.server_boot import DOM0_SLACK_MIB, ServerBoot
 from lab.inventory import GuestStorage, HostEntry, Physical
 from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
@@ -32,7 +32,6 @@ IMAGE_SECONDS = 600.0
 BOOT = "/run/overcommit-boot"
 """Which of a campaign's boots a server is in; gone with the next."""
 
-DOM0_SLACK_MIB = 16
 NOT_TO_HAVE_MIB = 16
 """Of what Xen calls free on a server, what guests cannot have. Seen: with 1255 MiB two guests of
 625 were refused.
@@ -75,7 +74,7 @@ class PhysicalHost(XenHost):
         self.connections.configure(self._endpoints(guests.count))
         self.connections.wait(DOM0, 60)
         if boot is not None:
-            self._is_of(boot)
+            self._be_in(boot)
         self._check_type(guests)
         self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
         self._check(host)
@@ -99,7 +98,7 @@ class PhysicalHost(XenHost):
             return disk_script(disks)
         return snapshot_script(storage, len(disks))
 
-    def _is_of(self, boot: str) -> None:
+    def _be_in(self, boot: str) -> None:
         """Restart it, into what is its default, the testbed's entry, unless it is in this boot."""
         if self.run(DOM0, f"cat {BOOT} 2> /dev/null || true").strip() == boot:
             return
@@ -140,7 +139,7 @@ class PhysicalHost(XenHost):
                 where="host.guest_memory of the experiment",
                 why="with more, no guest lacks what the experiment has it lack; with less, some do not start",
                 remedy=f"Say `lab_memory: {shown} MiB` in the inventory, and run ./inv lab.provision."
-                if free > wanted
+                if free > wanted or self.settings.memory is not None
                 else f"Say `guest_memory: {free} MiB` in the experiment, and guests that fit; or use another server.",
             )
 
@@ -222,7 +221,7 @@ def parse_quiet(text: str) -> dict[str, object]:
 
 def disk_script(disks: list[Disks]) -> str:
     """Sh for dom0: write each guest's root disk from the image that provisioning left there, and
-    blank its swap.
+    make its swap anew.
     """
     words = [word for each in disks for word in (each.root, each.swap)]
     return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", f"{STATE}/disks", *words)

@@ -94,7 +94,7 @@ def _system(facts: Facts, _declared: Physical, _intent: Intent) -> Iterator[Find
             f"its kernel {facts.kernel} cannot be dom0's",
             f"/boot/config-{facts.kernel}",
             "CONFIG_XEN_DOM0 is not set, as in kernels for clouds",
-            "Provisioning installs linux-image-amd64. See that it is the newest in /boot: that one is booted.",
+            "Provisioning installs linux-image-amd64, and boots the newest that can be.",
         )
 
 

@@ -4,8 +4,8 @@
 #
 #     restore-before.sh KEY
 #
-# KEY: the lab's public key, as it stands in authorized_keys. Interrupted anywhere, it does the rest
-# when it is run again.
+# KEY: the lab's public key, as it stands in authorized_keys. While guests of others run, nothing is
+# put back. Interrupted anywhere, it does the rest when it is run again.
 set -eu
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive
 before=/var/lib/overcommit/before

@@ -4,9 +4,10 @@
 #     server-boot.sh state | once ENTRY | forget | check ENTRY | keep ENTRY | leave
 #
 # ENTRY: NAME+KERNEL, of the hypervisor /boot/NAME.gz and of dom0's kernel. state: tells, as lines
-# `KEY: VALUE`; newest: of the kernels that can be dom0's. forget: nothing is booted one time. once: restarts in a moment, into ENTRY this one time. check:
-# tmem answers, and a guest starts and ends. keep: ENTRY is booted from now on, and other entries of
-# the testbed go. leave: restarts in a moment, into what is booted by default.
+# `KEY: VALUE`; newest: of the kernels that can be dom0's. once: restarts in a moment, into ENTRY this
+# one time. forget: nothing is booted one time. check: tmem answers, and a guest starts and ends.
+# keep: ENTRY is booted from now on, and other entries of the testbed go. leave: restarts in a moment,
+# into what is booted by default.
 set -eu
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 confirmed=/var/lib/overcommit/confirmed

@@ -109,6 +109,7 @@ def test_nobody_reads_what_a_direct_write_has_replaced(machine: EmulatedHost) ->
     before = trial(machine, "counters")["ephemeral.get.done"]
     found = json.loads(dom0(machine, f"{programs.hand_over(machine, DOM0, 'race')} /root/raced 20"))
     assert found["stale"] == 0
+    assert found["reads"] > 1000
     assert found["writes"] > 100
     assert trial(machine, "counters")["ephemeral.get.done"] - before > 1000  # else nothing was tried
 

@@ -387,6 +387,12 @@ def test_a_claim_says_whose_choice_its_control_is_and_what_the_control_has_to_ha
 
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted(experiment.EXPERIMENTS.glob("*.yml"))])
+def test_what_is_shipped_is_an_experiment_at_every_scale(name: str) -> None:
+    for scale in experiment.scales(name):
+        assert experiment.load(name, scale).name == name
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(experiment.EXPERIMENTS.glob("*.yml"))])
 def test_shipped_experiments_judge_operations_on_requests_and_best_cases_as_such(name: str) -> None:
     content = (experiment.EXPERIMENTS / f"{name}.yml").read_text()
     found = experiment.load(name)

@@ -141,7 +141,7 @@ def test_a_server_restarts_once_for_each_boot_of_a_campaign(
     server = Server()
     answer(server, monkeypatch)
     for boot in ("one", "one", "two"):
-        host._is_of(boot)
+        host._be_in(boot)
     assert (server.restarts, server.boot) == (2, "two")
 
 
@@ -153,7 +153,7 @@ def test_a_server_that_does_not_come_back_between_cells_is_told(
     server.back = back
     answer(server, monkeypatch)
     with pytest.raises(LabError, match="did not come back with the testbed's hypervisor") as raised:
-        host._is_of("one")
+        host._be_in("one")
     assert "it goes on" in raised.value.remedy
 
 

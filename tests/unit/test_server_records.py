@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,8 @@ PROGRAMS = {
 @pytest.fixture
 def server(tmp_path: Path) -> Path:
     """The root of a server, with its programs."""
-    for name, body in PROGRAMS.items():
-        program = tmp_path / "bin" / name
-        program.parent.mkdir(exist_ok=True)
-        program.write_text(f"#!/bin/sh\n{body}\n".replace("ROOT", str(tmp_path)))
-        program.chmod(0o755)
+    (tmp_path / "bin").mkdir()
+    replace_programs(tmp_path, PROGRAMS)
     write(tmp_path, "packages", "base\nmail\n")
     write(tmp_path, "etc/motd", "hello\n")
     write(tmp_path, "root/.ssh/authorized_keys", "ssh-ed25519 BBBB admin\n")
@@ -46,6 +44,14 @@ def server(tmp_path: Path) -> Path:
     for name in ("boot", "etc/default", "etc/grub.d", "etc/systemd/system/multi-user.target.wants"):
         (tmp_path / name).mkdir(parents=True)
     return tmp_path
+
+
+def replace_programs(root: Path, programs: Mapping[str, str]) -> None:
+    """Programs of the server, by what they do in sh; ROOT: its root."""
+    for name, body in programs.items():
+        program = root / "bin" / name
+        program.write_text(f"#!/bin/sh\n{body}\n".replace("ROOT", str(root)))
+        program.chmod(0o755)
 
 
 def write(root: Path, name: str, text: str) -> None:
@@ -124,9 +130,7 @@ def test_volumes_that_were_made_go_and_what_was_noted_about_them(server: Path) -
         "vgs": 'case "$3" in pv_name) echo "  /dev/sdb" ;; *) echo "  guests" ;; esac',
         **{name: f'echo "{name} $*" >> {server}/log' for name in ("lvremove", "vgremove", "pvremove")},
     }
-    for name, body in lvm.items():
-        (server / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
-        (server / "bin" / name).chmod(0o755)
+    replace_programs(server, lvm)
     write(server, "etc/lvm/archive/vg0_00001.vg", "")
     before = tree(server)
     record(server, "before")
@@ -151,9 +155,7 @@ def test_volumes_that_an_ended_guest_still_has_are_removed_in_a_moment(
         "vgs": ":",
         "lvremove": f"[ -e {server}/asked ] || {{ touch {server}/asked; exit 5; }}; touch {server}/gone",
     }
-    for name, body in programs.items():
-        (server / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
-        (server / "bin" / name).chmod(0o755)
+    replace_programs(server, programs)
     record(server, "before")
     assert restore(server) == []
     assert (server / "gone").exists()
@@ -254,19 +256,15 @@ def test_a_group_with_volumes_of_others_stays_and_is_named(server: Path) -> None
         "vgs": "echo '  guests'",
         **{name: f'echo "{name} $*" >> {server}/log' for name in ("vgremove", "pvremove")},
     }
-    for name, body in programs.items():
-        (server / "bin" / name).write_text(f"#!/bin/sh\n{body}\n")
-        (server / "bin" / name).chmod(0o755)
+    replace_programs(server, programs)
     record(server, "before")
     assert restore(server) == ["left: the volume group guests has volumes of others"]
     assert "remove" not in (server / "log").read_text()
 
 
 def test_guests_of_others_are_not_ended(server: Path) -> None:
-    (server / "bin" / "xl").write_text(
-        f"#!/bin/sh\necho \"$*\" >> {server}/log\nprintf 'Name ID\\nDomain-0 0\\nguest1 3\\nrouter 4\\n'\n"
-    )
-    (server / "bin" / "xl").chmod(0o755)
+    listed = "printf 'Name ID\\nDomain-0 0\\nguest1 3\\nrouter 4\\n'"
+    replace_programs(server, {"xl": f'echo "$*" >> ROOT/log\n{listed}'})
     record(server, "before")
     provision(server, "bridge-utils")
     before = tree(server)
@@ -278,9 +276,8 @@ def test_guests_of_others_are_not_ended(server: Path) -> None:
 
 
 def test_what_others_mark_as_wanted_stays_so(server: Path) -> None:
-    (server / "bin" / "apt-mark").write_text(
-        f'#!/bin/sh\necho "apt-mark $*" >> {server}/log\n[ "$1" != showmanual ] || cat {server}/manual\n'
-    )
+    tells = '[ "$1" != showmanual ] || cat ROOT/manual'
+    replace_programs(server, {"apt-mark": f'echo "apt-mark $*" >> ROOT/log\n{tells}'})
     write(server, "manual", "base\n")
     record(server, "before")
     provision(server, "xen-utils")

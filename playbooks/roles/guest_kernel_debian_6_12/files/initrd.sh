@@ -9,8 +9,7 @@ out=/mnt/out
 release=$(cat $out/release)
 tree=/initrd
 modules=$tree/lib/modules/$release
-beside=/beside
-mkdir -p $tree/bin $tree/dev $tree/proc $tree/sys $tree/new "$modules/updates" $beside
+mkdir -p $tree/bin $tree/dev $tree/proc $tree/sys $tree/new "$modules/updates" /beside
 depmod "$release"
 
 # Where a kernel's package has them differs.
@@ -43,8 +42,7 @@ for name; do
 done
 
 # put FOLDER < PATHS: into a folder, as it will be in the root file system.
-put()
-{
+put() {
     while read -r path; do
         file=$1/lib/modules/$release/${path#*/"$release"/}
         mkdir -p "$(dirname "$file")"
@@ -59,8 +57,8 @@ put()
 awk '!seen[$0]++' /loaded /available > /files
 put $tree < /files
 awk 'FNR == NR { there[$0]; next } !($0 in there) && !seen[$0]++' /files /others > /beside.files
-put $beside < /beside.files
-tar -C $beside --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf $out/beside.tar .
+put /beside < /beside.files
+tar -C /beside --sort=name --mtime=@0 --owner=0 --group=0 --numeric-owner -cf $out/beside.tar .
 cp $out/tmem.ko "$modules/updates/tmem.ko"
 for file in modules.order modules.builtin modules.builtin.modinfo; do
     cp "/lib/modules/$release/$file" "$modules/$file"
