@@ -232,6 +232,8 @@ def _remarks(results: Results, verdict: Verdict) -> list[str]:
         remarks.append("The source is recalled, its text could not be read, so only the direction can be compared.")
     if _is_time(results, claim) and emulated(results):
         remarks.append("Times are the emulated machine's.")
+    if _is_time(results, claim) and virtual(results):
+        remarks.append("Times are a virtual machine's, which shares what it runs on.")
     return remarks
 
 
@@ -242,6 +244,11 @@ def _is_time(results: Results, claim: Claim) -> bool:
 def emulated(results: Results) -> bool:
     """Whether any cell of the campaign ran on an emulated host."""
     return any(cell.host_kind == "emulated" for cell in results.complete)
+
+
+def virtual(results: Results) -> list[str]:
+    """What those servers of the campaign say they are that are virtual machines."""
+    return sorted({cell.accelerator for cell in results.complete if cell.host_kind != "emulated" and cell.accelerator})
 
 
 def frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:

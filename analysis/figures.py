@@ -108,12 +108,15 @@ def suffix(levels: str) -> str:
 def host_line(results: Results) -> str:
     """From which kind of host the figures are; every output carries it."""
     kinds = sorted({(cell.host_kind, cell.accelerator or "") for cell in results.complete})
-    texts = [
-        f"emulated host ({accelerator or 'unknown accelerator'}): times are the emulated machine's; counters are real"
-        if kind == "emulated"
-        else f"{kind} host"
-        for kind, accelerator in kinds
-    ]
+    texts = []
+    for kind, accelerator in kinds:
+        if kind == "emulated":
+            machine = accelerator or "unknown accelerator"
+            texts.append(f"emulated host ({machine}): times are the emulated machine's; counters are real")
+        elif accelerator:
+            texts.append(f"{kind} host, a virtual machine ({accelerator}): its times are those of a shared machine")
+        else:
+            texts.append(f"{kind} host")
     return "; ".join(texts) or "no complete cell"
 
 

@@ -211,6 +211,11 @@ def paragraph(results: Results) -> str:
             f"The host was emulated ({', '.join(accelerators)}): the counters are real, but every time is the emulated "
             "machine's and says nothing about real hardware."
         )
+    if shared := claims.virtual(results):
+        sentences.append(
+            f"A server was itself a virtual machine ({', '.join(shared)}): the counters are real, and its times those "
+            "of a machine that shares what it runs on, or is emulated."
+        )
     return " ".join(sentences)
 
 

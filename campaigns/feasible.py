@@ -228,6 +228,7 @@ def on_host(experiment: Experiment, kind: str) -> int:
                 why="provisioning puts Linux 5.10 there alone",
                 remedy="Leave it out, or run the experiment on an emulated host.",
             )
+        _on_server(experiment)
         return 0
     from lab.hosts.emulated import check_sizing, memory_mib
 
@@ -242,6 +243,37 @@ def on_host(experiment: Experiment, kind: str) -> int:
                 raise InvalidFileError(error.what, where=where, why=error.why, remedy=error.remedy) from None
             most = max(most, memory_mib(conditions.host, conditions.guests))
     return most
+
+
+def _on_server(experiment: Experiment) -> None:
+    """InvalidFileError for memory that no server can have: less for dom0 than it comes up in, or
+    another size for one policy than for the next. What it has, a server is asked.
+    """
+    from lab.hosts.physical import GUESTS_SLACK
+    from lab.hosts.server_findings import DOM0_LEAST_MIB
+
+    sizings = {
+        experiment.at(levels).under(policy).host
+        for levels in experiment.combinations()
+        for policy in experiment.policies_at(levels)
+    }
+    least = min(each.dom0_memory_mib for each in sizings)
+    if least < DOM0_LEAST_MIB:
+        raise InvalidFileError(
+            f"{least} MiB are too little for dom0 of a server",
+            where=f"host.dom0_memory of {experiment.name}.yml",
+            why="a server runs a whole Debian there, an emulated host a small one",
+            remedy=f"Say what the inventory's lab_dom0_memory says, {DOM0_LEAST_MIB} MiB at least; or take the "
+            "experiment's --scale physical, where it has one.",
+        )
+    guests = sorted({each.guest_memory_mib for each in sizings})
+    if guests[-1] > (1 + GUESTS_SLACK) * guests[0]:
+        raise InvalidFileError(
+            f"no server has {guests[0]} and {guests[-1]} MiB for guests at once",
+            where=f"host.guest_memory, and policies of {experiment.name}.yml",
+            why="an emulated host is made anew for each cell, a server has what it has",
+            remedy="Leave out the policies and levels with more; or run it on an emulated host.",
+        )
 
 
 def too_large(memory_mib: int) -> str:

@@ -274,7 +274,14 @@ def load(path: Path) -> Inventory:
             remedy="Keep one, or give each a name of its own.",
         ) from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise InvalidFileError("the inventory cannot be read", where=str(path), why=str(error)) from error
+        raise InvalidFileError(
+            "the inventory cannot be read",
+            where=str(path),
+            why=str(error),
+            remedy="An inventory holds nothing secret: a power hook reads its password by itself, see docs/servers.md."
+            if "!vault" in str(error)
+            else "It has to be plain YAML, as inventory/physical.example.yml is.",
+        ) from error
     if not NAME.fullmatch(path.stem):
         raise InvalidFileError(
             "the inventory's file name cannot name a lab",

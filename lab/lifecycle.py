@@ -15,7 +15,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -63,9 +63,10 @@ class OpenLab:
         """What of a host may not change within a campaign, by its path in what the host's
         provenance() tells. Starts nothing.
         """
-        found: dict[str, object] = {"name": host.name, "kind": host.kind, "accelerator": host.accelerator}
+        found: dict[str, object] = {"name": host.name, "kind": host.kind}
         if isinstance(host, EmulatedHost):
             found |= {
+                "accelerator": host.accelerator,
                 "artifacts": dict(self.images(host.settings).keys),
                 "emulator.disk_iops": host.settings.disk_iops,
                 "emulator.disk_bytes_per_second": host.settings.disk_bandwidth,
@@ -215,14 +216,18 @@ def up(
     progress: Tell | None = None,
     images: Callable[[inventory.Emulated], Images] = artifact_images,
 ) -> list[dict[str, Any]]:
-    """Bring every host of a lab to its known state and leave it running. Returns what status()
+    """Bring every host of a lab to its known state and leave it running. host: of emulated ones; a
+    server has what it has, and starts as many guests as it has disks for. Returns what status()
     does.
     """
     with open_lab(path, progress=progress, images=images) as opened:
         for each in opened.hosts:
-            each.reset(host, guests)
+            sized, started = host, guests
+            if isinstance(each, PhysicalHost):
+                sized, started = each.sizing(), replace(guests, count=min(guests.count, len(each.settings.disks)))
+            each.reset(sized, started)
             folder = paths.host_dir(opened.name, each.name)
-            text = json.dumps({"host": asdict(host), "guests": guests.document(), "at": time.time()})
+            text = json.dumps({"host": asdict(sized), "guests": started.document(), "at": time.time()})
             _up_marker(folder).write_text(text)
     return status(path)
 

@@ -109,7 +109,7 @@ def complete(wanted: Wanted, ask: Ask | None) -> Planned:
         _file(wanted.file or ""),
         _servers(wanted.hosts),
         wanted.user or "root",
-        wanted.key or None,
+        _key(wanted.key or "") or None,
         _disks(wanted.disks),
         _memory(wanted.dom0_memory or ""),
     )
@@ -208,11 +208,12 @@ def _user(text: str) -> str:
 
 
 def _key(text: str) -> str:
+    """From whatever folder ssh is run: Ansible runs it from that of its playbooks."""
     if text and not Path(text).expanduser().is_file():
         raise UsageError(
             f"there is no file {text}", where="--key", remedy="Name a private key, or make one: ssh-keygen."
         )
-    return text
+    return str(Path(text).expanduser().absolute()) if text else ""
 
 
 def _disks(text: str | None) -> tuple[GuestDisks, ...]:
@@ -271,7 +272,9 @@ def _scan(server: Server) -> HostKeys:
             f"{server.address} shows no host key at port {server.port}",
             where=" ".join(command),
             why="\n".join(said[-3:]) or "nobody answered",
-            remedy="See that it is up, that its SSH server runs, and that the address is right. Nothing was written.",
+            remedy="See that it is up, that its SSH server runs, and that the address is right. Nothing was written. "
+            "One behind a gateway is not reached by ssh-keyscan: write its inventory after "
+            "inventory/physical.example.yml, and log in there once by ssh, which records its key.",
         )
     prints = []
     for line in shown.stdout.splitlines():

@@ -53,7 +53,7 @@ GUESTS_PACKAGES = ("qemu-utils",)
 """Packages that playbooks/guests.yml installs."""
 
 AGAIN = "Mend that, and run the same command again: it goes on from where it was."
-"""What to do after an error that does not say: whatever is done to a server can be done twice."""
+"""What to do after an error that names no command: all that is done to a server can be repeated."""
 
 T = TypeVar("T")
 
@@ -338,7 +338,8 @@ def unprovision(
 
 
 def _unprovision(come_back: float, entry: HostEntry, connections: Connections, say: Tell) -> Restored:
-    boot = ServerBoot(entry.name, connections, say, come_back=come_back)
+    hook = _physical(entry).power_hook
+    boot = ServerBoot(entry.name, connections, say, power_hook=hook, come_back=come_back)
     say("putting back what was before")
     key = paths.lab_key().with_suffix(".pub").read_text().strip()
     script = scripts.command("restore-before.sh", key)
@@ -391,7 +392,8 @@ def _each_alone(
                 return act(entry, connections, say)
         except UserError as error:
             say(f"failed: {error.what}")
-            error.remedy = error.remedy or AGAIN
+            if "./inv" not in error.remedy:
+                error.remedy = f"{error.remedy} {AGAIN}".strip()
             return kind(entry.name, error=error)
         finally:
             connections.drop()

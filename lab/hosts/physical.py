@@ -21,6 +21,7 @@ from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import ROOT_DISK_MIB, START_SECONDS, STATE, Disks, address, create_script, destroy_script, names
 from lab.hosts.host import XenHost
 from lab.hosts.server_boot import DOM0_SLACK_MIB, ServerBoot
+from lab.hosts.server_facts import virtual_machine
 from lab.inventory import GuestStorage, HostEntry, Physical
 from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, Endpoint, socket_folder
@@ -60,6 +61,25 @@ class PhysicalHost(XenHost):
         self._tell = progress
         self._known_hosts = folder / "known_hosts"
         self._quiet: Mapping[str, object] = {}
+        self._below: str | None = None
+
+    @property
+    def accelerator(self) -> str | None:
+        """Of a server that is itself a virtual machine, what it says it is, once it has been reset:
+        its times are those of a machine that it shares.
+        """
+        return self._below
+
+    def sizing(self) -> HostSizing:
+        """What the server has, without guests: those that run are ended. LabError when it is none
+        of the testbed.
+        """
+        self.disconnect()
+        self.connections.configure(self._endpoints(0))
+        self.connections.wait(DOM0, 60)
+        processors = int(self._testbeds()["nr_cpus"])
+        self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
+        return HostSizing(int(self._info()["free_memory"]) - NOT_TO_HAVE_MIB, self._dom0_mib(), processors)
 
     def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         """End all guests, write their disks anew, start them. LabError when the server is not what
@@ -69,16 +89,22 @@ class PhysicalHost(XenHost):
             raise InvalidFileError(
                 f"{guests.count} guests need as many pairs of disks, and {self.name} has {len(self.settings.disks)}",
                 where=f"lab_guest_disks or lab_guest_storage of {self.name} in the inventory",
+                remedy="Name more there, and run ./inv lab.provision; or have fewer guests in the experiment.",
             )
         self.disconnect()
         self.connections.configure(self._endpoints(guests.count))
         self.connections.wait(DOM0, 60)
+        self._testbeds()
         if boot is not None:
             self._be_in(boot)
         self._check_type(guests)
+        self._check_dom0(host)
         self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
-        self._check(host)
+        self._check_free(host)
         self._quiet = parse_quiet(self.run(DOM0, QUIET, timeout=60, step="quieting the server"))
+        self._below = virtual_machine(*(str(self._quiet[key] or "") for key in ("vendor", "product")))
+        if busy := self._quiet["busy"]:
+            self._tell(f"{self.name} has other work to do, as its cells will say: {busy}")
         disks = [Disks(each.root, each.swap) for each in self.settings.disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         limit = IMAGE_SECONDS * len(disks)
@@ -114,26 +140,48 @@ class PhysicalHost(XenHost):
             )
         self.run(DOM0, f"echo {shlex.quote(boot)} > {BOOT}")
 
-    def _check(self, host: HostSizing) -> None:
-        """Without guests, so that what is free is theirs."""
-        info = dict(re.findall(r"^(\w+)\s*: (.*)$", self.run(DOM0, "xl info"), re.MULTILINE))
+    def _info(self) -> dict[str, str]:
+        """What Xen tells of the server; empty where there is no Xen."""
+        told = self.run(DOM0, "xl info 2> /dev/null || true")
+        return dict(re.findall(r"^(\w+)\s*: (.*)$", told, re.MULTILINE))
+
+    def _dom0_mib(self) -> int:
+        return int(self.run(DOM0, "xl list Domain-0 | awk 'NR == 2 { print $3 }'"))
+
+    def _testbeds(self) -> dict[str, str]:
+        """What Xen tells, if it is the testbed's; asked before anything is ended or restarted on
+        what may be somebody else's server. LabError if it is another, or none.
+        """
+        info = self._info()
         if not re.search(r"(^|\s)tmem(=1|=on|=yes|=true)?(\s|$)", info.get("xen_commandline", "")):
             raise LabError(
                 f"{self.name} does not run the testbed's hypervisor with tmem",
                 where="xl info, xen_commandline",
-                why=f"it says: {info.get('xen_commandline', '')}",
-                remedy="Run ./inv lab.provision.",
+                why=f"it says: {info['xen_commandline']}" if "xen_commandline" in info else "no Xen runs there",
+                remedy="Run ./inv lab.provision with the same --inventory.",
             )
-        dom0 = int(self.run(DOM0, "xl list Domain-0 | awk 'NR == 2 { print $3 }'"))
+        return info
+
+    def _check_dom0(self, host: HostSizing) -> None:
+        """LabError when dom0 has other memory than the experiment says."""
+        dom0 = self._dom0_mib()
         if abs(dom0 - host.dom0_memory_mib) > DOM0_SLACK_MIB:
             raise LabError(
                 f"dom0 of {self.name} has {dom0} MiB, and the experiment says {host.dom0_memory_mib}",
                 where="host.dom0_memory of the experiment, lab_dom0_memory of the inventory",
                 remedy="Make them agree; where the inventory changes, run ./inv lab.provision.",
             )
+
+    def _check_free(self, host: HostSizing) -> None:
+        """Without guests, so that what is free is theirs. LabError when that is not what the
+        experiment says.
+        """
+        info = self._info()
         free, wanted = int(info["free_memory"]) - NOT_TO_HAVE_MIB, host.guest_memory_mib
         if not wanted <= free <= (1 + GUESTS_SLACK) * wanted:
-            shown = int(info["total_memory"]) + wanted - free
+            # Of one that is shown a part, that part: there are holes below its highest address.
+            now = int(info["total_memory"]) if self.settings.memory is None else self.settings.memory // 2**20
+            shown = now + wanted - free
             raise LabError(
                 f"{self.name} has {free} MiB for guests, and the experiment says {wanted}",
                 where="host.guest_memory of the experiment",
@@ -156,6 +204,14 @@ def dom0_endpoint(entry: HostEntry, learned: Path) -> Endpoint:
     one; where none was recorded, the first that it shows is taken, and kept in `learned`.
     """
     options: dict[str, Any] = dict(entry.connection)
+    theirs = ssh_options(entry)
+    if entry.known_hosts is None and any(name.lower() == "userknownhostsfile" for name, _ in theirs):
+        raise InvalidFileError(
+            f"there are no recorded host keys of {entry.name}",
+            where=f"ansible_ssh_common_args of {entry.name} in the inventory, UserKnownHostsFile",
+            why=f"they would be in {entry.lab}.known_hosts beside the inventory",
+            remedy="Put that file there; or have ./inv lab.init write both anew.",
+        )
     own_key = options.get("ansible_ssh_private_key_file")
     known = (
         (("StrictHostKeyChecking", "accept-new"), ("UserKnownHostsFile", f'"{learned}" ~/.ssh/known_hosts'))
@@ -173,7 +229,7 @@ def dom0_endpoint(entry: HostEntry, learned: Path) -> Endpoint:
         user=str(options.get("ansible_user", "root")),
         key=Path(own_key).expanduser() if own_key else None,
         check_host_key=True,
-        options=(*known, *ssh_options(entry)),
+        options=(*known, *theirs),
     )
 
 
@@ -186,7 +242,15 @@ def ssh_options(entry: HostEntry) -> tuple[tuple[str, str], ...]:
     """
     found = []
     for key in ARGUMENTS:
-        words = shlex.split(str(entry.connection.get(key, "")))
+        try:
+            words = shlex.split(str(entry.connection.get(key, "")))
+        except ValueError as error:
+            raise InvalidFileError(
+                f"{key} has no usable value",
+                where=f"{entry.name} in the inventory",
+                why=str(error),
+                remedy="Close what is quoted.",
+            ) from None
         while words:
             word = words.pop(0)
             if word in {"-o", "-J"}:
@@ -208,13 +272,13 @@ def ssh_options(entry: HostEntry) -> tuple[tuple[str, str], ...]:
 def parse_quiet(text: str) -> dict[str, object]:
     """What quiet.sh told. governor, turbo, dom0_thp: as they are now; threads_per_core: 2 with
     hyper-threading; stopped: units that are started again by the next restart; busy: what else
-    takes processor time in dom0. None: the server cannot tell.
+    takes processor time in dom0; vendor, product: of the machine. None: the server cannot tell.
     """
     told: dict[str, list[str]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(": ")
         told.setdefault(key, []).append(value.strip())
-    one = ("governor", "turbo", "threads_per_core", "dom0_thp", "load")
+    one = ("vendor", "product", "governor", "turbo", "threads_per_core", "dom0_thp", "load")
     found: dict[str, object] = {key: told[key][0] if key in told else None for key in one}
     return found | {key: told.get(key, []) for key in ("stopped", "busy")}
 

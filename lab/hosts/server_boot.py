@@ -317,10 +317,17 @@ class ServerBoot:
             )
 
     def leave(self) -> State | None:
-        """Restart into what is booted by default; None when it does not come back in time."""
+        """Restart into what is booted by default; None when it does not come back in time, nor
+        after its power was cycled, where there is a hook for that.
+        """
         before = self.state().boot
         self._run("leave")
-        return self.returned(before)
+        after = self.returned(before)
+        if after is None and self._hook is not None:
+            self._say("it does not come back: cycling its power")
+            self.cycle()
+            after = self.returned(before)
+        return after
 
     def returned(self, boot: str, seconds: float | None = None) -> State | None:
         """The server's state once it answers from another boot than this; None when it does not in

@@ -4,11 +4,43 @@ record. What a server could not tell is None, or empty.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lab.remote import scripts
+
+VIRTUAL = {
+    "QEMU": "",
+    "KVM": "",
+    "Red Hat": "(KVM|RHEV|oVirt|KubeVirt)",
+    "OpenStack Foundation": "",
+    "VMware": "",
+    "innotek GmbH": "",
+    "Oracle Corporation": "VirtualBox",
+    "Microsoft Corporation": "Virtual Machine",
+    "Xen": "",
+    "Parallels": "",
+    "BHYVE": "",
+    "Bochs": "",
+    "Google": "Compute Engine",
+    "DigitalOcean": "",
+    "Hetzner": "vServer",
+    "Nutanix": "AHV",
+}
+"""How a virtual machine's vendor begins -> what is in its product's name, where the vendor makes
+hardware as well.
+"""
+
+
+def virtual_machine(vendor: str, product: str) -> str | None:
+    """What a machine says it is, where that is a virtual one; None for hardware. By its firmware's
+    tables, since Xen's dom0 sees no other sign.
+    """
+    metal = vendor.startswith("Amazon") and ".metal" in product
+    known = any(vendor.startswith(each) and re.search(what, product) for each, what in VIRTUAL.items())
+    return f"{vendor} {product}".strip() if known or (vendor.startswith("Amazon") and not metal) else None
 
 
 @dataclass(frozen=True)

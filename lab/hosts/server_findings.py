@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Interface, IPv4Network
 
 from lab.hosts import server_disks
-from lab.hosts.server_facts import Facts
+from lab.hosts.server_facts import Facts, virtual_machine
 from lab.hosts.server_finding import MIB, SEVERITIES, Check, Finding, Intent
 from lab.inventory import Physical
 
@@ -44,6 +44,10 @@ BLOCKING_PROGRAMS = {
 """Programs that a server needs -> why."""
 
 PACKAGE_OF = {"update-grub": "grub2-common", "grub-reboot": "grub2-common", "systemctl": "systemd", "apt-get": "apt"}
+
+VIRTUAL_TIMES = (
+    "Counts hold. Compare times only within a campaign, and only where its memory and processors are its own."
+)
 
 GRUB_WRITES = ("ext2", "ext3", "ext4", "xfs", "vfat", "fat")
 """File systems on which GRUB can write its environment while it boots."""
@@ -128,18 +132,21 @@ def _hardware(facts: Facts, declared: Physical, _intent: Intent) -> Iterator[Fin
             f"Say at least `lab_dom0_memory: {DOM0_LEAST_MIB} MiB`.",
         )
     if facts.memory is not None:
-        left = facts.memory // MIB - dom0 - XEN_MIB
+        memory = min(facts.memory, declared.memory or facts.memory) // MIB
+        left = memory - dom0 - XEN_MIB
         if left < GUEST_LEAST_MIB:
             yield Finding(
                 "blocks",
-                f"its {facts.memory // MIB} MiB leave {max(left, 0)} MiB for guests",
-                "lab_dom0_memory of the inventory",
+                f"its {memory} MiB leave {max(left, 0)} MiB for guests",
+                f"lab_dom0_memory{' and lab_memory' if declared.memory else ''} of the inventory",
                 f"dom0 keeps {dom0} MiB, Xen about {XEN_MIB}",
                 "Give dom0 less, or use a server with more memory.",
             )
         else:
             yield Finding(
-                "notes", f"{facts.memory // MIB} MiB of memory: about {left} MiB for guests beside dom0's {dom0}"
+                "notes",
+                f"{memory} MiB of memory{' are used' if declared.memory else ''}: "
+                f"about {left} MiB for guests beside dom0's {dom0}",
             )
 
 
@@ -157,6 +164,14 @@ def _virtualization(facts: Facts, _declared: Physical, _intent: Intent) -> Itera
         yield Finding(
             "notes", f"an EC2 machine without a hypervisor below ({product}): times are those of the hardware"
         )
+    elif facts.dom0 and (below := virtual_machine(facts.vendor or "", product)) is not None:
+        yield Finding(
+            "warns",
+            f"it is a virtual machine ({below})",
+            "/sys/class/dmi/id",
+            "the machine below shares its memory and processors",
+            VIRTUAL_TIMES,
+        )
     elif facts.dom0 or kind == "none":
         yield Finding("notes", f"bare metal: {facts.vendor or '?'} {product}".rstrip())
     elif kind is None and "hypervisor" not in facts.cpu_flags:
@@ -173,7 +188,7 @@ def _virtualization(facts: Facts, _declared: Physical, _intent: Intent) -> Itera
             f"it is a virtual machine ({kind or 'of an unknown hypervisor'})",
             "systemd-detect-virt",
             f"{nested}; PV guests do without, but the machine below shares its memory and processors",
-            "Counts hold. Compare times only within a campaign, and only where its memory and processors are its own.",
+            VIRTUAL_TIMES,
         )
 
 
@@ -200,7 +215,9 @@ def _boot(facts: Facts, _declared: Physical, _intent: Intent) -> Iterator[Findin
         yield _not_once(f"/boot/grub lies on {facts.grub_filesystem}")
     if facts.firmware is not None:
         yield Finding("notes", f"boots by {facts.firmware.upper()}; GRUB_DEFAULT={facts.grub_default or 'not set'}")
-    serial = [word for word in facts.kernel_options if word.startswith(("console=ttyS", "console=hvc"))]
+    # dom0's own console is always Xen's.
+    said = (facts.xen_options or "").split() if facts.dom0 else facts.kernel_options
+    serial = [word for word in said if word.startswith(("console=ttyS", "console=hvc", "console=com"))]
     if not serial and not facts.ipmi:
         yield Finding(
             "warns",

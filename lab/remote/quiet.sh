@@ -18,6 +18,11 @@ if have xenpm; then
         sed -n 's/^current_governor *: */governor: /p; s/^turbo mode *: */turbo: /p'
 fi
 xl info 2> /dev/null | sed -n 's/^threads_per_core *: /threads_per_core: /p'
+# By which a virtual machine is told: Xen shows its dom0 no other sign.
+for key in vendor:sys_vendor product:product_name; do
+    file=$sys/class/dmi/id/${key#*:}
+    [ -r "$file" ] && echo "${key%%:*}: $(cat "$file")"
+done
 
 huge=$sys/kernel/mm/transparent_hugepage/enabled
 if [ -d "$sys/kernel/mm" ] && [ ! -e "${huge%/*}" ]; then
@@ -46,6 +51,9 @@ done
 
 # What is left, and is nobody's of the testbed.
 echo "load: $(cut -d ' ' -f 1-3 /proc/loadavg)"
-ps -eo pcpu=,comm= --sort=-pcpu | awk '$1 >= 5 && $2 !~ /^(ps|awk|sh|sshd.*|xl)$/ { print "busy: " $2, $1 " %" }' | head -n 5
+# Of the last second: ps would tell of a program's whole life.
+HOME=/nonexistent top -b -n 2 -d 1 | awk '
+    $1 == "PID" { screen++; next }
+    screen == 2 && $9 >= 5 && $12 !~ /^(top|awk|sh|sshd.*|xl)$/ { print "busy: " $12, $9 " %" }' | head -n 5
 # What a server lacks is no failure.
 true

@@ -25,7 +25,7 @@ DECLARED = """\
 STORAGE = "{ guests: 2, swap: 256 MiB, volume_group: guests, device: /dev/vdf, erase: %s, reset: snapshot }"
 CONTENT = "head -c 64M /dev/vdf | sha256sum | head -c 64; blkid -p -s UUID -o value /dev/vdf"
 GUESTS = GuestSizing(count=2, vcpus=1, memory_max_mib=256, memory_start_mib=192, swap_mib=256)
-HOST = HostSizing(guest_memory_mib=384, dom0_memory_mib=768, vcpus=2)
+HOST = HostSizing(guest_memory_mib=1220, dom0_memory_mib=768, vcpus=2)
 
 
 @pytest.fixture(scope="module", autouse=True)

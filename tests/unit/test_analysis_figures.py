@@ -208,6 +208,10 @@ def test_every_figure_names_the_kind_of_host(tmp_path: Path) -> None:
     physical = load.load(made_up.write_campaign(tmp_path, repetitions=1, host_kind="physical", name="server"))
     assert figures.host_line(physical) == "physical host"
     assert "emulated" not in report.paragraph(physical)
+    cells = tuple(replace(cell, accelerator="QEMU PC") for cell in physical.complete)
+    shared = replace(physical, complete=cells)
+    assert figures.host_line(shared).startswith("physical host, a virtual machine (QEMU PC): its times")
+    assert "A server was itself a virtual machine (QEMU PC)" in report.paragraph(shared)
 
 
 def test_axes_name_their_units(tmp_path: Path) -> None:

@@ -418,10 +418,34 @@ def test_what_no_emulated_host_can_be_is_refused_before_anything_is_built(
 ) -> None:
     text = EXPERIMENT.replace("480 MiB", "4 GiB") if "count: 30" in new else EXPERIMENT
     found = write_experiment(tmp_path, text.replace(old, new))
-    feasible.on_host(found, "physical")
     with pytest.raises(InvalidFileError) as caught:
         feasible.on_host(found, "emulated")
     assert caught.value.where == key
+
+
+@pytest.mark.parametrize(
+    ("more", "policies", "key", "remedy"),
+    [
+        ("host: {dom0_memory: 384 MiB, guest_memory: 480 MiB}", "static", "host.dom0_memory of test.yml", "512 MiB"),
+        (
+            "host: {dom0_memory: 1 GiB, guest_memory: 480 MiB}\nmore_ram: 64 MiB",
+            "static, static+more-ram",
+            "policies of test.yml",
+            "Leave out the policies",
+        ),
+    ],
+)
+def test_memory_that_no_server_can_have_is_told_before_anything_is_built(
+    tmp_path: Path, more: str, policies: str, key: str, remedy: str
+) -> None:
+    """It was told by each cell, one after the other."""
+    text = EXPERIMENT.partition("claims:")[0].replace("host: {guest_memory: 480 MiB}", more)
+    text = text.replace("[static, selfballoon, selfballoon+tmem]", f"[{policies}]")
+    found = write_experiment(tmp_path, text)
+    with pytest.raises(InvalidFileError) as caught:
+        feasible.on_host(found, "physical")
+    assert caught.value.where.endswith(key)
+    assert remedy in caught.value.remedy
 
 
 def test_a_host_that_this_machine_can_never_hold_is_told_before_anything_is_built(
@@ -431,7 +455,8 @@ def test_a_host_that_this_machine_can_never_hold_is_told_before_anything_is_buil
     made = write_experiment(tmp_path)
     memory_mib = feasible.on_host(made, "emulated")
     assert memory_mib > 480 + 512
-    assert feasible.on_host(made, "physical") == 0
+    servers = write_experiment(tmp_path, EXPERIMENT.replace("480 MiB", "480 MiB, dom0_memory: 1 GiB"), "servers")
+    assert feasible.on_host(servers, "physical") == 0
     pages = {"SC_PHYS_PAGES": 1000 * 256, "SC_PAGE_SIZE": 4096}
     monkeypatch.setattr(feasible.os, "sysconf", pages.__getitem__)
     path = str(tmp_path / "test.yml")

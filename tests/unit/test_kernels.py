@@ -152,8 +152,9 @@ def test_a_host_without_hardware_virtualisation_says_that_it_runs_no_pvh_guests(
 
 
 def test_servers_have_one_kernel(tmp_path: Path) -> None:
-    feasible.on_host(written(tmp_path, TEXT), "physical")
-    stock = written(tmp_path, TEXT.replace("count: 3", "kernel: debian-7, count: 3"))
+    text = TEXT.replace("guest_memory:", "dom0_memory: 1 GiB, guest_memory:")
+    feasible.on_host(written(tmp_path, text), "physical")
+    stock = written(tmp_path, text.replace("count: 3", "kernel: debian-7, count: 3"))
     with pytest.raises(InvalidFileError, match="servers have no debian-7"):
         feasible.on_host(stock, "physical")
 

@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from common.errors import InvalidFileError, LabError
-from lab.api import HostSizing
+from lab.api import GuestSizing, HostSizing
 from lab.hosts import physical
 from lab.hosts.guests import Disks
 from lab.hosts.physical import PhysicalHost
 from lab.hosts.server_boot import ServerBoot, State
 from lab.inventory import HostEntry, Physical
+from lab.remote.ssh import Connections
 
 SIZING = HostSizing(1024, 768, 2)
 SETTINGS = Physical.model_validate(
@@ -78,7 +79,7 @@ class Server:
         self.back: State | None = State("b2", "overcommit-a+6.12", None, None, "4.20", "tmem", 768)
 
     def run(self, script: str) -> str:
-        if script == "xl info":
+        if script.startswith("xl info"):
             return f"xen_commandline        : dom0_mem=768M tmem\ntotal_memory : 2048\nfree_memory : {self.free}\n"
         if script.startswith("echo "):
             self.boot = script.split()[1]
@@ -100,12 +101,17 @@ def answer(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ServerBoot, "leave", lambda _boot: server.leave())
 
 
+def checked(host: PhysicalHost) -> None:
+    host._check_dom0(SIZING)
+    host._check_free(SIZING)
+
+
 def test_a_server_with_the_memory_of_the_experiment_is_taken(
     host: PhysicalHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for free in (1040, 1060, 1091):
         answer(Server(free=free), monkeypatch)
-        host._check(SIZING)
+        checked(host)
 
 
 @pytest.mark.parametrize(
@@ -121,7 +127,7 @@ def test_another_memory_than_the_experiments_is_refused(
 ) -> None:
     answer(server, monkeypatch)
     with pytest.raises(LabError) as raised:
-        host._check(SIZING)
+        checked(host)
     assert raised.value.what == what
     assert raised.value.remedy.startswith(remedy)
 
@@ -132,7 +138,33 @@ def test_what_is_to_be_shown_of_a_large_server_leaves_what_the_experiment_says(
     # 2048 MiB in all, of which dom0 has 768 and Xen keeps 30
     answer(Server(free=1250), monkeypatch)
     with pytest.raises(LabError, match="lab_memory: 1838 MiB"):
-        host._check(SIZING)
+        checked(host)
+
+
+def test_one_that_is_shown_too_little_is_shown_so_much_more(
+    host: PhysicalHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # `mem=` is an address, so holes below it take of what is shown
+    answer(Server(free=340), monkeypatch)
+    host.settings = host.settings.model_copy(update={"memory": 4096 * 2**20})
+    with pytest.raises(LabError, match="lab_memory: 4796 MiB"):
+        checked(host)
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [("", "no Xen runs there"), ("xen_commandline        : dom0_mem=768M\n", "it says: dom0_mem=768M")],
+)
+def test_a_server_that_is_not_the_testbeds_is_left_as_it_is(
+    told: str, why: str, host: PhysicalHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(PhysicalHost, "run", lambda _host, _machine, script, **_options: asked.append(script) or told)
+    monkeypatch.setattr(Connections, "wait", lambda *_words: None)
+    with pytest.raises(LabError, match="does not run the testbed's hypervisor") as raised:
+        host.reset(SIZING, GuestSizing(1, 1, 512, 512, 256), boot="one")
+    assert raised.value.why == why
+    assert [script.split()[:2] for script in asked] == [["xl", "info"]]
 
 
 def test_a_server_restarts_once_for_each_boot_of_a_campaign(
@@ -175,8 +207,16 @@ def test_what_ansible_is_told_of_ssh_holds_for_every_connection(
     assert endpoint.options[len(endpoint.options) - len(options) :] == options
 
 
-@pytest.mark.parametrize("said", ["-C", "-o Port", "-o", "gate"])
+@pytest.mark.parametrize("said", ["-C", "-o Port", "-o", "gate", "-o 'ProxyJump=gate"])
 def test_what_only_ansible_would_take_is_refused(said: str) -> None:
     with pytest.raises(InvalidFileError) as raised:
         physical.ssh_options(replace(ENTRY, connection={"ansible_ssh_extra_args": said}))
-    assert "ProxyJump" in raised.value.remedy
+    assert "ProxyJump" in raised.value.remedy or "quote" in raised.value.remedy
+
+
+def test_host_keys_that_were_recorded_and_are_gone_are_not_taken_anew() -> None:
+    said = "-o StrictHostKeyChecking=yes -o 'UserKnownHostsFile=\"{{ inventory_dir }}/mine.known_hosts\"'"
+    entry = replace(ENTRY, connection={"ansible_ssh_common_args": said}, lab="mine")
+    with pytest.raises(InvalidFileError, match="no recorded host keys of xen1"):
+        physical.dom0_endpoint(entry, Path("/learned"))
+    assert physical.dom0_endpoint(replace(entry, known_hosts=Path("/mine.known_hosts")), Path("/learned"))

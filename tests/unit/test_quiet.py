@@ -18,7 +18,11 @@ PROGRAMS = {
     "xl": 'printf "nr_cpus                : 8\\nthreads_per_core       : 2\\n"',
     "systemctl": 'echo "systemctl $*" >> LOG\n'
     'case "$*" in "--quiet is-active apt-daily.timer" | "stop apt-daily.timer") exit 0 ;; *) exit 3 ;; esac',
-    "ps": 'printf " 93.0 mprime\\n  6.5 sshd-session\\n  0.1 systemd\\n"',
+    # Two screens, of which the first is of programs' whole lives.
+    "top": 'head="  PID USER PR NI VIRT RES SHR S %%CPU %%MEM TIME+ COMMAND\\n"\n'
+    'row="  7 root 20 0 9 9 9 S %s 0.1 0:01.00 %s\\n"\n'
+    'printf "$head$row" 90.0 old\n'
+    'printf "\\ntop - 1:00\\n$head$row$row$row" 93.0 mprime 6.5 sshd-session 0.1 systemd',
 }
 
 
@@ -33,6 +37,10 @@ def server(tmp_path: Path) -> Path:
     huge = tmp_path / "sys" / "kernel" / "mm" / "transparent_hugepage" / "enabled"
     huge.parent.mkdir(parents=True)
     huge.write_text("always [madvise] never\n")
+    tables = tmp_path / "sys" / "class" / "dmi" / "id"
+    tables.mkdir(parents=True)
+    (tables / "sys_vendor").write_text("QEMU\n")
+    (tables / "product_name").write_text("Standard PC (Q35 + ICH9, 2009)\n")
     return tmp_path
 
 
@@ -49,6 +57,7 @@ def test_what_is_found_and_made_of_it_is_told(server: Path) -> None:
     assert (found["governor"], found["turbo"], found["threads_per_core"]) == ("performance", "disabled", "2")
     assert found["stopped"] == ["apt-daily.timer"]
     assert found["busy"] == ["mprime 93.0 %"]
+    assert (found["vendor"], found["product"]) == ("QEMU", "Standard PC (Q35 + ICH9, 2009)")
     assert str(found["load"]).count(" ") == 2
 
 

@@ -256,6 +256,44 @@ def test_a_virtual_machines_paging_is_told(flag: str, said: str) -> None:
     assert any(said in each.why for each in findings)
 
 
+@pytest.mark.parametrize(
+    ("vendor", "product", "virtual"),
+    [
+        ("QEMU", "Standard PC (i440FX + PIIX, 1996)", True),
+        ("Amazon EC2", "c5.large", True),
+        ("Amazon EC2", "c5.metal", False),
+        ("Microsoft Corporation", "Virtual Machine", True),
+        ("Microsoft Corporation", "Surface Pro", False),
+        ("Oracle Corporation", "SUN FIRE X4170", False),
+        ("Supermicro", "SYS-5019C-M", False),
+    ],
+)
+def test_below_xen_a_virtual_machine_is_told_by_its_firmware(vendor: str, product: str, virtual: bool) -> None:
+    findings = found(
+        ("dmi_sys_vendor", f"dmi_sys_vendor: {vendor}"),
+        ("dmi_product_name", f"dmi_product_name: {product}"),
+        ("virtualization", "virtualization: none\ndom0: control_d"),
+    )
+    said = [each.severity for each in findings if f"virtual machine ({vendor} {product})" in each.what]
+    assert said == (["warns"] if virtual else [])
+    assert (server_facts.virtual_machine(vendor, product) is not None) is virtual
+
+
+def test_dom0s_console_is_not_the_machines() -> None:
+    dom0 = ("virtualization", "virtualization: none\ndom0: control_d\nxen_options: tmem console=vga")
+    serial = ("virtualization", "virtualization: none\ndom0: control_d\nxen_options: tmem console=com1,vga com1=115200")
+    mute = [("kernel_options", "kernel_options: console=hvc0"), ("ipmi", "")]
+    assert any("no out-of-band console" in each.what for each in found(dom0, *mute))
+    assert any(each.what == "out-of-band: console=com1,vga" for each in found(serial, *mute))
+
+
+def test_what_is_shown_of_a_server_is_what_guests_have() -> None:
+    declared = DECLARED.model_copy(update={"memory": 1280 * 2**20})
+    (blocked,) = [each for each in found(declared=declared) if each.severity == "blocks"]
+    assert blocked.what == "its 1280 MiB leave 96 MiB for guests"
+    assert "lab_memory" in blocked.where
+
+
 def test_a_metal_machine_of_ec2_is_no_virtual_one() -> None:
     amazon = ("dmi_sys_vendor", "dmi_sys_vendor: Amazon EC2")
     metal = found(
