@@ -273,13 +273,14 @@ static bool torn_write(void)
 	return true;
 }
 
-/* A write of which only the beginning can be read from memory. */
+/* A write of which only the beginning can be read from memory, of a file that is beneath. */
 static bool short_write(void)
 {
 	size_t from, length, good;
 	ssize_t put;
 
 	anywhere(&from, &length);
+	keep();
 	good = any(length);
 	fill(edge - good, good);
 	put = pwrite(file, edge - good, length, from);
@@ -289,6 +290,13 @@ static bool short_write(void)
 		return false;
 	memcpy(copy + from, edge - good, put);
 	grown(from + put);
+	/* Written out, and its folio split by a hole after it: what was written is read again. */
+	if (fdatasync(file))
+		die("fdatasync");
+	from = (from + put + BLOCK - 1) / BLOCK * BLOCK;
+	if (from + BLOCK <= size && allocate(FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, from, BLOCK))
+		memset(copy + from, 0, BLOCK);
+	whole(file, "short_write");
 	return true;
 }
 

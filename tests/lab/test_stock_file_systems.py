@@ -8,6 +8,7 @@ Builds the artifacts of these kernels and an image with the programs that make f
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from stocked import GUEST, Stock, booted
 
 from campaigns.kernel_log import findings
 from lab.build import builder
-from lab.kernels import KERNELS
+from lab.kernels import KERNELS, KernelName
 from lab.lifecycle import OpenLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
@@ -46,22 +47,56 @@ class Mounted:
     kind: str
 
 
-@pytest.fixture(scope="module", params=[name for name, each in KERNELS.items() if not each.own_hooks])
-def guest(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
+class Guests:
+    """One guest at a time: that of the kernel that was asked for last."""
+
+    def __init__(self, lab: OpenLab, inventory_path: Path) -> None:
+        self._lab = lab
+        self._path = inventory_path
+        self._open = ExitStack()
+        self._last: Stock | None = None
+
+    def of(self, boots: KernelName) -> Stock:
+        if self._last is None or self._last.boots != boots:
+            self.close()
+            self._last = self._open.enter_context(served(self._lab, self._path, boots))
+        return self._last
+
+    def close(self) -> None:
+        self._last = None
+        self._open.close()
+
+
+@contextmanager
+def served(lab: OpenLab, inventory_path: Path, boots: KernelName) -> Iterator[Stock]:
+    """A guest whose driver serves all these file systems."""
     programs = ["btrfs-progs", "e2fsprogs", "xfsprogs"]
-    served = ",".join(MAKE)
     with booted(
-        lab, inventory_path, request.param, "static+tmem", packages=programs, swap_mib=DISK_MIB, filesystems=served
+        lab, inventory_path, boots, "static+tmem", packages=programs, swap_mib=DISK_MIB, filesystems=",".join(MAKE)
     ) as found:
-        modules = builder.artifact(KERNELS[found.boots].artifact).outputs["beside.tar"].read_bytes()
-        found.host.run(GUEST, "tar -C / -x && depmod", stdin=modules, timeout=240)
+        modules = builder.artifact(KERNELS[boots].artifact).outputs["beside.tar"].read_bytes()
+        found.host.run(GUEST, "tar -C /usr -x && depmod", stdin=modules, timeout=240)
         found.sh(f"swapoff {DISK}; mkdir -p {THERE} {OTHER}", 240)
         yield found
 
 
-@pytest.fixture(scope="module", params=list(MAKE))
-def mounted(guest: Stock, request: pytest.FixtureRequest) -> Iterator[Mounted]:
-    kind: str = request.param
+@pytest.fixture(scope="module")
+def guests(lab: OpenLab, inventory_path: Path) -> Iterator[Guests]:
+    made = Guests(lab, inventory_path)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+TRIED = [(boots, kind) for boots, each in KERNELS.items() if not each.own_hooks for kind in MAKE]
+
+
+# One parameter: with two, pytest's order would have a host booted for each of their pairs.
+@pytest.fixture(scope="module", params=TRIED, ids="-".join)
+def mounted(guests: Guests, request: pytest.FixtureRequest) -> Iterator[Mounted]:
+    boots, kind = request.param
+    guest = guests.of(boots)
     before = len(guest.pools("E"))
     guest.sh(f"{MAKE[kind]} {DISK} && mount -t {kind} {DISK} {THERE} && mount --bind {THERE} {OTHER}", 120)
     yield Mounted(guest, kind)

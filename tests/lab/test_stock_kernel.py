@@ -16,6 +16,7 @@ import programs
 import pytest
 
 from lab.build import builder, kernel_check
+from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.guests import destroy_script
 from lab.lifecycle import DEFAULT_GUESTS, DEFAULT_HOST, OpenLab
@@ -56,6 +57,7 @@ def machine(lab: OpenLab) -> Iterator[EmulatedHost]:
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost)
     host.reset(DEFAULT_HOST, DEFAULT_GUESTS)
+    host.limit_disks(UNLIMITED)
     dom0(host, destroy_script(), 180)
     assert dom0(host, "uname -r").strip() == driver["release"].read_text().strip()
     host.run(DOM0, f"cat > {MODULE}", stdin=driver["tmem.ko"].read_bytes())
