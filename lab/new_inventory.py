@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import yaml
+
+from common import yaml_once
 from common.errors import LabError, MissingError, UsageError
 from common.units import format_size, parse_size
 from lab import inventory, paths
-from lab.inventory import GuestDisks
+from lab.inventory import GuestDisks, GuestStorage
 
 SCAN_SECONDS = 10
 DEFAULT_FILE = "inventory/mine.yml"
@@ -38,7 +41,8 @@ class Server:
 class Wanted:
     """What a new inventory is to say, as text that options or answers gave; None is asked for.
 
-    disks: ROOT,SWAP of one guest after the other, on every server alike.
+    disks: ROOT,SWAP of one guest after the other, on every server alike; storage: what is to be
+    made for guests instead, as lab_guest_storage says it, without its braces.
     """
 
     file: str | None = None
@@ -46,16 +50,26 @@ class Wanted:
     user: str | None = None
     key: str | None = None
     disks: str | None = None
+    storage: str | None = None
     dom0_memory: str | None = None
+    power_hook: str | None = None
 
+
+STORAGE = "guests: 3, swap: 1 GiB, volume_group: vg1, device: /dev/sdb"
+"""An example."""
 
 QUESTIONS = {
     "file": ("file of the inventory", DEFAULT_FILE),
     "hosts": ("servers, as ADDRESS or ADDRESS:PORT, with commas between", None),
     "user": ("who logs in there", "root"),
     "key": ("file of the private key; empty: the one that ssh finds by itself", ""),
-    "disks": ("disks of the guests, on every server: ROOT,SWAP of guest 1, ROOT,SWAP of guest 2, …", None),
+    "disks": (
+        "disks of the guests, on every server: ROOT,SWAP of guest 1, ROOT,SWAP of guest 2, …; empty: to be made",
+        "",
+    ),
+    "storage": (f"what to make for them, such as {STORAGE}", None),
     "dom0_memory": ("memory that dom0 keeps", "1 GiB"),
+    "power_hook": ("a command here that switches the server $OVERCOMMIT_SERVER off and on; empty: none", ""),
 }
 """Field of Wanted -> what is asked, and the answer that an empty line stands for; None: there is
 none.
@@ -65,7 +79,7 @@ none.
 @dataclass(frozen=True)
 class Planned:
     """An inventory that can be written. key: None for the one that ssh finds. dom0_memory in
-    bytes.
+    bytes. disks: empty where storage says what to make.
     """
 
     file: Path
@@ -74,6 +88,8 @@ class Planned:
     key: str | None
     disks: tuple[GuestDisks, ...]
     dom0_memory: int
+    storage: str | None = None
+    power_hook: str | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,8 @@ def complete(wanted: Wanted, ask: Ask | None) -> Planned:
     UsageError for what cannot be used, or is missing; a person is asked again instead.
     """
     for field in QUESTIONS:
+        if field == "storage" and wanted.storage is None and wanted.disks:
+            continue
         if getattr(wanted, field) is not None or ask is None:
             wanted = _filled(wanted, field, None)
             _field(wanted, field)
@@ -110,8 +128,10 @@ def complete(wanted: Wanted, ask: Ask | None) -> Planned:
         _servers(wanted.hosts),
         wanted.user or "root",
         _key(wanted.key or "") or None,
-        _disks(wanted.disks),
+        _disks(wanted.disks) if wanted.disks else (),
         _memory(wanted.dom0_memory or ""),
+        wanted.storage or None,
+        wanted.power_hook or None,
     )
 
 
@@ -140,7 +160,9 @@ def _field(wanted: Wanted, field: str) -> object:
         "hosts": lambda: _servers(wanted.hosts),
         "user": lambda: _user(wanted.user or ""),
         "key": lambda: _key(wanted.key or ""),
-        "disks": lambda: _disks(wanted.disks),
+        "disks": lambda: _disks(wanted.disks) if wanted.disks else (),
+        "storage": lambda: _storage(wanted),
+        "power_hook": lambda: wanted.power_hook,
         "dom0_memory": lambda: _memory(wanted.dom0_memory or ""),
     }
     return checks[field]()
@@ -226,12 +248,35 @@ def _disks(text: str | None) -> tuple[GuestDisks, ...]:
             f"{len(names)} disks are no pairs",
             where="--disks",
             why="each guest has two, one for its root and one for its swap",
-            remedy="Say --disks /dev/vg0/guest1-root,/dev/vg0/guest1-swap,/dev/vg0/guest2-root,/dev/vg0/guest2-swap.",
+            remedy="Say --disks /dev/vg0/guest1-root,/dev/vg0/guest1-swap,/dev/vg0/guest2-root,/dev/vg0/guest2-swap; "
+            "or --storage, to have them made.",
         )
     twice = sorted({each for each in names if names.count(each) > 1})
     if twice:
         raise UsageError(f"{twice[0]} is named twice", where="--disks", remedy="Each guest has disks of its own.")
     return tuple(GuestDisks(root=root, swap=swap) for root, swap in zip(names[::2], names[1::2], strict=True))
+
+
+def _storage(wanted: Wanted) -> None:
+    """As any inventory's; told by what --storage says."""
+    if not wanted.storage:
+        _disks(wanted.disks)  # with neither: how these are named
+        return
+    if wanted.disks:
+        raise UsageError(
+            "guests' disks are named, and to be made, too",
+            where="--disks, --storage",
+            remedy="Say one of the two.",
+        )
+    try:
+        GuestStorage.model_validate(yaml_once.load(f"{{ {wanted.storage} }}"))
+    except (ValueError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"{wanted.storage!r} is nothing to make disks of",
+            where="--storage",
+            why="\n".join(line for line in str(error).splitlines() if "errors.pydantic.dev" not in line),
+            remedy=f"Say --storage '{STORAGE}', or '... folder: /srv/guests'; see inventory/physical.example.yml.",
+        ) from None
 
 
 def _memory(text: str) -> int:
@@ -327,7 +372,7 @@ def inventory_text(planned: Planned) -> str:
         "---",
         "# A lab of servers, written by ./inv lab.init; change it as you like. What can be said here is in",
         f"# inventory/physical.example.yml. The servers' host keys are in {inventory.known_hosts(planned.file).name}.",
-        "# The disks named here are written over before every cell.",
+        "# The guests' disks are written over before every cell.",
         f"{inventory.GROUP}:",
         "  vars:",
         "    lab_kind: physical",
@@ -337,7 +382,8 @@ def inventory_text(planned: Planned) -> str:
         "    ansible_ssh_common_args: >-",
         "      -o StrictHostKeyChecking=yes",
         f"      -o 'UserKnownHostsFile=\"{{{{ inventory_dir }}}}/{inventory.known_hosts(planned.file).name}\"'",
-        "    lab_guest_disks:",
+        *([f"    lab_power_hook: {json.dumps(planned.power_hook)}"] if planned.power_hook else []),
+        *([f"    lab_guest_storage: {{ {planned.storage} }}"] if planned.storage else ["    lab_guest_disks:"]),
         *[f"      - {{ root: {each.root}, swap: {each.swap} }}" for each in planned.disks],
         "  hosts:",
     ]

@@ -167,7 +167,9 @@ def destroy(_c: Context, inventory: str | None = None) -> None:
         "user": "who logs in there (default: root)",
         "key": "file of the private key (default: what ssh finds by itself)",
         "disks": "the guests' disks on every server: ROOT,SWAP of guest 1, ROOT,SWAP of guest 2, …",
+        "storage": "instead: what to make, such as 'guests: 3, swap: 1 GiB, volume_group: vg1, device: /dev/sdb'",
         "dom0-memory": "memory that dom0 keeps (default: 1 GiB)",
+        "power-hook": "a command here that switches the server $OVERCOMMIT_SERVER off and on (default: none)",
     }
 )
 def init(
@@ -177,7 +179,9 @@ def init(
     user: str | None = None,
     key: str | None = None,
     disks: str | None = None,
+    storage: str | None = None,
     dom0_memory: str | None = None,
+    power_hook: str | None = None,
 ) -> None:
     """Write an inventory of servers, and record their host keys: from options, or by asking.
 
@@ -188,7 +192,7 @@ def init(
 
     report = Reporter()
     at_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    wanted = new_inventory.Wanted(file, host, user, key, disks, dom0_memory)
+    wanted = new_inventory.Wanted(file, host, user, key, disks, storage, dom0_memory, power_hook)
     planned = new_inventory.complete(wanted, input if at_terminal else None)
     keys = new_inventory.scan(planned.servers)
     for each in keys:

@@ -120,6 +120,9 @@ MISTAKES = [
     (Wanted("mine.yml", "a", disks="/dev/a,/dev/b,/dev/c"), "3 disks are no pairs"),
     (Wanted("mine.yml", "a", disks="/dev/a,b"), "'b' is no device's name"),
     (Wanted("mine.yml", "a", disks="/dev/a,/dev/a"), "/dev/a is named twice"),
+    (Wanted("mine.yml", "a", storage="guests: 3, swap: 1 GiB"), "is nothing to make disks of"),
+    (Wanted("mine.yml", "a", storage="guests: {"), "is nothing to make disks of"),
+    (Wanted("mine.yml", "a", disks=DISKS, storage=new_inventory.STORAGE), "are named, and to be made, too"),
     (Wanted("mine.yml", "a", disks=DISKS, dom0_memory="1 GB"), "dom0's memory is no size"),
     (Wanted("mine.yml", "a", disks=DISKS, dom0_memory="1 KiB"), "is not a whole number of MiB"),
 ]
@@ -138,7 +141,7 @@ def test_a_mistake_in_an_option_says_which_and_what_to_do(
 
 def test_what_no_option_says_is_asked_for_until_it_can_be_used(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    answers = iter(["own.yml", "xen 1!", "xen1", "", "", "/dev/sdb", "/dev/sdb, /dev/sdc", "2 GiB"])
+    answers = iter(["own.yml", "xen 1!", "xen1", "", "/dev/sdb", "/dev/sdb, /dev/sdc", "2 GiB", ""])
     asked: list[str] = []
 
     def ask(question: str) -> str:
@@ -181,6 +184,26 @@ def test_ipv6_and_numbers_make_names_of_their_own(folder: Path) -> None:
         Server("server2", "10"),
         Server("server3", "server1.lan"),
     )
+
+
+def test_disks_that_are_to_be_made_and_a_power_hook_are_written(folder: Path) -> None:
+    hook = 'curl "http://plug/$OVERCOMMIT_SERVER"'
+    wanted = Wanted(str(folder / "m.yml"), "a", storage=new_inventory.STORAGE, power_hook=hook)
+    planned = new_inventory.complete(wanted, None)
+    file, _ = new_inventory.write(planned, new_inventory.scan(planned.servers))
+    settings = inventory.load(file).hosts[0].settings
+    assert isinstance(settings, Physical)
+    assert settings.guest_storage is not None
+    assert (settings.guest_storage.guests, settings.guest_storage.device) == (3, "/dev/sdb")
+    assert (settings.guest_disks, settings.power_hook) == ([], hook)
+
+
+def test_disks_to_be_made_are_asked_for_where_none_are_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    answers = iter(["own.yml", "xen1", "", "", "", "guests: 3", "guests: 2, swap: 1 GiB, folder: /srv", "", ""])
+    planned = new_inventory.complete(Wanted(), lambda _question: next(answers))
+    assert (planned.disks, planned.storage) == ((), "guests: 2, swap: 1 GiB, folder: /srv")
+    assert list(answers) == []
 
 
 def names_of(text: str) -> Iterator[str]:
