@@ -3,12 +3,15 @@ not tell at all?
 
 Each claim is one ratio treatment ÷ control per combination of factor levels, and gets two verdicts.
 The direction is tested against a ratio of 1, both ways; `unchanged` needs evidence too, and is
-supported only when the ratio is shown to lie within the tolerance. The magnitude (magnitude.py) is
-tested against the published figure. Each of the two is one family over the campaign's claims, with
-Holm's correction. With one repetition nothing is tested, and the words say "observed".
+supported only when the ratio is shown to lie within the tolerance, as are `at_most` and `at_least`,
+which are claims about one side: what costs less than nothing does not contradict that it costs
+nothing. The magnitude (magnitude.py) is tested against the published figure. Each of the two is one
+family over the campaign's claims, with Holm's correction. With one repetition nothing is tested,
+and the words say "observed".
 
-A claim of relief is testable only where its control felt what is to be relieved (pressure.py);
-elsewhere the verdict is "not testable here", with the figure that shows it, and enters no family.
+A claim of relief is testable only where its control felt what is to be relieved (pressure.py), a
+claim about time only where times are a real machine's; elsewhere the verdict is "not testable
+here", with the reason, and enters no family.
 
 How well the published figure is known (evidence) decides the words, never the direction's verdict:
 nothing is called reproduced against a figure that is only recalled, nor without the direction and
@@ -28,10 +31,13 @@ from analysis import magnitude, pressure, statistics, totals
 from analysis.load import Results
 from analysis.magnitude import Magnitude
 from analysis.pressure import Felt
-from campaigns.records import Claim
+from campaigns.records import BOUNDED, Claim, Direction
 
 ALPHA = 0.05
 """Family-wise rate of wrong verdicts that are not "leaves open"."""
+
+OURS = "our expectation"
+"""How the source of such a claim begins, also in campaigns from before `evidence: ours`."""
 
 Word = Literal["supports", "contradicts", "leaves open", "not testable here"]
 
@@ -43,7 +49,8 @@ class Verdict:
     verdict: of the direction. leaning: what the estimate alone says of it, before asking whether it
     could be chance; None when there is no estimate. p: of the test behind the leaning, uncorrected;
     p_adjusted: by Holm over the campaign's claims. None: not tested. magnitude: None when no figure
-    was published. felt: what the control felt, of a claim of relief; None of any other.
+    was published. felt: what the control felt, of a claim of relief; None of any other. untimed:
+    it is about a time that is none of a real machine's.
     """
 
     claim: Claim
@@ -57,11 +64,14 @@ class Verdict:
     wording: str
     magnitude: Magnitude | None = None
     felt: Felt | None = None
+    untimed: bool = False
 
     @property
     def testable(self) -> bool:
-        """Whether the control felt what is to be relieved, if it had to."""
-        return self.felt is None or self.felt.enough
+        """Whether the control felt what is to be relieved, and times mean something, if they have
+        to.
+        """
+        return (self.felt is None or self.felt.enough) and not self.untimed
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -90,7 +100,8 @@ def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
     if ratio.n and pressure.is_relief(results, claim):
         felt = pressure.felt(results, control, totals.used_cells(results, ratio, treatment, control, levels))
     leaning, p = _test(claim, ratio)
-    verdict = Verdict(claim, levels, "leaves open", ratio, leaning, p, None, "", "", None, felt)
+    untimed = _is_time(results, claim) and emulated(results)
+    verdict = Verdict(claim, levels, "leaves open", ratio, leaning, p, None, "", "", None, felt, untimed)
     return verdict if verdict.testable else dataclasses.replace(verdict, verdict="not testable here", p=None)
 
 
@@ -99,14 +110,23 @@ def _test(claim: Claim, ratio: statistics.Ratio) -> tuple[Word | None, float | N
     the other way).
     """
     expected = claim.expectation
-    if expected.direction != "unchanged":
+    if expected.direction not in BOUNDED:
         if ratio.fell is None:
             return None, ratio.p
         return ("supports" if ratio.fell == (expected.direction == "decrease") else "contradicts"), ratio.p
     if expected.tolerance is None or ratio.treatment is None or (ratio.estimate is None and ratio.p is None):
         return None, None
-    low, high = 1 - expected.tolerance, 1 + expected.tolerance
+    return _test_bounds(expected.direction, expected.tolerance, ratio)
+
+
+def _test_bounds(direction: Direction, tolerance: float, ratio: statistics.Ratio) -> tuple[Word, float | None]:
+    """The same of a claim of no effect."""
+    low, high = 1 - tolerance, 1 + tolerance
     estimate = ratio.estimate if ratio.estimate is not None else float("inf")
+    if direction == "at_most":
+        return _one_sided(ratio, high, estimate <= high, "above")
+    if direction == "at_least":
+        return _one_sided(ratio, low, estimate >= low, "below")
     if low <= estimate <= high:
         outside = [ratio.p_beyond(low, "below"), ratio.p_beyond(high, "above")]
         found = statistics.present(outside)
@@ -114,6 +134,17 @@ def _test(claim: Claim, ratio: statistics.Ratio) -> tuple[Word | None, float | N
     side: Literal["below", "above"] = "above" if estimate < low else "below"
     p = ratio.p_beyond(low if estimate < low else high, side)
     return "contradicts", None if p is None else min(1.0, 2 * p)
+
+
+def _one_sided(
+    ratio: statistics.Ratio, bound: float, kept: bool, beyond: Literal["above", "below"]
+) -> tuple[Word, float | None]:
+    """As a bound is kept or not: the probability of such data if the truth lay on its other side;
+    doubled, since which of the two is asked follows from the data.
+    """
+    within: Literal["above", "below"] = "below" if beyond == "above" else "above"
+    p = ratio.p_beyond(bound, beyond if kept else within)
+    return "supports" if kept else "contradicts", None if p is None else min(1.0, 2 * p)
 
 
 def _decide(results: Results, verdict: Verdict) -> Verdict:
@@ -127,11 +158,8 @@ def _decide(results: Results, verdict: Verdict) -> Verdict:
 
 def _reason(results: Results, verdict: Verdict) -> str:
     claim, ratio = verdict.claim, verdict.ratio
-    if verdict.felt is not None and not verdict.felt.enough:
-        return (
-            f"{verdict.felt.control} felt too little that could be relieved "
-            f"({verdict.felt.text}; {verdict.felt.demanded} would do)"
-        )
+    if not verdict.testable:
+        return _untestable(verdict)
     if ratio.estimate is None and ratio.p is None:
         lacking = [
             policy
@@ -143,14 +171,23 @@ def _reason(results: Results, verdict: Verdict) -> str:
             which = f", and the plan leaves out {' and '.join(left_out)} there" if left_out else ""
             return f"no complete cell of {' or '.join(lacking)}{which}"
         return ratio.note or "nothing to divide by"
-    if claim.expectation.direction == "unchanged" and claim.expectation.tolerance is None:
-        return "the experiment declares no tolerance, so 'unchanged' cannot be tested"
+    if claim.expectation.direction in BOUNDED and claim.expectation.tolerance is None:
+        return f"the experiment declares no tolerance, so '{claim.expectation.direction}' cannot be tested"
     if verdict.p_adjusted is None:
         return ratio.note or "not tested"
     shown = f"{format_p(verdict.p_adjusted)} after Holm's correction"
     if verdict.verdict == "leaves open":
         shown = f"could be chance: {shown}"
     return f"{shown}; {ratio.note}" if ratio.note else shown
+
+
+def _untestable(verdict: Verdict) -> str:
+    if verdict.felt is not None and not verdict.felt.enough:
+        return (
+            f"{verdict.felt.control} felt too little that could be relieved "
+            f"({verdict.felt.text}; {verdict.felt.demanded} would do)"
+        )
+    return "times are the emulated machine's, whose disk and processor are not in proportion to any real one's"
 
 
 def format_p(p: float) -> str:
@@ -210,9 +247,9 @@ def _wording(results: Results, verdict: Verdict) -> str:
 
 def _supported(verdict: Verdict) -> str:
     claim = verdict.claim
-    if claim.expectation.direction == "unchanged" and claim.expectation.tolerance is not None:
+    if claim.expectation.direction in BOUNDED and claim.expectation.tolerance is not None:
         return f"Supported within {100 * claim.expectation.tolerance:.3g} %"
-    if claim.evidence != "recalled" and verdict.magnitude is not None and verdict.magnitude.word == "reached":
+    if claim.evidence in ("quoted", "source") and verdict.magnitude is not None and verdict.magnitude.word == "reached":
         return "Reproduced in direction and magnitude"
     return "Supported in direction"
 
@@ -228,9 +265,11 @@ def _remarks(results: Results, verdict: Verdict) -> list[str]:
         remarks.append(f"{verdict.felt.control} felt {verdict.felt.text}.")
     whose = "the source names it" if claim.control_from == "source" else "the source names none, it is our choice"
     remarks.append(f"Control: {claim.compare.control}; {whose}.")
-    if claim.evidence == "recalled":
+    if claim.evidence == "ours" or claim.source.startswith(OURS):
+        remarks.append("Nobody published it: the expectation is ours.")
+    elif claim.evidence == "recalled":
         remarks.append("The source is recalled, its text could not be read, so only the direction can be compared.")
-    if _is_time(results, claim) and emulated(results):
+    if verdict.untimed:
         remarks.append("Times are the emulated machine's.")
     if _is_time(results, claim) and virtual(results):
         remarks.append("Times are a virtual machine's, which shares what it runs on.")

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from analysis import statistics
-from campaigns.records import Claim
+from campaigns.records import BOUNDED, Claim
 
 Size = Literal["reached", "falls short", "exceeds", "leaves open", "not testable here"]
 
@@ -66,10 +66,10 @@ def judge(judged: Sequence[Judged], alpha: float) -> list[Magnitude | None]:
 
 def _lean(judged: Sequence[Judged], index: int) -> Magnitude | None:
     claim, levels, ratio, testable = judged[index]
-    if not published(claim) or claim.expectation.direction == "unchanged":
+    if not published(claim) or claim.expectation.direction in BOUNDED:
         return None
     if not testable:
-        return Magnitude("not testable here", None, None, None, "what is to be relieved was not felt")
+        return Magnitude("not testable here", None, None, None, "as the direction")
     if claim.evidence == "recalled":
         why = "the published figure is recalled, its text could not be read"
         return Magnitude("leaves open", None, None, None, why)

@@ -6,7 +6,8 @@ that of the noncentral t distribution with n - 1 degrees of freedom and noncentr
 The standard deviation is taken from the level that was repeated: between boots where there were
 several, else between runs of one boot, which says nothing of what another boot would add. Holm's
 correction is met at its worst: the level is divided by the number of claims. Groups that are no
-pairs are taken for pairs, which asks for a little more than they need.
+pairs are taken for pairs, which asks for a little more than they need. A claim of no effect needs
+so many that the ratio which was seen is told from its nearer bound.
 
 A standard deviation of few repetitions is itself uncertain; `cautious` is its upper 80 % confidence
 limit, and the number that follows from it is the one to plan with.
@@ -23,6 +24,7 @@ from scipy import stats
 
 from analysis import claims, statistics
 from analysis.claims import Verdict
+from campaigns.records import BOUNDED, Expectation
 from common.text import wrapped
 
 WANTED = 0.8
@@ -103,7 +105,8 @@ def _published(verdict: Verdict) -> float | None:
 def _need(verdict: Verdict, source: str, ratio: float | None, alpha: float) -> Need:
     seen = verdict.ratio
     why = _reason(verdict, ratio)
-    if why or seen.error is None or seen.freedom is None or ratio is None:
+    away = _from_bounds(verdict, ratio) if not why and ratio is not None else ratio
+    if why or seen.error is None or seen.freedom is None or away is None:
         return Need(verdict.claim.id, verdict.levels, source, ratio, seen.n, seen.repeated, None, None, None, None, why)
     spread = seen.error * math.sqrt(seen.n)
     cautious = spread * math.sqrt(seen.freedom / float(stats.chi2.ppf(1 - CAUTION, seen.freedom)))
@@ -116,18 +119,39 @@ def _need(verdict: Verdict, source: str, ratio: float | None, alpha: float) -> N
         seen.repeated,
         spread,
         cautious,
-        repetitions(ratio, spread, alpha),
-        repetitions(ratio, cautious, alpha),
+        repetitions(away, spread, alpha),
+        repetitions(away, cautious, alpha),
     )
+
+
+def _bounds(expected: Expectation) -> tuple[float, float]:
+    """Between which ratios a claim of no effect lies, by its tolerance."""
+    tolerance = expected.tolerance or 0.0
+    return (
+        0.0 if expected.direction == "at_most" else 1 - tolerance,
+        math.inf if expected.direction == "at_least" else 1 + tolerance,
+    )
+
+
+def _from_bounds(verdict: Verdict, ratio: float) -> float:
+    """The ratio that has to be told from 1: of a claim of no effect, what lies between the ratio
+    and the nearer bound.
+    """
+    if verdict.claim.expectation.direction not in BOUNDED:
+        return ratio
+    low, high = _bounds(verdict.claim.expectation)
+    away = [bound / ratio for bound in (low, high) if 0 < bound < math.inf]
+    return min(away, key=lambda each: abs(math.log(each)))
 
 
 def _reason(verdict: Verdict, ratio: float | None) -> str:
     if ratio is None or ratio <= 0:
         return verdict.ratio.note or "no ratio was seen"
-    if verdict.claim.expectation.direction == "unchanged":
-        return "that something is unchanged is not a ratio to be told from 1"
     if verdict.ratio.error is None:
         return verdict.ratio.note or "its variance is not known"
+    if verdict.claim.expectation.direction in BOUNDED:
+        low, high = _bounds(verdict.claim.expectation)
+        return "" if low < ratio < high else "it lies outside the tolerance, where no number shows that it is within"
     return "the ratio is 1: there is nothing to tell" if ratio == 1 else ""
 
 

@@ -52,13 +52,14 @@ class Curve:
     @property
     def working_set(self) -> float | None:
         """The least memory [MiB] from which on a guest reads at most KNEE times the least. None
-        when already the first measurement does, or the last one does not.
+        when already the first measurement does, or when the last one is the only one that does:
+        then with more memory it might read less still, and nothing shows where that ends.
         """
         bound = KNEE * min((sectors for _, sectors in self.points), default=0.0)
         enough = len(self.points)
         while enough and self.points[enough - 1][1] <= bound:
             enough -= 1
-        if enough in (0, len(self.points)):
+        if enough == 0 or enough >= len(self.points) - 1:
             return None
         (less, above), (more, below) = self.points[enough - 1], self.points[enough]
         return less + (above - bound) / (above - below) * (more - less)

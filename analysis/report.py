@@ -202,7 +202,7 @@ def paragraph(results: Results) -> str:
     sentences += outputs.compare(results)
     if drifted := list(dict.fromkeys(each.what for each in unlike.differences(results))):
         sentences.append(f"What the cells ran on was not the same for all: {', '.join(drifted)} (see the report).")
-    sentences += sections.starved(results)
+    sentences += [*sections.starved(results), *sections.uneven(results)]
     if claims.emulated(results):
         accelerators = sorted(
             {cell.accelerator or "unknown" for cell in results.complete if cell.host_kind == "emulated"}

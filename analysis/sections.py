@@ -159,6 +159,26 @@ def starved(results: Results) -> list[str]:
     return [text]
 
 
+UNEVEN = 1.2
+"""Between the slowest and the fastest cell's machine; runs of one cell differ by a few per cent."""
+
+
+def uneven(results: Results) -> list[str]:
+    """Whether the machine below was faster in some cells than in others, which no share of its time
+    tells.
+    """
+    found = unlike.speeds(results)
+    if not found or (factor := max(found.values()) / min(found.values())) < UNEVEN:
+        return []
+    slowest, fastest = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+    text = (
+        f"The machine below was {factor:.2g} times as fast in {fastest} as in {slowest}: times, and what is held over "
+        "time, say of those cells when they ran as much as what they ran, and where guests start by a clock, so do "
+        "their reads."
+    )
+    return [text]
+
+
 _COMPARED = ("sectors_read", "sectors_written", "read_requests", "disk_requests", "wall_seconds", "total_vcpu_seconds")
 
 

@@ -18,7 +18,7 @@ from campaigns import records
 from campaigns.records import CellRecord
 
 _CHANGES_BY_ITSELF = re.compile(
-    r"identity|conditions|testbed\.arguments|host\.(policy|driver|sizing|controller\.load|emulator\.command)"
+    r"identity|conditions|testbed\.arguments|host\.(policy|driver|sizing|controller\.(load|hash_mib_per_s)|emulator\.command)"
     r"|host\.xen\.(log_head|info\.(cpu_mhz|free_memory))|host\.(dom0|guests\.[^.]+)\.(clock_offset_s|domains|swaps)"
 )
 """Not compared. The emulator's command names a port that is free; the log's head and the
@@ -93,6 +93,19 @@ def _between(told: Sequence[tuple[CellRecord, Mapping[str, str]]]) -> list[Diffe
                 difference = Difference(what, {value: tuple(cells) for value, cells in by_value.items()})
                 found.setdefault((what, str(difference.values)), difference)
     return list(found.values())
+
+
+def speeds(results: Results) -> dict[str, float]:
+    """Cell -> how fast the machine below an emulated host was [MiB hashed per second], where it is
+    recorded.
+    """
+    found = {}
+    for cell in results.complete:
+        env = records.read_env(results.directory / records.CELLS_DIR / cell.cell) or {}
+        controller = env.get("host", {}).get("controller", {})
+        if cell.host_kind == "emulated" and controller.get("hash_mib_per_s"):
+            found[cell.cell] = float(controller["hash_mib_per_s"])
+    return found
 
 
 def rows(found: list[Difference]) -> list[tuple[str, str]]:

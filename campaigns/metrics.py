@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from campaigns import footprint, managed, starved
 from campaigns.records import BarrierRecord
-from common.metrics import PRESSURE, REQUESTS, CounterMetric, Metric, MetricSpec, growth, total
+from common.metrics import PRESSURE, REQUESTS, SWAPPED, CounterMetric, Metric, MetricSpec, growth, total
 from lab.api import Sample
 from lab.counters import names
 from lab.counters.parse import DOM0, HYPERVISOR
@@ -27,7 +27,7 @@ Readings = Mapping[tuple[str, str], float | int | None]
 """(source, counter) -> value of one reading."""
 
 
-GUEST_COUNTERS = (*names.guest_metrics(), *REQUESTS, *PRESSURE)
+GUEST_COUNTERS = (*names.guest_metrics(), *REQUESTS, *SWAPPED, *PRESSURE)
 """Per guest."""
 
 DOM0_CPU = CounterMetric(

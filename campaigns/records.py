@@ -59,8 +59,10 @@ STARVED = "the host was starved"
 SAMPLE_COLUMNS = ("time_s", "source", "counter", "unit", "value")
 
 Status = Literal["complete", "invalid", "failed"]
-Evidence = Literal["quoted", "source", "recalled"]
-Direction = Literal["decrease", "increase", "unchanged"]
+Evidence = Literal["quoted", "source", "recalled", "ours"]
+Direction = Literal["decrease", "increase", "unchanged", "at_most", "at_least"]
+BOUNDED: frozenset[Direction] = frozenset({"unchanged", "at_most", "at_least"})
+"""Those that claim no effect, within a tolerance, instead of one."""
 Aggregate = Literal["sum", "mean", "min", "max"]
 ControlFrom = Literal["source", "ours"]
 
@@ -90,8 +92,9 @@ class Expectation(Record):
     ratio_low, ratio_high: the published range of the ratio (52 % fewer is 0.48); either may be None
     when not published. ratio_best: the published best case, of "up to 52 % fewer": a figure that
     one case reached and that others need not. tolerance: for `unchanged`, the largest deviation of
-    the ratio from 1 that still counts as unchanged (0.05 is 5 %); with a published figure, the
-    relative deviation from it that still counts as reaching it.
+    the ratio from 1 that still counts as unchanged (0.05 is 5 %), and of one side only for
+    `at_most` (costs nothing) and `at_least`; with a published figure, the relative deviation from
+    it that still counts as reaching it.
     """
 
     direction: Direction

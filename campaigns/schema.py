@@ -25,7 +25,17 @@ from pydantic import (
 )
 
 from campaigns.document import KeyPath
-from campaigns.records import Aggregate, Claim, Comparison, ControlFrom, Direction, Evidence, Expectation, Relief
+from campaigns.records import (
+    BOUNDED,
+    Aggregate,
+    Claim,
+    Comparison,
+    ControlFrom,
+    Direction,
+    Evidence,
+    Expectation,
+    Relief,
+)
 from common.fields import SIZE_PATTERN, Count, Mebibytes, Number, Seconds, Section, Text, mebibytes_text
 from lab.kernels import FIDELITY, PV, GuestType, KernelName
 from policies import registry
@@ -196,7 +206,7 @@ class ExpectationSection(Section):
     """direction of the metric from control to treatment; the published figure of treatment ÷
     control: a range, or the best case of "up to".
 
-    tolerance: of `unchanged`, or relative of the published figure.
+    tolerance: of `unchanged`, `at_most` and `at_least`, or relative of the published figure.
     """
 
     direction: Direction
@@ -217,13 +227,13 @@ class ExpectationSection(Section):
                 (self.direction == "decrease" and ratio > 1) or (self.direction == "increase" and ratio < 1)
             ):
                 raise ValueError(f"the published ratio {ratio} is no {self.direction}: ratios are treatment ÷ control")
-        if self.direction == "unchanged":
+        if self.direction in BOUNDED:
             if (low is not None and low > 1) or (high is not None and high < 1):
-                raise ValueError("a published range without 1 is not `unchanged`")
+                raise ValueError(f"a published range without 1 is not `{self.direction}`")
             if self.tolerance is None:
-                raise ValueError("`unchanged` needs a tolerance")
+                raise ValueError(f"`{self.direction}` needs a tolerance")
             if best is not None:
-                raise ValueError("`unchanged` has no best case")
+                raise ValueError(f"`{self.direction}` has no best case")
         elif self.tolerance is not None and (low, high, best) == (None, None, None):
             raise ValueError("a tolerance is of `unchanged` or of a published figure, and there is neither")
         return self
@@ -231,7 +241,8 @@ class ExpectationSection(Section):
 
 class ClaimSection(Section):
     """A statement of the literature. evidence: quoted (read in the named text), source (read in
-    code), recalled (not checked). group: of whose guests; by default of all.
+    code), recalled (not checked), ours (an expectation that nobody published). group: of whose
+    guests; by default of all.
 
     control_from: `source` when the named text says what was compared with, `ours` when it does not.
     relief: whether the control has to have felt what is to be relieved; by default when the

@@ -100,6 +100,17 @@ PRESSURE = (
 )
 """What a guest felt of the lack of memory. Per guest."""
 
+SWAPPED = (
+    _lower(
+        "pages_swapped",
+        "pages",
+        "pages read from swap devices and written to them, together: what zswap's author counted",
+        "swap_in",
+        "swap_out",
+    ),
+)
+"""Per guest."""
+
 REQUESTS = (
     _lower("read_requests", "requests", "requests of the guest that read from its disks"),
     _lower("write_requests", "requests", "requests of the guest that wrote to its disks"),

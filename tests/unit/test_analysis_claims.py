@@ -60,6 +60,13 @@ def _judge(tmp_path: Path, factor: float, claim: Claim, repetitions: int = 5) ->
         (1.6, "unchanged", 0.1, "contradicts"),
         (1.1, "unchanged", 0.1, "leaves open"),
         (1.0, "unchanged", None, "leaves open"),
+        (1.0, "at_most", 0.1, "supports"),
+        (0.6, "at_most", 0.1, "supports"),  # it cost less than nothing
+        (1.6, "at_most", 0.1, "contradicts"),
+        (1.1, "at_most", 0.1, "leaves open"),
+        (0.6, "at_least", 0.1, "contradicts"),
+        (1.6, "at_least", 0.1, "supports"),
+        (1.0, "at_most", None, "leaves open"),
     ],
 )
 def test_verdicts(tmp_path: Path, factor: float, direction: str, tolerance: float | None, verdict: str) -> None:
@@ -90,6 +97,34 @@ def test_nothing_is_reproduced_outside_the_published_range(tmp_path: Path) -> No
     got = _judge(tmp_path, 0.6, _claim("decrease", low=0.9, high=0.95))
     assert got.verdict == "supports"
     assert "reproduced" not in got.wording.lower()
+
+
+def test_what_nobody_published_is_called_ours(tmp_path: Path) -> None:
+    got = _judge(tmp_path, 0.6, _claim("decrease", evidence="ours"))
+    assert "Nobody published it: the expectation is ours." in got.wording
+    assert "recalled" not in got.wording
+
+
+@pytest.mark.parametrize(("kind", "verdict"), [("emulated", "not testable here"), ("physical", "supports")])
+def test_times_of_an_emulated_machine_decide_nothing(tmp_path: Path, kind: str, verdict: str) -> None:
+    claim = dataclasses.replace(_claim("decrease"), metric="wall_seconds", aggregate="mean", relief=False)
+
+    def change(record: CellRecord) -> CellRecord:
+        fast = record.policy == "selfballoon+tmem"
+        kept = [each for each in record.metrics if each.name != "wall_seconds"]
+        # runs differ by something, or nothing is tested
+        times = [
+            Metric("wall_seconds", "s", (50.0 if fast else 100.0) + record.repetition / 7, f"guest{number}")
+            for number in (1, 2, 3)
+        ]
+        return dataclasses.replace(record, metrics=(*kept, *times))
+
+    directory = made_up.write_campaign(
+        tmp_path, repetitions=5, claims=[claim], change=change, samples=False, host_kind=kind
+    )
+    (got,) = claims.judge(load.load(directory))
+    assert got.verdict == verdict
+    assert ("times are the emulated machine's" in got.wording) is (kind == "emulated")
 
 
 def test_claims_are_corrected_as_one_family(tmp_path: Path) -> None:

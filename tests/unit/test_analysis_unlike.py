@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import analysis_campaign as made_up
+import pytest
 
 from analysis import load, report, unlike
 from campaigns import records
@@ -101,3 +102,18 @@ def test_what_a_cell_does_not_tell_is_a_difference_and_a_cell_that_tells_nothing
     assert "Nothing is recorded of what static.r1 ran on." in report.markdown(results, (), ())
     silent = load.load(made_up.write_campaign(tmp_path, repetitions=1, samples=False))
     assert "Nothing is recorded of what the cells ran on." in report.markdown(silent, (), ())
+
+
+@pytest.mark.parametrize(("slow", "said"), [(190.0, False), (110.0, True)])
+def test_a_machine_that_was_faster_in_some_cells_is_told(tmp_path: Path, slow: float, said: bool) -> None:
+    """A published night's second half ran twice as fast as its first, and nobody was told."""
+    results = _campaign(tmp_path, {"host/controller": {"cpus": 2, "hash_mib_per_s": slow}}, "static.r2")
+    for place in records.cell_directories(results.directory):
+        env = json.loads((place / records.ENV_FILE).read_text())
+        env["host"]["controller"].setdefault("hash_mib_per_s", 200.0)
+        (place / records.ENV_FILE).write_text(json.dumps(env))
+    again = load.load(results.directory)
+    text = report.paragraph(again)
+    assert ("The machine below was 1.8 times as fast in" in text) is said
+    assert ("as in static.r2: times" in text) is said
+    assert not any("hash" in each.what for each in unlike.differences(again))

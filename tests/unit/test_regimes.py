@@ -17,7 +17,7 @@ from analysis.predicted import Curve, Load, Setup
 from campaigns.records import CellRecord
 from common.metrics import Metric
 
-CURVE = Curve(((100.0, 400.0), (150.0, 200.0), (200.0, 100.0)))
+CURVE = Curve(((100.0, 400.0), (150.0, 200.0), (200.0, 100.0), (210.0, 100.0)))
 LOAD = Load(committed=90.0, kept=20.0, seconds=30.0)
 SETUP = Setup(guests=2, host=300.0, share=100.0, most=220.0)
 
@@ -37,7 +37,14 @@ def test_the_working_set_is_where_the_curve_becomes_flat() -> None:
 
 
 @pytest.mark.parametrize(
-    "points", [(), ((100.0, 50.0),), ((100.0, 50.0), (150.0, 49.0)), ((100.0, 90.0), (150.0, 50.0), (200.0, 80.0))]
+    "points",
+    [
+        (),
+        ((100.0, 50.0),),
+        ((100.0, 50.0), (150.0, 49.0)),
+        ((100.0, 90.0), (150.0, 50.0), (200.0, 80.0)),
+        ((100.0, 90.0), (150.0, 50.0), (200.0, 40.0)),  # with 250 it might read less still
+    ],
 )
 def test_a_curve_without_a_knee_tells_no_working_set(points: tuple[tuple[float, float], ...]) -> None:
     assert Curve(points).working_set is None
@@ -106,7 +113,7 @@ def test_what_it_predicts_of_the_published_campaign(policy: str, control: str, o
         return mean
 
     curve = Curve(((96.0, read("fixed")), (112.0, read("static")), (128.0, read("more-ram"))))
-    assert curve.working_set == pytest.approx(119, abs=1)
+    assert curve.working_set is None  # it still falls where it ends
     share = 96.0 if control == "fixed" else 112.0
     setup = Setup(guests=2, host=224.0, share=share, most=160.0, phase=20.0, least=64.0)
     shown = regime_map.load_of(results, results.at(control, ""))
@@ -122,12 +129,15 @@ def test_what_it_predicts_of_the_published_campaign(policy: str, control: str, o
 START, HOST, PHASE = "guests.memory_start", "host.guest_memory", "workload.phase"
 LEVELS = [
     {START: f"{share} MiB", HOST: f"{host} MiB", PHASE: phase}
-    for share, host in ((100, 200), (100, 300), (150, 300), (150, 450), (200, 400), (200, 600))
+    for share, host in (
+        *((100, 200), (100, 300), (150, 300), (150, 450), (200, 400), (200, 600), (210, 420), (210, 630)),
+    )
     for phase in ("0 s", "30 s")
 ]
-READ = {100: 400, 150: 200, 200: 100}
+READ = {100: 400, 150: 200, 200: 100, 210: 100}
 """What a guest of a fixed size reads, at any phase and on any host."""
 MEASURED = {(100, 200): 400, (100, 300): 250, (150, 300): 220, (150, 450): 100, (200, 400): 100, (200, 600): 100}
+MEASURED |= {(210, 420): 100, (210, 630): 100}
 """What it reads with tmem, all at once; one after the other, half."""
 DOCUMENT = {
     "guests": {"count": 2, "memory_max": "220 MiB", "memory_start": "100 MiB"},
@@ -196,7 +206,7 @@ def test_points_stand_where_their_levels_put_them_and_have_both_ratios(tmp_path:
     assert made is not None
     assert made.curve == CURVE
     found = points(results)
-    assert set(found) == {(s, f, p) for s in (100, 150, 200) for f in (0, 33) for p in (0, 30)}
+    assert set(found) == {(s, f, p) for s in (100, 150, 200, 210) for f in (0, 33) for p in (0, 30)}
     point = found[100, 33, 0]
     assert point.relative == pytest.approx(100 / 195)
     assert point.predicted == pytest.approx(0.5)  # 150 MiB instead of 100
@@ -263,14 +273,14 @@ def test_the_report_has_every_point_and_the_figure_its_data(tmp_path: Path) -> N
     assert "| fixed+tmem | 150 | 0.77 | 0 % | 0 | 1.00 | 1.10 | -9 % |" in text
     assert "400 with 100 MiB, 200 with 150 MiB, 100 with 200 MiB" in text
     assert "From 195 MiB on it reads at most 1.1 times the least: the working set." in text
-    assert "Of 12 points 10 were both predicted and measured" in text
+    assert "Of 16 points 14 were both predicted and measured" in text
     names = {path.name for path in summary.figures}
     assert names == {f"regimes{layout}.{kind}" for layout in ("", ".column") for kind in ("png", "pdf", "svg", "txt")}
     drawn = (results.directory / "figures" / "regimes.svg").read_text()
     assert ">1.10<" in drawn  # svg keeps texts
     assert ">E2<" in drawn
     frame = regime_figure.frame(results, "")
-    assert len(frame) == 12
+    assert len(frame) == 16
     assert frame["error"].isna().sum() == 2
     assert b",,," in tables.csv_bytes(frame)  # what is missing is empty
 
