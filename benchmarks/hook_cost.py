@@ -7,10 +7,12 @@ kernel build in a guest, with the driver by those without it.
 
 One guest, which has memory for all that the build reads. Each round compiles the same objects, once
 with all files in memory, where hooks see little but what the build itself removes, and once with
-none, where each read of the disk asks tmem first, in vain: Xen refuses every page. All rounds
-without the driver come first, since it cannot be taken away again; the first of each kind does not
-count. What is counted is the processor time of the guest as Xen has it, hypercalls included and
-waiting left out: on the lab of inventory/instructions.yml a nanosecond of it is an instruction.
+none, where each read of the disk asks tmem first, in vain: Xen refuses every page. (tmem is frozen,
+so that a page that is refused is flushed, too: two hypercalls, where lack of memory takes one.) All
+rounds without the driver come first, since it cannot be taken away again; the first of each kind
+does not count. What is counted is the processor time of the guest as Xen has it, hypercalls
+included and waiting left out: on the lab of inventory/instructions.yml a nanosecond of it is an
+instruction.
 """
 
 from __future__ import annotations
@@ -51,8 +53,6 @@ KINDS = {"warm": "", "cold": "sync; echo 3 > /proc/sys/vm/drop_caches"}
 BUILD = """\
 set -e
 cd /var/lib/overcommit/build
-rm -f {objects}
-{before}
 make -s -C /usr/src/linux O=$PWD {objects} > /dev/null
 ls {objects}
 """
@@ -62,8 +62,11 @@ OBJECTS = ("kernel/exit.o", "lib/radix-tree.o")
 class Builds(Protocol):
     """A guest that builds."""
 
-    def build(self, before: str) -> None:
-        """Build once. before: sh that is not counted by itself, and is the same in all rounds."""
+    def prepare(self, before: str) -> None:
+        """Run sh before a build, which is not counted."""
+
+    def build(self) -> None:
+        """Build once."""
 
     def used(self) -> int:
         """Its processor time so far, in nanoseconds."""
@@ -93,9 +96,13 @@ class Guest:
         self._host = host
         host.agents.start([])
 
-    def build(self, before: str) -> None:
+    def prepare(self, before: str) -> None:
+        script = f"cd /var/lib/overcommit/build && rm -f {' '.join(OBJECTS)}\n{before}"
+        self._host.run(GUEST, script, timeout=SECONDS, step="preparing a build")
+
+    def build(self) -> None:
         """Fails when an object was not made."""
-        script = BUILD.format(objects=" ".join(OBJECTS), before=before)
+        script = BUILD.format(objects=" ".join(OBJECTS))
         self._host.run(GUEST, script, timeout=SECONDS, step="building")
 
     def used(self) -> int:
@@ -112,8 +119,9 @@ def measure(guest: Builds, rounds: int) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for kind, before in KINDS.items():
         for number in range(rounds + 1):
+            guest.prepare(before)
             began = guest.used()
-            guest.build(before)
+            guest.build()
             if number:
                 found.setdefault(kind, []).append(guest.used() - began)
     return found

@@ -71,6 +71,7 @@ UNWRITTEN: Mapping[tuple[str, ...], object] = {
     ("claims", "*", "regime"): None,
     ("claims", "*", "contradicted_by"): None,
     ("guests", "kernel"): "fidelity",
+    ("guests", "kernel_memory"): "own",
     ("guests", "type"): "pv",
     ("exclude",): [],
     ("retries",): {},

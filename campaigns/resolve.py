@@ -5,6 +5,7 @@ others, settings, loads; and everything that is wrong with them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,10 @@ from pydantic import ValidationError
 from campaigns import feasible, mistakes
 from campaigns.conditions import Conditions, Group, Load
 from campaigns.document import Document, KeyPath, Problem
-from campaigns.schema import FIT_MIB, ExperimentFile, GroupedSection, WorkloadSection
+from campaigns.schema import FIT_MIB, ExperimentFile, GatesSection, GroupedSection, WorkloadSection
 from common.metrics import whole
 from lab.api import GuestSizing, HostSizing, OwnSizing
+from lab.kernels import KERNELS
 from policies import apply, memory_swap
 from policies import registry as policies
 from policies.base import Tuning
@@ -36,6 +38,7 @@ def conditions(file: ExperimentFile) -> Conditions:
 def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
     """The conditions, when the loads can be understood, and everything that is wrong with them."""
     host, sizing, problems = _sizes(file)
+    host, sizing, gates = _with_kernels(file, host, sizing)
     problems.extend(feasible.sizing(host, sizing, file))
     if not all(each.memory_max_mib for each in sizing.every):
         return None, problems  # nobody's share can be told
@@ -85,7 +88,7 @@ def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
         file.settle,
         file.sampling.interval,
         file.timeouts,
-        file.gates,
+        gates,
         file.more_ram or 0,
         traced=file.sampling.trace,
     )
@@ -156,6 +159,36 @@ def _sizes(file: ExperimentFile) -> tuple[HostSizing, GuestSizing, list[Problem]
         type=file.guests.type,
     )
     return HostSizing(available, file.host.dom0_memory, file.host.vcpus), sizing, problems
+
+
+def _with_kernels(
+    file: ExperimentFile, host: HostSizing, guests: GuestSizing
+) -> tuple[HostSizing, GuestSizing, GatesSection]:
+    """With what the guests' kernel takes, where it is to be added: to each guest's memory, and to
+    the host's for guests, so that as much is left for programs and files as on Linux 5.10. A ratio
+    that a gate requires is lowered by as much as the ratio of the sizes is.
+    """
+    more = KERNELS[guests.boots].takes_mib if file.guests.kernel_memory == "added" else 0
+    if not more:
+        return host, guests, file.gates
+    larger = replace(host, guest_memory_mib=host.guest_memory_mib + more * guests.count)
+    fed = replace(
+        guests,
+        memory_max_mib=guests.memory_max_mib + more,
+        memory_start_mib=guests.memory_start_mib + more,
+        unlike=tuple(
+            replace(each, memory_max_mib=each.memory_max_mib + more, memory_start_mib=each.memory_start_mib + more)
+            for each in guests.unlike
+        ),
+    )
+    gates, asked = file.gates, file.gates.overcommit_ratio
+    if asked is not None:
+        before, after = (
+            whole(each.memory_max_mib for each in of.every) / on.guest_memory_mib
+            for of, on in ((guests, host), (fed, larger))
+        )
+        gates = gates.model_copy(update={"overcommit_ratio": asked * after / before})
+    return larger, fed, gates
 
 
 def _start(asked: int | None, most: int, available: int, wanted: int) -> int:

@@ -84,10 +84,14 @@ MebibytesOrFit = Annotated[
 ]
 
 
+KernelMemory = Literal["own", "added"]
+
+
 class GuestsSection(Section):
     """All guests are alike. memory_start: at boot, by default the guests' even share of the
     host; swap: by default memory_max; sysctl: settings of their kernels; kernel, type: what they
-    boot, and as what, lab/kernels.py.
+    boot, and as what, lab/kernels.py. kernel_memory: what a kernel takes more than Linux 5.10, its
+    guests lack (own), or they and the host have more by that (added).
     """
 
     count: GuestCount
@@ -97,6 +101,7 @@ class GuestsSection(Section):
     swap: Mebibytes | None = None
     sysctl: Sysctls = Field(default_factory=dict)
     kernel: KernelName = FIDELITY
+    kernel_memory: KernelMemory = "own"
     type: GuestType = PV
 
 
@@ -123,6 +128,7 @@ class GroupedSection(Section):
     swap: Mebibytes | None = None
     sysctl: Sysctls = Field(default_factory=dict)
     kernel: KernelName = FIDELITY
+    kernel_memory: KernelMemory = "own"
     type: GuestType = PV
 
 

@@ -115,9 +115,10 @@ def mutants(_c: Context, only: str | None = None) -> None:
     help={
         "file": "a kernel's Debian package (.deb) or its image (vmlinuz); the option may be left out",
         "running": "look at the kernel that runs here; needs root",
+        "table": "print rows of a Markdown table instead",
     },
 )
-def check_kernel(_c: Context, file: list[str], running: bool = False) -> None:
+def check_kernel(_c: Context, file: list[str], running: bool = False, table: bool = False) -> None:
     """Say whether the guest driver will load on kernels, and why not.
 
     Exit code 6 when it will not on one of them. Needs Debian's packages dwarves and zstd.
@@ -134,10 +135,13 @@ def check_kernel(_c: Context, file: list[str], running: bool = False) -> None:
     looks += [partial(kernel_check.of_package, Path(each)) for each in file]
     for look in looks:
         verdict = kernel_check.judge(look(), needs)
+        refused = refused or not verdict.loads
+        if table:
+            report.plain(verdict.row)
+            continue
         report.say(f"{verdict.kernel}: the driver {'loads' if verdict.loads else 'will not load'}")
         for line in (*verdict.problems, *(f"note: {note}" for note in verdict.notes)):
             report.say(f"    {line}")
-        refused = refused or not verdict.loads
     if refused:
         raise Exit("", 6)
 

@@ -32,6 +32,9 @@ OPTIONS = ("LIVEPATCH", "ZSWAP", "KPROBES", "DYNAMIC_FTRACE_WITH_ARGS", "DEBUG_I
 
 OWN_HOOKS = ("CLEANCACHE", "FRONTSWAP")
 
+ALL_THERE, OWN = "all there, and what they are like", "none, it has hooks of its own"
+"""What a table says of the functions that are replaced."""
+
 _IMAGE = re.compile(r"\./(?:boot/vmlinuz-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinuz)$")
 _CONFIG = re.compile(r"\./(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config)$")
 _HOOK = re.compile(r"\.name = \"(?P<name>\w+)\",\s*\.prototypes = \{(?P<prototypes>[^}]*)\}", re.DOTALL)
@@ -57,6 +60,7 @@ class Kernel:
     where its configuration is not at hand. times: name -> how often it is there; traceable: names;
     None: only a running kernel tells. ibt: whether the processor checks where calls land.
     exported: functions that modules may call, or names that end in theirs; None: it is not told.
+    busy: functions that somebody has replaced. tracing: whether functions can be traced now.
     """
 
     name: str
@@ -66,20 +70,33 @@ class Kernel:
     traceable: Collection[str] | None = None
     ibt: bool = False
     exported: Collection[str] | None = None
+    busy: Collection[str] = ()
+    tracing: bool = True
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """problems: why the driver will not load, or not all of it; notes: what is to be known."""
+    """problems: why the driver will not load, or not all of it; notes: what is to be known. own:
+    the kernel has hooks of its own.
+    """
 
     kernel: str
     problems: tuple[str, ...] = field(default=())
     notes: tuple[str, ...] = field(default=())
+    own: bool = False
 
     @property
     def loads(self) -> bool:
         """Whether nothing speaks against it."""
         return not self.problems
+
+    @property
+    def row(self) -> str:
+        """Markdown: the kernel, what there is of the functions that are replaced, whether it
+        loads.
+        """
+        found = (OWN if self.own else ALL_THERE) if self.loads else "; ".join(self.problems)
+        return f"| {self.kernel} | {found} | {'loads' if self.loads else 'will not load'} |"
 
 
 def wanted() -> Wanted:
@@ -110,19 +127,26 @@ def judge(kernel: Kernel, needs: Wanted) -> Verdict:
         if len(closed) == len(own):
             return Verdict(kernel.name, tuple(closed))
         note = f"it has hooks of its own for {has}, which the driver uses" + (f"; no {lacks[0]}" if lacks else "")
-        return Verdict(kernel.name, (), (note, *closed))
+        return Verdict(kernel.name, (), (note, *closed), own=True)
     problems: list[str] = []
     notes: list[str] = []
     if options is None:
         notes.append("its configuration is not at hand")
     else:
-        problems += [f"CONFIG_{name} is off" for name in OPTIONS if options.get(name) not in ("y", "m")]
+        problems += [
+            f"CONFIG_{name} is off" + ("" if name.startswith("XEN") else ", so it would have self-ballooning alone")
+            for name in OPTIONS
+            if options.get(name) not in ("y", "m")
+        ]
     if not kernel.functions:
         problems.append("it does not tell what its functions are like (no BTF)")
     else:
         problems += _missing(kernel, needs)
     if kernel.ibt:
         problems.append("the processor checks where calls land (IBT): boot with ibt=off, unless it is a PV guest")
+    if not kernel.tracing:
+        problems.append("functions cannot be traced now: sysctl kernel.ftrace_enabled=1")
+    problems += [f"{name}() is replaced by somebody else already" for name in needs.hooks if name in kernel.busy]
     if kernel.times is None:
         notes.append("only the running kernel tells whether a name is there once, and can be traced")
     return Verdict(kernel.name, tuple(problems), tuple(notes))
@@ -167,7 +191,8 @@ def of_package(path: Path) -> Kernel:
 def of_running() -> Kernel:
     """The kernel that runs here. Reads /proc/kallsyms and tracefs, for which it has to be root."""
     release = platform.release()
-    config = Path(f"/boot/config-{release}")
+    configs = (Path(f"/boot/config-{release}"), Path(f"/lib/modules/{release}/config"))
+    config = next((each for each in configs if each.exists()), None)
     names = [line.split()[2] for line in Path("/proc/kallsyms").read_text().splitlines() if len(line.split()) == 3]
     trace = next(
         (each for each in map(Path, ("/sys/kernel/tracing", "/sys/kernel/debug/tracing")) if each.is_dir()), None
@@ -179,9 +204,28 @@ def of_running() -> Kernel:
     functions = prototypes(_pfunct(btf)) if btf.exists() else {}
     flags = re.search(r"^flags\s*:(.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     ibt = flags is not None and "ibt" in flags[1].split()
-    options = _options(config) if config.exists() else None
     exported = {name.removeprefix(_EXPORT) for name in names if name.startswith(_EXPORT)}
-    return Kernel(f"{release} (running)", functions, options, Counter(names), traceable, ibt, exported or None)
+    busy: set[str] = set()
+    if trace is not None and not Path("/sys/module/tmem").exists() and (now := trace / "enabled_functions").exists():
+        busy = replaced(now.read_text())
+    switch = Path("/proc/sys/kernel/ftrace_enabled")
+    return Kernel(
+        f"{release} (running)",
+        functions,
+        _options(config),
+        Counter(names),
+        traceable,
+        ibt,
+        exported or None,
+        busy,
+        not switch.exists() or switch.read_text().strip() != "0",
+    )
+
+
+def replaced(enabled_functions: str) -> set[str]:
+    """The functions of tracefs's file of this name that somebody has replaced (flag I)."""
+    found = re.findall(r"^(\S+) \(\d+\)(?:[ \t]+[A-Z])*?[ \t]+I\b", enabled_functions, re.MULTILINE)
+    return set(found)
 
 
 def _exported(elf: bytes) -> set[str] | None:

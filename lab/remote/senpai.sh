@@ -81,6 +81,10 @@ senpai_follow() {
         senpai_look
         senpai_decide || continue
         [ "$target" -ge "$has" ] || senpai_free
+        # A balloon that was refused tries the same target again more and more rarely, and another at once.
+        if [ "$target" -gt "$has" ] && read -r asked < $senpai_balloon/target_kb && [ "$asked" -eq "$target" ]; then
+            target=$((target - 4))
+        fi
         if [ "$target" -ne "$has" ]; then
             echo "$target" > $senpai_balloon/target_kb
             echo "$now waited $((waited - waited_before)) us had $has KiB has $target KiB"

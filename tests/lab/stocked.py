@@ -23,6 +23,7 @@ from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
 from lab.kernels import PV, GuestType, KernelName
 from lab.lifecycle import OpenLab
+from lab.remote.ssh import DOM0
 from policies import apply
 from policies import registry as policies
 
@@ -34,6 +35,17 @@ FREE_MIB = 256
 PAGES_PER_MIB = 256
 
 RACE_S, RACE_STEP_S = 900, 30
+
+PATTERN_MIB = 150
+"""Of which a part is swapped, and less than Xen allows at most."""
+
+ROOM_MIB = 184
+"""For all that is swapped: a page that is only read keeps its slot, and its copy in Xen, until half
+of the swap is in use."""
+
+SOME_MIB = 12
+SIZES = "/sys/kernel/mm/transparent_hugepage"
+LARGE = f"{SIZES}/hugepages-64kB"
 
 CHANGES, EXERCISED_KIB = 3000, 256
 """Of a file by exercise.c, and its size at most."""
@@ -79,6 +91,41 @@ class Stock:
         assert found["wrong"] == 0
         assert found["persistent.put.done"] > 1000
         assert found["persistent.get.done"] > 1000
+
+    def swapped(self, allowance_mib: int) -> dict[str, Any]:
+        """What came of the pattern's pages, `written` of them to the disk."""
+        written = "awk '$3 == \"xvdb\" { print $10 / 8 }' /proc/diskstats"
+        self.host.run(DOM0, f"xl mem-max {GUEST} {START_MIB + allowance_mib}")
+        before = float(self.sh(written))
+        found = self.trial("swap", PATTERN_MIB)
+        self.sh("sync")
+        found["written"] = float(self.sh(written)) - before
+        print(f"{self.boots}: allowed {allowance_mib} MiB: {found}", file=sys.stderr)
+        assert found["wrong"] == 0
+        assert found["persistent.put.failed"] == found["persistent.get.failed"] == 0
+        return found
+
+    def swaps_large_folios_whole(self) -> None:
+        """Of 64 KiB: all pages of one or, where Xen has no room for the last of them, none."""
+        told = {name: int(count) for name, count in self._folios()}
+        before = int(self.sh(f"echo always > {LARGE}/enabled; cat {LARGE}/stats/zswpout"))
+        try:
+            found = self.swapped(ROOM_MIB)
+            large = int(self.sh(f"cat {LARGE}/stats/zswpout")) - before
+            partly = self.swapped(SOME_MIB)
+        finally:
+            self.sh(f"echo inherit > {LARGE}/enabled")
+        grown = {name: int(count) - told[name] for name, count in self._folios()}
+        print(f"{self.boots}: {large} folios of 64 KiB: {grown}", file=sys.stderr)
+        assert large > 100
+        assert found["persistent.put.done"] >= 16 * large
+        assert partly["persistent.put.no_memory"] > 100
+        assert grown["swap_puts"] >= large
+        assert grown["swap_undone"] > 0
+        self.host.run(DOM0, f"xl mem-max {GUEST} {MOST_MIB}")
+
+    def _folios(self) -> list[list[str]]:
+        return [line.split() for line in self.sh("cat /sys/kernel/debug/tmem/folios").splitlines()]
 
     def leaves_no_page_in_swap(self) -> None:
         """When its device is off."""

@@ -58,6 +58,13 @@ def test_swapped_pages_come_back(stock: Stock) -> None:
     stock.leaves_no_page_in_swap()
 
 
+def test_large_folios_are_swapped_to_xen_whole(stock: Stock) -> None:
+    """Which a PV guest has none of."""
+    if stock.boots != "debian-7":
+        pytest.skip("up to 6.12 zswap, and so tmem, is offered no large folios")
+    stock.swaps_large_folios_whole()
+
+
 def test_the_guest_counts_what_xen_counts(stock: Stock) -> None:
     stock.counts_at_rest()
 

@@ -1,17 +1,15 @@
 """Swapped pages of guests with the kernels that Debian ships: whatever their allowance in Xen,
-whether zswap is on, however the kernel chooses what to swap and in what sizes, all are right, and
-what Xen refuses is what goes on to zswap or to the disk.
+whether zswap is on, however the kernel chooses what to swap, all are right, and what Xen refuses is
+what goes on to zswap or to the disk.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from stocked import GUEST, MOST_MIB, START_MIB, Stock, booted
+from stocked import GUEST, MOST_MIB, ROOM_MIB, SIZES, SOME_MIB, START_MIB, Stock, booted
 
 from campaigns.kernel_log import findings
 from lab.lifecycle import OpenLab
@@ -19,48 +17,25 @@ from lab.remote.ssh import DOM0
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
-PATTERN_MIB = 150
-"""Of which a part is swapped, and less than Xen allows at most."""
-
-ROOM_MIB = 184
-"""For all that is swapped: a page that is only read keeps its slot, and its copy in Xen, until half
-of the swap is in use."""
-
-SOME_MIB = 12
 SLACK_PAGES = 512
 """What `xl mem-max` allows a guest beyond what it is told, and what is written meanwhile."""
 
 ZSWAP = "/sys/module/zswap/parameters/enabled"
 GENERATIONS = "/sys/kernel/mm/lru_gen/enabled"
-SIZES = "/sys/kernel/mm/transparent_hugepage"
 
 
 @pytest.fixture(scope="module", params=["debian-6.12", "debian-7"])
 def stock(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) -> Iterator[Stock]:
-    """Without large folios, which 6.12 swaps to the disk and offers to nobody. A PV guest has no
-    large pages, and its kernel need not have that switch.
+    """Without large folios, which 6.12 swaps to the disk and offers to nobody, and which a PV guest
+    has none of; test_pvh_guests.py has them.
     """
     with booted(lab, inventory_path, request.param, "static+tmem") as found:
         found.sh(f"[ ! -e {SIZES}/enabled ] || echo never > {SIZES}/enabled")
         yield found
 
 
-def swapped(stock: Stock, allowance_mib: int) -> dict[str, Any]:
-    """What came of the pattern's pages, `written` of them to the disk."""
-    written = "awk '$3 == \"xvdb\" { print $10 / 8 }' /proc/diskstats"
-    stock.host.run(DOM0, f"xl mem-max {GUEST} {START_MIB + allowance_mib}")
-    before = float(stock.sh(written))
-    found = stock.trial("swap", PATTERN_MIB)
-    stock.sh("sync")
-    found["written"] = float(stock.sh(written)) - before
-    print(f"{stock.boots}: allowed {allowance_mib} MiB: {found}", file=sys.stderr)
-    assert found["wrong"] == 0
-    assert found["persistent.put.failed"] == found["persistent.get.failed"] == 0
-    return found
-
-
 def test_without_an_allowance_all_goes_to_the_disk(stock: Stock) -> None:
-    found = swapped(stock, 0)
+    found = stock.swapped(0)
     # room that the slack has is used again whenever a slot of it is freed
     assert found["persistent.put.done"] < found["persistent.put.no_memory"] / 10
     assert found["persistent.put.no_memory"] > 4 * SLACK_PAGES
@@ -68,7 +43,7 @@ def test_without_an_allowance_all_goes_to_the_disk(stock: Stock) -> None:
 
 
 def test_what_xen_refuses_is_what_is_written_to_the_disk(stock: Stock) -> None:
-    found = swapped(stock, SOME_MIB)
+    found = stock.swapped(SOME_MIB)
     assert found["persistent.put.done"] > 4 * SLACK_PAGES
     assert found["persistent.put.no_memory"] > 4 * SLACK_PAGES
     assert abs(found["written"] - found["persistent.put.no_memory"]) <= SLACK_PAGES
@@ -78,7 +53,7 @@ def test_what_xen_refuses_is_what_is_written_to_the_disk(stock: Stock) -> None:
 def test_with_room_nothing_is_written(stock: Stock, generations: str) -> None:
     """Whichever of the kernel's two ways of finding what to swap is used."""
     stock.sh(f"echo {generations} > {GENERATIONS}")
-    found = swapped(stock, ROOM_MIB)
+    found = stock.swapped(ROOM_MIB)
     assert found["persistent.put.done"] > 4 * SLACK_PAGES
     assert found["persistent.put.no_memory"] == 0
     assert found["written"] <= SLACK_PAGES
@@ -89,31 +64,13 @@ def test_what_xen_refuses_goes_to_zswap_before_the_disk(stock: Stock) -> None:
     stored = "awk '$1 == \"zswpout\" { print $2 }' /proc/vmstat"
     before = int(stock.sh(f"echo Y > {ZSWAP}; {stored}"))
     try:
-        found = swapped(stock, SOME_MIB)
+        found = stock.swapped(SOME_MIB)
         kept = int(stock.sh(stored)) - before
     finally:
         stock.sh(f"echo N > {ZSWAP}")
     assert found["persistent.put.done"] > 4 * SLACK_PAGES
     assert kept > 4 * SLACK_PAGES
     assert found["written"] < found["persistent.put.no_memory"] / 2
-
-
-def test_large_folios_are_swapped_to_xen_whole(stock: Stock) -> None:
-    if stock.boots != "debian-7":
-        pytest.skip("up to 6.12 zswap, and so tmem, is offered no large folios")
-    size = f"{SIZES}/hugepages-64kB"
-    if not stock.sh(f"ls -d {size} 2> /dev/null || true"):
-        pytest.skip("a guest whose processor has no large pages has no large folios of its programs' memory")
-    before = int(stock.sh(f"echo always > {size}/enabled; cat {size}/stats/zswpout"))
-    try:
-        found = swapped(stock, ROOM_MIB)
-        large = int(stock.sh(f"cat {size}/stats/zswpout")) - before
-        partly = swapped(stock, SOME_MIB)
-    finally:
-        stock.sh(f"echo inherit > {size}/enabled")
-    assert large > 100
-    assert found["persistent.put.done"] >= 16 * large
-    assert partly["persistent.put.no_memory"] > 100
 
 
 def test_a_device_is_taken_away_while_its_pages_are_wanted(stock: Stock) -> None:

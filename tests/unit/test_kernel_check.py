@@ -15,6 +15,7 @@ import pytest
 from common.errors import InvalidFileError, MissingError
 from lab.build import kernel_check
 from lab.build.kernel_check import OPTIONS, Kernel
+from lab.paths import REPO
 
 DATA = Path(__file__).parents[1] / "data" / "kernels"
 STOCK = dict.fromkeys(OPTIONS, "y")
@@ -59,12 +60,43 @@ def test_every_hook_and_helper_of_the_sources_is_looked_for() -> None:
         (replace(stock("7.3.4"), options={"ZSWAP": "y"}), "CONFIG_XEN_BALLOON is off"),
         (replace(stock("7.3.4"), functions={}), "no BTF"),
         (replace(stock("7.3.4"), ibt=True), "IBT"),
+        (replace(stock("7.3.4"), tracing=False), "kernel.ftrace_enabled=1"),
+        (replace(stock("7.3.4"), busy={"zswap_store"}), "zswap_store() is replaced by somebody else already"),
     ],
 )
 def test_what_is_another_is_named(kernel: Kernel, problem: str) -> None:
     verdict = kernel_check.judge(kernel, NEEDS)
     assert not verdict.loads
     assert any(problem in each for each in verdict.problems)
+
+
+def test_who_has_replaced_a_function_is_read_as_the_kernel_tells_it() -> None:
+    told = (
+        "__x64_sys_clone (1) R   \ttramp: 0xffffffffc0379000 (klp_ftrace_handler+0x0/0x150)\n"
+        "read_pages (1)      I   \ttramp: 0xffffffffc0379000\n"
+        "zswap_store (2) R I M \tops: x\n"
+        "Iron (1)           \tops: I_am\n"
+    )
+    assert kernel_check.replaced(told) == {"read_pages", "zswap_store"}
+
+
+def test_the_tables_say_what_the_tool_says() -> None:
+    """Of kernels that it loads on; why it does not is told there in fewer words."""
+    own = replace(stock("7.3.4"), options={"FRONTSWAP": "y", "CLEANCACHE": "y"})
+    said = [kernel_check.judge(each, NEEDS).row for each in (stock("6.12.117"), own)]
+    assert said[0] == f"| 6.12.117 | {kernel_check.ALL_THERE} | loads |"
+    assert said[1] == f"| 7.3.4 | {kernel_check.OWN} | loads |"
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for page, heading in (
+            ("README.md", "| kernel | `guests.kernel`"),
+            ("tmem/linux/README.md", "| kernel | of Debian"),
+        )
+        for line in (REPO / page).read_text().partition(heading)[2].partition("\n\n")[0].splitlines()[2:]
+    ]
+    assert len(rows) >= 9
+    for row in rows:
+        assert ("loads" in row) == (kernel_check.ALL_THERE in row or kernel_check.OWN in row), row
 
 
 def test_a_kernel_with_hooks_of_its_own_needs_none_replaced() -> None:

@@ -49,6 +49,23 @@ def written(folder: Path, text: str) -> Experiment:
     return experiment.load(str(path))
 
 
+def test_what_a_kernel_takes_can_be_added_so_that_as_much_is_left(tmp_path: Path) -> None:
+    added = TEXT.replace("count: 3", "kernel: debian-6.12, kernel_memory: added, count: 3")
+    made = written(tmp_path, added + "gates: {overcommit_ratio: 1.5}\n")
+    (levels,) = made.combinations()
+    conditions = made.at(levels)
+    takes = kernels.KERNELS["debian-6.12"].takes_mib
+    assert takes > 0
+    assert conditions.host.guest_memory_mib == 480 + 3 * takes
+    assert (conditions.guests.memory_max_mib, conditions.guests.memory_start_mib) == (256 + takes, 160 + takes)
+    assert conditions.guests.swap_mib == 256
+    assert conditions.gates.overcommit_ratio == pytest.approx(1.5 * conditions.overcommit_ratio / 1.6)
+    plain = written(tmp_path, added.replace("debian-6.12", "fidelity"))
+    assert plain.at({}).host.guest_memory_mib == 480
+    own = written(tmp_path, added.replace("kernel_memory: added, ", ""))
+    assert own.at({}).host.guest_memory_mib == 480
+
+
 def test_every_kernel_is_an_artifact_that_has_what_a_guest_boots() -> None:
     assert kernels.KERNELS[kernels.FIDELITY].artifact in recipes.PUBLISHED
     names = [name for each in kernels.KERNELS.values() for name in each.files.values()]

@@ -318,6 +318,7 @@ static void read_from_disk(struct readahead_control *rac, unsigned int nr)
 {
 	unsigned int rest = rac->_nr_pages - nr;
 	pgoff_t next = rac->_index + nr;
+	bool workingset = rac->_workingset;
 
 	if (!nr)
 		return;
@@ -325,6 +326,7 @@ static void read_from_disk(struct readahead_control *rac, unsigned int nr)
 	original_read_pages(rac);
 	rac->_index = next;
 	rac->_nr_pages = rest;
+	rac->_workingset = workingset;	/* the next run is waited for as this one was (PSI) */
 }
 
 /*

@@ -73,8 +73,13 @@ static int folios_show(struct seq_file *file, void *unused)
 		sum.puts += counts->puts;
 		sum.hits += counts->hits;
 		sum.partial += counts->partial;
+		sum.swap_puts += counts->swap_puts;
+		sum.swap_hits += counts->swap_hits;
+		sum.swap_undone += counts->swap_undone;
 	}
 	seq_printf(file, "puts %lu\nhits %lu\npartial %lu\n", sum.puts, sum.hits, sum.partial);
+	seq_printf(file, "swap_puts %lu\nswap_hits %lu\nswap_undone %lu\n",
+		   sum.swap_puts, sum.swap_hits, sum.swap_undone);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(folios);

@@ -11,6 +11,7 @@
  * said that it may.
  */
 #include <linux/mm.h>
+#include <linux/percpu.h>
 #include <linux/swap.h>
 #include <linux/swapops.h>
 #include <linux/zswap.h>
@@ -38,10 +39,14 @@ static bool store(struct folio *folio)
 		if (tmem_swap_store(type, offset + i, folio_page(folio, i)))
 			break;
 	if (i < nr) {
+		if (i)
+			this_cpu_inc(tmem_folio_counts.swap_undone);
 		while (i--)
 			tmem_swap_flush(type, offset + i);
 		return original_store(folio);
 	}
+	if (nr > 1)
+		this_cpu_inc(tmem_folio_counts.swap_puts);
 	for (i = 0; i < nr; i++)
 		original_invalidate(swp_entry(type, offset + i));
 	return true;
@@ -52,14 +57,22 @@ static bool load(struct folio *folio)
 {
 	unsigned int type = swp_type(folio->swap);
 	pgoff_t offset = swp_offset(folio->swap);
-	long nr = folio_nr_pages(folio), i;
+	long nr = folio_nr_pages(folio), had = 0, i;
 
 	for (i = 0; i < nr; i++)
-		if (!tmem_swap_has(type, offset + i))
-			return false;
+		had += tmem_swap_has(type, offset + i);
+	if (!had)
+		return false;
+	if (had < nr) {
+		/* See never_enabled(): what the disk has of these slots may be anybody's. */
+		pr_crit("swap device %u, page %lu: Xen has %ld of a folio's %ld pages\n", type, offset, had, nr);
+		BUG();
+	}
 	for (i = 0; i < nr; i++)
 		if (tmem_swap_load(type, offset + i, folio_page(folio, i)))
 			return false;
+	if (nr > 1)
+		this_cpu_inc(tmem_folio_counts.swap_hits);
 	folio_mark_uptodate(folio);
 	return true;
 }

@@ -118,9 +118,13 @@ static inline int tmem_frontswap_register(void) { return -EOPNOTSUPP; }
 #endif
 
 #ifdef TMEM_HOOKS
-/* What became of folios of more than a page; `partial': gets that found some of its pages only. */
+/*
+ * What became of folios of more than a page, of files and of swap. partial: gets that found some of
+ * its pages only; swap_undone: puts of which Xen took the first pages, and not all.
+ */
 struct tmem_folio_counts {
 	unsigned long puts, hits, partial;
+	unsigned long swap_puts, swap_hits, swap_undone;
 };
 DECLARE_PER_CPU(struct tmem_folio_counts, tmem_folio_counts);
 
