@@ -33,6 +33,51 @@ def verify(_c: Context, name: str) -> None:
     found.check()
 
 
+@task
+def verify_all(_c: Context) -> None:
+    """Check and recompute every campaign of results/, as many at a time as there are processors.
+
+    Exit code 8 when one of them is damaged or incomplete.
+    """
+    import os
+    from concurrent.futures import ProcessPoolExecutor
+
+    from common.errors import ResultsError
+    from tasks.shared import ROOT
+
+    report = Reporter()
+    names = sorted(path.parent.name for path in (ROOT / "results").glob("*/campaign.json"))
+    failed: list[str] = []
+    with ProcessPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) as pool:
+        for name, (lines, error) in zip(names, pool.map(verified, names), strict=True):
+            report.plain(lines[-1])
+            if error:
+                report.plain(error)
+                failed.append(name)
+    if failed:
+        raise ResultsError(
+            f"{len(failed)} of {len(names)} campaigns did not pass",
+            where="results/",
+            why=", ".join(failed),
+            remedy="./inv results.verify NAME shows all of one.",
+        )
+    report.say(f"{len(names)} campaigns are what was measured, and all that is made of them follows")
+
+
+def verified(name: str) -> tuple[list[str], str]:
+    """What there is to say of a campaign, and why it does not pass."""
+    from analysis import remade
+    from campaigns import store, verify
+    from common.errors import ResultsError
+
+    try:
+        found = verify.verify(store.directory(store.RESULTS, name), remade.differences)
+        found.check()
+    except ResultsError as error:
+        return [name], str(error)
+    return found.lines(), ""
+
+
 @task(
     positional=["name"],
     help={
