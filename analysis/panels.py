@@ -53,7 +53,7 @@ def number(value: float) -> str:
 
 def policy_axis(axes: Axes, policies: Sequence[str]) -> None:
     """Policies from top to bottom in the order of the experiment."""
-    axes.set_ylim(len(policies) - 0.5, -0.5)
+    axes.set_ylim(max(len(policies), 1) - 0.5, -0.5)  # where nobody has it, as if one had
     axes.set_yticks(range(len(policies)), policies)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

@@ -129,7 +129,7 @@ _ALL = (
         roles=("ext4_image", "host_image"),
         lab_key=True,
     ),
-    # for servers and people who use apt: a repository of packages, with their sources
+    # for people who use apt: a repository of packages, with their sources
     Recipe(
         "debian_packages",
         ("Packages", "Sources"),
