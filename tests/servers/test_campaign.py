@@ -1,35 +1,67 @@
-"""A small campaign on both servers at once, which were bare before, to its figures."""
+"""A small campaign on both servers at once, which were bare before, to its figures: the commands of
+the README, as people give them.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
 from pathlib import Path
 
 from pair import NAMES, Pair, Told
 
-from analysis import report
-from campaigns import launch, verify
+from campaigns import store
+from lab import paths
+
+SECONDS = 3600
 
 
-def test_a_campaign_runs_on_both_servers_to_its_figures(pair: Pair, told: Told, tmp_path: Path) -> None:
+def inv(told: Told, *words: str) -> str:
+    """What a command of the README prints; it has to end well."""
+    lines = []
+    command = ["./inv", *words]
+    with subprocess.Popen(command, cwd=paths.REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            told(line.rstrip())
+            lines.append(line)
+        assert run.wait(SECONDS) == 0, "".join(lines[-40:])
+    return "".join(lines)
+
+
+def test_provisioning_again_and_a_campaign_to_its_figures(pair: Pair, told: Told) -> None:
     pair.at("provisioned")
-    request = launch.ask("servers", pair.lab(), results=tmp_path)
-    outcome = launch.execute(request, ["campaign.run", "servers"], results=tmp_path, tell=told)
-    found = {each.cell: each for each in outcome.records}
-    assert {name: (each.status, each.failure) for name, each in found.items()} == dict.fromkeys(
+    lab, name = pair.lab(), f"servers-{os.getpid()}"
+    said = inv(told, "lab.provision", "--inventory", str(lab))
+    assert [f"{each}: nothing had to be changed" in said for each in NAMES] == [True, True]
+    directory = store.RESULTS / name
+    try:
+        inv(told, "campaign.run", "servers", "--inventory", str(lab), "--campaign", name)
+        inv(told, "figures", name)
+        inv(told, "results.verify", name)
+        look_at(directory)
+    finally:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def look_at(directory: Path) -> None:
+    """Each server ran what is compared with one another, quietly, and said what it is."""
+    found = {path.parent.name: json.loads(path.read_text()) for path in directory.glob("cells/*/cell.json")}
+    assert {cell: (each["status"], each["failure"]) for cell, each in found.items()} == dict.fromkeys(
         ("static.r1", "static.r2", "selfballoon+tmem.r1", "selfballoon+tmem.r2"), ("complete", None)
     )
-    assert {each.host_kind for each in found.values()} == {"physical"}
-    # Each server ran what is compared with one another.
-    ran = [{found[f"{policy}.r{number}"].host for policy in ("static", "selfballoon+tmem")} for number in (1, 2)]
+    assert {each["host_kind"] for each in found.values()} == {"physical"}
+    ran = [{found[f"{policy}.r{number}"]["host"] for policy in ("static", "selfballoon+tmem")} for number in (1, 2)]
     assert sorted(map(sorted, ran)) == [[name] for name in sorted(NAMES)]
-    for name in found:
-        environment = json.loads((outcome.directory / "cells" / name / "env.json").read_text())
+    for cell in found:
+        environment = json.loads((directory / "cells" / cell / "env.json").read_text())
         quiet = environment["host"]["quiet"]
         assert quiet["dom0_thp"] == "never"
         assert quiet["threads_per_core"] == "1"
-    verify.verify(outcome.directory).check()
-    summary = report.summarise(outcome.directory)
-    assert summary.report.exists()
-    assert {path.suffix for path in summary.figures} >= {".png", ".pdf", ".svg"}
-    assert all(path.stat().st_size for path in summary.figures)
+        assert "QEMU" in environment["host"]["accelerator"]
+    assert "a virtual machine (QEMU" in (directory / "report.md").read_text()
+    drawn = list((directory / "figures").iterdir())
+    assert {path.suffix for path in drawn} >= {".png", ".pdf", ".svg"}
+    assert all(path.stat().st_size for path in drawn)
