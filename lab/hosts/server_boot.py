@@ -32,6 +32,8 @@ COME_BACK_SECONDS = 600.0
 
 HOOK_SECONDS = 120.0
 CHECK_SECONDS = 300.0
+MENU_SECONDS = 300.0
+"""update-grub takes seconds; of an emulated server beside another, more than a minute."""
 LOOK_SECONDS = 3.0
 DOM0_SLACK_MIB = 16
 CHECKS = 3
@@ -161,7 +163,7 @@ class ServerBoot:
             return False
         if before.entry != entry.name:
             self._say("starting the new hypervisor, this one time")
-            self._run("once", entry.name)
+            self._run("once", entry.name, timeout=MENU_SECONDS)
             after = self.returned(before.boot)
             if after is None:
                 self._lost(before.boot, entry, started=True)
@@ -169,7 +171,7 @@ class ServerBoot:
                 self._is_back(after, entry)
         self._check(entry, CHECKS)
         self._say("it is well: the new hypervisor becomes its default")
-        self._run("keep", entry.name)
+        self._run("keep", entry.name, timeout=MENU_SECONDS)
         return True
 
     def _is_back(self, after: State, entry: Entry) -> NoReturn:
