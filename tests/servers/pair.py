@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -36,6 +37,9 @@ from lab.remote.ssh import DOM0, Connections, socket_folder
 
 COME_BACK_SECONDS = 900.0
 """A server restarts in 45 s on two idle cores; two together took up to six minutes."""
+
+INV_SECONDS = 60.0
+"""For a command to end that has said its last."""
 
 NAMES = tuple(SERVERS)
 T = TypeVar("T")
@@ -205,3 +209,16 @@ class Told:
 
     def says(self, words: str) -> bool:
         return any(words in line for line in self.lines)
+
+
+def inv(told: Told, *words: str) -> str:
+    """What a command of the README prints; it has to end well."""
+    lines = []
+    command = ["./inv", *words]
+    with subprocess.Popen(command, cwd=paths.REPO, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
+        assert run.stdout is not None
+        for line in run.stdout:
+            told(line.rstrip())
+            lines.append(line)
+        assert run.wait(INV_SECONDS) == 0, "".join(lines[-40:])
+    return "".join(lines)
