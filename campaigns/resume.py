@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from campaigns import plan, records, store
 from campaigns.experiment import Experiment, changed_keys, from_document
@@ -126,15 +127,24 @@ def _at(value: object, path: list[str]) -> object:
     return value
 
 
+def _decided(document: Mapping[str, Any]) -> dict[str, Any]:
+    """An experiment without the words of its claims that are for readers alone."""
+    words = {"regime", "contradicted_by"}
+    claims = [{key: value for key, value in claim.items() if key not in words} for claim in document.get("claims", [])]
+    return {**document, "claims": claims}
+
+
 def _refuse_another_experiment(record: CampaignRecord, experiment: Experiment, directory: Path) -> None:
     if record.experiment_sha256 == experiment.sha256 and record.name == experiment.name:
         return
     begun = from_document(record.name, record.experiment, where=str(directory / records.CAMPAIGN_FILE))
     if begun.sha256 == experiment.sha256 and record.name == experiment.name:
         return  # of an older checkout: keys that have come since have the default that was in force
-    changed = changed_keys(begun.document, experiment.document) or ["its name"]
+    changed = changed_keys(_decided(begun.document), _decided(experiment.document))
+    if not changed and record.name == experiment.name:
+        return
     raise UsageError(
-        f"campaign {record.campaign!r} was begun with another experiment: {', '.join(changed)} changed",
+        f"campaign {record.campaign!r} was begun with another experiment: {', '.join(changed or ['its name'])} changed",
         where=str(directory),
         why=_NEVER_MIXED.format("experiments"),
         remedy="give the new campaign a name of its own with --campaign NAME, or undo the change",
