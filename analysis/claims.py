@@ -31,7 +31,7 @@ from analysis import magnitude, pressure, statistics, totals
 from analysis.load import Results
 from analysis.magnitude import Magnitude
 from analysis.pressure import Felt
-from campaigns.records import BOUNDED, Claim, Direction
+from campaigns.records import BOUNDED, Claim
 
 ALPHA = 0.05
 """Family-wise rate of wrong verdicts that are not "leaves open"."""
@@ -116,35 +116,8 @@ def _test(claim: Claim, ratio: statistics.Ratio) -> tuple[Word | None, float | N
         return ("supports" if ratio.fell == (expected.direction == "decrease") else "contradicts"), ratio.p
     if expected.tolerance is None or ratio.treatment is None or (ratio.estimate is None and ratio.p is None):
         return None, None
-    return _test_bounds(expected.direction, expected.tolerance, ratio)
-
-
-def _test_bounds(direction: Direction, tolerance: float, ratio: statistics.Ratio) -> tuple[Word, float | None]:
-    """The same of a claim of no effect."""
-    low, high = 1 - tolerance, 1 + tolerance
-    estimate = ratio.estimate if ratio.estimate is not None else float("inf")
-    if direction == "at_most":
-        return _one_sided(ratio, high, estimate <= high, "above")
-    if direction == "at_least":
-        return _one_sided(ratio, low, estimate >= low, "below")
-    if low <= estimate <= high:
-        outside = [ratio.p_beyond(low, "below"), ratio.p_beyond(high, "above")]
-        found = statistics.present(outside)
-        return "supports", max(found) if len(found) == 2 else None
-    side: Literal["below", "above"] = "above" if estimate < low else "below"
-    p = ratio.p_beyond(low if estimate < low else high, side)
-    return "contradicts", None if p is None else min(1.0, 2 * p)
-
-
-def _one_sided(
-    ratio: statistics.Ratio, bound: float, kept: bool, beyond: Literal["above", "below"]
-) -> tuple[Word, float | None]:
-    """As a bound is kept or not: the probability of such data if the truth lay on its other side;
-    doubled, since which of the two is asked follows from the data.
-    """
-    within: Literal["above", "below"] = "below" if beyond == "above" else "above"
-    p = ratio.p_beyond(bound, beyond if kept else within)
-    return "supports" if kept else "contradicts", None if p is None else min(1.0, 2 * p)
+    place, p = statistics.placed(ratio, *expected.bounds)
+    return ("supports" if place == "within" else "contradicts"), p
 
 
 def _decide(results: Results, verdict: Verdict) -> Verdict:

@@ -101,21 +101,11 @@ def _test(claim: Claim, ratio: statistics.Ratio) -> tuple[Size | None, float | N
     """On which side of the published figure the estimate lies, and a two-sided p of that."""
     if ratio.estimate is None:
         return None, None
-    low, high = _bounds(claim)
-    falls = claim.expectation.direction == "decrease"
-    if ratio.estimate < low:
-        return ("exceeds" if falls else "falls short"), _doubled(ratio.p_beyond(low, "above"))
-    if ratio.estimate > high:
-        return ("falls short" if falls else "exceeds"), _doubled(ratio.p_beyond(high, "below"))
-    ends = []
-    if low > 0:
-        ends.append(ratio.p_beyond(low, "below"))
-    if math.isfinite(high):
-        ends.append(ratio.p_beyond(high, "above"))
-    known = statistics.present(ends)
-    if len(known) < len(ends):
-        return "reached", None
-    return "reached", _doubled(known[0]) if len(known) == 1 else max(known)
+    place, p = statistics.placed(ratio, *_bounds(claim))
+    if place == "within":
+        return "reached", p
+    larger = "below" if claim.expectation.direction == "decrease" else "above"
+    return ("exceeds" if place == larger else "falls short"), p
 
 
 def _bounds(claim: Claim) -> tuple[float, float]:
@@ -131,10 +121,6 @@ def _bounds(claim: Claim) -> tuple[float, float]:
         0.0 if low is None else low * (1 - tolerance),
         math.inf if high is None else high * (1 + tolerance),
     )
-
-
-def _doubled(p: float | None) -> float | None:
-    return None if p is None else min(1.0, 2 * p)
 
 
 def _decide(claim: Claim, each: Magnitude, p_adjusted: float | None, alpha: float) -> Magnitude:

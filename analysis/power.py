@@ -24,7 +24,7 @@ from scipy import stats
 
 from analysis import claims, statistics
 from analysis.claims import Verdict
-from campaigns.records import BOUNDED, Expectation
+from campaigns.records import BOUNDED
 from common.text import wrapped
 
 WANTED = 0.8
@@ -124,22 +124,13 @@ def _need(verdict: Verdict, source: str, ratio: float | None, alpha: float) -> N
     )
 
 
-def _bounds(expected: Expectation) -> tuple[float, float]:
-    """Between which ratios a claim of no effect lies, by its tolerance."""
-    tolerance = expected.tolerance or 0.0
-    return (
-        0.0 if expected.direction == "at_most" else 1 - tolerance,
-        math.inf if expected.direction == "at_least" else 1 + tolerance,
-    )
-
-
 def _from_bounds(verdict: Verdict, ratio: float) -> float:
     """The ratio that has to be told from 1: of a claim of no effect, what lies between the ratio
     and the nearer bound.
     """
     if verdict.claim.expectation.direction not in BOUNDED:
         return ratio
-    low, high = _bounds(verdict.claim.expectation)
+    low, high = verdict.claim.expectation.bounds
     away = [bound / ratio for bound in (low, high) if 0 < bound < math.inf]
     return min(away, key=lambda each: abs(math.log(each)))
 
@@ -150,7 +141,7 @@ def _reason(verdict: Verdict, ratio: float | None) -> str:
     if verdict.ratio.error is None:
         return verdict.ratio.note or "its variance is not known"
     if verdict.claim.expectation.direction in BOUNDED:
-        low, high = _bounds(verdict.claim.expectation)
+        low, high = verdict.claim.expectation.bounds
         return "" if low < ratio < high else "it lies outside the tolerance, where no number shows that it is within"
     return "the ratio is 1: there is nothing to tell" if ratio == 1 else ""
 

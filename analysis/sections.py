@@ -172,9 +172,8 @@ def uneven(results: Results) -> list[str]:
         return []
     slowest, fastest = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
     text = (
-        f"The machine below was {factor:.2g} times as fast in {fastest} as in {slowest}: times, and what is held over "
-        "time, say of those cells when they ran as much as what they ran, and where guests start by a clock, so do "
-        "their reads."
+        f"The machine below was {factor:.2g} times as fast in {fastest} as in {slowest}: times, and memory held over "
+        "time, do not compare between such cells, nor do reads where guests start by a clock."
     )
     return [text]
 

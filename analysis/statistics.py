@@ -154,6 +154,31 @@ def present(values: Iterable[float | None]) -> list[float]:
     return [float(value) for value in values if value is not None and not math.isnan(value)]
 
 
+def placed(ratio: Ratio, low: float, high: float) -> tuple[Literal["below", "within", "above"], float | None]:
+    """Where an estimate lies against a range, which is from 0 or to infinity where it is open, and
+    p of such data if it lay elsewhere: two-sided, or of the worse of two ends. Nothing to divide by
+    is above all.
+    """
+    estimate = math.inf if ratio.estimate is None else ratio.estimate
+    if estimate < low:
+        return "below", _doubled(ratio.p_beyond(low, "above"))
+    if estimate > high:
+        return "above", _doubled(ratio.p_beyond(high, "below"))
+    ends = []
+    if low > 0:
+        ends.append(ratio.p_beyond(low, "below"))
+    if math.isfinite(high):
+        ends.append(ratio.p_beyond(high, "above"))
+    known = present(ends)
+    if len(known) < len(ends):
+        return "within", None
+    return "within", _doubled(known[0]) if len(known) == 1 else max(known)
+
+
+def _doubled(p: float | None) -> float | None:
+    return None if p is None else min(1.0, 2 * p)
+
+
 def mean_of_all(values: Sequence[float | None]) -> float | None:
     """The mean, where every value is there; None where one is missing, or there are none."""
     known = present(values)

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from analysis.load import Results, levels_text
 from campaigns import records
@@ -22,7 +23,7 @@ _CHANGES_BY_ITSELF = re.compile(
     r"|host\.xen\.(log_head|info\.(cpu_mhz|free_memory))|host\.(dom0|guests\.[^.]+)\.(clock_offset_s|domains|swaps)"
 )
 """Not compared. The emulator's command names a port that is free; the log's head and the
-megahertz hold times of a boot.
+megahertz hold times of a boot; how fast the machine was is told by itself (speeds).
 """
 
 _OF_POLICY = re.compile(r"host\.guests\.[^.]+\.(driver|selfballoon)")
@@ -67,11 +68,17 @@ def untold(results: Results) -> list[str]:
 
 
 @lru_cache(maxsize=2)
+def _told(results: Results) -> tuple[tuple[CellRecord, Mapping[str, Any] | None], ...]:
+    """The complete cells, and what they tell: every env.json is read once."""
+    folder = results.directory / records.CELLS_DIR
+    return tuple((cell, records.read_env(folder / cell.cell)) for cell in results.complete)
+
+
+@lru_cache(maxsize=2)
 def _compared(results: Results) -> tuple[tuple[Difference, ...], tuple[str, ...]]:
-    """What differed, and the cells that tell nothing: every env.json is read once."""
+    """What differed, and the cells that tell nothing."""
     told, silent = [], []
-    for cell in results.complete:
-        env = records.read_env(results.directory / records.CELLS_DIR / cell.cell)
+    for cell, env in _told(results):
         if env is None:
             silent.append(cell.cell)
         else:
@@ -100,9 +107,8 @@ def speeds(results: Results) -> dict[str, float]:
     recorded.
     """
     found = {}
-    for cell in results.complete:
-        env = records.read_env(results.directory / records.CELLS_DIR / cell.cell) or {}
-        controller = env.get("host", {}).get("controller", {})
+    for cell, env in _told(results):
+        controller = (env or {}).get("host", {}).get("controller", {})
         if cell.host_kind == "emulated" and controller.get("hash_mib_per_s"):
             found[cell.cell] = float(controller["hash_mib_per_s"])
     return found

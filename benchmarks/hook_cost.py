@@ -97,7 +97,7 @@ class Guest:
         host.agents.start([])
 
     def prepare(self, before: str) -> None:
-        script = f"cd /var/lib/overcommit/build && rm -f {' '.join(OBJECTS)}\n{before}"
+        script = f"set -e; cd /var/lib/overcommit/build; rm -f {' '.join(OBJECTS)}\n{before}"
         self._host.run(GUEST, script, timeout=SECONDS, step="preparing a build")
 
     def build(self) -> None:

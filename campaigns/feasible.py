@@ -21,6 +21,7 @@ from policies.base import Policy
 from workloads.base import Workload
 
 if TYPE_CHECKING:
+    from campaigns.conditions import Conditions
     from campaigns.experiment import Experiment
 
 SMALLEST_GUEST_MIB = 64
@@ -233,16 +234,21 @@ def on_host(experiment: Experiment, kind: str) -> int:
     from lab.hosts.emulated import check_sizing, memory_mib
 
     most = 0
+    for conditions in _of_cells(experiment):
+        try:
+            check_sizing(conditions.host, conditions.guests)
+        except InvalidFileError as error:
+            where = error.where.replace(" of the experiment", f" of {experiment.name}.yml")
+            raise InvalidFileError(error.what, where=where, why=error.why, remedy=error.remedy) from None
+        most = max(most, memory_mib(conditions.host, conditions.guests))
+    return most
+
+
+def _of_cells(experiment: Experiment) -> Iterator[Conditions]:
+    """Those of every policy at every combination of levels."""
     for levels in experiment.combinations():
         for policy in experiment.policies_at(levels):
-            conditions = experiment.at(levels).under(policy)
-            try:
-                check_sizing(conditions.host, conditions.guests)
-            except InvalidFileError as error:
-                where = error.where.replace(" of the experiment", f" of {experiment.name}.yml")
-                raise InvalidFileError(error.what, where=where, why=error.why, remedy=error.remedy) from None
-            most = max(most, memory_mib(conditions.host, conditions.guests))
-    return most
+            yield experiment.at(levels).under(policy)
 
 
 def _on_server(experiment: Experiment) -> None:
@@ -252,11 +258,7 @@ def _on_server(experiment: Experiment) -> None:
     from lab.hosts.physical import GUESTS_SLACK
     from lab.hosts.server_findings import DOM0_LEAST_MIB
 
-    sizings = {
-        experiment.at(levels).under(policy).host
-        for levels in experiment.combinations()
-        for policy in experiment.policies_at(levels)
-    }
+    sizings = {conditions.host for conditions in _of_cells(experiment)}
     least = min(each.dom0_memory_mib for each in sizings)
     if least < DOM0_LEAST_MIB:
         raise InvalidFileError(

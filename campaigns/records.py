@@ -21,6 +21,7 @@ their unit in the key.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -102,6 +103,17 @@ class Expectation(Record):
     ratio_high: float | None = None
     tolerance: float | None = None
     ratio_best: float | None = None
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which ratios a claim of no effect lies: from 0 or to infinity where it is of one
+        side.
+        """
+        tolerance = self.tolerance or 0.0
+        return (
+            0.0 if self.direction == "at_most" else 1 - tolerance,
+            math.inf if self.direction == "at_least" else 1 + tolerance,
+        )
 
     @property
     def best(self) -> float | None:

@@ -138,11 +138,9 @@ def _refuse_another_experiment(record: CampaignRecord, experiment: Experiment, d
     if record.experiment_sha256 == experiment.sha256 and record.name == experiment.name:
         return
     begun = from_document(record.name, record.experiment, where=str(directory / records.CAMPAIGN_FILE))
-    if begun.sha256 == experiment.sha256 and record.name == experiment.name:
-        return  # of an older checkout: keys that have come since have the default that was in force
     changed = changed_keys(_decided(begun.document), _decided(experiment.document))
     if not changed and record.name == experiment.name:
-        return
+        return  # of an older checkout: keys that have come since have the default that was in force
     raise UsageError(
         f"campaign {record.campaign!r} was begun with another experiment: {', '.join(changed or ['its name'])} changed",
         where=str(directory),

@@ -42,17 +42,16 @@ def verify_all(_c: Context) -> None:
     import os
     from concurrent.futures import ProcessPoolExecutor
 
+    from campaigns import store
     from common.errors import ResultsError
-    from tasks.shared import ROOT
 
     report = Reporter()
-    names = sorted(path.parent.name for path in (ROOT / "results").glob("*/campaign.json"))
+    names = store.names(store.RESULTS)
     failed: list[str] = []
-    with ProcessPoolExecutor(os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()) as pool:
-        for name, (lines, error) in zip(names, pool.map(verified, names), strict=True):
-            report.plain(lines[-1])
-            if error:
-                report.plain(error)
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        for name, (said, passed) in zip(names, pool.map(_verified, names), strict=True):
+            report.plain(said)
+            if not passed:
                 failed.append(name)
     if failed:
         raise ResultsError(
@@ -64,8 +63,8 @@ def verify_all(_c: Context) -> None:
     report.say(f"{len(names)} campaigns are what was measured, and all that is made of them follows")
 
 
-def verified(name: str) -> tuple[list[str], str]:
-    """What there is to say of a campaign, and why it does not pass."""
+def _verified(name: str) -> tuple[str, bool]:
+    """What there is to say of a campaign, and whether it passes."""
     from analysis import remade
     from campaigns import store, verify
     from common.errors import ResultsError
@@ -74,8 +73,8 @@ def verified(name: str) -> tuple[list[str], str]:
         found = verify.verify(store.directory(store.RESULTS, name), remade.differences)
         found.check()
     except ResultsError as error:
-        return [name], str(error)
-    return found.lines(), ""
+        return f"{name}: {error}", False
+    return found.lines()[-1], True
 
 
 @task(

@@ -74,10 +74,7 @@ class PhysicalHost(XenHost):
         """What the server has, without guests: those that run are ended. LabError when it is none
         of the testbed.
         """
-        self.disconnect()
-        self.connections.configure(self._endpoints(0))
-        self.connections.wait(DOM0, 60)
-        processors = int(self._testbeds()["nr_cpus"])
+        processors = int(self._reach(0)["nr_cpus"])
         self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
         return HostSizing(int(self._info()["free_memory"]) - NOT_TO_HAVE_MIB, self._dom0_mib(), processors)
 
@@ -91,10 +88,7 @@ class PhysicalHost(XenHost):
                 where=f"lab_guest_disks or lab_guest_storage of {self.name} in the inventory",
                 remedy="Name more there, and run ./inv lab.provision; or have fewer guests in the experiment.",
             )
-        self.disconnect()
-        self.connections.configure(self._endpoints(guests.count))
-        self.connections.wait(DOM0, 60)
-        self._testbeds()
+        self._reach(guests.count)
         if boot is not None:
             self._be_in(boot)
         self._check_type(guests)
@@ -148,10 +142,13 @@ class PhysicalHost(XenHost):
     def _dom0_mib(self) -> int:
         return int(self.run(DOM0, "xl list Domain-0 | awk 'NR == 2 { print $3 }'"))
 
-    def _testbeds(self) -> dict[str, str]:
-        """What Xen tells, if it is the testbed's; asked before anything is ended or restarted on
-        what may be somebody else's server. LabError if it is another, or none.
+    def _reach(self, guests: int) -> dict[str, str]:
+        """Connect anew: what Xen tells, if it is the testbed's; asked before anything is ended or
+        restarted on what may be somebody else's server. LabError if it is another, or none.
         """
+        self.disconnect()
+        self.connections.configure(self._endpoints(guests))
+        self.connections.wait(DOM0, 60)
         info = self._info()
         if not re.search(r"(^|\s)tmem(=1|=on|=yes|=true)?(\s|$)", info.get("xen_commandline", "")):
             raise LabError(
@@ -205,7 +202,8 @@ def dom0_endpoint(entry: HostEntry, learned: Path) -> Endpoint:
     """
     options: dict[str, Any] = dict(entry.connection)
     theirs = ssh_options(entry)
-    if entry.known_hosts is None and any(name.lower() == "userknownhostsfile" for name, _ in theirs):
+    said = {name.lower(): value for name, value in theirs}
+    if entry.known_hosts is None and "{{" in said.get("userknownhostsfile", ""):
         raise InvalidFileError(
             f"there are no recorded host keys of {entry.name}",
             where=f"ansible_ssh_common_args of {entry.name} in the inventory, UserKnownHostsFile",
@@ -213,8 +211,9 @@ def dom0_endpoint(entry: HostEntry, learned: Path) -> Endpoint:
             remedy="Put that file there; or have ./inv lab.init write both anew.",
         )
     own_key = options.get("ansible_ssh_private_key_file")
+    learning = (("StrictHostKeyChecking", "accept-new"), ("UserKnownHostsFile", f'"{learned}" ~/.ssh/known_hosts'))
     known = (
-        (("StrictHostKeyChecking", "accept-new"), ("UserKnownHostsFile", f'"{learned}" ~/.ssh/known_hosts'))
+        tuple((name, value) for name, value in learning if name.lower() not in said)  # of several, the first counts
         if entry.known_hosts is None
         else (
             ("StrictHostKeyChecking", "yes"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from lab.remote import scripts
 
 VIRTUAL = {
+    "Amazon": r"^(?!.*\.metal)",
     "QEMU": "",
     "KVM": "",
     "Red Hat": "(KVM|RHEV|oVirt|KubeVirt)",
@@ -38,9 +39,8 @@ def virtual_machine(vendor: str, product: str) -> str | None:
     """What a machine says it is, where that is a virtual one; None for hardware. By its firmware's
     tables, since Xen's dom0 sees no other sign.
     """
-    metal = vendor.startswith("Amazon") and ".metal" in product
     known = any(vendor.startswith(each) and re.search(what, product) for each, what in VIRTUAL.items())
-    return f"{vendor} {product}".strip() if known or (vendor.startswith("Amazon") and not metal) else None
+    return f"{vendor} {product}".strip() if known else None
 
 
 @dataclass(frozen=True)

@@ -81,7 +81,7 @@ senpai_follow() {
         senpai_look
         senpai_decide || continue
         [ "$target" -ge "$has" ] || senpai_free
-        # A balloon that was refused tries the same target again more and more rarely, and another at once.
+        # A balloon that was refused tries the same target more and more rarely, and another at once.
         if [ "$target" -gt "$has" ] && read -r asked < $senpai_balloon/target_kb && [ "$asked" -eq "$target" ]; then
             target=$((target - 4))
         fi

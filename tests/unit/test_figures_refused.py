@@ -80,3 +80,17 @@ def test_a_page_is_made_and_belongs_to_the_results(
     assert not verify.verify(directory).damaged
     (directory / "page.html").write_text("")
     assert [each.path for each in verify.verify(directory).findings if each.level == "damage"] == ["page.html"]
+
+
+def test_of_all_campaigns_the_one_that_was_changed_is_named(
+    directory: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(style, "LAYOUTS", (style.TWO_COLUMNS,))
+    changed = Path(shutil.copytree(PUBLISHED / "footprint", directory.parent / "footprint"))
+    (changed / "report.md").write_text("# all is well\n")
+    with pytest.raises(ResultsError, match="1 of 2 campaigns did not pass") as caught:
+        results_tasks.verify_all(Context())
+    assert (caught.value.exit_code, caught.value.why) == (8, "footprint")
+    said = capsys.readouterr().out
+    assert "reference: sound and complete (3 of 3 cells" in said
+    assert "report.md" in said

@@ -96,10 +96,11 @@ def test_no_state_and_no_report_makes_a_manager_fail_or_leave_its_bounds(
     for domain, target in decision.targets:
         guest = guests[domain]
         assert isinstance(target, int)
-        assert target >= 0 or form is qmemman.Request
+        # for a request a twentieth more is taken, as in the original: it may be more than there is
+        assert target >= (-(guest.actual // 20) - 1 if form is qmemman.Request else 0)
         assert target <= guest.maximum or target <= guest.actual
         if target < guest.actual:
-            assert target >= getattr(guest, "minimum", 0) or form is qmemman.Request
+            assert target >= getattr(guest, "minimum", target)
     for _, weight in decision.weights or ():
         assert 1 <= weight <= smartmem.MOST_WEIGHT
     for _, cap in decision.caps or ():

@@ -220,3 +220,10 @@ def test_host_keys_that_were_recorded_and_are_gone_are_not_taken_anew() -> None:
     with pytest.raises(InvalidFileError, match="no recorded host keys of xen1"):
         physical.dom0_endpoint(entry, Path("/learned"))
     assert physical.dom0_endpoint(replace(entry, known_hosts=Path("/mine.known_hosts")), Path("/learned"))
+
+
+def test_where_no_keys_are_recorded_what_the_inventory_says_of_them_holds() -> None:
+    said = "-o StrictHostKeyChecking=yes -o UserKnownHostsFile=/srv/keys"
+    own = physical.dom0_endpoint(replace(ENTRY, connection={"ansible_ssh_common_args": said}), Path("/learned"))
+    assert own.options == (("StrictHostKeyChecking", "yes"), ("UserKnownHostsFile", "/srv/keys"))
+    assert physical.dom0_endpoint(ENTRY, Path("/learned")).options[0] == ("StrictHostKeyChecking", "accept-new")
