@@ -107,7 +107,7 @@ class Stock:
 
     def swaps_large_folios_whole(self) -> None:
         """Of 64 KiB: all pages of one or, where Xen has no room for the last of them, none."""
-        told = {name: int(count) for name, count in self._folios()}
+        told = self._folios()
         before = int(self.sh(f"echo always > {LARGE}/enabled; cat {LARGE}/stats/zswpout"))
         try:
             found = self.swapped(ROOM_MIB)
@@ -115,7 +115,7 @@ class Stock:
             partly = self.swapped(SOME_MIB)
         finally:
             self.sh(f"echo inherit > {LARGE}/enabled")
-        grown = {name: int(count) - told[name] for name, count in self._folios()}
+        grown = {name: count - told[name] for name, count in self._folios().items()}
         print(f"{self.boots}: {large} folios of 64 KiB: {grown}", file=sys.stderr)
         assert large > 100
         assert found["persistent.put.done"] >= 16 * large
@@ -124,8 +124,10 @@ class Stock:
         assert grown["swap_undone"] > 0
         self.host.run(DOM0, f"xl mem-max {GUEST} {MOST_MIB}")
 
-    def _folios(self) -> list[list[str]]:
-        return [line.split() for line in self.sh("cat /sys/kernel/debug/tmem/folios").splitlines()]
+    def _folios(self) -> dict[str, int]:
+        """What became of large folios, as the driver has counted."""
+        lines = self.sh("cat /sys/kernel/debug/tmem/folios").splitlines()
+        return {name: int(count) for name, count in map(str.split, lines)}
 
     def leaves_no_page_in_swap(self) -> None:
         """When its device is off."""
