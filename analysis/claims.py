@@ -200,7 +200,7 @@ def _wording(results: Results, verdict: Verdict) -> str:
         f"({claim.aggregate} over {f'guests of {claim.group}' if claim.group else 'guests'}): {format_ratio(ratio)}"
     )
     if ratio.estimate is None and ratio.p is None:
-        return f"Left open: {verdict.reason}."
+        return f"{'Left open' if verdict.testable else 'Not testable here'}: {verdict.reason}."
     if verdict.verdict == "not testable here":
         said = f"Not testable here: {verdict.reason}. {compared}."
     elif verdict.p_adjusted is None:

@@ -127,6 +127,22 @@ def test_times_of_an_emulated_machine_decide_nothing(tmp_path: Path, kind: str, 
     assert ("times are the emulated machine's" in got.wording) is (kind == "emulated")
 
 
+def test_a_time_that_a_starved_host_has_not_is_not_testable_in_words_too(tmp_path: Path) -> None:
+    claim = dataclasses.replace(_claim("decrease"), metric="wall_seconds", aggregate="mean", relief=False)
+
+    def change(record: CellRecord) -> CellRecord:
+        metrics = (replace_value(each) if each.name == "wall_seconds" else each for each in record.metrics)
+        return dataclasses.replace(record, metrics=tuple(metrics))
+
+    def replace_value(metric: Metric) -> Metric:
+        return dataclasses.replace(metric, value=None)
+
+    directory = made_up.write_campaign(tmp_path, repetitions=1, claims=[claim], change=change, samples=False)
+    (got,) = claims.judge(load.load(directory))
+    assert (got.verdict, got.ratio.estimate) == ("not testable here", None)
+    assert got.wording.startswith("Not testable here: times are the emulated machine's")
+
+
 def test_claims_are_corrected_as_one_family(tmp_path: Path) -> None:
     factors = {"static": 1.0, "selfballoon": 1.0, "selfballoon+tmem": 0.6}
     family = [dataclasses.replace(_claim("decrease"), id=f"c{number}") for number in range(3)]
