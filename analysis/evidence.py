@@ -12,11 +12,12 @@ from urllib.parse import quote
 
 from analysis import sections
 from analysis.load import Results
+from analysis.sections import Source
 from campaigns import records
 
 _NUMBER = re.compile(r"[-−]?\d")
 _PAIR = " ÷ "
-_NAMES = {"levels", "required"}
+_NAMES = {"levels", "required", "share of a guest [MiB]", "fallow", "phase [s]"}
 """Columns whose numbers no cell made."""
 
 
@@ -73,18 +74,18 @@ def grid(results: Results, table: sections.Table, levels: str = "") -> Grid:
     them.
     """
     cells = {cell.cell: f"#cell-{cell.order}" for cell in results.campaign.cells}
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
+    sources = table.sources or [_source(results, values, levels) for values in rows]
     return Grid(
         table.columns,
-        tuple(_row(results, dict(zip(table.columns, row, strict=True)), levels, cells) for row in table.rows),
+        tuple(_row(results, values, source, cells) for values, source in zip(rows, sources, strict=True)),
     )
 
 
-def _row(results: Results, values: Mapping[str, str], told: str, cells: Mapping[str, str]) -> Row:
+def _row(results: Results, values: Mapping[str, str], source: Source, cells: Mapping[str, str]) -> Row:
     if own := cells.get(values.get("cell", "")):
         return Row(tuple(Link(text, own if _leads(name, text) else "") for name, text in values.items()), ())
-    levels = values.get("levels", told)
-    levels = "" if levels == sections.MISSING else levels
-    policies = _policies(results, values)
+    policies, levels = source.policies, source.levels
     if not policies or levels not in results.levels:  # a row across levels is of all of the policy's cells
         every = (link for at in results.levels for link in cell_links(results, policies, at))
         return Row(tuple(map(Link, values.values())), tuple(every))
@@ -101,12 +102,12 @@ def _leads(name: str, text: str) -> bool:
     return name == "cell" or (name not in _NAMES and _NUMBER.match(text) is not None)
 
 
-def _policies(results: Results, values: Mapping[str, str]) -> tuple[str, ...]:
-    """The policies that a row is of, the control last; none where it names none of the
-    campaign's.
-    """
+def _source(results: Results, values: Mapping[str, str], told: str) -> Source:
+    """What a row is of, by its own columns; no policies where it names none of the campaign's."""
+    levels = values.get("levels", told)
     named = tuple(values.get(f"policy{_PAIR}control", values.get("policy", "")).split(_PAIR))
-    return named if all(name in results.policies for name in named) else ()
+    known = all(name in results.policies for name in named)
+    return Source(named if known else (), "" if levels == sections.MISSING else levels)
 
 
 def folders(results: Results) -> Mapping[str, Sequence[Folder]]:

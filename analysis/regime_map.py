@@ -17,6 +17,7 @@ from typing import Any
 from analysis import panels, predicted, rates, sections, statistics, totals
 from analysis.load import Results, levels_text
 from analysis.predicted import Curve, Load, Setup
+from analysis.sections import Source
 from analysis.totals import Quantity
 from campaigns.records import CellRecord
 from common.units import KIB_PER_MIB, PAGE_BYTES, parse_duration, parse_size
@@ -251,9 +252,10 @@ def said(results: Results) -> list[str]:
         )
         for point in made.points
     ]
+    sources = [Source((point.policy, made.control), point.levels) for point in made.points]
     return [
         f"Sectors read over those under {made.control}, at every regime: below 1, the policy pays. {curve_text(made)}",
-        sections.table(_COLUMNS, rows),
+        sections.table(_COLUMNS, rows, sources),
         (
             f"{agreement(made)} A prediction is made of the cells of {made.control} alone (analysis/predicted.py says "
             "how, and what it leaves out). A dash is what could not be predicted, or was not measured."

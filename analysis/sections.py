@@ -26,11 +26,22 @@ class Markdown(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a row's numbers are of: cells of these policies, the control last, at factor levels."""
+
+    policies: tuple[str, ...]
+    levels: str
+
+
 class Table(Markdown):
-    """A table, as Markdown. columns, rows: what its cells show, as it was given."""
+    """A table, as Markdown. columns, rows: what its cells show, as it was given. sources: of each
+    row, where its own columns do not name policy and levels; else empty.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    sources: tuple[Source, ...]
 
 
 class Strong(str):
@@ -47,14 +58,15 @@ class Section:
     parts: tuple[str, ...]
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+def table(columns: Sequence[str], rows: Sequence[Sequence[str]], sources: Sequence[Source] = ()) -> Table:
     """A table whose cells show what they are given; what would end a cell or a line in it is
-    escaped.
+    escaped. sources: of each row, or none.
     """
     shown = [[markdown(str(cell)).replace("|", "\\|") for cell in line] for line in (columns, *rows)]
     made = Table("\n".join(f"| {' | '.join(line)} |" for line in (shown[0], ["---"] * len(columns), *shown[1:])))
     made.columns = tuple(map(str, columns))
     made.rows = tuple(tuple(map(str, row)) for row in rows)
+    made.sources = tuple(sources)
     return made
 
 

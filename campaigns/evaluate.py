@@ -79,18 +79,15 @@ NONE = Figures((), (), {}, ())
 def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[Claim]) -> Figures:
     """Metrics of the testbed and of the workload, and the gates' verdicts on them."""
     before, after = metrics.readings(run.before), metrics.readings(run.after)
-    held = footprint.of_run(
-        [*run.before, *run.samples, *run.after],
-        run.released,
-        tmem=bool(policy.pools),
-        interval_s=conditions.interval_s,
-    )
+    readings = [*run.before, *run.samples, *run.after]
+    held = footprint.of_run(readings, run.released, tmem=bool(policy.pools), interval_s=conditions.interval_s)
     counted, notes = metrics.counter_metrics(before, after, run.results)
     ours = [
         *metrics.wall_metrics(run.released),
         *counted,
         *metrics.host_metrics(before, after, run.released.skew_seconds, run.cost),
         Metric(footprint.SPEC.name, footprint.SPEC.unit, held),
+        *footprint.loaded_to_idle(readings, run.released, interval_s=conditions.interval_s),
         *(run.managed.metrics if run.managed else []),
     ]
     theirs = [replace(metric, guest=name) for name, result in run.results.items() for metric in result.metrics]

@@ -1,5 +1,5 @@
 """Footprint: memory held by guests and by tmem, integrated over time, from the release to the last
-guest's end.
+guest's end; and whether a guest holds more under load than without.
 
 Xen counts what a guest keeps in persistent pools as the guest's own, so it is part of the guests'
 `memory`. Ephemeral pages are nobody's: they count as what they are, or as the frames that tmem has
@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
 from campaigns.records import BarrierRecord, aggregate
-from common.metrics import MetricSpec
+from common.metrics import Metric, MetricSpec
 from common.units import PAGE_BYTES
 from lab.api import Sample
 from lab.counters.names import DOMAIN, TMEM
@@ -27,8 +27,18 @@ SPEC = MetricSpec(
     "integrated from the release to the end of the last guest's script",
 )
 
+LOADED = MetricSpec(
+    "loaded_to_idle_memory",
+    "ratio",
+    "neither",
+    "memory that a guest held while its script ran, over what it held in the rest of the run, means over time",
+)
+"""Whether memory follows load: 1 of a guest that keeps what it has."""
+
 GAP_FACTOR = 3.0
-"""Of the sampling interval: where no reading is in as long, what was held then is not known."""
+"""Of the sampling interval: where no reading is in as long, what was held then is not known. A
+guest that rested for less did not rest.
+"""
 
 GIB_MIN = 2**30 * 60 / PAGE_BYTES
 """Seconds of a page."""
@@ -78,3 +88,38 @@ def of_run(samples: Iterable[Sample], released: BarrierRecord, *, tmem: bool, in
     start = released.released_at
     readings = held(samples, released.starts.keys(), tmem=tmem)
     return integral(readings, start, start + max(released.ends.values()), GAP_FACTOR * interval_s)
+
+
+def loaded_to_idle(samples: Iterable[Sample], released: BarrierRecord, *, interval_s: float) -> list[Metric]:
+    """`LOADED` of every guest, from all readings of a run. Of one that never rested, since its
+    script took the whole run, it has no value.
+    """
+    found: dict[str, list[tuple[float, float | None]]] = {guest: [] for guest in released.starts}
+    for sample in samples:
+        if sample.counter == _MEMORY and sample.source in found:
+            found[sample.source].append((sample.time, sample.value))
+    last = max(released.ends.values())
+    return [
+        Metric(LOADED.name, LOADED.unit, _ratio(sorted(readings), released, guest, last, interval_s), guest)
+        for guest, readings in found.items()
+    ]
+
+
+def _ratio(
+    readings: Sequence[tuple[float, float | None]], released: BarrierRecord, guest: str, last: float, interval_s: float
+) -> float | None:
+    start, end, least = released.starts[guest], released.ends[guest], GAP_FACTOR * interval_s
+    rests = [(begin, stop) for begin, stop in ((0.0, start), (end, last)) if stop - begin >= least]
+    loaded = _mean(readings, [(start, end)], released.released_at, least)
+    idle = _mean(readings, rests, released.released_at, least)
+    return None if loaded is None or not idle else loaded / idle
+
+
+def _mean(
+    readings: Sequence[tuple[float, float | None]], spans: Sequence[tuple[float, float]], zero: float, gap_s: float
+) -> float | None:
+    """GiB, over spans of seconds after zero."""
+    held_in = [integral(readings, zero + begin, zero + stop, gap_s) for begin, stop in spans]
+    minutes = sum(stop - begin for begin, stop in spans) / 60
+    total = aggregate(held_in, "sum")
+    return None if total is None or not minutes else total / minutes

@@ -79,6 +79,7 @@ SPECS: tuple[MetricSpec, ...] = (
     FREE_BEFORE,
     FREE_AFTER,
     footprint.SPEC,
+    footprint.LOADED,
     starved.SHARE,
     *managed.SPECS,
 )

@@ -59,6 +59,27 @@ def test_it_has_no_value_where_a_reading_is_missing() -> None:
     assert of(*untold, tmem=False) == pytest.approx(4.0)  # a Xen without tmem holds none
 
 
+def follows(*readings: list[Sample], starts: tuple[float, float] = (0.0, 60.0), interval_s: float = 20.0) -> object:
+    released = BarrierRecord(0.0, 1000.0, dict(zip(GUESTS, starts, strict=True)), {"guest1": 60.0, "guest2": 120.0})
+    found = footprint.loaded_to_idle(chain.from_iterable(readings), released, interval_s=interval_s)
+    return {each.guest: each.value for each in found}
+
+
+def test_memory_that_follows_load_is_more_while_a_guests_script_runs() -> None:
+    by_turns = [reading(1000.0 + at, first, second) for at, first, second in TURNS]
+    assert follows(*by_turns) == {"guest1": pytest.approx(2.0, rel=0.02), "guest2": pytest.approx(3.0, rel=0.02)}
+    level = [reading(time, GIB, 2 * GIB) for time in (999.0, 1030.0, 1060.0, 1090.0, 1121.0)]
+    assert follows(*level) == {"guest1": 1.0, "guest2": 1.0}
+    assert follows(*level, interval_s=5.0) == {"guest1": None, "guest2": None}  # no reading in half a minute
+    assert follows(*level, interval_s=25.0) == {"guest1": None, "guest2": None}  # a rest of a minute is too short
+    assert follows(*level, starts=(0.0, 0.0)) == {"guest1": 1.0, "guest2": None}  # it never rested
+    assert follows(reading(999.0, None, 2 * GIB), *level[1:]) == {"guest1": None, "guest2": 1.0}
+
+
+TURNS = [(float(at), GIB if at <= 60 else GIB / 2, GIB / 3 if at < 60 else GIB) for at in range(0, 121)]
+"""guest1 has twice as much until 60 s, guest2 three times as much from then on."""
+
+
 def test_a_cell_has_its_footprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
     text = EXPERIMENT.replace("repetitions: 2", "repetitions: 1").replace("[static, selfballoon,", "[selfballoon,")

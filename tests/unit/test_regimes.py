@@ -12,7 +12,7 @@ from typing import Any
 import analysis_campaign as made_up
 import pytest
 
-from analysis import figures, load, predicted, regime_figure, regime_map, report, tables, totals
+from analysis import evidence, figures, load, predicted, regime_figure, regime_map, report, sections, tables, totals
 from analysis.predicted import Curve, Load, Setup
 from campaigns.records import CellRecord
 from common.metrics import Metric
@@ -283,6 +283,20 @@ def test_the_report_has_every_point_and_the_figure_its_data(tmp_path: Path) -> N
     assert len(frame) == 16
     assert frame["error"].isna().sum() == 2
     assert b",,," in tables.csv_bytes(frame)  # what is missing is empty
+
+
+def test_every_number_of_a_map_leads_to_its_cells(tmp_path: Path) -> None:
+    results = campaign(tmp_path)
+    table = next(part for part in regime_map.said(results) if isinstance(part, sections.Table))
+    rows = evidence.grid(results, table).rows
+    assert len(rows) == len(table.rows)
+    for row, point in zip(rows, regime_map.found(results).points, strict=True):  # type: ignore[union-attr]
+        own = f"#{evidence.group_anchor(results, point.policy, point.levels)}"
+        leads = [link.href for link in row.shown]
+        assert leads[:2] == ["", ""]  # its share of memory was declared, no cell made it
+        assert leads[6] == own
+        expected = [*results.at(point.policy, point.levels), *results.at("fixed", point.levels)]
+        assert [link.text for link in row.cells] == [cell.cell for cell in expected]
 
 
 @pytest.mark.usefixtures("_only_this_figure")
