@@ -76,7 +76,7 @@ def test_memory_that_follows_load_is_more_while_a_guests_script_runs() -> None:
     assert follows(reading(999.0, None, 2 * GIB), *level[1:]) == {"guest1": None, "guest2": 1.0}
 
 
-TURNS = [(float(at), GIB if at <= 60 else GIB / 2, GIB / 3 if at < 60 else GIB) for at in range(0, 121)]
+TURNS = [(float(at), GIB if at <= 60 else GIB / 2, GIB / 3 if at < 60 else GIB) for at in range(121)]
 """guest1 has twice as much until 60 s, guest2 three times as much from then on."""
 
 
