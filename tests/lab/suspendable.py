@@ -95,6 +95,24 @@ class Suspendable:
         self.host.run("dom0", f"xl migrate -s '' {GUEST} 'xl migrate-receive'", timeout=SECONDS)
         assert self.host.run("dom0", f"xl domid {GUEST}") != domain
 
+    def refuses_to_be_saved(self, before: int) -> None:
+        """Since it has no room for what Xen holds of it; it goes on as it was, and says why.
+        before: pages that were there.
+        """
+        domain = self.host.run("dom0", f"xl domid {GUEST}")
+        status = self.host.run(
+            "dom0", f"xl save {GUEST} {IMAGE} > /dev/null 2>&1 && echo saved || echo refused", timeout=SECONDS
+        )
+        assert status == "refused\n"
+        assert self.host.run("dom0", f"xl domid {GUEST}") == domain
+        told = self.host.run("dom0", f"xenstore-read /local/domain/{int(domain)}/data/tmem-suspend")
+        assert told.startswith("refused: ")
+        assert "no room in memory and swap" in told
+        self.reconnect()
+        assert "suspending is refused" in self.log()
+        assert self.pools()["PP"] > 0.9 * before
+        self.verify()
+
     def goes_on_whole(self, before: int, most_mib: int) -> None:
         """After it came to another domain: it has pools again, its pages return to frontswap, and
         all are right. before: pages that were there.

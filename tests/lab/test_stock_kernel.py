@@ -8,6 +8,7 @@ is done in dom0 is stock.py.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 import programs
 import pytest
 
+from common.needs import NOTHING
 from lab.build import builder, kernel_check
 from lab.emulator.process import UNLIMITED
 from lab.hosts.emulated import EmulatedHost
@@ -24,7 +26,9 @@ from lab.remote.ssh import DOM0, CommandError
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
-MODULE = "/run/tmem.ko"
+MODULE, ANOTHER = "/run/tmem.ko", "/run/another.ko"
+NAME_BYTES = 56
+"""A module's name in its own record: MODULE_NAME_LEN of 64-bit kernels."""
 FILE_MIB = 300
 """More than dom0 has memory for files, and less than Xen has free without guests."""
 
@@ -39,6 +43,14 @@ LESS_KIB = 300 << 10
 """What dom0 gives itself of its 384 MiB."""
 
 HOOKED = ("__filemap_remove_folio", "read_pages", "zswap_store")
+
+LOOKED_FOR = "zswap_swapoff"
+"""One of the functions that it replaces, which it does not call by name."""
+PROTOTYPE = "void (swp_entry_t)"
+"""Of zswap_invalidate()."""
+
+OTHER = "tmen"
+"""What a second one is called. Its directory in sysfs, too, is another."""
 
 
 def dom0(host: EmulatedHost, script: str, timeout: float = 60) -> str:
@@ -67,10 +79,10 @@ def machine(lab: OpenLab) -> Iterator[EmulatedHost]:
     host.stop()  # the module cannot be taken back
 
 
-def refused(host: EmulatedHost, before: str, *parameters: str) -> str:
+def refused(host: EmulatedHost, before: str, *parameters: str, module: str = MODULE) -> str:
     """What the kernel says of a module that will not load, and that has left nothing."""
     with pytest.raises(CommandError):
-        dom0(host, f"{before} insmod {MODULE} {' '.join(parameters)}")
+        dom0(host, f"{before} insmod {module} {' '.join(parameters)}")
     assert "tmem" not in dom0(host, "cut -d ' ' -f 1 /proc/modules").split()
     # systemd's own are there; none of those that the driver wants
     traced = {line.split()[0] for line in dom0(host, "cat /sys/kernel/tracing/enabled_functions").splitlines() if line}
@@ -88,12 +100,62 @@ def test_it_refuses_where_functions_cannot_be_replaced(machine: EmulatedHost) ->
     assert "__filemap_remove_folio() is replaced by somebody else already, or tracing is off" in said
 
 
+def another(host: EmulatedHost, *changes: tuple[bytes, bytes]) -> str:
+    """Where the host has the module with other texts in it, each as long as before: the driver as
+    it would be on a kernel that lacks what it looks for.
+    """
+    content = builder.artifact("stock_driver", NOTHING).outputs["tmem.ko"].read_bytes()
+    for old, new in changes:
+        assert len(old) == len(new)
+        assert old in content
+        content = content.replace(old, new)
+    host.run(DOM0, f"cat > {ANOTHER}", stdin=content)
+    return ANOTHER
+
+
+def test_it_refuses_a_kernel_that_has_not_all_functions(machine: EmulatedHost) -> None:
+    gone = f"{LOOKED_FOR[:-1]}X"
+    module = another(machine, (f"{LOOKED_FOR}\0".encode(), f"{gone}\0".encode()))
+    assert f"this kernel has no {gone}(), or it is in line everywhere" in refused(machine, "", module=module)
+
+
+def test_it_refuses_a_name_that_is_there_twice(machine: EmulatedHost) -> None:
+    listed = dom0(machine, "awk '$2 ~ /[tT]/ && NF == 3 { print $3 }' /proc/kallsyms | sort | uniq -d")
+    twice = next(name for name in listed.split() if len(name) == len(LOOKED_FOR) and name.isidentifier())
+    module = another(machine, (f"{LOOKED_FOR}\0".encode(), f"{twice}\0".encode()))
+    assert re.search(
+        rf"\b{twice}\(\) is there \d+ times, and cannot be told apart", refused(machine, "", module=module)
+    )
+
+
+def test_it_refuses_a_function_that_takes_something_else(machine: EmulatedHost) -> None:
+    wanted = PROTOTYPE.replace("entry", "enter")
+    module = another(machine, (f"{PROTOTYPE}\0".encode(), f"{wanted}\0".encode()))
+    said = refused(machine, "", module=module)
+    assert f"zswap_invalidate() is {PROTOTYPE} in this kernel, not {wanted}" in said
+
+
 def test_it_loads_and_says_what_it_has_replaced(machine: EmulatedHost) -> None:
     dom0(machine, f"insmod {MODULE} selfballooning=0")
     replaced = dom0(machine, "cat /sys/kernel/tracing/enabled_functions")
     assert all(f"{name} (1)" in replaced for name in HOOKED)
     with pytest.raises(CommandError):
         dom0(machine, "rmmod tmem")
+
+
+def test_it_refuses_functions_that_somebody_else_replaces(machine: EmulatedHost) -> None:
+    """A second one, under another name, finds the first; which goes on, as the tests below show."""
+    names = (b"tmem".ljust(NAME_BYTES, b"\0"), OTHER.encode().ljust(NAME_BYTES, b"\0"))
+    module = another(machine, names, (b"\0selfballoon\0", b"\0selfballoom\0"))
+    replaced = "cat /sys/kernel/tracing/enabled_functions"
+    before = dom0(machine, replaced)
+    with pytest.raises(CommandError):
+        dom0(machine, f"insmod {module} selfballooning=0")
+    assert "() is replaced by somebody else already, or tracing is off" in dom0(machine, "dmesg | tail -n 5")
+    assert OTHER not in dom0(machine, "cut -d ' ' -f 1 /proc/modules").split()
+    assert dom0(machine, replaced) == before
+    assert dom0(machine, f"ls {BALLOON}").split().count("selfballoon") == 1
+    assert "selfballoom" not in dom0(machine, f"ls {BALLOON}")
 
 
 def test_a_file_that_is_larger_than_memory_is_read_again_without_its_disk(machine: EmulatedHost) -> None:

@@ -114,19 +114,7 @@ def test_a_guest_that_cannot_be_drained_refuses_and_goes_on(lab: OpenLab) -> Non
     host = lab.hosts[0]
     assert isinstance(host, EmulatedHost)
     guest = prepare(host, LARGE_PATTERN_MIB, SMALL_SWAP_MIB)
-    before, domain = guest.pools()["PP"], host.run("dom0", f"xl domid {GUEST}")
-    status = host.run(
-        "dom0", f"xl save {GUEST} {IMAGE} > /dev/null 2>&1 && echo saved || echo refused", timeout=SECONDS
-    )
-    assert status == "refused\n"
-    assert host.run("dom0", f"xl domid {GUEST}") == domain
-    told = host.run("dom0", f"xenstore-read /local/domain/{int(domain)}/data/tmem-suspend")
-    assert told.startswith("refused: ")
-    assert "no room in memory and swap" in told
-    guest.reconnect()
-    assert "suspending is refused" in guest.log()
-    assert guest.pools()["PP"] > 0.9 * before
-    guest.verify()
+    guest.refuses_to_be_saved(guest.pools()["PP"])
     # With room it is a guest like any other: nothing of the refusal is left behind.
     host.run("dom0", f"xl mem-set {GUEST} {DEFAULT_GUESTS.memory_max_mib}m", timeout=SECONDS)
     host.run("dom0", f"xl save {GUEST} {IMAGE} && xl restore {IMAGE} && rm {IMAGE}", timeout=SECONDS)
