@@ -9,7 +9,8 @@ from pathlib import Path
 
 from lab.hosts.emulated import EmulatedHost
 
-FOLDER = "/run"
+FOLDER = "/root"
+"""Nothing can be executed in dom0's /run."""
 
 
 @cache

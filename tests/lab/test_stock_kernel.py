@@ -50,7 +50,7 @@ PROTOTYPE = "void (swp_entry_t)"
 """Of zswap_invalidate()."""
 
 OTHER = "tmen"
-"""What a second one is called. Its directory in sysfs, too, is another."""
+"""What a second one is called. Its device and its directory in sysfs are others, too."""
 
 
 def dom0(host: EmulatedHost, script: str, timeout: float = 60) -> str:
@@ -146,7 +146,7 @@ def test_it_loads_and_says_what_it_has_replaced(machine: EmulatedHost) -> None:
 def test_it_refuses_functions_that_somebody_else_replaces(machine: EmulatedHost) -> None:
     """A second one, under another name, finds the first; which goes on, as the tests below show."""
     names = (b"tmem".ljust(NAME_BYTES, b"\0"), OTHER.encode().ljust(NAME_BYTES, b"\0"))
-    module = another(machine, names, (b"\0selfballoon\0", b"\0selfballoom\0"))
+    module = another(machine, names, (b"\0selfballoon\0", b"\0selfballoom\0"), (b"\0xen-tmem\0", b"\0xen-tmen\0"))
     replaced = "cat /sys/kernel/tracing/enabled_functions"
     before = dom0(machine, replaced)
     with pytest.raises(CommandError):
