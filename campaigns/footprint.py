@@ -9,6 +9,7 @@ in all where compression and deduplication make those fewer.
 from __future__ import annotations
 
 import bisect
+import math
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 
@@ -120,6 +121,6 @@ def _mean(
 ) -> float | None:
     """GiB, over spans of seconds after zero."""
     held_in = [integral(readings, zero + begin, zero + stop, gap_s) for begin, stop in spans]
-    minutes = sum(stop - begin for begin, stop in spans) / 60
+    minutes = math.fsum(stop - begin for begin, stop in spans) / 60
     total = aggregate(held_in, "sum")
     return None if total is None or not minutes else total / minutes
