@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from analysis import sections
+from analysis import regime_map, sections
 from analysis.load import Results
 from analysis.sections import Source
 from campaigns import records
 
 _NUMBER = re.compile(r"[-−]?\d")
 _PAIR = " ÷ "
-_NAMES = {"levels", "required", "share of a guest [MiB]", "fallow", "phase [s]"}
-"""Columns whose numbers no cell made."""
+_NAMES = {"levels", "required", *regime_map.GIVEN}
+"""Columns whose numbers no cell of the row's made."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from lab import inventory, servers
 from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import address, bridge
 from lab.hosts.physical import PhysicalHost
+from lab.inventory import HostEntry
 from lab.remote.ssh import DOM0
 
 DECLARED = """\
@@ -53,10 +54,19 @@ def test_a_disk_with_something_on_it_is_refused_and_stays(pair: Pair) -> None:
         assert after == before
 
 
-def starts_as_new_every_time(host: PhysicalHost, told: Told, disks: str) -> None:
+def guests_start_as_new(entry: HostEntry, told: Told, disks: str) -> None:
     """Guests run on the disks that are in this folder, reach dom0 and nobody else, and find nothing
     of what the last ones wrote.
     """
+    host = PhysicalHost(entry.lab, entry, told)
+    try:
+        try_twice(host, told, disks)
+    finally:
+        host.disconnect()
+
+
+def try_twice(host: PhysicalHost, told: Told, disks: str) -> None:
+    """On disks that are made ready anew in between."""
     began = time.monotonic()
     host.reset(HOST, GUESTS)
     first = time.monotonic() - began
@@ -89,14 +99,10 @@ def test_volumes_are_made_of_the_disk_that_is_named_and_guests_run_on_them(pair:
             ["overcommit_guest2_swap", "256.00m"],
         ]
     assert [each.plan for each in servers.provision(path, only_look=True)] == [()]
-    host = PhysicalHost(entry.lab, entry, told)
-    try:
-        starts_as_new_every_time(host, told, "/dev/guests")
-        origins = host.run("dom0", "lvs --noheadings -o origin guests/overcommit_guest1_root").strip()
-        assert origins == "overcommit_image"
-    finally:
-        host.disconnect()
+    guests_start_as_new(entry, told, "/dev/guests")
     with connected(entry) as connections:
+        origins = connections.run(DOM0, "lvs --noheadings -o origin guests/overcommit_guest1_root").strip()
+        assert origins == "overcommit_image"
         (gone,) = servers.unprovision(path, told, come_back=COME_BACK_SECONDS)
         assert (gone.error, gone.left) == (None, ())
         assert connections.run(DOM0, "vgs --noheadings; blkid -p /dev/vdf || true").strip() == ""
@@ -119,11 +125,7 @@ def test_guests_run_on_sparse_files_of_a_folder(pair: Pair, told: Told) -> None:
         ]
         assert int(found[-1]) < 64  # MiB: nothing is written yet
     assert [each.plan for each in servers.provision(path, only_look=True)] == [()]
-    host = PhysicalHost(entry.lab, entry, told)
-    try:
-        starts_as_new_every_time(host, told, "/dev/overcommit")
-    finally:
-        host.disconnect()
+    guests_start_as_new(entry, told, "/dev/overcommit")
     with connected(entry) as connections:
         (gone,) = servers.unprovision(path, told, come_back=COME_BACK_SECONDS)
         assert (gone.error, gone.left) == (None, ())

@@ -59,6 +59,10 @@ def test_it_has_no_value_where_a_reading_is_missing() -> None:
     assert of(*untold, tmem=False) == pytest.approx(4.0)  # a Xen without tmem holds none
 
 
+TURNS = [(float(at), GIB if at <= 60 else GIB / 2, GIB / 3 if at < 60 else GIB) for at in range(121)]
+"""guest1 has twice as much until 60 s, guest2 three times as much from then on."""
+
+
 def follows(*readings: list[Sample], starts: tuple[float, float] = (0.0, 60.0), interval_s: float = 20.0) -> object:
     released = BarrierRecord(0.0, 1000.0, dict(zip(GUESTS, starts, strict=True)), {"guest1": 60.0, "guest2": 120.0})
     found = footprint.loaded_to_idle(chain.from_iterable(readings), released, interval_s=interval_s)
@@ -74,10 +78,6 @@ def test_memory_that_follows_load_is_more_while_a_guests_script_runs() -> None:
     assert follows(*level, interval_s=25.0) == {"guest1": None, "guest2": None}  # a rest of a minute is too short
     assert follows(*level, starts=(0.0, 0.0)) == {"guest1": 1.0, "guest2": None}  # it never rested
     assert follows(reading(999.0, None, 2 * GIB), *level[1:]) == {"guest1": None, "guest2": 1.0}
-
-
-TURNS = [(float(at), GIB if at <= 60 else GIB / 2, GIB / 3 if at < 60 else GIB) for at in range(121)]
-"""guest1 has twice as much until 60 s, guest2 three times as much from then on."""
 
 
 def test_a_cell_has_its_footprint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
