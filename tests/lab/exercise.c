@@ -8,7 +8,8 @@
  * file is compared as it is read, and as it is on the disk. DIRECT is the same file by another path, for what is read and written directly.
  *
  * With an odd seed direct writes are torn, with an even one buffered writes are short, and with one that 3 divides neither is done. With
- * no driver of ours, Linux 6.18 may fail to read from ext4 (EIO) after short ones, and may read from xfs what is not there after either.
+ * no hook of ours, Linux 6.18 may fail to read from ext4 (EIO) after short ones; 6.12 and 6.18 may fail so with xfs, or read from it what
+ * is not there after either.
  *
  * Prints JSON: how often each operation was done ("none": the file system has no such operation), and "wrong": bytes that were others.
  * The first of them is told on standard error. Exit status 1 when an operation failed that must not.
