@@ -33,7 +33,6 @@ from common.errors import InvalidFileError, UserError
 from common.metrics import MetricSpec
 from common.needs import Needs, together
 from common.text import hint, one_line, shortened
-from lab.kernels import FIDELITY
 from policies import registry as policies
 from policies.base import Policy
 from workloads import registry
@@ -145,7 +144,7 @@ class Experiment:
         together.
         """
         conditions = [self.at(levels) for levels in self.combinations()]
-        kernels = {each.guests.boots for each in conditions} - {FIDELITY}
+        kernels = sorted({each.guests.boots for each in conditions})
         loads = [group.load for each in conditions for group in each.groups]
         return together([Needs(kernels=tuple(kernels)), *(each.workload.needs(each.parameters) for each in loads)])
 

@@ -15,7 +15,7 @@ from common.metrics import whole
 from common.units import format_duration
 from lab.api import GuestSizing, HostSizing
 from lab.hosts.guests import ROOT_DISK_MIB
-from lab.kernels import KERNELS
+from lab.kernels import FIDELITY, KERNELS
 from policies import apply, memory_swap, more_ram
 from policies.base import Policy
 from workloads.base import Workload
@@ -222,9 +222,9 @@ def on_host(experiment: Experiment, kind: str) -> int:
     asked when it is there. The most memory [MiB] that an emulated one takes of its machine.
     """
     if kind != "emulated":
-        if kernels := experiment.needs.kernels:
+        if others := sorted(set(experiment.needs.kernels) - {FIDELITY}):
             raise InvalidFileError(
-                f"servers have no {kernels[0]} for their guests",
+                f"servers have no {others[0]} for their guests",
                 where=f"guests.kernel of {experiment.name}.yml",
                 why="provisioning puts Linux 5.10 there alone",
                 remedy="Leave it out, or run the experiment on an emulated host.",

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True)
 class Needs:
     """packages: names of Debian's packages. programs: of workloads/programs, compiled there.
-    kernels: that guests boot beside the one of every lab (lab/kernels.py). All sorted, so that the
-    same needs are equal.
+    kernels: that guests boot (lab/kernels.py); none: whatever a lab's guests boot by default. All
+    sorted, so that the same needs are equal.
     """
 
     packages: tuple[str, ...] = ()

@@ -35,7 +35,7 @@ from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
-from lab.kernels import KERNELS
+from lab.kernels import FIDELITY, KERNELS
 from lab.remote.ssh import DOM0, Connections, configured, socket_folder
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
@@ -95,8 +95,8 @@ def provisioned(needs: Needs) -> list[str]:
 
 def _artifacts_of(settings: inventory.Emulated, needs: Needs) -> list[str]:
     chosen = HYPERVISORS[settings.hypervisor]
-    more = [KERNELS[name].artifact for name in needs.kernels]
-    return [chosen.artifact, chosen.host_image, guest_image(needs), "guest_kernel", "tmemctl", *more]
+    kernels = [KERNELS[name].artifact for name in needs.kernels or (FIDELITY,)]
+    return [chosen.artifact, chosen.host_image, guest_image(needs), "tmemctl", *kernels]
 
 
 def artifact_images(settings: inventory.Emulated, needs: Needs = NOTHING) -> Images:
@@ -112,12 +112,11 @@ def artifact_images(settings: inventory.Emulated, needs: Needs = NOTHING) -> Ima
         dom0_initrd=host_image["initrd.img"],
         host_disk=host_image["host.qcow2"],
         guest_disk=built[guest_image(needs)].outputs["guest.qcow2"],
-        guest_kernel=built["guest_kernel"].outputs["vmlinuz"],
         tmemctl=built["tmemctl"].outputs["tmemctl"],
         keys={name: artifact.key for name, artifact in built.items()},
-        more_kernels={
+        kernels={
             name: built[KERNELS[kernel].artifact].outputs[output]
-            for kernel in needs.kernels
+            for kernel in needs.kernels or (FIDELITY,)
             for output, name in KERNELS[kernel].files.items()
         },
     )

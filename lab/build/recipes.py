@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.needs import Needs
+from lab.kernels import FIDELITY
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,15 @@ _ALL = (
         45,
         requires=("guest_root", "guest_kernel"),
         roles=("ext4_image",),
+        lab_key=True,
+    ),
+    # for kernels that bring their modules themselves: without waiting for one to be compiled
+    Recipe(
+        "guest_image_stock",
+        ("guest.qcow2",),
+        45,
+        requires=("guest_root",),
+        roles=("guest_image", "ext4_image"),
         lab_key=True,
     ),
     Recipe(
@@ -158,8 +168,12 @@ PUBLISHED = ("xen", "guest_kernel", "tmemctl", "sampler", "guest_image", "host_i
 
 
 def guest_image(needs: Needs) -> str:
-    """The artifact with the guests' image: the demo's, or one that has what workloads need."""
-    return "guest_image_loads" if needs.of_image else "guest_image"
+    """The artifact with the guests' image: one that has what workloads need, or what every lab's
+    guests have. Where none boots a kernel that is built here, one that waits for none.
+    """
+    if needs.of_image:
+        return "guest_image_loads"
+    return "guest_image" if FIDELITY in needs.kernels or not needs.kernels else "guest_image_stock"
 
 
 @dataclass(frozen=True)

@@ -45,17 +45,16 @@ BLACKLIST = "ahci,libata,iTCO_wdt,i2c_i801,lpc_ich,pcspkr,vga16fb,vsock,vsock_lo
 
 @dataclass(frozen=True)
 class Images:
-    """What a PC is made from. keys: artifact -> its key. more_kernels: name in dom0 -> file."""
+    """What a PC is made from. keys: artifact -> its key. kernels: name in dom0 -> file."""
 
     hypervisor: Path
     dom0_kernel: Path
     dom0_initrd: Path
     host_disk: Path
     guest_disk: Path
-    guest_kernel: Path
     tmemctl: Path | None
     keys: Mapping[str, str]
-    more_kernels: Mapping[str, Path] = field(default_factory=dict)
+    kernels: Mapping[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -302,8 +302,7 @@ class EmulatedHost(XenHost):
         self._start(drives, None)
         self._wait_for_dom0(began)
         booted = time.monotonic() - began
-        self._put(spec.images.guest_kernel, f"{guests.STATE}/vmlinuz", "644")
-        for file, path in spec.images.more_kernels.items():
+        for file, path in spec.images.kernels.items():
             self._put(path, f"{guests.STATE}/{file}", "644")
         if spec.images.tmemctl is not None:
             self._put(spec.images.tmemctl, "/usr/local/sbin/tmemctl", "755")
@@ -421,7 +420,7 @@ class EmulatedHost(XenHost):
         check_sizing(host, sizing)
         accelerator = self._accelerator().accelerator
         images = self._images()
-        guests.check_kernel(sizing, images.more_kernels)
+        guests.check_kernel(sizing, images.kernels)
         return Spec(
             images=images,
             accelerator=accelerator,

@@ -20,7 +20,7 @@ from ipaddress import IPv4Interface
 from common.errors import LabError
 from lab import paths
 from lab.api import GuestSizing
-from lab.kernels import FIDELITY, KERNELS, PVH
+from lab.kernels import KERNELS, PVH
 from lab.remote import scripts
 
 STATE = "/var/lib/overcommit"
@@ -88,10 +88,8 @@ def bridge() -> IPv4Interface:
 
 
 def check_kernel(sizing: GuestSizing, there: Collection[str]) -> None:
-    """LabError when the guests' kernel is not there. there: the files of dom0 that guests boot,
-    beside those of the kernel that every lab has.
-    """
-    if sizing.boots != FIDELITY and (missing := set(KERNELS[sizing.boots].files.values()).difference(there)):
+    """LabError when the guests' kernel is not there. there: the files of dom0 that guests boot."""
+    if missing := set(KERNELS[sizing.boots].files.values()).difference(there):
         raise LabError(
             f"the lab was opened without the guests' kernel {sizing.boots}",
             where=", ".join(sorted(missing)),

@@ -26,7 +26,15 @@ def report(name: str) -> str:
 def test_the_sums_are_those_of_the_shipped_campaigns() -> None:
     printed = dict(re.findall(r"^\| `([\w-]+)` \|[^|]*\| `([0-9a-f]{64})` \|$", PAGE, re.MULTILINE))
     shipped = {path.parent.name: path for path in (ROOT / "results").glob("*/SHA256SUMS")}
-    assert set(printed) == {"reference", "reference-repeated", "policies", "spike", "footprint", "safe_minimum"}
+    assert set(printed) == {
+        "reference",
+        "reference-repeated",
+        "policies",
+        "spike",
+        "footprint",
+        "safe_minimum",
+        "kernels",
+    }
     assert printed == {name: hashlib.sha256(shipped[name].read_bytes()).hexdigest() for name in printed}
 
 
@@ -46,4 +54,13 @@ def test_what_was_not_run_are_experiments_and_every_other_one_was() -> None:
     named = {name for line in listed if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])}
     there = {path.stem for path in experiment.EXPERIMENTS.glob("*.yml")}
     assert named <= there
-    assert there - named == {"demo", "kernel_build", "policies", "servers", "spike", "footprint", "safe_minimum"}
+    assert there - named == {
+        "demo",
+        "kernel_build",
+        "policies",
+        "servers",
+        "spike",
+        "footprint",
+        "safe_minimum",
+        "kernels",
+    }

@@ -56,9 +56,9 @@ def spec(tmp_path: Path) -> Spec:
         dom0_initrd=files["initrd"],
         host_disk=files["host.qcow2"],
         guest_disk=files["guest.qcow2"],
-        guest_kernel=files["kernel"],
         tmemctl=files["tmemctl"],
         keys={"xen": "1"},
+        kernels={"vmlinuz": files["kernel"]},
     )
     return Spec(images, "tcg", "qemu64", 1, 64, 32, 2, 8, "QEMU emulator version 7.2")
 

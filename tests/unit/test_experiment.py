@@ -316,8 +316,8 @@ def test_every_workload_can_be_planned_and_writes_a_script_that_sh_can_read(tmp_
 
 def test_what_its_workload_needs_is_asked_of_the_image_and_the_demos_needs_nothing(tmp_path: Path) -> None:
     text = EXPERIMENT.replace("name: fake", "name: spike").replace("{size: 3}", "{}")
-    assert write_experiment(tmp_path, text).needs == Needs(programs=("memload",))
-    assert experiment.load("demo").needs == Needs()
+    assert write_experiment(tmp_path, text).needs == Needs(programs=("memload",), kernels=("fidelity",))
+    assert experiment.load("demo").needs == Needs(kernels=("fidelity",))
 
 
 def test_the_experiments_of_the_repository_are_valid() -> None:

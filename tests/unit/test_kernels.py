@@ -77,7 +77,7 @@ def test_every_kernel_is_an_artifact_that_has_what_a_guest_boots() -> None:
 def test_an_experiment_that_names_no_kernel_is_what_it_was(tmp_path: Path) -> None:
     plain = written(tmp_path, TEXT)
     assert "kernel" not in plain.document["guests"]
-    assert plain.needs == Needs()
+    assert plain.needs == Needs(kernels=("fidelity",))
     said = written(tmp_path, TEXT.replace("count: 3", "kernel: fidelity, count: 3"))
     assert said.sha256 == plain.sha256
     assert "boots" not in plain.at({}).guests.document()
@@ -85,7 +85,7 @@ def test_an_experiment_that_names_no_kernel_is_what_it_was(tmp_path: Path) -> No
 
 def test_a_kernel_can_be_a_factor(tmp_path: Path) -> None:
     found = written(tmp_path, TEXT + "factors: {guests.kernel: [fidelity, debian-6.12]}\n")
-    assert found.needs == Needs(kernels=("debian-6.12",))
+    assert found.needs == Needs(kernels=("debian-6.12", "fidelity"))
     levels: list[Levels] = list(found.combinations())
     assert [found.at(each).guests.boots for each in levels] == ["fidelity", "debian-6.12"]
     assert found.at(levels[1]).guests.document()["boots"] == "debian-6.12"
@@ -188,7 +188,9 @@ def test_a_stock_kernel_brings_its_initial_ram_disk() -> None:
 
 
 def test_a_lab_that_was_opened_without_the_kernel_says_so() -> None:
-    guests.check_kernel(SIZING, ())
+    guests.check_kernel(SIZING, ["vmlinuz"])
+    with pytest.raises(LabError, match="without the guests' kernel fidelity"):
+        guests.check_kernel(SIZING, STOCK_FILES)
     guests.check_kernel(STOCK, STOCK_FILES)
     with pytest.raises(LabError, match=r"without the guests' kernel debian-6\.12"):
         guests.check_kernel(STOCK, ["vmlinuz-debian-6.12"])
@@ -196,7 +198,10 @@ def test_a_lab_that_was_opened_without_the_kernel_says_so() -> None:
 
 def test_what_is_built_for_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     needs = Needs(kernels=("debian-6.12",))
-    assert set(lifecycle.artifacts_for(needs=needs)) == {*recipes.PUBLISHED, "guest_kernel_debian_6_12"}
+    without = {*recipes.PUBLISHED, "guest_image_stock", "guest_kernel_debian_6_12"} - {"guest_image", "guest_kernel"}
+    assert set(lifecycle.artifacts_for(needs=needs)) == without
+    both = Needs(kernels=("debian-6.12", "fidelity"))
+    assert set(lifecycle.artifacts_for(needs=both)) == {*recipes.PUBLISHED, "guest_kernel_debian_6_12"}
 
     def built(name: str, _needs: Needs) -> Artifact:
         outputs = {each: tmp_path / name / each for each in recipes.RECIPES[name].outputs}
@@ -204,14 +209,14 @@ def test_what_is_built_for_a_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(lifecycle.builder, "artifact", built)
     images = lifecycle.artifact_images(Emulated(kind="emulated"), needs)
-    assert images.more_kernels == {
+    assert images.kernels == {
         "vmlinuz-debian-6.12": tmp_path / "guest_kernel_debian_6_12" / "vmlinuz",
         "initrd-debian-6.12": tmp_path / "guest_kernel_debian_6_12" / "initrd.img",
     }
     assert images.keys["guest_kernel_debian_6_12"] == "key of guest_kernel_debian_6_12"
-    assert images.guest_disk == tmp_path / "guest_image" / "guest.qcow2"
+    assert images.guest_disk == tmp_path / "guest_image_stock" / "guest.qcow2"
     plain = lifecycle.artifact_images(Emulated(kind="emulated"))
-    assert plain.more_kernels == {}
+    assert plain.kernels == {"vmlinuz": tmp_path / "guest_kernel" / "vmlinuz"}
     assert "guest_kernel_debian_6_12" not in plain.keys
 
 
