@@ -27,6 +27,7 @@ from analysis.series import Series
 from campaigns import former, records
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common.errors import ResultsError
+from common.units import parse_size
 
 NOT_RUN = "not run"
 """Status of a planned cell without a record."""
@@ -161,6 +162,24 @@ def experiment_text(results: Results, section: str, key: str) -> str | None:
     found = results.campaign.experiment.get(section)
     value = found.get(key) if isinstance(found, Mapping) else None
     return value if isinstance(value, str) else None
+
+
+def size_mib(results: Results, section: str, key: str) -> float | None:
+    """A size that the experiment declares [MiB]; with what the guests' kernel takes, where that is
+    added to it (guests.kernel_memory), as a cell had it. None when none is declared or known, or
+    it follows from others (`fit`).
+    """
+    declared = experiment_text(results, section, key)
+    if declared is None or declared == "fit":
+        return None
+    if experiment_text(results, "guests", "kernel_memory") != "added":
+        return parse_size(declared) / 2**20
+    for cell in results.complete:
+        told = records.read_env(results.directory / records.CELLS_DIR / cell.cell) or {}
+        had = _mapping(_mapping(told.get("conditions")).get(section)).get(f"{key}_mib")
+        if isinstance(had, int | float):
+            return float(had)
+    return None
 
 
 def staggered(results: Results) -> bool:

@@ -29,12 +29,11 @@ from analysis import (
     unlike,
 )
 from analysis.claims import Verdict
-from analysis.load import Results, experiment_text, load
+from analysis.load import Results, load, size_mib
 from analysis.sections import Section
 from campaigns.records import aggregate
 from common.errors import CampaignError
 from common.text import markdown_paragraph
-from common.units import parse_size
 
 REPORT_FILE = "report.md"
 
@@ -223,13 +222,12 @@ def _sizing(results: Results) -> str:
     """How many guests of what size on how much memory, as far as the campaign says."""
     numbers = {len(rates.guests(results, levels)) for levels in results.levels} - {0}
     text = f" with {' or '.join(map(str, sorted(numbers)))} guests" if numbers else ""
-    size = experiment_text(results, "guests", "memory_max")
-    if text and size and size != "fit" and not any(results.levels):
-        text += f" of at most {size} each"
-        if memory := experiment_text(results, "host", "guest_memory"):
-            text += f", on a host with {memory} for guests"
-            ratio = max(numbers) * parse_size(size) / parse_size(memory)
-            text += f" (overcommit ratio {ratio:.2f})"
+    size = size_mib(results, "guests", "memory_max")
+    if text and size and not any(results.levels):
+        text += f" of at most {size:g} MiB each"
+        if memory := size_mib(results, "host", "guest_memory"):
+            text += f", on a host with {memory:g} MiB for guests"
+            text += f" (overcommit ratio {max(numbers) * size / memory:.2f})"
     return text
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis import accounting, rates, style
-from analysis.load import Results, experiment_text
+from analysis.load import Results, size_mib
 from campaigns.records import CellRecord
-from common.units import PAGE_BYTES, parse_size
+from common.units import PAGE_BYTES
 
 MIB_PER_PAGE = PAGE_BYTES / 2**20
 _HOST = "host has for guests"
@@ -106,8 +106,7 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
         axes.annotate("in tmem", (middle, peak / 3), ha="center", fontsize=style.SMALL, color=colour)
     style.clean(axes, grid="y")
     last = max(end[0] for end in ends)
-    if not levels and (memory_text := experiment_text(results, "host", "guest_memory")):
-        limit = parse_size(memory_text) / 2**20
+    if not levels and (limit := size_mib(results, "host", "guest_memory")) is not None:
         axes.plot([0, last], [limit, limit], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         ends.append((last, limit, _HOST))
     axes.set_ylim(bottom=0)

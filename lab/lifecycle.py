@@ -41,7 +41,9 @@ from lab.remote.ssh import DOM0, Connections, configured, socket_folder
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
 DEFAULT_HOST = HostSizing(guest_memory_mib=480, dom0_memory_mib=384, vcpus=2)
 DEFAULT_GUESTS = GuestSizing(count=3, vcpus=1, memory_max_mib=256, memory_start_mib=160, swap_mib=256)
-"""What lab.up starts when nothing else is asked for: the demo's sizing, 1.6 times overcommitted."""
+"""What lab.up starts when nothing else is asked for: the sizing of experiments/kernel_build.yml,
+1.6 times overcommitted.
+"""
 
 INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -44,7 +44,7 @@ def lab(request: pytest.FixtureRequest, inventory_path: Path) -> Iterator[OpenLa
 
 @pytest.fixture(scope="module")
 def host(lab: OpenLab) -> EmulatedHost:
-    """The first host in its known state: three idle guests of the demo's sizing, no driver
+    """The first host in its known state: three idle guests of lab.up's sizing, no driver
     loaded.
     """
     found = lab.hosts[0]

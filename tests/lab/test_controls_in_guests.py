@@ -50,8 +50,8 @@ def made_here(mib: int) -> str:
 
 
 def conditions(policy: str) -> Conditions:
-    """The demo's, under a policy."""
-    found = replace(experiment.load("demo").at({}), more_ram_mib=MORE_MIB)
+    """Those of the demo's builds with even shares, under a policy."""
+    found = replace(experiment.load("kernel_build").at({}), more_ram_mib=MORE_MIB)
     return found.under(policies.parse(policy))
 
 

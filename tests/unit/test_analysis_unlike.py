@@ -25,6 +25,7 @@ def _told(policy: str, number: int, count: int) -> dict[str, Any]:
         "swaps": [number],
         "driver": {"cleancache": "Y"} if "tmem" in policy else {},
         "memory": {"MemTotal": f"{count}"},
+        "sysctl": {"vm.min_free_kbytes": "1353" if "selfballoon" in policy else "1286"},
     }
     return {
         "schema": 1,
@@ -91,6 +92,13 @@ def test_settings_of_the_driver_are_compared_within_a_policy(tmp_path: Path) -> 
     (found,) = unlike.differences(_campaign(tmp_path, change, "selfballoon+tmem.r2"))
     assert found.what == "host.guests.*.driver.cleancache"
     assert found.values == {"Y": ("selfballoon+tmem.r1",), "N": ("selfballoon+tmem.r2",)}
+
+
+def test_the_reserve_that_linux_sets_by_a_guests_memory_is_compared_within_a_policy(tmp_path: Path) -> None:
+    change = {"host/guests/guest2/sysctl": {"vm.min_free_kbytes": "4096"}}
+    (found,) = unlike.differences(_campaign(tmp_path, change, "static.r1"))
+    assert found.what == "host.guests.*.sysctl.vm.min_free_kbytes"
+    assert found.values == {"4096": ("static.r1",), "1286": ("static.r2",)}
 
 
 def test_what_a_cell_does_not_tell_is_a_difference_and_a_cell_that_tells_nothing_is_named(tmp_path: Path) -> None:

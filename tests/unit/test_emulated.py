@@ -24,7 +24,7 @@ SUBERROR = "KVM internal error. Suberror: 1"
 
 def images() -> Images:
     some = Path("/nonexistent")
-    return Images(some, some, some, some, some, some, some, {"xen": "1"})
+    return Images(some, some, some, some, some, some, {"xen": "1"}, {"vmlinuz": some})
 
 
 @pytest.fixture

@@ -158,7 +158,7 @@ def test_a_key_without_its_values_is_told_in_words_for_people(tmp_path: Path, ke
 def test_warnings_of_a_plan_fit_80_columns(tmp_path: Path) -> None:
     made = tmp_path / "roomy.yml"
     demo = (experiment.EXPERIMENTS / "demo.yml").read_text()
-    made.write_text(demo.replace("guest_memory: 480 MiB", "guest_memory: 768 MiB"))
+    made.write_text(demo.replace("guest_memory: 392 MiB", "guest_memory: 768 MiB"))
     for task in ("campaign.plan", "experiments.check"):
         done = command.inv(task, str(made))
         assert done.returncode == 0, done.stderr
@@ -215,7 +215,7 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
     guide = (experiment.EXPERIMENTS / "README.md").read_text()
     printed = [block.partition("```")[0] for block in guide.split("```yaml\n")[1:] if block.startswith("schema: 1")]
     assert len(printed) >= 2
-    demo = yaml.safe_load((experiment.EXPERIMENTS / "demo.yml").read_text())
+    demo = yaml.safe_load((experiment.EXPERIMENTS / "kernel_build.yml").read_text())
     for text in printed:
         validator.validate(yaml.safe_load(text))
     for key, wrong in (

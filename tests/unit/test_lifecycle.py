@@ -61,7 +61,7 @@ def test_what_a_host_is_made_from_is_known_before_it_starts(inventory_path: Path
 
     def images(settings: Emulated) -> Images:
         asked.append(settings)
-        return Images(*[tmp_path] * 6, tmemctl=None, keys={"xen": "a key"})
+        return Images(*[tmp_path] * 5, tmemctl=None, keys={"xen": "a key"})
 
     inventory_path.write_text(TEXT.replace("tcg}", "tcg, lab_disk_iops: 100, lab_disk_bandwidth: none}"))
     with lifecycle.open_lab(inventory_path, images=images) as lab:
