@@ -31,8 +31,8 @@ from lab.build.artifacts import Artifact, Input
 from lab.build.recipes import PUBLISHED, RECIPES, Recipe
 from lab.build.variables import Variables, read_variables
 
-WORKERS = 2
-"""Artifacts built at once: some steps keep one processor busy, or none."""
+WORKERS = 3
+"""Artifacts built at once: most steps keep one processor busy, or none."""
 
 INDEXED = {
     "xen": "suite",
