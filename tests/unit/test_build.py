@@ -219,9 +219,9 @@ def test_a_failure_keeps_what_is_complete_and_the_next_run_goes_on_from_there(wo
     assert sorted(world.ran) == ["image", "kernel"]
 
 
-def test_two_artifacts_are_built_at_once_but_no_more(world: World) -> None:
-    world.seconds = 0.5  # for both to be at work, however busy the machine is
-    builder.ensure()
+def test_three_artifacts_are_built_at_once_but_no_more(world: World) -> None:
+    world.seconds = 0.5  # for all to be at work, however busy the machine is
+    builder.ensure(["kernel", "hyper", "older", "newest"])
     assert world.most_at_once == builder.WORKERS
 
 
