@@ -87,7 +87,7 @@ class Stock:
 
     def swaps(self) -> None:
         """And all that it swapped comes back."""
-        found = self.trial("swap", 200)
+        found = self.trial("swap", 200, timeout=900)  # PVH guests are slow where QEMU emulates
         assert found["wrong"] == 0
         assert found["persistent.put.done"] > 1000
         assert found["persistent.get.done"] > 1000

@@ -13,7 +13,7 @@ from campaigns import verify
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-PUBLISHED = ("reference", "reference-repeated", "policies", "spike", "footprint", "safe_minimum", "kernels")
+PUBLISHED = ("reference", "reference-repeated", "policies", "spike", "footprint", "safe_minimum", "kernels", "starving")
 
 
 @pytest.fixture(params=PUBLISHED)
