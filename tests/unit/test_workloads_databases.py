@@ -218,7 +218,10 @@ def test_a_database_that_does_not_start_says_why(
 
 def test_a_server_is_ended_and_waited_for(tmp_path: Path) -> None:
     pidfile = tmp_path / "pid"
-    with subprocess.Popen(["sh", "-c", "trap 'sleep 0.3; exit' TERM; while :; do sleep 0.05; done"]) as server:
+    traps = "trap 'sleep 0.3; exit' TERM; echo; while :; do sleep 0.05; done"
+    with subprocess.Popen(["sh", "-c", traps], stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"\n", "it is ended once it is ready for that"
         pidfile.write_text(f"{server.pid}\n")
         waiter = subprocess.Popen(["sh", "-c", scripts.text("service-stop.sh", str(pidfile))])
         assert server.wait(timeout=20) == 0
