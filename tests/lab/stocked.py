@@ -175,7 +175,7 @@ class Stock:
         fails = {"torn_write": seed % 3 and seed % 2, "short_write": seed % 3 and not seed % 2}  # as exercise.c
         lacking = {*lacks, *(name for name, tried in fails.items() if not tried)}
         assert {name for name, each in found.items() if not each["done"]} == lacking
-        tried = [each["done"] for name, each in found.items() if name not in lacks]
+        tried = [each["done"] for name, each in found.items() if name not in lacking]
         assert min(tried) > CHANGES / 100, "something was hardly tried"
         assert grown["ephemeral.get.done"] > CHANGES / 3, "Xen had nothing that could have been read wrong"
         assert grown["ephemeral.put.failed"] == grown["ephemeral.get.failed"] == 0

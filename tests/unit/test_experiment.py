@@ -334,7 +334,7 @@ def test_the_demo_asks_for_what_the_mission_does() -> None:
     demo = experiment.load("demo")
     conditions = demo.at({})
     assert conditions.guests.count >= 3
-    assert conditions.overcommit_ratio > 1
+    assert conditions.overcommit_ratio >= 1.1
     assert [policy.name for policy in demo.policies] == ["fixed", "selfballoon", "selfballoon+tmem"]
     assert {claim.id for claim in demo.claims if claim.evidence != "quoted"} == {"e2-balloon-alone"}
 
