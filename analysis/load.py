@@ -164,21 +164,21 @@ def experiment_text(results: Results, section: str, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def size_mib(results: Results, section: str, key: str) -> float | None:
-    """A size that the experiment declares [MiB]; with what the guests' kernel takes, where that is
-    added to it (guests.kernel_memory), as a cell had it. None when none is declared or known, or
-    it follows from others (`fit`).
+def size(results: Results, section: str, key: str) -> int | None:
+    """A size that the experiment declares [bytes]; with what the guests' kernel takes, where that
+    is added to it (guests.kernel_memory), as a cell had it: of a campaign without factors. None
+    when none is declared or known, or it follows from others (`fit`).
     """
     declared = experiment_text(results, section, key)
     if declared is None or declared == "fit":
         return None
     if experiment_text(results, "guests", "kernel_memory") != "added":
-        return parse_size(declared) / 2**20
+        return parse_size(declared)
     for cell in results.complete:
         told = records.read_env(results.directory / records.CELLS_DIR / cell.cell) or {}
         had = _mapping(_mapping(told.get("conditions")).get(section)).get(f"{key}_mib")
-        if isinstance(had, int | float):
-            return float(had)
+        if isinstance(had, int):
+            return had * 2**20
     return None
 
 

@@ -29,11 +29,12 @@ from analysis import (
     unlike,
 )
 from analysis.claims import Verdict
-from analysis.load import Results, load, size_mib
+from analysis.load import Results, load, size
 from analysis.sections import Section
 from campaigns.records import aggregate
 from common.errors import CampaignError
 from common.text import markdown_paragraph
+from common.units import format_size
 
 REPORT_FILE = "report.md"
 
@@ -222,12 +223,12 @@ def _sizing(results: Results) -> str:
     """How many guests of what size on how much memory, as far as the campaign says."""
     numbers = {len(rates.guests(results, levels)) for levels in results.levels} - {0}
     text = f" with {' or '.join(map(str, sorted(numbers)))} guests" if numbers else ""
-    size = size_mib(results, "guests", "memory_max")
-    if text and size and not any(results.levels):
-        text += f" of at most {size:g} MiB each"
-        if memory := size_mib(results, "host", "guest_memory"):
-            text += f", on a host with {memory:g} MiB for guests"
-            text += f" (overcommit ratio {max(numbers) * size / memory:.2f})"
+    most = size(results, "guests", "memory_max")
+    if text and most and not any(results.levels):
+        text += f" of at most {format_size(most)} each"
+        if memory := size(results, "host", "guest_memory"):
+            text += f", on a host with {format_size(memory)} for guests"
+            text += f" (overcommit ratio {max(numbers) * most / memory:.2f})"
     return text
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis import accounting, rates, style
-from analysis.load import Results, size_mib
+from analysis.load import Results, size
 from campaigns.records import CellRecord
 from common.units import PAGE_BYTES
 
@@ -106,7 +106,8 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
         axes.annotate("in tmem", (middle, peak / 3), ha="center", fontsize=style.SMALL, color=colour)
     style.clean(axes, grid="y")
     last = max(end[0] for end in ends)
-    if not levels and (limit := size_mib(results, "host", "guest_memory")) is not None:
+    if not levels and (memory := size(results, "host", "guest_memory")):
+        limit = memory / 2**20
         axes.plot([0, last], [limit, limit], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         ends.append((last, limit, _HOST))
     axes.set_ylim(bottom=0)

@@ -7,6 +7,7 @@ what they need to find their disk comes in an initial RAM disk.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -57,3 +58,8 @@ KERNELS: dict[str, Kernel] = {
         Kernel("debian-7", "guest_kernel_debian_7", takes_mib=57),
     )
 }
+
+
+def asked(names: Sequence[str]) -> tuple[Kernel, ...]:
+    """The kernels of these names; where none is asked for, that of the published work."""
+    return tuple(KERNELS[name] for name in names or (FIDELITY,))

@@ -35,7 +35,7 @@ from lab.emulator.process import Emulator, Images
 from lab.hosts.emulated import EmulatedHost
 from lab.hosts.host import XenHost
 from lab.hosts.physical import PhysicalHost
-from lab.kernels import FIDELITY, KERNELS
+from lab.kernels import asked
 from lab.remote.ssh import DOM0, Connections, configured, socket_folder
 
 DEFAULT_INVENTORY = paths.INVENTORY / "emulated.yml"
@@ -97,7 +97,7 @@ def provisioned(needs: Needs) -> list[str]:
 
 def _artifacts_of(settings: inventory.Emulated, needs: Needs) -> list[str]:
     chosen = HYPERVISORS[settings.hypervisor]
-    kernels = [KERNELS[name].artifact for name in needs.kernels or (FIDELITY,)]
+    kernels = [kernel.artifact for kernel in asked(needs.kernels)]
     return [chosen.artifact, chosen.host_image, guest_image(needs), "tmemctl", *kernels]
 
 
@@ -117,9 +117,9 @@ def artifact_images(settings: inventory.Emulated, needs: Needs = NOTHING) -> Ima
         tmemctl=built["tmemctl"].outputs["tmemctl"],
         keys={name: artifact.key for name, artifact in built.items()},
         kernels={
-            name: built[KERNELS[kernel].artifact].outputs[output]
-            for kernel in needs.kernels or (FIDELITY,)
-            for output, name in KERNELS[kernel].files.items()
+            name: built[kernel.artifact].outputs[output]
+            for kernel in asked(needs.kernels)
+            for output, name in kernel.files.items()
         },
     )
 

@@ -13,7 +13,6 @@ from invoke.tasks import task
 
 from common.console import Reporter
 from common.errors import UsageError
-from common.needs import NOTHING
 from tasks.shared import INVENTORY_HELP, build_for, inventory_path, needs_of, new_file, number
 
 LOADS_HELP = "workloads, separated by commas, that the guests are to have the programs of (default: the demo's)"
@@ -47,8 +46,7 @@ def up(
     if (booted_as := next((each for each in chosen.types if each == type), None)) is None:
         able = " or ".join(name for name, each in kernels.KERNELS.items() if kernels.PVH in each.types)
         raise UsageError(f"guests cannot boot {kernel} as {type}", remedy=f"pv, or pvh with --kernel {able}.")
-    more = Needs(kernels=(chosen.name,)) if chosen.name != kernels.FIDELITY else NOTHING
-    needs = together([needs_of(loads), more])
+    needs = together([needs_of(loads), Needs(kernels=(chosen.name,))])
     build_for(report, inventory, needs)
     began = time.monotonic()
     images = partial(lifecycle.artifact_images, needs=needs)

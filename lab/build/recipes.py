@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from common.needs import Needs
-from lab.kernels import FIDELITY
+from lab.kernels import asked
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,8 @@ def guest_image(needs: Needs) -> str:
     """
     if needs.of_image:
         return "guest_image_loads"
-    return "guest_image" if FIDELITY in needs.kernels or not needs.kernels else "guest_image_stock"
+    compiled = any(kernel.artifact == "guest_kernel" for kernel in asked(needs.kernels))
+    return "guest_image" if compiled else "guest_image_stock"
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,14 @@ ROOM_MIB = 184
 """For all that is swapped: a page that is only read keeps its slot, and its copy in Xen, until half
 of the swap is in use."""
 
+HELD_MIB = 140
+"""Of a guest that is saved or migrated, which its kernel leaves about 100 of."""
+
+LIMIT_MIB = START_MIB + 32
+"""With what may be in frontswap. While a guest migrates there are two of it, and Xen keeps the
+pages of the first.
+"""
+
 SOME_MIB = 12
 SIZES = "/sys/kernel/mm/transparent_hugepage"
 LARGE = f"{SIZES}/hugepages-64kB"

@@ -1,5 +1,6 @@
 """A guest with a kernel that Debian ships, and without room for the pages that tmem has of it,
-refuses to be saved, and goes on as before. A module of its own: each kernel has its own host.
+refuses to be saved, and goes on as before. Not in test_stock_suspend.py: the guest there lasts as
+long as its module, and a second host would have the folder of its own.
 """
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stocked import GUEST, MOST_MIB, START_MIB, booted
+from stocked import GUEST, HELD_MIB, LIMIT_MIB, MOST_MIB, START_MIB, booted
 from suspendable import hold
 
 from campaigns.kernel_log import findings
@@ -16,14 +17,8 @@ from lab.lifecycle import OpenLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
-PATTERN_MIB = 140
-"""Of the guest's 192 MiB, of which its kernel leaves about 100 to programs."""
-
 SMALL_SWAP_KIB = 72 << 10
 """For what of the pattern is swapped, and not for copies of it as well."""
-
-LIMIT_MIB = START_MIB + 32
-"""With what may be in frontswap."""
 
 
 @pytest.mark.parametrize("boots", ["debian-6.12", "debian-7"])
@@ -31,7 +26,7 @@ def test_one_without_room_refuses_and_goes_on(lab: OpenLab, inventory_path: Path
     with booted(lab, inventory_path, boots, "static+tmem") as stock:
         stock.sh(f"swapoff /dev/xvdb; mkswap /dev/xvdb {SMALL_SWAP_KIB} > /dev/null && swapon /dev/xvdb", 240)
         stock.host.set_memory({GUEST: START_MIB}, {GUEST: LIMIT_MIB})
-        guest = hold(stock.host, PATTERN_MIB)
+        guest = hold(stock.host, HELD_MIB)
         before = guest.pools().get("PP", 0)
         assert before > 1000, "the pattern is to be in tmem, for a good part"
         guest.refuses_to_be_saved(before)

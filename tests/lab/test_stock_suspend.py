@@ -9,20 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from stocked import GUEST, START_MIB, booted
+from stocked import GUEST, HELD_MIB, LIMIT_MIB, START_MIB, booted
 from suspendable import Suspendable, hold
 
 from campaigns.kernel_log import findings
 from lab.lifecycle import OpenLab
 
 pytestmark = [pytest.mark.lab, pytest.mark.long]
-
-PATTERN_MIB = 140
-"""Of the guest's 192 MiB, of which its kernel leaves about 100 to programs."""
-
-LIMIT_MIB = START_MIB + 32
-"""With what may be in frontswap. While the guest migrates there are two of it, and Xen keeps the
-pages of the first."""
 
 
 @pytest.fixture(
@@ -35,7 +28,7 @@ def guest(lab: OpenLab, inventory_path: Path, request: pytest.FixtureRequest) ->
     boots, booted_as = request.param
     with booted(lab, inventory_path, boots, "static+tmem", booted_as=booted_as) as stock:
         stock.host.set_memory({GUEST: START_MIB}, {GUEST: LIMIT_MIB})
-        made = hold(stock.host, PATTERN_MIB)
+        made = hold(stock.host, HELD_MIB)
         assert made.pools().get("PP", 0) > 1000, "the pattern is to be in tmem, for a good part"
         yield made
 

@@ -296,12 +296,12 @@ def test_csv_is_what_pandas_writes_and_quicker(rows: int, monkeypatch: pytest.Mo
 def test_a_size_that_grows_with_the_kernel_is_told_as_the_cells_had_it(tmp_path: Path) -> None:
     guests = {"count": 3, "memory_max": "256 MiB", "kernel_memory": "added"}
     directory = made_up.write_campaign(tmp_path, repetitions=1, samples=False, experiment={"guests": guests})
-    assert load.size_mib(load.load(directory), "guests", "memory_max") is None, "nothing tells, and 256 would be wrong"
+    assert load.size(load.load(directory), "guests", "memory_max") is None, "nothing tells, and 256 would be wrong"
     assert "of at most" not in report.paragraph(load.load(directory))
     for place in records.cell_directories(directory):
         told = {"conditions": {"host": {"guest_memory_mib": 603}, "guests": {"memory_max_mib": 301}}}
         (place / records.ENV_FILE).write_text(json.dumps(told))
     results = load.load(directory)
-    assert load.size_mib(results, "host", "guest_memory") == 603
+    assert load.size(results, "host", "guest_memory") == 603 * 2**20
     assert "with 3 guests of at most 301 MiB each, on a host with 603 MiB" in report.paragraph(results)
     assert "(overcommit ratio 1.50)" in report.paragraph(results)

@@ -215,7 +215,7 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
     guide = (experiment.EXPERIMENTS / "README.md").read_text()
     printed = [block.partition("```")[0] for block in guide.split("```yaml\n")[1:] if block.startswith("schema: 1")]
     assert len(printed) >= 2
-    demo = yaml.safe_load((experiment.EXPERIMENTS / "kernel_build.yml").read_text())
+    given = yaml.safe_load((experiment.EXPERIMENTS / "kernel_build.yml").read_text())
     for text in printed:
         validator.validate(yaml.safe_load(text))
     for key, wrong in (
@@ -231,7 +231,7 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
         ("settle", "1 minute"),
         ("host", {"guest_memory": "480 MB"}),
         ("host", {"guest_memory": f"{'9' * 400} MiB"}),
-        ("guests", {**demo["guests"], "sysctl": {"swappiness": 1}}),
+        ("guests", {**given["guests"], "sysctl": {"swappiness": 1}}),
         ("guests", {"groups": {"1": {"memory_max": "1 GiB"}}}),
         ("tmem", {"weights": {"guest0": 2}}),
         ("tmem", {"compress": "yes"}),
@@ -239,12 +239,12 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
         ("policies", ["static", "static+tmme"]),
         ("presets", {"to night": {}}),
     ):
-        assert not validator.is_valid({**demo, key: wrong}), key
+        assert not validator.is_valid({**given, key: wrong}), key
         made = tmp_path / "wrong.yml"
-        made.write_text(yaml.safe_dump({**demo, key: wrong}))
+        made.write_text(yaml.safe_dump({**given, key: wrong}))
         with pytest.raises(InvalidFileError):
             assert [experiment.load(str(made), scale) for scale in (None, *experiment.scales(str(made)))]
-    assert validator.is_valid({**demo, "guests": {"count": 3, "memory_max": "fit"}, "presets": {"night": {"seed": 3}}})
+    assert validator.is_valid({**given, "guests": {"count": 3, "memory_max": "fit"}, "presets": {"night": {"seed": 3}}})
     for key, right in (
         ("exclude", [{"policy": "static"}]),  # as the guide has it
         ("exclude", [{"policy": ["static"], "workload.parameters.jobs": 8}]),
@@ -254,10 +254,10 @@ def test_the_schema_takes_the_repositorys_experiments_and_refuses_what_the_reade
         ("presets", None),
         ("policies", ["static", "zram", "selfballoon+tmem+compress+dedup"]),
     ):
-        assert validator.is_valid({**demo, key: right}), right
+        assert validator.is_valid({**given, key: right}), right
         made = tmp_path / "right.yml"
         made.write_text(
-            yaml.safe_dump({**demo, "factors": {"workload.parameters.jobs": [1, 8]}, "claims": [], key: right})
+            yaml.safe_dump({**given, "factors": {"workload.parameters.jobs": [1, 8]}, "claims": [], key: right})
         )
         experiment.load(str(made))
 
