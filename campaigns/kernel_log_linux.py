@@ -57,7 +57,11 @@ LINUX = (
         ),
         "a part of the report of a fault in the kernel: its head may be lost",
     ),
-    (CPU, r"(?i:soft lockup|hard lockup)(?= on| -|$|:| detected)", "a processor was stuck, so times mean nothing"),
+    (
+        CPU,
+        r"(?i:soft lockup|hard lockup)(?= on| -|$|:| detected)|^watchdog: .* during lockup:$",
+        "a processor was stuck, so times mean nothing",
+    ),
     (
         CPU,
         r"(?i:watchdog).*(?:BUG: |detected (?:hard|HARD)|Hard LOCKUP)",
@@ -163,7 +167,7 @@ LINUX = (
         KERNEL,
         (
             r"Kernel stack is corrupted|corrupted stack end|Thread overran stack|"
-            r"stack overflow"
+            r"stack overflow|has overflown the kernel stack"
         ),
         "the kernel's stack is damaged",
     ),
@@ -186,7 +190,8 @@ LINUX = (
         (
             r"killed as a result of limit|are going to be killed due to memory|killed by the OOM killer|"
             r"Tasks state \(memory values|^\[ *pid *\] +uid +tgid +total_vm|^memory: usage \d+kB, limit|"
-            r"Memory cgroup stats for |^Mem-Info:|^Node \d+ active_anon:|\bactive_anon:\d+ inactive_anon:|"
+            r"Memory cgroup stats for |^Mem-Info:|^Node \d+ (?:active_anon:|\S+ free:\d+kB )|"
+            r"\bactive_anon:\d+ inactive_anon:|"
             r"pagefault_out_of_memory: \d+ callbacks"
         ),
         "the kernel killed a process, so the load was not the declared one",
@@ -197,7 +202,7 @@ LINUX = (
             r"page allocation (?:failure|stalls)|vmalloc: allocation failure|vmalloc error: size|"
             r"vmap allocation for size \d+ failed|percpu: allocation failed|(?:SLUB|SLAB|"
             r"slab): Unable to allocate|possible memory allocation deadlock|"
-            r"not enough memory for the allocation|\bwarn_alloc\w*: \d+ callbacks suppressed|"
+            r"not? enough memory for the allocation|\bwarn_alloc\w*: \d+ callbacks suppressed|"
             r"ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed"
         ),
         "an allocation failed: whatever asked for it went another way",
@@ -209,7 +214,7 @@ LINUX = (
             r"[Bb]ad page (?:state|map|cache|table)|page dumped because|Bad pagetable|Corrupted page table|"
             r"[Bb]ad rss-counter|Bad swap entry|non-zero (?:pgtables_bytes|nr_ptes|nr_pmds)|:\d+: bad (?:pgd|"
             r"p4d|pud|pmd|pte)\b|^page: ?\S* ?(?:ref)?count:|^bad because of flags|"
-            r"^addr:\S+ vm_flags:|^page_owner (?:tracks|free|info)"
+            r"is uninitialized and poisoned|^addr:\S+ vm_flags:|^page_owner (?:tracks|free|info)"
         ),
         "a page or a page table is damaged",
     ),
@@ -240,7 +245,8 @@ LINUX = (
         MEMORY,
         (
             r"Memory failure: 0x|\bMCE 0x[0-9a-f]+: |hardware memory corruption|[Cc]orrupted low memory|"
-            r"[Ss]oft[ _-]?offlin\w*:? |^Injecting memory failure|"
+            r"[Ss]oft[ _-]?offlin\w*:? |^Injecting memory failure|\bbad mem addr 0x|"
+            r"^pagealloc: (?:memory corruption|single bit error)|"
             r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |EDAC \S+ MC\d+: .*error code|"
             r"HANDLING MCE MEMORY ERROR|"
             r"[Uu]ncorrected (?:hardware )?memory error|Memory error not recovered|Probably bad RAM"

@@ -43,7 +43,7 @@ _HYPERVISOR = (
             r"Panic on CPU|[Ee]arly fatal (?:page fault|trap)|Executing kexec image|\bXen (?:BUG|WARN) at |"
             r"^(?:BUG|WARN) at |FATAL (?:TRAP|PAGE FAULT|ERROR)|GENERAL PROTECTION FAULT|"
             r"CONTROL-FLOW PROTECTION FAULT|DOUBLE FAULT|Fatal machine check|Xen call trace|Xen stack trace|"
-            r"Reboot in five seconds|Manual reset required"
+            r"Reboot in five seconds|Manual reset required|mm locking order violation"
         ),
         "the hypervisor broke",
     ),
@@ -55,7 +55,8 @@ _HYPERVISOR = (
             r"Failed to (?:bring (?:up|down)|online) CPU|Error bringing CPU|NMI - (?:MEMORY|PCI|I/O|IOCK|"
             r"PARITY)|NMI received for unknown|Machine Check Exception|MCE: .*(?:panic|No CPU|failed|Fatal|"
             r"[Ee]rror|incident occurred)|[Ff]atal machine check|HARDWARE ERROR|CPU\s?#?\d+ still not dead|"
-            r"modulated clock mode|^Bank \d+: [0-9a-f]|CPU\s?#?\d+ failed to come up|bringing (?:up|down) CPU"
+            r"Non-responding CPUs|modulated clock mode|^Bank \d+: [0-9a-f]|CPU\s?#?\d+ failed to come up|"
+            r"bringing (?:up|down) CPU"
         ),
         "a processor was stuck or broke",
     ),
@@ -67,7 +68,7 @@ _HYPERVISOR = (
             r"Domain 0 shutdown: watchdog|L1TF-vulnerable .* Crashing|\bVM(?:X|RESUME|LAUNCH) error: |"
             r"\bUn(?:handled|expected): vec|Unhandled (?:page|general|invalid|int3|\w+ )?.*fault/trap|"
             r"[Uu]nhandled (?:page fault|general protection)|Triple fault|Guest stack trace|Failed vm entry|"
-            r"Bad vmexit|unexpected vmexit|Unexpected vmexit|EPT violation|CONTEXT: (?:pv|hvm) guest"
+            r"Bad vmexit|(?i:unexpected vmexit)|\bVMCS Area \*|EPT violation|CONTEXT: (?:pv|hvm) guest"
         ),
         "a guest crashed",
     ),
@@ -107,7 +108,7 @@ _HYPERVISOR = (
             r"[Mm]emory corrupt|[Cc]orrupted (?:page|memory|heap)|[Hh]eap corrupt|scrub.*corrupt|"
             r"Bad page free|out of memory|Can't pre-allocate|Could not allocate (?:vTLB|memory)|"
             r"cannot allocate|failed to allocate from (?:HAP|shadow) pool|"
-            r"Allocate 1GB failed|Failed to offline page|is offlined|No memory for"
+            r"^memory leak in pool: |Allocate 1GB failed|Failed to offline page|is offlined|No memory for"
         ),
         "the hypervisor's memory failed",
     ),
@@ -172,7 +173,9 @@ ALLOWED: tuple[Pattern, ...] = (
         r"\[Hardware Error\]|critical temperature))",
         "devices and tables that no experiment uses",
     ),
+    Pattern(r"^ALSA \S+ BUG: ", "sound, which no experiment uses"),
     Pattern(r"^d\d+: Forcing (?:read-only access|write emulation)", "what every dom0 of Xen is told at its start"),
+    Pattern(r"[Nn]on-privileged (?:\(\d+\) )?attempt to map I/O space", "a device's memory, which no experiment uses"),
     Pattern(r"^(?:OOM killer (?:disabled|enabled)|PM: .*OOM|Freezing)", "what suspending a guest says"),
     Pattern(r"^FAT-fs .*(?:not properly unmounted|utf8|codepage)", "the boot partition, which no experiment writes"),
     Pattern(

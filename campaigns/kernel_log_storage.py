@@ -14,7 +14,7 @@ DEVICE = r"(?P<device>unknown-block\(\d+,\d+\)|[\w!/-]+)"
 
 STORAGE = (
     # --- swap -----------------------------------------------------------------------------------
-    (SWAP, r"(?:Read|Write)[- ]error on (?:dio )?swap", "the swap device failed"),
+    (SWAP, r"(?:Read|Write)[- ]error (?:-?\d+ )?on (?:dio )?swap", "the swap device failed"),
     (
         SWAP,
         (
@@ -35,7 +35,7 @@ STORAGE = (
         SWAP,
         (
             r"zram: .*(?:Error|error|failed)|zram\d*: .*(?:failed|error)|"
-            r"zswap: .*(?:decompress\w* fail|fail\w* to decompress|"
+            r"zswap: .*(?:[Dd]ecompress\w* (?:fail|error)|fail\w* to decompress|"
             r"pool creation failed)"
         ),
         "compressed swap failed",
@@ -51,7 +51,8 @@ STORAGE = (
         (
             rf"EXT[234]-fs warning(?: \(device {DEVICE}\))?.*(?i:I/O error|error recorded|errors|failed|corrupt|"
             r"checksum|running e2fsck is recommended|Inconsistent|need of filesystem check|"
-            r"Unrecognised inode hash|index full)"
+            r"Unrecognised inode hash|index full|\berr(?:or)? -?\d|dx entry: |directory missing|bad directory|"
+            r"with no links|too many links)"
         ),
         "a file system found itself damaged",
     ),
@@ -59,10 +60,11 @@ STORAGE = (
         FILE_SYSTEM,
         (
             rf"EXT[234]-fs \({DEVICE}\): (?:error|panic|warning: mounting (?:fs with errors|unchecked)|"
-            r"initial error|last error|error count|previous I/O error|I/O error|[Rr]emounting filesystem|"
+            r"initial error|last error|error count|previous I/O error|I/O error|[Rr]emounting file-?system|"
             r"failed to convert|Delayed block allocation failed|delayed block allocation failed|"
-            r"This should not happen|unable to read|bad geometry|group descriptors|mount failed|"
-            r"get root inode failed|error loading journal|ext4_\w+: .*(?:err|fail|Checksum|not in group|"
+            r"This should not happen|unable to read|can't read|bad geometry|group descriptors|mount failed|"
+            r"first meta block group too large|inodes count not valid|"
+            r"get root (?:inode|dentry) failed|error loading journal|ext4_\w+: .*(?:err|fail|Checksum|not in group|"
             r"invalid|corrupt)|Inode \d+ .*orphan list|Detected aborted|Couldn't remount RDWR|"
             r"shut(?:ting)? down|[Cc]hecksum (?:invalid|failed)|Invalid checksum|write access unavailable|"
             r"Errors on filesystem|Unexpected|corrupt|invalid|failed to|Marking fs in need|no journal found|"
@@ -74,7 +76,7 @@ STORAGE = (
     (
         FILE_SYSTEM,
         (
-            r"(?i:remounting filesystem read-only|filesystem has been (?:shut down|set read-only)|"
+            r"(?i:remounting file-?system read-only|filesystem has been (?:shut down|set read-only)|"
             r"forced? read-?only|forcing read-only)"
         ),
         "a file system gave up writing",
@@ -103,8 +105,8 @@ STORAGE = (
         (
             rf"XFS(?: \({DEVICE}\))?:? .*(?i:corrupt|CRC error|internal error|I/O error|log I/O|force_shutdown|"
             r"shut(?:ting)? ?down|page discard on|writeback error|error -?\d+|assertion failed|"
-            r"failing async write|failed to|"
-            r"please u?n?mount the filesystem|bad magic|Unmount and run)"
+            r"failing async write|\bfailed\b|out of range[:,]|log inconsistent|mismatched uuid|"
+            r"please u?n?mount the filesystem|bad (?:magic|inode|clientid)|Unmount and run)"
         ),
         "a file system found itself damaged",
     ),
@@ -113,9 +115,11 @@ STORAGE = (
         (
             rf"(?i:BTRFS)(?: (?:error|critical))(?: \(device {DEVICE}(?: state \w+)?\))?|BTRFS: (?:error|"
             r"Transaction aborted|open_ctree failed|failed to )|(?i:BTRFS).* errs: .*(?:wr|rd|flush|corrupt|gen) [1-9]|"
-            r"BTRFS warning.*(?i:csum failed|checksum|lost page|error|corrupt|failed|aborted)|"
-            r"BTRFS.* read error corrected|"
-            r"parent transid verify failed|btrfs: .*(?:error|corrupt|csum failed|read-only)"
+            r"BTRFS warning.*(?i:csum failed|checksum|lost page|error|corrupt|failed|aborted|bad tree block|"
+            r"bad bytenr)|BTRFS.* read error corrected|"
+            r"parent transid verify failed|btrfs: .*(?:error|corrupt|csum failed|read-only)|"
+            rf"(?i:btrfs)(?:: {DEVICE}|.*) checksum verify failed|BTRFS.* no csum found|"
+            r"btrfs (?:csum failed|bad tree block)|btrfs: open_ctree failed"
         ),
         "a file system found itself damaged",
     ),
@@ -138,7 +142,14 @@ STORAGE = (
         ),
         "a file system cannot be used",
     ),
-    (FILE_SYSTEM, rf"(?<![\w!/-]){DEVICE}: writeback error on inode", "a file system could not be written"),
+    (
+        FILE_SYSTEM,
+        (
+            rf"(?<![\w!/-]){DEVICE}: writeback error on inode|"
+            rf"Dirty inode writeback failed for block device {DEVICE}"
+        ),
+        "a file system could not be written",
+    ),
     # --- disks ----------------------------------------------------------------------------------
     (DISK, rf"(?<!not supported )\berror, dev {DEVICE}(?:,| |$)", "a disk failed, so sectors and times mean nothing"),
     (
@@ -159,19 +170,25 @@ STORAGE = (
         DISK,
         (
             rf"Buffer I/O error on (?:dev|device) {DEVICE}|I/O error on (?:dev|device) {DEVICE}|lost (?:async |"
-            rf"sync )?page write(?: due to I/O error)?(?: on {DEVICE})?"
+            rf"sync )?page write(?: due to I/O error)?(?: on {DEVICE})?|__find_get_block_slow\(\) failed|"
+            rf"(?<![\w!/-]){DEVICE}: unable to read (?:partition table|RDB block)|bio too big device {DEVICE}|"
+            rf"Trying to access nonexistent block-device {DEVICE}"
         ),
         "a disk failed, so sectors and times mean nothing",
     ),
     (
         DISK,
-        rf"attempt to access beyond end of device|^{DEVICE}: rw=\d+, (?:want|sector)=",
+        (
+            rf"attempt to access beyond end of device|^{DEVICE}: rw=\d+, (?:want|sector)=|"
+            rf"requested out-of-range block \d+ for device {DEVICE}|^{DEVICE}: p\d+ .* beyond EOD"
+        ),
         "a disk is smaller than what is on it says",
     ),
     (
         DISK,
         (
-            rf"\[{DEVICE}\] (?:tag#\d+ )?(?:FAILED Result|CDB: |uas_eh_|killing request|"
+            rf"\[{DEVICE}\]\s+(?:tag#\d+ )?(?:(?:FAILED|UNKNOWN\(0x[0-9a-f]+\)) Result|CDB: |uas_eh_|"
+            r"killing request|Medium access timeout failure|"
             r"Synchronize Cache\(\d+\) failed|Unhandled (?:error|"
             r"sense) code|Sense Key : (?:0x[34b]|Medium|Hardware|Aborted|Data Protect)|"
             r"Add\. Sense: (?:Unrecovered|Read retries|Write error|Logical block|Internal target)|"
@@ -192,7 +209,8 @@ STORAGE = (
         (
             r"\bata\d+(?:\.\d+)?: (?:exception Emask|failed command: (?!PACKET|IDENTIFY)|revalidation failed|"
             r"disabled$|error: \{ (?:UNC|IDNF|ABRT|AMNF)|status: \{ .*\b(?:ERR|DF)\b|SError: \{|lost interrupt|"
-            r"qc timeout (?:after \d+ msecs )?\(cmd 0x(?!a[01])|(?:hard|soft) resetting link|reset failed)|"
+            r"qc timeout (?:after \d+ msecs )?\(cmd 0x(?!a[01])|(?:hard|soft) resetting link|reset failed|"
+            r"COMRESET failed|NCQ disabled due to|limiting (?:SATA link )?speed to)|"
             r"AHCI controller unavailable"
         ),
         "a disk failed",
@@ -207,8 +225,8 @@ STORAGE = (
         (
             r"\bnvme\S*:? .*(?i:I/O (?:tag )?\d+ .*timeout|I/O error|controller is down|device not ready|"
             r"removing after probe failure|abort status|unrecovered|@ LBA .*(?:error|fault)|"
-            r"frozen state error|reset controller|resetting controller|severity=uncorrect|media error|dead|"
-            r"critical warning)"
+            r"frozen state error|reset failure|reset controller|resetting controller|severity=uncorrect|media error|"
+            r"dead|critical warning)"
         ),
         "a disk failed",
     ),
@@ -226,7 +244,8 @@ STORAGE = (
         DISK,
         (
             r"\bvbd (?:vbd|backend)-[\d-]+: (?:-?\d+ |.*(?i:fail|error|in use|timeout|fatal|unable|invalid))|"
-            r"(?i:xenbus: timeout connecting to device: device/vbd)|failed to write error node for \S*device/vbd"
+            r"\bvbd: probe of vbd-[\d-]+ failed|"
+            r"(?i:xenbus\w*: timeout connecting to device: device/vbd)|failed to write error node for \S*device/vbd"
         ),
         "a guest's disk could not be connected",
     ),
@@ -243,7 +262,7 @@ STORAGE = (
         DISK,
         (
             r"device-mapper: (?!ioctl|uevent|core).*(?i:fail|\berror|invalid|out-of-|out of|read-only mode|"
-            r"unable|corrupt|abort)"
+            r"unable|corrupt|abort|no free|too small)"
         ),
         "a volume failed",
     ),
