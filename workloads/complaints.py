@@ -33,7 +33,7 @@ _DEATHS = (
     (
         (
             r"(?:^|[\s:\]])(?P<name>Segmentation fault|Bus error|Illegal instruction|Floating point exception|Aborted|"
-            r"Terminated|Trace/breakpoint trap|Bad system call|Alarm clock|Hangup|User defined signal [12]|"
+            r"Terminated|Quit|Trace/breakpoint trap|Bad system call|Alarm clock|Hangup|User defined signal [12]|"
             r"CPU time limit exceeded|File size limit exceeded)"
             r"(?: signal terminated program \S+| \(program \S+\)|\s*\(core dumped\)|$|\s{2,})"
         ),
@@ -54,7 +54,8 @@ _DEATHS = (
         (
             r"client \d+ (?:script \d+ )?aborted|the above results are incomplete|"
             r"server closed the connection unexpectedly|"
-            r"terminating connection because of crash|Lost connection to \S+ server|server has gone away"
+            r"terminating connection (?:because of crash|due to)|Lost connection to (?:\S+ )?server|"
+            r"[Ss]erver has gone away|^pgbench: ?(?:error|fatal): "
         ),
         "the load, or the server that it asked, lost a part",
     ),
@@ -66,7 +67,8 @@ _DEATHS = (
         (
             r"double free or corruption|\*\*\* [\w ]{1,40} detected|corrupted (?:size|double-linked)|stack smashing|"
             r"\b(?:free|malloc\w*|calloc|realloc|memalign|munmap_chunk|mremap_chunk|sysmalloc|tcache\w*)\(\): |"
-            r"Fatal glibc error|terminate called|thread '[^']{0,80}' (?:panicked|has overflowed its stack)"
+            r"Fatal glibc error|terminate called|fatal runtime error: |"
+            r"thread '[^']{0,80}' (?:\(\d+\) )?(?:panicked|has overflowed its stack)"
         ),
         "a process found its memory damaged",
     ),
@@ -75,9 +77,14 @@ _DEATHS = (
         (
             r"(?i:virtual memory exhausted|\bout of memory\b|cannot allocate memory|memory exhausted)|\bbad_alloc\b|"
             r"\bMemoryError\b|memory allocation of \d+ bytes failed|OOM command not allowed|"
-            r"[Cc]annot fork|\bfork(?: failed)?: .{0,40}Resource temporarily unavailable"
+            r"[Cc]annot fork|\bv?fork(?: failed)?: .{0,40}Resource temporarily unavailable|"
+            r"unprotected error in call to Lua API|smalloc: OOM"
         ),
         "there was no memory left",
+    ),
+    (
+        r"unable to create thread|(?:pthread_create|thread|posix_spawn)\b.{0,80}Resource temporarily unavailable",
+        "a thread or a process could not be started",
     ),
     (
         (
@@ -87,6 +94,7 @@ _DEATHS = (
         "a file could not be read or written",
     ),
     (r"error while loading shared libraries|Exec format error|cannot execute", "a program could not be started"),
+    (r"^(?:kvload|memload|rg): ", "the tool could not do all of its work"),
 )
 
 _COMPILED = tuple((re.compile(expression), meaning) for expression, meaning in _DEATHS)
@@ -150,6 +158,7 @@ _NAMES = {
     "Floating point exception": ", SIGFPE (8)",
     "Aborted": ", SIGABRT (6)",
     "Terminated": ", SIGTERM (15)",
+    "Quit": ", SIGQUIT (3)",
     "Trace/breakpoint trap": ", SIGTRAP (5)",
     "Bad system call": ", SIGSYS (31)",
     "Alarm clock": ", SIGALRM (14)",

@@ -51,6 +51,20 @@ DEATHS = [
     ("accept: Too many open files", "read or written"),
     ("write: File too large", "read or written"),
     ("cat: x: Stale NFS file handle", "read or written"),
+    ("./x.sh: line 3:   812 Quit                    (core dumped) ./foo", "SIGQUIT (3)"),
+    ("FATAL: mysql_drv_query() returned error 2013 (Lost connection to server during query)", "lost a part"),
+    ("ERROR 2006 (HY000): Server has gone away", "lost a part"),
+    ("FATAL:  terminating connection due to administrator command", "lost a part"),
+    ("pgbench: error: client 3 receive failed: no connection to the server", "lost a part"),
+    ("thread 'main' (812) panicked at src/main.rs:1:2:", "memory damaged"),
+    ("fatal runtime error: stack overflow, aborting", "memory damaged"),
+    ("PANIC: unprotected error in call to Lua API (not enough memory)", "no memory left"),
+    ("make: vfork: Resource temporarily unavailable", "no memory left"),
+    ("smalloc: OOM. Consider using --alloc-size to increase the shared memory available.", "no memory left"),
+    ("unable to create thread 0: Resource temporarily unavailable", "could not be started"),
+    ("FATAL: pthread_create() for thread #3 failed. errno = 11 (Resource temporarily unavailable)", "be started"),
+    ("memload: the page at byte 4096 has other contents than were written", "all of its work"),
+    ("rg: /usr/src/linux/mm/slab.c: Bad address (os error 14)", "all of its work"),
 ]
 
 ORDINARY = [
@@ -67,6 +81,8 @@ ORDINARY = [
     "write: IOPS=1200, BW=4800KiB/s",
     "0 clients aborted",
     "threads: 4 started",
+    "Quitting",
+    "pgbench: client 0 got an error in command 3 (SQL) of script 0; ERROR:  could not serialize access",
 ]
 
 
