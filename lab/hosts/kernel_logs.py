@@ -17,6 +17,8 @@ line proves nothing, and whoever judges it has to say so."""
 
 
 _END_OF_LINE = re.compile(r"[ \t]*(?:\n|$)")
+_EMPTY = re.compile(r"\s*\(?X?E?N?\)?\s*\[?")
+"""A line of Xen's that says nothing, or not yet: any may begin with it."""
 
 
 @dataclass(frozen=True)
@@ -39,32 +41,40 @@ def new_since(before: str, after: str) -> Delta:
     """What `after` holds beyond `before`, two readings of one log.
 
     The overlap may begin within a line, where a ring of bytes cut it, and end within one that was
-    still being written; a whole line of it has to be in both. Of several overlaps the longest
-    counts. Without any, everything in `after` is new, and messages may have been lost.
+    still being written, which then is new as a whole; a whole line of it has to be in both. Of
+    several overlaps the longest counts. Without any, everything in `after` is new, and messages may
+    have been lost.
     """
-    before, after = _text(before).strip(), _text(after).lstrip("\n")
-    if not before:
+    before, after = _text(before).lstrip("\n"), _text(after).lstrip("\n")
+    known = before.rstrip()
+    if not known:
         return Delta(after, lost=False)
-    start = _overlap(before, after)
+    start = _overlap(known, after, complete=before.endswith("\n"))
     if start is None:
         return Delta(after, lost=True)
-    rest = after[len(before) - start :]
-    return Delta(rest[match.end() :] if (match := _END_OF_LINE.match(rest)) else rest, lost=False)
+    end = len(known) - start
+    match = _END_OF_LINE.match(after, end)
+    return Delta(after[match.end() if match else after.rfind("\n", 0, end) + 1 :], lost=False)
 
 
-def _overlap(before: str, after: str) -> int | None:
+def _overlap(before: str, after: str, *, complete: bool) -> int | None:
     """The first index from which all of `before` is the beginning of `after`; None when they share
-    no whole line.
+    no whole line. complete: the last line of `before` was written to its end.
     """
+
+    def joins(start: int) -> bool:
+        ends = not complete or _END_OF_LINE.match(after, len(before) - start) is not None
+        return ends and after.startswith(before[start:])
+
     first = after.partition("\n")[0]
     start = before.find(first) if first else -1
     while start >= 0:
-        whole = start == 0 or before[start - 1] == "\n" or "\n" in before[start:]
-        if whole and after.startswith(before[start:]):
+        whole = start == 0 or before[start - 1] == "\n" or before.count("\n", start) > (not complete)
+        if whole and joins(start):
             return start
         start = before.find(first, start + 1)
-    last = before.rfind("\n") + 1  # its last line alone, which may have been only half written
-    return last if after.startswith(before[last:]) else None
+    last = before.rfind("\n") + 1  # its last line alone
+    return last if joins(last) and not _EMPTY.fullmatch(before, last) else None
 
 
 def _text(log: str) -> str:

@@ -41,11 +41,16 @@ def test_a_full_ring_of_xen_shows_what_is_new() -> None:
         ("a\r\nb\r\n", "b\nc\n", "c\n"),
         ("a\nb\nc\n", "b\nc\nd\ne\n", "d\ne\n"),
         ("first line\nsecond\n", "t line\nsecond\nthird\n", "third\n"),
-        ("one\ntwo\nthree is half wri", "two\nthree is half written\nfour\n", "tten\nfour\n"),
+        ("one\ntwo\nthree is half wri", "two\nthree is half written\nfour\n", "three is half written\nfour\n"),
+        ("  cut\nb\n", "  cut\nb\nc\n", "c\n"),
+        ("  cut\nb\n", "  cut\nb\n", ""),
+        ("(XEN) a\n(XEN) Pan", "(XEN) a\n(XEN) Panic on CPU 0:\n", "(XEN) Panic on CPU 0:\n"),
+        ("(XEN) a\n(XEN) \n", "(XEN) a\n(XEN) \n(XEN) b\n", "(XEN) b\n"),
         ("same\nsame\nsame\n", "same\nsame\nsame\nother\n", "other\n"),
         ("", "a\n", "a\n"),
         ("\n\n", "a\n", "a\n"),
-        ("one\nlast line", "last line, and more\nnew\n", ", and more\nnew\n"),
+        ("one\nlast line", "last line, and more\nnew\n", "last line, and more\nnew\n"),
+        ("one\nlast line\n", "last line\nnew\n", "new\n"),
     ],
 )
 def test_what_is_new(before: str, after: str, new: str) -> None:
@@ -61,6 +66,12 @@ def test_what_is_new(before: str, after: str, new: str) -> None:
         ("a\nb\n", ""),
         ("[1] one\n[2] two\n", "o\n[3] three\n"),
         ("[1] one\n[2] two\n", "[3] three\n[1] one\n[2] two\n"),
+        ("(XEN) a\n(XEN) \n", "(XEN) b\n(XEN) c\n"),
+        ("(XEN) a\n(XE", "(XEN) b\n(XEN) c\n"),
+        ("(XEN) a\n(XEN", " a\n(XEN) c\n"),
+        ("(XEN) a\n(XEN) \n", "(XEN) \n(XEN) c\n"),
+        ("a\nCPU 1\n", "CPU 12 is stuck\nb\n"),
+        ("x\na line\nCPU 1\n", "line\nCPU 12 is stuck\nb\n"),
     ],
 )
 def test_a_log_that_cannot_be_joined_is_all_new_and_says_that_messages_may_be_missing(before: str, after: str) -> None:
