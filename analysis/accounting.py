@@ -118,12 +118,12 @@ def _swap_sectors(results: Results, cell: CellRecord, guest: str) -> float | Non
 @lru_cache(maxsize=2)
 def accounts(results: Results) -> tuple[Account, ...]:
     """Per pair of cells: every guest and the total; then the means over the pairs. Empty when no
-    policy has a base.
+    policy has pages in tmem, and a base without.
     """
     found: list[Account] = []
     for levels in results.levels:
         for policy in results.policies:
-            control = totals.base_policy(results, policy)
+            control = totals.without_tmem(results, policy)
             if control is None:
                 continue
             pairs = _pairs(results, policy, control, levels)
@@ -314,7 +314,7 @@ def _by_disk(account: Account) -> list[str]:
     )
     return [
         f"From {'file systems' if kind == EPHEMERAL else 'swap'} "
-        f"{saved:,.0f} sectors fewer were read, and {kind} hits stand "
+        f"{abs(saved):,.0f} sectors {'more' if saved < 0 else 'fewer'} were read, and {kind} hits stand "
         f"for {pages * SECTORS_PER_PAGE:,.0f}."
         for kind, saved, pages in shares
         if pages is not None

@@ -41,6 +41,9 @@ from common.text import markdown_paragraph, one_line
 
 FIGURES_DIR = "figures"
 
+_MOST_LINES = 9
+"""Of memory over time that are told apart in one panel, a policy each; figure `memory` has all."""
+
 _MOST_GUESTS = {style.TWO_COLUMNS.name: 6, style.ONE_COLUMN.name: 3}
 """Guests beyond this many are not drawn one by one in `memory`: panels would be unreadable."""
 
@@ -164,6 +167,8 @@ def _grid(results: Results, levels: str, layout: Layout, drawers: Sequence[tuple
         axes = grid[index // layout.columns, index % layout.columns]
         make(axes, results, levels)
         axes.set_title(f"({'abcdefgh'[index]})")
+    for axes in grid.flat[len(drawers) :]:
+        axes.set_axis_off()
     return figure
 
 
@@ -207,8 +212,10 @@ def _overview(results: Results, levels: str, layout: Layout) -> Figure | None:
     both = _beside(results, ("sectors_read",))
     # a name for each line, two rows for each pair
     names, rows = 0.85 * len(results.policies), 2.7 * len(accounting.summary(results, levels))
-    over_time: list[tuple[Panel, float]] = [(timelines.all_memory, max(6.5, names)), (panels.account, max(5, rows))]
-    return _grid(results, levels, layout, [*both, *over_time])
+    over_time: list[tuple[Panel, float]] = []
+    if len(results.policies) <= _MOST_LINES:
+        over_time.append((timelines.all_memory, max(6.5, names)))
+    return _grid(results, levels, layout, [*both, *over_time, (panels.account, max(5, rows))])
 
 
 def _memory(results: Results, levels: str, layout: Layout) -> Figure | None:
@@ -234,7 +241,7 @@ def _memory(results: Results, levels: str, layout: Layout) -> Figure | None:
         grid[row, 0].set_ylabel(f"{policy}\n[MiB]", fontsize=style.SMALL)
     if not drawn:
         return None
-    figure.supxlabel("time since the release [s]", fontsize=style.NORMAL)
+    figure.supxlabel(f"time since the release{totals.clock(results)} [s]", fontsize=style.NORMAL)
     grid[0, 0].set_xlim(left=0)
     grid[0, 0].set_ylim(bottom=0)
     style.key(figure, timelines.handles(), columns=3 if layout is style.TWO_COLUMNS else 2)

@@ -108,7 +108,7 @@ def draw(results: Results, levels: str, layout: Layout) -> Figure | None:
     found = points(results, levels)
     if all(point.footprint is None for point in found):
         return None
-    lost = _Side("lost", 100, f"time lost against the fastest{_emulated(results)} [%]")
+    lost = _Side("lost", 100, f"time lost against the fastest{totals.clock(results)} [%]")
     largest = max((point.sectors or 0 for point in found), default=0.0)
     scale = panels.scale_for(largest)
     sectors = _Side("sectors", 1 / scale.factor, f"sectors read [{scale.word}sectors]")
@@ -120,7 +120,7 @@ def draw(results: Results, levels: str, layout: Layout) -> Figure | None:
         axes.set_ylabel(side.label)
         style.clean(axes, grid="y")
         _scatter(axes, found, side, looks)
-    grid[1].set_xlabel(f"{FOOTPRINT.label}, guests and tmem{_emulated(results)} [{FOOTPRINT.unit}]")
+    grid[1].set_xlabel(f"{FOOTPRINT.label}, guests and tmem{totals.clock(results)} [{FOOTPRINT.unit}]")
     style.key(figure, _handles(), columns=3 if layout is style.TWO_COLUMNS else 2)
     figure.draw_without_rendering()
     for axes, side in zip(grid, (lost, sectors), strict=True):
@@ -130,10 +130,6 @@ def draw(results: Results, levels: str, layout: Layout) -> Figure | None:
         joined = [(places[point.beside], place) for point, place in drawn if point.beside in places]
         labels.place(axes, named, list(places.values()), joined)
     return figure
-
-
-def _emulated(results: Results) -> str:
-    return ", emulated" if any(cell.host_kind == "emulated" for cell in results.complete) else ""
 
 
 def _drawn(found: Sequence[Point], side: _Side) -> list[tuple[Point, labels.Place]]:
@@ -190,7 +186,7 @@ def reading(results: Results, levels: str, _layout: Layout) -> list[str]:
         without = [p.policy for p in found if p.footprint is None or getattr(p, of) is None]
         if without:
             lines.append(f"Left out of ({letter}), since not measured: {', '.join(without)}.")
-    if _emulated(results):
+    if totals.clock(results):
         lines.append("Footprint and time are by the emulated machine's clock; sectors read are real.")
     return lines
 
@@ -218,7 +214,7 @@ def said(results: Results) -> list[str]:
             continue
         parts += [f"At {levels}:"] if levels else []
         parts.append(sections.table(_COLUMNS, [_row(point) for point in found]))
-    if parts and _emulated(results):
+    if parts and totals.clock(results):
         parts.append(
             "Footprint, times and waiting are by the emulated machine's clock: compare them with each other, and with "
             "no other machine's. Sectors read are real."

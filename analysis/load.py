@@ -24,7 +24,7 @@ import pyarrow.csv as pc
 from analysis import derived
 from analysis import series as readings
 from analysis.series import Series
-from campaigns import former, records
+from campaigns import former, packed, records
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common.errors import ResultsError
 from common.units import parse_size
@@ -164,17 +164,17 @@ def experiment_text(results: Results, section: str, key: str) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def size(results: Results, section: str, key: str) -> int | None:
+def size(results: Results, section: str, key: str, levels: str = "") -> int | None:
     """A size that the experiment declares [bytes]; with what the guests' kernel takes, where that
-    is added to it (guests.kernel_memory), as a cell had it: of a campaign without factors. None
-    when none is declared or known, or it follows from others (`fit`).
+    is added to it (guests.kernel_memory), and at levels of factors, as a cell had it. None when
+    none is declared or known, or it follows from others (`fit`).
     """
     declared = experiment_text(results, section, key)
-    if declared is None or declared == "fit":
+    if declared is None or (declared == "fit" and not levels):
         return None
-    if experiment_text(results, "guests", "kernel_memory") != "added":
+    if experiment_text(results, "guests", "kernel_memory") != "added" and not levels:
         return parse_size(declared)
-    for cell in results.complete:
+    for cell in (cell for policy in results.policies for cell in results.at(policy, levels)):
         told = records.read_env(results.directory / records.CELLS_DIR / cell.cell) or {}
         had = _mapping(_mapping(told.get("conditions")).get(section)).get(f"{key}_mib")
         if isinstance(had, int):
@@ -408,8 +408,8 @@ def _samples(directory: Path, complete: Sequence[CellRecord], layout: int) -> pd
     Names are categories here: a million texts would take a gibibyte. Tables have them as texts.
     """
     columns = ["cell", "policy", "levels", "repetition", *records.SAMPLE_COLUMNS]
-    paths = {cell.cell: directory / records.CELLS_DIR / cell.cell / records.SAMPLES_FILE for cell in complete}
-    there = [cell for cell in complete if paths[cell.cell].is_file()]
+    paths = {cell.cell: directory / records.CELLS_DIR / cell.cell for cell in complete}
+    there = [cell for cell in complete if (paths[cell.cell] / packed.name(paths[cell.cell])).is_file()]
     with ThreadPoolExecutor(_READERS) as readers:  # Arrow reads without Python's lock
         parts = list(readers.map(lambda cell: _of_cell(cell, _read_samples(paths[cell.cell], layout)), there))
     if not any(map(len, parts)):
@@ -457,10 +457,11 @@ _SAMPLE_TYPES = {
 }
 
 
-def _read_samples(path: Path, layout: int) -> pa.Table:
+def _read_samples(cell: Path, layout: int) -> pa.Table:
+    path = cell / packed.name(cell)
     convert = pc.ConvertOptions(column_types=_SAMPLE_TYPES, null_values=[""], strings_can_be_null=True)
     try:
-        text = former.samples_text(path.read_text("utf-8")) if layout < records.LAYOUT else None
+        text = former.samples_text(packed.text(cell)) if layout < records.LAYOUT else None
         source = path if text is None else io.BytesIO(text.encode())
         found = pc.read_csv(source, convert_options=convert, read_options=pc.ReadOptions(use_threads=False))
         if tuple(found.column_names) != records.SAMPLE_COLUMNS:

@@ -8,11 +8,12 @@ words in its place.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
+from matplotlib.figure import FigureBase
+from matplotlib.patches import Patch
 
 from analysis import accounting, rates, statistics, style, totals
 from analysis.load import Results
@@ -96,9 +97,8 @@ def by_policy(
     policy_axis(axes, results.policies)
     style.clean(axes, grid="x")
     axes.set_xlim(0, reach * 1.25 if reach else 1)
-    axes.set_xlabel(
-        f"{quantity.label} [{scale.word}{quantity.unit}]" if scale.word else f"{quantity.label} [{quantity.unit}]"
-    )
+    clock = totals.clock(results) if quantity.unit == "s" else ""
+    axes.set_xlabel(f"{quantity.label}{clock} [{scale.word or ''}{quantity.unit}]")
     if parts and largest:
         _name_parts(axes, parts)
 
@@ -215,7 +215,8 @@ def ratios(axes: Axes, results: Results, quantity: Quantity, levels: str) -> Non
             fontsize=style.SMALL,
             annotation_clip=False,
         )
-    axes.set_xlabel(f"ratio of {quantity.label.replace(', guests and dom0', '')}")
+    clock = totals.clock(results) if quantity.unit == "s" else ""
+    axes.set_xlabel(f"ratio of {quantity.label.replace(', guests and dom0', '')}{clock}")
 
 
 _TICKS = (
@@ -299,7 +300,7 @@ def account(axes: Axes, results: Results, levels: str) -> None:
     looks = style.looks(results.policies)
     names: list[str] = []
     ends = [0.0]
-    kinds: defaultdict[str, list[tuple[float, float, int]]] = defaultdict(list)
+    kinds: dict[str, style.Look] = {}
     for item in means:
         mine = [pair for pair in pairs if pair.policy == item.policy]
         row = len(names)
@@ -317,7 +318,7 @@ def account(axes: Axes, results: Results, levels: str) -> None:
                 axes.barh(
                     row + 1, width, left=left, height=_BAR, color=face, edgecolor=edge, hatch=kind.hatch, linewidth=0
                 )
-                kinds[name].append((width, left, row + 1))
+                kinds[name] = kind
             left += width
         for shift, attribute in ((0, "saved"), (1, "explained")):
             points = statistics.present(getattr(pair, attribute) for pair in mine)
@@ -327,30 +328,32 @@ def account(axes: Axes, results: Results, levels: str) -> None:
         if item.agreement is not None:
             highest = max([item.explained or 0, *[p.explained or 0 for p in mine]]) / scale.factor
             _label(axes, _agreement(results, item), highest, row + 1)
-    _name_kinds(axes, kinds)
+    if kinds:
+        _name_kinds(axes.figure, {name: kinds[name] for name in accounting.KINDS if name in kinds})
     policy_axis(axes, names)
-    axes.set_ylim(len(names) - 0.35, -0.5)
     style.clean(axes, grid="x")
     axes.set_xlim(min(0.0, *ends) * 1.05, (max(ends) or 1) * 1.45)
     axes.set_xlabel(f"sectors [{scale.word}sectors]")
 
 
-def _name_kinds(axes: Axes, kinds: Mapping[str, Sequence[tuple[float, float, int]]]) -> None:
-    """The name of each kind of page below its widest bar, from the beginning or to its
-    end: there is room for no more. kinds: name -> width, left end and row of each.
-    """
-    for name, found in kinds.items():
-        width, left, row = max(found)
-        axes.annotate(
-            name,
-            (left + width if left else left, row + _BAR / 2),
-            xytext=(0, -1),
-            textcoords="offset points",
-            ha="right" if left else "left",
-            va="top",
-            fontsize=style.SMALL,
-            color=style.MUTED,
-        )
+def _name_kinds(figure: FigureBase, kinds: Mapping[str, style.Look]) -> None:
+    """A key of the kinds of pages below the panels: at a narrow bar their names have no room."""
+    figure.legend(
+        handles=[
+            Patch(
+                facecolor=style.tint(kind.colour, 0.75),
+                edgecolor=style.tint(kind.colour, 1),
+                hatch=kind.hatch,
+                linewidth=0,
+                label=f"{name} hits",
+            )
+            for name, kind in kinds.items()
+        ],
+        loc="outside lower right",
+        ncols=2,
+        handlelength=1.5,
+        columnspacing=1.2,
+    )
 
 
 def _agreement(results: Results, item: accounting.Account) -> str:

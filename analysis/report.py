@@ -222,7 +222,7 @@ def paragraph(results: Results) -> str:
 def _sizing(results: Results) -> str:
     """How many guests of what size on how much memory, as far as the campaign says."""
     numbers = {len(rates.guests(results, levels)) for levels in results.levels} - {0}
-    text = f" with {' or '.join(map(str, sorted(numbers)))} guests" if numbers else ""
+    text = f" with {' or '.join(map(str, sorted(numbers)))} guest{'s' * (numbers != {1})}" if numbers else ""
     most = size(results, "guests", "memory_max")
     if text and most and not any(results.levels):
         text += f" of at most {format_size(most)} each"

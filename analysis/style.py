@@ -57,7 +57,7 @@ _LINES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)
 _HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----")
 _MARKERS = ("o", "s", "D", "^", "v")
 
-_FIXED = {"static": 7, "selfballoon": 1, "selfballoon+tmem": 0}
+_FIXED = {"static": 7, "fixed": 7, "selfballoon": 1, "selfballoon+tmem": 0}
 """Places in seaborn's colour-blind palette: grey for what is left alone, orange, blue."""
 _OTHERS = (2, 3, 5, 8, 6)
 

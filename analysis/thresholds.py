@@ -204,7 +204,7 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     figure = style.new_figure(layout.width, _HEIGHT * len(asked) + 0.5)
     grid = figure.subplots(len(asked), 1, squeeze=False)[:, 0]
     for number, (axes, (threshold, found)) in enumerate(zip(grid, asked, strict=True)):
-        _panel(axes, threshold, found, looks)
+        _panel(axes, threshold, found, looks, totals.clock(results))
         if len(asked) > 1:
             axes.set_title(f"({ascii_lowercase[number] if number < len(ascii_lowercase) else number + 1})")
     drawn = [policy for policy in results.policies if any(r.policy == policy for _, found in asked for r in found)]
@@ -216,7 +216,10 @@ def _handle(look: style.Look, name: str) -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, markersize=4, label=name)
 
 
-def _panel(axes: Axes, threshold: Threshold, found: Sequence[Reach], looks: Mapping[str, style.Look]) -> None:
+def _panel(
+    axes: Axes, threshold: Threshold, found: Sequence[Reach], looks: Mapping[str, style.Look], clock: str
+) -> None:
+    """clock: whose times are drawn, for behind the name of a metric."""
     places = {str(step.level): None for reach in found for step in reach.steps}
     order = {level: place for place, level in enumerate(places)}
     for reach in found:
@@ -227,9 +230,21 @@ def _panel(axes: Axes, threshold: Threshold, found: Sequence[Reach], looks: Mapp
     bound = threshold.at_most if threshold.at_most is not None else threshold.at_least
     assert bound is not None
     axes.axhline(bound, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 2)))
+    axes.annotate(
+        f"{bound:g}",
+        (1, bound),
+        xycoords=("axes fraction", "data"),
+        xytext=(2, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=style.SMALL,
+        color=style.MUTED,
+        annotation_clip=False,
+    )
     axes.set_xticks(range(len(order)), list(order))
     axes.set_xlabel(threshold.factor)
-    axes.set_ylabel(f"{threshold.metric} ÷\nthat at {threshold.start}")
+    name = threshold.metric + (clock if threshold.metric.endswith("seconds") else "")
+    axes.set_ylabel(f"{name} ÷\nthat at {threshold.start}")
     style.clean(axes, grid="y")
 
 

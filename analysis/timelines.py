@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis import accounting, rates, style
+from analysis import accounting, rates, style, totals
 from analysis.load import Results, size
 from campaigns.records import CellRecord
 from common.units import PAGE_BYTES
@@ -106,13 +106,13 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
         axes.annotate("in tmem", (middle, peak / 3), ha="center", fontsize=style.SMALL, color=colour)
     style.clean(axes, grid="y")
     last = max(end[0] for end in ends)
-    if not levels and (memory := size(results, "host", "guest_memory")):
+    if memory := size(results, "host", "guest_memory", levels):
         limit = memory / 2**20
         axes.plot([0, last], [limit, limit], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
         ends.append((last, limit, _HOST))
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, last)
-    axes.set_xlabel("time since the release [s]")
+    axes.set_xlabel(f"time since the release{totals.clock(results)} [s]")
     axes.set_ylabel("all guests [MiB]")
     _name_lines(axes, last, ends)
 

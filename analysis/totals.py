@@ -171,6 +171,27 @@ def base_policy(results: Results, policy: str) -> str | None:
     return None
 
 
+_BY_TMEM = ("tmem", "cleancache", "frontswap")
+"""Parts of a policy's name that have pages kept in tmem."""
+
+
+def without_tmem(results: Results, policy: str) -> str | None:
+    """The same policy with nothing in tmem: its base, or that one's; None when the policy has
+    nothing in tmem itself, or no such base was in the plan.
+    """
+    base: str | None = policy
+    while base is not None and any(part in _BY_TMEM for part in base.split("+")):
+        base = base_policy(results, base)
+    return None if base == policy else base
+
+
+def clock(results: Results) -> str:
+    """Whose times are drawn, for behind the words of an axis: of an emulated machine, or nothing to
+    say.
+    """
+    return ", emulated" if any(cell.host_kind == "emulated" for cell in results.complete) else ""
+
+
 def controls_of(results: Results, policy: str) -> list[str]:
     """What a policy is compared with: its base, then the experiment's first policy. None of them
     is itself.

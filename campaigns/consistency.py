@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from campaigns import evaluate, managed, plan, records, reproduce, starved
+from campaigns import evaluate, managed, packed, plan, records, reproduce, starved
 from campaigns.experiment import Experiment
 from campaigns.plan import block_order
 from campaigns.records import CampaignRecord, CellRecord
@@ -128,7 +128,7 @@ def _strangers(path: Path, guests: Iterable[str]) -> Iterator[str]:
         (f"{records.RAW_DIR}/{evaluate.KERNEL_LOG}", sources),
         (f"{records.RAW_DIR}/{evaluate.BEFORE}", readings),
         (f"{records.RAW_DIR}/{evaluate.AFTER}", readings),
-        ("samples", {Path(records.SAMPLES_FILE).name}),
+        ("samples", {Path(packed.name(path)).name}),
     ):
         at = path / folder
         for each in sorted(at.iterdir()) if at.is_dir() else ():

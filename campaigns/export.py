@@ -47,6 +47,7 @@ _KINDS = {
     ".json": "application/json",
     ".jsonl": "application/jsonl",
     ".csv": "text/csv",
+    ".gz": "application/gzip",
     ".md": "text/markdown",
     ".html": "text/html",
     ".txt": "text/plain",

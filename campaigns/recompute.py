@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from campaigns import evaluate, former, gates, managed, plan, provenance, records, store
+from campaigns import evaluate, former, gates, managed, packed, plan, provenance, records, store
 from campaigns.conditions import Conditions
 from campaigns.evaluate import Figures, Run
 from campaigns.experiment import Experiment
@@ -156,7 +156,7 @@ def is_whole(path: Path, campaign: CampaignRecord) -> bool:
 
 def _stored(path: Path, layout: int) -> str:
     """samples.csv of a cell, with the names that counters have now."""
-    text = (path / records.SAMPLES_FILE).read_text(encoding="utf-8")
+    text = packed.text(path)
     return text if layout >= records.LAYOUT else former.samples_text(text)
 
 
@@ -174,7 +174,7 @@ def _samples(path: Path, run: Run, cell: CellRecord, campaign: CampaignRecord) -
     try:
         text = _stored(path, campaign.layout)
     except (OSError, ValueError) as error:
-        yield records.SAMPLES_FILE, f"cannot be read as a table of layout {campaign.layout}: {_brief(error)}"
+        yield packed.name(path), f"cannot be read as a table of layout {campaign.layout}: {_brief(error)}"
         return
     unknown = {counter for counter in _later(run, campaign) if f",{counter}," not in text}
     readings = (sample for sample in run.readings if sample.counter not in unknown)
@@ -185,7 +185,7 @@ def _samples(path: Path, run: Run, cell: CellRecord, campaign: CampaignRecord) -
         where = (
             f"line {number} is {pair[0]!r}, and {pair[1]!r} by raw/" if pair else "it is shorter or longer than raw/"
         )
-        yield records.SAMPLES_FILE, where
+        yield packed.name(path), where
 
 
 def _metrics(cell: CellRecord, found: Figures, declared: Sequence[MetricSpec]) -> Iterator[str]:

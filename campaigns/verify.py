@@ -19,6 +19,7 @@ paper.
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from campaigns import consistency, narrowing, plan, records, store
+from campaigns import consistency, narrowing, packed, plan, records, store
 from campaigns.cell import DASK
 from campaigns.experiment import fingerprint, from_document
 from campaigns.plan import cell_id
@@ -111,7 +112,8 @@ class Verification:
         whole = "sound and complete" if self.cells == self.planned else "sound, as far as it was asked for"
         verdict = "damaged" if self.damaged else "sound, but incomplete" if self.incomplete else whole
         ended = f"{self.campaign}: {verdict} ({self.cells} of {self.planned} cells, {self.files} files)"
-        return [*shown, *([f"{SEAL}: {self.seal}"] if self.seal else []), ended]
+        seal = [f"{SEAL}: {self.seal}"] if self.seal and not self.damaged else []
+        return [*shown, *seal, ended]
 
     def refuse(self, *, allowed: bool) -> bool:
         """Whether anything is damaged. ResultsError (exit code 8) then, unless that is allowed:
@@ -290,7 +292,7 @@ class _Verifier:
         env = self._environment(path / records.ENV_FILE)
         failed = cell.status == "failed"
         if self.campaign is None or failed or not is_whole(path, self.campaign):
-            self._samples(path / records.SAMPLES_FILE, required=not failed)
+            self._samples(path, required=not failed)
         if self.campaign is not None and self.campaign.layout >= 2 and not failed:
             for file, message in consistency.of_cell(path, cell, env, self.campaign):
                 self.add("damage", path / file, message)
@@ -369,25 +371,25 @@ class _Verifier:
             return {}
         return document
 
-    def _samples(self, path: Path, *, required: bool) -> None:
+    def _samples(self, cell: Path, *, required: bool) -> None:
+        path = cell / packed.name(cell)
         if not path.is_file():
             if required:
                 self.add("damage", path, "missing")
             return
         try:
-            with path.open(encoding="utf-8", newline="") as file:
-                rows = csv.reader(file)
-                if tuple(next(rows, ())) != records.SAMPLE_COLUMNS:
-                    self.add("damage", path, f"the columns are not {', '.join(records.SAMPLE_COLUMNS)}")
+            rows = csv.reader(io.StringIO(packed.text(cell), newline=""))
+            if tuple(next(rows, ())) != records.SAMPLE_COLUMNS:
+                self.add("damage", path, f"the columns are not {', '.join(records.SAMPLE_COLUMNS)}")
+                return
+            for number, row in enumerate(rows, 2):
+                if (
+                    len(row) != len(records.SAMPLE_COLUMNS)
+                    or not _is_number(row[0])
+                    or not (row[4] == "" or _is_number(row[4]))
+                ):
+                    self.add("damage", path, f"line {number} is no sample")
                     return
-                for number, row in enumerate(rows, 2):
-                    if (
-                        len(row) != len(records.SAMPLE_COLUMNS)
-                        or not _is_number(row[0])
-                        or not (row[4] == "" or _is_number(row[4]))
-                    ):
-                        self.add("damage", path, f"line {number} is no sample")
-                        return
         except (OSError, ValueError, csv.Error) as error:
             self.add("damage", path, str(error))
 

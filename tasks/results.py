@@ -39,8 +39,10 @@ def verify_all(_c: Context) -> None:
 
     Exit code 8 when one of them is damaged or incomplete.
     """
+    import multiprocessing
     import os
-    from concurrent.futures import ProcessPoolExecutor
+    import signal
+    from concurrent.futures import ProcessPoolExecutor, as_completed
 
     from campaigns import store
     from common.errors import ResultsError
@@ -48,16 +50,25 @@ def verify_all(_c: Context) -> None:
     report = Reporter()
     names = store.names(store.RESULTS)
     failed: list[str] = []
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
-        for name, (said, passed) in zip(names, pool.map(_verified, names), strict=True):
-            report.plain(said)
-            if not passed:
-                failed.append(name)
+    deaf = (signal.SIGINT, signal.SIG_IGN)
+    with ProcessPoolExecutor(os.cpu_count(), initializer=signal.signal, initargs=deaf) as pool:
+        try:
+            asked = {pool.submit(_verified, name): name for name in names}
+            for done in as_completed(asked):
+                said, passed = done.result()
+                report.plain(said)
+                if not passed:
+                    failed.append(asked[done])
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():  # nothing is written, so nothing is lost
+                child.kill()
+            raise
     if failed:
         raise ResultsError(
             f"{len(failed)} of {len(names)} campaigns did not pass",
             where="results/",
-            why=", ".join(failed),
+            why=", ".join(sorted(failed)),
             remedy="./inv results.verify NAME shows all of one.",
         )
     report.say(f"{len(names)} campaigns are what was measured, and all that is made of them follows")
@@ -102,6 +113,32 @@ def latex(_c: Context, name: str, unverified: bool = False) -> None:
         report.plain(str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path))
 
 
+@task(positional=["name"], help={"name": "campaign: results/NAME", "into": "new folder"})
+def publish(_c: Context, name: str, into: str) -> None:
+    """Copy a campaign as it is published: what was measured, with its report and figures.
+
+    Samples are packed by gzip, which all commands here read; what a command makes in seconds
+    (tables, PDF, HTML) is left out. The copy is verified. Exit code 8 when the results are damaged,
+    were changed or are incomplete.
+    """
+    from analysis import remade
+    from campaigns import publishing, store, verify
+    from common.errors import UsageError
+    from tasks.shared import new_file
+
+    report = Reporter()
+    directory = store.get(store.RESULTS, name).directory
+    if not (directory / publishing.REPORT).is_file():
+        raise UsageError("there is no report to publish", where=str(directory), remedy=f"./inv figures {name}")
+    verify.verify(directory, remade.differences).check()
+    made = publishing.publish(directory, new_file("--into", into, folder=True))
+    verify.verify(made.path, remade.differences).check()
+    report.plain(
+        f"{made.path}: {made.files} files, {made.size / 2**20:.1f} MiB\n"
+        f"SHA-256 of its SHA256SUMS: {made.sum}; of those of what was measured, before samples were packed: {made.was}"
+    )
+
+
 @task(positional=["name"], help={"name": "campaign: results/NAME", "into": "file (default: results/NAME.zip)"})
 def export(_c: Context, name: str, into: str | None = None) -> None:
     """Write a campaign as one archive, an RO-Crate, for Zenodo and Software Heritage.
@@ -118,7 +155,7 @@ def export(_c: Context, name: str, into: str | None = None) -> None:
 
     report = Reporter()
     directory = store.get(store.RESULTS, name).directory
-    target = store.RESULTS / f"{name}.zip" if into is None else new_file("--into", into)
+    target = store.RESULTS / f"{name}.zip" if into is None else new_file("--into", into, folder=True)
     found = verify.verify(directory, remade.differences)
     if found.damaged:
         found.check()

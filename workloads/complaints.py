@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 from common.errors import WorkloadError
@@ -128,17 +129,21 @@ def deaths(text: str) -> list[tuple[str, str]]:
     return found
 
 
+def worst(found: Sequence[tuple[str, str]]) -> str:
+    """What the first line with a signal means, or else the first; nothing of none."""
+    return next((meaning for _, meaning in found if "SIG" in meaning), found[0][1] if found else "")
+
+
 def require_none(path: Path, what: str) -> None:
     """Read one output for deaths; a file that is not there says nothing. WorkloadError that names
-    the first, with its signal if it had one.
+    the first that had a signal, or else the first.
     """
     if not path.is_file():
         return
     found = deaths(path.read_text(encoding="utf-8", errors="replace"))
     if found:
-        (_, meaning) = found[0]
         why = "\n".join(line for line, _ in found[-20:])
-        raise WorkloadError(f"{what} failed: {meaning}", where=str(path), why=why)
+        raise WorkloadError(f"{what} failed: {worst(found)}", where=str(path), why=why)
 
 
 def _named(match: re.Match[str], meaning: str) -> str:

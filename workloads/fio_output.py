@@ -80,8 +80,7 @@ def require_no_complaints(path: Path) -> None:
 
 
 def _require_no_complaints(text: str, where: Path) -> None:
-    found = complaints.deaths(text)
-    meaning = found[0][1] if found else ""
+    meaning = complaints.worst(complaints.deaths(text))
     if "terminating on signal" in text:
         raise WorkloadError(
             f"fio was interrupted: {meaning}" if meaning else "fio was interrupted",

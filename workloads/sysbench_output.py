@@ -111,7 +111,7 @@ def _require_no_complaints(text: str, where: Path) -> None:
             said += [line] if last else []
     died = complaints.deaths(text)
     if said or died:
-        meaning = f": {died[0][1]}" if died else ""
+        meaning = f": {complaints.worst(died)}" if died else ""
         raise WorkloadError(
             f"sysbench failed{meaning}",
             where=str(where),

@@ -24,11 +24,14 @@ from common.errors import InvalidFileError, MissingError
 from lab import paths
 
 DRIVER = paths.REPO / "tmem" / "linux"
-SOURCES = ("pagecache.c", "swap.c")
+SOURCES = ("pagecache.c", "changes.c", "mounted.c", "swap.c")
 HELPERS_IN = "hook.c"
 
 OPTIONS = ("LIVEPATCH", "ZSWAP", "KPROBES", "DYNAMIC_FTRACE_WITH_ARGS", "DEBUG_INFO_BTF", "XEN", "XEN_BALLOON")
 """What the configuration must have for functions to be replaced."""
+
+PARTS = (".part.0", ".isra.0", ".constprop.0")
+"""What compilers make of a function beside it, where its callers may go past its entry."""
 
 OWN_HOOKS = ("CLEANCACHE", "FRONTSWAP")
 
@@ -166,6 +169,9 @@ def _missing(kernel: Kernel, needs: Wanted) -> list[str]:
             problems.append(f"{name}() is {has}, not {' or '.join(needs.hooks[name])}")
         if kernel.times is not None and (times := kernel.times.get(name, 0)) > 1:
             problems.append(f"{name}() is there {times} times, and cannot be told apart")
+        parts = [f"{name}{part}" for part in PARTS if f"{name}{part}" in (kernel.times or ())]
+        if parts and name in needs.hooks:
+            problems.append(f"{name}() was compiled in parts: there is {parts[0]}()")
         if kernel.traceable is not None and name in needs.hooks and name not in kernel.traceable:
             problems.append(f"{name}() cannot be traced")
     return problems

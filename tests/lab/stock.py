@@ -2,23 +2,33 @@
 JSON. Standard library only.
 
     python3 stock.py files MIB FOLDER | swap MIB | changes PAGES FOLDER
-    python3 stock.py mapped PAGES FOLDER | counters
+    python3 stock.py mapped PAGES FOLDER | clones PAGES FOLDER | counters
 """
 
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import mmap
 import os
 import random
+import signal
+import struct
 import sys
+import time
 import zlib
 from pathlib import Path
 
 COUNTERS = Path("/sys/kernel/debug/tmem/counters")
 PAGE = 4096
 MIB = 2**20
+
+FICLONERANGE = 0x4020940D
+"""linux/fs.h"""
+
+FIRST_S, MOST_TRIES = 0.5, 12
+"""How long a clone has at first, and how often it may be tried until one ends in the middle."""
 
 
 def counters() -> dict[str, int]:
@@ -187,6 +197,56 @@ def mapped(count: int, folder: Path) -> dict[str, object]:
     return {"hits": hits, "wrong": bad}
 
 
+def killed_clone(source: Path, target: Path, after_s: float) -> None:
+    """Have a file share another's blocks, and kill who does it after some time."""
+    child = os.fork()
+    if not child:
+        with source.open("rb") as of, target.open("r+b") as to:
+            fcntl.ioctl(to, FICLONERANGE, struct.pack("=qQQQ", of.fileno(), 0, 0, 0))
+        os._exit(0)
+    time.sleep(after_s)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def on_disk(path: Path, count: int) -> list[bytes]:
+    """The pages of a file, past the page cache."""
+    memory = mmap.mmap(-1, PAGE)
+    file = os.open(path, os.O_RDONLY | os.O_DIRECT)
+    pages = []
+    for page in range(count):
+        os.preadv(file, [memory], page * PAGE)
+        pages.append(memory[:])
+    os.close(file)
+    return pages
+
+
+def clones(count: int, folder: Path) -> dict[str, object]:
+    """Xen has all pages of a file, which another's blocks take the place of, one after the other,
+    until that is killed. Then both are there: those of before and those of the other.
+    """
+    old, new = folder / "stock-old", folder / "stock-new"
+    overwrite(new, range(count), 2, os.O_DIRECT)  # so each is an extent of its own
+    after_s = FIRST_S
+    for _ in range(MOST_TRIES):
+        overwrite(old, range(count), 1)
+        kept = keep(old)
+        killed_clone(new, old, after_s)
+        before = counters()["ephemeral.get.done"]
+        content_read = old.read_bytes()
+        cached = [content_read[page * PAGE : (page + 1) * PAGE] for page in range(count)]
+        hits = counters()["ephemeral.get.done"] - before
+        there = on_disk(old, count)
+        cloned = sum(found == content(page, 2) for page, found in enumerate(there))
+        if 0 < cloned < count:
+            break
+        after_s = after_s * 2 if not cloned else after_s / 3
+    wrong = sum(found != disk for found, disk in zip(cached, there, strict=True))
+    old.unlink()
+    new.unlink()
+    return {"pages": count, "kept": kept, "cloned": cloned, "hits": hits, "wrong": wrong}
+
+
 def swap(mib: int) -> dict[str, object]:
     """More anonymous memory than there is, every page of it looked at twice."""
     before = counters()
@@ -215,6 +275,7 @@ def main(arguments: list[str]) -> None:
         "swap": lambda: swap(int(amount)),
         "changes": lambda: changes(int(amount), Path(folder[0])),
         "mapped": lambda: mapped(int(amount), Path(folder[0])),
+        "clones": lambda: clones(int(amount), Path(folder[0])),
     }[what]()
     print(json.dumps(found))
 

@@ -58,6 +58,8 @@ LARGE = f"{SIZES}/hugepages-64kB"
 CHANGES, EXERCISED_KIB = 3000, 256
 """Of a file by exercise.c, and its size at most."""
 
+CLONED_PAGES = 1500
+
 
 @dataclass(frozen=True)
 class Stock:
@@ -188,6 +190,16 @@ class Stock:
         assert grown["ephemeral.get.done"] > CHANGES / 3, "Xen had nothing that could have been read wrong"
         assert grown["ephemeral.put.failed"] == grown["ephemeral.get.failed"] == 0
 
+    def shares_some_of_a_files_blocks(self, folder: str) -> None:
+        """Another file's, until who does it is killed: those that were shared are read as they are
+        now, and the others as before.
+        """
+        found = self.trial("clones", CLONED_PAGES, folder, timeout=600)
+        print(f"{self.boots}: {folder}: {found}", file=sys.stderr)
+        assert found["kept"] > 0.9 * CLONED_PAGES
+        assert 0 < found["cloned"] < CLONED_PAGES, "no clone ended in the middle"
+        assert found["wrong"] == 0
+
     def races_for_a_file(self, folder: str, hits: int, *, direct: str | None = None) -> None:
         """Written directly, read, and evicted, all at the same time, until so many pages came from
         Xen: none was of before. direct: as above.
@@ -198,6 +210,7 @@ class Stock:
         while (grown := self.grown(before))["ephemeral.get.done"] < hits:
             assert time.monotonic() < deadline, f"only {grown} came from Xen"
             found = json.loads(self.sh(f"{race} {folder}/raced {RACE_STEP_S} {other}", 2 * RACE_STEP_S + 60))
+            print(f"{self.boots}: {folder}: {found}, {grown['ephemeral.get.done']} hits before", file=sys.stderr)
             assert found["stale"] == 0
             writes += found["writes"]
         print(f"{self.boots}: {folder}: {writes} writes, {grown}", file=sys.stderr)

@@ -97,7 +97,7 @@ def test_it_refuses_a_file_system_that_nothing_is_known_of(machine: EmulatedHost
 def test_it_refuses_where_functions_cannot_be_replaced(machine: EmulatedHost) -> None:
     switch = "/proc/sys/kernel/ftrace_enabled"
     said = refused(machine, f"echo 0 > {switch}; trap 'echo 1 > {switch}' EXIT;")
-    assert "__filemap_remove_folio() is replaced by somebody else already, or tracing is off" in said
+    assert "generic_shutdown_super() is replaced by somebody else already, or tracing is off" in said
 
 
 def another(host: EmulatedHost, *changes: tuple[bytes, bytes]) -> str:

@@ -31,6 +31,7 @@ def test_one_without_room_refuses_and_goes_on(lab: OpenLab, inventory_path: Path
         assert before > 1000, "the pattern is to be in tmem, for a good part"
         guest.refuses_to_be_saved(before)
         # with room it is a guest like any other: nothing of the refusal is left behind
+        guest.allow(MOST_MIB)  # first: a guest's memory may not be set to more
         stock.host.set_memory({GUEST: MOST_MIB}, {GUEST: MOST_MIB})
         guest.save_and_restore()
         guest.reconnect()

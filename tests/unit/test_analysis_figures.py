@@ -147,7 +147,7 @@ def test_text_is_7_to_9_pt_in_print_and_nothing_is_baked_in(tmp_path: Path, name
         assert figure.get_figwidth() == {"one-column": 3.3, "two-column": 7.0}[layout.name]
         assert figure._suptitle is None  # type: ignore[attr-defined]
         said = " ".join(text.get_text() for text in texts)
-        for baked in (results.campaign.campaign, "emulated", "interval", "Points"):
+        for baked in (results.campaign.campaign, "emulated host", "interval", "Points"):
             assert baked not in said
         box = figure.get_tightbbox(figure.canvas.get_renderer())  # type: ignore[attr-defined]
         assert box.x0 > -0.02
@@ -217,8 +217,25 @@ def test_every_figure_names_the_kind_of_host(tmp_path: Path) -> None:
 def test_axes_name_their_units(tmp_path: Path) -> None:
     results = load.load(made_up.write_campaign(tmp_path, repetitions=1))
     assert "sectors read [thousand sectors]" in _texts(results, "sectors")
-    assert "wall time [s]" in _texts(results, "time")
+    assert "wall time, emulated [s]" in _texts(results, "time")
+    assert "ratio of wall time, emulated" in _texts(results, "time")
+    assert "time since the release, emulated [s]" in _texts(results, "overview")
+    real = load.load(made_up.write_campaign(tmp_path / "real", repetitions=1, change=_of_a_server))
+    assert "wall time [s]" in _texts(real, "time")
     assert "[MiB]" in _texts(results, "memory")
+
+
+def _of_a_server(record: CellRecord) -> CellRecord:
+    return replace(record, host_kind="physical")
+
+
+def test_no_panel_is_drawn_empty_where_lines_would_be_too_many(tmp_path: Path) -> None:
+    policies = ("static", *(f"p{number}" for number in range(figures._MOST_LINES)))
+    results = load.load(made_up.write_campaign(tmp_path, claims=(), policies=policies, repetitions=1))
+    with style.styled():
+        figure = _figure(results, "overview", style.TWO_COLUMNS)
+    assert [axes.get_title(loc="left") for axes in figure.axes if axes.axison] == ["(a)", "(b)"]
+    assert "all guests [MiB]" not in _texts(results, "overview")
 
 
 def test_a_policy_without_a_complete_cell_keeps_its_row_and_says_why(tmp_path: Path) -> None:

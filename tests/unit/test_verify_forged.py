@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from campaign_fakes import forge
 
-from campaigns import consistency
+from campaigns import consistency, packed
 from campaigns.verify import verify
 from common.errors import ResultsError
 
@@ -187,8 +187,8 @@ def test_attempts_are_counted_from_one() -> None:
 
 def test_samples_that_no_older_layout_writes_are_damage_of_their_own_file(campaign: Path) -> None:
     edited("campaign.json", lambda d: d.update(layout=1))(campaign)
-    samples = campaign / CELL / "samples/samples.csv"
-    samples.write_text(samples.read_text("utf-8") + "1.0,guest1,psi.memory.some,us,0.5\n", "utf-8")
+    text = packed.text(campaign / CELL) + "1.0,guest1,psi.memory.some,us,0.5\n"
+    (campaign / CELL / packed.FILE).write_bytes(packed.pack(text.encode()))
     forge(campaign)
-    found = [finding for finding in verify(campaign).findings if finding.path == f"{CELL}/samples/samples.csv"]
+    found = [finding for finding in verify(campaign).findings if finding.path == f"{CELL}/{packed.FILE}"]
     assert ["a table of layout 1" in each.message for each in found] == [True], found

@@ -229,6 +229,24 @@ static int check_prototype(const struct tmem_hook *hook)
 	return -EOPNOTSUPP;
 }
 
+/* What compilers make of a function beside it, where its callers may go past its entry. */
+static const char *const parts[] = { ".part.0", ".isra.0", ".constprop.0" };
+
+static int check_whole(const char *function)
+{
+	char name[PROTOTYPE_SIZE];
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		snprintf(name, sizeof(name), "%s%s", function, parts[i]);
+		if (lookup_name(name)) {
+			pr_err("%s() was compiled in parts: this kernel has %s()\n", function, name);
+			return -EOPNOTSUPP;
+		}
+	}
+	return 0;
+}
+
 /* Everything that can be known before anything is changed. */
 static int resolve(struct tmem_hook *hook)
 {
@@ -237,6 +255,8 @@ static int resolve(struct tmem_hook *hook)
 
 	if (!rc)
 		rc = check_prototype(hook);
+	if (!rc)
+		rc = check_whole(hook->name);
 	if (!rc && !location(hook->address)) {
 		pr_err("%s() cannot be traced in this kernel, so it cannot be replaced\n", hook->name);
 		rc = -EOPNOTSUPP;
@@ -345,14 +365,16 @@ static int install_all(const struct tmem_hook_set *const sets[], unsigned int nr
  */
 int tmem_hooks_register(bool cleancache, bool frontswap)
 {
-	const struct tmem_hook_set *sets[2];
+	const struct tmem_hook_set *sets[4];
 	unsigned int nr = 0;
 	int rc;
 
 	if (cleancache) {
-		rc = tmem_pagecache_prepare();
+		rc = tmem_mounted_prepare();
 		if (rc)
 			return rc;
+		sets[nr++] = &tmem_mounted_hooks;
+		sets[nr++] = &tmem_changes_hooks;
 		sets[nr++] = &tmem_pagecache_hooks;
 	}
 	if (frontswap) {

@@ -30,14 +30,16 @@ struct tmem_hook {
 	bool installed;
 };
 
-/* Those of one back end. */
+/* Those of one file. */
 struct tmem_hook_set {
 	struct tmem_hook *hooks;
 	unsigned int nr;
 };
 
 extern const struct tmem_hook_set tmem_pagecache_hooks;
-int tmem_pagecache_prepare(void);
+extern const struct tmem_hook_set tmem_changes_hooks;
+extern const struct tmem_hook_set tmem_mounted_hooks;
+int tmem_mounted_prepare(void);
 
 extern const struct tmem_hook_set tmem_swap_hooks;
 
