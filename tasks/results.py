@@ -155,7 +155,7 @@ def export(_c: Context, name: str, into: str | None = None) -> None:
 
     report = Reporter()
     directory = store.get(store.RESULTS, name).directory
-    target = store.RESULTS / f"{name}.zip" if into is None else new_file("--into", into, folder=True)
+    target = store.RESULTS / f"{name}.zip" if into is None else new_file("--into", into)
     found = verify.verify(directory, remade.differences)
     if found.damaged:
         found.check()
