@@ -20,8 +20,9 @@ def name(cell: Path) -> str:
 
 def text(cell: Path) -> str:
     """What the samples of a cell's directory are. OSError, ValueError: they cannot be read."""
-    content = (cell / name(cell)).read_bytes()
-    if name(cell) == FILE:
+    which = name(cell)
+    content = (cell / which).read_bytes()
+    if which == FILE:
         try:
             content = gzip.decompress(content)
         except (EOFError, zlib.error) as error:

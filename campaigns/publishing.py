@@ -48,13 +48,8 @@ def publish(directory: Path, target: Path) -> Published:
             for parent in (records.CELLS_DIR, records.ATTEMPTS_DIR):
                 for cell in sorted((new / parent).glob("*/")):
                     store.write_sums(cell)
-            listed = {
-                name: files.digest(new / name)
-                for name in store.read_sums(directory / records.SUMS_FILE)
-                if (new / name).is_file()
-            }
-            lines = (f"{value}  {name}\n" for name, value in listed.items())
-            (new / records.SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+            listed = store.read_sums(directory / records.SUMS_FILE)
+            store.replace_sums(new, {name: files.digest(new / name) for name in listed if (new / name).is_file()})
             store.sync_tree(new)
             store.publish(new, target)
     finally:

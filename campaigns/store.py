@@ -209,7 +209,7 @@ class CampaignStore:
                 temporary.write_text(records.dumps(look), encoding="utf-8")
                 files.sync(temporary)
                 listed = read_sums(self.directory / records.SUMS_FILE)
-                _replace_sums(self.directory, listed | {name: files.digest(temporary)})
+                replace_sums(self.directory, listed | {name: files.digest(temporary)})
                 temporary.rename(self.directory / name)
             except BaseException:
                 temporary.unlink(missing_ok=True)
@@ -235,7 +235,7 @@ class CampaignStore:
         """
         listed = read_sums(self.directory / records.SUMS_FILE)
         listed[_sums_of(target, self.directory)] = files.digest(source / records.SUMS_FILE)
-        _replace_sums(self.directory, listed)
+        replace_sums(self.directory, listed)
         publish(source, target)
 
     def _forget_unborn(self) -> None:
@@ -246,7 +246,7 @@ class CampaignStore:
             listed = read_sums(self.directory / records.SUMS_FILE)
             kept = {name: value for name, value in listed.items() if (self.directory / name).is_file()}
             if kept != listed:
-                _replace_sums(self.directory, kept)
+                replace_sums(self.directory, kept)
 
 
 def create(results: Path, record: CampaignRecord) -> CampaignStore:
@@ -344,7 +344,7 @@ def _sums_of(target: Path, campaign: Path) -> str:
     return (target / records.SUMS_FILE).relative_to(campaign).as_posix()
 
 
-def _replace_sums(directory: Path, listed: Mapping[str, str]) -> None:
+def replace_sums(directory: Path, listed: Mapping[str, str]) -> None:
     """Write a campaign's sums, whole or not at all, and durably."""
     temporary = unfinished(directory, records.SUMS_FILE)
     try:

@@ -30,9 +30,6 @@ HELPERS_IN = "hook.c"
 OPTIONS = ("LIVEPATCH", "ZSWAP", "KPROBES", "DYNAMIC_FTRACE_WITH_ARGS", "DEBUG_INFO_BTF", "XEN", "XEN_BALLOON")
 """What the configuration must have for functions to be replaced."""
 
-PARTS = (".part.0", ".isra.0", ".constprop.0")
-"""What compilers make of a function beside it, where its callers may go past its entry."""
-
 OWN_HOOKS = ("CLEANCACHE", "FRONTSWAP")
 
 ALL_THERE, OWN = "all there, and what they are like", "none, it has hooks of its own"
@@ -43,6 +40,7 @@ _CONFIG = re.compile(r"\./(?:boot/config-[^/]+|(?:usr/)?lib/modules/[^/]+/config
 _HOOK = re.compile(r"\.name = \"(?P<name>\w+)\",\s*\.prototypes = \{(?P<prototypes>[^}]*)\}", re.DOTALL)
 _WITHIN = re.compile(r"\.within = \"(\w+)\"")
 _HELPER = re.compile(r"\{ \"(\w+)\", &\w+ \}")
+_PART = re.compile(r"\"(\.\w+\.0)\"")
 _EXPORT, _EXPORTS = "__ksymtab_", b"__ksymtab_strings\0"
 _FUNCTION = re.compile(r"(?P<result>.*?)\b(?P<name>\w+)\((?P<parameters>.*)\);")
 
@@ -50,11 +48,13 @@ _FUNCTION = re.compile(r"(?P<result>.*?)\b(?P<name>\w+)\((?P<parameters>.*)\);")
 @dataclass(frozen=True)
 class Wanted:
     """What the driver needs of a kernel. hooks: function -> the prototypes that it may have.
-    helpers: functions that it calls or looks at, of any prototype.
+    helpers: functions that it calls or looks at, of any prototype. parts: what compilers add to the
+    name of a function for a part of it, which its callers may reach past its entry.
     """
 
     hooks: Mapping[str, tuple[str, ...]]
     helpers: tuple[str, ...]
+    parts: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -112,8 +112,8 @@ def wanted() -> Wanted:
             whole = re.sub(r'"\s+"', "", found["prototypes"])  # strings of several lines
             hooks[found["name"]] = tuple(re.findall(r'"([^"]+)"', whole))
         helpers += _WITHIN.findall(text)
-    helpers += _HELPER.findall((DRIVER / HELPERS_IN).read_text())
-    return Wanted(hooks, tuple(helpers))
+    text = (DRIVER / HELPERS_IN).read_text()
+    return Wanted(hooks, (*helpers, *_HELPER.findall(text)), tuple(_PART.findall(text)))
 
 
 def judge(kernel: Kernel, needs: Wanted) -> Verdict:
@@ -169,7 +169,7 @@ def _missing(kernel: Kernel, needs: Wanted) -> list[str]:
             problems.append(f"{name}() is {has}, not {' or '.join(needs.hooks[name])}")
         if kernel.times is not None and (times := kernel.times.get(name, 0)) > 1:
             problems.append(f"{name}() is there {times} times, and cannot be told apart")
-        parts = [f"{name}{part}" for part in PARTS if f"{name}{part}" in (kernel.times or ())]
+        parts = [f"{name}{part}" for part in needs.parts if f"{name}{part}" in (kernel.times or ())]
         if parts and name in needs.hooks:
             problems.append(f"{name}() was compiled in parts: there is {parts[0]}()")
         if kernel.traceable is not None and name in needs.hooks and name not in kernel.traceable:

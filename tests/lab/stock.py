@@ -233,15 +233,14 @@ def clones(count: int, folder: Path) -> dict[str, object]:
         kept = keep(old)
         killed_clone(new, old, after_s)
         before = counters()["ephemeral.get.done"]
-        content_read = old.read_bytes()
-        cached = [content_read[page * PAGE : (page + 1) * PAGE] for page in range(count)]
+        cached = old.read_bytes()
         hits = counters()["ephemeral.get.done"] - before
         there = on_disk(old, count)
         cloned = sum(found == content(page, 2) for page, found in enumerate(there))
         if 0 < cloned < count:
             break
         after_s = after_s * 2 if not cloned else after_s / 3
-    wrong = sum(found != disk for found, disk in zip(cached, there, strict=True))
+    wrong = sum(cached[page * PAGE : (page + 1) * PAGE] != found for page, found in enumerate(there))
     old.unlink()
     new.unlink()
     return {"pages": count, "kept": kept, "cloned": cloned, "hits": hits, "wrong": wrong}

@@ -135,6 +135,14 @@ def test_it_refuses_a_function_that_takes_something_else(machine: EmulatedHost) 
     assert f"zswap_invalidate() is {PROTOTYPE} in this kernel, not {wanted}" in said
 
 
+def test_it_refuses_a_function_that_was_compiled_in_parts(machine: EmulatedHost) -> None:
+    """Of what a compiler takes out of a function, this kernel has what hardly runs (.cold)."""
+    module = another(machine, (b".part.0\0", b".cold\0\0\0"))
+    said = refused(machine, "", module=module)
+    assert "was compiled in parts: this kernel has" in said
+    assert ".cold()" in said
+
+
 def test_it_loads_and_says_what_it_has_replaced(machine: EmulatedHost) -> None:
     dom0(machine, f"insmod {MODULE} selfballooning=0")
     replaced = dom0(machine, "cat /sys/kernel/tracing/enabled_functions")

@@ -440,4 +440,4 @@ def forge(campaign: Path) -> None:
         store.write_sums(cell.parent)
     written = [*campaign.glob("*/*/SHA256SUMS"), *campaign.glob("looks/*.json")]
     names = ["campaign.json", *(path.relative_to(campaign).as_posix() for path in written)]
-    store._replace_sums(campaign, {name: files.digest(campaign / name) for name in names})
+    store.replace_sums(campaign, {name: files.digest(campaign / name) for name in names})

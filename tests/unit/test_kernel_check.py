@@ -44,6 +44,7 @@ def test_every_hook_and_helper_of_the_sources_is_looked_for() -> None:
     sources = "".join((kernel_check.DRIVER / name).read_text() for name in kernel_check.SOURCES)
     assert len(NEEDS.hooks) == sources.count(".prototypes = {") == sources.count(".replacement = ")
     assert all(NEEDS.hooks.values())
+    assert NEEDS.parts == (".part.0", ".isra.0", ".constprop.0")
     assert {"__remove_mapping", "bpf_get_btf_vmlinux", "ftrace_location"} <= set(NEEDS.helpers)
 
 

@@ -288,7 +288,7 @@ def _mend(directory: Path, change: Callable[[list[dict[str, Any]]], None]) -> st
     for cell in directory.glob("*/*/cell.json"):
         store.write_sums(cell.parent)
     names = ["campaign.json", *(each.relative_to(directory).as_posix() for each in directory.glob("*/*/SHA256SUMS"))]
-    store._replace_sums(directory, {name: files.digest(directory / name) for name in names})
+    store.replace_sums(directory, {name: files.digest(directory / name) for name in names})
     return "\n".join(f"{each.path}: {each.message}" for each in verify(directory).findings)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from campaign_fakes import forge
 from invoke.context import Context
 
 from analysis import load, remade
@@ -33,11 +34,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text = packed.text(cell)
         (cell / packed.name(cell)).unlink()
         (cell / records.SAMPLES_FILE).write_text(text)
-        store.write_sums(cell)
-    store.write_sums(copied)
-    listed = store.read_sums(copied / records.SUMS_FILE)
-    kept = {name: value for name, value in listed.items() if name.endswith((records.SUMS_FILE, records.CAMPAIGN_FILE))}
-    (copied / records.SUMS_FILE).write_text("".join(f"{value}  {name}\n" for name, value in kept.items()))
+    forge(copied)
     (copied / "tables").mkdir()
     for name in REMADE:
         (copied / name).write_text("by a command\n")

@@ -42,7 +42,7 @@ TEXT = (
     .replace("480", "160")
     .replace("static, ", "")
 )  # fmt: skip
-STORES = ("write_sums", "sync_tree", "_replace_sums", "publish")
+STORES = ("write_sums", "sync_tree", "replace_sums", "publish")
 """What a store does one after the other, and may be killed at."""
 
 STEPS_A_CELL, WRITES_A_CELL = 16, 8

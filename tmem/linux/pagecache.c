@@ -143,7 +143,7 @@ static bool get_folio(int number, struct inode *inode, struct folio *folio)
 	return true;
 }
 
-/* Of a file that Xen may be asked for, or -1. What could not be written Xen may have as it was to be. */
+/* Of a file that may be read from Xen, or -1. Xen may have what could not be written. */
 static int number_for_reading(const struct inode *inode)
 {
 	if (!inode || !keepable(inode) || READ_ONCE(inode->i_mapping->wb_err))
