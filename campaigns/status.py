@@ -14,9 +14,10 @@ from campaigns.failures import CLASSES
 from campaigns.progress import Event
 from campaigns.records import CampaignRecord, CellRecord, GateResult, PlannedCell
 from campaigns.store import CampaignStore
+from common.errors import ResultsError
 
-State = Literal["complete", "invalid", "failed", "missing"]
-STATES: tuple[State, ...] = ("complete", "invalid", "failed", "missing")
+State = Literal["complete", "invalid", "failed", "missing", "damaged"]
+STATES: tuple[State, ...] = ("complete", "invalid", "failed", "missing", "damaged")
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,16 @@ class CampaignStatus:
     cells: tuple[CellStatus, ...]
 
     @property
+    def states(self) -> tuple[State, ...]:
+        """The states that are counted: "damaged" where a cell is."""
+        damaged = any(cell.state == "damaged" for cell in self.cells)
+        return STATES if damaged else tuple(state for state in STATES if state != "damaged")
+
+    @property
     def counts(self) -> dict[State, int]:
         """Cells by state."""
         found = Counter(cell.state for cell in self.cells)
-        return {state: found[state] for state in STATES}
+        return {state: found[state] for state in self.states}
 
     @property
     def by_policy(self) -> dict[str, dict[State, int]]:
@@ -57,7 +64,17 @@ class CampaignStatus:
         found: dict[str, Counter[State]] = {}
         for cell in sorted(self.cells, key=lambda cell: self._position(cell.planned.policy)):
             found.setdefault(cell.planned.policy, Counter())[cell.state] += 1
-        return {policy: {state: counts[state] for state in STATES} for policy, counts in found.items()}
+        return {policy: {state: counts[state] for state in self.states} for policy, counts in found.items()}
+
+    def check(self) -> None:
+        """ResultsError when the record of a cell is damaged."""
+        damaged = [cell for cell in self.cells if cell.state == "damaged"]
+        if damaged:
+            raise ResultsError(
+                f"{len(damaged)} of {len(self.cells)} cells of {self.campaign.campaign} cannot be read",
+                where=", ".join(cell.planned.cell for cell in damaged),
+                remedy=damaged[0].rerun,
+            )
 
     @property
     def left_s(self) -> float:
@@ -70,13 +87,24 @@ class CampaignStatus:
 
 
 def status(stored: CampaignStore) -> CampaignStatus:
-    """The state of every cell. ResultsError when a record cannot be read."""
-    campaign, finished, attempts = stored.record(), stored.cells(), stored.attempts()
+    """The state of every cell. ResultsError when the campaign's record, or an attempt's, cannot be
+    read; a cell whose record cannot be is damaged.
+    """
+    campaign, attempts = stored.record(), stored.attempts()
+    finished, damaged = stored.legible()
     cells = tuple(
-        _cell(campaign, planned, finished.get(planned.cell), attempts.get(planned.cell, []))
+        _damaged(stored, planned, damaged[planned.cell])
+        if planned.cell in damaged
+        else _cell(campaign, planned, finished.get(planned.cell), attempts.get(planned.cell, []))
         for planned in campaign.cells
     )
     return CampaignStatus(campaign, cells)
+
+
+def _damaged(stored: CampaignStore, planned: PlannedCell, error: ResultsError) -> CellStatus:
+    """rerun: the command that says how the cell differs from its sums."""
+    reason = f"{error.what}: {error.where}: {error.why}"
+    return CellStatus(planned, "damaged", 1, None, reason, f"./inv results.verify {stored.name}", None)
 
 
 def _cell(

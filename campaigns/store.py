@@ -132,6 +132,17 @@ class CampaignStore:
         """Cell id -> record, of the cells that ran to their end (complete or invalid)."""
         return {cell.cell: cell for cell in records.read_cells(self.directory)}
 
+    def legible(self) -> tuple[dict[str, CellRecord], dict[str, ResultsError]]:
+        """The same of those whose records can be read, and what is wrong with the others."""
+        found: dict[str, CellRecord] = {}
+        damaged: dict[str, ResultsError] = {}
+        for directory in records.cell_directories(self.directory):
+            try:
+                found[directory.name] = records.read_cell(directory)
+            except ResultsError as error:
+                damaged[directory.name] = error
+        return found, damaged
+
     def attempts(self) -> dict[str, list[CellRecord]]:
         """Cell id -> records of the attempts that do not count, oldest first."""
         found: dict[str, list[CellRecord]] = {}

@@ -12,7 +12,7 @@ from campaigns.experiment import from_document
 from campaigns.live import State, Watcher
 from campaigns.plan import level_key
 from campaigns.records import ATTEMPTS_DIR, CELLS_DIR, CampaignRecord
-from campaigns.status import STATES, CampaignStatus, status
+from campaigns.status import CampaignStatus, status
 from campaigns.store import CampaignStore
 from common.console import aligned
 from common.units import PAGE_BYTES, SECTOR_BYTES, rough_duration
@@ -99,8 +99,8 @@ def _host(state: State, most_mib: Mapping[str, int], now: float, *, several: boo
 
 
 def _by_policy(found: CampaignStatus) -> list[str]:
-    rows = [[policy, *(str(counts[each]) for each in STATES)] for policy, counts in found.by_policy.items()]
-    return aligned([["policy", *STATES], *rows])
+    rows = [[policy, *(str(counts[each]) for each in found.states)] for policy, counts in found.by_policy.items()]
+    return aligned([["policy", *found.states], *rows])
 
 
 def _guests(state: State, most_mib: Mapping[str, int]) -> list[str]:

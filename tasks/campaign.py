@@ -198,6 +198,7 @@ def status(_c: Context, name: str, json: bool = False) -> None:
     found = status.status(store.get(store.RESULTS, name))
     if json:
         report.json({"campaign": name, "counts": found.counts, "cells": [asdict(cell) for cell in found.cells]})
+        found.check()
         return
     rows = [
         (each.planned.cell, each.state, str(each.attempts), format_duration(each.seconds) if each.seconds else "–")
@@ -206,7 +207,9 @@ def status(_c: Context, name: str, json: bool = False) -> None:
     report.table(("cell", "state", "attempts", "took"), rows, title=f"campaign {name}")
     for each in found.cells:
         if each.reason:
-            report.plain(f"{each.planned.cell}: {each.reason}\n    again: {each.rerun}")
+            again = "see" if each.state == "damaged" else "again"
+            report.plain(f"{each.planned.cell}: {each.reason}\n    {again}: {each.rerun}")
+    found.check()
 
 
 @task(positional=["name"], help={"name": "campaign: results/NAME"})

@@ -26,7 +26,15 @@ from campaigns.progress import Event
 from campaigns.run import Outcome, ended, run
 from campaigns.status import line_of, status
 from campaigns.verify import verify
-from common.errors import CampaignError, InvalidFileError, LabError, MissingError, UsageError, WorkloadError
+from common.errors import (
+    CampaignError,
+    InvalidFileError,
+    LabError,
+    MissingError,
+    ResultsError,
+    UsageError,
+    WorkloadError,
+)
 from lab import lifecycle, paths
 from lab.api import Sample
 from workloads import registry
@@ -654,6 +662,24 @@ def test_status_tells_what_became_of_each_cell_and_how_to_rerun_it(
     assert found.counts == {"complete": 1, "invalid": 1, "failed": 1, "missing": 0}
     assert list(found.by_policy) == list(POLICIES)
     assert found.left_s == cells["selfballoon+tmem"].planned.expected_seconds
+
+
+def test_a_cell_that_cannot_be_read_hides_no_other_ones_state(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    run(wanted, host, results=results)
+    stored = find(results)
+    status(stored).check()
+    (stored.directory / "cells" / "static.r1" / "cell.json").write_text('{"schema": 1')
+    found = status(stored)
+    states = {cell.planned.policy: cell.state for cell in found.cells}
+    assert states == {"static": "damaged", "selfballoon": "complete", "selfballoon+tmem": "complete"}
+    assert found.counts["damaged"] == found.by_policy["static"]["damaged"] == 1
+    damaged = next(cell for cell in found.cells if cell.state == "damaged")
+    assert "static.r1/cell.json" in damaged.reason
+    assert damaged.rerun == "./inv results.verify test"
+    with pytest.raises(ResultsError, match="1 of 3 cells of test cannot be read"):
+        found.check()
 
 
 def test_with_a_phase_loads_start_apart_and_their_times_are_their_own(
