@@ -41,7 +41,7 @@ def demo(_c: Context, inventory: str | None = None, campaign: str = "demo") -> N
         report.plain(
             f"{request.experiment.title}: {len(plan.plan(request.experiment))} cells, "
             "one for each policy\nand repetition, on an emulated host. What is missing is installed and built "
-            "first: about 20 minutes\nfrom nothing on 2 cores without KVM, about 7 when all is built. Times will be "
+            "first: about 14 minutes\nfrom nothing on 2 cores without KVM, about 8 when all is built. Times will be "
             "the emulated machine's."
         )
         install_packages(report)

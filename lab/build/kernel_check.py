@@ -32,7 +32,7 @@ OPTIONS = ("LIVEPATCH", "ZSWAP", "KPROBES", "DYNAMIC_FTRACE_WITH_ARGS", "DEBUG_I
 
 OWN_HOOKS = ("CLEANCACHE", "FRONTSWAP")
 
-ALL_THERE, OWN = "all there, and what they are like", "none, it has hooks of its own"
+ALL_THERE, OWN = "all there, with the prototypes that it expects", "none, it has hooks of its own"
 """What a table says of the functions that are replaced."""
 
 _IMAGE = re.compile(r"\./(?:boot/vmlinuz-[^/]+|(?:usr/)?lib/modules/[^/]+/vmlinuz)$")
