@@ -295,8 +295,8 @@ def _sure(results: Results, account: Account) -> str:
         f" (95 % interval {100 * ratio.low:.0f} {end}, pairs {100 * found[0]:.0f} to {100 * found[1]:.0f} %, "
         f"{statistics.repetitions(ratio.boots, ratio.runs)})"
     )
-    different = "not different" if _may_be_all(results, account) else "different"
-    return f"{text}, which is {different} from 100 %"
+    told = "cannot be told" if _may_be_all(results, account) else "is different"
+    return f"{text}, which {told} from 100 %"
 
 
 def _may_be_all(results: Results, account: Account) -> bool:

@@ -134,7 +134,8 @@ def _ratio(first: Results, second: Results, quantity: Quantity, policy: str, lev
         side = {(number, cell.cell): totals.value(results, cell, quantity) for cell in results.at(policy, levels)}
         boots |= {(number, cell.cell): totals.boot_of(cell) for cell in results.at(policy, levels)}
         sides.append(side)
-    return statistics.ratio(sides[0], sides[1], blocked=False, boots=boots)
+    looks = max(totals.looks_of(each) for each in (first, second))
+    return statistics.ratio(sides[0], sides[1], blocked=False, boots=boots, looks=looks)
 
 
 def _asked(results: Results) -> dict[str, str]:

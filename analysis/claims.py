@@ -11,7 +11,8 @@ and the words say "observed".
 
 A claim of relief is testable only where its control felt what is to be relieved (pressure.py), a
 claim about time only where times are a real machine's; elsewhere the verdict is "not testable
-here", with the reason, and enters no family.
+here", with the reason, and enters no family. GiB·min are a time, too, but where the runs under both
+policies took as long, as those do that end by the clock, they are memory alone.
 
 How well the published figure is known (evidence) decides the words, never the direction's verdict:
 nothing is called reproduced against a figure that is only recalled, nor without the direction and
@@ -21,6 +22,7 @@ the magnitude both shown.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -32,9 +34,13 @@ from analysis.load import Results
 from analysis.magnitude import Magnitude
 from analysis.pressure import Felt
 from campaigns.records import BOUNDED, Claim
+from common.metrics import is_timed
 
 ALPHA = 0.05
 """Family-wise rate of wrong verdicts that are not "leaves open"."""
+
+AS_LONG = 1.05
+"""Runs of two policies took as long when neither took more times as long as the other."""
 
 OURS = "our expectation"
 """How the source of such a claim begins, also in campaigns from before `evidence: ours`."""
@@ -50,7 +56,7 @@ class Verdict:
     could be chance; None when there is no estimate. p: of the test behind the leaning, uncorrected;
     p_adjusted: by Holm over the campaign's claims. None: not tested. magnitude: None when no figure
     was published. felt: what the control felt, of a claim of relief; None of any other. untimed:
-    it is about a time that is none of a real machine's.
+    why it says nothing of time, where it is about a time that is none of a real machine's.
     """
 
     claim: Claim
@@ -64,7 +70,7 @@ class Verdict:
     wording: str
     magnitude: Magnitude | None = None
     felt: Felt | None = None
-    untimed: bool = False
+    untimed: str = ""
 
     @property
     def testable(self) -> bool:
@@ -98,9 +104,10 @@ def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
     )
     felt = None
     if ratio.n and pressure.is_relief(results, claim):
-        felt = pressure.felt(results, control, totals.used_cells(results, ratio, treatment, control, levels))
+        used = totals.used_cells(results, ratio, treatment, control, levels)
+        felt = pressure.felt(results, control, used, claim.group)
     leaning, p = _test(claim, ratio)
-    untimed = _is_time(results, claim) and emulated(results)
+    untimed = _untimed(results, claim, levels) if _is_time(results, claim) and emulated(results) else ""
     verdict = Verdict(claim, levels, "leaves open", ratio, leaning, p, None, "", "", None, felt, untimed)
     return verdict if verdict.testable else dataclasses.replace(verdict, verdict="not testable here", p=None)
 
@@ -160,6 +167,21 @@ def _untestable(verdict: Verdict) -> str:
             f"{verdict.felt.control} felt too little that could be relieved "
             f"({verdict.felt.text}; {verdict.felt.demanded} would do)"
         )
+    return verdict.untimed
+
+
+def _untimed(results: Results, claim: Claim, levels: str) -> str:
+    """Why a claim about a time of an emulated host cannot be tested; nothing where it can be."""
+    spec = results.campaign.spec(claim.metric)
+    treatment, control = claim.compare.treatment, claim.compare.control
+    if spec is not None and spec.unit == "GiB·min":
+        took = totals.ratio_of(
+            results, ("run_seconds",), "sum", treatment=treatment, control=control, levels=levels
+        ).estimate
+        if took is not None and abs(math.log(took)) <= math.log(AS_LONG):
+            return ""
+        if took is not None:
+            return f"its minutes are the emulated machine's, and {treatment} ran {took:.3g} times as long as {control}"
     return "times are the emulated machine's, whose disk and processor are not in proportion to any real one's"
 
 
@@ -250,7 +272,8 @@ def _remarks(results: Results, verdict: Verdict) -> list[str]:
 
 
 def _is_time(results: Results, claim: Claim) -> bool:
-    return any(spec.name == claim.metric and spec.unit in ("s", "seconds") for spec in results.campaign.metrics)
+    spec = results.campaign.spec(claim.metric)
+    return spec is not None and is_timed(spec.unit)
 
 
 def emulated(results: Results) -> bool:

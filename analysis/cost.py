@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import derived, statistics, totals
+from analysis import derived, totals
 from analysis.load import Results, levels_text
 from campaigns import records
 from campaigns.records import CellRecord, aggregate
@@ -45,11 +45,12 @@ FIGURES = ("tmem_cycles", "seconds", "of_one_cpu", "of_guests", _OPERATIONS, "cy
 
 
 def tmem(results: Results) -> list[TmemCost]:
-    """Of every complete cell in which tmem took any cycle, then the mean of each policy at each
-    levels.
+    """Of every complete cell in which tmem took a cycle, or whose policy took some in another cell,
+    then the mean of each policy at each levels.
     """
     each = [_of_cell(results, cell, results.delta(cell.cell, "hypervisor", _OPERATIONS)) for cell in results.complete]
-    found = [cost for cost in each if cost.tmem_cycles]
+    using = {(cost.policy, cost.levels) for cost in each if cost.tmem_cycles}
+    found = [cost for cost in each if (cost.policy, cost.levels) in using]
     for levels in results.levels:
         for policy in results.policies:
             mine = [cost for cost in found if (cost.policy, cost.levels) == (policy, levels)]
@@ -64,7 +65,7 @@ def tmem(results: Results) -> list[TmemCost]:
 def _of_cell(results: Results, cell: CellRecord, operations: float | None) -> TmemCost:
     quantity = totals.QUANTITIES
     cycles = totals.value(results, cell, quantity["tmem_cycles"])
-    hertz = _hertz(results, cell) if cycles else None
+    hertz = None if cycles is None else _hertz(results, cell)
     seconds = None if cycles is None or hertz is None else cycles / hertz
     return TmemCost(
         levels_text(cell.levels),
@@ -97,7 +98,7 @@ def _hertz(results: Results, cell: CellRecord) -> float | None:
     return megahertz * 1e6 if megahertz > 0 else None
 
 
-def explain(costs: Sequence[TmemCost], levels: str) -> list[str]:
+def explain(results: Results, costs: Sequence[TmemCost], levels: str) -> list[str]:
     """What tmem took under each policy that used it, in sentences."""
     lines = []
     for mean in costs:
@@ -106,14 +107,14 @@ def explain(costs: Sequence[TmemCost], levels: str) -> list[str]:
         cells = [each for each in costs if each.cell and (each.policy, each.levels) == (mean.policy, levels)]
         text = f"Under {mean.policy} Xen spent {mean.tmem_cycles:,.0f} cycles in tmem for all guests together"
         if mean.seconds is not None and mean.of_one_cpu is not None and mean.of_guests is not None:
-            spread = statistics.centre([each.of_one_cpu for each in cells])
+            spread = totals.centre(results, {each.cell: each.of_one_cpu for each in cells if each.cell})
             over = (
                 f", 95 % interval {100 * spread.low:.2g} to {100 * spread.high:.2g} %"
                 if spread.low is not None and spread.high is not None
                 else ""
             )
             text += (
-                f": {mean.seconds:.3g} s, {100 * mean.of_one_cpu:.2g} % of one processor over the run{over}, "
+                f": {mean.seconds:.3g} s, {100 * (spread.mean or 0.0):.2g} % of one processor over the run{over}, "
                 f"{100 * mean.of_guests:.2g} % of what the guests' vCPUs ran"
             )
         if mean.cycles_per_operation is not None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from analysis import rates, statistics
+from analysis import rates, totals
 from analysis.load import Results, levels_text
 from campaigns.records import CellRecord, aggregate
 
@@ -103,11 +103,12 @@ FIGURES = (*_COUNTS, "with_objects", "missed", "never_put")
 
 
 def fates(results: Results) -> list[Fate]:
-    """Of every complete cell in which pages were put, then the means of each policy at each
-    levels.
+    """Of every complete cell in which pages were put, or whose policy's guests put some in another
+    cell, then the means of each policy at each levels.
     """
     each = [_of_cell(results, cell) for cell in results.complete]
-    found = [fate for fate in each if fate.tmem_ephemeral_puts]
+    putting = {(fate.policy, fate.levels) for fate in each if fate.tmem_ephemeral_puts}
+    found = [fate for fate in each if (fate.policy, fate.levels) in putting]
     for levels in results.levels:
         for policy in results.policies:
             mine = [fate for fate in found if (fate.policy, fate.levels) == (policy, levels) and fate.cell]
@@ -140,7 +141,7 @@ def summary(found: Sequence[Fate], levels: str) -> list[Fate]:
     return [fate for fate in found if fate.cell is None and fate.levels == levels]
 
 
-def explain(found: Sequence[Fate], mean: Fate) -> str:
+def explain(results: Results, found: Sequence[Fate], mean: Fate) -> str:
     """What became of the pages of a policy, in sentences made from the figures."""
     cells = [fate for fate in found if fate.cell and (fate.policy, fate.levels) == (mean.policy, mean.levels)]
     if mean.tmem_ephemeral_puts is None or not mean.tmem_ephemeral_puts:
@@ -164,14 +165,14 @@ def explain(found: Sequence[Fate], mean: Fate) -> str:
     if mean.tmem_ephemeral_object_flushes is None:
         lines.append("How many objects the guests flushed was not recorded.")
     else:
-        spread = statistics.centre([fate.tmem_ephemeral_object_flushes for fate in cells])
+        spread = totals.centre(results, {fate.cell: fate.tmem_ephemeral_object_flushes for fate in cells if fate.cell})
         over = (
             ""
             if spread.low is None or spread.high is None
             else f" (95 % interval {spread.low:,.0f} to {spread.high:,.0f})"
         )
         pruned = "" if mean.inodes_pruned is None else f", and their kernels pruned {mean.inodes_pruned:,.0f} inodes"
-        lines.append(f"The guests flushed {mean.tmem_ephemeral_object_flushes:,.0f} objects{over}{pruned}.")
+        lines.append(f"The guests flushed {spread.mean or 0:,.0f} objects{over}{pruned}.")
     if mean.missed is not None and mean.never_put is not None:
         lines.append(
             f"{mean.missed:,.0f} gets missed; at least {mean.never_put:,.0f} "

@@ -97,7 +97,7 @@ def by_policy(
     policy_axis(axes, results.policies)
     style.clean(axes, grid="x")
     axes.set_xlim(0, reach * 1.25 if reach else 1)
-    axes.set_xlabel(f"{quantity.label}{_clock(results, quantity)} [{scale.word}{quantity.unit}]")
+    axes.set_xlabel(f"{quantity.label}{totals.clock_of(results, quantity)} [{scale.word}{quantity.unit}]")
     if parts and largest:
         _name_parts(axes, parts)
 
@@ -214,11 +214,7 @@ def ratios(axes: Axes, results: Results, quantity: Quantity, levels: str) -> Non
             fontsize=style.SMALL,
             annotation_clip=False,
         )
-    axes.set_xlabel(f"ratio of {quantity.label.replace(', guests and dom0', '')}{_clock(results, quantity)}")
-
-
-def _clock(results: Results, quantity: Quantity) -> str:
-    return totals.clock(results) if quantity.unit == "s" else ""
+    axes.set_xlabel(f"ratio of {quantity.label.replace(', guests and dom0', '')}{totals.clock_of(results, quantity)}")
 
 
 _TICKS = (

@@ -90,7 +90,7 @@ def needs(verdicts: Sequence[Verdict]) -> list[Need]:
         for source, ratio in (("published", best), ("seen", seen)):
             if source == "published" and best is None:
                 continue
-            found.append(_need(verdict, source, ratio, alpha))
+            found.append(_need(verdict, source, ratio, alpha / verdict.ratio.looks))
     return found
 
 

@@ -24,8 +24,8 @@ class Felt:
     """What the control's cells felt, each figure that of the cell that felt least of it; None where
     it was not measured in all.
 
-    pages_reclaimed, refaults: pages, all guests together. memory_stall: share of the guests' time.
-    enough: in every cell.
+    pages_reclaimed, refaults: pages, all guests together, or those of the claim's group.
+    memory_stall: share of these guests' time. enough: in every cell.
     """
 
     control: str
@@ -86,18 +86,26 @@ def is_relief(results: Results, claim: Claim) -> bool:
     return claim.expectation.direction == better
 
 
-def of_cell(results: Results, cell: CellRecord) -> dict[str, float | None]:
-    """What the guests of a cell felt, by the names of `Felt`."""
-    figures = {name: totals.cell_value(results, cell, name, "sum") for name in ("pages_reclaimed", "refaults")}
-    stalled = totals.cell_value(results, cell, "memory_stall_seconds", "sum")
-    time = totals.cell_value(results, cell, "wall_seconds", "sum")
-    return {**figures, "memory_stall": stalled / time if stalled is not None and time else None}
+def of_cell(results: Results, cell: CellRecord, group: str | None = None) -> dict[str, float | None]:
+    """What the guests of a cell, or those of a group, felt, by the names of `Felt`. Stalls are
+    counted from the release to the last guest's end, so the share is of that time, in every guest.
+    """
+    reclaimed, refaults, stalled = (
+        totals.cell_value(results, cell, name, "sum", group)
+        for name in ("pages_reclaimed", "refaults", "memory_stall_seconds")
+    )
+    seconds = totals.run_seconds(results, cell)
+    guests = len(totals.guests_of(results, cell, "memory_stall_seconds", group))
+    share = stalled / (guests * seconds) if stalled is not None and seconds and guests else None
+    return {"pages_reclaimed": reclaimed, "refaults": refaults, "memory_stall": share}
 
 
-def felt(results: Results, control: str, cells: Sequence[CellRecord]) -> Felt:
-    """What these cells of a control felt. Cells without any figure felt nothing that is known."""
+def felt(results: Results, control: str, cells: Sequence[CellRecord], group: str | None = None) -> Felt:
+    """What these cells of a control felt, or a group of their guests: what a group reads is not
+    relieved by what another lacks. Cells without any figure felt nothing that is known.
+    """
     wanted = required(results)
-    each = [of_cell(results, cell) for cell in cells]
+    each = [of_cell(results, cell, group) for cell in cells]
     enough = bool(each) and all(
         any(
             (least := getattr(wanted, name)) is not None and (value := figures[name]) is not None and value >= least

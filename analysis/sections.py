@@ -88,11 +88,22 @@ def repetition(results: Results) -> str:
     if max(counts, default=0) < 2:
         return "One run of each policy on one boot of one build: there are no intervals."
     most = statistics.repetitions(len(ran), max(counts))
+    anew = unlike.booted_anew(results)
     if len(ran) > 1:
+        said = "".join(
+            f" The host was booted {times} times for the cells of boot {number}, which was interrupted or run again "
+            "in part: among its runs is what differs between boots, too."
+            for number, times in anew.items()
+        )
         return (
             f"Intervals cover what differs between boots ({most} of each "
             "policy; runs of one boot are averaged first); another build is not "
-            "in them."
+            f"in them.{said}"
+        )
+    if anew:
+        return (
+            f"Intervals cover what differs between runs ({most} of each policy), and something of what differs between "
+            f"boots of the host, which was booted {anew[1]} times for them; another build is not in them."
         )
     return (
         f"Intervals cover what differs between runs ({most} of each "
@@ -281,7 +292,7 @@ def accounts(results: Results) -> list[str]:
         parts.append(table(_ACCOUNT_COLUMNS, [_account_row(results, item) for item in items]))
         parts += [" ".join(accounting.explain(results, item)) for item in items if item.guest is None]
         found = fates.fates(results)
-        parts += [text for mean in fates.summary(found, levels) if (text := fates.explain(found, mean))]
+        parts += [text for mean in fates.summary(found, levels) if (text := fates.explain(results, found, mean))]
     return parts or ["No pair of complete cells with and without tmem."]
 
 
@@ -320,7 +331,7 @@ def tmem_cost(results: Results) -> list[str]:
     costs = cost.tmem(results)
     lines = []
     for levels in results.levels:
-        said = cost.explain(costs, levels)
+        said = cost.explain(results, costs, levels)
         if said and levels:
             said[0] = f"At {levels}: {said[0]}"
         lines += said

@@ -156,8 +156,8 @@ def present(values: Iterable[float | None]) -> list[float]:
 
 def placed(ratio: Ratio, low: float, high: float) -> tuple[Literal["below", "within", "above"], float | None]:
     """Where an estimate lies against a range, which is from 0 or to infinity where it is open, and
-    p of such data if it lay elsewhere: two-sided, or of the worse of two ends. Nothing to divide by
-    is above all.
+    p of such data if it lay elsewhere, two-sided; of a range with two ends, beyond the worse one.
+    Nothing to divide by is above all.
     """
     estimate = math.inf if ratio.estimate is None else ratio.estimate
     if estimate < low:
@@ -172,7 +172,7 @@ def placed(ratio: Ratio, low: float, high: float) -> tuple[Literal["below", "wit
     known = present(ends)
     if len(known) < len(ends):
         return "within", None
-    return "within", _doubled(known[0]) if len(known) == 1 else max(known)
+    return "within", _doubled(max(known, default=None))
 
 
 def _doubled(p: float | None) -> float | None:
@@ -233,13 +233,14 @@ def centre(
     level: float = LEVEL,
     *,
     boots: Mapping[Any, int] | None = None,
+    linear: bool = False,
 ) -> Centre:
     """Mean and interval of one group of cells. boots: key of a value -> the boot it was measured
-    in.
+    in. linear: by arithmetic means also where every value is positive, as what it is divided by is.
     """
     given: dict[Hashable, float | None] = dict(values) if isinstance(values, Mapping) else dict(enumerate(values))
     there = {key: value[0] for key, each in given.items() if (value := present([each]))}
-    positive = bool(there) and min(there.values()) > 0
+    positive = bool(there) and min(there.values()) > 0 and not linear
     of: dict[Hashable, int] = dict(boots or {})
     repeated: Repeated = "boot" if _count(there, of) > 1 else "run"
     found = _each_boot(there, of, positive=positive) if repeated == "boot" else list(there.values())
@@ -367,7 +368,9 @@ def _paired_linear(treatment: Sequence[float], baseline: Sequence[float], n: int
     variances = _variance(treatment) / n, _variance(baseline) / n
     alike = variances[0] <= rounding[0] and variances[1] <= rounding[1]
     parts = max(variances[0], rounding[0]), max(variances[1], rounding[1])
-    shared = _covariance(treatment, baseline) / n
+    # What the resolution gives each side is of that side alone, so differences have it at least.
+    most = math.sqrt(math.prod(part - least for part, least in zip(parts, rounding, strict=True)))
+    shared = max(-most, min(most, _covariance(treatment, baseline) / n))
     linear = Linear(mean(treatment), mean(baseline), *parts, shared, n - 1)
     return _from_means(linear, alike=alike, n=n, method="paired Fieller", level=level)
 

@@ -101,8 +101,11 @@ def _steps(results: Results, threshold: Threshold, policy: str, way: Sequence[tu
     if not there[0]:
         return steps
     last = max(place for place, planned in enumerate(there) if planned)
+    seen = [totals.value(results, cell, quantity) for _, levels in way for cell in results.at(policy, levels)]
+    # What is divided by one another is the same kind of mean.
+    linear = any(each is not None and each <= 0 for each in seen)
     for level, levels in way[: last + 1]:
-        centre = totals.centre_of(results, quantity, policy, levels)
+        centre = totals.centre_of(results, quantity, policy, levels, linear=linear)
         first = steps[0].centre.mean if steps else centre.mean
         steps.append(Step(level, levels, centre, None if centre.mean is None or not first else centre.mean / first))
     return steps
@@ -204,7 +207,7 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     figure = style.new_figure(layout.width, _HEIGHT * len(asked) + 0.5)
     grid = figure.subplots(len(asked), 1, squeeze=False)[:, 0]
     for number, (axes, (threshold, found)) in enumerate(zip(grid, asked, strict=True)):
-        _panel(axes, threshold, found, looks, totals.clock(results))
+        _panel(axes, threshold, found, looks, totals.clock_of(results, _quantity(results, threshold)))
         if len(asked) > 1:
             axes.set_title(f"({ascii_lowercase[number] if number < len(ascii_lowercase) else number + 1})")
     drawn = [policy for policy in results.policies if any(r.policy == policy for _, found in asked for r in found)]
@@ -243,7 +246,7 @@ def _panel(
     )
     axes.set_xticks(range(len(order)), list(order))
     axes.set_xlabel(threshold.factor)
-    name = threshold.metric + (clock if threshold.metric.endswith("seconds") else "")
+    name = threshold.metric + clock
     axes.set_ylabel(f"{name} ÷\nthat at {threshold.start}")
     style.clean(axes, grid="y")
 

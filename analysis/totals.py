@@ -14,6 +14,7 @@ from analysis import statistics
 from analysis.derived import DOM0_SAMPLING, GUEST_SAMPLING, SAMPLING_CPU
 from analysis.load import Results, levels_text, staggered
 from campaigns.records import Aggregate, CellRecord, PlannedCell, aggregate
+from common.metrics import is_timed
 
 
 @dataclass(frozen=True)
@@ -111,15 +112,20 @@ def cell_value(
     """A metric of a cell over its guests, or those of a group; None when a guest that should have
     it does not.
     """
-    values, levels = results.values_of(cell.cell, metric), levels_text(cell.levels)
-    expected = expected_guests(results, metric, levels)
+    values, expected = results.values_of(cell.cell, metric), guests_of(results, cell, metric, group)
     if group is not None:
-        members = results.members(levels, group)
-        expected &= members
+        members = results.members(levels_text(cell.levels), group)
         values = {guest: value for guest, value in values.items() if guest in members}
     if expected - set(values):
         return None
     return aggregate(values.values(), how)
+
+
+def guests_of(results: Results, cell: CellRecord, metric: str, group: str | None = None) -> frozenset[str | None]:
+    """The guests (None: the host), or those of a group, that should have a metric in a cell."""
+    levels = levels_text(cell.levels)
+    expected = expected_guests(results, metric, levels)
+    return expected if group is None else expected & results.members(levels, group)
 
 
 def expected_guests(results: Results, metric: str, levels: str) -> frozenset[str | None]:
@@ -183,6 +189,11 @@ def without_tmem(results: Results, policy: str) -> str | None:
     while base is not None and any(part in _BY_TMEM for part in base.split("+")):
         base = base_policy(results, base)
     return None if base == policy else base
+
+
+def clock_of(results: Results, quantity: Quantity) -> str:
+    """The same for an axis of a quantity: nothing to say where it is no time."""
+    return clock(results) if is_timed(quantity.unit) else ""
 
 
 def clock(results: Results) -> str:
@@ -283,16 +294,20 @@ def used_cells(results: Results, ratio: statistics.Ratio, policy: str, control: 
     return [cell for cell in results.at(control, levels) if (pair_key(cell) if blocked else cell.cell) in keys]
 
 
-def centre_of(results: Results, quantity: Quantity, policy: str, levels: str) -> statistics.Centre:
+def centre_of(
+    results: Results, quantity: Quantity, policy: str, levels: str, *, linear: bool = False
+) -> statistics.Centre:
     """Mean and interval of a quantity over the complete cells of a policy, at the level that was
-    repeated.
+    repeated. linear: as of `statistics.centre`.
     """
     cells = results.at(policy, levels)
-    return statistics.centre(
-        {cell.cell: value(results, cell, quantity) for cell in cells},
-        statistics.at_each(looks_of(results)),
-        boots={cell.cell: boot_of(cell) for cell in cells},
-    )
+    return centre(results, {cell.cell: value(results, cell, quantity) for cell in cells}, linear=linear)
+
+
+def centre(results: Results, values: Mapping[str, float | None], *, linear: bool = False) -> statistics.Centre:
+    """The same of what was worked out for each cell: cell -> value."""
+    boots = {cell.cell: boot_of(cell) for cell in results.complete}
+    return statistics.centre(values, statistics.at_each(looks_of(results)), boots=boots, linear=linear)
 
 
 def compare_all(results: Results) -> list[Compared]:

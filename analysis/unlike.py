@@ -20,10 +20,11 @@ from campaigns.records import CellRecord
 
 _CHANGES_BY_ITSELF = re.compile(
     r"identity|conditions|testbed\.arguments|host\.(policy|driver|sizing|controller\.(load|hash_mib_per_s)|emulator\.command)"
-    r"|host\.xen\.(log_head|info\.(cpu_mhz|free_memory))|host\.(dom0|guests\.[^.]+)\.(clock_offset_s|domains|swaps)"
+    r"|host\.xen\.(boot_id|log_head|info\.(cpu_mhz|free_memory))|host\.(dom0|guests\.[^.]+)\.(clock_offset_s|domains|swaps)"
 )
 """Not compared. The emulator's command names a port that is free; the log's head and the
-megahertz hold times of a boot; how fast the machine was is told by itself (speeds).
+megahertz hold times of a boot; how fast the machine was is told by itself (speeds), and so is which
+boot it was (booted_anew).
 """
 
 _OF_POLICY = re.compile(r"host\.guests\.[^.]+\.(driver|selfballoon|sysctl\.vm\.min_free_kbytes)")
@@ -102,6 +103,35 @@ def _between(told: Sequence[tuple[CellRecord, Mapping[str, str]]]) -> list[Diffe
                 difference = Difference(what, {value: tuple(cells) for value, cells in by_value.items()})
                 found.setdefault((what, str(difference.values)), difference)
     return list(found.values())
+
+
+def booted_anew(results: Results) -> dict[int, int]:
+    """Boot, as the plan numbers them -> how often the host of the same size was booted for its
+    cells, where that is more than once: after an interruption, or for a cell that was run again.
+
+    By dom0's boot id; in campaigns from before that, by the frequency that Xen measured, which two
+    boots may share.
+    """
+    found: dict[tuple[int, str, bool], set[str]] = {}
+    for cell, env in _told(results):
+        if (boot := _boot(cell, env)) is not None:
+            place = (cell.boot or 1, levels_text(cell.levels), _LARGER in cell.policy)
+            found.setdefault(place, set()).add(f"{cell.host} {boot}")
+    most: dict[int, int] = {}
+    for (number, _, _), boots in found.items():
+        most[number] = max(most.get(number, 1), len(boots))
+    return {number: boots for number, boots in sorted(most.items()) if boots > 1}
+
+
+def _boot(cell: CellRecord, env: Mapping[str, Any] | None) -> str | None:
+    host = (env or {}).get("host")
+    xen = host.get("xen") if isinstance(host, Mapping) else None
+    if not isinstance(xen, Mapping):
+        return None
+    info = xen.get("info")
+    measured = info.get("cpu_mhz") if isinstance(info, Mapping) and cell.host_kind == "emulated" else None
+    boot = xen.get("boot_id") or measured
+    return None if boot is None else str(boot)
 
 
 def speeds(results: Results) -> dict[str, float]:

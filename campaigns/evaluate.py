@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from campaigns import barrier, footprint, gates, metrics, starved
+from campaigns import barrier, footprint, gates, managed, metrics, starved
 from campaigns.conditions import Conditions
 from campaigns.managed import Managed
-from campaigns.managed import load as load_managed
 from campaigns.records import BarrierRecord, Claim, GateResult
 from common.metrics import Metric
 from lab.api import Sample
@@ -119,28 +119,44 @@ def figures(run: Run, policy: Policy, conditions: Conditions, claims: Sequence[C
 
 def from_raw(raw: Path, conditions: Conditions) -> Run:
     """The run whose outputs these are. Needs no lab. FileNotFoundError, ValueError, KeyError or
-    a UserError say what of raw/ cannot be read.
+    a UserError say what of raw/ cannot be read, and a note of theirs where it is.
     """
-    released = barrier.read_log((raw / BARRIER_LOG).read_text(encoding="utf-8").splitlines())
+    with _reading(BARRIER_LOG):
+        released = barrier.read_log((raw / BARRIER_LOG).read_text(encoding="utf-8").splitlines())
     guests = list(released.starts)
-    samples, cost = kept.many_readings(kept.read(raw, guests, kept.SAMPLES), guests)
-    return Run(
-        before=kept.one_reading(kept.read(raw / BEFORE, guests, kept.READING), guests),
-        after=kept.one_reading(kept.read(raw / AFTER, guests, kept.READING), guests),
-        samples=samples,
-        cost=cost,
-        released=released,
-        results=results(raw, guests, conditions),
-        logs=logs(raw),
-        given=starved.load(raw),
-        managed=load_managed(raw),
-    )
+    with _reading(f"samples of {', '.join(guests)} and dom0"):
+        samples, cost = kept.many_readings(kept.read(raw, guests, kept.SAMPLES), guests)
+    with _reading(BEFORE):
+        before = kept.one_reading(kept.read(raw / BEFORE, guests, kept.READING), guests)
+    with _reading(AFTER):
+        after = kept.one_reading(kept.read(raw / AFTER, guests, kept.READING), guests)
+    with _reading(starved.FILE):
+        given = starved.load(raw)
+    with _reading(managed.FILE):
+        manager = managed.load(raw)
+    with _reading(KERNEL_LOG):
+        said = logs(raw)
+    return Run(before, after, samples, cost, released, results(raw, guests, conditions), said, given, manager)
+
+
+@contextmanager
+def _reading(what: str) -> Iterator[None]:
+    """Whatever goes wrong within gets a note that says what of raw/ was read."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(what)
+        raise
 
 
 def results(raw: Path, guests: Sequence[str], conditions: Conditions) -> dict[str, WorkloadResult]:
     """Guest -> what its workload's raw outputs say."""
     loads = {name: group.load for name, group in conditions.members(guests).items()}
-    return {name: load.workload.read(load.parameters, raw / name) for name, load in loads.items()}
+    found = {}
+    for name, load in loads.items():
+        with _reading(name):
+            found[name] = load.workload.read(load.parameters, raw / name)
+    return found
 
 
 def logs(raw: Path) -> dict[str, str]:

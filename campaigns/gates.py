@@ -117,7 +117,7 @@ def _overcommitted(measured: Measured) -> Iterable[GateResult]:
     free = measured.before.get((HYPERVISOR, "free_memory"))
     wanted = measured.conditions.wanted_mib * PAGES_PER_MIB
     pages = aggregate([held, free, _tmem_pages(measured)], "sum")
-    required = measured.conditions.gates.overcommit_ratio or RATIO_SLACK * declared
+    required = measured.conditions.gates.overcommit_ratio or max(1.0, RATIO_SLACK * declared)
     reason = (
         "the guests' maximum memory ÷ what guests and nobody hold; "
         "with more memory on the host, nobody would have to give any"

@@ -18,6 +18,7 @@ from campaigns.records import (
     CampaignRecord,
     CellRecord,
     PlannedCell,
+    read_attempts,
     read_campaign,
     read_looks,
 )
@@ -118,7 +119,14 @@ def checked(
             yield "damage", path, "was added: no testbed writes it"
     if until is None:
         return
-    for number, message in wrong(until, read_campaign(directory, whole=True).cells, standing, taken):
+    planned = read_campaign(directory, whole=True).cells
+    found = list(wrong(until, planned, standing, taken))
+    # A cell that a look used may have been run again since, as one whose host was starved; what it
+    # had then is kept.
+    first = {each.cell: each for each in reversed(read_attempts(directory)) if each.status == "complete"}
+    if found and first:
+        found = list(wrong(until, planned, {**standing, **first}, taken))
+    for number, message in found:
         yield "damage", folder / f"{number}.json", message
     if looks.due(until, taken) and {cell.cell for cell in campaign.cells} <= standing.keys():
         yield "incomplete", folder, "whether there are enough repetitions has not been looked at"
@@ -127,8 +135,9 @@ def checked(
 def wrong(
     until: Until, planned: Sequence[PlannedCell], finished: Mapping[str, CellRecord], taken: Sequence[Look]
 ) -> Iterator[tuple[int, str]]:
-    """Number of a look, from 1 -> what is wrong with it: each is taken again from the cells that it
-    says it used. Cells that have become complete since are not its own.
+    """Number of a look, from 1 -> what is wrong with it: each is taken again from the cells that
+    were complete when the last of those ended that it says it used. Cells that have become complete
+    since are not its own.
     """
     for number, each in enumerate(taken, 1):
         before = taken[: number - 1]
@@ -141,7 +150,8 @@ def wrong(
         if missing := sorted(names - finished.keys()):
             yield number, f"used cells that are not there: {', '.join(missing)}"
             continue
-        known = {name: finished[name] for name in names}
+        last = max((finished[name].finished_at for name in names), default="")
+        known = {name: cell for name, cell in finished.items() if name in names or cell.finished_at <= last}
         again = [point(until, cells, known) for cells in _by_levels(planned, until)]
         by_levels = {level_key(one.levels): one for one in each.points}
         for one in again:

@@ -65,8 +65,8 @@ class Recomputation:
         identity = {"campaign": cell.campaign, "cell": cell.cell, "experiment_sha256": self.campaign.experiment_sha256}
         policy = next((policy for policy in self.experiment.policies if policy.name == cell.policy), None)
         told = {**identity, **(provenance.given(policy, self._at(cell).under(policy)) if policy else {})}
-        stored = env.get("conditions")
-        stored = {**(env.get("identity") or {}), **(stored if isinstance(stored, Mapping) else {})}  # type: ignore[dict-item]
+        parts = [env.get(name) for name in ("identity", "conditions")]
+        stored = {key: value for part in parts if isinstance(part, Mapping) for key, value in part.items()}
         for key, was, wanted in _disagreements(stored, told):
             yield f"{key} is {was!r}, and {wanted!r} by the plan"
 
@@ -283,4 +283,8 @@ def _below(filename: object, path: Path) -> str:
 
 
 def _brief(error: Exception) -> str:
-    return f"{error.what}: {error.why}" if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+    """An error in a line, with its notes before it: what was read."""
+    notes = "".join(f"{note}: " for note in getattr(error, "__notes__", ()))
+    if isinstance(error, UserError):
+        return f"{notes}{error.what}: {error.why}"
+    return f"{notes}{type(error).__name__}: {' '.join(str(error).split())}"

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from campaigns.records import STARVED
+from common import metrics
 from common.metrics import Metric, MetricSpec
 from lab.emulator import share
 from lab.emulator.share import Given, Reading
@@ -26,16 +27,13 @@ SHARE = MetricSpec(
     f"for, what it got; below {share.ENOUGH:g} beside other programs its times have no value",
 )
 
-TIME_UNITS = frozenset({"s", "ms", "us", "ns", "cycles", "GiB·min"})
 KEPT = frozenset({"barrier_skew"})
 """Times that say how well a run went, and of which a gate judges."""
 
 
 def is_timed(metric: Metric) -> bool:
-    """Whether a metric is a time, a rate, or processor time, which is measured by the same
-    clock.
-    """
-    return metric.name not in KEPT and (metric.unit in TIME_UNITS or metric.unit.endswith("/s"))
+    """Whether a metric has no value where its host was starved."""
+    return metric.name not in KEPT and metrics.is_timed(metric.unit)
 
 
 def save(directory: Path, before: Reading | None, after: Reading | None) -> None:

@@ -13,6 +13,16 @@ STRICT = {"extra": "forbid", "strict": True, "allow_inf_nan": False}
 Better = Literal["lower", "higher", "neither"]
 
 
+TIME_UNITS = frozenset({"s", "seconds", "ms", "us", "ns", "cycles", "GiB·min"})
+
+
+def is_timed(unit: str) -> bool:
+    """Whether what has this unit is a time, a rate, or processor time, which is measured by the
+    same clock.
+    """
+    return unit in TIME_UNITS or unit.endswith("/s")
+
+
 @dataclass(frozen=True)
 class MetricSpec:
     """A metric as it is declared: its name, its unit, which direction is better, and what it

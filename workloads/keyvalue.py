@@ -73,7 +73,7 @@ class _KeyValue(Workload[KeyValueParameters]):
         MetricSpec("wall_seconds", "s", "lower", "wall clock of the load, its own start and end included"),
         MetricSpec("user_seconds", "s", "lower", "user time of the load, without the server's"),
         MetricSpec("system_seconds", "s", "lower", "system time of the load, without the server's"),
-        MetricSpec("run_seconds", "s", "lower", "from the first request to the last answer"),
+        MetricSpec("serving_seconds", "s", "lower", "from the first request to the last answer"),
         MetricSpec("requests_per_second", "1/s", "higher", "requests that were answered a second"),
         MetricSpec("hit_ratio", "ratio", "higher", "share of reads that found their key"),
         *latencies.specs("read", f"a read, {_FROM}"),
@@ -123,7 +123,7 @@ class _KeyValue(Workload[KeyValueParameters]):
             "wall_seconds": timing.wall_seconds,
             "user_seconds": timing.user_seconds,
             "system_seconds": timing.system_seconds,
-            "run_seconds": run.seconds,
+            "serving_seconds": run.seconds,
             "requests_per_second": run.requests / run.seconds,
             "hit_ratio": run.hits / run.gets.counted if run.gets.counted else None,
         }

@@ -209,9 +209,9 @@ class EmulatedHost(XenHost):
 
     def _does_without_kvm(self, spec: Spec, error: LabError) -> bool:
         """Whether software emulation takes over from a KVM that could not run the host, which is
-        then remembered.
+        then remembered. Not from one that has run it: what was measured so far is of that.
         """
-        if spec.accelerator != "kvm" or self.settings.accelerator != "auto":
+        if spec.accelerator != "kvm" or self.settings.accelerator != "auto" or self._loaded is not None:
             return False
         self.stop()
         distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")

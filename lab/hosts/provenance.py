@@ -82,7 +82,12 @@ def parse_dom0_fixed(text: str) -> dict[str, object]:
     """What DOM0_FIXED printed: a machine, its packages, and `xen`."""
     sections = _sections(text)
     info = _table(sections.get("xen", ""), ":")
-    xen = {"info": {key: info.get(key) for key in _XEN_KEYS}, "log_head": sections.get("xen log", "").splitlines()}
+    xen = {
+        # dom0's, which Xen boots with itself: cells that tell the same ran on one boot of the host.
+        "boot_id": sections.get("boot") or None,
+        "info": {key: info.get(key) for key in _XEN_KEYS},
+        "log_head": sections.get("xen log", "").splitlines(),
+    }
     return _machine(sections) | {"packages": _table(sections.get("packages", ""), " "), "xen": xen}
 
 

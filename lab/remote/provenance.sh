@@ -20,6 +20,7 @@ fixed() {
 }
 
 dom0_fixed() {
+    section boot; cat /proc/sys/kernel/random/boot_id
     section config; sha256sum "/boot/config-$(uname -r)" 2> /dev/null
     section xen; xl info
     section "xen log"; xl dmesg | head -n 60

@@ -5,6 +5,7 @@ known.
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import analysis_campaign as made_up
@@ -125,6 +126,63 @@ def test_times_of_an_emulated_machine_decide_nothing(tmp_path: Path, kind: str, 
     (got,) = claims.judge(load.load(directory))
     assert got.verdict == verdict
     assert ("times are the emulated machine's" in got.wording) is (kind == "emulated")
+
+
+@pytest.mark.parametrize(
+    ("measured", "times", "verdict", "said"),
+    [
+        (("read_latency_p99", "us"), 1.0, "not testable here", "times are the emulated machine's"),
+        (("reads_per_second", "1/s"), 1.0, "not testable here", "times are the emulated machine's"),
+        (("footprint", "GiB·min"), 1.2, "not testable here", "selfballoon+tmem ran 1.2 times as long as selfballoon"),
+        (("footprint", "GiB·min"), None, "not testable here", "times are the emulated machine's"),
+        (("footprint", "GiB·min"), 1.02, "supports", "Supported in direction"),
+    ],
+)
+def test_what_is_a_time_by_its_unit_decides_nothing_either(
+    tmp_path: Path, measured: tuple[str, str], times: float | None, verdict: str, said: str
+) -> None:
+    """GiB·min do where both ran as long: then they are memory alone."""
+    metric, unit = measured
+    claim = dataclasses.replace(_claim("decrease"), metric=metric, relief=False)
+
+    def change(record: CellRecord) -> CellRecord:
+        tmem = record.policy == "selfballoon+tmem"
+        value = (50.0 if tmem else 100.0) + record.repetition / 7
+        metrics = [Metric(metric, unit, value, None if unit == "GiB·min" else "guest1")]
+        if times is not None:
+            metrics.append(Metric("run_seconds", "s", 100.0 * (times if tmem else 1), None))
+        return dataclasses.replace(record, metrics=tuple(metrics))
+
+    directory = made_up.write_campaign(tmp_path, repetitions=5, claims=[claim], change=change, samples=False)
+    document = json.loads((directory / "campaign.json").read_text())
+    document["metrics"] = [each for each in document["metrics"] if each["name"] != metric]
+    document["metrics"].append({"name": metric, "unit": unit, "better": "lower", "doc": "made up"})
+    (directory / "campaign.json").write_text(json.dumps(document))
+    (got,) = claims.judge(load.load(directory))
+    assert got.verdict == verdict
+    assert said in got.wording
+
+
+def test_a_group_is_not_relieved_of_what_another_felt(tmp_path: Path) -> None:
+    claim = dataclasses.replace(_claim("decrease"), metric="sectors_read")
+    felt = {"guest1": 0, "guest2": 50_000}
+
+    def change(record: CellRecord) -> CellRecord:
+        sectors = (1000 if "tmem" in record.policy else 2000) + record.repetition
+        metrics = [Metric("sectors_read", "sectors", sectors, guest) for guest in felt]
+        metrics += [Metric("pages_reclaimed", "pages", pages, guest) for guest, pages in felt.items()]
+        groups = {"guest1": "build", "guest2": "reads"}
+        return dataclasses.replace(record, metrics=tuple(metrics), groups=groups)
+
+    for group, verdict in (("build", "not testable here"), ("reads", "supports")):
+        asked = dataclasses.replace(claim, group=group)
+        directory = made_up.write_campaign(
+            tmp_path / group, repetitions=5, claims=[asked], change=change, samples=False, guests=tuple(felt)
+        )
+        (got,) = claims.judge(load.load(directory))
+        assert got.verdict == verdict, got.wording
+        assert got.felt is not None
+        assert got.felt.pages_reclaimed == felt["guest1" if group == "build" else "guest2"]
 
 
 def test_a_time_that_a_starved_host_has_not_is_not_testable_in_words_too(tmp_path: Path) -> None:

@@ -171,6 +171,38 @@ def test_no_variation_is_no_certainty(compare: Callable[[list[float], list[float
     assert statistics.centre([0.1, 0.1, 0.1]).low == 0.1
 
 
+@pytest.mark.parametrize(
+    ("treatment", "baseline"),
+    [([0, 8], [0, 8]), ([1, 2], [0, 1]), ([1, 6, 12], [0, 5, 11]), ([3, 0, 9, 4], [3, 0, 9, 4])],
+)
+def test_pairs_that_differ_by_the_same_everywhere_are_no_certainty(
+    treatment: list[float], baseline: list[float]
+) -> None:
+    """Their differences have no variance, but values have a resolution, on either side."""
+    got = statistics.paired_ratio(treatment, baseline)
+    assert got.p is not None
+    assert got.linear is not None
+    least = sum(1 / 12 for _ in treatment) / len(treatment) ** 2
+    for bound in (0.5, 1.0, 2.0):
+        distance = got.linear.above - bound * got.linear.below
+        assert abs(got.linear.t(bound)) <= abs(distance) / math.sqrt(least * (1 + bound**2)) + 1e-9
+    if treatment == baseline:
+        assert got.p == pytest.approx(1)
+    made = statistics.ratio_of_sums(dict(enumerate(zip(treatment, baseline, strict=True))), boots={})
+    assert made.p == got.p
+
+
+def test_within_a_range_of_two_ends_it_is_as_hard_to_be_as_of_one() -> None:
+    """Five pairs about 1: what "at most 1.05" leaves open, "within 5 %" must not support."""
+    logs = [0.022 * math.sqrt(5) * each for each in (-1.265, -0.632, 0.0, 0.632, 1.265)]
+    got = statistics.paired_ratio([1e6 * math.exp(each) for each in logs], [1e6] * 5)
+    _, one = statistics.placed(got, 0, 1.05)
+    _, two = statistics.placed(got, 1 / 1.05, 1.05)
+    assert one is not None
+    assert two == pytest.approx(one)
+    assert two > 0.05
+
+
 def test_resolution_is_the_step_that_values_have() -> None:
     assert statistics.resolution([100.0, 2500.0, 0.0]) == 1
     assert statistics.resolution([157.13, 158.0]) == pytest.approx(0.01)

@@ -13,6 +13,7 @@ from campaigns import metrics
 from common.errors import LabError
 from lab.api import Sample
 from lab.counters import names, parse
+from workloads import registry
 
 POOL = {"PI": 0, "PT": "EP", "U0": "0", "U1": "0", "Pc": 7, "Pm": 9, "ps": 20, "pt": 24, "px": 4, "pd": 1, "pr": 2}
 POOL |= {"gs": 11, "gt": 30, "fs": 5, "ft": 6, "Oc": 1, "Om": 1, "Nc": 1, "Nm": 1, "os": 0, "ot": 0}
@@ -157,3 +158,11 @@ def test_no_two_counters_of_a_machine_have_the_same_name() -> None:
     samples = parse.parse_reading(reading(), ["guest1", "guest2"]) + parse.parse_guest("guest1", ["1.0"])[0]
     seen = [(sample.source, sample.counter) for sample in samples]
     assert len(seen) == len(set(seen))
+
+
+def test_no_load_gives_its_own_figure_the_name_of_one_of_the_host() -> None:
+    """The host's and each guest's would be added to one another."""
+    of_guests = {metrics.WALL.name, metrics.SAMPLING_CPU.name, *(each.spec.name for each in metrics.GUEST_COUNTERS)}
+    of_host = {spec.name for spec in metrics.SPECS} - of_guests
+    for name in registry.names():
+        assert of_host.isdisjoint(spec.name for spec in registry.get(name).metrics), name

@@ -130,6 +130,19 @@ def test_software_emulation_takes_over_from_kvm_that_runs_no_host(
     assert another.accelerator == "tcg"  # it is remembered
 
 
+def test_kvm_that_has_run_the_host_is_not_left_for_software_emulation(
+    host: EmulatedHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A campaign's cells would be of two kinds."""
+    monkeypatch.setattr(host, "_load", under({})[1])
+    host.reset(HOST, GUESTS)
+    tried, load = under({"kvm": NotBootedError("QEMU stopped")})
+    monkeypatch.setattr(host, "_load", load)
+    with pytest.raises(NotBootedError):
+        host.reset(HOST, GUESTS)
+    assert set(tried) == {"kvm"}
+
+
 def test_a_host_that_stays_broken_is_an_error(host: EmulatedHost, monkeypatch: pytest.MonkeyPatch) -> None:
     tried, load = under({"kvm": NotBootedError("x"), "tcg": GoneError("QEMU is gone")})
     monkeypatch.setattr(host, "_load", load)

@@ -185,6 +185,41 @@ def test_a_look_that_does_not_follow_from_the_cells_is_damage(wide: Path, what: 
     assert verify(directory).damaged
 
 
+def test_a_look_that_leaves_out_a_pair_is_damage_though_it_is_worked_out_well(wide: Path) -> None:
+    stored = find(wide)
+    until = stored.record().until
+    assert until is not None
+    planned = [cell for cell in stored.record(whole=True).cells if cell.policy in (until.treatment, until.control)]
+    path = stored.directory / "looks" / "3.json"
+    document = json.loads(path.read_text())
+    left_out = {cell.cell for cell in planned if cell.block == min(each.block for each in planned)}
+    kept = {name: cell for name, cell in stored.cells().items() if name not in left_out}
+    made = narrowing.point(until, planned, kept)
+    assert made.n == 5
+    document["points"][0].update(
+        {name: getattr(made, name) for name in ("n", "ratio", "low", "high")}, cells=made.cells
+    )
+    path.write_text(json.dumps(document))
+    forge(stored.directory)
+    assert any("does not follow from the cells" in line for line in verify(stored.directory).lines())
+
+
+def test_a_look_stands_when_a_cell_that_it_used_is_run_again(wide: Path) -> None:
+    """What the cell had then is in attempts/."""
+    stored = find(wide)
+    standing = stored.cells()
+    name = "selfballoon.r1"
+    old = standing[name]
+    changed = tuple(
+        replace(each, value=1 + 2 * (each.value or 0)) if each.name == "sectors_read" else each for each in old.metrics
+    )
+    standing[name] = replace(old, metrics=changed, finished_at="2090-01-01T00:00:00.000Z")
+    campaign = stored.record()
+    assert [kind for kind, _, _ in narrowing.checked(stored.directory, campaign, standing)]
+    shutil.copytree(stored.directory / "cells" / name, stored.directory / "attempts" / f"{name}.1")
+    assert list(narrowing.checked(stored.directory, campaign, standing)) == []
+
+
 def test_the_report_says_that_the_data_chose_and_widens_for_the_looks(
     wide: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -96,6 +96,9 @@ def doubled(path: Path) -> None:
             "not both are times",
         ),
         (edited(f"{CELL}/env.json", lambda d: d.pop("identity")), f"{CELL}/env.json", "identity is missing"),
+        (written(f"{CELL}/raw/controller.json", "{}"), f"{CELL}/raw", "controller.json: ValueError: "),
+        (written(f"{CELL}/raw/before/guest1.txt", "?"), f"{CELL}/raw", "before: "),
+        (edited(f"{CELL}/env.json", lambda d: d.update(identity="x")), f"{CELL}/env.json", "identity is missing"),
         (
             edited("campaign.json", lambda d: d.update(created_at="2090-01-01T00:00:00Z")),
             f"{CELL}/cell.json",
