@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import queue
+import re
 import subprocess
 import threading
 import time
@@ -243,6 +244,14 @@ def _spawn(
     return member
 
 
+_NUMBERS = {"READY": 1, "GO": 1, "START": 1, "DONE": 2}
+"""Mark -> how many numbers follow it at least."""
+_NUMBER = re.compile(r"[0-9]{1,19}")
+
+OVERDUE_S = 5.0
+"""After the deadline, for what is in the queue already."""
+
+
 def _wait(
     members: Mapping[str, _Member],
     said: queue.SimpleQueue[tuple[str, str | None]],
@@ -260,7 +269,11 @@ def _wait(
     look = time.monotonic() + watch_s
     while missing := [name for name, member in members.items() if mark not in member.marks]:
         try:
-            name, line = said.get(timeout=max(0.0, min(deadline, look) - time.monotonic()))
+            # What is in the queue is heard, but a guest that says more and more holds nothing up.
+            now = time.monotonic()
+            if look <= now < deadline or now >= deadline + OVERDUE_S:
+                raise queue.Empty
+            name, line = said.get(timeout=max(0.0, min(deadline, look) - now))
         except queue.Empty:
             if time.monotonic() < deadline:
                 watch([name for name in missing if members[name].part.start.at_once or "START" in members[name].marks])
@@ -300,7 +313,8 @@ def _note(member: _Member, line: str) -> None:
         member.said.append(rest)
         return
     numbers = rest.split()
-    if word not in ("READY", "GO", "START", "DONE") or not numbers or not all(number.isdigit() for number in numbers):
+    known = len(numbers) >= _NUMBERS.get(word, math.inf) and all(_NUMBER.fullmatch(number) for number in numbers)
+    if not known or (word in ("START", "DONE") and "GO" not in member.marks):
         raise GuestLostError(f"{member.name} said what no barrier says", where=member.name, why=line[:200])
     member.marks[word] = int(numbers[0])
     if word == "DONE":

@@ -21,6 +21,7 @@ from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord,
 from campaigns.store import CellWriter, storing
 from common.errors import LabError, WorkloadError
 from common.machines import Machine, command_errors, explain
+from common.text import without_home
 from lab.api import Host, Observation, Sample, Tracing
 from lab.emulator.share import Reading
 from policies import apply
@@ -330,7 +331,8 @@ class Attempt:
         if kind in ("guest_lost", "barrier", "stuck"):
             with suppress(Exception):  # dom0 may be lost as well
                 message = "\n".join([message, *self.host.lost().values()])
-        return Failure(kind, self.out.stage, message, rerun_command(self.campaign, self.planned.cell))
+        again = rerun_command(self.campaign, self.planned.cell)
+        return Failure(kind, self.out.stage, without_home(message), again)
 
     @contextmanager
     def _stage(self, stage: str) -> Iterator[None]:

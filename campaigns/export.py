@@ -15,6 +15,7 @@ is of what was measured then.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -32,7 +33,7 @@ import yaml
 from campaigns import records, store, verify
 from campaigns.records import CampaignRecord
 from common import files
-from common.errors import InvalidFileError, ResultsError
+from common.errors import InvalidFileError, MissingError, ResultsError
 from common.text import one_line
 
 METADATA = "ro-crate-metadata.json"
@@ -121,6 +122,13 @@ def _unpacked(path: Path, scratch: Path) -> Path:
         with zipfile.ZipFile(path) as archive:
             archive.extractall(scratch)
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise MissingError(
+                "there is no room to unpack an archive",
+                where=str(scratch),
+                why=str(error.strerror),
+                remedy="Make room there, or name another folder in TMPDIR.",
+            ) from None
         # a RuntimeError is of what is encrypted, or packed in a way that Python does not know
         raise ResultsError(
             "an archive cannot be read", where=str(path), why=str(error), remedy="get it again from where it came from"

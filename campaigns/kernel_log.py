@@ -7,6 +7,7 @@ with their times and prefixes or without: what stands before the message is take
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator, Mapping
@@ -69,6 +70,8 @@ _HOST = re.compile(rf"[\w.-]+\s+(?={_OF_A_PROGRAM})")
 _ANYTHING = re.compile(r"(?:(?!\((?:XEN|d\d))[^\[\]*]){1,100}(?=\[ {0,5}\d{1,8}\.\d{6}\][ \[])")
 """What stands before the kernel's own time, such as the prompt of a console."""
 
+_STAMP = re.compile(r"\[ {0,5}\d{1,8}\.\d{6}\](?=[ \[])")
+
 _PROGRAM = re.compile(_OF_A_PROGRAM)
 _CARRIER = re.compile(r"(?:[\w.-]+\s+)?[\w@./-]+(?:\[\d+\])?: (?=\(XEN\) |\(d\d+\) |\[ {0,5}\d{1,8}\.\d{6}\][ \[])")
 """A program that hands on a console, such as `xl[812]: `."""
@@ -77,7 +80,8 @@ _STATUS = re.compile(r"\[(?: {2}OK {2}|FAILED|DEPEND| INFO | TIME | SKIP |\*{1,3
 """What systemd writes to a console, which a kernel's message follows on the same line."""
 
 _PROCESS_OF_KERNEL = re.compile(
-    r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)"
+    r"[^\[]*\[\d+\]: (?:segfault|general protection|trap |bad frame|unhandled signal|potentially)|"
+    r"\w+: page allocation (?:failure|stalls)"
 )
 _DEVICE = re.compile(
     r"(?:\b(?:dev(?:ice)?[ =]+|(?:on|for) (?:device )?(?=\S+-\d+\.?$))|^(?:[\w-]+ \(|block )(?=[\w!/-]+\)?:))"
@@ -120,6 +124,13 @@ def classify(line: str) -> Pattern | None:
 
 
 def _classified(line: str) -> Pattern | None:
+    """Where two records share a line, each may tell of a breakage."""
+    starts = [match.start() for match in _STAMP.finditer(line)][1:]
+    whole = (line, *(line[begin:end] for begin, end in itertools.pairwise((0, *starts))))
+    return next((found for part in whole if (found := _of_record(part)) is not None), None)
+
+
+def _of_record(line: str) -> Pattern | None:
     message = _message(line)
     for window in _windows(message.text):
         for expression, pattern in _searched(message):

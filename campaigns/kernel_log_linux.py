@@ -111,7 +111,10 @@ LINUX = (
     ),
     (
         CPU,
-        r"(?i:temperature above threshold|cpu clock (?:is )?throttled|\bcritical temperature reached)",
+        (
+            r"(?i:temperature above threshold|cpu clock (?:is )?throttled|\bcritical temperature reached|"
+            r"hardware protection shutdown|core power limit notification)"
+        ),
         "a processor was slowed down, so times mean nothing",
     ),
     (
@@ -147,7 +150,8 @@ LINUX = (
         (
             r"(?:possible (?:circular locking|recursive locking|irq lock inversion)|suspicious R?CU usage|"
             r"inconsistent lock state|bad unlock balance|held lock freed|lock held when returning to user|"
-            r"nested lock was not taken|(?:HARD|SOFT)IRQ-\S+ lock|trying to register non-static key|"
+            r"nested lock was not taken|still has locks held|(?:HARD|SOFT)IRQ-\S+ lock|"
+            r"trying to register non-static key|"
             r"DEBUG_LOCKS_WARN_ON)"
         ),
         "locks of the kernel are used wrongly",
@@ -200,7 +204,8 @@ LINUX = (
         MEMORY,
         (
             r"page allocation (?:failure|stalls)|vmalloc: allocation failure|vmalloc error: size|"
-            r"vmap allocation for size \d+ failed|percpu: allocation failed|(?:SLUB|SLAB|"
+            r"vmap allocation for size \d+ failed|vmalloc_node_range for size \d+ failed|"
+            r"percpu: allocation failed|(?:SLUB|SLAB|"
             r"slab): Unable to allocate|possible memory allocation deadlock|"
             r"not? enough memory for the allocation|\bwarn_alloc\w*: \d+ callbacks suppressed|"
             r"ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed"
@@ -211,9 +216,11 @@ LINUX = (
     (
         MEMORY,
         (
-            r"[Bb]ad page (?:state|map|cache|table)|page dumped because|Bad pagetable|Corrupted page table|"
+            r"[Bb]ad page (?:state|map|cache|table)|Bad pagetable|Corrupted page table|"
+            # pages that memory hot-plug cannot move now are dumped, too
+            r"page dumped because: (?!migration failure|unmovable page|isolation failed)|"
             r"[Bb]ad rss-counter|Bad swap entry|non-zero (?:pgtables_bytes|nr_ptes|nr_pmds)|:\d+: bad (?:pgd|"
-            r"p4d|pud|pmd|pte)\b|^page: ?\S* ?(?:ref)?count:|^bad because of flags|"
+            r"p4d|pud|pmd|pte)\b|^page: ?\S* ?(?:ref)?count:(?:-|0 |\d+ mapcount:-)|^bad because of flags|"
             r"is uninitialized and poisoned|^addr:\S+ vm_flags:|^page_owner (?:tracks|free|info)"
         ),
         "a page or a page table is damaged",

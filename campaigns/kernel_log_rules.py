@@ -68,7 +68,8 @@ _HYPERVISOR = (
             r"Domain 0 shutdown: watchdog|L1TF-vulnerable .* Crashing|\bVM(?:X|RESUME|LAUNCH) error: |"
             r"\bUn(?:handled|expected): vec|Unhandled (?:page|general|invalid|int3|\w+ )?.*fault/trap|"
             r"[Uu]nhandled (?:page fault|general protection)|Triple fault|Guest stack trace|Failed vm entry|"
-            r"Bad vmexit|(?i:unexpected vmexit)|\bVMCS Area \*|EPT violation|CONTEXT: (?:pv|hvm) guest"
+            r"vmentry failure|invalid VMCB|\bMMIO emulation failed \(|Bad vmexit|"
+            r"(?i:unexpected vmexit)|\bVMCS Area \*|EPT violation|CONTEXT: (?:pv|hvm) guest"
         ),
         "a guest crashed",
     ),
@@ -169,6 +170,7 @@ ALLOWED: tuple[Pattern, ...] = (
     Pattern(
         r"^(?:ACPI|PCI|pci|pcieport|pnp|i8042|DMAR|AMD-Vi|tsc|clocksource|microcode|random|audit|systemd|"
         r"usb|hub|input|thermal|floppy\d*|cfg80211|Bluetooth|drm|kvm|nouveau|i915|snd\w*)\b(?!.*(?:BUG: |"
+        r"invoked oom-killer|page allocation (?:failure|stalls)|blocked (?:for|on)|[Oo]ut of memory|"
         r"Oops|Kernel panic|segfault|general protection|dumped core|type=1701|\[#\d+\]|"
         r"\[Hardware Error\]|critical temperature))",
         "devices and tables that no experiment uses",

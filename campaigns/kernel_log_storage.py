@@ -68,6 +68,7 @@ STORAGE = (
             r"invalid|corrupt)|Inode \d+ .*orphan list|Detected aborted|Couldn't remount RDWR|"
             r"shut(?:ting)? down|[Cc]hecksum (?:invalid|failed)|Invalid checksum|write access unavailable|"
             r"Errors on filesystem|Unexpected|corrupt|invalid|failed to|Marking fs in need|no journal found|"
+            r"VFS: Found ext4 filesystem with invalid|sb orphan head|Inode \d+ .*not cleared|"
             r"journal inode is deleted|external journal|not enough memory|insufficient memory|Cannot load|"
             r"cannot be mounted|discard request in .* failed|Quota error)"
         ),
@@ -160,7 +161,7 @@ STORAGE = (
     (
         DISK,
         (
-            r"max_grant_frames reached|WARNING: (?:g\.e\.|leaking g\.e\.).* (?:still in use|page still)|"
+            r"max_grant_frames reached|WARNING: g\.e\..* (?:still in use|page still)|\bleaking g\.e\. |"
             r"swiotlb buffer is full|Out of SW-IOMMU space"
         ),
         "what a disk's requests go through was used up",
@@ -208,8 +209,9 @@ STORAGE = (
         DISK,
         (
             r"\bata\d+(?:\.\d+)?: (?:exception Emask|failed command: (?!PACKET|IDENTIFY)|revalidation failed|"
-            r"disabled$|error: \{ (?:UNC|IDNF|ABRT|AMNF)|status: \{ .*\b(?:ERR|DF)\b|SError: \{|lost interrupt|"
-            r"qc timeout (?:after \d+ msecs )?\(cmd 0x(?!a[01])|(?:hard|soft) resetting link|reset failed|"
+            r"disabled?(?: device)?$|error: \{ .*\b(?:ICRC|UNC|IDNF|ABRT|AMNF)\b|status: \{ .*\b(?:ERR|DF)\b|"
+            r"SError: \{|lost interrupt|qc timeout (?:after \d+ msecs )?\(cmd 0x(?!a[01])|"
+            r"(?:hard|soft) resetting link|(?:soft|hard)?reset failed|"
             r"COMRESET failed|NCQ disabled due to|limiting (?:SATA link )?speed to)|"
             r"AHCI controller unavailable"
         ),

@@ -176,6 +176,8 @@ def run_with(
         if not crew.awaited():
             raise nobody(heard)
         crew.wait(hear)
+    # Another command may have begun it while this one waited for a host.
+    stored = stored or resume.begun(experiment, lab, results=results, campaign=campaign, cell=cell)
     if stored is None:
         accelerator = joined[0].accelerator
         stored = store.create(

@@ -5,6 +5,7 @@ is, in one line or in Markdown; and what JSON of others must not have.
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import textwrap
 from collections.abc import Iterable
@@ -110,3 +111,9 @@ def each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         names = [name for name, _ in pairs]
         raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} is there twice")
     return found
+
+
+def without_home(text: str) -> str:
+    """What does not tell who ran it: for all that results/ keeps."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib has an error for who has no home
+    return text.replace(home, "~") if len(home) > 1 else text

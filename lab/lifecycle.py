@@ -226,8 +226,9 @@ def up(
             sized, started = host, guests
             if isinstance(each, PhysicalHost):
                 sized, started = each.sizing(), replace(guests, count=min(guests.count, len(each.settings.disks)))
-            each.reset(sized, started)
             folder = paths.host_dir(opened.name, each.name)
+            _up_marker(folder).unlink(missing_ok=True)  # interrupted from here on, it is not up but half-way
+            each.reset(sized, started)
             text = json.dumps({"host": asdict(sized), "guests": started.document(), "at": time.time()})
             _up_marker(folder).write_text(text)
     return status(path)

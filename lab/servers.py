@@ -389,14 +389,15 @@ def _each_alone(
 
         try:
             with locked(path.stem, entry.name):
-                return act(entry, connections, say)
+                try:
+                    return act(entry, connections, say)
+                finally:
+                    connections.drop()  # whoever is refused the lock has none: they are the holder's
         except UserError as error:
             say(f"failed: {error.what}")
             if "./inv" not in error.remedy:
                 error.remedy = f"{error.remedy} {AGAIN}".strip()
             return kind(entry.name, error=error)
-        finally:
-            connections.drop()
 
     return _each(path, "provision", one, cancel)
 

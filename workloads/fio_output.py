@@ -33,7 +33,8 @@ make it differ a little."""
 
 _NOTES = re.compile(
     r"fio: (?:this platform does not support process shared mutexes|.*\bnote: |native_fallocate call failed: |"
-    r"file .* exceeds 32-bit tausworthe|Switching to tausworthe64|multiple writers may overwrite blocks)"
+    r"file .* exceeds 32-bit tausworthe|Switching to tausworthe64|multiple writers may overwrite blocks|"
+    r"cache invalidation of .* failed: |file .* failed allocating random map)"
 )
 """fio goes on after these as if nothing were."""
 
@@ -52,6 +53,10 @@ _SECONDS = {
     "d": 86400.0,
 }
 _NOT_BOUND_BY_SIZE = {
+    "ramp_time",
+    "offset",
+    "offset_increment",
+    "filesize",
     "io_size",
     "io_limit",
     "number_ios",
@@ -239,7 +244,7 @@ def _cut_short(moved: float, runtime: float | None, options: Mapping[str, str]) 
     together = int(options.get("numjobs", 1)) if "group_reporting" in options else 1
     together *= max(int(options.get("loops", 1)), 1)
     size = size[0] * together, size[1] * together
-    if moved + block[1] < size[0]:
+    if moved + block[1] * together < size[0]:  # each job leaves a last part of a block out
         return f"after {moved:.0f} of {size[1]} bytes"
     # a fio before 3.36 does not repeat `time_based`, but only such a job goes on beyond its size
     beyond = moved > size[1] + block[1] and "verify" not in options

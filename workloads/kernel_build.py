@@ -290,7 +290,11 @@ def _require_no_complaints(path: Path) -> None:
         if said := [
             line
             for line in text.splitlines()
-            if re.match(r"(?:g?make(?:\[\d+\])?|ninja): (?:\*\*\*|.* not remade because)", line)
+            if re.match(
+                r"(?:g?make(?:\[\d+\])?|ninja): (?:\*\*\*|.* not remade because|warning: jobserver unavailable|"
+                r"warning:  ?Clock skew detected)",
+                line,
+            )
         ]:
             raise WorkloadError(f"{WHAT} failed", where=str(path), why=tail("\n".join(said)))
 

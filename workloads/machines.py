@@ -8,6 +8,7 @@ can raise (common/machines.py) is caught here, so that no caller meets plumbum's
 from __future__ import annotations
 
 import io
+import re
 import shlex
 import subprocess
 import tarfile
@@ -19,6 +20,9 @@ from pathlib import Path
 from common.errors import OutputsError, WorkloadError
 from common.machines import Machine, command_errors, explain, tail, trouble
 from workloads import scripts
+
+_PLAIN = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._,:+@=%-]+")
+"""A name that a raw output may have."""
 
 KILL_GRACE_S = 10
 """Seconds between asking a command's process group to end and killing it."""
@@ -100,7 +104,7 @@ def fetch_raw(machine: Machine, raw_dir: Path, *, first: str = "", timeout_s: fl
                     continue
                 # a flat folder of plain files: anything else is not ours, and could be a way out of
                 # raw_dir
-                content = tar.extractfile(member) if member.isfile() and "/" not in name else None
+                content = tar.extractfile(member) if member.isfile() and _PLAIN.fullmatch(name) else None
                 if content is None:
                     raise WorkloadError(
                         f"unexpected {name!r} among the raw outputs", where=f"{name_of(machine)}:{scripts.RAW}"

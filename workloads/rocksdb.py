@@ -164,6 +164,9 @@ def read_report(text: str, test: str, operations: int, where: Path) -> dict[str,
     if int(done) != operations or int(found["count"]) != operations:
         raise _refused(where, f"{done} operations, of which {found['count']} were timed, instead of {operations}")
     hits = re.search(r"\((\d{1,18}) of (\d{1,18}) found\)", rest)
+    if hits and hits[1] != hits[2]:
+        why = "all keys were written before, so the database has lost some, and times of misses are no times of reads"
+        raise WorkloadError(f"db_bench found {hits[1]} of {hits[2]} keys", where=str(where), why=why)
     return {
         "operations_per_second": int(rate),
         "found_ratio": int(hits[1]) / int(hits[2]) if hits and int(hits[2]) else None,

@@ -59,7 +59,8 @@ def needs_sudo() -> bool:
             why="packages are installed, and images built, as root",
             remedy="Become root, or install sudo.",
         )
-    if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
+    # -k: a password that was given in this terminal does not hold for what Ansible starts.
+    if subprocess.run(["sudo", "-k", "-n", "true"], capture_output=True, check=False).returncode:
         raise MissingError(
             "sudo asks for a password, or denies this user",
             why="packages are installed, and images built, as root, by playbooks that cannot answer",
@@ -139,7 +140,8 @@ def run(
             private_data_dir=str(private),
             project_dir=str(book.parent),
             playbook=str(book),
-            inventory=str(inventory if inventory is not None else _controller_inventory(private)),
+            # A relative path would be taken for the text of an inventory.
+            inventory=str(Path(inventory if inventory is not None else _controller_inventory(private)).absolute()),
             extravars=dict(extravars or {}),
             tags=",".join(tags) or None,
             cmdline="--check --diff -v" if check else None,

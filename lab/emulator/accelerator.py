@@ -28,6 +28,7 @@ Accelerator = Literal["kvm", "tcg"]
 
 QEMU = "qemu-system-x86_64"
 PROBE_SECONDS = 15.0
+LATE = "a tiny payload did not end within"
 
 _VALUE = 0x2A
 _EXIT_PORT = 0xF4
@@ -82,12 +83,15 @@ def runs(accelerator: Accelerator, seconds: float = PROBE_SECONDS) -> tuple[bool
             "none",
             "-no-reboot",
         ]
-        command += ["-drive", f"file={image},format=raw,if=ide", "-boot", "c"]
+        # By its name alone: QEMU gives commas of a path a meaning.
+        command += ["-drive", f"file={image.name},format=raw,if=ide", "-boot", "c"]
         command += ["-device", f"isa-debug-exit,iobase={_EXIT_PORT:#x},iosize=0x1"]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL)
+            done = subprocess.run(
+                command, capture_output=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL, cwd=folder
+            )
         except subprocess.TimeoutExpired:
-            return False, f"a tiny payload did not end within {seconds:.0f} s"
+            return False, f"{LATE} {seconds:.0f} s"
         except FileNotFoundError:
             raise MissingError(
                 f"{QEMU} is missing", remedy="Install the package qemu-system-x86 (Debian's name), or run ./inv setup."
@@ -102,7 +106,8 @@ def choose(wanted: Literal["auto", "kvm", "tcg"] = "auto") -> Choice:
     """The accelerator to use. MissingError when KVM is demanded and does not work."""
     if wanted == "tcg":
         return Choice("tcg", "the inventory says so")
-    choice = _distrusted() or _kept() or _probe()
+    problem = _kvm_problem()  # asked each time: it may have been mended
+    choice = _distrusted() or (Choice("tcg", problem) if problem is not None else _kept() or _probe())
     if wanted == "kvm" and choice.accelerator != "kvm":
         raise MissingError(
             "KVM does not work on this machine",
@@ -153,12 +158,10 @@ def _kvm_problem() -> str | None:
 
 
 def _probe() -> Choice:
-    if (problem := _kvm_problem()) is not None:
-        choice = Choice("tcg", problem)
-    else:
-        works, seen = runs("kvm")
-        choice = Choice("kvm" if works else "tcg", f"under KVM, {seen}")
-    _keep(choice)
+    works, seen = runs("kvm")
+    choice = Choice("kvm" if works else "tcg", f"under KVM, {seen}")
+    if not seen.startswith(LATE):  # which a busy machine may have been
+        _keep(choice)
     return choice
 
 

@@ -23,6 +23,7 @@ from typing import Any
 from common import files
 from common.errors import LabError, MissingError
 from lab.emulator import monitor
+from lab.emulator.accelerator import boot_id
 from lab.emulator.process import Emulator, Spec
 
 SCHEMA = 1
@@ -80,9 +81,13 @@ class Drives:
         self._write({})
 
     def snapshots(self) -> dict[str, dict[str, Any]]:
-        """Tag -> what was noted when the snapshot was made."""
+        """Tag -> what was noted when the snapshot was made. Those of before this machine was booted
+        are not to be relied on: QEMU does not wait for the disk, and the power may have failed.
+        """
         data = self._read()
-        return dict(data["snapshots"]) if data else {}
+        if data is None or data.get("controller") != boot_id():
+            return {}
+        return dict(data["snapshots"])
 
     def save(self, emulator: Emulator, tag: str, notes: dict[str, object]) -> float:
         """Take a snapshot of the running PC. Returns the seconds it took. LabError with QEMU's
@@ -113,7 +118,9 @@ class Drives:
 
     def _write(self, snapshots: dict[str, dict[str, Any]]) -> None:
         described = asdict(self.spec) | {"images": dict(self.spec.images.keys)}
-        text = json.dumps({"schema": SCHEMA, "spec": described, "snapshots": snapshots}, indent=1)
+        text = json.dumps(
+            {"schema": SCHEMA, "controller": boot_id(), "spec": described, "snapshots": snapshots}, indent=1
+        )
         files.replace(self._manifest, text, durable=True)
 
     def _sound(self) -> bool:

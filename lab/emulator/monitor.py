@@ -50,12 +50,15 @@ async def _execute(socket: Path, command: str, arguments: dict[str, object], tim
     try:
         await asyncio.wait_for(client.connect(str(socket)), CONNECT_SECONDS)
         return await asyncio.wait_for(client.execute(command, arguments), timeout)
+    except TimeoutError:  # an OSError, too
+        raise MonitorError(
+            f"QEMU's monitor did not answer within {timeout:.0f} s",
+            where=f"{socket}: {command}",
+            why="this machine or its disk is very busy, or QEMU hangs",
+            remedy="Run the same command again when there is less to do.",
+        ) from None
     except (QMPError, OSError, EOFError) as error:
         raise MonitorError("QEMU's monitor refused", where=f"{socket}: {command}", why=str(error)) from error
-    except TimeoutError:
-        raise MonitorError(
-            f"QEMU's monitor did not answer within {timeout:.0f} s", where=f"{socket}: {command}"
-        ) from None
     finally:
         # When QEMU went away, what matters has been said above.
         with contextlib.suppress(QMPError, OSError, EOFError, TimeoutError):

@@ -90,9 +90,10 @@ def look_script(names: Iterable[str]) -> str:
 def parse_look(text: str) -> dict[str, Domain]:
     """Guest -> its domain, from what the script printed."""
     found = {}
-    for part in re.split(r"^== (?=\S+ \S+ [0-9.]+$)", text, flags=re.MULTILINE)[1:]:
-        head, _, said = part.partition("\n")
+    for part in re.split(r"^== (?=\S+ \S+ \d+(?:\.\d+)?$)", text, flags=re.MULTILINE)[1:]:
+        head, *lines = part.splitlines()
         name, flags, seconds = head.split()
+        said = "\n".join(line.removeprefix("| ") for line in lines)
         found[name] = Domain(name, flags, said.strip(), float(seconds))
     return found
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
-import os
 import re
 import shutil
 import time
@@ -22,6 +21,7 @@ from typing import Any, Literal
 
 from common.console import Tell
 from common.errors import InvalidFileError, LabError
+from common.text import without_home
 from lab import paths
 from lab.api import GuestSizing, HostSizing
 from lab.emulator import share
@@ -466,7 +466,7 @@ class EmulatedHost(XenHost):
         images = self._spec.images
         found["emulator"] = {
             "qemu": self._spec.qemu,
-            "command": [_without_home(each) for each in process.command],
+            "command": [without_home(each) for each in process.command],
             "cpu_model": self._spec.cpu_model,
             "memory_mib": self._spec.memory_mib,
             "accelerator_why": self._accelerator().why,
@@ -477,12 +477,6 @@ class EmulatedHost(XenHost):
         }
         found["artifacts"] = dict(images.keys)
         return found
-
-
-def _without_home(word: str) -> str:
-    """A word of a command line that does not tell who runs it."""
-    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib has an error for who has no home
-    return word.replace(home, "~") if len(home) > 1 else word
 
 
 def guests_tag(sizing: GuestSizing) -> str:

@@ -14,6 +14,7 @@ import re
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -25,7 +26,7 @@ from common.units import format_duration
 from lab import paths
 from lab.inventory import Physical
 from lab.remote import scripts
-from lab.remote.ssh import DOM0, CommandError, Connections, UnreachableError
+from lab.remote.ssh import DOM0, CommandError, Connections, UnreachableError, kill_group
 
 COME_BACK_SECONDS = 600.0
 """Servers with much memory and many cards take minutes before they boot anything."""
@@ -294,26 +295,32 @@ class ServerBoot:
         return f"Nothing is lost. Look at the console of {self._name} while you run ./inv lab.provision again."
 
     def cycle(self) -> None:
-        """Run the power hook, in the checkout. LabError when it fails."""
-        environment = {**os.environ, "OVERCOMMIT_SERVER": self._name}
+        """Run the power hook, in the checkout. LabError when it fails. What interrupts this waits
+        until the hook has ended: between off and on the server would stay off.
+        """
+        hook = subprocess.Popen(
+            ["sh", "-c", self._hook or "false"],
+            cwd=paths.REPO,
+            env={**os.environ, "OVERCOMMIT_SERVER": self._name},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(
-                ["sh", "-c", self._hook or "false"],
-                cwd=paths.REPO,
-                env=environment,
-                capture_output=True,
-                text=True,
-                check=False,
-                timeout=HOOK_SECONDS,
-                stdin=subprocess.DEVNULL,
-            )
-            failed = f"it ended with {done.returncode}: {done.stderr.strip()}" if done.returncode else None
+            said = hook.communicate(timeout=HOOK_SECONDS)[1].decode(errors="replace").strip()
+            failed = f"it ended with {hook.returncode}: {said[-500:]}" if hook.returncode else None
         except subprocess.TimeoutExpired:
+            kill_group(hook)
             failed = f"it did not end within {HOOK_SECONDS:.0f} s"
+        except BaseException:
+            with suppress(subprocess.TimeoutExpired):
+                hook.wait(HOOK_SECONDS)
+            raise
         if failed:
             raise LabError(
                 f"the power of {self._name} could not be cycled",
-                where=f"lab_power_hook: {self._hook}",
+                where=f"lab_power_hook of {self._name}",
                 why=failed,
                 remedy=f"Switch {self._name} off and on by hand: it starts its old system. Then mend the command.",
             )

@@ -27,6 +27,8 @@ from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_gr
 END = "== end"
 START_SECONDS = 180.0
 ANSWER_SECONDS = 180.0
+MOST_ANSWERED = 256 << 20
+"""Bytes of an answer; a manager's record of hours is a few MiB."""
 """Bounds for an answer. A second or two, but other programs may keep this machine's processors
 busy.
 """
@@ -142,8 +144,10 @@ class Agent:
         deadline = time.monotonic() + seconds
         descriptor = self._process.stdout.fileno()
         while not self._pending.endswith(end):
-            readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
-            if not readable:
+            left = deadline - time.monotonic()
+            # A machine that goes on and on has not answered either.
+            readable = left > 0 and select.select([descriptor], [], [], left)[0]
+            if not readable or len(self._pending) > MOST_ANSWERED:
                 raise self._silent(seconds)
             chunk = os.read(descriptor, 65536)
             if not chunk:

@@ -8,9 +8,11 @@ from __future__ import annotations
 import gzip
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import TypeVar
 
+from common.errors import LabError
 from lab.api import Manager
 from lab.remote import scripts
 from lab.remote.agents import Agent, Program, packed_sampler, reporter, sent
@@ -33,6 +35,9 @@ def program(manager: Manager) -> Program:
         "reader_arguments": ["memory", *(["tmem"] if manager.tmem else [])],
     }
     return sent(gzip.compress(manager.program, mtime=0), json.dumps(settings), more=reader)
+
+
+T = TypeVar("T")
 
 
 class Managed:
@@ -78,11 +83,23 @@ class Managed:
         try:
             lines = self._agents[DOM0].ask("stop")
             costs = self._ask(dict.fromkeys(self._reporters, "stop"))
-            moved = {name: _moved(self._sections[name].ask("stop")[-1]) for name in sorted(self._sections)}
+            given = {name: self._sections[name].ask("stop") for name in sorted(self._sections)}
+            moved = {name: self._told(name, _moved, said) for name, said in given.items()}
         finally:
             self.close()
         lines = [*lines, json.dumps({"sections": moved})] if moved else [*lines]
-        return [*lines, json.dumps({"reporters": {name: _cost(said[-1]) for name, said in sorted(costs.items())}})]
+        told = {name: self._told(name, _cost, said) for name, said in sorted(costs.items())}
+        return [*lines, json.dumps({"reporters": told})]
+
+    @staticmethod
+    def _told(name: str, parse: Callable[[str], T], said: Sequence[str]) -> T:
+        """What a guest's agent said last. A guest may say anything."""
+        try:
+            return parse(said[-1])
+        except (IndexError, ValueError):
+            raise LabError(
+                f"{name}'s agent did not say at its end what it should", where=name, why="\n".join(said)[-200:]
+            ) from None
 
     def close(self) -> None:
         """End all, whatever it does."""

@@ -273,7 +273,7 @@ def _target(each: Known, store: Store | None) -> int:
         content = store.read(f"/local/domain/{each.domain}/memory/target") if store is not None else None
     except StoreError:
         content = None
-    return int(content) * KIB if content is not None and content.isdigit() else each.actual
+    return int(content) * KIB if content is not None and content.isascii() and content.isdigit() else each.actual
 
 
 def _use(client: Mapping[str, Any], pools: list[Mapping[str, Any]]) -> TmemUse:

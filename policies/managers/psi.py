@@ -88,6 +88,10 @@ def rests(state: State, parameters: Parameters = PUBLISHED) -> float:
     return float(min((each for each in left if each > 0), default=parameters.interval))
 
 
+_LEAST = 1e-9
+"""A coefficient of 0 asks for the largest change at once."""
+
+
 def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
     """Who waits too long gets memory at once; who does not gives some after an interval."""
     changes = (
@@ -100,11 +104,11 @@ def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
 
 def _target(domain: Domain, stalled: int, parameters: Parameters) -> int:
     if stalled > parameters.pressure:
-        error = stalled / parameters.pressure / parameters.coeff_backoff
+        error = stalled / max(parameters.pressure, 1) / max(parameters.coeff_backoff, _LEAST)
         factor = min(error**2, 1.0) * parameters.max_backoff
     elif domain.seconds < parameters.interval:
         return domain.actual
     else:
-        error = parameters.pressure / max(stalled, 1) / parameters.coeff_probe
+        error = parameters.pressure / max(stalled, 1) / max(parameters.coeff_probe, _LEAST)
         factor = -min(error**2, 1.0) * parameters.max_probe
     return clamp(int(domain.actual * (1 + factor)) & PAGE_MASK, domain.minimum, domain.maximum)

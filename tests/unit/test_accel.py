@@ -57,10 +57,26 @@ def test_a_choice_is_remembered_until_the_next_boot(monkeypatch: pytest.MonkeyPa
     assert probes == ["kvm", "kvm"]
 
 
+def test_what_may_be_mended_or_was_only_late_is_not_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
+    problems = iter(["/dev/kvm may not be opened by this user", None, None])
+    seen = iter([(False, f"{accelerator.LATE} 15 s"), (True, "it ran")])
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: next(problems))
+    monkeypatch.setattr(accelerator, "runs", lambda _accelerator: next(seen))
+    assert [accelerator.choose().accelerator for _ in range(3)] == ["tcg", "tcg", "kvm"]
+
+
+def test_the_payload_runs_wherever_the_cache_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """QEMU gives commas and blanks in the path of a drive a meaning."""
+    monkeypatch.setattr(paths, "tmp", lambda: tmp_path / "a, b")
+    (tmp_path / "a, b").mkdir()
+    assert accelerator.runs("tcg") == (True, "a tiny payload ran")
+
+
 def test_a_damaged_memory_is_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: "there is no /dev/kvm")
+    monkeypatch.setattr(accelerator, "_kvm_problem", lambda: None)
+    monkeypatch.setattr(accelerator, "runs", lambda *_: (False, "it did not run"))
     (paths.cache() / "accelerator.json").write_text('{"identity": ')
-    assert accelerator.choose() == Choice("tcg", "there is no /dev/kvm")
+    assert accelerator.choose() == Choice("tcg", "under KVM, it did not run")
     assert json.loads((paths.cache() / "accelerator.json").read_text())["choice"]["accelerator"] == "tcg"
 
 

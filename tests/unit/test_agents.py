@@ -100,6 +100,17 @@ def test_an_agent_that_hangs_is_not_waited_for(connections: Connections) -> None
     assert not agent.alive()
 
 
+@pytest.mark.parametrize("most", [agents.MOST_ANSWERED, 1 << 16])
+def test_an_agent_that_says_more_and_more_is_not_listened_to(
+    most: int, connections: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agents, "MOST_ANSWERED", most)
+    agent = Agent(connections, "dom0", Program("echo ready; echo '== end'; read -r line; exec yes"))
+    with pytest.raises(UnreachableError, match="did not answer within"):
+        agent.ask("once", seconds=0.3 if most > 1 << 16 else 600)
+    assert not agent.alive()
+
+
 def test_an_agent_that_takes_nothing_in_is_not_waited_for(
     connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -89,6 +89,20 @@ def test_a_host_that_cannot_be_reached_has_an_error_of_its_own(tmp_path: Path) -
     assert not isinstance(other.value, UnreachableError)
 
 
+def test_an_inventory_may_be_named_from_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ansible-runner takes a relative path for the text of an inventory."""
+    monkeypatch.chdir(tmp_path)
+    words = "ansible_connection: local, ansible_python_interpreter: '{{ ansible_playbook_python }}'"
+    Path("labs.yml").write_text("all: {hosts: {xen1: {" + words + "}}}\n")
+    book = tmp_path / "book.yml"
+    book.write_text(
+        "- hosts: xen1\n  gather_facts: false\n  tasks: [{ansible.builtin.file: {path: %s, state: touch}}]\n"
+        % (tmp_path / "made")
+    )
+    ansible.run(book, inventory=Path("labs.yml"), limit="xen1")
+    assert (tmp_path / "made").exists()
+
+
 def test_a_failure_names_the_task_its_line_the_command_and_what_it_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,7 +282,7 @@ def test_who_cannot_become_root_is_told_before_anything_begins(
 def test_sudo_without_a_question_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.geteuid", lambda: 1000)
     monkeypatch.setenv("PATH", str(tmp_path))
-    fake_sudo(tmp_path, '[ "$1 $2" = "-n true" ]')
+    fake_sudo(tmp_path, '[ "$*" = "-k -n true" ]')  # a password given a minute ago does not count
     assert ansible.needs_sudo() is True
 
 

@@ -106,12 +106,17 @@ def test_a_script_that_takes_too_long_is_ended_and_named(tmp_path: Path) -> None
             "guest2 was lost before it said DONE",
         ),
         ("echo READY soon; sleep 30", barrier.GuestLostError, "guest2 said what no barrier says"),
+        ("echo READY 1; read -r line; echo GO 2; echo DONE  0; sleep 30", barrier.GuestLostError, "no barrier says"),
+        ("echo READY 1; echo DONE 2 0; sleep 30", barrier.GuestLostError, "guest2 said what no barrier says"),
+        ("echo READY ²; sleep 30", barrier.GuestLostError, "guest2 said what no barrier says"),
+        ("while :; do echo SAID more; done; sleep", barrier.NotReadyError, "guest2 did not get ready within 1 s"),
     ],
 )
 def test_a_guest_that_dies_or_stalls_is_named(
-    tmp_path: Path, shell: str, error: type[Exception], expected: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shell: str, error: type[Exception], expected: str
 ) -> None:
     machines = {**_machines(tmp_path), "guest2": _Broken(tmp_path / "guest2", shell)}
+    monkeypatch.setattr(barrier, "OVERDUE_S", 0.5)
     with pytest.raises(error) as caught:
         _run(machines, "true\n", ready_s=1 if "sleep" in shell else 20, run_s=5)
     assert expected in str(caught.value)

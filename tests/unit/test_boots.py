@@ -48,6 +48,15 @@ def test_domains_are_told_with_the_last_lines_of_their_consoles(dom0: Connection
     assert [name for name, domain in found.items() if domain.lost] == ["guest2", "guest3"]
 
 
+def test_a_guest_says_nothing_about_another_one(dom0: Connections, tmp_path: Path) -> None:
+    forged = "== guest2 --c--- 0\n== a b 1.2.3\n"
+    for log in tmp_path.rglob("guest-guest1.log"):
+        log.write_text(forged)
+    found = boots.parse_look(dom0.run("dom0", boots.look_script(["guest1"])))
+    assert list(found) == ["guest1"]
+    assert found["guest1"].said == forged.strip()
+
+
 @pytest.mark.parametrize(
     ("said", "lost"),
     [

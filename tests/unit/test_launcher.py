@@ -4,6 +4,7 @@ that does not fit is made anew.
 
 from __future__ import annotations
 
+import fcntl
 import importlib.machinery
 import importlib.util
 import shutil
@@ -100,6 +101,22 @@ def test_an_environment_that_was_made_elsewhere_is_made_anew(tmp_path: Path) -> 
     moved = load(tmp_path / "after")
     shutil.copytree(tmp_path / ".venv", moved.VENV)
     assert not moved.current()
+
+
+def test_an_environment_in_use_is_not_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A campaign runs, and somebody starts a task with another Python."""
+    inv = load(tmp_path / "checkout")
+    made: list[str] = []
+    monkeypatch.setattr(inv, "make_environment", lambda: made.append("made"))
+    with (tmp_path / "checkout" / ".venv.users").open("w") as running:
+        fcntl.flock(running, fcntl.LOCK_SH)
+        code, said = fails(inv, capsys)
+        assert (code, made) == (3, [])
+        assert "another ./inv is running with it" in said
+    inv.use_environment()
+    assert made == ["made"]
 
 
 def test_an_environment_whose_interpreter_is_gone_is_made_anew(tmp_path: Path) -> None:

@@ -87,6 +87,14 @@ def test_a_histogram_that_lacks_an_event_is_refused() -> None:
     assert "instead of 100" in caught.value.why
 
 
+def test_two_buckets_that_are_printed_alike_are_in_order() -> None:
+    """Below 0.055 ms neighbours differ by less than is printed."""
+    text = "       0.041 |****************************************  12\n       0.041 |*******************  7\n"
+    assert percentiles(text, 19, HERE)["latency_p99"] == 0.041
+    with pytest.raises(OutputsError, match="out of order"):
+        percentiles(text.replace("0.041", "0.042", 1), 19, HERE)
+
+
 def test_lost_connections_are_a_failure_though_deadlocks_are_none() -> None:
     text = report_of("mariadb", 4)
     assert "ignored errors:                      76" in text

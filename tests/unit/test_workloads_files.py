@@ -127,6 +127,11 @@ def test_a_db_bench_that_is_not_whole_is_refused(old: str, new: str) -> None:
         rocksdb.read_report(READS.replace(old, new, 1), "readrandom", 3000, HERE)
 
 
+def test_a_database_that_has_lost_keys_is_a_failure() -> None:
+    with pytest.raises(WorkloadError, match="found 1500 of 3000 keys"):
+        rocksdb.read_report(READS.replace("(3000 of 3000 found)", "(1500 of 3000 found)"), "readrandom", 3000, HERE)
+
+
 def test_a_database_that_is_damaged_is_a_failure() -> None:
     with pytest.raises(WorkloadError, match="db_bench failed") as caught:
         rocksdb.read_report(f"{READS}Get returned an error: Corruption: block checksum\n", "readrandom", 3000, HERE)

@@ -414,6 +414,9 @@ def test_a_time_bound_job_of_the_first_of_3_that_ended_early_is_noticed() -> Non
         {"runtime": "90", "loops": "4", "size": "1m"},
         {"bssplit": "4k/50:2m/50", "size": str(4 * 2**20 + 8192)},
         {"bsrange": "4k-1m", "size": "5m"},
+        {"bs": "48k", "size": str(2**20 + 48 * 1024), "numjobs": "4", "group_reporting": "1"},
+        {"size": "5m", "ramp_time": "5s"},
+        {"size": "5m", "offset": "1m"},
     ],
 )
 def test_a_job_that_did_all_it_was_asked_for_did_not_end_early(options: dict[str, str]) -> None:

@@ -310,6 +310,8 @@ def test_expected_time_grows_with_rounds_and_slowdown(rounds: int, jobs: int, sl
         ("Bus error\n", "SIGBUS"),
         ("/bin/sh: 1: /usr/bin/gcc: Exec format error\n", "could not be started"),
         ("make: Target 'mm/' not remade because of errors.\n", "the kernel build failed"),
+        ("make[1]: warning: jobserver unavailable: using -j1.  Add '+' to parent make rule.\n", "the kernel build"),
+        ("make: warning:  Clock skew detected.  Your build may be incomplete.\n", "the kernel build failed"),
     ],
 )
 @pytest.mark.parametrize("name", ["round1.err", "round2.out"])

@@ -265,6 +265,15 @@ def test_a_report_of_threads_that_did_not_come_to_their_end(old: str, new: str, 
         read_report(text, CPU, HERE)
 
 
+def test_threads_that_shared_few_events_have_not_ended_early() -> None:
+    """Of 20 threads that made two events and 60 that made one."""
+    text = report("1.0.20-debian13-cpu")
+    text = re.sub(r"execution time \(avg/stddev\): .*", "execution time (avg/stddev):   0.1250/0.04", text)
+    assert read_report(re.sub(r"max: +[\d.]+", "max:           100.00", text), CPU, HERE)["events"]
+    with pytest.raises(WorkloadError, match="ended long before"):
+        read_report(re.sub(r"max: +[\d.]+", "max:           1.00", text), CPU, HERE)
+
+
 @pytest.mark.parametrize(
     ("line", "changed"),
     [
