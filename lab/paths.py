@@ -16,6 +16,7 @@ The cache is $OVERCOMMIT_CACHE, else $XDG_CACHE_HOME/xen-overcommit, else ~/.cac
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -26,6 +27,8 @@ REPO = Path(__file__).resolve().parent.parent
 PLAYBOOKS = REPO / "playbooks"
 INVENTORY = REPO / "inventory"
 BUILD_VARIABLES = INVENTORY / "group_vars" / "all.yml"
+
+_TROUBLE = re.compile(r"[\s%:]")
 
 KEPT_LOGS = 20
 """Failed runs whose logs are kept."""
@@ -38,6 +41,13 @@ def cache() -> Path:
     else:
         base = os.environ.get("XDG_CACHE_HOME")
         path = (Path(base) if base else _home() / ".cache") / "xen-overcommit"
+    if found := _TROUBLE.search(str(path.absolute())):
+        raise MissingError(
+            "the cache cannot be there",
+            where=str(path.absolute()),
+            why=f"{found[0]!r} in a path means something else to programs that build images and reach guests",
+            remedy="Set OVERCOMMIT_CACHE to a folder without blanks, % and : in its path.",
+        )
     return _folder(path.absolute())
 
 

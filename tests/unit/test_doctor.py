@@ -119,3 +119,13 @@ def test_the_accelerator_is_told_with_its_reason() -> None:
 def test_kvm_that_ran_no_host_is_told_with_how_to_try_it_again() -> None:
     accelerator.distrust_kvm("QEMU stopped with an internal error")
     assert str(paths.cache() / "kvm-distrusted.json") in finding("accelerator").remedy
+
+
+@pytest.mark.parametrize("name", ["a b", "100%", "x:y"])
+def test_a_cache_that_programs_would_trip_over_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OVERCOMMIT_CACHE", str(tmp_path / name))
+    with pytest.raises(MissingError, match="the cache cannot be there"):
+        paths.cache()
+    assert not (tmp_path / name).exists()
