@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -105,7 +106,9 @@ class _Post:
                 stage(news)
             elif isinstance(news, Said):
                 tell(news.text)
-        return Parcel(news.record, parcels.pack(news.directory))
+        parcel = parcels.pack(news.directory)
+        shutil.rmtree(news.directory, ignore_errors=True)  # a worker may serve for days
+        return Parcel(news.record, parcel)
 
     def _next(self) -> object:
         assert self.hand is not None
