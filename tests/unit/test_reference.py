@@ -13,7 +13,18 @@ from campaigns import verify
 RESULTS = Path(__file__).resolve().parents[2] / "results"
 
 
-PUBLISHED = ("reference", "reference-repeated", "policies", "spike", "footprint", "safe_minimum", "kernels", "starving")
+PUBLISHED = (
+    "reference",
+    "reference-repeated",
+    "policies",
+    "spike",
+    "footprint",
+    "safe_minimum",
+    "kernels",
+    "starving",
+    "e2-evening",
+    "eviction",
+)
 
 
 @pytest.fixture(params=PUBLISHED)
