@@ -106,15 +106,16 @@ def explain(results: Results, costs: Sequence[TmemCost], levels: str) -> list[st
             continue
         cells = [each for each in costs if each.cell and (each.policy, each.levels) == (mean.policy, levels)]
         text = f"Under {mean.policy} Xen spent {mean.tmem_cycles:,.0f} cycles in tmem for all guests together"
-        if mean.seconds is not None and mean.of_one_cpu is not None and mean.of_guests is not None:
-            spread = totals.centre(results, {each.cell: each.of_one_cpu for each in cells if each.cell})
+        known = {each.cell: each.of_one_cpu for each in cells if each.cell}
+        spread = totals.centre(results, known if mean.of_one_cpu is not None else {})
+        if mean.seconds is not None and spread.mean is not None and mean.of_guests is not None:
             over = (
                 f", 95 % interval {100 * spread.low:.2g} to {100 * spread.high:.2g} %"
                 if spread.low is not None and spread.high is not None
                 else ""
             )
             text += (
-                f": {mean.seconds:.3g} s, {100 * (spread.mean or 0.0):.2g} % of one processor over the run{over}, "
+                f": {mean.seconds:.3g} s, {100 * spread.mean:.2g} % of one processor over the run{over}, "
                 f"{100 * mean.of_guests:.2g} % of what the guests' vCPUs ran"
             )
         if mean.cycles_per_operation is not None:

@@ -162,17 +162,18 @@ def explain(results: Results, found: Sequence[Fate], mean: Fate) -> str:
     lines = [
         f"Of the {mean.tmem_ephemeral_puts:,.0f} ephemeral pages that the guests put under {mean.policy}, {parts}."
     ]
-    if mean.tmem_ephemeral_object_flushes is None:
+    flushed = {fate.cell: fate.tmem_ephemeral_object_flushes for fate in cells if fate.cell}
+    spread = totals.centre(results, flushed)
+    if mean.tmem_ephemeral_object_flushes is None or spread.mean is None:
         lines.append("How many objects the guests flushed was not recorded.")
     else:
-        spread = totals.centre(results, {fate.cell: fate.tmem_ephemeral_object_flushes for fate in cells if fate.cell})
         over = (
             ""
             if spread.low is None or spread.high is None
             else f" (95 % interval {spread.low:,.0f} to {spread.high:,.0f})"
         )
         pruned = "" if mean.inodes_pruned is None else f", and their kernels pruned {mean.inodes_pruned:,.0f} inodes"
-        lines.append(f"The guests flushed {spread.mean or 0:,.0f} objects{over}{pruned}.")
+        lines.append(f"The guests flushed {spread.mean:,.0f} objects{over}{pruned}.")
     if mean.missed is not None and mean.never_put is not None:
         lines.append(
             f"{mean.missed:,.0f} gets missed; at least {mean.never_put:,.0f} "

@@ -191,16 +191,16 @@ def without_tmem(results: Results, policy: str) -> str | None:
     return None if base == policy else base
 
 
-def clock_of(results: Results, quantity: Quantity) -> str:
-    """The same for an axis of a quantity: nothing to say where it is no time."""
-    return clock(results) if is_timed(quantity.unit) else ""
-
-
 def clock(results: Results) -> str:
     """Whose times are drawn, for behind the words of an axis: of an emulated machine, or nothing to
     say.
     """
     return ", emulated" if any(cell.host_kind == "emulated" for cell in results.complete) else ""
+
+
+def clock_of(results: Results, quantity: Quantity) -> str:
+    """The same for an axis of a quantity: nothing to say where it is no time."""
+    return clock(results) if is_timed(quantity.unit) else ""
 
 
 def controls_of(results: Results, policy: str) -> list[str]:

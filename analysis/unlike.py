@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from analysis import totals
 from analysis.load import Results, levels_text
 from campaigns import records
 from campaigns.records import CellRecord
@@ -115,7 +116,7 @@ def booted_anew(results: Results) -> dict[int, int]:
     found: dict[tuple[int, str, bool], set[str]] = {}
     for cell, env in _told(results):
         if (boot := _boot(cell, env)) is not None:
-            place = (cell.boot or 1, levels_text(cell.levels), _LARGER in cell.policy)
+            place = (totals.boot_of(cell), levels_text(cell.levels), _LARGER in cell.policy)
             found.setdefault(place, set()).add(f"{cell.host} {boot}")
     most: dict[int, int] = {}
     for (number, _, _), boots in found.items():

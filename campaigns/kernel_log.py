@@ -42,6 +42,9 @@ _BRACKET = (
     rf"{_CLOCK}(?: \d{{4}})?|{_DATE}|{_CLOCK}|[^\[\]]{{3,20}}{_CLOCK} \d{{4}}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
 )
 
+_RECORD = r"\[ {0,5}\d{1,8}\.\d{6}\](?=[ \[])"
+"""The kernel's own time, with which a record begins."""
+
 _PREFIXES = tuple(
     re.compile(expression)
     for expression in (
@@ -67,13 +70,13 @@ _OF_A_PROGRAM = r"(?:[\w@./\\:()-]+\[\d+\]|sudo|su|doas|logger|root): "
 _HOST = re.compile(rf"[\w.-]+\s+(?={_OF_A_PROGRAM})")
 """Only before a program with its process: `XFS (xvda1): ` and `EDAC MC0: ` begin with no host."""
 
-_ANYTHING = re.compile(r"(?:(?!\((?:XEN|d\d))[^\[\]*]){1,100}(?=\[ {0,5}\d{1,8}\.\d{6}\][ \[])")
+_ANYTHING = re.compile(rf"(?:(?!\((?:XEN|d\d))[^\[\]*]){{1,100}}(?={_RECORD})")
 """What stands before the kernel's own time, such as the prompt of a console."""
 
-_STAMP = re.compile(r"\[ {0,5}\d{1,8}\.\d{6}\](?=[ \[])")
+_STAMP = re.compile(_RECORD)
 
 _PROGRAM = re.compile(_OF_A_PROGRAM)
-_CARRIER = re.compile(r"(?:[\w.-]+\s+)?[\w@./-]+(?:\[\d+\])?: (?=\(XEN\) |\(d\d+\) |\[ {0,5}\d{1,8}\.\d{6}\][ \[])")
+_CARRIER = re.compile(rf"(?:[\w.-]+\s+)?[\w@./-]+(?:\[\d+\])?: (?=\(XEN\) |\(d\d+\) |{_RECORD})")
 """A program that hands on a console, such as `xl[812]: `."""
 
 _STATUS = re.compile(r"\[(?: {2}OK {2}|FAILED|DEPEND| INFO | TIME | SKIP |\*{1,3} *)\] ?")

@@ -125,7 +125,8 @@ def checked(
     # had then is kept.
     first = {each.cell: each for each in reversed(read_attempts(directory)) if each.status == "complete"}
     if found and first:
-        found = list(wrong(until, planned, {**standing, **first}, taken))
+        then = {number for number, _ in wrong(until, planned, {**standing, **first}, taken)}
+        found = [(number, message) for number, message in found if number in then]
     for number, message in found:
         yield "damage", folder / f"{number}.json", message
     if looks.due(until, taken) and {cell.cell for cell in campaign.cells} <= standing.keys():

@@ -138,9 +138,11 @@ class CampaignStore:
         damaged: dict[str, ResultsError] = {}
         for directory in records.cell_directories(self.directory):
             try:
-                found[directory.name] = records.read_cell(directory)
+                cell = records.read_cell(directory)
             except ResultsError as error:
                 damaged[directory.name] = error
+            else:
+                found[cell.cell] = cell
         return found, damaged
 
     def attempts(self) -> dict[str, list[CellRecord]]:

@@ -315,7 +315,7 @@ class ServerBoot:
             failed = f"it did not end within {HOOK_SECONDS:.0f} s"
         except BaseException:
             with suppress(subprocess.TimeoutExpired):
-                hook.wait(HOOK_SECONDS)
+                hook.communicate(timeout=HOOK_SECONDS)
             raise
         if failed:
             raise LabError(

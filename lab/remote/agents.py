@@ -27,11 +27,11 @@ from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_gr
 END = "== end"
 START_SECONDS = 180.0
 ANSWER_SECONDS = 180.0
-MOST_ANSWERED = 256 << 20
-"""Bytes of an answer; a manager's record of hours is a few MiB."""
 """Bounds for an answer. A second or two, but other programs may keep this machine's processors
 busy.
 """
+MOST_ANSWERED = 256 << 20
+"""Bytes of an answer; a manager's record of hours is a few MiB."""
 
 LAST_WORDS_SECONDS = 5.0
 """For what an agent that has ended said last."""
