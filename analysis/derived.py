@@ -18,6 +18,7 @@ from pathlib import Path
 from analysis.series import Series
 from campaigns import records
 from campaigns.records import CellRecord
+from common import packed
 from common.metrics import PRESSURE, REQUESTS, Metric, total
 
 DOM0_SAMPLING, GUEST_SAMPLING = "dom0_sampling_seconds", "sampling_seconds"
@@ -80,15 +81,22 @@ def _spent(path: Path) -> float | None:
     it does not say.
     """
     try:
-        with path.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
-            lines = file.read().decode("utf-8", errors="replace").splitlines()
+        lines = _end(path).decode("utf-8", errors="replace").splitlines()
         line = lines[-1] if lines else ""
         seconds = float(json.loads(line)["cost"]["cpu_seconds"] if line.startswith("{") else line.split()[1])
         said = line.startswith(("{", "cost "))
     except (OSError, ValueError, KeyError, IndexError, TypeError):
         return None
     return seconds if said and math.isfinite(seconds) and seconds >= 0 else None
+
+
+def _end(path: Path) -> bytes:
+    """The last of a file that may be packed. OSError, ValueError: it cannot be read."""
+    if packed.found(path) != path:
+        return packed.content(path)[-_TAIL:]
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+        return file.read()
 
 
 def _with(cell: CellRecord, more: Sequence[Metric]) -> CellRecord:

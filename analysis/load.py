@@ -24,8 +24,9 @@ import pyarrow.csv as pc
 from analysis import derived
 from analysis import series as readings
 from analysis.series import Series
-from campaigns import former, packed, records
+from campaigns import former, records
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
+from common import packed
 from common.errors import ResultsError
 from common.units import parse_size
 
@@ -409,7 +410,7 @@ def _samples(directory: Path, complete: Sequence[CellRecord], layout: int) -> pd
     """
     columns = ["cell", "policy", "levels", "repetition", *records.SAMPLE_COLUMNS]
     paths = {cell.cell: directory / records.CELLS_DIR / cell.cell for cell in complete}
-    there = [cell for cell in complete if (paths[cell.cell] / packed.name(paths[cell.cell])).is_file()]
+    there = [cell for cell in complete if packed.found(paths[cell.cell] / records.SAMPLES_FILE).is_file()]
     with ThreadPoolExecutor(_READERS) as readers:  # Arrow reads without Python's lock
         parts = list(readers.map(lambda cell: _of_cell(cell, _read_samples(paths[cell.cell], layout)), there))
     if not any(map(len, parts)):
@@ -458,10 +459,10 @@ _SAMPLE_TYPES = {
 
 
 def _read_samples(cell: Path, layout: int) -> pa.Table:
-    path = cell / packed.name(cell)
+    path = packed.found(cell / records.SAMPLES_FILE)
     convert = pc.ConvertOptions(column_types=_SAMPLE_TYPES, null_values=[""], strings_can_be_null=True)
     try:
-        text = former.samples_text(packed.text(cell)) if layout < records.LAYOUT else None
+        text = former.samples_text(packed.text(path)) if layout < records.LAYOUT else None
         source = path if text is None else io.BytesIO(text.encode())
         found = pc.read_csv(source, convert_options=convert, read_options=pc.ReadOptions(use_threads=False))
         if tuple(found.column_names) != records.SAMPLE_COLUMNS:

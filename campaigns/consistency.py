@@ -11,10 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 
-from campaigns import evaluate, managed, packed, plan, records, reproduce, starved
+from campaigns import evaluate, managed, plan, records, reproduce, starved
 from campaigns.experiment import Experiment
 from campaigns.plan import block_order
 from campaigns.records import CampaignRecord, CellRecord
+from common import packed
+from lab.counters import kept
 from lab.counters.parse import DOM0, HYPERVISOR
 
 IN_CELL = (records.CELL_FILE, records.ENV_FILE, records.SUMS_FILE, "samples", records.RAW_DIR, reproduce.FILE)
@@ -118,9 +120,10 @@ def _strangers(path: Path, guests: Iterable[str]) -> Iterator[str]:
         if each.name not in IN_CELL:
             yield each.name
     raw = path / records.RAW_DIR
+    sampled = (packed.found(kept.file(raw, name, kept.SAMPLES)).name for name in machines)
+    known = {*IN_RAW, *guests, *sampled}
     for each in sorted(raw.iterdir()) if raw.is_dir() else ():
-        owner = each.name.partition(".samples.")[0]
-        if each.name not in (*IN_RAW, *guests) and (owner == each.name or owner not in machines):
+        if each.name not in known:
             yield f"{records.RAW_DIR}/{each.name}"
     sources = {f"{name}.txt" for name in (HYPERVISOR, *machines)}
     readings = {f"{name}.{'jsonl' if name == DOM0 else 'txt'}" for name in machines}
@@ -128,7 +131,7 @@ def _strangers(path: Path, guests: Iterable[str]) -> Iterator[str]:
         (f"{records.RAW_DIR}/{evaluate.KERNEL_LOG}", sources),
         (f"{records.RAW_DIR}/{evaluate.BEFORE}", readings),
         (f"{records.RAW_DIR}/{evaluate.AFTER}", readings),
-        ("samples", {Path(packed.name(path)).name}),
+        ("samples", {packed.found(path / records.SAMPLES_FILE).name}),
     ):
         at = path / folder
         for each in sorted(at.iterdir()) if at.is_dir() else ():

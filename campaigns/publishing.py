@@ -1,23 +1,28 @@
 """A campaign as it is put among published results: all that was measured, with the report and its
 figures, and without what a command makes of these in seconds.
 
-Samples are packed (campaigns/packed.py); figures are PNGs for a page's width, with their texts.
-The sums of cells and of the campaign are made anew, since they are of packed samples; whoever has
-the campaign's own sum from elsewhere has it of what was measured, so it is told as well.
+Samples, and what the agents said of them, are packed (common/packed.py); figures are PNGs for a
+page's width, with their texts. The sums of cells and of the campaign are made anew, since they are
+of packed files; whoever has the campaign's own sum from elsewhere has it of what was measured, so
+it is told as well.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaigns import packed, records, store
-from common import files
+from campaigns import records, store
+from common import files, packed
 
 REPORT, FIGURES = "report.md", "figures"
+
+_READINGS = re.compile(r"/raw/[^/]+\.samples\.(txt|jsonl)$")
+"""Of agents, one after the other: long, and nothing links to a place in them."""
 
 
 @dataclass(frozen=True)
@@ -71,10 +76,8 @@ def _kept(directory: Path) -> Iterator[str]:
 
 
 def _copy(directory: Path, new: Path, name: str) -> None:
-    if name.endswith(f"/{records.SAMPLES_FILE}"):
-        content = packed.pack((directory / name).read_bytes())
-        target = new / f"{name.removesuffix(records.SAMPLES_FILE)}{packed.FILE}"
-    else:
-        content, target = (directory / name).read_bytes(), new / name
+    content, target = (directory / name).read_bytes(), new / name
+    if name.endswith(f"/{records.SAMPLES_FILE}") or _READINGS.search(name):
+        content, target = packed.pack(content), target.with_name(f"{target.name}{packed.SUFFIX}")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)

@@ -15,11 +15,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from campaigns import evaluate, former, gates, managed, packed, plan, provenance, records, store
+from campaigns import evaluate, former, gates, managed, plan, provenance, records, store
 from campaigns.conditions import Conditions
 from campaigns.evaluate import Figures, Run
 from campaigns.experiment import Experiment
 from campaigns.records import CampaignRecord, CellRecord, GateResult
+from common import packed
 from common.errors import UserError
 from common.metrics import Metric, MetricSpec
 from common.text import shortened
@@ -156,7 +157,7 @@ def is_whole(path: Path, campaign: CampaignRecord) -> bool:
 
 def _stored(path: Path, layout: int) -> str:
     """samples.csv of a cell, with the names that counters have now."""
-    text = packed.text(path)
+    text = packed.text(path / records.SAMPLES_FILE)
     return text if layout >= records.LAYOUT else former.samples_text(text)
 
 
@@ -171,10 +172,11 @@ def _later(run: Run, campaign: CampaignRecord) -> Collection[str]:
 
 def _samples(path: Path, run: Run, cell: CellRecord, campaign: CampaignRecord) -> Iterator[tuple[str, str]]:
     assert cell.barrier is not None
+    name = packed.found(path / records.SAMPLES_FILE).relative_to(path).as_posix()
     try:
         text = _stored(path, campaign.layout)
     except (OSError, ValueError) as error:
-        yield packed.name(path), f"cannot be read as a table of layout {campaign.layout}: {_brief(error)}"
+        yield name, f"cannot be read as a table of layout {campaign.layout}: {_brief(error)}"
         return
     unknown = {counter for counter in _later(run, campaign) if f",{counter}," not in text}
     readings = (sample for sample in run.readings if sample.counter not in unknown)
@@ -185,7 +187,7 @@ def _samples(path: Path, run: Run, cell: CellRecord, campaign: CampaignRecord) -
         where = (
             f"line {number} is {pair[0]!r}, and {pair[1]!r} by raw/" if pair else "it is shorter or longer than raw/"
         )
-        yield packed.name(path), where
+        yield name, where
 
 
 def _metrics(cell: CellRecord, found: Figures, declared: Sequence[MetricSpec]) -> Iterator[str]:

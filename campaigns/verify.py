@@ -28,14 +28,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from campaigns import consistency, narrowing, packed, plan, records, store
+from campaigns import consistency, narrowing, plan, records, store
 from campaigns.cell import DASK
 from campaigns.experiment import fingerprint, from_document
 from campaigns.plan import cell_id
 from campaigns.recompute import OLDER, Recomputation, is_whole
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from campaigns.sharing import share_of
-from common import files
+from common import files, packed
 from common.errors import ResultsError, UserError
 from common.metrics import MetricSpec
 from common.text import each_key_once, whole_number
@@ -372,13 +372,13 @@ class _Verifier:
         return document
 
     def _samples(self, cell: Path, *, required: bool) -> None:
-        path = cell / packed.name(cell)
+        path = packed.found(cell / records.SAMPLES_FILE)
         if not path.is_file():
             if required:
                 self.add("damage", path, "missing")
             return
         try:
-            rows = csv.reader(io.StringIO(packed.text(cell), newline=""))
+            rows = csv.reader(io.StringIO(packed.text(path), newline=""))
             if tuple(next(rows, ())) != records.SAMPLE_COLUMNS:
                 self.add("damage", path, f"the columns are not {', '.join(records.SAMPLE_COLUMNS)}")
                 return

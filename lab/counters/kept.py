@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from common import packed
 from lab.api import Sample
 from lab.counters import parse
 
@@ -25,12 +26,14 @@ def keep(answers: Answers, raw_dir: Path, kind: str) -> None:
     """Write what agents said below raw_dir, made if missing."""
     raw_dir.mkdir(parents=True, exist_ok=True)
     for name, lines in answers.items():
-        _file(raw_dir, name, kind).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        file(raw_dir, name, kind).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def read(raw_dir: Path, guests: Sequence[str], kind: str) -> Answers:
-    """What `keep` wrote. FileNotFoundError names a file that is not there."""
-    return {name: _file(raw_dir, name, kind).read_text(encoding="utf-8").splitlines() for name in (parse.DOM0, *guests)}
+    """What `keep` wrote, also if it was packed since. FileNotFoundError names a file that is not
+    there; ValueError: one cannot be read.
+    """
+    return {name: packed.text(file(raw_dir, name, kind)).splitlines() for name in (parse.DOM0, *guests)}
 
 
 def one_reading(answers: Answers, guests: Sequence[str]) -> list[Sample]:
@@ -56,5 +59,6 @@ def _parsed(answers: Answers, guests: Sequence[str]) -> tuple[list[Sample], dict
     return samples, {name: cost for name, cost in costs.items() if cost is not None}
 
 
-def _file(raw_dir: Path, name: str, kind: str) -> Path:
+def file(raw_dir: Path, name: str, kind: str) -> Path:
+    """Where it is: of a published campaign it may be packed (common/packed.py)."""
     return raw_dir / f"{name}{kind}.{'jsonl' if name == parse.DOM0 else 'txt'}"

@@ -13,13 +13,15 @@ from campaign_fakes import forge
 from invoke.context import Context
 
 from analysis import load, remade
-from campaigns import packed, publishing, records, store
+from campaigns import publishing, records, store
 from campaigns.verify import verify
+from common import packed
 from common.errors import ResultsError, UsageError
 from tasks import results as results_tasks
 
 REPO = Path(__file__).resolve().parents[2]
 CELL = "cells/static.r1"
+SAMPLES = f"{records.SAMPLES_FILE}{packed.SUFFIX}"
 
 REMADE = ("tables/metrics.csv", "figures/sectors.svg", "figures/sectors.column.png")
 """Of what a command makes in seconds."""
@@ -31,9 +33,9 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = shutil.ignore_patterns("tables", "latex", "*.svg", "*.pdf", "*.column.*", "*.html", ".lock")
     copied = shutil.copytree(REPO / "results/reference", tmp_path_factory.mktemp("measured") / "reference", ignore=made)
     for cell in (copied / records.CELLS_DIR).iterdir():
-        text = packed.text(cell)
-        (cell / packed.name(cell)).unlink()
-        (cell / records.SAMPLES_FILE).write_text(text)
+        for path in [*cell.glob("samples/*.gz"), *cell.glob("raw/*.samples.*.gz")]:
+            path.with_suffix("").write_bytes(packed.content(path))
+            path.unlink()
     forge(copied)
     (copied / "tables").mkdir()
     for name in REMADE:
@@ -59,11 +61,11 @@ def test_it_holds_what_no_command_makes_in_seconds(campaign: Path, published: Pa
     names = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
     wanted = {path.relative_to(campaign).as_posix() for path in campaign.rglob("*") if path.is_file()}
     wanted -= set(REMADE)
-    assert names == {f"{name}.gz" if name.endswith(records.SAMPLES_FILE) else name for name in wanted}
-    assert (
-        gzip.decompress((published / CELL / packed.FILE).read_bytes())
-        == (campaign / CELL / records.SAMPLES_FILE).read_bytes()
-    )
+    long = {name for name in wanted if name.endswith(records.SAMPLES_FILE) or ".samples." in name}
+    assert names == wanted - long | {f"{name}.gz" for name in long}
+    assert {Path(name).name for name in long} > {"samples.csv", "dom0.samples.jsonl", "guest1.samples.txt"}
+    for name in long:
+        assert gzip.decompress((published / f"{name}.gz").read_bytes()) == (campaign / name).read_bytes()
 
 
 def test_the_same_campaign_gives_the_same_bytes(campaign: Path, published: Path, tmp_path: Path) -> None:
@@ -108,13 +110,29 @@ def _beside(path: Path) -> None:
 def test_packed_samples_that_are_damaged_are_found(
     published: Path, damage: Callable[[Path], object], said: str
 ) -> None:
-    damage(published / CELL / packed.FILE)
+    damage(published / CELL / SAMPLES)
     store.write_sums(published / CELL)  # a forger would
     said_of = [each.message for each in verify(published).findings if f"{CELL}/samples" in each.path]
     assert any(said in message for message in said_of), said_of
     if said in ("no whole file of gzip", "Not a gzipped file"):
         with pytest.raises(ResultsError, match="samples of a cell cannot be read"):
             load.load(published).samples  # noqa: B018
+
+
+@pytest.mark.parametrize("damage", [_cut, lambda path: path.write_bytes(b"no archive")], ids=["cut", "other kind"])
+def test_packed_readings_that_are_damaged_are_found(published: Path, damage: Callable[[Path], object]) -> None:
+    damage(published / CELL / "raw/guest1.samples.txt.gz")
+    store.write_sums(published / CELL)
+    said_of = [each.message for each in verify(published).findings if each.path.startswith(f"{CELL}/raw")]
+    assert any("cannot be recomputed" in message for message in said_of), said_of
+
+
+def test_readings_are_there_once(published: Path) -> None:
+    (published / CELL / "raw/guest1.samples.txt").write_text("x")
+    store.write_sums(published / CELL)
+    assert f"{CELL}/raw/guest1.samples.txt.gz" in {
+        each.path for each in verify(published).findings if "was added" in each.message
+    }
 
 
 def test_the_task_wants_a_report(campaign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

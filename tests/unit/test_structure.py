@@ -27,7 +27,7 @@ ABOVE = {
 only ones who put `analysis` beside `campaigns`.
 """
 
-RECORDS = {"campaigns.records", "campaigns.looks", "campaigns.former", "campaigns.packed"}
+RECORDS = {"campaigns.records", "campaigns.looks", "campaigns.former"}
 """What `analysis` may import of `campaigns`: the record types, and how older records are read."""
 
 EXCEPTIONS = {

@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 from campaign_fakes import forge
 
-from campaigns import consistency, packed
+from campaigns import consistency, records
 from campaigns.verify import verify
+from common import packed
 from common.errors import ResultsError
 
 PUBLISHED = Path(__file__).resolve().parents[2] / "results" / "reference"
 CELL = "cells/selfballoon+tmem.r1"
+SAMPLES = f"{records.SAMPLES_FILE}{packed.SUFFIX}"
 
 Change = Callable[[Path], object]
 
@@ -190,8 +192,8 @@ def test_attempts_are_counted_from_one() -> None:
 
 def test_samples_that_no_older_layout_writes_are_damage_of_their_own_file(campaign: Path) -> None:
     edited("campaign.json", lambda d: d.update(layout=1))(campaign)
-    text = packed.text(campaign / CELL) + "1.0,guest1,psi.memory.some,us,0.5\n"
-    (campaign / CELL / packed.FILE).write_bytes(packed.pack(text.encode()))
+    text = packed.text(campaign / CELL / records.SAMPLES_FILE) + "1.0,guest1,psi.memory.some,us,0.5\n"
+    (campaign / CELL / SAMPLES).write_bytes(packed.pack(text.encode()))
     forge(campaign)
-    found = [finding for finding in verify(campaign).findings if finding.path == f"{CELL}/{packed.FILE}"]
+    found = [finding for finding in verify(campaign).findings if finding.path == f"{CELL}/{SAMPLES}"]
     assert ["a table of layout 1" in each.message for each in found] == [True], found
