@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-from analysis import regime_map, sections
+from analysis import regime_words, sections
 from analysis.load import Results
 from analysis.sections import Source
 from campaigns import records
 
 _NUMBER = re.compile(r"[-−]?\d")
 _PAIR = " ÷ "
-_NAMES = {"levels", "required", *regime_map.GIVEN}
+_NAMES = {"levels", "required", *regime_words.GIVEN}
 """Columns whose numbers no cell of the row's made."""
 
 

@@ -28,6 +28,7 @@ from analysis import (
     panels,
     rates,
     regime_figure,
+    regime_map,
     statistics,
     style,
     thresholds,
@@ -80,9 +81,14 @@ def draw_all(results: Results, out_dir: Path | None = None) -> list[Path]:
 
 
 def each(results: Results) -> list[tuple[str, str]]:
-    """Every figure with its factor levels; one across all levels once, with none."""
+    """Every figure with its factor levels; one across all levels once, with none. Of a map of
+    regimes only these: its levels are too many for a figure of each kind, and tables have them.
+    """
+    across = [(name, "") for name, kind in FIGURES.items() if kind.across]
+    if regime_map.found(results) is not None:
+        return across
     at_levels = [(name, levels) for levels in results.levels for name, kind in FIGURES.items() if not kind.across]
-    return [*at_levels, *((name, "") for name, kind in FIGURES.items() if kind.across)]
+    return [*at_levels, *across]
 
 
 def shown(results: Results, drawn: Sequence[Path]) -> list[str]:
@@ -350,8 +356,8 @@ FIGURES: Mapping[str, Kind] = {
     ),
     "regimes": Kind(
         regime_figure.draw,
-        "{experiment}: sectors read under each policy over those of guests of fixed sizes, by their share of memory, "
-        "what of the host lies fallow, and how far apart they start.",
+        "{experiment}: sectors read under each policy over those of guests of fixed sizes, by their share of memory "
+        "and what of the host lies fallow.",
         regime_figure.reading,
         across=True,
     ),

@@ -28,7 +28,7 @@ from campaigns import former, records
 from campaigns.records import CampaignRecord, CellRecord, PlannedCell
 from common import packed
 from common.errors import ResultsError
-from common.units import parse_size
+from common.units import parse_duration, parse_size
 
 NOT_RUN = "not run"
 """Status of a planned cell without a record."""
@@ -185,8 +185,9 @@ def size(results: Results, section: str, key: str, levels: str = "") -> int | No
 
 def staggered(results: Results) -> bool:
     """Whether loads start apart in some cell: guests have a phase, or wait for others."""
-    factors = results.campaign.experiment.get("factors")
-    varied = isinstance(factors, Mapping) and any(str(path).endswith("workload.phase") for path in factors)
+    factors = _mapping(results.campaign.experiment.get("factors"))
+    phases = [phase for path, each in factors.items() if str(path).endswith("workload.phase") for phase in each]
+    varied = any(parse_duration(phase) for phase in phases)
     groups = _mapping(_mapping(results.campaign.experiment.get("guests")).get("groups"))
     loads = [_mapping(_mapping(group).get("workload")).get("phase") for group in groups.values()]
     waits = any(_mapping(group).get("after") for group in groups.values())

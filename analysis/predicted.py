@@ -4,16 +4,21 @@ their own: a small model, which sees no cell of the policy that it is asked abou
 A guest reads what its miss-ratio curve has at the memory that works for it: its own, and with tmem
 its part of the pool. The pool is what the host has beyond the guests' own memory. Clean pages are
 in a guest or in the pool and not in both, so the two add up. Those who run at the same time share
-the pool evenly; who does not run yet, or no more, has none of it, and under self-ballooning only
-its least memory.
+the pool evenly; who does not run yet, or no more, has none of it.
+
+A self-ballooning guest begins with its even share of the host and goes its way from there, by the
+driver's steps: what counts is its mean over the time that it runs. So where all run at once, tmem
+beside it makes the even share of the host of it, which a column of its own shows.
 
 Left out on purpose, so that an error says what it is worth: pages that a guest flushes with its
-inodes, swapping and what frontswap saves of it, the way of the balloon to its goal, what Xen and
-tmem keep for themselves, and that a load takes longer in less memory.
+inodes, swapping and what frontswap saves of it, what Xen and tmem keep for themselves, that a page
+comes more dearly from tmem than from memory, that a load takes longer in less memory, and that
+guests with the same contents put them at different times, so that `dedup` saves less than it could.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -39,37 +44,66 @@ class Curve:
     points: tuple[tuple[float, float], ...]
 
     def at(self, mib: float) -> float | None:
-        """Sectors with so much memory: on the line between two measurements, as at the last one
-        beyond it. None below the first one, where nothing is known.
+        """Sectors with so much memory: between two measurements on the line between their
+        logarithms, since such curves fall ever more slowly; as at the last one beyond it. None
+        below the first one, where nothing is known.
         """
         if not self.points or mib < self.points[0][0]:
             return None
         for (less, above), (more, below) in zip(self.points, self.points[1:], strict=False):
             if mib <= more:
-                return above + (mib - less) / (more - less) * (below - above)
+                part = (mib - less) / (more - less)
+                return above ** (1 - part) * below**part if above and below else above + part * (below - above)
         return self.points[-1][1]
+
+    def left_out(self) -> list[float]:
+        """What the curve has at each measurement but the first and the last if that one is left out
+        of it, over what was measured: how far the curve alone may be off.
+        """
+        return [
+            rest / read
+            for at, (mib, read) in enumerate(self.points)
+            if 0 < at < len(self.points) - 1
+            and read
+            and (rest := Curve(self.points[:at] + self.points[at + 1 :]).at(mib)) is not None
+        ]
 
     @property
     def working_set(self) -> float | None:
-        """The least memory [MiB] from which on a guest reads at most KNEE times the least. None
-        when already the first measurement does, or when the last one is the only one that does:
-        then with more memory it might read less still, and nothing shows where that ends.
+        """The least memory [MiB] from which on a guest reads at most KNEE times the least, on the
+        line between two measurements. None as in `bracket`.
         """
-        bound = KNEE * min((sectors for _, sectors in self.points), default=0.0)
+        if self.bracket is None:
+            return None
+        less, more = self.bracket
+        read = dict(self.points)
+        above, below = read[less], read[more]
+        return less + (above - self._bound) / (above - below) * (more - less)
+
+    @property
+    def _bound(self) -> float:
+        return KNEE * min((sectors for _, sectors in self.points), default=0.0)
+
+    @property
+    def bracket(self) -> tuple[float, float] | None:
+        """The two measured memories [MiB] that the working set is between. None when already with
+        the least a guest reads at most KNEE times the least, or only with the most: then with more
+        memory it might read less still, and nothing shows where that ends.
+        """
         enough = len(self.points)
-        while enough and self.points[enough - 1][1] <= bound:
+        while enough and self.points[enough - 1][1] <= self._bound:
             enough -= 1
         if enough == 0 or enough >= len(self.points) - 1:
             return None
-        (less, above), (more, below) = self.points[enough - 1], self.points[enough]
-        return less + (above - bound) / (above - below) * (more - less)
+        return self.points[enough - 1][0], self.points[enough][0]
 
 
 @dataclass(frozen=True)
 class Setup:
     """Where guests run. Memory in MiB. share: of each, under the control; most: that a guest may
     have; phase: between the starts of two loads [s]; least, reserved: the driver's settings
-    min_usable and reserved, None where it has its own.
+    min_usable and reserved, None where it has its own; interval [s], down, up: its settings
+    interval, downhysteresis and uphysteresis.
     """
 
     guests: int
@@ -79,6 +113,14 @@ class Setup:
     phase: float = 0.0
     least: float | None = None
     reserved: float | None = None
+    interval: float = 5.0
+    down: float = 8.0
+    up: float = 1.0
+
+    @property
+    def even(self) -> float:
+        """What each guest has of a host that is all handed out [MiB]."""
+        return min(self.host / self.guests, self.most)
 
     @property
     def fallow(self) -> float:
@@ -146,15 +188,30 @@ def stretch(parts: Collection[str], together: float) -> float:
 
 
 def _ballooned(load: Load, setup: Setup, together: float) -> tuple[float, float] | None:
-    """What self-ballooning leaves a guest that runs, and one that does not (tmem/linux)."""
-    if load.committed is None or load.kept is None:
+    """What self-ballooning leaves a guest that runs, mean over its run, and one that has not run
+    for long (tmem/linux).
+    """
+    if load.committed is None or load.kept is None or not load.seconds:
         return None
     usable = _by_size(setup.most - load.kept) if not setup.least else setup.least
     idle = min(load.kept + usable, setup.most)
     added = _RESERVED * (setup.share - load.kept) if setup.reserved is None else setup.reserved
     wanted = min(max(load.committed + added, idle), setup.most)
     there = (setup.host - (setup.guests - together) * idle) / together
-    return min(wanted, there), min(idle, setup.host / setup.guests)
+    means = []
+    for guest in range(setup.guests):
+        waiting = _way(setup, setup.even, idle, guest * setup.phase)
+        means.append(math.fsum(run := _way(setup, waiting[-1], min(wanted, there), load.seconds)) / len(run))
+    return math.fsum(means) / len(means), min(idle, setup.even)
+
+
+def _way(setup: Setup, size: float, goal: float, seconds: float) -> list[float]:
+    """A guest's sizes [MiB], one for each of the driver's intervals, on its way to a goal."""
+    sizes = [size]
+    for _ in range(max(0, math.ceil(seconds / setup.interval) - 1)):
+        size += (goal - size) / (setup.down if goal < size else setup.up)
+        sizes.append(size)
+    return sizes
 
 
 def _by_size(mib: float) -> float:

@@ -1,5 +1,5 @@
 """The picture of a map of regimes: a panel for each policy and phase, with what was measured in
-colours and figures, and the lines on which measured and predicted ratios are 1; below, all
+colours and figures, what was predicted in brackets, and the lines on which these are 1; below, all
 predictions against what was measured.
 """
 
@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import regime_map, style
+from analysis import regime_map, regime_words, style
 from analysis.load import Results
 from analysis.regime_map import PUBLISHED, Map, Point
 from analysis.style import Layout
@@ -26,6 +26,7 @@ _COLOURS = "RdBu_r"
 _DARKEST = 1.5
 """The ratio's binary logarithm beyond which colours no longer change: about 2.8, or 0.35."""
 _LIGHT_TEXT = 1.0
+_LINES: Mapping[str, tuple[float, Sequence[float]]] = {"measured": (0, ()), "predicted": (0, (3, 1.5))}
 
 Grid = npt.NDArray[np.float64]
 
@@ -33,39 +34,48 @@ Grid = npt.NDArray[np.float64]
 def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     """The whole figure; None where the campaign is no map, or nothing was measured."""
     made = regime_map.found(results)
-    if made is None or all(point.ratio.estimate is None for point in made.points):
+    if made is None or all(point.measured is None for point in made.points):
         return None
-    policies = list(dict.fromkeys(point.policy for point in made.points))
+    pairs = list(dict.fromkeys((point.policy, point.over) for point in (*made.against, *made.parts)))
     phases = sorted({point.setup.phase for point in made.points})
     fallows = _fallows(made.points)
-    heights = [*([0.45 + 0.24 * len(fallows)] * len(policies)), 2.1]
+    heights = [*([0.55 + 0.32 * len(fallows)] * len(pairs)), 2.1]
     figure = style.new_figure(layout.width, math.fsum(heights) + 0.5)
     grid = figure.add_gridspec(len(heights), len(phases), height_ratios=heights)
     first: Axes | None = None
-    for row, policy in enumerate(policies):
+    lines: set[str] = set()
+    for row, pair in enumerate(pairs):
         for column, phase in enumerate(phases):
             axes = figure.add_subplot(grid[row, column], sharex=first, sharey=first)
             first = first or axes
-            mine = [point for point in made.points if (point.policy, point.setup.phase) == (policy, phase)]
-            _panel(axes, mine, _shares(made.points), fallows)
+            mine = [p for p in made.points if (p.policy, p.over, p.setup.phase) == (*pair, phase)]
+            lines |= _panel(axes, mine, _shares(made.points), fallows, parts=pair[1] != made.control)
             if row == 0:
                 axes.set_title("all at once" if phase == 0 else f"{phase:g} s apart")
             if column == 0:
-                axes.set_ylabel(f"{policy.replace('+', chr(10) + '+')}\nfallow [%]", fontsize=style.SMALL)
+                name = "\n+".join(pair[0].split("+"))
+                axes.set_ylabel(f"{name}\n÷ {pair[1]}\nfallow [%]", fontsize=style.SMALL)
             else:
                 axes.tick_params(labelleft=False)
             if column == len(phases) - 1:
                 _published(axes, fallows)
-            if row == len(policies) - 1:
-                _name_shares(axes, made.points)
+            if row == len(pairs) - 1:
+                _name_shares(axes, made)
             else:
                 axes.tick_params(labelbottom=False)
-    _against(figure.add_subplot(grid[len(policies), :]), made.points, style.looks(results.policies))
+    looks = style.looks(results.policies)
+    shown = _against(figure.add_subplot(grid[len(pairs), :]), made.against, looks)
     handles = [
-        Line2D([], [], color=style.INK, label="measured ratio 1"),
-        Line2D([], [], color=style.INK, linestyle=(0, (3, 1.5)), label="predicted ratio 1"),
+        Line2D([], [], color=style.INK, linestyle=_LINES[name], label=f"{name} ratio 1")
+        for name in _LINES
+        if name in lines
     ]
-    style.key(figure, handles, columns=2)
+    handles += [
+        Line2D([], [], linestyle="", marker=looks[name].marker, color=looks[name].colour, markersize=3.5, label=name)
+        for name in shown
+    ]
+    if handles:
+        style.key(figure, handles, columns=2 if layout is style.TWO_COLUMNS else 1)
     return figure
 
 
@@ -82,12 +92,19 @@ def _fallows(points: Sequence[Point]) -> list[int]:
     return sorted({_fallow(point) for point in points})
 
 
-def _panel(axes: Axes, points: Sequence[Point], shares: Sequence[float], fallows: Sequence[int]) -> None:
+def _panel(
+    axes: Axes, points: Sequence[Point], shares: Sequence[float], fallows: Sequence[int], *, parts: bool
+) -> set[str]:
+    """Draws it, and says which lines it has."""
     measured, expected = np.full((2, len(fallows), len(shares)), np.nan)
+    texts = {}
     for point in points:
         at = (fallows.index(_fallow(point)), shares.index(point.setup.share))
-        measured[at] = _log(point.ratio.estimate)
-        expected[at] = _log(point.predicted)
+        measured[at] = _log(point.measured)
+        expected[at] = math.nan if parts else _log(point.predicted)
+        beside = "" if parts or point.predicted is None else f"\n({point.predicted:.2f})"
+        # lost: a word in the panel, the reason in the caption
+        texts[at] = f"{'lost' if point.measured is None else f'{point.measured:.2f}'}{beside}"
     axes.set_facecolor(style.FAINT)
     image = axes.imshow(
         np.ma.masked_invalid(measured),
@@ -97,39 +114,41 @@ def _panel(axes: Axes, points: Sequence[Point], shares: Sequence[float], fallows
         aspect="auto",
         interpolation="nearest",
     )
-    for (row, column), value in np.ndenumerate(measured):
+    for (row, column), text in texts.items():
+        value = measured[row, column]
+        colour = "white" if abs(value) > _LIGHT_TEXT else style.INK
+        written = axes.text(column, row, text, ha="center", va="center", color=colour, zorder=5, linespacing=1.0)
+        written.set_fontsize(style.SMALL)
         if not np.isnan(value):
-            colour = "white" if abs(value) > _LIGHT_TEXT else style.INK
-            text = f"{2**value:.2f}"
-            written = axes.text(column, row, text, ha="center", va="center", color=colour, zorder=5)
-            written.set_fontsize(style.SMALL)
             # on its cell's own colour, so that it can be read where a line goes through
             written.set_bbox({"boxstyle": "square,pad=0.1", "facecolor": image.to_rgba(value), "edgecolor": "none"})
-    for values, line in ((measured, "solid"), (expected, "dashed")):
-        _line_of_one(axes, values, line)
+    drawn = {name for name, grid in (("measured", measured), ("predicted", expected)) if _line_of_one(axes, grid, name)}
     axes.set_xticks(range(len(shares)))
     axes.set_yticks(range(len(fallows)), [str(fallow) for fallow in fallows])
     axes.set_xlim(-0.5, len(shares) - 0.5)
     axes.set_ylim(-0.5, len(fallows) - 0.5)
+    return drawn
 
 
 def _log(ratio: float | None) -> float:
     return math.log2(ratio) if ratio else math.nan
 
 
-def _line_of_one(axes: Axes, values: Grid, line: str) -> None:
-    """Where a ratio is 1, between points that are on both sides of it."""
+def _line_of_one(axes: Axes, values: Grid, name: str) -> bool:
+    """Where a ratio is 1, between points that are on both sides of it, if there are such."""
     if min(values.shape) < 2 or np.isnan(values).all() or np.nanmin(values) >= 0 or np.nanmax(values) <= 0:
-        return
-    axes.contour(np.ma.masked_invalid(values), levels=[0.0], colors=style.INK, linewidths=1.0, linestyles=line)
+        return False
+    drawn = np.ma.masked_invalid(values)
+    axes.contour(drawn, levels=[0.0], colors=style.INK, linewidths=1.0, linestyles=[_LINES[name]])
+    return True
 
 
-def _name_shares(axes: Axes, points: Sequence[Point]) -> None:
-    relative = {point.setup.share: point.relative for point in points}
-    names = [f"{share:g}" if part is None else f"{share:g}\n{part:.2f}" for share, part in sorted(relative.items())]
+def _name_shares(axes: Axes, made: Map) -> None:
+    relative = {point.setup.share: point.relative for point in made.points}
+    names = [f"{share:g}" if part is None else f"{share:g}\n{part:.1f}" for share, part in sorted(relative.items())]
     axes.set_xticklabels(names)
     known = any(part is not None for part in relative.values())
-    axes.set_xlabel("share of a guest [MiB]" + ("\n÷ working set" if known else ""))
+    axes.set_xlabel(f"share of a guest under {made.control} [MiB]" + ("\n÷ working set" if known else ""))
 
 
 def _published(axes: Axes, fallows: Sequence[int]) -> None:
@@ -151,17 +170,20 @@ def _published(axes: Axes, fallows: Sequence[int]) -> None:
             )
 
 
-def _against(axes: Axes, points: Sequence[Point], looks: Mapping[str, style.Look]) -> None:
-    """Predictions over what was measured, and the line on which they are equal."""
+def _against(axes: Axes, points: Sequence[Point], looks: Mapping[str, style.Look]) -> list[str]:
+    """Predictions over what was measured, and the line on which they are equal; says of which
+    policies.
+    """
     both = [
         (point.policy, measured, expected)
         for point in points
-        if (measured := point.ratio.estimate) and (expected := point.predicted)
+        if (measured := point.measured) and (expected := point.predicted)
     ]
     if not both:
         style.empty(axes, "no prediction was measured")
-        return
-    for policy in dict.fromkeys(name for name, _, _ in both):
+        return []
+    policies = list(dict.fromkeys(name for name, _, _ in both))
+    for policy in policies:
         pairs = [(measured, expected) for name, measured, expected in both if name == policy]
         look = looks[policy]
         axes.plot(
@@ -171,7 +193,6 @@ def _against(axes: Axes, points: Sequence[Point], looks: Mapping[str, style.Look
             marker=look.marker,
             markersize=3.5,
             color=look.colour,
-            label=policy,
         )
     every = [value for _, measured, expected in both for value in (measured, expected)]
     ends = (min(every) / 1.1, max(every) * 1.1)
@@ -182,8 +203,8 @@ def _against(axes: Axes, points: Sequence[Point], looks: Mapping[str, style.Look
         axis.set_major_formatter(lambda value, _place: f"{value:g}")
     axes.set_xlabel("measured ratio")
     axes.set_ylabel("predicted ratio")
-    axes.legend(loc="best")
     style.clean(axes, grid="y")
+    return policies
 
 
 def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
@@ -191,16 +212,21 @@ def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
     made = regime_map.found(results)
     if made is None:
         return []
+    phases = {point.setup.phase for point in made.points}
+    together = " All guests begin at once." if phases == {0.0} else ""
     return [
         (
-            f"Figures and colours: sectors read over those under {made.control}; below 1 (blue) the policy pays. Grey: "
-            "not measured. Below: each prediction against what was measured; on the line they are equal."
+            f"Figures and colours: sectors read under a policy over those under the other one that its panel names, "
+            f"below 1 (blue) fewer; in brackets, as predicted from {made.control} alone. Only guests under "
+            f"{made.control} keep the share that is told; others begin with an even part of the host, what is fallow "
+            f"among it. Below: each prediction beside what was measured; on the line they are equal.{together}"
         ),
-        regime_map.curve_text(made),
-        regime_map.agreement(made),
+        regime_words.curve_text(made),
+        regime_words.agreement(made),
+        *filter(None, [regime_words.lost_text(made)]),
         "Dotted, published set-ups at their fallow shares; their working sets are not published, so each is a line: "
         + "; ".join(each.basis for each in PUBLISHED)
-        + ".",
+        + ". Of such small guests their kernels take a larger part.",
     ]
 
 
@@ -208,10 +234,11 @@ def frame(results: Results, _levels: str) -> pd.DataFrame:
     """The points of the figure as a table."""
     made: Map | None = regime_map.found(results)
     rows = [] if made is None else [_row(point) for point in made.points]
-    texts = ("policy", "levels")
+    texts = ("policy", "over", "levels", "lost")
     names = (
-        *texts,
-        *("share_mib", "share_of_working_set", "fallow", "phase_s", "predicted", "measured", "low", "high", "error"),
+        *("policy", "over", "levels", "share_mib", "share_of_working_set", "fallow", "phase_s"),
+        *("predicted", "even_split", "measured", "error", "spread"),
+        *("own", "own_low", "own_high", "lost"),
     )
     return pd.DataFrame(
         {
@@ -222,6 +249,7 @@ def frame(results: Results, _levels: str) -> pd.DataFrame:
 
 
 def _row(point: Point) -> tuple[str | float | None, ...]:
-    setup, ratio = point.setup, point.ratio
-    where = (point.policy, point.levels, setup.share, point.relative, setup.fallow, setup.phase)
-    return (*where, point.predicted, ratio.estimate, ratio.low, ratio.high, point.error)
+    setup, own = point.setup, point.own
+    where = (point.policy, point.over, point.levels, setup.share, point.relative, setup.fallow, setup.phase)
+    told = (point.predicted, point.even, point.measured, point.error, point.spread)
+    return (*where, *told, own.estimate, own.low, own.high, point.lost)

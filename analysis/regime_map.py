@@ -9,15 +9,13 @@ whenever that policy was measured. Where the control's cells do not say enough, 
 from __future__ import annotations
 
 import math
-import statistics as middle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from analysis import panels, predicted, rates, sections, statistics, totals
+from analysis import predicted, rates, statistics, totals
 from analysis.load import Results, levels_text
 from analysis.predicted import Curve, Load, Setup
-from analysis.sections import Source
 from analysis.totals import Quantity
 from campaigns.records import CellRecord
 from common.units import KIB_PER_MIB, PAGE_BYTES, parse_duration, parse_size
@@ -50,28 +48,39 @@ PUBLISHED = (
 
 @dataclass(frozen=True)
 class Point:
-    """A policy in a regime. ratio: of sectors read to the control's, as measured; predicted: the
-    same as the model has it; None where there is none. relative: the share over the working set.
+    """A policy in a regime, beside another one, `over`: the control, or the policy without its
+    parts, as selfballoon is for selfballoon+tmem.
+
+    measured: sectors read over the other's; own: the same of the cells of this regime alone, with
+    its interval where cells were repeated; predicted: as the model has it; even: as the control's
+    curve has it for guests among whom the host is handed out. None where there is none. relative:
+    the share over the working set. spread: of the control's readings at this share, the largest
+    over the least; None of a single one. lost: why nothing was measured, "" where something was.
     """
 
     policy: str
+    over: str
     levels: str
     setup: Setup
     relative: float | None
     predicted: float | None
-    ratio: statistics.Ratio
+    even: float | None
+    measured: float | None
+    own: statistics.Ratio
+    spread: float | None
+    lost: str
 
     @property
     def error(self) -> float | None:
         """Of the prediction, relative to what was measured."""
-        measured = self.ratio.estimate
-        return None if self.predicted is None or not measured else self.predicted / measured - 1
+        return None if self.predicted is None or not self.measured else self.predicted / self.measured - 1
 
     @property
-    def side(self) -> bool | None:
-        """Whether both are on the same side of 1."""
-        measured = self.ratio.estimate
-        return None if self.predicted is None or measured is None else (self.predicted < 1) == (measured < 1)
+    def differs(self) -> bool | None:
+        """Whether it is farther from 1 than the control's readings are from each other."""
+        if self.measured is None or self.spread is None:
+            return None
+        return not 1 / self.spread <= self.measured <= self.spread
 
 
 @dataclass(frozen=True)
@@ -82,9 +91,15 @@ class Map:
     curve: Curve
     points: tuple[Point, ...]
 
-    def errors(self) -> list[float]:
-        """Of all predictions that were measured, without their signs."""
-        return [abs(error) for error in statistics.present(point.error for point in self.points)]
+    @property
+    def against(self) -> list[Point]:
+        """The points beside the control: what a policy is worth as a whole."""
+        return [point for point in self.points if point.over == self.control]
+
+    @property
+    def parts(self) -> list[Point]:
+        """The others: what its parts are worth."""
+        return [point for point in self.points if point.over != self.control]
 
 
 def found(results: Results) -> Map | None:
@@ -97,24 +112,69 @@ def found(results: Results) -> Map | None:
         return None
     if len({setup.share for setup in setups.values()}) < 2 or len(results.policies) < 2:
         return None
-    curve = curve_of(results, control, setups)
-    loads = {levels: _load(results, control, setups, levels) for levels in setups}
-    least = curve.working_set
+    seen = _Seen(results, control, setups, curve_of(results, control, setups))
     points = []
     for policy in results.policies:
-        for levels, setup in setups.items():
-            if policy == control or (policy, levels) not in results.planned:
-                continue
-            ratio = totals.ratio_of_quantity(results, READ, treatment=policy, control=control, levels=levels)
-            relative = None if least is None else setup.share / least
-            expected = _expected(curve, loads[levels], setup, policy, control)
-            points.append(Point(policy, levels, setup, relative, expected, ratio))
-    return Map(control, curve, tuple(points))
+        for over in dict.fromkeys((control, policy.partition("+")[0])):
+            for levels in setups:
+                pair = {(policy, levels), (over, levels)}
+                if policy not in (control, over) and pair <= set(results.planned):
+                    points.append(seen.point(policy, over, levels))
+    return Map(control, seen.curve, tuple(points))
 
 
-def _expected(curve: Curve, load: Load, setup: Setup, policy: str, control: str) -> float | None:
-    above, below = (predicted.sectors(curve, load, setup, each) for each in (policy, control))
-    return None if above is None or not below else above / below
+@dataclass(frozen=True)
+class _Seen:
+    """What the control's cells show, for the points of a map."""
+
+    results: Results
+    control: str
+    setups: Mapping[str, Setup]
+    curve: Curve
+
+    def point(self, policy: str, over: str, levels: str) -> Point:
+        setup, least = self.setups[levels], self.curve.working_set
+        load = _load(self.results, self.control, self.setups, levels)
+        expected, beside = (predicted.sectors(self.curve, load, setup, each) for each in (policy, over))
+        even, below = (self.curve.at(mib) if over == self.control else None for mib in (setup.even, setup.share))
+        own = totals.ratio_of_quantity(self.results, READ, treatment=policy, control=over, levels=levels)
+        readings = _readings(self.results, self.control, self.setups, setup) if over == self.control else []
+        measured = own.estimate
+        if own.low is None and readings:
+            mean = totals.centre_of(self.results, READ, policy, levels).mean
+            measured = None if mean is None else mean / statistics.mean(readings)
+        return Point(
+            policy,
+            over,
+            levels,
+            setup,
+            relative=None if least is None else setup.share / least,
+            predicted=None if expected is None or not beside else expected / beside,
+            even=None if even is None or not below else even / below,
+            measured=measured,
+            own=own,
+            spread=max(readings) / min(readings) if len(readings) > 1 and min(readings) else None,
+            lost="" if measured is not None else _lost(self.results, (policy, over), levels),
+        )
+
+
+def _readings(results: Results, control: str, setups: Mapping[str, Setup], at: Setup) -> list[float]:
+    """What a guest of this share read under the control in each regime with this phase. What is
+    fallow beside it is nothing to a guest that keeps what it has, so these are repetitions.
+    """
+    alike = [levels for levels, each in setups.items() if (each.share, each.phase) == (at.share, at.phase)]
+    means = (totals.centre_of(results, READ, control, levels).mean for levels in alike)
+    return [mean for mean in means if mean is not None]
+
+
+def _lost(results: Results, policies: Sequence[str], levels: str) -> str:
+    """Why there is no ratio: what became of the cells, policy by policy."""
+    said = []
+    for policy in policies:
+        cells = results.cells[(results.cells["policy"] == policy) & (results.cells["levels"] == levels)]
+        bad = sorted({str(status) for status in cells["status"]} - {"complete"})
+        said += [f"{policy}: {', '.join(bad)}"] if bad else []
+    return "; ".join(said) or "no guest's reading is whole"
 
 
 # --- What the control's cells show --------------------------------------------------------------
@@ -196,6 +256,7 @@ def _setup(document: Mapping[str, Any], levels: Mapping[str, object], control: s
     phase = _told(document, levels, "workload.phase")
     driver = document.get("selfballoon") or {}
     least, reserved = (None if driver.get(key) is None else _mib(driver[key]) for key in ("min_usable", "reserved"))
+    interval, down, up = (driver.get(key) for key in ("interval", "downhysteresis", "uphysteresis"))
     return Setup(
         count,
         _mib(host),
@@ -204,6 +265,9 @@ def _setup(document: Mapping[str, Any], levels: Mapping[str, object], control: s
         parse_duration(phase) if phase else 0.0,
         least,
         reserved,
+        Setup.interval if interval is None else parse_duration(interval),
+        float(down or Setup.down),
+        float(up or Setup.up),
     )
 
 
@@ -219,73 +283,3 @@ def _told(document: Mapping[str, Any], levels: Mapping[str, object], path: str) 
 
 def _mib(size: object) -> float:
     return parse_size(size) / 2**20
-
-
-# --- The report ---------------------------------------------------------------------------------
-
-GIVEN = ("share of a guest [MiB]", "share ÷ working set", "fallow", "phase [s]", "predicted")
-"""Columns of what was declared, or follows from the control's cells at all levels."""
-_COLUMNS = ("policy", *GIVEN, "measured", "error")
-
-
-def said(results: Results) -> list[str]:
-    """The section of report.md; empty where the campaign is no map."""
-    if (made := found(results)) is None:
-        return []
-    rows = [
-        (
-            point.policy,
-            f"{point.setup.share:g}",
-            _number(point.relative),
-            f"{100 * point.setup.fallow:.0f} %",
-            f"{point.setup.phase:g}",
-            _number(point.predicted),
-            _number(point.ratio.estimate),
-            sections.MISSING if point.error is None else f"{100 * point.error:+.0f} %",
-        )
-        for point in made.points
-    ]
-    sources = [Source((point.policy, made.control), point.levels) for point in made.points]
-    return [
-        f"Sectors read over those under {made.control}, at every regime: below 1, the policy pays. {curve_text(made)}",
-        sections.table(_COLUMNS, rows, sources),
-        (
-            f"{agreement(made)} A prediction is made of the cells of {made.control} alone (analysis/predicted.py says "
-            "how, and what it leaves out). A dash is what could not be predicted, or was not measured."
-        ),
-    ]
-
-
-def curve_text(made: Map) -> str:
-    """What the control's guests read, and the working set that follows."""
-    if not made.curve.points:
-        return f"No cell of {made.control} is complete, so nothing can be predicted."
-    curve = ", ".join(f"{panels.number(read)} with {mib:g} MiB" for mib, read in made.curve.points)
-    least = made.curve.working_set
-    bound = f"reads at most {predicted.KNEE:g} times the least"
-    known = (
-        f"From {least:.0f} MiB on it {bound}: the working set."
-        if least is not None
-        else (
-            f"The working set is not known: with the least of these memories it already {bound}, or only with the most."
-        )
-    )
-    return f"A guest read on average {curve} (sectors). {known}"
-
-
-def agreement(made: Map) -> str:
-    """How far predictions are from what was measured."""
-    errors = made.errors()
-    if not errors:
-        return "No prediction was measured yet."
-    sides = [point.side for point in made.points if point.side is not None]
-    right = [side for side in sides if side]
-    return (
-        f"Of {len(made.points)} points {len(errors)} were both predicted and measured: half of the predictions are "
-        f"within {100 * middle.median(errors):.0f} %, the worst is {100 * max(errors):.0f} % off, and "
-        f"{len(right)} of {len(sides)} are on the right side of 1."
-    )
-
-
-def _number(value: float | None) -> str:
-    return sections.MISSING if value is None else f"{value:.2f}"

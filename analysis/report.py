@@ -19,7 +19,7 @@ from analysis import (
     outputs,
     panels,
     rates,
-    regime_map,
+    regime_words,
     sections,
     statistics,
     style,
@@ -191,11 +191,13 @@ def paragraph(results: Results) -> str:
     ]
     if not results.complete:
         return " ".join([*sentences, "Nothing can be said yet."])
-    for levels in results.levels:
+    mapped = regime_words.summary(results)
+    for levels in [] if mapped else results.levels:
         said = [*_outcome(results, levels), *_accounted(results, levels)]
         if said and levels:
             said[0] = f"At {levels}: {said[0]}"
         sentences += said
+    sentences += mapped
     if max(len(results.at(policy, levels)) for levels in results.levels for policy in results.policies) > 1:
         sentences.append(sections.repetition(results))
     sentences += [*sections.chosen(results), *sections.hosts(results)]
@@ -314,7 +316,7 @@ def told(results: Results, verdicts: Sequence[Verdict]) -> list[Section]:
         f"lack of memory. Only complete cells enter. {sections.sampling(results)} "
         "The same figures are in `tables/`, as Parquet and CSV."
     )
-    held, far, pays = footprint.said(results), thresholds.said(results), regime_map.said(results)
+    held, far, pays = footprint.said(results), thresholds.said(results), regime_words.said(results)
     made = [sections.Strong(each.text) if each.differ else each.text for each in outputs.said(results)]
     return [
         Section("By policy", (sections.table(columns, rows), means)),
