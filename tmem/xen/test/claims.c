@@ -150,7 +150,7 @@ static uint64_t relinquished(void)
 
 static void guests_have_nobody_evicted_by_chance(uint64_t seed, unsigned int scale)
 {
-    struct domain *attacker, *dom0;
+    struct domain *attacker, *small, *dom0;
     unsigned int i, j, k, free_pages;
     uint64_t before;
     s_time_t began;
@@ -166,6 +166,10 @@ static void guests_have_nobody_evicted_by_chance(uint64_t seed, unsigned int sca
     only_elsewhere(0, 1, AT_AN_ADDRESS, "several pages, at an address");
     world_enter(world_domain(3, 0, 1, 1));
     only_elsewhere(0, 0, MEMF_exact_node | AT_AN_ADDRESS, "on a node");
+    small = world_domain(4, 0, 1, 1);
+    small->bits = PAGE_SHIFT + 1;
+    world_enter(small);
+    only_elsewhere(0, 0, 0, "a guest that cannot have high memory");
 
     /* Where memory is short it may help, but not as often as a guest likes. */
     world_enter(d);

@@ -154,6 +154,27 @@ static struct page_info *content_of(int32_t pool, uint32_t index)
     return page_of(pool, index)->frame;
 }
 
+static bool in_chunk(const struct tmem_page *page)
+{
+    return tmem_is_packed(page) && is_chunk(kind_of(page));
+}
+
+/* Of a chunk in two pieces: where the other one is. */
+static struct page_info *second_frame_of(const struct tmem_page *page)
+{
+    struct page_info *second = NULL;
+    const struct piece *piece;
+
+    if ( !in_chunk(page) )
+        return NULL;
+    piece = map_piece(frame_of(page), unit_of(page));
+    if ( piece->more )
+        second = mfn_to_page(_mfn(piece->next_mfn));
+    unmap_domain_page(piece);
+
+    return second;
+}
+
 static void marked_frames_leave(uint64_t seed, unsigned int scale)
 {
     unsigned int i, marked = 0;
@@ -231,6 +252,113 @@ static void marked_frames_get_no_chunks(uint64_t seed, unsigned int scale)
     world_stop();
 }
 
+/* Of lengths in no order. */
+static uint64_t content_nr(unsigned int i)
+{
+    return (uint64_t)(i * 2654435761U >> 12) << 3 | CONTENT_ZERO_TAIL;
+}
+
+/*
+ * Chunks of all sizes, while frames are marked that they would fit into: each goes
+ * somewhere else, whole or in two pieces, and all is there afterwards.
+ */
+static void chunks_of_all_sizes_pass_marked_frames_by(uint64_t seed, unsigned int scale)
+{
+    enum { NR = 600 };
+    const struct tmem_store *store;
+    const struct tmem_page *page;
+    unsigned int i, split = 0;
+
+    start(seed, &(struct world_options){ .frames = 4000, .packs = true });
+    CHECK(!new_pool(PERSISTENT_POOL, 0), "pool");
+    store = &d->tmem->store[true];
+    for ( i = 0; i < NR; i++ )
+    {
+        unsigned long frames = store->nr_frames;
+
+        content_fill(world_frame(d, 0), content_nr(i));
+        CHECK(page_op(TMEM_PUT_PAGE, 0, i) == 1, "put");
+        CHECK(store->nr_frames <= frames + 1, "a chunk took %lu frames", store->nr_frames - frames);
+        page = page_of(0, random_below(i + 1));
+        if ( i % 4 == 3 && in_chunk(page) )
+            heap_mark(frame_of(page), false);
+        split += !!second_frame_of(page_of(0, i));
+    }
+    CHECK(split > NR / 50, "%u chunks are in two pieces", split);
+    check_system();
+    for ( i = 0; i < NR; i++ )
+    {
+        content_fill(world_frame(d, 0), 0);
+        CHECK(page_op(TMEM_GET_PAGE, 0, i) == 1 && content_is(world_frame(d, 0), content_nr(i)),
+              "page %u is another", i);
+    }
+    world_kill(d);
+    world_stop();
+}
+
+/* Of a chunk in two pieces either frame may be the one that fails. */
+static void no_piece_is_read_of_a_broken_frame(uint64_t seed, unsigned int scale)
+{
+    unsigned int i, seen = 0;
+
+    start(seed, &(struct world_options){ .frames = 4000, .packs = true });
+    tmem_client_get(d)->dedup = false;  /* or ephemeral pages would be no chunks */
+    CHECK(!new_pool(EPHEMERAL_POOL, 0) && new_pool(PERSISTENT_POOL, 0) == 1, "pools");
+    for ( i = 0; i < 400; i++ )
+    {
+        content_fill(world_frame(d, 0), content_nr(i));
+        CHECK(page_op(TMEM_PUT_PAGE, i % 2, i) == 1, "put");
+    }
+    for ( i = 0; i < 400 && seen < 2; i++ )
+    {
+        const struct tmem_page *page = page_of(i % 2, i);
+        struct page_info *second = second_frame_of(page);
+
+        if ( !second || seen != i % 2 || tmem_is_marked(frame_of(page)) || tmem_is_marked(second) )
+            continue;
+        seen++;
+        CHECK(!tmem_must_leave(page) && !tmem_is_lost(page), "its frames are sound");
+        heap_mark(second, false);
+        CHECK(tmem_must_leave(page) && !tmem_is_lost(page), "its second frame can be read, and is to go");
+        heap_mark(second, true);
+        CHECK(tmem_is_lost(page), "a broken frame would be read");
+        CHECK(page_op(TMEM_GET_PAGE, i % 2, i) == (i % 2 ? -EFAULT : 0), "a broken frame was read");
+    }
+    CHECK(seen == 2, "%u of both kinds are in two pieces", seen);
+    check_system();
+    world_kill(d);
+    world_stop();
+}
+
+/* Nobody shares a frame that is to go: its content would be read, and it would stay. */
+static void marked_contents_are_not_shared(uint64_t seed, unsigned int scale)
+{
+    struct page_info *first = NULL;
+    unsigned int i;
+
+    start(seed, &(struct world_options){ .frames = 2000 });
+    CHECK(!tmem_dedup_enable(), "no table");
+    tmem_client_get(d)->dedup = true;
+    CHECK(!new_pool(EPHEMERAL_POOL, 0), "pool");
+    for ( i = 0; i < 4; i++ )
+    {
+        content_fill(world_frame(d, 0), 77 << 3 | CONTENT_RANDOM);
+        CHECK(page_op(TMEM_PUT_PAGE, 0, i) == 1, "put");
+        CHECK(kind_of(page_of(0, i)) == TMEM_SHARED, "it is not shared");
+        if ( i == 1 )
+        {
+            first = frame_of(page_of(0, 0));
+            CHECK(frame_of(page_of(0, 1)) == first, "equal contents are there twice");
+            heap_mark(first, true);
+        }
+    }
+    CHECK(frame_of(page_of(0, 2)) != first, "a marked frame has one more who shares it");
+    CHECK(frame_of(page_of(0, 3)) == frame_of(page_of(0, 2)), "the new one is not shared");
+    check_system();
+    world_kill(d);
+    world_stop();
+}
+
 /* The index's, and evicted ones that were to be another client's. */
 static void marked_frames_leave_from_everywhere(uint64_t seed, unsigned int scale)
 {
@@ -299,6 +427,9 @@ const struct test_case guest_cases[] = {
     CASE(who_has_pages_is_not_suspended),
     CASE(marked_frames_leave),
     CASE(marked_frames_get_no_chunks),
+    CASE(chunks_of_all_sizes_pass_marked_frames_by),
+    CASE(no_piece_is_read_of_a_broken_frame),
+    CASE(marked_contents_are_not_shared),
     CASE(marked_frames_leave_from_everywhere),
     CASE(secrets_need_no_generator),
     END_OF_CASES

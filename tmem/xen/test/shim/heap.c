@@ -196,9 +196,12 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
                                     unsigned int memflags, enum shim_use use)
 {
     unsigned long i, request = 1UL << order;
-    unsigned int attempt = 0;
+    unsigned int attempt = 0, where = memflags;
     struct page_info *page;
 
+    /* As the heap does: of the domain's own limit memflags do not tell. */
+    if ( d && d->bits && !(memflags >> _MEMF_bits) )
+        where |= MEMF_bits(d->bits);
     shim_no_locks("an allocation");
     if ( !d && shim_fault_now() )
         return NULL;
@@ -209,11 +212,11 @@ static struct page_info *heap_alloc(struct domain *d, unsigned int order,
     if ( outstanding_claims + request <= tmem_heap_avail(total_avail_pages, outstanding_claims, request,
                                                          memflags, d) ||
          (!(memflags & MEMF_no_refcount) && d && d->outstanding_pages >= request) )
-        page = find_extent(order, memflags);
+        page = find_extent(order, where);
     if ( !page )
     {
         spin_unlock(&heap_lock);
-        if ( tmem_make_way(d, order, memflags, &attempt) )
+        if ( tmem_make_way(d, order, memflags, where >> _MEMF_bits, &attempt) )
             goto again;
         return NULL;
     }

@@ -105,6 +105,8 @@ static struct page_info *gap_frame(const struct tmem_store *s,
 
 static unsigned int units_after(unsigned int bytes, unsigned int gap)
 {
+    ASSERT(gap < tmem_units(bytes));
+
     return tmem_units(bytes - tmem_piece_room(gap));
 }
 
@@ -149,7 +151,11 @@ unsigned int tmem_chunk_alloc(struct tmem_store *s, unsigned int bytes,
         fresh->u.tmem.units = ~ALL_FREE;
         add_sized(&s->nr_frames, 1);
     }
-    if ( !frame && (first = gap_frame(s, &gap)) &&
+    /*
+     * A gap that would take all of it is there, too: where the frame that fits
+     * best is marked, a new one takes the chunk in one piece.
+     */
+    if ( !frame && (first = gap_frame(s, &gap)) && gap < units &&
          !(fresh && tmem_is_marked(first)) )
     {
         /* Out of the lists while the other place is looked for. */

@@ -114,11 +114,14 @@ static bool same(struct page_info *frame, const void *data)
     return equal;
 }
 
-/* A frame of this content, with a reference for the caller; or NULL. */
+/*
+ * A frame of this content, with a reference for the caller; or NULL. One that
+ * Xen has marked is not read, and gets nobody more to wait for.
+ */
 struct page_info *tmem_dedup_find(uint32_t hash, const void *data)
 {
     struct page_list_head *bucket = &buckets[hash & bucket_mask];
-    struct page_info *frame;
+    struct page_info *frame, *found = NULL;
     unsigned int looked_at = 0;
 
     spin_lock(lock_of(hash));
@@ -126,20 +129,18 @@ struct page_info *tmem_dedup_find(uint32_t hash, const void *data)
     {
         if ( hash_of(frame) == hash &&
              (frame->u.tmem.sharers & REFERENCES_MASK) < REFERENCES_MASK &&
-             same(frame, data) )
+             !tmem_is_marked(frame) && same(frame, data) )
         {
             add_sized(&frame->u.tmem.sharers, REFERENCE);
+            found = frame;
             break;
         }
         if ( ++looked_at == MAX_CHAIN )
-        {
-            frame = NULL;
             break;
-        }
     }
     spin_unlock(lock_of(hash));
 
-    return frame;
+    return found;
 }
 
 /* A frame with a new content; the caller has its only reference. */

@@ -332,18 +332,47 @@ static const struct page_info *frame_of_content(const struct tmem_page *page)
            ? frame_of(page) : NULL;
 }
 
+/* Of a chunk in two pieces, where the other one is: the first says so. */
+static const struct page_info *second_frame(const struct tmem_page *page)
+{
+    const struct page_info *frame = NULL;
+    const struct piece *piece;
+
+    if ( !tmem_is_packed(page) || !is_chunk(kind_of(page)) )
+        return NULL;
+    piece = map_piece(frame_of(page), unit_of(page));
+    if ( piece->more )
+        frame = mfn_to_page(_mfn(piece->next_mfn));
+    unmap_domain_page(piece);
+
+    return frame;
+}
+
 bool tmem_must_leave(const struct tmem_page *page)
 {
     const struct page_info *frame = frame_of_content(page);
 
+    if ( !frame || tmem_is_marked(frame) )
+        return frame;
+    frame = second_frame(page);
+
     return frame && tmem_is_marked(frame);
+}
+
+static bool is_broken(const struct page_info *frame)
+{
+    return ACCESS_ONCE(frame->count_info) & PGC_broken;
 }
 
 bool tmem_is_lost(const struct tmem_page *page)
 {
     const struct page_info *frame = frame_of_content(page);
 
-    return frame && (ACCESS_ONCE(frame->count_info) & PGC_broken);
+    if ( !frame || is_broken(frame) )
+        return frame;
+    frame = second_frame(page);
+
+    return frame && is_broken(frame);
 }
 
 void tmem_drain_free(struct tmem_client *c)

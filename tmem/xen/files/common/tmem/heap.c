@@ -259,30 +259,29 @@ static bool is_at_some(unsigned int memflags)
  * elsewhere; and never more than PAGES_BY_CHANCE for a guest that asks.
  */
 static bool is_elsewhere(const struct domain *d, unsigned int order,
-                         unsigned int memflags)
+                         bool at_some)
 {
-    return is_at_some(memflags) && d && !is_trusted(d) &&
+    return at_some && d && !is_trusted(d) &&
            avail_domheap_pages() >= tmem_reserve_pages + (1UL << order);
 }
 
 static unsigned int most_by_chance(unsigned int nr, unsigned int order,
-                                   unsigned int memflags)
+                                   bool at_some)
 {
     struct domain *d = current->domain;
 
     if ( is_trusted(d) )
         return nr;
-    if ( is_elsewhere(d, order, memflags) )
+    if ( is_elsewhere(d, order, at_some) )
         return 0;
 
     return allow_by_chance(d, nr);
 }
 
-bool tmem_relinquish(unsigned int order, unsigned int memflags,
-                     unsigned int *attempt)
+static bool relinquish(unsigned int order, unsigned int memflags, bool at_some,
+                       unsigned int *attempt)
 {
     unsigned long wanted = 1UL << order;
-    bool at_some = is_at_some(memflags);
     unsigned int nr;
 
     if ( !opt_tmem || (memflags & MEMF_tmem) ||
@@ -301,20 +300,29 @@ bool tmem_relinquish(unsigned int order, unsigned int memflags,
     nr = max(wanted, min(TMEM_REFILL << *attempt, TMEM_MOST_RELINQUISHED) + 0UL);
     ++*attempt;
     if ( order || at_some )
-        nr = most_by_chance(nr, order, memflags);
+        nr = most_by_chance(nr, order, at_some);
 
     return nr && tmem_give_way(nr);
 }
 
-bool tmem_make_way(const struct domain *d, unsigned int order,
-                   unsigned int memflags, unsigned int *attempt)
+bool tmem_relinquish(unsigned int order, unsigned int memflags,
+                     unsigned int *attempt)
 {
+    return relinquish(order, memflags, is_at_some(memflags), attempt);
+}
+
+bool tmem_make_way(const struct domain *d, unsigned int order,
+                   unsigned int memflags, bool low, unsigned int *attempt)
+{
+    /* Some guests may only have low memory, without a word of it in memflags. */
+    bool at_some = is_at_some(memflags) || (d && low);
+
     if ( !opt_tmem || (memflags & MEMF_tmem) ||
-         is_elsewhere(d, order, memflags) ||
+         is_elsewhere(d, order, at_some) ||
          all_is_claimed(d, 1UL << order, memflags) )
         return false;
 
-    return tmem_relinquish(order, memflags, attempt);
+    return relinquish(order, memflags, at_some, attempt);
 }
 
 /*

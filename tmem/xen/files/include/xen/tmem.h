@@ -50,11 +50,11 @@ unsigned long tmem_claimable_pages(unsigned long avail, unsigned long claims);
 /*
  * For an allocation that fails: gives pages back to the heap, so that it is
  * worth another attempt; false: it is not. Policy, with its bounds, is in
- * common/tmem/heap.c. *attempt: 0 for each allocation. The caller holds neither
- * the heap lock nor a page_alloc_lock.
+ * common/tmem/heap.c. low: the highest zones are not for it. *attempt: 0 for
+ * each allocation. The caller holds neither the heap lock nor a page_alloc_lock.
  */
 bool tmem_make_way(const struct domain *d, unsigned int order,
-                   unsigned int memflags, unsigned int *attempt);
+                   unsigned int memflags, bool low, unsigned int *attempt);
 
 /*
  * Pages that tmem would give back at once. Takes no lock, so the figure may
@@ -128,7 +128,8 @@ static inline unsigned long tmem_claimable_pages(unsigned long avail,
 }
 
 static inline bool tmem_make_way(const struct domain *d, unsigned int order,
-                                 unsigned int memflags, unsigned int *attempt)
+                                 unsigned int memflags, bool low,
+                                 unsigned int *attempt)
 {
     return false;
 }

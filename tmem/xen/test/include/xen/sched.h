@@ -30,6 +30,7 @@ struct domain {
     spinlock_t p2m_lock;
     struct shim_p2m_entry *p2m;
     unsigned int nr_gfns;
+    unsigned int bits;                  /* of its frames' addresses; 0: any */
     unsigned int dirtied;               /* atomic */
 };
 
