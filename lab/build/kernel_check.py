@@ -169,12 +169,17 @@ def _missing(kernel: Kernel, needs: Wanted) -> list[str]:
             problems.append(f"{name}() is {has}, not {' or '.join(needs.hooks[name])}")
         if kernel.times is not None and (times := kernel.times.get(name, 0)) > 1:
             problems.append(f"{name}() is there {times} times, and cannot be told apart")
-        parts = [f"{name}{part}" for part in needs.parts if f"{name}{part}" in (kernel.times or ())]
-        if parts and name in needs.hooks:
+        if name in needs.hooks and (parts := _parts(kernel, needs, name)):
             problems.append(f"{name}() was compiled in parts: there is {parts[0]}()")
         if kernel.traceable is not None and name in needs.hooks and name not in kernel.traceable:
             problems.append(f"{name}() cannot be traced")
     return problems
+
+
+def _parts(kernel: Kernel, needs: Wanted, name: str) -> list[str]:
+    """Functions that a compiler made of this one. Their names may have several of such parts."""
+    part = re.compile(rf"{re.escape(name)}(?:{'|'.join(map(re.escape, needs.parts))})+")
+    return sorted(each for each in kernel.times or () if part.fullmatch(each))
 
 
 def of_package(path: Path) -> Kernel:

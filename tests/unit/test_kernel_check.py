@@ -57,6 +57,7 @@ def test_every_hook_and_helper_of_the_sources_is_looked_for() -> None:
         (changed("bool zswap_store(", "bool zswap_store(int);\nbool zswap_store("), "zswap_store() is not there"),
         (replace(stock("7.3.4"), times={"read_pages": 2}), "read_pages() is there 2 times"),
         (replace(stock("7.3.4"), times={"read_pages.part.0": 1}), "read_pages() was compiled in parts"),
+        (replace(stock("7.3.4"), times={"read_pages.part.0.constprop.0": 1}), "there is read_pages.part.0.constprop.0"),
         (replace(stock("7.3.4"), traceable={"read_pages"}), "zswap_store() cannot be traced"),
         (replace(stock("7.3.4"), options={**STOCK, "LIVEPATCH": "n"}), "CONFIG_LIVEPATCH is off"),
         (replace(stock("7.3.4"), options={"ZSWAP": "y"}), "CONFIG_XEN_BALLOON is off"),

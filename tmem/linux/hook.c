@@ -229,22 +229,34 @@ static int check_prototype(const struct tmem_hook *hook)
 	return -EOPNOTSUPP;
 }
 
-/* What compilers make of a function beside it, where its callers may go past its entry. */
+/*
+ * What compilers make of a function beside it, where its callers may go past its entry. There may be
+ * several in a name, such as .part.0.constprop.0, where none of the names between is a function.
+ */
 static const char *const parts[] = { ".part.0", ".isra.0", ".constprop.0" };
+
+static bool find_part(char *name, unsigned int depth)
+{
+	size_t length = strlen(name);
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(parts); i++) {
+		snprintf(name + length, PROTOTYPE_SIZE - length, "%s", parts[i]);
+		if (lookup_name(name) || (depth + 1 < ARRAY_SIZE(parts) && find_part(name, depth + 1)))
+			return true;
+	}
+	return false;
+}
 
 static int check_whole(const char *function)
 {
 	char name[PROTOTYPE_SIZE];
-	unsigned int i;
 
-	for (i = 0; i < ARRAY_SIZE(parts); i++) {
-		snprintf(name, sizeof(name), "%s%s", function, parts[i]);
-		if (lookup_name(name)) {
-			pr_err("%s() was compiled in parts: this kernel has %s()\n", function, name);
-			return -EOPNOTSUPP;
-		}
-	}
-	return 0;
+	strscpy(name, function, sizeof(name));
+	if (!find_part(name, 0))
+		return 0;
+	pr_err("%s() was compiled in parts: this kernel has %s()\n", function, name);
+	return -EOPNOTSUPP;
 }
 
 /* Everything that can be known before anything is changed. */

@@ -69,7 +69,8 @@ int tmem_mounted_for_reading(struct super_block *sb)
 {
 	int number = tmem_mounted(sb);
 
-	if (likely(number >= 0) || !served(sb))
+	/* Without a place there is nothing to wait for: the lock may be held for long. */
+	if (likely(number >= 0) || !served(sb) || tmem_mounted(NULL) < 0)
 		return number;
 	mutex_lock(&mounted_lock);
 	number = tmem_mounted(sb);

@@ -91,6 +91,11 @@ static void keep_or_flush(const struct folio *folio, bool keep)
 		goto unlock;
 	object = tmem_object_of(inode);
 	keep = keep && worth_keeping(folio);
+	if (!keep && nr > MOST_PUTS) {
+		/* All that Xen has of the file, in one operation: interrupts are off. */
+		tmem_fs_flush_file(number, &object);
+		goto unlock;
+	}
 	for (i = 0; i < nr; i++) {
 		if (keep)
 			tmem_fs_put(number, &object, folio->index + i,

@@ -28,6 +28,7 @@
 #include <linux/printk.h>
 #include <linux/rcupdate.h>
 #include <linux/sched.h>
+#include <linux/spinlock.h>
 
 #include "slots.h"
 #include "tmem.h"
@@ -55,6 +56,12 @@ static bool only_stash;			/* what is not there is wanted no more, whatever is in
 
 /* Slots whose pages are in the pool, or in the one that is set aside. */
 static DEFINE_TMEM_SLOTS(held);
+
+/*
+ * A page of the stash goes back to the pool only while it is wanted: for that, and for wanting it
+ * no more. Else its slot would be in `held' for a moment though the page is another's by now.
+ */
+static DEFINE_RAW_SPINLOCK(moving_lock);
 
 static void object_key(struct tmem_key *key, unsigned int type, unsigned int object)
 {
@@ -206,11 +213,16 @@ void tmem_swap_flush(unsigned int type, pgoff_t offset)
 {
 	tmem_slot_t slot = tmem_slot(type, offset);
 	struct tmem_key key;
+	unsigned long flags;
 
 	if (!addressable(offset))
 		return;
 	rcu_read_lock();
-	tmem_stash_forget(slot);
+	if (unlikely(tmem_stash_count())) {
+		raw_spin_lock_irqsave(&moving_lock, flags);
+		tmem_stash_forget(slot);
+		raw_spin_unlock_irqrestore(&moving_lock, flags);
+	}
 	slot_key(&key, slot);
 	/* With the pool set aside the slot stays in `held': what it has there is flushed later. */
 	if (likely(key.pool >= 0) && tmem_slots_remove(&held, slot)) {
@@ -348,6 +360,11 @@ int tmem_swap_drain(unsigned int seconds, unsigned long *pages)
 	if (!begun)
 		return 0;
 	mutex_lock(&pool_lock);
+	/* Once more, as hibernation may ask before anybody has resumed: all is in the stash. */
+	if (pool_aside >= 0) {
+		mutex_unlock(&pool_lock);
+		return 0;
+	}
 	WRITE_ONCE(accepting, false);
 	/* Stores that began before that are done, and their slots in `held'. */
 	synchronize_rcu();
@@ -376,6 +393,23 @@ int tmem_swap_drain(unsigned int seconds, unsigned long *pages)
 	return rc < 0 ? rc : 0;
 }
 
+/* A page of the stash is in the pool, too, by now. Return: whether it is wanted still. */
+static bool move(tmem_slot_t slot)
+{
+	unsigned long flags;
+	bool wanted;
+
+	raw_spin_lock_irqsave(&moving_lock, flags);
+	wanted = tmem_stash_has(slot);
+	if (wanted) {
+		/* In this order: who looks for it looks there first, and then here. */
+		tmem_slots_add(&held, slot);
+		tmem_stash_forget(slot);
+	}
+	raw_spin_unlock_irqrestore(&moving_lock, flags);
+	return wanted;
+}
+
 /* Bring pages of the stash back to Xen, a batch of them. Return: whether it took them all. */
 static bool refill(void)
 {
@@ -389,9 +423,7 @@ static bool refill(void)
 		slot_key(&key, slot);
 		if (tmem_stash_use(slot, offer, &key))
 			return false;
-		/* Of this and an invalidation, which may come at any point, one flushes. */
-		tmem_slots_add(&held, slot);
-		if (!tmem_stash_forget(slot) && tmem_slots_remove(&held, slot))
+		if (!move(slot))
 			tmem_flush_page(TMEM_PERSISTENT, &key);
 		cond_resched();
 	}

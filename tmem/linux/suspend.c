@@ -7,7 +7,7 @@
  *
  * Xen's suspend code (drivers/xen/manage.c) calls no notifier that could refuse. But it freezes
  * all processes and then prepares all devices, each of which may refuse. So there is a device
- * here that stands for the pools, the last one of all, prepared while every disk still works.
+ * here that stands for the pools, prepared while every disk still works.
  *
  * The way back goes over a freezable workqueue rather than the device's ->complete(): it comes
  * whatever happens in between, also when another device refuses, and not before processes are
