@@ -89,9 +89,10 @@ def repetition(results: Results) -> str:
         return "One run of each policy on one boot of one build: there are no intervals."
     most = statistics.repetitions(len(ran), max(counts))
     anew = unlike.booted_anew(results)
+    least = "" if unlike.boots_told(results) else "at least "
     if len(ran) > 1:
         said = "".join(
-            f" The host was booted {times} times for the cells of boot {number}, which was interrupted or run again "
+            f" The host was booted {least}{times} times for the cells of boot {number}, which was interrupted or run again "
             "in part: among its runs is what differs between boots, too."
             for number, times in anew.items()
         )
@@ -103,7 +104,7 @@ def repetition(results: Results) -> str:
     if anew:
         return (
             f"Intervals cover what differs between runs ({most} of each policy), and something of what differs between "
-            f"boots of the host, which was booted {anew[1]} times for them; another build is not in them."
+            f"boots of the host, which was booted {least}{anew[1]} times for them; another build is not in them."
         )
     return (
         f"Intervals cover what differs between runs ({most} of each "

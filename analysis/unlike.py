@@ -124,6 +124,12 @@ def booted_anew(results: Results) -> dict[int, int]:
     return {number: boots for number, boots in sorted(most.items()) if boots > 1}
 
 
+def boots_told(results: Results) -> bool:
+    """Whether each cell has the id of its boot, so that none is taken for another."""
+    hosts = [(env or {}).get("host") for _, env in _told(results)]
+    return all(isinstance(host, Mapping) and (host.get("xen") or {}).get("boot_id") for host in hosts)
+
+
 def _boot(cell: CellRecord, env: Mapping[str, Any] | None) -> str | None:
     host = (env or {}).get("host")
     xen = host.get("xen") if isinstance(host, Mapping) else None
