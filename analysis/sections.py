@@ -92,8 +92,8 @@ def repetition(results: Results) -> str:
     least = "" if unlike.boots_told(results) else "at least "
     if len(ran) > 1:
         said = "".join(
-            f" The host was booted {least}{times} times for the cells of boot {number}, which was interrupted or run again "
-            "in part: among its runs is what differs between boots, too."
+            f" The host was booted {least}{times} times for the cells of boot {number}, which was interrupted or run "
+            "again in part: among its runs is what differs between boots, too."
             for number, times in anew.items()
         )
         return (
