@@ -33,13 +33,16 @@ _OVERLAP = 256
 
 _CLOCK = r"\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?"
 _DATE = rf"\d{{4}}-\d\d-\d\d[T ]{_CLOCK}(?:\s?(?:Z|UTC|[+-]\d\d:?\d\d))?"
-_MONTH_DAY = r"(?:[^\W\d_]{3,5}\.?\s?[ \d]?\d|\d{1,2}\.? [^\W\d_]{3,5}\.?)"
-"""In whatever language: `Nov 28`, `nov. 28`, `28. Nov`."""
+_MONTH = r"(?:[^\W\d_]{3,6}\.?|\d{1,2}[月월])"
+_MONTH_DAY = rf"(?:{_MONTH}\s?[ \d]?\d|\d{{1,2}}\.? {_MONTH})"
+"""In whatever language: `Nov 28`, `nov. 28`, `28. Nov`, `marras 28`, `11月 28`."""
 
-_SECONDS = r"\s*\+?\d+\.\d+(?:\s*<\s*\+?\d+\.\d+>)?s?\s*"
+_DELTA = r"<\s*\+?\d+\.\d+>"
+_SECONDS = rf"\s*(?:\+?\d+\.\d+(?:\s*{_DELTA})?s?|{_DELTA})\s*"
 _BRACKET = (
     rf"\[(?:{_SECONDS}|\s*[TC]\d+\s*|(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} "
-    rf"{_CLOCK}(?: \d{{4}})?|{_DATE}|{_CLOCK}|[^\[\]]{{3,20}}{_CLOCK} \d{{4}}|\s*[0-9a-f]{{8,16}}\s*)\]\s?"
+    rf"{_CLOCK}(?: \d{{4}})?|{_DATE}|{_CLOCK}|[^\[\]]{{3,20}}{_CLOCK} \d{{4}}|\s*[0-9a-f]{{8,16}}\s*)"
+    rf"(?: {_DELTA})?\]\s?"
 )
 
 _RECORD = r"\[ {0,5}\d{1,8}\.\d{6}\](?=[ \[])"
@@ -62,7 +65,8 @@ _XEN = re.compile(r"\(XEN\) ?")
 _CONSOLE = re.compile(r"\(d\d+\) ?")
 _SYSLOG_TIME = re.compile(
     rf"(?:(?:[A-Z][a-z]{{2}} )?{_MONTH_DAY} (?:\d{{4}} )?{_CLOCK}(?: \d{{4}})?|(?:[A-Z][a-z]{{2}} "
-    rf")?{_DATE}|[^\W\d_]{{2,4}}\.? \d{{4}}-\d\d-\d\d {_CLOCK} (?:[A-Z]{{2,5}}|[+-]\d\d)|"
+    rf")?{_DATE}|[^\W\d_]{{1,4}}\.? \d{{4}}-\d\d-\d\d {_CLOCK} (?:[A-Z]{{2,5}}|[+-]\d\d)|"
+    r"\[\s*\d+\.\d+ <\s*\d+\.\d+ >\]|"  # journalctl -o short-delta
     rf"\d\d:\d\d:\d\d(?:[.,]\d+)?|\d{{10}}|\d{{1,11}}\.\d{{3,9}}|{_BRACKET.removesuffix(chr(92) + 's?')})\s+"
 )
 _KERNEL_OF_A_HOST = re.compile(r"(?:[\w.:@/-]+\s+){0,2}kernel(?:\[\d+\])?(?::| - - (?:- )?)\s?")

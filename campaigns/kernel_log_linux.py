@@ -42,7 +42,7 @@ LINUX = (
         CPU,
         (
             r"kernel NULL pointer dereference|kernel tried to execute|unable to execute userspace code|"
-            r"supervisor (?:read|write|instruction) access in"
+            r"supervisor (?:(?:read|write) access|instruction fetch) in"
         ),
         "the kernel used an address that is none",
     ),
@@ -113,7 +113,7 @@ LINUX = (
         CPU,
         (
             r"(?i:temperature above threshold|cpu clock (?:is )?throttled|\bcritical temperature reached|"
-            r"hardware protection shutdown|core power limit notification)"
+            r"hardware protection shutdown|(?:core|package) power limit notification)"
         ),
         "a processor was slowed down, so times mean nothing",
     ),
@@ -125,7 +125,7 @@ LINUX = (
             r"scheduling from the idle thread|\bCSD lock|Some CPUs didn't answer|"
             r"waiting for CPUs rendezvous|CPU on fire|CPU \d+ didn't die|CPUs not responding to MCE|"
             r"CPU ?\d+:? (?:failed to (?:come online|start)|died )|Error taking CPU\d+ (?:up|down)|"
-            r"^installing Xen timer for CPU \d+ failed"
+            r"^installing Xen timer for CPU \d+ failed|^vcpu restore failed for cpu=\d"
         ),
         "a processor is missing",
     ),
@@ -163,7 +163,7 @@ LINUX = (
             r"\d multicall\(s\) failed|VERIFY\d?\(.*failed|^huh, entered |"
             r"returned with (?:preemption imbalance|disabled interrupts)|"
             r"context switch within RCU read-side critical|CFI failure at |Missing ENDBR: |Unexpected \w+ #CP|"
-            r"Attempted to kill (?:init|the idle task)"
+            r"Attempted to kill (?:init|the idle task)|^psi: (?:inconsistent task state|task underflow)"
         ),
         "an assumption of the kernel did not hold",
     ),
@@ -208,7 +208,7 @@ LINUX = (
             r"percpu: allocation failed|(?:SLUB|SLAB|"
             r"slab): Unable to allocate|possible memory allocation deadlock|"
             r"not? enough memory for the allocation|\bwarn_alloc\w*: \d+ callbacks suppressed|"
-            r"ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed"
+            r"ENOMEM in \S+, retrying|\bcma_alloc: .*alloc failed|^zswap: (?:\w+ ){0,3}alloc failed"
         ),
         "an allocation failed: whatever asked for it went another way",
     ),
@@ -254,8 +254,8 @@ LINUX = (
             r"Memory failure: 0x|\bMCE 0x[0-9a-f]+: |hardware memory corruption|[Cc]orrupted low memory|"
             r"[Ss]oft[ _-]?offlin\w*:? |^Injecting memory failure|\bbad mem addr 0x|"
             r"^pagealloc: (?:memory corruption|single bit error)|"
-            r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |EDAC \S+ MC\d+: .*error code|"
-            r"HANDLING MCE MEMORY ERROR|"
+            r"EDAC \S+: \d+ [CU]E\b|EDAC \S+: (?:UE|CE) |EDAC \S+ MC\d+: .*(?:error code|Machine Check \w+: )|"
+            r"HANDLING \w+ MEMORY ERROR|"
             r"[Uu]ncorrected (?:hardware )?memory error|Memory error not recovered|Probably bad RAM"
         ),
         "memory itself failed",

@@ -29,12 +29,12 @@ class Pattern:
 
 
 UNUSED_DEVICES = (
-    r"fd\d?(?:[uHDhd]\d+)?|(?:sr|scd|st|nst|sg|loop|nbd|ram|mmcblk|mtdblock|pktcdvd|pcd|cdrom|floppy)\d*(?:p\d+|boot\d+|rpmb|gp\d+)?|"
-    r"unknown-block\((?:1|2|7|9|11|43),\d+\)"
+    r"fd\d?(?:[uHDhd]\d+)?|(?:sr|scd|st|nst|sg|loop|nbd|rbd|ram|mmcblk|mtdblock|pktcdvd|pcd|cdrom|floppy)\d*(?:p\d+|boot\d+|rpmb|gp\d+)?|"
+    r"ubiblock\d+_\d+|unknown-block\((?:1|2|7|9|11|43),\d+\)"
 )
-"""Devices that no experiment uses: floppy, CD, tape, card, loop, network and memory block devices.
-A guest's disks are xvd*; a host's are vd*, sd*, nvme*, dm-*. `dev=fd00` of a back end is no floppy
-but number 253:0, a volume."""
+"""Devices that no experiment uses: floppy, CD, tape, card, loop, network, flash and memory block
+devices. A guest's disks are xvd*; a host's are vd*, sd*, nvme*, dm-*. `dev=fd00` of a back end is
+no floppy but number 253:0, a volume."""
 
 _HYPERVISOR = (
     (
@@ -43,7 +43,8 @@ _HYPERVISOR = (
             r"Panic on CPU|[Ee]arly fatal (?:page fault|trap)|Executing kexec image|\bXen (?:BUG|WARN) at |"
             r"^(?:BUG|WARN) at |FATAL (?:TRAP|PAGE FAULT|ERROR)|GENERAL PROTECTION FAULT|"
             r"CONTROL-FLOW PROTECTION FAULT|DOUBLE FAULT|Fatal machine check|Xen call trace|Xen stack trace|"
-            r"Reboot in five seconds|Manual reset required|mm locking order violation"
+            r"Reboot in five seconds|Manual reset required|mm locking order violation|"
+            r"Reentered the crash path|^CHECKLOCK FAILURE|^XMEM Pool corruption"
         ),
         "the hypervisor broke",
     ),
@@ -56,7 +57,8 @@ _HYPERVISOR = (
             r"PARITY)|NMI received for unknown|Machine Check Exception|MCE: .*(?:panic|No CPU|failed|Fatal|"
             r"[Ee]rror|incident occurred)|[Ff]atal machine check|HARDWARE ERROR|CPU\s?#?\d+ still not dead|"
             r"Non-responding CPUs|modulated clock mode|^Bank \d+: [0-9a-f]|CPU\s?#?\d+ failed to come up|"
-            r"bringing (?:up|down) CPU"
+            r"bringing (?:up|down) CPU|[Nn]ot coming (?:back )?online|^[A-Z]{3,} occurred on CPU \d|"
+            r"\d correctable hardware errors? that|has reported a hardware error|^Unmap broken memory .* failed"
         ),
         "a processor was stuck or broke",
     ),
@@ -69,6 +71,7 @@ _HYPERVISOR = (
             r"\bUn(?:handled|expected): vec|Unhandled (?:page|general|invalid|int3|\w+ )?.*fault/trap|"
             r"[Uu]nhandled (?:page fault|general protection)|Triple fault|Guest stack trace|Failed vm entry|"
             r"vmentry failure|invalid VMCB|\bMMIO emulation failed \(|Bad vmexit|"
+            r"Guest switching to user mode with no user page tables|"
             r"(?i:unexpected vmexit)|\bVMCS Area \*|EPT violation|CONTEXT: (?:pv|hvm) guest"
         ),
         "a guest crashed",
@@ -175,6 +178,7 @@ ALLOWED: tuple[Pattern, ...] = (
         r"\[Hardware Error\]|critical temperature))",
         "devices and tables that no experiment uses",
     ),
+    Pattern(r"^TCP: out of memory -- consider tuning tcp_mem", "a limit of sockets, not of the machine's memory"),
     Pattern(r"^ALSA \S+ BUG: ", "sound, which no experiment uses"),
     Pattern(r"^d\d+: Forcing (?:read-only access|write emulation)", "what every dom0 of Xen is told at its start"),
     Pattern(r"[Nn]on-privileged (?:\(\d+\) )?attempt to map I/O space", "a device's memory, which no experiment uses"),
@@ -206,7 +210,10 @@ ALLOWED: tuple[Pattern, ...] = (
         "mounting",
     ),
     Pattern(
-        r"op 0x[0-9a-f]+:\((?:WRITE_ZEROES|ZONE_\w+)\).*\bnot supported|operation not supported error",
+        (
+            r"op 0x[0-9a-f]+:\((?:WRITE_ZEROES|ZONE_\w+)\).*\bnot supported|operation not supported error|"
+            r"^nvme\w+: (?:Write Zeroes|Dataset Management)\(0x\w+\) .*, Invalid (?:Command Opcode|Field in Command) "
+        ),
         "the device lacks an operation, and says so",
     ),
 )

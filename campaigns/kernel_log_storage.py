@@ -51,8 +51,8 @@ STORAGE = (
         (
             rf"EXT[234]-fs warning(?: \(device {DEVICE}\))?.*(?i:I/O error|error recorded|errors|failed|corrupt|"
             r"checksum|running e2fsck is recommended|Inconsistent|need of filesystem check|"
-            r"Unrecognised inode hash|index full|\berr(?:or)? -?\d|dx entry: |directory missing|bad directory|"
-            r"with no links|too many links)"
+            r"Unrecognised inode hash|index full|\berr(?:or)?[ =]-?\d|returned -\d|dx entry: |directory missing|"
+            r"bad (?:inline )?directory|with no links|too many links|cannot read|data loss|> max in inode)"
         ),
         "a file system found itself damaged",
     ),
@@ -62,10 +62,12 @@ STORAGE = (
             rf"EXT[234]-fs \({DEVICE}\): (?:error|panic|warning: mounting (?:fs with errors|unchecked)|"
             r"initial error|last error|error count|previous I/O error|I/O error|[Rr]emounting file-?system|"
             r"failed to convert|Delayed block allocation failed|delayed block allocation failed|"
-            r"This should not happen|unable to read|can't read|bad geometry|group descriptors|mount failed|"
+            r"This should not happen|unable to read|[Cc]an't read|bad geometry|group descriptors|mount failed|"
+            r"Magic mismatch|journal UUID|Could not load journal|required journal recovery suppressed|"
+            r"(?:bad|unsupported) (?:inode|block|fragment|cluster) size|Number of reserved GDT|too large to mount|"
             r"first meta block group too large|inodes count not valid|"
             r"get root (?:inode|dentry) failed|error loading journal|ext4_\w+: .*(?:err|fail|Checksum|not in group|"
-            r"invalid|corrupt)|Inode \d+ .*orphan list|Detected aborted|Couldn't remount RDWR|"
+            r"invalid|corrupt|overlaps)|Inode \d+ .*orphan list|Detected aborted|Couldn't remount RDWR|"
             r"shut(?:ting)? down|[Cc]hecksum (?:invalid|failed)|Invalid checksum|write access unavailable|"
             r"Errors on filesystem|Unexpected|corrupt|invalid|failed to|Marking fs in need|no journal found|"
             r"VFS: Found ext4 filesystem with invalid|sb orphan head|Inode \d+ .*not cleared|"
@@ -86,16 +88,18 @@ STORAGE = (
         FILE_SYSTEM,
         (
             r"\bJBD2? unexpected failure|"
-            r"\b(?:JBD2?|jbd2?)\b(?:: |_\w+: ).*(?i:error|fail|invalid|bad |corrupt|spotted|not found|"
-            r"out of memory|unrecognised|no valid|leaked|too short|assertion|cannot|can't|too many credits|"
-            r"no memory)"
+            r"\b(?:JBD2?|jbd2?|_*jbd2?_\w+): (?:(?P<device>[\w!/-]+-\d+): )?.*"
+            r"(?i:error|fail|invalid|bad |corrupt|spotted|not found|out of memory|unrecognised|no valid|leaked|"
+            r"too short|assertion|cannot|can't|too many credits|no memory|waiting for godot|"
+            r"blocks and only had|no way to get|recovery pass \d+ ended|b_\w*transaction \(.*\) [!=]= )"
         ),
         "the journal of a file system failed",
     ),
     (
         FILE_SYSTEM,
         (
-            rf"Aborting journal on device {DEVICE}|Detected aborted journal|journal commit I/O error|"
+            rf"Aborting journal on device {DEVICE}|^(?:EXT[34](?:-fs)?: )?\w+(?::\d+)?: aborting transaction: |"
+            r"^EXT[34](?:-fs)?: jbd2?_\w+ failed: |Detected aborted journal|journal commit I/O error|"
             r"\bjournal_\w+: .*(?:not found|error)|Journal has aborted|"
             r"jbd2?_journal_\w+: .*(?:not found|error)|^ext[34]_abort called|^ext4_\w+: .*\berr(?:or)? -?\d"
         ),
@@ -107,7 +111,9 @@ STORAGE = (
             rf"XFS(?: \({DEVICE}\))?:? .*(?i:corrupt|CRC error|internal error|I/O error|log I/O|force_shutdown|"
             r"shut(?:ting)? ?down|page discard on|writeback error|error -?\d+|assertion failed|"
             r"failing async write|\bfailed\b|out of range[:,]|log inconsistent|mismatched uuid|"
-            r"please u?n?mount the filesystem|bad (?:magic|inode|clientid)|Unmount and run)"
+            r"please u?n?mount the filesystem|bad (?:magic|(?:\w+ )?inode|clientid)|Unmount and run|"
+            r"metadata errors? detected|run xfs_repair|CRC mismatch|access to block zero|known in-use inode|"
+            r"not in the AIL|head behind tail|reservation ran out|duplicate UUID|size mismatch)"
         ),
         "a file system found itself damaged",
     ),
@@ -117,7 +123,7 @@ STORAGE = (
             rf"(?i:BTRFS)(?: (?:error|critical))(?: \(device {DEVICE}(?: state \w+)?\))?|BTRFS: (?:error|"
             r"Transaction aborted|open_ctree failed|failed to )|(?i:BTRFS).* errs: .*(?:wr|rd|flush|corrupt|gen) [1-9]|"
             r"BTRFS warning.*(?i:csum failed|checksum|lost page|error|corrupt|failed|aborted|bad tree block|"
-            r"bad bytenr)|BTRFS.* read error corrected|"
+            r"bad bytenr|couldn't read|missing [1-9]\d* device)|BTRFS.* read error corrected|"
             r"parent transid verify failed|btrfs: .*(?:error|corrupt|csum failed|read-only)|"
             rf"(?i:btrfs)(?:: {DEVICE}|.*) checksum verify failed|BTRFS.* no csum found|"
             r"btrfs (?:csum failed|bad tree block)|btrfs: open_ctree failed"
@@ -162,7 +168,7 @@ STORAGE = (
         DISK,
         (
             r"max_grant_frames reached|WARNING: g\.e\..* (?:still in use|page still)|\bleaking g\.e\. |"
-            r"swiotlb buffer is full|Out of SW-IOMMU space"
+            r"\bgnttab (?:un)?map failed: |swiotlb buffer is full|Out of SW-IOMMU space"
         ),
         "what a disk's requests go through was used up",
     ),
@@ -180,7 +186,8 @@ STORAGE = (
     (
         DISK,
         (
-            rf"attempt to access beyond end of device|^{DEVICE}: rw=\d+, (?:want|sector)=|"
+            # of two lines that are one record: its head names no device, and loggers join them
+            rf"(?:^|\s|\\x0a|\\n|#012){DEVICE}: rw=-?\d+, (?:want|sector)=|"
             rf"requested out-of-range block \d+ for device {DEVICE}|^{DEVICE}: p\d+ .* beyond EOD"
         ),
         "a disk is smaller than what is on it says",
@@ -191,9 +198,10 @@ STORAGE = (
             rf"\[{DEVICE}\]\s+(?:tag#\d+ )?(?:(?:FAILED|UNKNOWN\(0x[0-9a-f]+\)) Result|CDB: |uas_eh_|"
             r"killing request|Medium access timeout failure|"
             r"Synchronize Cache\(\d+\) failed|Unhandled (?:error|"
-            r"sense) code|Sense Key : (?:0x[34b]|Medium|Hardware|Aborted|Data Protect)|"
+            r"sense) code|Sense Key : (?:0x[234b]|Not Ready|Medium|Hardware|Aborted|Data Protect)|"
             r"Add\. Sense: (?:Unrecovered|Read retries|Write error|Logical block|Internal target)|"
-            r"timing out command|Result: hostbyte=(?:0x0*[1-9a-f]|DID_(?!OK)))"
+            r"timing out command|access beyond end of device|device offline|"
+            r"(?:[\w/() ]{1,40} failed: )?Result: hostbyte=(?:0x0*[1-9a-f]|DID_(?!OK)))"
         ),
         "a disk failed",
     ),
@@ -212,7 +220,7 @@ STORAGE = (
             r"disabled?(?: device)?$|error: \{ .*\b(?:ICRC|UNC|IDNF|ABRT|AMNF)\b|status: \{ .*\b(?:ERR|DF)\b|"
             r"SError: \{|lost interrupt|qc timeout (?:after \d+ msecs )?\(cmd 0x(?!a[01])|"
             r"(?:hard|soft) resetting link|(?:soft|hard)?reset failed|"
-            r"COMRESET failed|NCQ disabled due to|limiting (?:SATA link )?speed to)|"
+            r"(?:COMRESET|SRST|FLUSH) failed|NCQ disabled due to|limiting (?:SATA link )?speed to)|"
             r"AHCI controller unavailable"
         ),
         "a disk failed",
@@ -226,9 +234,10 @@ STORAGE = (
         DISK,
         (
             r"\bnvme\S*:? .*(?i:I/O (?:tag )?\d+ .*timeout|I/O error|controller is down|device not ready|"
-            r"removing after probe failure|abort status|unrecovered|@ LBA .*(?:error|fault)|"
-            r"frozen state error|reset failure|reset controller|resetting controller|severity=uncorrect|media error|"
-            r"dead|critical warning)"
+            r"removing after probe failure|abort status|unrecovered|@ LBA (?:.*(?:error|fault)|\d+, .*\(sct 0x)|"
+            r"invalid id \d+ completed on|keep_alive_end_io error|no (?:available|usable) path|"
+            r"(?:frozen|failure) state error|reset failure|reset controller|resetting controller|"
+            r"severity=uncorrect|media error|dead|critical warning)"
         ),
         "a disk failed",
     ),
@@ -259,12 +268,20 @@ STORAGE = (
         ),
         "the back end of a guest's disk failed",
     ),
+    (
+        DISK,
+        (
+            r"^(?:mpt\dsas\w*|megaraid\w*|megasas\w*|hpsa|smartpqi|aacraid)(?: \S+)?: (?:.*\b)?(?i:fault[ _]state|"
+            r"lockup detected|controller (?:is )?offline|non-operational|killing adapter)"
+        ),
+        "the controller of disks failed",
+    ),
     (DISK, r"virtio_blk \S+ .*(?:not a head|timeout|I/O error)|virtblk.*(?:error|timeout)", "a disk failed"),
     (
         DISK,
         (
             r"device-mapper: (?!ioctl|uevent|core).*(?i:fail|\berror|invalid|out-of-|out of|read-only mode|"
-            r"unable|corrupt|abort|no free|too small)"
+            r"unable|corrupt|abort|no free|too small|unserviceable)"
         ),
         "a volume failed",
     ),
@@ -272,7 +289,8 @@ STORAGE = (
         DISK,
         (
             r"\b(?:md/\S+|raid\d+|md): .*(?i:disk failure|not correctable|unrecoverable|gets error|read error|"
-            r"write error|kicking non-fresh|cannot continue)"
+            r"write error|kicking non-fresh|cannot continue|not enough operational|(?:rescheduling|redirecting) sector|"
+            r"failed to run raid set)"
         ),
         "a volume failed",
     ),

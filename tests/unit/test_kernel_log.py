@@ -82,6 +82,7 @@ def test_what_is_harmless_stays_harmless_behind_every_prefix(prefix: str) -> Non
             for device in ("xvda", "xvdb1", "vda", "vdab", "sda", "sdaa3", "nvme0n1p2", "dm-0", "md0", "drbd0")
         ),
         *((device, None) for device in ("fd0", "sr0", "sr1", "loop0", "loop12p1", "mmcblk0boot0", "nbd3", "ram0")),
+        *((device, None) for device in ("rbd0", "rbd12p1", "ubiblock0_0")),
     ],
 )
 @pytest.mark.parametrize(
@@ -95,11 +96,45 @@ def test_what_is_harmless_stays_harmless_behind_every_prefix(prefix: str) -> Non
         "lost page write due to I/O error on {}",
         "critical space allocation error, dev {}, sector 8 op 0x1:(WRITE) flags 0x0",
         "{}: rw=0, want=68, limit=4",
+        "{}: rw=4096, sector=68, nr_sectors = 8 limit=4",
+        "mount: attempt to access beyond end of device\\x0a{}: rw=0, want=68, limit=4",
     ],
 )
 def test_an_error_counts_where_an_experiment_has_its_disks(line: str, device: str, kind: str | None) -> None:
     found = kernel_log.classify(f"[   41.600639] {line.format(device)}")
     assert (found.kind if found else None) == kind
+
+
+@pytest.mark.parametrize(
+    ("line", "kind"),
+    [
+        ("#PF: supervisor instruction fetch in kernel mode", "cpu"),
+        ("vcpu restore failed for cpu=1 err=-22. System will hang.", "cpu"),
+        ("EDAC igen6 MC0: HANDLING IBECC MEMORY ERROR", "memory"),
+        ("zswap: alloc failed, zswap disabled for swap type 0", "memory"),
+        ("psi: inconsistent task state! task=812:cc1 cpu=0 psi_flags=4 clear=1 set=0", "kernel"),
+        ("__jbd2_log_wait_for_space: no way to get more journal space in xvda-8", "file system"),
+        ("gnttab unmap failed: rc=0 st0=-3 st1=0", "disk"),
+        ("hpsa 0000:03:00.0: Controller lockup detected: 0x00130000 after 30", "disk"),
+        ("(XEN) CMCI occurred on CPU 3.", "hypervisor"),
+        ("(XEN) d3v0 Guest switching to user mode with no user page tables", "guest"),
+    ],
+)
+def test_what_broke_is_told_as_of_others_of_its_kind(line: str, kind: str) -> None:
+    found = kernel_log.classify(line)
+    assert found is not None
+    assert found.kind == kind
+
+
+def test_the_record_of_a_device_that_is_too_small_is_about_the_device_in_its_second_line() -> None:
+    """The first names none, so a CD that was cut short invalidated."""
+    record = "[   12.345678] mount: attempt to access beyond end of device\n{}: rw=0, want=68, limit=4\n"
+    assert kernel_log.findings({"guest1": record.format("sr0")}) == []
+    (found,) = kernel_log.findings({"guest1": record.format("xvda")})
+    assert (found.kind, found.number) == ("disk", 2)
+    journal = '{"_TRANSPORT":"kernel","MESSAGE":"mount: attempt to access beyond end of device\\n%s: rw=0, want=68"}'
+    assert kernel_log.classify(journal % "sr0") is None
+    assert kernel_log.classify(journal % "sda")
 
 
 def test_long_lines_and_foreign_bytes_hide_nothing() -> None:
