@@ -34,7 +34,9 @@ make it differ a little."""
 _NOTES = re.compile(
     r"fio: (?:this platform does not support process shared mutexes|.*\bnote: |native_fallocate call failed: |"
     r"file .* exceeds 32-bit tausworthe|Switching to tausworthe64|multiple writers may overwrite blocks|"
-    r"cache invalidation of .* failed: |file .* failed allocating random map)"
+    r"cache invalidation of .* failed: |file .* failed allocating random map|"
+    r"Any use of blockalign= turns off randommap|norandommap given for variable block sizes, verify limited|"
+    r"bs_unaligned may not work with raw io)"
 )
 """fio goes on after these as if nothing were."""
 
@@ -216,7 +218,8 @@ def _require_work(job: Mapping[str, Any], options: Mapping[str, str], where: Pat
             where=str(where),
             why="its process may have been killed: fio.err may tell the signal",
         )
-    if short := _cut_short(total([_number(job[word], "io_bytes") for word in DIRECTIONS]), runtime, options):
+    moved = total([_number(job[word], "io_bytes") for word in DIRECTIONS])
+    if short := _cut_short(moved, runtime, options) or _cut_short_together(job, options):
         raise WorkloadError(
             f"fio's job ended early: {short}",
             where=str(where),
@@ -255,6 +258,21 @@ def _cut_short(moved: float, runtime: float | None, options: Mapping[str, str]) 
     )
 
 
+def _cut_short_together(job: Mapping[str, Any], options: Mapping[str, str]) -> str:
+    """In what time-bound jobs that are reported together fell short of their times: fio adds up the
+    times of those that came to their end, and takes every other figure of the others, too. Empty
+    when they did not, or when that cannot be told.
+    """
+    limit = _milliseconds(options.get("runtime", options.get("timeout", "")))
+    jobs = int(options.get("numjobs", 1)) if {"time_based", "group_reporting"} <= options.keys() else 1
+    if jobs < 2 or limit is None or "job_runtime" not in job:
+        return ""
+    ran = _number(job, "job_runtime")
+    # of many jobs, one is less than a tenth
+    least = max(LEAST_OF_TIME * jobs, jobs - 0.5) * limit
+    return "" if ran >= least else f"after {ran / 1000:g} of {jobs} times {limit / 1000:g} s"
+
+
 def _bytes(text: str) -> tuple[int, int] | None:
     """The fewest and the most bytes that a size of fio's can mean: with `kb_base=1000` a k is 1000.
     None for what is no plain size, such as a percentage.
@@ -288,11 +306,14 @@ def _optional(found: Mapping[str, Any], key: str, version: str) -> float | int |
 
 def _runtime(job: Mapping[str, Any], options: Mapping[str, str], version: str) -> float | int | None:
     """Milliseconds that the job ran. Of several that are reported together fio adds them up, so the
-    longest direction's is taken.
+    longest direction's is taken. So it is of a job of less than 1 ms: fio rounds the job's time
+    down to 0, and a direction's up. A job that was killed has 0 beside any time of a direction.
     """
+    longest = _longest(job)
     if "group_reporting" in options and int(options.get("numjobs", 1)) > 1:
-        return _longest(job)
-    return _optional(job, "job_runtime", version)
+        return longest
+    ran = _optional(job, "job_runtime", version)
+    return longest if ran == 0 and longest <= 1 else ran
 
 
 def _longest(job: Mapping[str, Any]) -> float | int:

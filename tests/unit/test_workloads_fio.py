@@ -276,6 +276,9 @@ def test_what_fio_says_beside_good_figures_counts(complaint: str, words: str, tm
         "fio: this platform does not support process shared mutexes, forcing use of threads.\n",
         "hwloc: no NUMA nodes\n",
         "fio: native_fallocate call failed: Operation not supported\n",
+        "fio: Any use of blockalign= turns off randommap\n",
+        "fio: norandommap given for variable block sizes, verify limited\n",
+        "fio: bs_unaligned may not work with raw io\n",
         (
             "fio: file /f/overcommit.0.0 exceeds 32-bit tausworthe random generator.\n"
             "fio: Switching to tausworthe64. Use the random_generator= option to get rid of this warning.\n"
