@@ -108,11 +108,17 @@ installed > "$work/packages"
     [ ! -e "$before/began" ] || comm -13 "$before/began" "$work/packages"
 } | sort -u > "$work/added"
 purged=$(comm -12 "$work/added" "$work/packages" | tr '\n' ' ')
+# dom0's kernel runs still. Where provisioning brought it, its removal asks whether it is to be
+# given up, and by default is.
+asked=linux-base/removing-running-kernel
+! command -v debconf-set-selections > /dev/null || echo "linux-base $asked boolean false" | debconf-set-selections || true
 # shellcheck disable=SC2086 # several packages
 [ -z "$purged" ] || apt-get -q -y -o DPkg::Lock::Timeout=300 purge $purged > "$work/apt" 2>&1 || {
     tail -n 15 "$work/apt" >&2
     exit 1
 }
+# From now on it asks again; a linux-base that is gone has no such question.
+! command -v debconf-communicate > /dev/null || echo "RESET $asked" | debconf-communicate linux-base > /dev/null 2>&1 || true
 apt-mark showmanual | sort | comm -13 "$before/manual" - | comm -12 - "$before/packages" | xargs -r apt-mark auto > /dev/null
 # Files of a toolstack that was there before.
 put_back /etc/xen/xl.conf /etc/default/xen /etc/systemd/system/multi-user.target.wants/xendomains.service
