@@ -44,7 +44,8 @@ CHECKS = 3
 class State:
     """What a server has booted. entry: of the testbed's, None for another system. default: what it
     boots next time by itself; once: what it boots next time before that; confirmed: the entry that
-    was found to be well. kernel: that runs; newest: of those that can be dom0's.
+    was found to be well, or several, with blanks between, while one is taking another's place.
+    kernel: that runs; newest: of those that can be dom0's.
     """
 
     boot: str

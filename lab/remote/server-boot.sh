@@ -22,7 +22,8 @@ state() {
     echo "entry: $(sed -n 's/.*overcommit\.entry=\([^ ]*\).*/\1/p' /proc/cmdline)"
     echo "kernel: $(uname -r)"
     [ ! -x /usr/local/sbin/overcommit-kernels ] || echo "newest: $(/usr/local/sbin/overcommit-kernels | head -n 1)"
-    echo "confirmed: $(cat "$confirmed" 2> /dev/null || true)"
+    # Several names are those of a change from one entry to another that did not come to its end.
+    echo "confirmed: $(paste -sd ' ' "$confirmed" 2> /dev/null || true)"
     grub-editenv list | sed -n 's/^saved_entry=/default: /p; s/^next_entry=/next: /p'
     if command -v xl > /dev/null && xl info > /dev/null 2>&1; then
         echo "xen: $(xl info xen_version)"
@@ -84,6 +85,14 @@ END
     }
 }
 
+# The names on the standard input are those of the confirmed entries, whole or not at all.
+confirm() {
+    cat > "$confirmed.new"
+    sync
+    mv "$confirmed.new" "$confirmed"
+    sync
+}
+
 keep() {
     # Another file of the administrator's may say what is booted, and update-grub takes the last.
     # shellcheck disable=SC2016 # GRUB's own variable
@@ -91,9 +100,12 @@ keep() {
         echo "the boot menu does not ask for what grub-set-default says: another file in /etc/default/grub.d sets GRUB_DEFAULT" >&2
         exit 1
     }
-    # In this order: a server whose default was not confirmed would restart every quarter of an hour.
-    echo "$1" > "$confirmed"
-    sync
+    # In this order: a server whose default was not confirmed would restart every quarter of an
+    # hour. Until the default is another, the former one stays confirmed beside it.
+    {
+        echo "$1"
+        cat "$confirmed" 2> /dev/null || true
+    } | confirm
     grub-set-default "$1"
     for file in /boot/overcommit-*.gz /boot/overcommit-*.options; do
         case "$file" in
@@ -102,7 +114,8 @@ keep() {
         esac
     done
     update-grub 2> /dev/null
-    sync
+    # Last: who was interrupted before this is not done, and does it again.
+    echo "$1" | confirm
 }
 
 leave() {

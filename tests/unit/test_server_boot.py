@@ -350,6 +350,7 @@ def test_grub_starts_the_old_system_where_it_cannot_load_the_new_one(tmp_path: P
         ("root=/dev/sda2 ro overcommit.entry=overcommit-b panic=10", "overcommit-a\n", True),
         ("root=/dev/sda2 ro overcommit.entry=overcommit-b", None, True),
         ("root=/dev/sda2 ro overcommit.entry=overcommit-b quiet", "overcommit-b\n", False),
+        ("root=/dev/sda2 ro overcommit.entry=overcommit-b", "overcommit-c\novercommit-b\n", False),
         ("root=/dev/sda2 ro quiet", None, False),  # the old system
     ],
 )
@@ -368,21 +369,60 @@ def test_a_server_that_nobody_confirmed_goes_back_by_itself(
     assert done.stdout == ("reboot\n" if goes else "")
 
 
+MENU = '  set default="${saved_entry}"\n'
+
+
+def keep(folder: Path, menu: str, programs: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Have a server keep ENTRY. programs: what those do that are not to work, in sh."""
+    stubs = {"grub-set-default": f"echo $1 > {folder}/default", "sync": "", "update-grub": f"touch {folder}/menu"}
+    for name, body in {**stubs, **programs}.items():
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    text = scripts.command("server-boot.sh", "keep", ENTRY.name)
+    text = re.sub(r"PATH=\S+", f"PATH={folder}:{os.environ['PATH']}", text)
+    text = text.replace("/var/lib/overcommit/confirmed", f"{folder}/confirmed").replace("/boot/", f"{folder}/")
+    (folder / "grub").mkdir(exist_ok=True)
+    (folder / "grub" / "grub.cfg").write_text(menu)
+    return subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("cut", "confirmed"),
+    [
+        ({"mv": "exit 1"}, ["former"]),
+        ({"grub-set-default": "exit 1"}, [ENTRY.name, "former"]),
+        ({"update-grub": "exit 1"}, [ENTRY.name, "former"]),
+        ({}, [ENTRY.name]),
+    ],
+)
+def test_wherever_a_change_of_entries_is_cut_off_the_default_is_confirmed(
+    tmp_path: Path, cut: dict[str, str], confirmed: list[str]
+) -> None:
+    (tmp_path / "default").write_text("former\n")
+    (tmp_path / "confirmed").write_text("former\n")
+    done = keep(tmp_path, MENU, cut)
+    assert (done.returncode == 0) == (not cut)
+    now = (tmp_path / "confirmed").read_text().splitlines()
+    assert now == confirmed
+    assert (tmp_path / "default").read_text().strip() in now
+    for name in cut:
+        (tmp_path / name).unlink()
+    assert keep(tmp_path, MENU, {}).returncode == 0
+    assert (tmp_path / "confirmed").read_text() == f"{ENTRY.name}\n"
+
+
+def test_a_change_of_entries_that_was_cut_off_is_done_again() -> None:
+    server = Server(entry=ENTRY.name, default=ENTRY.name, confirmed=f"{ENTRY.name} former")
+    assert boot(server).enter(ENTRY)
+    assert server.done == ["check", "keep"]
+
+
 @pytest.mark.parametrize(("menu", "asks"), [('  set default="${saved_entry}"\n', True), ('  set default="2"\n', False)])
 def test_an_entry_is_confirmed_before_it_is_the_default(tmp_path: Path, menu: str, asks: bool) -> None:
     """Interrupted between the two, the server boots its old system, and does not restart again and
     again. Nothing is confirmed where the menu would not have it.
     """
-    programs = {"grub-set-default": "exit 1", "sync": "", "update-grub": f"touch {tmp_path}/menu"}
-    for name, body in programs.items():
-        (tmp_path / name).write_text(f"#!/bin/sh\n{body}\n")
-        (tmp_path / name).chmod(0o755)
-    text = scripts.command("server-boot.sh", "keep", ENTRY.name)
-    text = re.sub(r"PATH=\S+", f"PATH={tmp_path}:{os.environ['PATH']}", text)
-    text = text.replace("/var/lib/overcommit/confirmed", f"{tmp_path}/confirmed").replace("/boot/", f"{tmp_path}/")
-    (tmp_path / "grub").mkdir()
-    (tmp_path / "grub" / "grub.cfg").write_text(menu)
-    done = subprocess.run(["sh", "-c", text], capture_output=True, text=True, check=False)
+    done = keep(tmp_path, menu, {"grub-set-default": "exit 1"})
     assert done.returncode == 1
     assert ("another file in /etc/default/grub.d sets GRUB_DEFAULT" in done.stderr) != asks
     assert (tmp_path / "confirmed").exists() == asks
