@@ -93,16 +93,17 @@ class PhysicalHost(XenHost):
             self._be_in(boot)
         self._check_type(guests)
         self._check_dom0(host)
+        disks = [Disks(each.root, each.swap) for each in self.settings.disks[: guests.count]]
+        self._check_swap(guests.swap_mib, disks)
         self.run(DOM0, destroy_script(), timeout=180, step="ending the guests")
         self._check_free(host)
         self._quiet = parse_quiet(self.run(DOM0, QUIET, timeout=60, step="quieting the server"))
         self._below = virtual_machine(*(str(self._quiet[key] or "") for key in ("vendor", "product")))
         if busy := self._quiet["busy"]:
             self._tell(f"{self.name} has other work to do, as its cells will say: {busy}")
-        disks = [Disks(each.root, each.swap) for each in self.settings.disks[: guests.count]]
         self._tell(f"writing the disks of {guests.count} guests on {self.name}")
         limit = IMAGE_SECONDS * len(disks)
-        self.run(DOM0, self._disk_script(disks), timeout=limit, step="writing the guests' disks")
+        self.run(DOM0, self._disk_script(disks, guests.swap_mib), timeout=limit, step="writing the guests' disks")
         before = self._read_logs([])
         self.run(DOM0, create_script(guests, disks), timeout=START_SECONDS, step="creating the guests")
         self._wait_for_guests(names(guests.count), GUEST_BOOT_SECONDS)
@@ -112,11 +113,11 @@ class PhysicalHost(XenHost):
         """As of any host, with what was quieted for its measurements."""
         return super()._provenance(texts) | {"quiet": self._quiet}
 
-    def _disk_script(self, disks: list[Disks]) -> str:
+    def _disk_script(self, disks: list[Disks], swap_mib: int) -> str:
         storage = self.settings.guest_storage
         if storage is None or storage.reset == "write":
-            return disk_script(disks)
-        return snapshot_script(storage, len(disks))
+            return disk_script(disks, swap_mib)
+        return snapshot_script(storage, len(disks), swap_mib)
 
     def _be_in(self, boot: str) -> None:
         """Restart it, into what is its default, the testbed's entry, unless it is in this boot."""
@@ -187,6 +188,19 @@ class PhysicalHost(XenHost):
                 if free > wanted or self.settings.memory is not None
                 else f"Say `guest_memory: {free} MiB` in the experiment, and guests that fit; or use another server.",
             )
+
+    def _check_swap(self, swap_mib: int, disks: list[Disks]) -> None:
+        """LabError when a guest's swap disk is smaller than what the experiment says."""
+        ask = "; ".join(f"blockdev --getsize64 {shlex.quote(each.swap)} 2> /dev/null || echo" for each in disks)
+        for each, told in zip(disks, self.run(DOM0, ask).splitlines(), strict=True):
+            if told and int(told) < swap_mib * 2**20:  # one that is not there is named when disks are written
+                raise LabError(
+                    f"{each.swap} of {self.name} has {int(told) // 2**20} MiB, and the experiment says {swap_mib}",
+                    where="guests.swap of the experiment; lab_guest_disks, or swap of lab_guest_storage",
+                    why="guests would have less to swap to than the experiment says",
+                    remedy="Say less in the experiment; or name larger disks in the inventory, and run "
+                    "./inv lab.provision.",
+                )
 
     def _endpoints(self, count: int) -> list[Endpoint]:
         beyond = [
@@ -282,18 +296,19 @@ def parse_quiet(text: str) -> dict[str, object]:
     return found | {key: told.get(key, []) for key in ("stopped", "busy")}
 
 
-def disk_script(disks: list[Disks]) -> str:
+def disk_script(disks: list[Disks], swap_mib: int) -> str:
     """Sh for dom0: write each guest's root disk from the image that provisioning left there, and
-    make its swap anew.
+    make its swap anew, of this size.
     """
     words = [word for each in disks for word in (each.root, each.swap)]
-    return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", f"{STATE}/disks", *words)
+    return scripts.command("write-disks.sh", f"{STATE}/guest.qcow2", f"{STATE}/disks", swap_mib, *words)
 
 
-def snapshot_script(storage: GuestStorage, guests: int) -> str:
-    """Sh for dom0: make each guest's root volume a snapshot of one that has the image, and blank
-    its swap.
+def snapshot_script(storage: GuestStorage, guests: int, swap_mib: int) -> str:
+    """Sh for dom0: make each guest's root volume a snapshot of one that has the image, and its swap
+    anew, of this size.
     """
     words = [word for pair in storage.volumes()[:guests] for word in pair]
     group = storage.volume_group or ""
-    return scripts.command("reset-volumes.sh", f"{STATE}/guest.qcow2", group, ROOT_DISK_MIB, *words)
+    image, named = f"{STATE}/guest.qcow2", f"{STATE}/disks"
+    return scripts.command("reset-volumes.sh", image, named, group, ROOT_DISK_MIB, swap_mib, *words)

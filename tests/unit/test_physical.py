@@ -27,7 +27,9 @@ SETTINGS = Physical.model_validate(
 ENTRY = HostEntry("xen1", SETTINGS, {})
 
 
-def write_disks(folder: Path, *, in_use: str = "", parts: int = 1, named: str = "") -> subprocess.CompletedProcess[str]:
+def write_disks(
+    folder: Path, *, in_use: str = "", parts: int = 1, named: str = "", swap_mib: int = 256
+) -> subprocess.CompletedProcess[str]:
     """Write two disks, of which the second is as said. named: those that may be."""
     disks = [folder / "root", folder / "swap"]
     answers = f'"NAME {disks[1]}") seq {parts} ;; "NAME "*) echo 1 ;; *{disks[1]}) echo "{in_use}" ;;'
@@ -35,13 +37,13 @@ def write_disks(folder: Path, *, in_use: str = "", parts: int = 1, named: str = 
         "lsblk": f'case "$2 $3" in {answers} esac',
         "qemu-img": f"echo image >> {folder}/log",
         "dd": f"echo blank >> {folder}/log",
-        "mkswap": f"echo swap >> {folder}/log",
+        "mkswap": f'echo "swap $2" >> {folder}/log',
     }
     for name, body in programs.items():
         (folder / name).write_text(f"#!/bin/sh\n{body}\n")
         (folder / name).chmod(0o755)
     (folder / "disks").write_text(named or "".join(f"{disk}\n" for disk in disks))
-    script = physical.disk_script([Disks(*map(str, disks))]).replace("/var/lib/overcommit/", f"{folder}/")
+    script = physical.disk_script([Disks(*map(str, disks))], swap_mib).replace("/var/lib/overcommit/", f"{folder}/")
     script = script.replace('[ -b "$disk" ]', "true")
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
     return subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=False, env=environment)
@@ -50,7 +52,12 @@ def write_disks(folder: Path, *, in_use: str = "", parts: int = 1, named: str = 
 def test_disks_that_are_the_guests_are_written(tmp_path: Path) -> None:
     done = write_disks(tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert (tmp_path / "log").read_text() == "image\nblank\nswap\n"
+    assert (tmp_path / "log").read_text() == "image\nblank\nswap 262144\n"
+
+
+def test_guests_without_swap_get_none(tmp_path: Path) -> None:
+    assert write_disks(tmp_path, swap_mib=0).returncode == 0
+    assert (tmp_path / "log").read_text() == "image\nblank\n"
 
 
 @pytest.mark.parametrize(
@@ -149,6 +156,20 @@ def test_one_that_is_shown_too_little_is_shown_so_much_more(
     host.settings = host.settings.model_copy(update={"memory": 4096 * 2**20})
     with pytest.raises(LabError, match="lab_memory: 4796 MiB"):
         checked(host)
+
+
+@pytest.mark.parametrize(("told", "fits"), [(f"{512 * 2**20}\n", True), ("\n", True), (f"{511 * 2**20}\n", False)])
+def test_a_swap_disk_that_is_smaller_than_the_experiments_is_refused(
+    told: str, fits: bool, host: PhysicalHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(PhysicalHost, "run", lambda *_words: told)
+    if fits:
+        host._check_swap(512, [Disks("/dev/a", "/dev/b")])
+        return
+    with pytest.raises(LabError) as raised:
+        host._check_swap(512, [Disks("/dev/a", "/dev/b")])
+    assert raised.value.what == "/dev/b of xen1 has 511 MiB, and the experiment says 512"
+    assert "./inv lab.provision" in raised.value.remedy
 
 
 @pytest.mark.parametrize(

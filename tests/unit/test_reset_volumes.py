@@ -19,7 +19,8 @@ PROGRAMS = {
     'echo "${kind:-volume} $name $size of $1" >> ROOT/log; touch "ROOT/lv/guests/$name"',
     "qemu-img": 'for last; do :; done; echo "image to $last" >> ROOT/log',
     "dd": 'echo "blank $2" >> ROOT/log',
-    "mkswap": ":",
+    "lsblk": 'case "$2" in NAME) echo one ;; *) cat "ROOT/mounted" 2> /dev/null ;; esac',
+    "mkswap": 'echo "swap $2" >> ROOT/log',
 }
 
 
@@ -33,9 +34,10 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         program.write_text(f"#!/bin/sh\n{body}\n".replace("ROOT", str(tmp_path)))
         program.chmod(0o755)
     (tmp_path / "guest.qcow2").write_bytes(b"an image")
-    for number in (1, 2):  # as provisioning leaves them
-        for part in ("root", "swap"):
-            (tmp_path / "lv" / "guests" / f"overcommit_guest{number}_{part}").touch()
+    volumes = [f"overcommit_guest{number}_{part}" for number in (1, 2) for part in ("root", "swap")]
+    for volume in volumes:  # as provisioning leaves them
+        (tmp_path / "lv" / "guests" / volume).touch()
+    (tmp_path / "disks").write_text("".join(f"/dev/guests/{volume}\n" for volume in volumes))
     return tmp_path
 
 
@@ -45,7 +47,7 @@ def reset(server: Path, guests: int = 2, how: str = "snapshot") -> subprocess.Co
     host = PhysicalHost("mine", HostEntry("xen1", settings, {}), lambda _text: None)
     from lab.hosts.guests import Disks
 
-    script = host._disk_script([Disks(each.root, each.swap) for each in settings.disks[:guests]])
+    script = host._disk_script([Disks(each.root, each.swap) for each in settings.disks[:guests]], 256)
     script = script.replace("/var/lib/overcommit/", f"{server}/")
     environment = {**os.environ, "PATH": f"{server / 'bin'}:{os.environ['PATH']}"}
     return subprocess.run(["sh", "-c", script], env=environment, capture_output=True, text=True, check=False)
@@ -61,9 +63,11 @@ SNAPSHOTS = [
     "remove guests/overcommit_guest1_root",
     "snapshot overcommit_guest1_root 4168m of guests/overcommit_image",
     "blank of=/dev/guests/overcommit_guest1_swap",
+    "swap 262144",
     "remove guests/overcommit_guest2_root",
     "snapshot overcommit_guest2_root 4168m of guests/overcommit_image",
     "blank of=/dev/guests/overcommit_guest2_swap",
+    "swap 262144",
 ]
 
 
@@ -76,7 +80,7 @@ def test_the_image_is_written_once_and_again_when_it_is_another(server: Path) ->
     assert log(server) == SNAPSHOTS
     (server / "guest.qcow2").write_bytes(b"another image")
     assert reset(server, guests=1).returncode == 0
-    assert log(server) == ["remove guests/overcommit_image", *image, *SNAPSHOTS[:3]]
+    assert log(server) == ["remove guests/overcommit_image", *image, *SNAPSHOTS[:4]]
 
 
 def test_an_image_that_was_not_written_whole_is_written_again(server: Path) -> None:
@@ -93,6 +97,23 @@ def test_a_volume_that_is_in_use_is_not_passed_over(server: Path) -> None:
     reset(server)
     (server / "held").touch()
     assert reset(server).returncode == 5
+
+
+def test_a_volume_that_provisioning_has_not_looked_at_or_that_is_in_use_stays(server: Path) -> None:
+    (server / "mounted").write_text("/srv\n")
+    assert "overcommit_guest1_root is in use: /srv, so nothing was written" in reset(server).stderr
+    (server / "disks").write_text("/dev/guests/overcommit_guest1_root\n")
+    (server / "mounted").unlink()
+    done = reset(server)
+    assert done.returncode == 1
+    assert "overcommit_guest1_swap is none of those in" in done.stderr
+    assert not (server / "log").exists()
+
+
+def test_a_root_volume_that_a_power_cut_left_removed_is_made_again(server: Path) -> None:
+    (server / "lv" / "guests" / "overcommit_guest1_root").unlink()
+    assert reset(server).returncode == 0
+    assert SNAPSHOTS[1] in log(server)
 
 
 def test_volumes_are_written_where_nobody_asked_for_snapshots(server: Path) -> None:

@@ -72,7 +72,7 @@ def test_settings_of_the_driver_are_told_by_their_names(tmp_path: Path) -> None:
 def test_a_disk_that_is_none_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     plain = tmp_path / "disk"
     plain.write_text("precious")
-    done = sh(disk_script([Disks(str(plain), "/dev/null")]))
+    done = sh(disk_script([Disks(str(plain), "/dev/null")], 256))
     assert (done.returncode, done.stderr) == (1, f"{plain} is no block device, so nothing was written\n")
     assert plain.read_text() == "precious"
 
