@@ -35,6 +35,11 @@ from lab.build.orphans import end_processes_of, wait_for_packages
 TAIL_LINES = 25
 """Lines of a failed command's output that an error shows."""
 
+SSH_ARGUMENTS = "-F /dev/null -C -o ControlMaster=auto -o ControlPersist=60s"
+"""Of Ansible's ssh: its defaults, and no ssh_config of the user's or the machine's, as for ours.
+What an inventory says (ansible_ssh_common_args) comes beside it.
+"""
+
 FINISHES_PACKAGES = "finishes-packages"
 """File in a run's folder: whoever ends the run waits for packages that are being installed."""
 
@@ -337,6 +342,7 @@ def _environment(private: Path) -> dict[str, str]:
         "ANSIBLE_NOCOLOR": "true",
         "ANSIBLE_RETRY_FILES_ENABLED": "false",
         "ANSIBLE_PIPELINING": "true",
+        "ANSIBLE_SSH_ARGS": SSH_ARGUMENTS,
         "ANSIBLE_LOCALHOST_WARNING": "false",
         "ANSIBLE_INVENTORY_UNPARSED_WARNING": "false",
         "ANSIBLE_DEPRECATION_WARNINGS": "false",

@@ -89,6 +89,20 @@ def test_a_host_that_cannot_be_reached_has_an_error_of_its_own(tmp_path: Path) -
     assert not isinstance(other.value, UnreachableError)
 
 
+def test_ansibles_ssh_reads_what_the_inventory_says_and_no_file_of_the_users(tmp_path: Path) -> None:
+    (tmp_path / "ssh").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > {tmp_path}/asked\nexit 255\n')
+    (tmp_path / "ssh").chmod(0o755)
+    inventory = tmp_path / "lab.yml"
+    said = f"ansible_ssh_executable: {tmp_path}/ssh, ansible_ssh_common_args: -o ProxyJump=gate"
+    inventory.write_text(f"all: {{hosts: {{xen1: {{{said}}}}}}}\n")
+    book = playbook(tmp_path, "    - name: Ask it\n      ansible.builtin.ping:\n")
+    with pytest.raises(UnreachableError):
+        ansible.run(book, inventory=inventory, error=LabError, unreachable=UnreachableError)
+    words = (tmp_path / "asked").read_text().splitlines()
+    assert words[words.index("-F") + 1] == "/dev/null"
+    assert {"ControlMaster=auto", "ControlPersist=60s", "ProxyJump=gate"} <= set(words)
+
+
 def test_an_inventory_may_be_named_from_where_one_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ansible-runner takes a relative path for the text of an inventory."""
     monkeypatch.chdir(tmp_path)
