@@ -236,7 +236,8 @@ def provision(_c: Context, inventory: str | None = None, loads: str | None = Non
     """Make Xen hosts with tmem of a lab's physical servers. A second run changes nothing.
 
     Each server is started into the new hypervisor once; it becomes the default when the server is
-    back and well, and a power cycle gives the old system until then. Exit code 6 when one failed.
+    back and well. Until then, once a server has gone through its boot menu, a power cycle starts
+    its default: the old system, or the entry confirmed before. Exit code 6 when one failed.
     """
     from common.errors import LabError
     from lab import servers

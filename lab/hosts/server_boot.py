@@ -1,9 +1,9 @@
 """Booting a server into a new hypervisor so that it is never lost.
 
 Its new entry is booted once; what was the default stays so until the server has come back, answers
-by SSH, and has passed its checks. Whatever goes wrong before that, a power cycle alone gives the
-old system, and the server itself goes back to it when nobody confirms the new one in time (the role
-xen_server).
+by SSH, and has passed its checks. Whatever goes wrong before that, once it has gone through its
+boot menu a power cycle alone gives its default, and the server itself goes back to it when nobody
+confirms the new one in time (the role xen_server).
 """
 
 from __future__ import annotations
