@@ -100,7 +100,7 @@ def soak_guests(
 def mutants(_c: Context, only: str | None = None) -> None:
     """Show that every mechanism of tmem has a lab test that fails without it.
 
-    About forty minutes: one build, then some tests for each.
+    Hours for all: one build, then some tests for each; --only takes some.
     """
     command = [sys.executable, "-m", "tests.mutants.prove", *([only] if only else [])]
     if code := subprocess.run(command, cwd=ROOT, check=False).returncode:
