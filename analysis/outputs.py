@@ -32,6 +32,14 @@ def compare(results: Results) -> list[str]:
     return [each.text for each in said(results)]
 
 
+def brief(results: Results) -> list[str]:
+    """As compare, in one sentence where all levels have outputs and nowhere two differ."""
+    recorded = {levels_text(cell.levels) for cell in results.complete if any(cell.checksums.values())}
+    if all_differing(results) or recorded != {levels_text(cell.levels) for cell in results.complete}:
+        return compare(results)
+    return [f"At each of the {len(recorded)} combinations of levels outputs are identical in every guest that has any."]
+
+
 def said(results: Results) -> list[Said]:
     """What is said of the checksums of the complete cells, per factor levels. Different levels may
     compute different things.

@@ -26,6 +26,8 @@ _COLOURS = "RdBu_r"
 _DARKEST = 1.5
 """The ratio's binary logarithm beyond which colours no longer change: about 2.8, or 0.35."""
 _LIGHT_TEXT = 1.0
+_NONE = 0.03
+"""A binary logarithm that is as good as none, above 0."""
 _LINES: Mapping[str, tuple[float, Sequence[float]]] = {"measured": (0, ()), "predicted": (0, (3, 1.5))}
 
 Grid = npt.NDArray[np.float64]
@@ -66,7 +68,7 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     looks = style.looks(results.policies)
     shown = _against(figure.add_subplot(grid[len(pairs), :]), made.against, looks)
     handles = [
-        Line2D([], [], color=style.INK, linestyle=_LINES[name], label=f"{name} ratio 1")
+        Line2D([], [], color=style.INK, linestyle=_LINES[name], label=f"{name}: fewer, or not")
         for name in _LINES
         if name in lines
     ]
@@ -96,12 +98,13 @@ def _panel(
     axes: Axes, points: Sequence[Point], shares: Sequence[float], fallows: Sequence[int], *, parts: bool
 ) -> set[str]:
     """Draws it, and says which lines it has."""
-    measured, expected = np.full((2, len(fallows), len(shares)), np.nan)
+    measured, told, expected = np.full((3, len(fallows), len(shares)), np.nan)
     texts = {}
     for point in points:
         at = (fallows.index(_fallow(point)), shares.index(point.setup.share))
         measured[at] = _log(point.measured)
-        expected[at] = math.nan if parts else _log(point.predicted)
+        told[at] = math.nan if parts else _told(point)
+        expected[at] = math.nan if parts else _more(_log(point.predicted))
         beside = "" if parts or point.predicted is None else f"\n({point.predicted:.2f})"
         # lost: a word in the panel, the reason in the caption
         texts[at] = f"{'lost' if point.measured is None else f'{point.measured:.2f}'}{beside}"
@@ -122,7 +125,7 @@ def _panel(
         if not np.isnan(value):
             # on its cell's own colour, so that it can be read where a line goes through
             written.set_bbox({"boxstyle": "square,pad=0.1", "facecolor": image.to_rgba(value), "edgecolor": "none"})
-    drawn = {name for name, grid in (("measured", measured), ("predicted", expected)) if _line_of_one(axes, grid, name)}
+    drawn = {name for name, grid in (("measured", told), ("predicted", expected)) if _line_of_one(axes, grid, name)}
     axes.set_xticks(range(len(shares)))
     axes.set_yticks(range(len(fallows)), [str(fallow) for fallow in fallows])
     axes.set_xlim(-0.5, len(shares) - 0.5)
@@ -132,6 +135,18 @@ def _panel(
 
 def _log(ratio: float | None) -> float:
     return math.log2(ratio) if ratio else math.nan
+
+
+def _told(point: Point) -> float:
+    """What the line of 1 goes by: a difference no larger than that between readings of the control
+    is none, and so on the side on which nothing is gained.
+    """
+    return _NONE if point.differs is False else _more(_log(point.measured))
+
+
+def _more(value: float) -> float:
+    """Off the line itself, which would run through a cell's middle."""
+    return _NONE if 0 <= value < _NONE else value
 
 
 def _line_of_one(axes: Axes, values: Grid, name: str) -> bool:
@@ -216,6 +231,8 @@ def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
     together = " All guests begin at once." if phases == {0.0} else ""
     return [
         (
+            "Lines: on one side fewer sectors are read than under the control, beyond what its readings at one share "
+            "differ by. "
             f"Figures and colours: sectors read under a policy over those under the other one that its panel names, "
             f"below 1 (blue) fewer; in brackets, as predicted from {made.control} alone. Only guests under "
             f"{made.control} keep the share that is told; others begin with an even part of the host, what is fallow "

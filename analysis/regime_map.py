@@ -55,7 +55,8 @@ class Point:
     its interval where cells were repeated; predicted: as the model has it; even: as the control's
     curve has it for guests among whom the host is handed out. None where there is none. relative:
     the share over the working set. spread: of the control's readings at this share, the largest
-    over the least; None of a single one. lost: why nothing was measured, "" where something was.
+    over the least; None of a single one. noise: the largest of these at any share. lost: why
+    nothing was measured, "" where something was.
     """
 
     policy: str
@@ -68,6 +69,7 @@ class Point:
     measured: float | None
     own: statistics.Ratio
     spread: float | None
+    noise: float | None
     lost: str
 
     @property
@@ -77,10 +79,12 @@ class Point:
 
     @property
     def differs(self) -> bool | None:
-        """Whether it is farther from 1 than the control's readings are from each other."""
-        if self.measured is None or self.spread is None:
+        """Whether it is farther from 1 than readings of the control at one share are from each
+        other, at any share.
+        """
+        if self.measured is None or self.noise is None:
             return None
-        return not 1 / self.spread <= self.measured <= self.spread
+        return not 1 / self.noise <= self.measured <= self.noise
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,11 @@ class _Seen:
     setups: Mapping[str, Setup]
     curve: Curve
 
+    @property
+    def noise(self) -> float | None:
+        alike = (_readings(self.results, self.control, self.setups, setup) for setup in self.setups.values())
+        return max(statistics.present(map(_spread, alike)), default=None)
+
     def point(self, policy: str, over: str, levels: str) -> Point:
         setup, least = self.setups[levels], self.curve.working_set
         load = _load(self.results, self.control, self.setups, levels)
@@ -153,9 +162,14 @@ class _Seen:
             even=None if even is None or not below else even / below,
             measured=measured,
             own=own,
-            spread=max(readings) / min(readings) if len(readings) > 1 and min(readings) else None,
+            spread=_spread(readings),
+            noise=self.noise if over == self.control else None,
             lost="" if measured is not None else _lost(self.results, (policy, over), levels),
         )
+
+
+def _spread(readings: Sequence[float]) -> float | None:
+    return max(readings) / min(readings) if len(readings) > 1 and min(readings) else None
 
 
 def _readings(results: Results, control: str, setups: Mapping[str, Setup], at: Setup) -> list[float]:

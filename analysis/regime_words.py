@@ -117,7 +117,7 @@ def _sides(points: Sequence[Point], control: str) -> list[str]:
     return [
         (
             f"Fewer in {fewer} of {len(told)} regimes and more in {more}; in the others the difference is no larger "
-            f"than that between readings of {control} at the same share."
+            f"than the largest between readings of {control} at one share."
         )
     ]
 

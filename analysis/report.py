@@ -201,7 +201,7 @@ def paragraph(results: Results) -> str:
     if max(len(results.at(policy, levels)) for levels in results.levels for policy in results.policies) > 1:
         sentences.append(sections.repetition(results))
     sentences += [*sections.chosen(results), *sections.hosts(results)]
-    sentences += outputs.compare(results)
+    sentences += outputs.brief(results) if mapped else outputs.compare(results)
     if drifted := list(dict.fromkeys(each.what for each in unlike.differences(results))):
         sentences.append(f"What the cells ran on was not the same for all: {', '.join(drifted)} (see the report).")
     sentences += [*sections.starved(results), *sections.uneven(results)]

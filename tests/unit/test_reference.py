@@ -24,6 +24,7 @@ PUBLISHED = (
     "starving",
     "e2-evening",
     "eviction",
+    "regimes",
 )
 
 

@@ -376,7 +376,7 @@ def test_the_report_has_every_point_and_the_figure_its_data(tmp_path: Path) -> N
     assert ">E2<" in drawn
     assert "(1.00)" in drawn
     assert ">lost<" in drawn
-    assert ">measured ratio 1<" in drawn
+    assert ">measured: fewer, or not<" in drawn
     frame = regime_figure.frame(results, "")
     assert len(frame) == 16
     assert frame["error"].isna().sum() == 2
