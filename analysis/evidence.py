@@ -94,7 +94,8 @@ def _row(results: Results, values: Mapping[str, str], source: Source, cells: Map
         Link(text, anchors[-1 if "control" in name else 0] if _leads(name, text) else "")
         for name, text in values.items()
     )
-    return Row(shown, cell_links(results, policies, levels))
+    others = (link for policy, at in source.others for link in cell_links(results, (policy,), at))
+    return Row(shown, (*cell_links(results, policies, levels), *others))
 
 
 def _leads(name: str, text: str) -> bool:

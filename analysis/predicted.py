@@ -200,18 +200,19 @@ def _ballooned(load: Load, setup: Setup, together: float) -> tuple[float, float]
     there = (setup.host - (setup.guests - together) * idle) / together
     means = []
     for guest in range(setup.guests):
-        waiting = _way(setup, setup.even, idle, guest * setup.phase)
-        means.append(math.fsum(run := _way(setup, waiting[-1], min(wanted, there), load.seconds)) / len(run))
+        size = setup.even
+        for _ in range(math.floor(guest * setup.phase / setup.interval)):
+            size = _step(setup, size, idle)
+        run = [size]
+        for _ in range(math.ceil(load.seconds / setup.interval) - 1):
+            run.append(_step(setup, run[-1], min(wanted, there)))
+        means.append(math.fsum(run) / len(run))
     return math.fsum(means) / len(means), min(idle, setup.even)
 
 
-def _way(setup: Setup, size: float, goal: float, seconds: float) -> list[float]:
-    """A guest's sizes [MiB], one for each of the driver's intervals, on its way to a goal."""
-    sizes = [size]
-    for _ in range(max(0, math.ceil(seconds / setup.interval) - 1)):
-        size += (goal - size) / (setup.down if goal < size else setup.up)
-        sizes.append(size)
-    return sizes
+def _step(setup: Setup, size: float, goal: float) -> float:
+    """A guest's size [MiB] an interval of the driver's later, on its way to a goal."""
+    return size + (goal - size) / (setup.down if goal < size else setup.up)
 
 
 def _by_size(mib: float) -> float:

@@ -231,8 +231,8 @@ def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
     together = " All guests begin at once." if phases == {0.0} else ""
     return [
         (
-            "Lines: on one side fewer sectors are read than under the control, beyond what its readings at one share "
-            "differ by. "
+            "Lines: on one side fewer sectors are read than under the control; as measured, by more than readings "
+            "of the control at one share differ, where there are several. "
             f"Figures and colours: sectors read under a policy over those under the other one that its panel names, "
             f"below 1 (blue) fewer; in brackets, as predicted from {made.control} alone. Only guests under "
             f"{made.control} keep the share that is told; others begin with an even part of the host, what is fallow "

@@ -56,7 +56,8 @@ class Point:
     curve has it for guests among whom the host is handed out. None where there is none. relative:
     the share over the working set. spread: of the control's readings at this share, the largest
     over the least; None of a single one. noise: the largest of these at any share. lost: why
-    nothing was measured, "" where something was.
+    nothing was measured, "" where something was. alike: the other levels whose readings of the
+    control `measured` has, too.
     """
 
     policy: str
@@ -71,6 +72,7 @@ class Point:
     spread: float | None
     noise: float | None
     lost: str
+    alike: tuple[str, ...] = ()
 
     @property
     def error(self) -> float | None:
@@ -148,8 +150,8 @@ class _Seen:
         even, below = (self.curve.at(mib) if over == self.control else None for mib in (setup.even, setup.share))
         own = totals.ratio_of_quantity(self.results, READ, treatment=policy, control=over, levels=levels)
         readings = _readings(self.results, self.control, self.setups, setup) if over == self.control else []
-        measured = own.estimate
-        if own.low is None and readings:
+        measured, together = own.estimate, own.low is None and readings
+        if together:
             mean = totals.centre_of(self.results, READ, policy, levels).mean
             measured = None if mean is None else mean / statistics.mean(readings)
         return Point(
@@ -165,6 +167,7 @@ class _Seen:
             spread=_spread(readings),
             noise=self.noise if over == self.control else None,
             lost="" if measured is not None else _lost(self.results, (policy, over), levels),
+            alike=tuple(each for each in _alike(self.setups, setup) if each != levels) if together else (),
         )
 
 
@@ -176,9 +179,12 @@ def _readings(results: Results, control: str, setups: Mapping[str, Setup], at: S
     """What a guest of this share read under the control in each regime with this phase. What is
     fallow beside it is nothing to a guest that keeps what it has, so these are repetitions.
     """
-    alike = [levels for levels, each in setups.items() if (each.share, each.phase) == (at.share, at.phase)]
-    means = (totals.centre_of(results, READ, control, levels).mean for levels in alike)
+    means = (totals.centre_of(results, READ, control, levels).mean for levels in _alike(setups, at))
     return [mean for mean in means if mean is not None]
+
+
+def _alike(setups: Mapping[str, Setup], at: Setup) -> list[str]:
+    return [levels for levels, each in setups.items() if (each.share, each.phase) == (at.share, at.phase)]
 
 
 def _lost(results: Results, policies: Sequence[str], levels: str) -> str:

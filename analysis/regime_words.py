@@ -60,7 +60,11 @@ def _table(points: Sequence[Point], *, phases: bool, expected: bool) -> sections
         names = (point.policy,) if expected else (point.policy, point.over)
         last = (_number(point.measured), error) if expected else (_number(point.measured),)
         rows.append((*names, *(given[name] for name in shown), *last))
-    return sections.table(tuple(columns), rows, [Source((point.policy, point.over), point.levels) for point in points])
+    return sections.table(tuple(columns), rows, [_source(point) for point in points])
+
+
+def _source(point: Point) -> Source:
+    return Source((point.policy, point.over), point.levels, tuple((point.over, levels) for levels in point.alike))
 
 
 def _how(made: Map) -> str:

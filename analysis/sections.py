@@ -28,10 +28,13 @@ class Markdown(str):
 
 @dataclass(frozen=True)
 class Source:
-    """What a row's numbers are of: cells of these policies, the control last, at factor levels."""
+    """What a row's numbers are of: cells of these policies, the control last, at factor levels, and
+    of others: (policy, levels) each.
+    """
 
     policies: tuple[str, ...]
     levels: str
+    others: tuple[tuple[str, str], ...] = ()
 
 
 class Table(Markdown):

@@ -23,12 +23,18 @@ refuse() {
 }
 remove() { ! there "$1" || lvremove -q -y "$group/$1" > /dev/null; }
 
+kind=root
 for volume; do
     disk=/dev/$group/$volume
     grep -qxF "$disk" "$named" || refuse "$disk is none of those in $named"
-    there "$volume" || continue # a root volume that a power cut left removed
-    [ "$(lsblk -nro NAME "$disk" | wc -l)" = 1 ] || refuse "$disk has partitions, or something is made of it"
-    [ -z "$(lsblk -nro MOUNTPOINT "$disk")" ] || refuse "$disk is in use: $(lsblk -nro MOUNTPOINT "$disk")"
+    if there "$volume"; then
+        [ "$(lsblk -nro NAME "$disk" | wc -l)" = 1 ] || refuse "$disk has partitions, or something is made of it"
+        [ -z "$(lsblk -nro MOUNTPOINT "$disk")" ] || refuse "$disk is in use: $(lsblk -nro MOUNTPOINT "$disk")"
+    else
+        # A root volume is made below, also one that a power cut left removed.
+        [ $kind = root ] || refuse "$disk is not there"
+    fi
+    if [ $kind = root ]; then kind=swap; else kind=root; fi
 done
 if [ "$(cat "$kept" 2> /dev/null)" != "$now" ] || ! there "$origin"; then
     rm -f "$kept"

@@ -116,6 +116,14 @@ def test_a_root_volume_that_a_power_cut_left_removed_is_made_again(server: Path)
     assert SNAPSHOTS[1] in log(server)
 
 
+def test_a_swap_volume_that_is_not_there_is_told_before_anything_is_written(server: Path) -> None:
+    (server / "lv" / "guests" / "overcommit_guest2_swap").unlink()
+    refused = reset(server)
+    assert refused.returncode == 1
+    assert refused.stderr == "/dev/guests/overcommit_guest2_swap is not there, so nothing was written\n"
+    assert not (server / "log").exists()
+
+
 def test_volumes_are_written_where_nobody_asked_for_snapshots(server: Path) -> None:
     done = reset(server, how="write")
     assert "/dev/guests/overcommit_guest1_root is no block device" in done.stderr
