@@ -19,7 +19,7 @@ from common import packed
 from lab.counters import kept
 from lab.counters.parse import DOM0, HYPERVISOR
 
-IN_CELL = (records.CELL_FILE, records.ENV_FILE, records.SUMS_FILE, "samples", records.RAW_DIR, reproduce.FILE)
+IN_CELL = (records.CELL_FILE, records.ENV_FILE, records.SUMS_FILE, "samples", records.RAW_DIR)
 IN_RAW = (evaluate.BEFORE, evaluate.AFTER, evaluate.BARRIER_LOG, evaluate.KERNEL_LOG, starved.FILE, managed.FILE)
 TOLD = {"host": "name", "host_kind": "kind", "accelerator": "accelerator"}
 """Key of cell.json -> key of `host` in env.json."""
@@ -73,9 +73,10 @@ def of_cell(
     for source in (HYPERVISOR, DOM0, *guests):
         if not (path / records.RAW_DIR / evaluate.KERNEL_LOG / f"{source}.txt").is_file():
             yield f"{records.RAW_DIR}/{evaluate.KERNEL_LOG}/{source}.txt", "is missing: every source has a kernel log"
-    script = _head(path / reproduce.FILE)
+    told = packed.found(path / reproduce.FILE)
+    script = _head(told)
     if script and f"for cell {cell.cell} of campaign {cell.campaign}," not in script:
-        yield reproduce.FILE, "is of another cell"
+        yield told.name, "is of another cell"
     for key in ("identity", "conditions", "host"):
         if not isinstance(env.get(key), Mapping):
             yield records.ENV_FILE, f"{key} is missing"
@@ -117,7 +118,7 @@ def _strangers(path: Path, guests: Iterable[str]) -> Iterator[str]:
     guests = list(guests)
     machines = (DOM0, *guests)
     for each in sorted(path.iterdir()):
-        if each.name not in IN_CELL:
+        if each.name not in (*IN_CELL, packed.found(path / reproduce.FILE).name):
             yield each.name
     raw = path / records.RAW_DIR
     sampled = (packed.found(kept.file(raw, name, kept.SAMPLES)).name for name in machines)
@@ -140,10 +141,10 @@ def _strangers(path: Path, guests: Iterable[str]) -> Iterator[str]:
 
 
 def _head(path: Path) -> str:
-    """The beginning of a text; nothing of one that is not there."""
+    """The beginning of a text; nothing of one that is not there, or cannot be read."""
     try:
-        return path.read_bytes()[:1000].decode(errors="replace")
-    except OSError:
+        return packed.content(path)[:1000].decode(errors="replace")
+    except (OSError, ValueError):
         return ""
 
 

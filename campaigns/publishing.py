@@ -1,10 +1,10 @@
 """A campaign as it is put among published results: all that was measured, with the report and its
 figures, and without what a command makes of these in seconds.
 
-Samples, and what the agents said of them, are packed (common/packed.py); figures are PNGs for a
-page's width, with their texts. The sums of cells and of the campaign are made anew, since they are
-of packed files; whoever has the campaign's own sum from elsewhere has it of what was measured, so
-it is told as well.
+Samples, what the agents said of them, and what was run, as shell, are packed (common/packed.py);
+figures are PNGs for a page's width, with their texts. The sums of cells and of the campaign are
+made anew, since they are of packed files; whoever has the campaign's own sum from elsewhere has it
+of what was measured, so it is told as well.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from campaigns import records, store
+from campaigns import records, reproduce, store
 from common import files, packed
 
 REPORT, FIGURES = "report.md", "figures"
 
-_READINGS = re.compile(r"/raw/[^/]+\.samples\.(txt|jsonl)$")
-"""Of agents, one after the other: long, and nothing links to a place in them."""
+_LONG = re.compile(rf"/(raw/[^/]+\.samples\.(txt|jsonl)|{records.SAMPLES_FILE}|{reproduce.FILE})$")
+"""What is packed: readings of agents, one after the other, what follows from them, and scripts that
+are nearly the same in all cells.
+"""
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def _kept(directory: Path) -> Iterator[str]:
 
 def _copy(directory: Path, new: Path, name: str) -> None:
     content, target = (directory / name).read_bytes(), new / name
-    if name.endswith(f"/{records.SAMPLES_FILE}") or _READINGS.search(name):
+    if _LONG.search(name):
         content, target = packed.pack(content), target.with_name(f"{target.name}{packed.SUFFIX}")
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(content)

@@ -33,7 +33,7 @@ def campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = shutil.ignore_patterns("tables", "latex", "*.svg", "*.pdf", "*.column.*", "*.html", ".lock")
     copied = shutil.copytree(REPO / "results/reference", tmp_path_factory.mktemp("measured") / "reference", ignore=made)
     for cell in (copied / records.CELLS_DIR).iterdir():
-        for path in [*cell.glob("samples/*.gz"), *cell.glob("raw/*.samples.*.gz")]:
+        for path in [*cell.glob("samples/*.gz"), *cell.glob("raw/*.samples.*.gz"), *cell.glob("reproduce.sh.gz")]:
             path.with_suffix("").write_bytes(packed.content(path))
             path.unlink()
     forge(copied)
@@ -61,7 +61,7 @@ def test_it_holds_what_no_command_makes_in_seconds(campaign: Path, published: Pa
     names = {path.relative_to(published).as_posix() for path in published.rglob("*") if path.is_file()}
     wanted = {path.relative_to(campaign).as_posix() for path in campaign.rglob("*") if path.is_file()}
     wanted -= set(REMADE)
-    long = {name for name in wanted if name.endswith(records.SAMPLES_FILE) or ".samples." in name}
+    long = {name for name in wanted if name.endswith((records.SAMPLES_FILE, "reproduce.sh")) or ".samples." in name}
     assert names == wanted - long | {f"{name}.gz" for name in long}
     assert {Path(name).name for name in long} > {"samples.csv", "dom0.samples.jsonl", "guest1.samples.txt"}
     for name in long:

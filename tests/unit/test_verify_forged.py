@@ -68,8 +68,8 @@ def doubled(path: Path) -> None:
         (written(f"{CELL}/raw/before/guest9.txt", "1 a=2"), f"{CELL}/raw/before/guest9.txt", "was added"),
         (written(f"{CELL}/samples/more.csv", "x"), f"{CELL}/samples/more.csv", "was added"),
         (
-            lambda c: shutil.copy(c / "cells/static.r1/reproduce.sh", c / CELL / "reproduce.sh"),
-            f"{CELL}/reproduce.sh",
+            lambda c: shutil.copy(c / "cells/static.r1/reproduce.sh.gz", c / CELL / "reproduce.sh.gz"),
+            f"{CELL}/reproduce.sh.gz",
             "is of another cell",
         ),
         (
