@@ -126,14 +126,17 @@ def booted_anew(results: Results) -> dict[int, int]:
 
 def boots_told(results: Results) -> bool:
     """Whether each cell has the id of its boot, so that none is taken for another."""
-    hosts = [(env or {}).get("host") for _, env in _told(results)]
-    return all(isinstance(host, Mapping) and (host.get("xen") or {}).get("boot_id") for host in hosts)
+    return all((xen := _xen(env)) is not None and xen.get("boot_id") for _, env in _told(results))
+
+
+def _xen(env: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    host = (env or {}).get("host")
+    xen = host.get("xen") if isinstance(host, Mapping) else None
+    return xen if isinstance(xen, Mapping) else None
 
 
 def _boot(cell: CellRecord, env: Mapping[str, Any] | None) -> str | None:
-    host = (env or {}).get("host")
-    xen = host.get("xen") if isinstance(host, Mapping) else None
-    if not isinstance(xen, Mapping):
+    if (xen := _xen(env)) is None:
         return None
     info = xen.get("info")
     measured = info.get("cpu_mhz") if isinstance(info, Mapping) and cell.host_kind == "emulated" else None

@@ -36,6 +36,7 @@ MISTAKES = {
         "\t\ttmem_flush_page(TMEM_PERSISTENT, &key);\n\t}\n\tWRITE_ONCE(only_stash, false);",
         "\t}\n\tWRITE_ONCE(only_stash, false);",
     ),
+    "takes a page back that is wanted no more": ("persistent.c", "wanted = tmem_stash_has(slot);", "wanted = true;"),
     "keeps its memory": ("stash.c", "shmem_truncate_range(", "(void)("),
     "skips a slot": (
         "slots.c",
