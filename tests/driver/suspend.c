@@ -40,7 +40,7 @@ static unsigned int chance(unsigned int of)
 static struct { bool used, drained; } pools[POOLS];
 struct kept { struct kept *next; struct tmem_key key; u64 content; };
 static struct kept *store[1024];
-static bool has_tmem = true, frozen, losing, draining;
+static bool has_tmem = true, frozen, losing, draining, refilling;
 static void invalidate_meanwhile(const struct tmem_key *key);
 static unsigned int refuse_percent = 10;
 
@@ -112,10 +112,14 @@ enum tmem_outcome tmem_put(enum tmem_kind kind, const struct tmem_key *key, stru
 		return TMEM_FROZEN;
 	if (chance(100) < refuse_percent)
 		return TMEM_NO_MEMORY;
+	if (refilling && !chance(20))
+		invalidate_meanwhile(key);
 	at = find(key);
 	*at = malloc(sizeof(**at));
 	**at = (struct kept) { .key = *key };
 	memcpy(&(*at)->content, page->content, sizeof(u64));
+	if (refilling && !chance(20))
+		invalidate_meanwhile(key);
 	return TMEM_DONE;
 }
 
@@ -280,7 +284,7 @@ static void new_domain(void)
 	}
 }
 
-/* While the driver drains, swap slots are freed: the one that it is at, or another. */
+/* While the driver drains or refills, swap slots are freed: the one that it is at, or another. */
 static unsigned long invalidated;
 static void invalidate_meanwhile(const struct tmem_key *key)
 {
@@ -298,6 +302,13 @@ static void invalidate_meanwhile(const struct tmem_key *key)
 }
 
 static unsigned long again;
+
+static void resume(void)
+{
+	refilling = true;
+	again = tmem_swap_resume();
+	refilling = false;
+}
 
 /* A suspension, which may be refused, cancelled, or end in another domain, with or without tmem. */
 static void suspend(unsigned long outcomes[4])
@@ -321,6 +332,9 @@ static void suspend(unsigned long outcomes[4])
 		again = 1;
 		return;
 	}
+	/* Hibernation may ask once more before anybody resumes. */
+	if (!chance(3))
+		CHECK(!tmem_swap_drain(40, &pages) && !pages, "it drained what is in the stash already");
 	/* Else Xen refuses to suspend the guest. */
 	for (unsigned int i = 0; i < POOLS; i++)
 		CHECK(!pools[i].used || pools[i].drained, "pool %u is drained, and Xen does not know", i);
@@ -340,7 +354,7 @@ static void suspend(unsigned long outcomes[4])
 	suspended = false;
 	for (unsigned int i = chance(50); i; i--)
 		operate();
-	again = tmem_swap_resume();
+	resume();
 	for (unsigned int i = 0; i < POOLS; i++)
 		CHECK(!pools[i].used || !pools[i].drained, "pool %u holds pages again, and Xen does not know", i);
 }
@@ -366,7 +380,7 @@ int main(int count, char **arguments)
 		for (unsigned int i = chance(2000); i; i--) {
 			operate();
 			if (again && !chance(20))
-				again = tmem_swap_resume();
+				resume();
 		}
 		suspend(outcomes);
 		CHECK(again || in_xen() == in_linux(), "Xen has %lu pages, Linux knows %lu", in_xen(), in_linux());

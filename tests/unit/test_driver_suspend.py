@@ -37,6 +37,11 @@ MISTAKES = {
         "\t}\n\tWRITE_ONCE(only_stash, false);",
     ),
     "takes a page back that is wanted no more": ("persistent.c", "wanted = tmem_stash_has(slot);", "wanted = true;"),
+    "drains what it has drained": (
+        "persistent.c",
+        "\tif (pool_aside >= 0) {\n\t\tmutex_unlock",
+        "\tif (0) {\n\t\tmutex_unlock",
+    ),
     "keeps its memory": ("stash.c", "shmem_truncate_range(", "(void)("),
     "skips a slot": (
         "slots.c",
