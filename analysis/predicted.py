@@ -7,8 +7,8 @@ in a guest or in the pool and not in both, so the two add up. Those who run at t
 the pool evenly; who does not run yet, or no more, has none of it.
 
 A self-ballooning guest begins with its even share of the host and goes its way from there, by the
-driver's steps: what counts is its mean over the time that it runs. So where all run at once, tmem
-beside it makes the even share of the host of it, which a column of its own shows.
+driver's steps: what counts is its mean over the time that it runs. Where all run at once, with tmem
+beneath that comes to the even share of the host, which a column of its own shows.
 
 Left out on purpose, so that an error says what it is worth: pages that a guest flushes with its
 inodes, swapping and what frontswap saves of it, what Xen and tmem keep for themselves, that a page

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from analysis import predicted, rates, statistics, totals
@@ -138,8 +139,9 @@ class _Seen:
     setups: Mapping[str, Setup]
     curve: Curve
 
-    @property
+    @cached_property
     def noise(self) -> float | None:
+        """Of the control's readings at one share, the largest over the least, at any share."""
         alike = (_readings(self.results, self.control, self.setups, setup) for setup in self.setups.values())
         return max(statistics.present(map(_spread, alike)), default=None)
 
@@ -150,7 +152,7 @@ class _Seen:
         even, below = (self.curve.at(mib) if over == self.control else None for mib in (setup.even, setup.share))
         own = totals.ratio_of_quantity(self.results, READ, treatment=policy, control=over, levels=levels)
         readings = _readings(self.results, self.control, self.setups, setup) if over == self.control else []
-        measured, together = own.estimate, own.low is None and readings
+        measured, together = own.estimate, own.low is None and any(readings)
         if together:
             mean = totals.centre_of(self.results, READ, policy, levels).mean
             measured = None if mean is None else mean / statistics.mean(readings)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from common.errors import WorkloadError
-from tests.unit.workloads_local import DATA
+from tests.unit.workloads_local import DATA, fio_document
 from workloads.fio_output import read_job
 
 HERE = Path("fio.out")
@@ -27,20 +27,8 @@ FAST: dict[str, Any] = {
 """A job of less than 1 ms: of its two times fio rounds one down. `read__runtime` is its reads'."""
 
 
-def of_one(**figures: Any) -> str:
-    """A good document of one job with other figures."""
-    document = json.loads((DATA / "fio" / "3.39-randrw-psync.json").read_text())
-    for path, value in figures.items():
-        *parents, key = path.split("__")
-        target = document["jobs"][0]
-        for parent in parents:
-            target = target[parent]
-        target[key] = value
-    return json.dumps(document)
-
-
 def test_a_job_of_less_than_a_millisecond_is_no_killed_one() -> None:
-    values = read_job(of_one(**FAST), HERE)
+    values = read_job(fio_document(**FAST), HERE)
     assert (values["job_seconds"], values["read_bytes"]) == (0.001, 2**20)
 
 
@@ -56,7 +44,7 @@ def test_a_job_of_less_than_a_millisecond_is_no_killed_one() -> None:
 )
 def test_a_killed_job_is_none_of_less_than_a_millisecond(changes: dict[str, Any], words: str) -> None:
     with pytest.raises(WorkloadError, match=words):
-        read_job(of_one(**{**FAST, **changes}), HERE)
+        read_job(fio_document(**{**FAST, **changes}), HERE)
 
 
 def together(ran: int, jobs: int = 3, **options: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from plumbum import local
 
 from common.errors import WorkloadError
-from tests.unit.workloads_local import DATA, write_program, write_timings
+from tests.unit.workloads_local import DATA, fio_document, write_program, write_timings
 from tests.unit.workloads_local import programs as programs  # noqa: PLC0414  a fixture
 from tests.unit.workloads_local import raw as raw  # noqa: PLC0414  a fixture
 from workloads import complaints, registry
@@ -207,18 +207,6 @@ def values_of(folder: Path) -> dict[str, float | int | None]:
     return {metric.name: metric.value for metric in workload.read(workload.parse({}), folder).metrics}
 
 
-def changed(**figures: Any) -> str:
-    """A good document of fio 3.39 with other figures: `job_runtime=0`, `read__total_ios=0`."""
-    document = json.loads(text_of("3.39-randrw-psync.json"))
-    for path, value in figures.items():
-        *parents, key = path.split("__")
-        target = document["jobs"][0]
-        for parent in parents:
-            target = target[parent]
-        target[key] = value
-    return json.dumps(document)
-
-
 def test_a_job_that_was_killed_at_once_is_an_error_that_names_the_signal() -> None:
     """Named after a run whose zeros became figures: fio exits with 0, and says error 0."""
     workload = registry.get("fio")
@@ -292,22 +280,22 @@ def test_a_note_is_no_complaint(note: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        (changed(job_runtime=0), "run time of 0"),
-        (changed(write__io_bytes=0, read__io_bytes=4096), "ended early: after 4096 of 4194304 bytes"),
-        (changed(error=5), "error 5"),
-        (changed(read__total_ios=0, write__total_ios=0), "made no request"),
-        (changed(read__iops=float("nan")), "NaN is no figure"),
-        (changed(read__bw_bytes=float("inf")), "Infinity is no figure"),
-        (changed(read__iops="12"), "no number"),
-        (changed(read__iops=None), "no number"),
-        (changed(read__iops=True), "no number"),
-        (changed(read__iops=-1.0), "another form"),
-        (changed().replace('"iops": ', '"iops": 1e999, "was": ', 1), "another form"),
-        (changed(**{"job options": {"rw": "randread", "size": "4194304"}, "read__total_ios": 0}), "made no read"),
-        (changed(**{"job options": {"time_based": "", "runtime": "90000ms", "size": "4096"}}), "of 90 s"),
-        (changed(**{"job options": {"runtime": "90", "size": "4096"}}), "of 90 s"),
-        (changed(**{"job options": {"numjobs": "4"}}), "lost jobs: 1 of 4"),
-        (changed(error=0)[:-200], "cannot be read"),
+        (fio_document(job_runtime=0), "run time of 0"),
+        (fio_document(write__io_bytes=0, read__io_bytes=4096), "ended early: after 4096 of 4194304 bytes"),
+        (fio_document(error=5), "error 5"),
+        (fio_document(read__total_ios=0, write__total_ios=0), "made no request"),
+        (fio_document(read__iops=float("nan")), "NaN is no figure"),
+        (fio_document(read__bw_bytes=float("inf")), "Infinity is no figure"),
+        (fio_document(read__iops="12"), "no number"),
+        (fio_document(read__iops=None), "no number"),
+        (fio_document(read__iops=True), "no number"),
+        (fio_document(read__iops=-1.0), "another form"),
+        (fio_document().replace('"iops": ', '"iops": 1e999, "was": ', 1), "another form"),
+        (fio_document(**{"job options": {"rw": "randread", "size": "4194304"}, "read__total_ios": 0}), "made no read"),
+        (fio_document(**{"job options": {"time_based": "", "runtime": "90000ms", "size": "4096"}}), "of 90 s"),
+        (fio_document(**{"job options": {"runtime": "90", "size": "4096"}}), "of 90 s"),
+        (fio_document(**{"job options": {"numjobs": "4"}}), "lost jobs: 1 of 4"),
+        (fio_document(error=0)[:-200], "cannot be read"),
         ("[" * 100_000, "no JSON"),
         ('{"a":' * 100_000, "cannot be read"),
     ],
@@ -319,7 +307,7 @@ def test_figures_that_do_not_show_the_work_that_was_asked_for(text: str, words: 
 
 
 def test_an_error_of_a_later_job_is_found() -> None:
-    document = json.loads(changed())
+    document = json.loads(fio_document())
     document["jobs"].append({**document["jobs"][0], "error": 28})
     with pytest.raises(WorkloadError, match="job 2 of 2 failed with error 28") as caught:
         read_job(json.dumps(document), HERE)
@@ -423,24 +411,24 @@ def test_a_time_bound_job_of_the_first_of_3_that_ended_early_is_noticed() -> Non
     ],
 )
 def test_a_job_that_did_all_it_was_asked_for_did_not_end_early(options: dict[str, str]) -> None:
-    assert read_job(changed(**{"job options": {"rw": "randrw", "size": "4194304", **options}}), HERE)["read_iops"]
+    assert read_job(fio_document(**{"job options": {"rw": "randrw", "size": "4194304", **options}}), HERE)["read_iops"]
 
 
 def test_a_job_bound_by_a_size_that_it_did_not_reach_ended_early_though_its_time_is_0() -> None:
-    text = changed(**{"job options": {"rw": "randrw", "size": "8m", "runtime": "0"}})
+    text = fio_document(**{"job options": {"rw": "randrw", "size": "8m", "runtime": "0"}})
     with pytest.raises(WorkloadError, match="ended early"):
         read_job(text, HERE)
 
 
 def test_processor_time_that_was_not_kept_is_none(tmp_path: Path) -> None:
-    lay_out(tmp_path, changed())
+    lay_out(tmp_path, fio_document())
     (tmp_path / "fio.after").unlink()
     values = values_of(tmp_path)
     assert (values["user_seconds"], values["system_seconds"], values["wall_seconds"]) == (None, None, 2.5)
 
 
 def test_timings_of_another_workload_or_twice_are_an_error(tmp_path: Path) -> None:
-    lay_out(tmp_path, changed())
+    lay_out(tmp_path, fio_document())
     (tmp_path / "timings").write_text("fio 1.00 2.00 0\nfio 3.00 4.00 0\n")
     with pytest.raises(WorkloadError, match="twice"):
         values_of(tmp_path)

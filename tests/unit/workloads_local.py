@@ -4,8 +4,10 @@ programs of our own on its PATH.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from plumbum import local
@@ -46,3 +48,15 @@ def write_timings(raw: Path, label: str, status: int = 0) -> None:
     (raw / f"{label}.before").write_text("0m0.000000s 0m0.000000s\n0m0.000000s 0m0.010000s\n")
     (raw / f"{label}.after").write_text("0m0.000000s 0m0.000000s\n0m1.250000s 0m0.260000s\n")
     (raw / f"{label}.err").touch()
+
+
+def fio_document(**figures: Any) -> str:
+    """A good document of fio 3.39 with other figures: `job_runtime=0`, `read__total_ios=0`."""
+    document = json.loads((DATA / "fio" / "3.39-randrw-psync.json").read_text())
+    for path, value in figures.items():
+        *parents, key = path.split("__")
+        target = document["jobs"][0]
+        for parent in parents:
+            target = target[parent]
+        target[key] = value
+    return json.dumps(document)
