@@ -41,6 +41,9 @@ _HOOK = re.compile(r"\.name = \"(?P<name>\w+)\",\s*\.prototypes = \{(?P<prototyp
 _WITHIN = re.compile(r"\.within = \"(\w+)\"")
 _HELPER = re.compile(r"\{ \"(\w+)\", &\w+ \}")
 _PART = re.compile(r"\"(\.\w+\.0)\"")
+_RELEASE = re.compile(r"^(\d+)\.(\d+)")
+_BANNER = re.compile(r"Linux version (\d+)\.(\d+)")
+_NEWEST = re.compile(r"NEWEST_READ\s+KERNEL_VERSION\((\d+), (\d+),")
 _EXPORT, _EXPORTS = "__ksymtab_", b"__ksymtab_strings\0"
 _FUNCTION = re.compile(r"(?P<result>.*?)\b(?P<name>\w+)\((?P<parameters>.*)\);")
 
@@ -49,12 +52,14 @@ _FUNCTION = re.compile(r"(?P<result>.*?)\b(?P<name>\w+)\((?P<parameters>.*)\);")
 class Wanted:
     """What the driver needs of a kernel. hooks: function -> the prototypes that it may have.
     helpers: functions that it calls or looks at, of any prototype. parts: what compilers add to the
-    name of a function for a part of it, which its callers may reach past its entry.
+    name of a function for a part of it, which its callers may reach past its entry. newest: the
+    last Linux that it was written for, as (7, 3).
     """
 
     hooks: Mapping[str, tuple[str, ...]]
     helpers: tuple[str, ...]
     parts: tuple[str, ...]
+    newest: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,7 @@ class Kernel:
     None: only a running kernel tells. ibt: whether the processor checks where calls land.
     exported: functions that modules may call, or names that end in theirs; None: it is not told.
     busy: functions that somebody has replaced. tracing: whether functions can be traced now.
+    version: of Linux, as (6, 12); None: it is not told.
     """
 
     name: str
@@ -75,6 +81,7 @@ class Kernel:
     exported: Collection[str] | None = None
     busy: Collection[str] = ()
     tracing: bool = True
+    version: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -113,7 +120,14 @@ def wanted() -> Wanted:
             hooks[found["name"]] = tuple(re.findall(r'"([^"]+)"', whole))
         helpers += _WITHIN.findall(text)
     text = (DRIVER / HELPERS_IN).read_text()
-    return Wanted(hooks, (*helpers, *_HELPER.findall(text)), tuple(_PART.findall(text)))
+    newest = _version(_NEWEST, text)
+    assert newest, f"{HELPERS_IN} says how new a kernel may be"
+    return Wanted(hooks, (*helpers, *_HELPER.findall(text)), tuple(_PART.findall(text)), newest)
+
+
+def _version(pattern: re.Pattern[str], text: str) -> tuple[int, int] | None:
+    found = pattern.search(text)
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def judge(kernel: Kernel, needs: Wanted) -> Verdict:
@@ -145,6 +159,9 @@ def judge(kernel: Kernel, needs: Wanted) -> Verdict:
         problems.append("it does not tell what its functions are like (no BTF)")
     else:
         problems += _missing(kernel, needs)
+    if kernel.version is not None and kernel.version > needs.newest:
+        newest = ".".join(map(str, needs.newest))
+        problems.append(f"it is newer than Linux {newest}, the last that the driver was written for (untested=1)")
     if kernel.ibt:
         problems.append("the processor checks where calls land (IBT): boot with ibt=off, unless it is a PV guest")
     if not kernel.tracing:
@@ -196,7 +213,9 @@ def of_package(path: Path) -> Kernel:
         vmlinux = Path(folder) / "vmlinux"
         content = _uncompressed(image.read_bytes(), str(path))
         vmlinux.write_bytes(content)
-        return Kernel(path.name, prototypes(_pfunct(vmlinux)), _options(config), exported=_exported(content))
+        version = _version(_BANNER, content[_banner_at(content) :][:80].decode("ascii", "replace"))
+        functions = prototypes(_pfunct(vmlinux))
+        return Kernel(path.name, functions, _options(config), exported=_exported(content), version=version)
 
 
 def of_running() -> Kernel:
@@ -230,7 +249,14 @@ def of_running() -> Kernel:
         exported or None,
         busy,
         not switch.exists() or switch.read_text().strip() != "0",
+        _version(_RELEASE, release),
     )
+
+
+def _banner_at(content: bytes) -> int:
+    """Where a kernel says which it is; its end where it does not."""
+    found = content.find(b"Linux version ")
+    return found if found >= 0 else len(content)
 
 
 def replaced(enabled_functions: str) -> set[str]:

@@ -156,6 +156,9 @@ static inline void unlock_page(struct page *page) { (void)page; }
 static inline void put_page(struct page *page) { (void)page; }
 static inline void set_page_dirty(struct page *page) { (void)page; }
 static inline struct page *compound_head(struct page *page) { return page; }
+static inline void *page_address(struct page *page) { return page->content; }
+static inline struct page *alloc_page(gfp_t gfp) { (void)gfp; return calloc(1, sizeof(struct page)); }
+static inline void __free_page(struct page *page) { free(page); }
 static inline void copy_highpage(struct page *to, struct page *from) { memcpy(to->content, from->content, PAGE_SIZE); }
 
 struct frontswap_ops {

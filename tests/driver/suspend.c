@@ -95,11 +95,19 @@ int tmem_new_pool(u32 flags, const u64 uuid[2])
 
 void tmem_set_drained(s32 pool, bool drained)
 {
-	CHECK(tmem_pool_exists(pool), "pool %d is none", pool);
+	CHECK(pool >= 0 && pools[pool].used, "pool %d is none", pool);
 	pools[pool].drained = drained;
 }
 
-bool tmem_pool_exists(s32 pool) { return pool >= 0 && pools[pool].used; }
+int tmem_destroy_pool(s32 pool)
+{
+	CHECK(pool >= 0 && pool < POOLS, "pool %d", pool);
+	if (!pools[pool].used)
+		return -ENODEV;
+	drop_all(pool, NULL);
+	pools[pool].used = false;
+	return 0;
+}
 
 enum tmem_outcome tmem_put(enum tmem_kind kind, const struct tmem_key *key, struct page *page)
 {
@@ -137,6 +145,13 @@ enum tmem_outcome tmem_get(enum tmem_kind kind, const struct tmem_key *key, stru
 	if (draining && !chance(20))
 		invalidate_meanwhile(key);
 	return TMEM_DONE;
+}
+
+enum tmem_outcome tmem_try_get(enum tmem_kind kind, const struct tmem_key *key, struct page *page)
+{
+	if (!pools[key->pool].used)
+		return TMEM_MISSED;
+	return frozen ? TMEM_FROZEN : tmem_get(kind, key, page);
 }
 
 enum tmem_outcome tmem_flush_page(enum tmem_kind kind, const struct tmem_key *key)
@@ -284,6 +299,30 @@ static void new_domain(void)
 	}
 }
 
+/*
+ * A guest that hibernated goes on where the kernel that read its image had a pool of the same number,
+ * and has told Xen that it needs it no more.
+ */
+static unsigned long strangers;
+static void pool_of_another_kernel(s32 number)
+{
+	struct page page = { 0 };
+	struct tmem_key key = { .pool = number, .index = 0 };
+	unsigned int percent = refuse_percent;
+
+	pools[number].used = pools[number].drained = true;
+	strangers++;
+	memcpy(page.content, &state, sizeof(state));
+	refuse_percent = 0;
+	for (unsigned int type = 0; type < TYPES && !frozen; type++)
+		for (unsigned long offset = 0; offset < OFFSETS && !chance(2); offset++) {
+			key.object.word[0] = (u64)type << 32 | (place(offset) & 0xff);
+			key.index = place(offset) >> 8;
+			tmem_put(TMEM_PERSISTENT, &key, &page);
+		}
+	refuse_percent = percent;
+}
+
 /* While the driver drains or refills, swap slots are freed: the one that it is at, or another. */
 static unsigned long invalidated;
 static void invalidate_meanwhile(const struct tmem_key *key)
@@ -314,6 +353,7 @@ static void resume(void)
 static void suspend(unsigned long outcomes[4])
 {
 	unsigned long pages, before = in_xen();
+	s32 number = -1;
 	int rc;
 
 	room = chance(3) ? 10000 : shared_count + chance(200);
@@ -338,12 +378,16 @@ static void suspend(unsigned long outcomes[4])
 	/* Else Xen refuses to suspend the guest. */
 	for (unsigned int i = 0; i < POOLS; i++)
 		CHECK(!pools[i].used || pools[i].drained, "pool %u is drained, and Xen does not know", i);
+	for (unsigned int i = 0; i < POOLS; i++)
+		number = pools[i].used ? (s32)i : number;
 	suspended = true;
 	for (unsigned int i = chance(50); i; i--)
 		operate();
 	if (chance(2)) {
 		has_tmem = chance(5);
 		new_domain();
+		if (has_tmem && number >= 0 && chance(2))
+			pool_of_another_kernel(number);
 		outcomes[has_tmem ? 1 : 2]++;
 	} else {
 		outcomes[3]++;
@@ -356,7 +400,7 @@ static void suspend(unsigned long outcomes[4])
 		operate();
 	resume();
 	for (unsigned int i = 0; i < POOLS; i++)
-		CHECK(!pools[i].used || !pools[i].drained, "pool %u holds pages again, and Xen does not know", i);
+		CHECK(!pools[i].used || !pools[i].drained || frozen, "pool %u holds pages again, and Xen does not know", i);
 }
 
 int main(int count, char **arguments)
@@ -385,6 +429,7 @@ int main(int count, char **arguments)
 		suspend(outcomes);
 		CHECK(again || in_xen() == in_linux(), "Xen has %lu pages, Linux knows %lu", in_xen(), in_linux());
 	}
+	CHECK(rounds < 50 || strangers, "no kernel had a pool of the same number");
 	/* Everything can go back to Xen, and everything can go. */
 	has_tmem = true;
 	frozen = false;

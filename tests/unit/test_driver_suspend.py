@@ -19,7 +19,7 @@ REPO = Path(__file__).resolve().parents[2]
 DRIVER = REPO / "tmem" / "linux"
 SOURCES = ("persistent.c", "frontswap.c", "stash.c", "slots.c")
 MODEL = REPO / "tests" / "driver"
-ROUNDS = 40
+ROUNDS = 60
 
 MISTAKES = {
     "has what was flushed while the pool was set aside": ("persistent.c", "!READ_ONCE(only_stash) && ", ""),
@@ -42,6 +42,13 @@ MISTAKES = {
         "\tif (pool_aside >= 0) {\n\t\tmutex_unlock",
         "\tif (0) {\n\t\tmutex_unlock",
     ),
+    "takes the pool of another kernel for its own": (
+        "persistent.c",
+        "int there = tmem_stash_is_in(pool_aside, slot_key);",
+        "int there = tmem_stash_is_in(pool_aside, slot_key) >= 0;",
+    ),
+    "looks for its pages by their keys alone": ("stash.c", "!memcmp(page_address(ours), page_address(there)", "!!(1"),
+    "leaves another kernel's pool": ("persistent.c", "\t\t\ttmem_destroy_pool(pool_aside);\n", ""),
     "keeps its memory": ("stash.c", "shmem_truncate_range(", "(void)("),
     "skips a slot": (
         "slots.c",

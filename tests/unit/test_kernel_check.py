@@ -36,7 +36,8 @@ def changed(old: str, new: str) -> Kernel:
 
 @pytest.mark.parametrize("version", ["6.12.117", "7.3.4"])
 def test_the_driver_loads_on_debians_kernels(version: str) -> None:
-    verdict = kernel_check.judge(stock(version), NEEDS)
+    first, second = map(int, version.split(".")[:2])
+    verdict = kernel_check.judge(replace(stock(version), version=(first, second)), NEEDS)
     assert (verdict.problems, verdict.notes) == ((), ())
 
 
@@ -56,6 +57,8 @@ def test_every_hook_and_helper_of_the_sources_is_looked_for() -> None:
         (changed("int __remove_mapping(", "int __remove_mapping.isra.0("), "__remove_mapping() is not there"),
         (changed("bool zswap_store(", "bool zswap_store(int);\nbool zswap_store("), "zswap_store() is not there"),
         (replace(stock("7.3.4"), times={"read_pages": 2}), "read_pages() is there 2 times"),
+        (replace(stock("7.3.4"), version=(7, 4)), "it is newer than Linux 7.3, the last"),
+        (replace(stock("7.3.4"), version=(8, 0)), "(untested=1)"),
         (replace(stock("7.3.4"), times={"read_pages.part.0": 1}), "read_pages() was compiled in parts"),
         (replace(stock("7.3.4"), times={"read_pages.part.0.constprop.0": 1}), "there is read_pages.part.0.constprop.0"),
         (replace(stock("7.3.4"), traceable={"read_pages"}), "zswap_store() cannot be traced"),
@@ -147,8 +150,16 @@ def test_what_a_kernel_exports_is_read_from_its_image(tmp_path: Path, monkeypatc
     ):
         (tmp_path / "vmlinux").write_bytes(content)
         found = kernel_check.of_package(tmp_path / "vmlinux").exported
+        assert kernel_check.of_package(tmp_path / "vmlinux").version is None
         assert (found is None) == (exported is None)
         assert (exported or set()) <= set(found or ())
+
+
+def test_a_kernel_says_which_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel_check, "_pfunct", lambda _path: "")
+    said = b"Linux version 6.12.118+deb13-amd64 (debian-kernel@lists.debian.org) (x86_64-linux-gnu-gcc-14)"
+    (tmp_path / "vmlinux").write_bytes(elf({".rodata": said}))
+    assert kernel_check.of_package(tmp_path / "vmlinux").version == (6, 12)
 
 
 def image(payload: bytes) -> bytes:

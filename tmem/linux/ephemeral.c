@@ -67,11 +67,11 @@ static void distrust_unless_flushed(int number, enum tmem_outcome flushed)
 		READ_ONCE(systems[number].pool));
 }
 
-/* In any context. */
-void tmem_fs_put(int number, const struct tmem_object_id *file, pgoff_t index, struct page *page)
+/* In any context. Return: whether Xen has it. */
+bool tmem_fs_put(int number, const struct tmem_object_id *file, pgoff_t index, struct page *page)
 {
+	enum tmem_outcome outcome = TMEM_FAILED;
 	struct tmem_key key;
-	enum tmem_outcome outcome;
 
 	rcu_read_lock();
 	if (make_key(&key, number, file, index)) {
@@ -80,6 +80,7 @@ void tmem_fs_put(int number, const struct tmem_object_id *file, pgoff_t index, s
 			distrust_unless_flushed(number, tmem_flush_page(TMEM_EPHEMERAL, &key));
 	}
 	rcu_read_unlock();
+	return outcome == TMEM_DONE;
 }
 
 /* Return: whether @page has what was put; the page is gone from Xen then. */

@@ -22,11 +22,23 @@
 #include <linux/kernel.h>
 #include <linux/kprobes.h>
 #include <linux/module.h>
+#include <linux/moduleparam.h>
 #include <linux/printk.h>
 #include <linux/string.h>
+#include <linux/version.h>
 
 #include "hook.h"
 #include "tmem.h"
+
+/*
+ * Beside prototypes the replacements take for granted what these functions do, and who calls them. The
+ * sources of Linux were read for that up to here.
+ */
+#define NEWEST_READ	KERNEL_VERSION(7, 3, 255)
+
+static bool untested;
+module_param(untested, bool, 0444);
+MODULE_PARM_DESC(untested, "Replace functions of kernels that are newer than the driver knows, too (default: false)");
 
 #define PROTOTYPE_SIZE	192
 #define MOST_NESTED	8	/* of a type's parts */
@@ -347,6 +359,11 @@ static int install_all(const struct tmem_hook_set *const sets[], unsigned int nr
 {
 	int rc;
 
+	if (LINUX_VERSION_CODE > NEWEST_READ && !untested) {
+		pr_err("this kernel is newer than Linux %d.%d, the last one that the driver was written for; untested=1 loads it all the same\n",
+		       NEWEST_READ >> 16, NEWEST_READ >> 8 & 0xff);
+		return -EOPNOTSUPP;
+	}
 	if (IS_ENABLED(CONFIG_X86_KERNEL_IBT) && cpu_feature_enabled(X86_FEATURE_IBT)) {
 		/* Functions whose address nobody takes have lost their mark at boot. */
 		pr_err("this processor checks where calls land (IBT); boot the kernel with ibt=off\n");

@@ -110,23 +110,6 @@ static int tmem_page_call(enum tmem_command command, const struct tmem_key *key,
 }
 
 /*
- * Whether this domain has a pool of that number. A guest that was suspended cannot tell otherwise
- * whether it goes on in the domain that it was, whose pools it still has. It is asked by flushing
- * a page that nobody puts.
- */
-bool tmem_pool_exists(s32 pool)
-{
-	const struct tmem_key nobodys = {
-		.pool = pool,
-		.index = U32_MAX,
-		.object.word = { U64_MAX, U64_MAX, U64_MAX },
-	};
-	int rc = tmem_page_call(TMEM_FLUSH_PAGE, &nobodys, NULL);
-
-	return rc != -ENODEV && rc != -ENOSYS;
-}
-
-/*
  * Tell Xen whether the guest has copies of all that a pool holds. As long as it has not, Xen does not
  * suspend it. Where Xen does not know that, nothing depends on it.
  */
@@ -174,10 +157,8 @@ enum tmem_outcome tmem_put(enum tmem_kind kind, const struct tmem_key *key, stru
 	return tmem_note(kind, TMEM_VERB_PUT, rc, rc == 1 ? TMEM_DONE : tmem_refusal(rc));
 }
 
-/* Fill @page from Xen. In a private ephemeral pool the page is gone from Xen afterwards. */
-enum tmem_outcome tmem_get(enum tmem_kind kind, const struct tmem_key *key, struct page *page)
+static enum tmem_outcome tmem_note_get(enum tmem_kind kind, int rc)
 {
-	int rc = tmem_page_call(TMEM_GET_PAGE, key, page);
 	enum tmem_outcome outcome;
 
 	if (rc == 1)
@@ -189,6 +170,20 @@ enum tmem_outcome tmem_get(enum tmem_kind kind, const struct tmem_key *key, stru
 	else
 		outcome = TMEM_FAILED;
 	return tmem_note(kind, TMEM_VERB_GET, rc, outcome);
+}
+
+/* Fill @page from Xen. In a private ephemeral pool the page is gone from Xen afterwards. */
+enum tmem_outcome tmem_get(enum tmem_kind kind, const struct tmem_key *key, struct page *page)
+{
+	return tmem_note_get(kind, tmem_page_call(TMEM_GET_PAGE, key, page));
+}
+
+/* The same of a pool that this domain may not have, which is a miss and none that Xen has counted. */
+enum tmem_outcome tmem_try_get(enum tmem_kind kind, const struct tmem_key *key, struct page *page)
+{
+	int rc = tmem_page_call(TMEM_GET_PAGE, key, page);
+
+	return rc == -ENODEV || rc == -ENOSYS ? TMEM_MISSED : tmem_note_get(kind, rc);
 }
 
 static enum tmem_outcome tmem_flush(enum tmem_kind kind, enum tmem_verb verb, int rc)

@@ -27,9 +27,23 @@ static bool frontswap = TMEM_HAS_FRONTSWAP;
 module_param(frontswap, bool, 0444);
 MODULE_PARM_DESC(frontswap, "Keep swapped pages in Xen (default: true)");
 
-static bool selfballooning = true;
-module_param(selfballooning, bool, 0444);
-MODULE_PARM_DESC(selfballooning, "Size the guest by what its processes have committed (default: true)");
+/* Dom0 is sized by its administrator, unless this is asked for. */
+static bool selfballooning = true, selfballooning_asked;
+
+static int set_selfballooning(const char *text, const struct kernel_param *parameter)
+{
+	selfballooning_asked = true;
+	return param_set_bool(text, parameter);
+}
+
+static const struct kernel_param_ops selfballooning_ops = {
+	.flags = KERNEL_PARAM_OPS_FL_NOARG,
+	.set = set_selfballooning,
+	.get = param_get_bool,
+};
+module_param_cb(selfballooning, &selfballooning_ops, &selfballooning, 0444);
+__MODULE_PARM_TYPE(selfballooning, "bool");
+MODULE_PARM_DESC(selfballooning, "Size the guest by what its processes have committed (default: true; false in dom0)");
 
 #ifdef TMEM_CAN_SHRINK
 static const bool can_shrink = true;
@@ -111,6 +125,8 @@ static int __init tmem_init(void)
 		pr_err("this is no Xen guest\n");
 		return -ENODEV;
 	}
+	if (xen_initial_domain() && !selfballooning_asked)
+		selfballooning = false;
 	if (!frontswap && selfshrinking) {
 		pr_info("selfshrinking needs frontswap: off\n");
 		selfshrinking = false;
@@ -177,3 +193,6 @@ module_exit(tmem_exit);
 
 MODULE_DESCRIPTION("Xen transcendent memory: cleancache, frontswap, self-ballooning");
 MODULE_LICENSE("GPL");
+#ifdef TMEM_VERSION
+MODULE_VERSION(TMEM_VERSION);
+#endif

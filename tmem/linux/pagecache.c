@@ -29,8 +29,13 @@
 #include "pagecache.h"
 #include "tmem.h"
 
-/* Larger folios are not put: the lock of the page cache's tree is held, with interrupts off. */
+/*
+ * Larger folios are not put, and still larger ones not flushed by the page: the lock of the page
+ * cache's tree is held, with interrupts off. To flush a page that Xen does not have is a fraction
+ * of a microsecond.
+ */
 #define MOST_PUTS	64
+#define MOST_FLUSHES	512
 
 DEFINE_PER_CPU(struct tmem_folio_counts, tmem_folio_counts);
 
@@ -79,7 +84,7 @@ static void keep_or_flush(const struct folio *folio, bool keep)
 {
 	struct address_space *mapping = folio->mapping;
 	struct inode *inode = mapping->host;
-	long nr = folio_nr_pages(folio), i;
+	long nr = folio_nr_pages(folio), i, done = 0;
 	struct tmem_object_id object;
 	int number;
 
@@ -91,19 +96,19 @@ static void keep_or_flush(const struct folio *folio, bool keep)
 		goto unlock;
 	object = tmem_object_of(inode);
 	keep = keep && worth_keeping(folio);
-	if (!keep && nr > MOST_PUTS) {
-		/* All that Xen has of the file, in one operation: interrupts are off. */
+	if (!keep && nr > MOST_FLUSHES) {
+		/* All that Xen has of the file, in one operation. */
 		tmem_fs_flush_file(number, &object);
 		goto unlock;
 	}
 	for (i = 0; i < nr; i++) {
-		if (keep)
-			tmem_fs_put(number, &object, folio->index + i,
-				    folio_page((struct folio *)folio, i));
-		else
+		if (!keep)
 			tmem_fs_flush(number, &object, folio->index + i);
+		else if (tmem_fs_put(number, &object, folio->index + i,
+				     folio_page((struct folio *)folio, i)))
+			done++;
 	}
-	if (keep && nr > 1)
+	if (nr > 1 && done == nr)
 		this_cpu_inc(tmem_folio_counts.puts);
 unlock:
 	rcu_read_unlock();

@@ -249,8 +249,7 @@ void tmem_swap_flush_device(unsigned int type)
 			object_key(&key, type, object);
 			tmem_flush_object(TMEM_PERSISTENT, &key);
 		}
-		for (slot = tmem_slot(type, 0); tmem_slots_next(&held, &slot, last); slot++)
-			tmem_slots_remove(&held, slot);
+		tmem_slots_clear(&held, tmem_slot(type, 0), last);
 	}
 	mutex_unlock(&pool_lock);
 }
@@ -445,7 +444,13 @@ unsigned long tmem_swap_resume(void)
 		return 0;
 	mutex_lock(&pool_lock);
 	if (pool_aside >= 0) {
-		if (tmem_pool_exists(pool_aside)) {
+		int there = tmem_stash_is_in(pool_aside, slot_key);
+
+		if (there < 0) {
+			mutex_unlock(&pool_lock);
+			return HZ;
+		}
+		if (there) {
 			/* Before the copies go. */
 			tmem_set_drained(pool_aside, false);
 			WRITE_ONCE(pool, pool_aside);
@@ -453,11 +458,9 @@ unsigned long tmem_swap_resume(void)
 			synchronize_rcu();	/* invalidations that did not flush are done */
 			forget_copies();
 		} else {
-			/* What it held is gone with it, and is in the stash where it is wanted. */
-			tmem_slot_t slot;
-
-			for (slot = 0; tmem_slots_next(&held, &slot, TMEM_SLOT_LAST); slot++)
-				tmem_slots_remove(&held, slot);
+			/* What it held is in the stash where it is wanted; what is there is not ours. */
+			tmem_slots_clear(&held, 0, TMEM_SLOT_LAST);
+			tmem_destroy_pool(pool_aside);
 			make_pool();
 			WRITE_ONCE(only_stash, false);
 			WRITE_ONCE(generation, generation + 1);

@@ -86,3 +86,10 @@ bool tmem_slots_next(struct tmem_slots *set, tmem_slot_t *slot, tmem_slot_t last
 	}
 	return false;
 }
+
+/* Remove all slots from @first to @last. */
+void tmem_slots_clear(struct tmem_slots *set, tmem_slot_t first, tmem_slot_t last)
+{
+	for (; tmem_slots_next(set, &first, last); first++)
+		tmem_slots_remove(set, first);
+}

@@ -29,6 +29,7 @@ struct tmem_slots {
 int tmem_slots_reserve(struct tmem_slots *set, tmem_slot_t slot, gfp_t gfp);
 void tmem_slots_add(struct tmem_slots *set, tmem_slot_t slot);
 bool tmem_slots_remove(struct tmem_slots *set, tmem_slot_t slot);
+void tmem_slots_clear(struct tmem_slots *set, tmem_slot_t first, tmem_slot_t last);
 bool tmem_slots_has(struct tmem_slots *set, tmem_slot_t slot);
 bool tmem_slots_next(struct tmem_slots *set, tmem_slot_t *slot, tmem_slot_t last);
 

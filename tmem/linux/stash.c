@@ -19,6 +19,7 @@
 #include <linux/mm.h>
 #include <linux/pagemap.h>
 #include <linux/shmem_fs.h>
+#include <linux/string.h>
 
 #include "slots.h"
 #include "tmem.h"
@@ -171,6 +172,46 @@ int tmem_stash_use(tmem_slot_t slot, int (*use)(const struct tmem_key *key, stru
 	rc = use(key, page);
 	put_file_page(page);
 	return rc;
+}
+
+/**
+ * tmem_stash_is_in() - Whether a pool has what the stash has, by the first page of it.
+ * @pool: a number that a pool of this guest had
+ * @name: fills in the key of a slot
+ *
+ * A number says little: a guest that hibernates goes on in another domain, where the kernel that has
+ * read its image had pools of its own.
+ *
+ * Return: 1 or 0; an error: to be asked again, when Xen is not frozen and there is memory.
+ */
+int tmem_stash_is_in(s32 pool, void (*name)(struct tmem_key *key, tmem_slot_t slot))
+{
+	struct page *ours = alloc_page(GFP_KERNEL), *there = alloc_page(GFP_KERNEL);
+	enum tmem_outcome outcome;
+	struct tmem_key key;
+	tmem_slot_t slot = 0;
+	int rc = -ENOENT;
+
+	/* One that is wanted no more by now says nothing. */
+	while (ours && there && rc == -ENOENT && tmem_stash_next(&slot, TMEM_SLOT_LAST))
+		rc = tmem_stash_read(slot++, ours);
+	if (!ours || !there) {
+		rc = -ENOMEM;
+	} else if (!rc) {
+		name(&key, slot - 1);
+		key.pool = pool;
+		outcome = tmem_try_get(TMEM_PERSISTENT, &key, there);
+		if (outcome == TMEM_FROZEN)
+			rc = -EBUSY;
+		else
+			rc = outcome == TMEM_DONE &&
+			     !memcmp(page_address(ours), page_address(there), PAGE_SIZE);
+	}
+	if (ours)
+		__free_page(ours);
+	if (there)
+		__free_page(there);
+	return rc == -ENOENT ? 0 : rc;
 }
 
 /* Give back the memory of pages that are wanted no more. For one caller at a time; sleeps. */

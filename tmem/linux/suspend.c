@@ -22,6 +22,7 @@
 #include <linux/version.h>
 #include <linux/workqueue.h>
 
+#include <xen/xen.h>
 #include <xen/xenbus.h>
 
 #include "tmem.h"
@@ -57,12 +58,13 @@ static void resume(struct work_struct *work)
 
 	if (refused) {
 		refused = false;
+#if LINUX_VERSION_CODE < KERNEL_VERSION(6, 1, 0)
 		/*
 		 * Xen's suspend code in Linux 5.10 forgets the devices that were prepared before
-		 * one refused, and no driver is bound to a new device until they are told. Where
-		 * it is better, as in 6.1, this does nothing.
+		 * one refused, and no driver is bound to a new device until they are told.
 		 */
 		dpm_resume_end(PMSG_THAW);
+#endif
 	}
 	/* Frontswap first: it has to see which pools there are before there are new ones. */
 	again = tmem_swap_resume();
@@ -122,12 +124,16 @@ static struct platform_driver driver = {
 	},
 };
 
-/* Can fail, so it comes before back ends are registered. */
+/*
+ * Can fail, so it comes before back ends are registered. Dom0 suspends itself with the host, and
+ * keeps its pools; and XenStore, which a toolstack is told by, is one of the processes that are
+ * frozen then.
+ */
 int tmem_suspend_init(void)
 {
 	int rc = tmem_stash_init();
 
-	if (rc)
+	if (rc || xen_initial_domain())
 		return rc;
 	queue = alloc_workqueue("tmem_suspend", WQ_FREEZABLE | WQ_UNBOUND | WQ_MEM_RECLAIM, 1);
 	if (!queue) {
@@ -156,9 +162,11 @@ release_stash:
 /* Only while no back end is registered. */
 void tmem_suspend_exit(void)
 {
-	platform_device_unregister(device);
-	platform_driver_unregister(&driver);
-	cancel_delayed_work_sync(&resume_work);
-	destroy_workqueue(queue);
+	if (!xen_initial_domain()) {
+		platform_device_unregister(device);
+		platform_driver_unregister(&driver);
+		cancel_delayed_work_sync(&resume_work);
+		destroy_workqueue(queue);
+	}
 	tmem_stash_exit();
 }

@@ -48,10 +48,10 @@ struct tmem_key {
 int tmem_probe(void);
 int tmem_new_pool(u32 flags, const u64 uuid[2]);
 int tmem_destroy_pool(s32 pool);
-bool tmem_pool_exists(s32 pool);
 void tmem_set_drained(s32 pool, bool drained);
 enum tmem_outcome tmem_put(enum tmem_kind kind, const struct tmem_key *key, struct page *page);
 enum tmem_outcome tmem_get(enum tmem_kind kind, const struct tmem_key *key, struct page *page);
+enum tmem_outcome tmem_try_get(enum tmem_kind kind, const struct tmem_key *key, struct page *page);
 enum tmem_outcome tmem_flush_page(enum tmem_kind kind, const struct tmem_key *key);
 enum tmem_outcome tmem_flush_object(enum tmem_kind kind, const struct tmem_key *key);
 
@@ -84,7 +84,7 @@ static inline void tmem_stats_exit(void) { }
 /* ephemeral.c: clean file pages. */
 int tmem_fs_add(const u64 uuid[2]);
 void tmem_fs_remove(int number);
-void tmem_fs_put(int number, const struct tmem_object_id *file, pgoff_t index, struct page *page);
+bool tmem_fs_put(int number, const struct tmem_object_id *file, pgoff_t index, struct page *page);
 bool tmem_fs_get(int number, const struct tmem_object_id *file, pgoff_t index, struct page *page);
 void tmem_fs_flush(int number, const struct tmem_object_id *file, pgoff_t index);
 void tmem_fs_flush_file(int number, const struct tmem_object_id *file);
@@ -146,6 +146,7 @@ long tmem_stash_count(void);
 bool tmem_stash_has(tmem_slot_t slot);
 bool tmem_stash_next(tmem_slot_t *slot, tmem_slot_t last);
 bool tmem_stash_forget(tmem_slot_t slot);
+int tmem_stash_is_in(s32 pool, void (*name)(struct tmem_key *key, tmem_slot_t slot));
 int tmem_stash_fill(tmem_slot_t slot, int (*fill)(const struct tmem_key *key, struct page *page),
 		    const struct tmem_key *key);
 int tmem_stash_read(tmem_slot_t slot, struct page *to);
