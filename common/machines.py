@@ -15,7 +15,8 @@ its machine failed, with words of its own; the connection broke without any.
 """
 
 TAIL_LINES = 20
-"""Lines of a log that an error shows."""
+TAIL_CHARACTERS = 8000
+"""Of a log, what an error shows: one line of a guest can be as long as all that is read of it."""
 
 
 class Process(Protocol):
@@ -112,4 +113,4 @@ def explain(error: BaseException) -> str:
 
 def tail(text: str, lines: int = TAIL_LINES) -> str:
     """The last lines that are not blank."""
-    return "\n".join([line for line in text.splitlines() if line.strip()][-lines:])
+    return "\n".join([line for line in text[-TAIL_CHARACTERS:].splitlines() if line.strip()][-lines:])

@@ -18,8 +18,11 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from typing import cast
 
+from common import bounded
 from common.errors import LabError
+from common.machines import Process, tail
 from lab.build import builder
 from lab.remote import scripts
 from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_group
@@ -30,8 +33,10 @@ ANSWER_SECONDS = 180.0
 """Bounds for an answer. A second or two, but other programs may keep this machine's processors
 busy.
 """
-MOST_ANSWERED = 256 << 20
-"""Bytes of an answer; a manager's record of hours is a few MiB."""
+MOST_ANSWERED = bounded.MOST_SAID
+"""Bytes of an answer; a manager's record of hours, or samples of a day, are a few MiB. What is read
+here is kept, and made lines and numbers of, which take many times as much memory.
+"""
 
 LAST_WORDS_SECONDS = 5.0
 """For what an agent that has ended said last."""
@@ -100,7 +105,7 @@ class Agent:
             start_new_session=True,
         )
         connections.started(self._process)
-        self._pending = b""
+        self._pending = bytearray()
         self._send(program.sent, START_SECONDS)
         self._read(START_SECONDS)
 
@@ -146,15 +151,25 @@ class Agent:
         while not self._pending.endswith(end):
             left = deadline - time.monotonic()
             # A machine that goes on and on has not answered either.
-            readable = left > 0 and select.select([descriptor], [], [], left)[0]
-            if not readable or len(self._pending) > MOST_ANSWERED:
+            if len(self._pending) > MOST_ANSWERED:
+                raise self._endless()
+            if not (left > 0 and select.select([descriptor], [], [], left)[0]):
                 raise self._silent(seconds)
             chunk = os.read(descriptor, 65536)
             if not chunk:
                 raise self._ended()
             self._pending += chunk
-        text, self._pending = self._pending[: -len(end)].decode(errors="replace"), b""
+        text, self._pending = self._pending[: -len(end)].decode(errors="replace"), bytearray()
         return text.splitlines()
+
+    def _endless(self) -> LabError:
+        self.close()
+        return AgentError(
+            f"the agent on {self.machine} said more than is read of an answer",
+            where=self.machine,
+            why=bounded.too_much(len(self._pending), MOST_ANSWERED),
+            remedy="Sample less often, or for a shorter time; a guest that does so again is broken, or means harm.",
+        )
 
     def _silent(self, seconds: float) -> LabError:
         self.close()
@@ -166,8 +181,12 @@ class Agent:
         assert self._process.stderr is not None
         kill_group(self._process)
         try:
-            said = self._process.communicate(timeout=LAST_WORDS_SECONDS)[1].decode(errors="replace").strip()
-        except subprocess.TimeoutExpired:
+            # The shared connection may have its pipes yet, and say more and more.
+            _, err = bounded.communicate(
+                cast("Process", self._process), seconds=LAST_WORDS_SECONDS, most=bounded.LAST_WORDS
+            )
+            said = tail(err.decode(errors="replace"))
+        except (subprocess.TimeoutExpired, bounded.TooMuchError):
             said = ""
         return AgentError(f"the agent on {self.machine} ended", where=self.machine, why=said or "its connection broke")
 

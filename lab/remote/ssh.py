@@ -28,9 +28,9 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
-from common import files
+from common import bounded, files
 from common.errors import LabError, MissingError
-from common.machines import Command, Machine
+from common.machines import Command, Machine, Process, tail
 
 T = TypeVar("T")
 
@@ -59,9 +59,13 @@ LONGEST_COMMAND = 8000
 what is longer goes through a file.
 """
 
+_KEPT = re.compile(r"[\w./+-]{1,200}", re.ASCII)
+"""A file's name as mktemp makes it. A guest may answer anything, and this is run."""
+
 _KEEP = "file=$(mktemp -t command.XXXXXX) && cat > $file && echo $file"
 
 KILL_AFTER_SECONDS = 5
+SHOWN_LINES = 15
 DOM0 = "dom0"
 
 
@@ -183,16 +187,20 @@ class Connections:
         remote = f"timeout -k {KILL_AFTER_SECONDS} {timeout:g} sh -c {shlex.quote(script)}"
         ssh = ["ssh", "-F", str(self.config), name]
         limit = timeout + KILL_AFTER_SECONDS + 2 * CONNECT_SECONDS
+        where = f"{name}: {step or _brief(script)}"
         code: int | None = 0
-        if len(remote.encode()) > LONGEST_COMMAND:
-            code, out, err = self._communicate([*ssh, _KEEP], remote.encode(), limit)
-            remote = _kept(out.decode().strip())
-        if code == 0:
-            code, out, err = self._communicate([*ssh, remote], stdin, limit)
+        try:
+            if len(remote.encode()) > LONGEST_COMMAND:
+                code, out, err = self._communicate([*ssh, _KEEP], remote.encode(), limit)
+                remote = _kept(name, out) if code == 0 else ""
+            if code == 0:
+                code, out, err = self._communicate([*ssh, remote], stdin, limit)
+        except bounded.TooMuchError as error:
+            what = f"a command on {name} said more than is read of it"
+            raise CommandError(what, where=where, why=error.why, remedy=error.remedy) from None
         if code == 0:
             return out
-        said = err.decode(errors="replace").strip()
-        where = f"{name}: {step or _brief(script)}"
+        said = tail(err.decode(errors="replace"), SHOWN_LINES)
         if code is None or (code == 255):
             raise UnreachableError(
                 f"{name} cannot be reached by SSH",
@@ -201,8 +209,8 @@ class Connections:
             )
         if code in {124, 137}:
             raise CommandError(f"a command on {name} did not end within {timeout:g} s", where=where, why=said)
-        tail = "\n".join((said or out.decode(errors="replace").strip()).splitlines()[-15:])
-        raise CommandError(f"a command on {name} failed with code {code}", where=where, why=tail)
+        why = said or tail(out.decode(errors="replace"), SHOWN_LINES)
+        raise CommandError(f"a command on {name} failed with code {code}", where=where, why=why)
 
     def open(self, name: str) -> None:
         """Make the shared connection of a machine, and of dom0 on the way to a guest, if there is
@@ -222,7 +230,7 @@ class Connections:
             command = ["ssh", "-F", str(self.config), "-f", "-N", "-o", "ControlMaster=yes", name]
             code = _wait(command, said, 3 * CONNECT_SECONDS)
             said.seek(0)
-            text = said.read().decode(errors="replace").strip()
+            text = said.read(bounded.LAST_WORDS).decode(errors="replace").strip()
         if code != 0 and not (self.sockets / name).exists():
             raise UnreachableError(
                 f"{name} cannot be reached by SSH",
@@ -330,7 +338,7 @@ class Connections:
 
     def _communicate(self, command: list[str], stdin: bytes | None, limit: float) -> tuple[int | None, bytes, bytes]:
         """Exit code (None: killed after `limit` seconds), standard output and error of a local
-        command.
+        command. TooMuchError: it was killed because it said too much.
         """
         try:
             process = subprocess.Popen(
@@ -344,13 +352,12 @@ class Connections:
             raise MissingError("ssh is missing", remedy="Install openssh-client, or run ./inv setup.") from None
         self._running.add(process)
         try:
-            out, err = process.communicate(stdin, timeout=limit)
+            out, err = bounded.communicate(cast("Process", process), stdin, seconds=limit)
         except subprocess.TimeoutExpired:
             abandon(process)
             return None, b"", b""
         except BaseException:
-            kill_group(process)
-            process.wait()
+            abandon(process)
             raise
         finally:
             self._running.discard(process)
@@ -390,12 +397,38 @@ class Programs:
         """
         words = cast("Any", args).formulate(1)
         if len(" ".join(words).encode()) > LONGEST_COMMAND:
-            words = [_kept((self._ssh[_KEEP] << " ".join(words))().strip())]
+            words = [_kept(self.host, self._keep(" ".join(words)))]
         return self._ssh[words].popen(**options)
 
+    def _keep(self, command: str) -> bytes:
+        """Put a command into a file of the machine; the file's name, as the machine tells it."""
+        from plumbum.commands.processes import ProcessExecutionError, ProcessTimedOut
 
-def _kept(file: str) -> str:
-    """The command that is in a file of the machine, which goes with it."""
+        argv = [str(self._ssh), _KEEP]
+        process = cast("Process", (self._ssh[_KEEP] << command).popen())
+        try:
+            out, err = bounded.communicate(process, seconds=3 * CONNECT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise ProcessTimedOut(f"no answer within {3 * CONNECT_SECONDS} s", argv) from None
+        if process.returncode:
+            raise ProcessExecutionError(
+                argv, process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
+            )
+        return out
+
+
+def _kept(machine: str, told: bytes) -> str:
+    """The command that is in a file of the machine, which goes with it. CommandError when what it
+    told is no file's name.
+    """
+    file = told.decode(errors="replace").strip()
+    if not _KEPT.fullmatch(file):
+        raise CommandError(
+            f"{machine} did not say where it keeps a command",
+            where=f"{machine}: mktemp",
+            why=f"it said {file[:200]!r}, which is no file's name",
+            remedy=f"See that mktemp works there: ssh to {machine}, and run mktemp -t command.XXXXXX.",
+        )
     return f"sh {file}; status=$?; rm -f {file}; exit $status"
 
 

@@ -16,12 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from common import bounded
 from common.errors import LabError, UsageError
+from common.machines import tail
 from lab.remote.ssh import DOM0, Connections, UnreachableError, abandon, kill_group
 
 START_SECONDS = 60.0
 END_SECONDS = 120.0
 """Bounds, for a busy machine: it begins and ends in a second."""
+
+MOST_TRACED = 4 << 30
+"""Bytes of a trace here, packed. A cell's of minutes is under a MiB; so much are hours of guests
+that do nothing but ask of tmem.
+"""
 
 HEADER_BYTES = 32
 SUFFIX = ".trace.zst"
@@ -73,7 +80,7 @@ class Recording:
         if self._copier.is_alive():
             self.abandon()
             raise UnreachableError("the trace did not end", where=DOM0, why=f"no end within {END_SECONDS:.0f} s")
-        said = self._process.stderr.read().decode(errors="replace").strip()
+        said = self._last_words()
         found = re.search(r"(\d+) records, (\d+) lost$", said)
         if self._process.wait() or found is None or self._error is not None:
             self._part.unlink(missing_ok=True)
@@ -98,6 +105,7 @@ class Recording:
         try:
             with pa.output_stream(str(self._part), compression="zstd") as packed:
                 self._copy_to(packed, self._process.stdout)
+            self._require_bounded()
         except Exception as error:  # noqa: BLE001 - told by stop(): a full disk, a killed session
             self._error = error
             kill_group(self._process)
@@ -107,8 +115,16 @@ class Recording:
         while chunk := stream.read1(1 << 16):  # type: ignore[attr-defined]
             packed.write(chunk)
             received += len(chunk)
+            self._require_bounded()
             if received >= HEADER_BYTES:
                 self._begun.set()
+
+    def _require_bounded(self) -> None:
+        """LabError when the file has come to more than a trace may. What zstd still holds comes
+        later.
+        """
+        if (size := self._part.stat().st_size) > MOST_TRACED:
+            raise LabError(f"{size} bytes, and a trace may have {bounded.shown(MOST_TRACED)}: trace a shorter time")
 
     def _wait_for_beginning(self) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -116,11 +132,15 @@ class Recording:
             if not self._copier.is_alive() or time.monotonic() > deadline:
                 raise self._not_begun()
 
-    def _not_begun(self) -> LabError:
+    def _last_words(self) -> str:
+        """What a tmemctl that has ended said to people."""
         assert self._process.stderr is not None
+        return tail(self._process.stderr.read(bounded.LAST_WORDS).decode(errors="replace"))
+
+    def _not_begun(self) -> LabError:
         said = ""
         if not self._copier.is_alive():
-            said = self._process.stderr.read().decode(errors="replace").strip()
+            said = self._last_words()
         self.abandon()
         return LabError(
             "tracing could not begin",

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import sampler as made_up
 
+from common import bounded
 from lab.counters import names, parse
 from lab.remote import agents, scripts
 from lab.remote.agents import Agent, AgentError, Program, linux_reader
@@ -106,9 +107,20 @@ def test_an_agent_that_says_more_and_more_is_not_listened_to(
 ) -> None:
     monkeypatch.setattr(agents, "MOST_ANSWERED", most)
     agent = Agent(connections, "dom0", Program("echo ready; echo '== end'; read -r line; exec yes"))
-    with pytest.raises(UnreachableError, match="did not answer within"):
-        agent.ask("once", seconds=0.3 if most > 1 << 16 else 600)
+    with pytest.raises(AgentError, match="said more than is read of an answer") as raised:
+        agent.ask("once", seconds=600)
     assert not agent.alive()
+    assert raised.value.why.startswith("it had said ")
+    assert "are read" in raised.value.why
+    assert raised.value.remedy
+
+
+def test_what_an_agent_said_last_has_a_bound(connections: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounded, "LAST_WORDS", 1000)
+    monkeypatch.setattr(agents, "LAST_WORDS_SECONDS", 600.0)  # not the clock is to end it
+    agent = Agent(connections, "dom0", Program("(setsid yes >&2 &); echo ready; echo '== end'; read -r line"))
+    with pytest.raises(AgentError, match="the agent on dom0 ended"):
+        agent.ask("once")
 
 
 def test_an_agent_that_takes_nothing_in_is_not_waited_for(

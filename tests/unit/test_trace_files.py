@@ -294,6 +294,16 @@ def test_an_abandoned_recording_leaves_no_file_and_no_trace(dom0: Connections, x
     assert list(tmp_path.glob(f".*{SUFFIX}*")) + list(tmp_path.glob(f"*{SUFFIX}")) == []
 
 
+def test_a_trace_that_grows_beyond_its_bound_is_ended_and_removed(
+    dom0: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces, "MOST_TRACED", 1000)
+    with pytest.raises(LabError) as caught:
+        Recording(dom0, tmp_path / f"some{SUFFIX}").stop()
+    assert "bytes, and a trace may have 1000 bytes: trace a shorter time" in str(caught.value)
+    assert list(tmp_path.glob(f"*{SUFFIX}*")) == []
+
+
 def test_a_full_disk_is_told(dom0: Connections, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
 
