@@ -26,8 +26,9 @@ from typing import TypeVar
 from campaigns import schedule
 from campaigns.records import BarrierRecord
 from campaigns.schedule import Start
+from common import bounded
 from common.errors import LabError, UserError, WorkloadError
-from common.machines import TAIL_LINES, Machine, Process, command_errors, explain
+from common.machines import TAIL_LINES, Machine, Process, command_errors, explain, tail
 from lab.remote import scripts
 
 T = TypeVar("T")
@@ -73,7 +74,7 @@ class Part:
 @dataclass
 class _Member:
     """A guest at the barrier: its process, and what it has said so far (mark -> epoch ns).
-    waits: for the end of these guests.
+    waits: for the end of these guests. flooded: it said so much that nobody listens any more.
     """
 
     name: str
@@ -82,6 +83,7 @@ class _Member:
     waits: set[str] = field(default_factory=set)
     marks: dict[str, int] = field(default_factory=dict)
     status: int | None = None
+    flooded: bool = False
     said: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     complaints: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
 
@@ -111,7 +113,9 @@ def run(
     """
     starts = {name: part.start for name, part in parts.items()}
     longest_s = max(schedule.ends(starts, dict.fromkeys(parts, run_s)).values())
-    in_parallel(machines, lambda name, machine: _upload(machine, parts[name]), limit_s=ready_s)
+    # whoever is late is named by in_parallel; the sessions end a little later
+    upload_s = ready_s + _GRACE_S
+    in_parallel(machines, lambda name, machine: _upload(machine, parts[name], upload_s), limit_s=ready_s)
     said: queue.SimpleQueue[tuple[str, str | None]] = queue.SimpleQueue()
     members: dict[str, _Member] = {}
     try:
@@ -205,15 +209,24 @@ def _first_error(machines: Mapping[str, Machine], errors: Mapping[str, BaseExcep
     return next((f"{name}: {explain(errors[name])}" for name in machines if name in errors), "")
 
 
-def _upload(machine: Machine, part: Part) -> None:
+def _upload(machine: Machine, part: Part, limit_s: float) -> None:
     """Write the scripts into DIRECTORY: a load's through a shell's input, which has no limit of
     size. Both in one session, since each costs an emulated guest a good part of a second.
     """
     shell = scripts.command("barrier-upload.sh", DIRECTORY, part.release)
+    what, where = "a guest could not be given its script", str(machine)
     try:
-        (machine["sh"]["-c", shell] << part.script)()
+        process = (machine["sh"]["-c", shell] << part.script).popen()
+        _, err = bounded.communicate(process, seconds=limit_s)
+    except subprocess.TimeoutExpired:
+        raise GuestLostError(what, where=where, why=f"no answer within {limit_s:.0f} s") from None
+    except bounded.TooMuchError as error:
+        raise GuestLostError(what, where=where, why=error.why, remedy=error.remedy) from None
     except command_errors() as error:
-        raise GuestLostError("a guest could not be given its script", where=str(machine), why=explain(error)) from None
+        raise GuestLostError(what, where=where, why=explain(error)) from None
+    if process.returncode:
+        why = tail(err.decode(errors="replace")) or f"its shell ended with status {process.returncode}"
+        raise GuestLostError(what, where=where, why=why)
 
 
 def _spawn(
@@ -231,18 +244,29 @@ def _spawn(
     member = _Member(name, process, part, set(part.start.after))
 
     def listen() -> None:
-        for line in iter(process.stdout.readline, b""):
+        heard = 0
+        while line := process.stdout.readline(LONGEST_LINE):
+            heard += len(line)
+            if heard > MOST_HEARD:
+                member.flooded = True
+                break
             said.put((name, line.decode(errors="replace").rstrip("\n")))
         said.put((name, None))
 
     def overhear() -> None:
-        for line in iter(process.stderr.readline, b""):
+        while line := process.stderr.readline(LONGEST_LINE):
             member.complaints.append(line.decode(errors="replace").rstrip())
 
     for target in (listen, overhear):
         threading.Thread(target=target, daemon=True, name=f"barrier {name}").start()
     return member
 
+
+LONGEST_LINE = 1 << 16
+MOST_HEARD = 1 << 20
+"""Bytes that a guest may say at the barrier: four marks, and of a load that failed the end of its
+output, of which barrier.sh sends 64 KiB. What is heard waits in memory for who asks for it.
+"""
 
 _NUMBERS = {"READY": 1, "GO": 1, "START": 1, "DONE": 2}
 """Mark -> how many numbers follow it at least."""
@@ -323,11 +347,18 @@ def _note(member: _Member, line: str) -> None:
 
 def _ended(member: _Member, mark: str) -> None:
     """A member's output has ended: harmless once it has said all that is waited for."""
+    if member.flooded:
+        raise GuestLostError(
+            f"{member.name} said more at the barrier than is listened to",
+            where=member.name,
+            why=f"it said more than {bounded.shown(MOST_HEARD)}, where a few lines are expected",
+            remedy=bounded.REMEDY,
+        )
     if mark in member.marks:
         return
     with suppress(subprocess.TimeoutExpired):
         member.process.wait(timeout=5)
-    why = "\n".join(member.complaints) or f"its shell ended with status {member.process.returncode}"
+    why = tail("\n".join(member.complaints)) or f"its shell ended with status {member.process.returncode}"
     raise GuestLostError(f"{member.name} was lost before it said {mark}", where=member.name, why=why)
 
 
@@ -344,7 +375,7 @@ def _collect_tail(member: _Member, said: queue.SimpleQueue[tuple[str, str | None
 
 def _verdict(member: _Member, limit_s: float) -> UserError:
     taken = (member.marks["DONE"] - member.marks.get("START", member.marks["GO"])) / 1e9
-    last = "\n".join(member.said)
+    last = tail("\n".join(member.said))
     if taken >= limit_s and member.status in (124, 137):
         remedy = "raise timeouts.run in the experiment, or lower the load"
         return RunTimeoutError(

@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from common import bounded
 from common.errors import LabError
 from common.machines import Machine, command_errors
 from lab.api import Activity
@@ -104,10 +105,8 @@ class Watch:
         for guest in guests:
             command = self.machines[guest]["/bin/sh"]["-c", scripts.command("output-size.sh", self.folder)]
             process = command.popen(stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-            try:
-                found[guest] = int(process.communicate(timeout=LOOK_S)[0])
-            except (subprocess.TimeoutExpired, ValueError):
-                process.kill()
+            with suppress(subprocess.TimeoutExpired, bounded.TooMuchError, ValueError):
+                found[guest] = int(bounded.communicate(process, seconds=LOOK_S, most=bounded.LAST_WORDS)[0])
         return found
 
 

@@ -33,4 +33,5 @@ if [ "$status" -eq 0 ]; then
     status=$?
 fi
 echo "DONE $(date +%s%N) $status"
-[ "$status" -eq 0 ] || tail -n "$4" "$1/script.out" | sed 's/^/SAID /'
+# A line of it may be as long as the file.
+[ "$status" -eq 0 ] || tail -n "$4" "$1/script.out" | tail -c 65536 | sed 's/^/SAID /'

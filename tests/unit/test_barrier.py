@@ -17,6 +17,7 @@ from campaigns import barrier, schedule
 from campaigns.barrier import Part
 from campaigns.records import BarrierRecord
 from campaigns.schedule import Start
+from common import bounded
 from lab.remote.ssh import Programs
 
 NAMES = ("guest1", "guest2", "guest3")
@@ -33,12 +34,12 @@ def _run(machines: dict[str, Any], script: str, **options: Any) -> BarrierRecord
 class _Broken(FakeMachine):
     """A guest that answers uploads, and whose barrier shell is another text."""
 
-    def __init__(self, root: Path, shell: str) -> None:
+    def __init__(self, root: Path, shell: str, asked: str = 'echo "READY') -> None:
         super().__init__(root)
-        self.shell = shell
+        self.shell, self.asked = shell, asked
 
     def here(self, text: str) -> str:
-        return super().here(self.shell if 'echo "READY' in text else text)
+        return super().here(self.shell if self.asked in text else text)
 
 
 def test_guests_start_together_and_their_times_are_kept(tmp_path: Path) -> None:
@@ -109,7 +110,18 @@ def test_a_script_that_takes_too_long_is_ended_and_named(tmp_path: Path) -> None
         ("echo READY 1; read -r line; echo GO 2; echo DONE  0; sleep 30", barrier.GuestLostError, "no barrier says"),
         ("echo READY 1; echo DONE 2 0; sleep 30", barrier.GuestLostError, "guest2 said what no barrier says"),
         ("echo READY ²; sleep 30", barrier.GuestLostError, "guest2 said what no barrier says"),
-        ("while :; do echo SAID more; done; sleep", barrier.NotReadyError, "guest2 did not get ready within 1 s"),
+        (
+            "while :; do echo SAID more; done",
+            barrier.GuestLostError,
+            "guest2 said more at the barrier than is listened",
+        ),
+        ("exec tr '\\0' x < /dev/zero", barrier.GuestLostError, "said what no barrier says"),
+        ("echo READY 1; read -r line; echo GO 2; exec yes", barrier.GuestLostError, "said what no barrier says"),
+        (
+            "tr '\\0' x < /dev/zero | head -c 9000000 >&2; exit 9",
+            barrier.GuestLostError,
+            "was lost before it said READY",
+        ),
     ],
 )
 def test_a_guest_that_dies_or_stalls_is_named(
@@ -120,6 +132,33 @@ def test_a_guest_that_dies_or_stalls_is_named(
     with pytest.raises(error) as caught:
         _run(machines, "true\n", ready_s=1 if "sleep" in shell else 20, run_s=5)
     assert expected in str(caught.value)
+
+
+def test_what_a_lost_guest_complained_of_is_short(tmp_path: Path) -> None:
+    shell = "tr '\\0' x < /dev/zero | head -c 9000000 >&2; echo it is over >&2; exit 9"
+    machines = {**_machines(tmp_path), "guest2": _Broken(tmp_path / "guest2", shell)}
+    with pytest.raises(barrier.GuestLostError) as caught:
+        _run(machines, "true\n", ready_s=20, run_s=5)
+    assert caught.value.why.endswith("it is over")
+    assert len(caught.value.why) < 10_000
+
+
+def test_a_load_that_fails_with_one_long_line_has_failed(tmp_path: Path) -> None:
+    script = "tr '\\0' x < /dev/zero | head -c 9000000; echo; echo no luck; exit 3\n"
+    with pytest.raises(barrier.ScriptError, match="ended with status 3") as caught:
+        _run(_machines(tmp_path), script, ready_s=20, run_s=50)
+    assert caught.value.why.endswith("no luck")
+    assert len(caught.value.why) < 10_000
+
+
+def test_a_guest_that_answers_its_script_with_more_and_more_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bounded, "MOST_SAID", 1 << 20)
+    machines = {**_machines(tmp_path), "guest2": _Broken(tmp_path / "guest2", "yes", asked="mkdir")}
+    with pytest.raises(barrier.GuestLostError, match="could not be given its script") as caught:
+        _run(machines, "true\n", ready_s=60, run_s=5)
+    assert "1 MiB are read" in caught.value.why
 
 
 def test_a_guest_that_cannot_be_reached_is_named(tmp_path: Path) -> None:
