@@ -73,6 +73,9 @@ _NOT_BOUND_BY_SIZE = {
 }
 """Nor by its size in blocks of one size, which is how what is left of it is told."""
 
+MOST_DOCUMENT = 8 << 20
+"""Characters of fio's JSON: tens of thousands for a job. As objects it is thirty times as much."""
+
 _SWITCHES = ("time_based", "group_reporting", "verify")
 
 Figures = dict[str, float | int | None]
@@ -107,7 +110,15 @@ def read_document(text: str, where: Path) -> dict[str, Any]:
     WorkloadError for a complaint before it and for a run that a signal ended; OutputsError for what
     follows it, for repeated keys, and for figures that are no numbers.
     """
-    match = re.search(r"^\s*\{", text, re.MULTILINE)
+    if len(text) > MOST_DOCUMENT:
+        raise OutputsError(
+            "fio's JSON is longer than is read",
+            where=str(where),
+            why=f"it has {len(text)} characters, and {MOST_DOCUMENT} are read",
+            remedy="Have fio report fewer jobs; a guest that writes more is broken, or means harm.",
+        )
+    # no \s: it takes line ends, too, and a megabyte of them would be searched for hours
+    match = re.search(r"^[ \t]*\{", text, re.MULTILINE)
     before = text if match is None else text[: match.start()]
     if match is not None or "terminating on signal" in before:
         _require_no_complaints(before, where)

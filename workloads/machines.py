@@ -7,22 +7,23 @@ can raise (common/machines.py) is caught here, so that no caller meets plumbum's
 
 from __future__ import annotations
 
-import io
-import re
 import shlex
 import subprocess
-import tarfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from common import bounded
 from common.errors import OutputsError, WorkloadError
 from common.machines import Machine, command_errors, explain, tail, trouble
 from workloads import scripts
+from workloads.unpacking import Unpacking
 
-_PLAIN = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._,:+@=%-]+")
-"""A name that a raw output may have."""
+MOST_RAW = 64 * bounded.MIB
+"""Bytes of a machine's raw outputs. Those of the published campaigns are under 30 KiB; a build of a
+whole kernel says about a MiB a round. Readers take a file whole, and make objects of it.
+"""
 
 KILL_GRACE_S = 10
 """Seconds between asking a command's process group to end and killing it."""
@@ -55,12 +56,13 @@ def run_script(machine: Machine, script: str, *, what: str, timeout_s: float) ->
     """Run sh text. WorkloadError when it does not end in time or cannot be started; its status
     is the caller's business.
     """
-    with _plumbum_errors(machine, what, timeout_s):
-        command = machine["timeout"]["-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", "sh", "-c", script]
-        status, stdout, stderr = command.run(retcode=None, timeout=timeout_s + KILL_GRACE_S + LINK_GRACE_S)
+    with _plumbum_errors(machine, what, timeout_s), _bounds(machine, what, timeout_s):
+        process = machine["timeout"]["-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", "sh", "-c", script].popen()
+        out, err = bounded.communicate(process, seconds=timeout_s + KILL_GRACE_S + LINK_GRACE_S)
+    status = process.returncode or 0
     if status in TIMED_OUT:
         raise _timed_out(machine, what, timeout_s)
-    return Finished(status, stdout, stderr)
+    return Finished(status, out.decode(errors="replace"), err.decode(errors="replace"))
 
 
 def check_script(machine: Machine, script: str, *, what: str, timeout_s: float) -> str:
@@ -74,44 +76,42 @@ def check_script(machine: Machine, script: str, *, what: str, timeout_s: float) 
     return finished.stdout
 
 
-def fetch_raw(machine: Machine, raw_dir: Path, *, first: str = "", timeout_s: float = 300) -> None:
+def fetch_raw(
+    machine: Machine, raw_dir: Path, *, first: str = "", timeout_s: float = 300, most: int = MOST_RAW
+) -> None:
     """Copy every file of scripts.RAW on the machine into raw_dir, as one tar stream: one round
     trip, the same locally and over ssh.
 
     first: sh text that runs there before, in the same session, since one costs an emulated guest
     most of a second. What it is to leave, it writes to RAW; that it fails is nobody's concern.
+    most: bytes of the archive; whoever says more is ended, and no more than that is on the disk.
     """
     what = "copy the raw outputs"
     packing = ["tar", "-C", scripts.RAW, "-cf", "-", "."]
     if first:
         packing = ["sh", "-c", f"(\n{first}\n) < /dev/null > /dev/null 2>&1\nexec {shlex.join(packing)}"]
+    archive = Unpacking(raw_dir, f"{name_of(machine)}:{scripts.RAW}")
+    said, complaint = 0, bytearray()
+
+    def hear(stream: str, chunk: bytes) -> None:
+        nonlocal said
+        said += len(chunk)
+        if said > most:
+            raise bounded.TooMuchError(said, most)
+        if stream == "out":
+            archive.take(chunk)
+        elif len(complaint) < bounded.LAST_WORDS:
+            complaint.extend(chunk)
+
     with _plumbum_errors(machine, what, timeout_s):
-        command = machine["timeout"][("-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", *packing)]
-        process = command.popen()
-        try:
-            archive, complaint = process.communicate(timeout=timeout_s + KILL_GRACE_S + LINK_GRACE_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise _timed_out(machine, what, timeout_s) from None
+        process = machine["timeout"][("-k", str(KILL_GRACE_S), f"{timeout_s:.0f}", *packing)].popen()
+    # not within those: that a file here cannot be written is no fault of the machine's
+    with _bounds(machine, what, timeout_s), archive:
+        bounded.follow(process, hear, seconds=timeout_s + KILL_GRACE_S + LINK_GRACE_S)
     if process.returncode:
         why = tail(complaint.decode(errors="replace"))
-        raise WorkloadError("the workload left no raw outputs", where=f"{name_of(machine)}:{scripts.RAW}", why=why)
-    try:
-        with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-            for member in tar:
-                name = member.name.removeprefix("./")
-                if member.isdir() and name in {"", "."}:
-                    continue
-                # a flat folder of plain files: anything else is not ours, and could be a way out of
-                # raw_dir
-                content = tar.extractfile(member) if member.isfile() and _PLAIN.fullmatch(name) else None
-                if content is None:
-                    raise WorkloadError(
-                        f"unexpected {name!r} among the raw outputs", where=f"{name_of(machine)}:{scripts.RAW}"
-                    )
-                (raw_dir / name).write_bytes(content.read())
-    except tarfile.TarError as error:
-        raise WorkloadError("the raw outputs did not arrive whole", where=name_of(machine), why=str(error)) from None
+        raise WorkloadError("the workload left no raw outputs", where=archive.where, why=why)
+    archive.require_whole()
 
 
 def raw_text(raw_dir: Path, name: str) -> str:
@@ -130,6 +130,22 @@ def key_values(text: str) -> dict[str, str]:
     """Lines `key=value` that a prepare script printed; everything else it printed is dropped."""
     pairs = (line.partition("=") for line in text.splitlines())
     return {key: value.strip() for key, equals, value in pairs if equals and key.isidentifier()}
+
+
+@contextmanager
+def _bounds(machine: Machine, what: str, timeout_s: float) -> Iterator[None]:
+    """WorkloadError for a command that said too much, or for too long."""
+    try:
+        yield
+    except subprocess.TimeoutExpired:
+        raise _timed_out(machine, what, timeout_s) from None
+    except bounded.TooMuchError as error:
+        raise WorkloadError(
+            f"could not {what}: it said more than is read of it",
+            where=name_of(machine),
+            why=error.why,
+            remedy=error.remedy,
+        ) from None
 
 
 @contextmanager

@@ -22,6 +22,8 @@ from workloads.databases import DATABASES
 
 MIB = 2**20
 LOG = "pgbench_log"
+LONGEST_LINE = 80
+"""Bytes of a transaction in it: seven numbers."""
 
 
 class PgbenchParameters(WorkloadParameters):
@@ -104,7 +106,7 @@ class Pgbench(Workload[PgbenchParameters]):
 
     def collect(self, machine: Machine, params: PgbenchParameters, raw_dir: Path) -> WorkloadResult:
         """The database is ended; its tables stay until it is filled again."""
-        machines.fetch_raw(machine, raw_dir)
+        machines.fetch_raw(machine, raw_dir, most=machines.MOST_RAW + LONGEST_LINE * params.transactions)
         databases.stop(machine)
         return self.read(params, raw_dir)
 
