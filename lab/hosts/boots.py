@@ -16,7 +16,12 @@ from common.errors import LabError
 from lab.remote import scripts
 
 CONSOLES = "/var/log/xen/console"
-"""Folder of dom0 where the guests' consoles are logged (playbooks/roles/xen_host)."""
+"""Folder of dom0 where the guests' consoles are logged (playbooks/roles/xen_host).
+
+A guest may say 300 KiB/s there, which is what xenconsoled takes. On a server the logs are shortened
+every minute, and keep their last words (playbooks/roles/xen_server). An emulated host loses them
+with the next reset, and until then no more is written than its own disk has.
+"""
 
 SHOWN_LINES = 12
 ASKED_LINES = 100
@@ -145,7 +150,7 @@ class BootWatch:
             what,
             where=f"booting {domain.name} on {self._host}",
             why=f"its console ended with:\n{domain.shown}" if domain.said else "it said nothing on its console",
-            remedy=f"All it said is in {CONSOLES}/guest-{domain.name}.log of dom0; xl console {domain.name} asks it.",
+            remedy=f"What it said is in {CONSOLES}/guest-{domain.name}.log of dom0; xl console {domain.name} asks it.",
             panicked="Oops: int3" in domain.said,  # what no configuration brings about
         )
 

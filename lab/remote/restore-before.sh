@@ -54,13 +54,15 @@ rm -f /boot/overcommit-*.gz /boot/overcommit-*.options
 if command -v xl > /dev/null && xl list > /dev/null 2>&1; then
     xl list | awk 'NR > 1 && $1 != "Domain-0" { print $2 }' | while read -r id; do xl destroy "$id"; done
 fi
-systemctl stop overcommit-bridge.service 2> /dev/null || true
+systemctl stop overcommit-bridge.service overcommit-consoles.timer 2> /dev/null || true
 put_back /etc/modules-load.d/overcommit.conf /etc/ssh/sshd_config.d/00-overcommit.conf /etc/sysctl.d/90-overcommit.conf \
     /etc/systemd/system/overcommit-bridge.service /etc/systemd/system/overcommit-return.service \
     /etc/systemd/system/overcommit-return.timer /etc/systemd/system/multi-user.target.wants/overcommit-bridge.service \
     /etc/systemd/system/timers.target.wants/overcommit-return.timer /etc/xen/scripts/block-overcommit \
-    /etc/xen/scripts/vif-overcommit
-rm -f /usr/local/sbin/tmemctl /usr/local/sbin/overcommit-return /usr/local/sbin/overcommit-kernels
+    /etc/xen/scripts/vif-overcommit /etc/systemd/system/overcommit-consoles.service \
+    /etc/systemd/system/overcommit-consoles.timer /etc/systemd/system/timers.target.wants/overcommit-consoles.timer
+rm -f /usr/local/sbin/tmemctl /usr/local/sbin/overcommit-return /usr/local/sbin/overcommit-kernels \
+    /usr/local/sbin/overcommit-consoles
 systemctl daemon-reload || true
 
 # Files that were made for guests, and their folder when nothing else is in it.
@@ -123,6 +125,7 @@ apt-mark showmanual | sort | comm -13 "$before/manual" - | comm -12 - "$before/p
 # Files of a toolstack that was there before.
 put_back /etc/xen/xl.conf /etc/default/xen /etc/systemd/system/multi-user.target.wants/xendomains.service
 was /etc/xen/ || rm -rf /etc/xen /var/log/xen
+rm -f /var/log/xen/console/guest-guest[0-9]*.log /var/log/xen/console/guest-overcommit-check.log
 
 keys=/root/.ssh/authorized_keys
 if [ -e "$keys" ] && ! grep -qxF "$1" "$before/authorized_keys" 2> /dev/null; then

@@ -86,7 +86,16 @@ def provision(root: Path, *packages: str) -> None:
     """What the playbook does."""
     for name in ("grub.d/42_overcommit", "default/grub.d/zz-overcommit.cfg", "xen/xl.conf", "default/xen"):
         write(root, f"etc/{name}", "ours\n")
-    write(root, "usr/local/sbin/tmemctl", "ours\n")
+    for name in (
+        "overcommit-consoles.service",
+        "overcommit-consoles.timer",
+        "timers.target.wants/overcommit-consoles.timer",
+    ):
+        write(root, f"etc/systemd/system/{name}", "ours\n")
+    for name in ("tmemctl", "overcommit-consoles"):
+        write(root, f"usr/local/sbin/{name}", "ours\n")
+    for name in ("guest-guest1.log", "guest-guest12.log", "guest-overcommit-check.log"):
+        write(root, f"var/log/xen/console/{name}", "said\n")
     write(root, "boot/overcommit-0123.gz", "ours\n")
     for name, line in (("packages", "\n".join(packages)), ("root/.ssh/authorized_keys", KEY)):
         write(root, name, f"{(root / name).read_text()}{line}\n")
@@ -123,6 +132,7 @@ def test_a_toolstack_that_was_there_keeps_its_files(server: Path) -> None:
     write(server, "etc/xen/xl.conf", "autoballoon=1\n")
     write(server, "etc/default/xen", "XENCONSOLED_ARGS=\n")
     write(server, "etc/xen/mail.cfg", "name=mail\n")
+    write(server, "var/log/xen/console/guest-mail.log", "said\n")
     before = tree(server)
     record(server, "before")
     provision(server, "bridge-utils")
