@@ -129,6 +129,22 @@ def test_an_environment_whose_interpreter_is_gone_is_made_anew(tmp_path: Path) -
     assert inv.current()
 
 
+def test_the_environment_of_another_checkout_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two worktrees of which one's .venv is a link to the other's: its commands would be gone."""
+    other = load(tmp_path / "other")
+    other.VENV.mkdir()
+    (other.VENV / "kept").touch()
+    inv = load(tmp_path / "checkout")
+    inv.VENV.symlink_to(other.VENV)
+    made: list[list[str]] = []
+    monkeypatch.setattr(inv, "need_venv_module", lambda: None)
+    monkeypatch.setattr(inv, "child", lambda words: made.append(words) or inv.VENV.mkdir(exist_ok=True))
+    inv.make_environment()
+    assert made
+    assert (other.VENV / "kept").exists()
+    assert not inv.VENV.is_symlink()
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT], ids=lambda number: number.name)
 def test_a_launcher_that_is_ended_ends_what_it_has_started(tmp_path: Path, number: signal.Signals) -> None:
     """The installer went on for minutes in an environment that nobody waited for."""
