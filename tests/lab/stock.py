@@ -1,7 +1,7 @@
 """What a machine with a stock kernel and the guest driver is put through; runs there, and prints
 JSON. Standard library only.
 
-    python3 stock.py files MIB FOLDER | swap MIB | changes PAGES FOLDER
+    python3 stock.py files MIB FOLDER | swap MIB | neighbours MIB | changes PAGES FOLDER
     python3 stock.py mapped PAGES FOLDER | clones PAGES FOLDER | counters
 """
 
@@ -26,6 +26,11 @@ MIB = 2**20
 
 FICLONERANGE = 0x4020940D
 """linux/fs.h"""
+
+MADV_PAGEOUT = 21
+"""linux/mman.h"""
+
+LARGE = Path("/sys/kernel/mm/transparent_hugepage/hugepages-64kB/enabled")
 
 FIRST_S, MOST_TRIES = 0.5, 12
 """How long a clone has at first, and how often it may be tried until one ends in the middle."""
@@ -246,6 +251,30 @@ def clones(count: int, folder: Path) -> dict[str, object]:
     return {"pages": count, "kept": kept, "cloned": cloned, "hits": hits, "wrong": wrong}
 
 
+def neighbours(mib: int) -> dict[str, object]:
+    """Pages are swapped one by one, and asked for when the kernel may bring back 16 at once, whose
+    slots lie side by side. The first 15 have them lie where 16 pages begin: a device's first slot
+    is not used.
+    """
+    before = counters()
+    LARGE.write_text("never")
+    swapped_out(15 * PAGE)
+    memory = swapped_out(mib * MIB)
+    LARGE.write_text("always")
+    wrong = sum(memory[at : at + 8] != (at + 1).to_bytes(8, "little") for at in range(0, mib * MIB, PAGE))
+    after = counters()
+    return {"wrong": wrong, **{name: after[name] - before[name] for name in after}}
+
+
+def swapped_out(size: int) -> mmap.mmap:
+    """Anonymous memory, each page another, all of it in swap."""
+    memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    for at in range(0, size, PAGE):
+        memory[at : at + 8] = (at + 1).to_bytes(8, "little")
+    memory.madvise(MADV_PAGEOUT)
+    return memory
+
+
 def swap(mib: int) -> dict[str, object]:
     """More anonymous memory than there is, every page of it looked at twice."""
     before = counters()
@@ -272,6 +301,7 @@ def main(arguments: list[str]) -> None:
     found = {
         "files": lambda: files(int(amount), Path(folder[0])),
         "swap": lambda: swap(int(amount)),
+        "neighbours": lambda: neighbours(int(amount)),
         "changes": lambda: changes(int(amount), Path(folder[0])),
         "mapped": lambda: mapped(int(amount), Path(folder[0])),
         "clones": lambda: clones(int(amount), Path(folder[0])),

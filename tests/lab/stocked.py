@@ -55,6 +55,11 @@ SOME_MIB = 12
 SIZES = "/sys/kernel/mm/transparent_hugepage"
 LARGE = f"{SIZES}/hugepages-64kB"
 
+OBJECTS = 256
+"""Of a swap device in Xen, see tmem/linux/persistent.c."""
+
+NEIGHBOURS_MIB = 32
+
 CHANGES, EXERCISED_KIB = 3000, 256
 """Of a file by exercise.c, and its size at most."""
 
@@ -134,6 +139,28 @@ class Stock:
         assert grown["swap_undone"] > 0
         self.host.run(DOM0, f"xl mem-max {GUEST} {MOST_MIB}")
 
+    def swaps_in_by_the_page_where_xen_has_some(self) -> None:
+        """From a device that is as fast as memory, of which the kernel would bring back large
+        folios, when Xen has some of their pages and the device has the others.
+        """
+        self.host.run(DOM0, f"xl mem-max {GUEST} {START_MIB + SOME_MIB}")
+        size = f"{2 * NEIGHBOURS_MIB}M"
+        self.sh(
+            f"modprobe zram && echo {size} > /sys/block/zram0/disksize && mkswap /dev/zram0 > /dev/null && "
+            "swapon -p 100 /dev/zram0"
+        )
+        try:
+            found = self.trial("neighbours", NEIGHBOURS_MIB)
+            held = int(self.sh("awk '{ print $3 }' /sys/block/zram0/stat"))
+        finally:
+            self.sh(f"echo inherit > {LARGE}/enabled; swapoff /dev/zram0", 240)
+            self.host.run(DOM0, f"xl mem-max {GUEST} {MOST_MIB}")
+        print(f"{self.boots}: {found}, {held} sectors of zram read", file=sys.stderr)
+        assert found["wrong"] == 0
+        assert found["persistent.put.done"] > 500
+        assert found["persistent.put.no_memory"] > 500
+        assert held > 8 * 500
+
     def _folios(self) -> dict[str, int]:
         """What became of large folios, as the driver has counted."""
         lines = self.sh("cat /sys/kernel/debug/tmem/folios").splitlines()
@@ -141,8 +168,11 @@ class Stock:
 
     def leaves_no_page_in_swap(self) -> None:
         """When its device is off."""
+        before = self.trial("counters")
         self.sh("swapoff /dev/xvdb", 240)
         assert [pool["Pc"] for pool in self.pools("P")] == [0]
+        # whatever became of its slots, all that Xen may have of the device is asked to go
+        assert self.grown(before)["persistent.flush_object.done"] == OBJECTS
         self.sh("swapon /dev/xvdb")
 
     def counts_at_rest(self) -> tuple[dict[str, Any], dict[str, int]]:

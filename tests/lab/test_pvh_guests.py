@@ -65,6 +65,10 @@ def test_large_folios_are_swapped_to_xen_whole(stock: Stock) -> None:
     stock.swaps_large_folios_whole()
 
 
+def test_no_large_folio_is_swapped_in_of_which_xen_has_a_part(stock: Stock) -> None:
+    stock.swaps_in_by_the_page_where_xen_has_some()
+
+
 def test_the_guest_counts_what_xen_counts(stock: Stock) -> None:
     stock.counts_at_rest()
 

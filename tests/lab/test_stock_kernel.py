@@ -144,11 +144,17 @@ def test_it_refuses_a_function_that_was_compiled_in_parts(machine: EmulatedHost)
 
 
 def test_it_loads_and_says_what_it_has_replaced(machine: EmulatedHost) -> None:
-    dom0(machine, f"insmod {MODULE} selfballooning=0")
+    dom0(machine, f"insmod {MODULE}")
     replaced = dom0(machine, "cat /sys/kernel/tracing/enabled_functions")
     assert all(f"{name} (1)" in replaced for name in HOOKED)
     with pytest.raises(CommandError):
         dom0(machine, "rmmod tmem")
+
+
+def test_dom0_is_neither_sized_nor_asked_before_it_is_suspended(machine: EmulatedHost) -> None:
+    """Unless that is asked for; and XenStore, which would be told, is frozen with dom0."""
+    assert "self-ballooning off" in dom0(machine, "dmesg | grep -F tmem: | tail -n 1")
+    assert "xen-tmem" not in dom0(machine, "ls /sys/bus/platform/devices").split()
 
 
 def test_it_refuses_functions_that_somebody_else_replaces(machine: EmulatedHost) -> None:
