@@ -65,6 +65,49 @@ def lock_holder(path: Path) -> int | None:
     return None
 
 
+_KEPT: dict[Path, IO[bytes]] = {}
+"""Files that this process keeps from being removed: open, so that their locks hold."""
+
+
+def keep(path: Path) -> bool:
+    """Have a file, and the folder that it stands for, left in place until this process ends:
+    whoever would remove it asks with alone(). Any number of processes may. False when it is gone,
+    or being removed. The file stays as it is.
+    """
+    for gone in [each for each in _KEPT if not each.exists()]:
+        _KEPT.pop(gone).close()
+    if path not in _KEPT:
+        try:
+            stream = path.open("rb")
+        except OSError:
+            return False
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            stream.close()
+            return False
+        except OSError:  # a file system without locks: then nobody can ask, either
+            pass
+        _KEPT[path] = stream
+    return path.exists()
+
+
+def alone(path: Path) -> IO[bytes]:
+    """Lock a file that no process keeps; closing what is returned ends the lock. LockedError when
+    one does; OSError when it cannot be opened or locked. The file stays as it is.
+    """
+    stream = path.open("rb")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        raise LockedError(path, None) from None
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
 def _signature(stream: IO[str]) -> int | None:
     stream.seek(0)
     text = stream.read().strip()

@@ -4,6 +4,9 @@ another program's.
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -21,3 +24,23 @@ def start_time(pid: int) -> int | None:
     fields = text.rpartition(")")[2].split()
     state, threads = fields[0], int(fields[17])
     return None if state in {"Z", "X"} and threads <= 1 else int(fields[19])
+
+
+def users(folder: Path) -> list[int]:
+    """Other processes that work in a folder, or have it or a file below it open, as far as this
+    user may see: such as a QEMU that nobody holds a lock for.
+    """
+    inside = f"{folder.resolve()}{os.sep}"
+    processes = [each for each in Path("/proc").iterdir() if each.name.isdigit() and int(each.name) != os.getpid()]
+    return sorted(
+        int(each.name) for each in processes if any(f"{place}{os.sep}".startswith(inside) for place in _places(each))
+    )
+
+
+def _places(process: Path) -> Iterator[str]:
+    with suppress(OSError):
+        yield str((process / "cwd").readlink())
+    with suppress(OSError):
+        for each in (process / "fd").iterdir():
+            with suppress(OSError):
+                yield str(each.readlink())

@@ -286,7 +286,7 @@ def status(path: Path = DEFAULT_INVENTORY) -> list[dict[str, Any]]:
         folder = paths.host_dir(declared.name, entry.name)
         config = folder / "ssh_config"
         row["ssh_config"] = str(config) if config.exists() else None
-        row["used_by"] = files.lock_holder(_lock_path(declared.name, entry.name))
+        row["used_by"] = holder(declared.name, entry.name)
         if isinstance(entry.settings, inventory.Emulated):
             emulator = Emulator(folder, socket_folder(folder))
             process = emulator.recorded()
@@ -416,6 +416,11 @@ def _up_marker(folder: Path) -> Path:
 
 def _lock_path(lab: str, host: str) -> Path:
     return paths.lab_dir(lab) / f"{host}.lock"
+
+
+def holder(lab: str, host: str) -> int | None:
+    """The process that has a host now, -1 when that is not known; None when nobody does."""
+    return files.lock_holder(_lock_path(lab, host))
 
 
 def _held(holder: int | None) -> str:

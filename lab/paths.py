@@ -10,7 +10,11 @@ The cache is $OVERCOMMIT_CACHE, else $XDG_CACHE_HOME/xen-overcommit, else ~/.cac
     key/                  the key pair that opens every image built with this cache
     logs/                 logs of Ansible runs that failed
     environments/         Python environments of single tasks (common/environments.py)
+    packed/               images as they are sent to servers (lab/build/packing.py)
+    servers/NAME/         disks of an emulated server (lab/emulator/servers.py)
     tmp/                  work in progress; what no process holds is removed
+
+What of it this checkout does not need, lab/prune.py removes.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def run(
 
     book = Path(playbook) if Path(playbook).is_absolute() else paths.PLAYBOOKS / playbook
     ident = f"{time.strftime('%Y%m%dT%H%M%S')}-{book.stem}-{uuid.uuid4().hex[:8]}"
-    _remove_stale(progress)
+    remove_stale(progress)
     private = paths.tmp() / "ansible" / ident
     private.mkdir(parents=True, mode=0o700)
     if finish_packages:
@@ -204,7 +204,7 @@ def _end(private: Path, finish_packages: bool, progress: Tell | None) -> None:
     end_processes_of(private)
 
 
-def _remove_stale(progress: Tell | None = None) -> None:
+def remove_stale(progress: Tell | None = None) -> None:
     """End and remove runs whose owner was killed. A folder too young to have its lock yet is left
     alone.
     """

@@ -111,6 +111,15 @@ def find(name: str, key: str) -> Artifact | None:
         return None
 
 
+def use(artifact: Artifact) -> bool:
+    """Note that an artifact is used now, in the time of its folder, and keep it from ./inv
+    build.prune until this process ends. False when it has just been removed.
+    """
+    with contextlib.suppress(OSError):  # of another user: it is used all the same
+        os.utime(artifact.path)
+    return files.keep(artifact.manifest)
+
+
 def _load(folder: Path) -> Artifact:
     manifest = folder / MANIFEST
     data = json.loads(manifest.read_text())
@@ -169,7 +178,12 @@ def remove_tree(folder: Path) -> None:
     if folder.exists() and os.geteuid() != 0:
         result = subprocess.run(["sudo", "-n", *command], capture_output=True, text=True, check=False)
     if folder.exists():
-        raise BuildError("a build's work folder cannot be removed", where=str(folder), why=result.stderr.strip())
+        raise BuildError(
+            "a folder of the cache cannot be removed",
+            where=str(folder),
+            why=result.stderr.strip(),
+            remedy="Remove it as root: builds as root left files of root's there.",
+        )
 
 
 def publish(

@@ -13,7 +13,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -110,6 +110,11 @@ class Plan:
 
     def source(self, name: str) -> sources.Source:
         return self._indexed(name).choice() if name in INDEXED else self._pinned[name]
+
+    def candidates(self, name: str) -> list[sources.Source]:
+        """The source that source() is, and the pinned one that there is for lack of another."""
+        pinned = self._indexed(name).candidates if name in INDEXED else ()
+        return [self.source(name), *(each for each in pinned if each.pinned)]
 
     def unanswered(self, name: str) -> bool:
         """Whether the version of one of INDEXED had to be chosen without an answer of the
@@ -217,11 +222,22 @@ def artifact(name: str, needs: Needs = NOTHING) -> Artifact:
     """A built artifact. BuildError when it is missing or no longer what the checkout describes."""
     _known([name])
     found = Plan(needs=needs).find(name)
-    if found is None:
+    if found is None or not artifacts.use(found):
         raise BuildError(
             f"the artifact {name} is not built, or not from the present sources", remedy="Run: ./inv build"
         )
     return found
+
+
+def current(package_sets: Iterable[Sequence[str]]) -> tuple[set[str], set[str]]:
+    """What this checkout is built from and to, in all its variants: the names of the folders of its
+    artifacts, and of its source archives. package_sets: Debian packages of workloads, since there
+    is an image for each set of them.
+    """
+    plans = [Plan(needs=Needs(tuple(packages))) for packages in {(), *map(tuple, package_sets)}]
+    folders = {artifacts.folder_name(name, making.key(name)) for making in plans for name in RECIPES}
+    names = {source for recipe in RECIPES.values() for source in recipe.sources}
+    return folders, {source.file for name in names for source in plans[0].candidates(name)}
 
 
 def show() -> list[dict[str, Any]]:
@@ -296,7 +312,7 @@ def _collect(making: Plan, names: Iterable[str]) -> dict[str, Artifact]:
     built: dict[str, Artifact] = {}
     for name in names:
         found = making.find(name)
-        if found is None:
+        if found is None or not artifacts.use(found):
             raise BuildError(f"{name} was built from files that changed meanwhile", remedy="Run this again.")
         built[name] = found
     return built

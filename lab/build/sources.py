@@ -10,6 +10,7 @@ pinned too, and what was passed over is recorded.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import glob
 import json
@@ -334,6 +335,8 @@ def fetch(source: Source) -> Path:
     cannot be had.
     """
     if (path := have(source)) is not None:
+        with contextlib.suppress(OSError):  # of another user
+            os.utime(path)  # for lab/prune.py: it is used
         return path
     target = paths.downloads() / source.file
     partial = target.with_name(f"{target.name}.{os.getpid()}.part")

@@ -228,7 +228,7 @@ def test_packages_that_a_killed_run_installs_are_waited_for(tmp_path: Path, dpkg
         (private / name).touch()
     with subprocess.Popen([dpkg], env={**os.environ, "ANSIBLE_CONFIG": f"{private}/ansible.cfg"}):
         wait_for(dpkg.with_suffix(".began"))
-        ansible._remove_stale()
+        ansible.remove_stale()
     assert dpkg.with_suffix(".done").exists()
     assert not private.exists()
 
@@ -243,7 +243,7 @@ def test_a_run_that_begins_is_not_taken_for_one_whose_owner_was_killed(
 
     def late(lock: IO[str], how: int) -> None:
         if how == fcntl.LOCK_EX:
-            ansible._remove_stale()
+            ansible.remove_stale()
         flock(lock, how)
 
     monkeypatch.setattr(fcntl, "flock", late)

@@ -283,6 +283,33 @@ def test_an_estimate_is_no_shorter_than_the_longest_chain(world: World) -> None:
     assert (events[0].text, events[0].remaining) == ("to build: base, kernel, image", 130)
 
 
+def test_current_names_all_variants_and_every_set_of_packages(world: World) -> None:
+    everything = list(RECIPES)
+    asked = Needs(("memcached",))
+    built = [*builder.ensure(everything).values(), *builder.ensure(everything, needs=asked).values()]
+    folders, archives = builder.current([("memcached",)])
+    assert folders == {each.path.name for each in built}
+    assert folders > builder.current([])[0]
+    assert archives >= {path.name for path in paths.downloads().iterdir()}
+    pinned = read_variables()
+    assert {f"linux_{pinned.linux_version}.orig.tar.xz", f"xen_{pinned.xen_version}.orig.tar.xz"} <= archives
+    world.edit("src/driver/a.c", "int b;\n")
+    changed = folders - builder.current([("memcached",)])[0]
+    assert {name.rpartition("-")[0] for name in changed} == {"kernel", "image"}
+
+
+def test_what_is_asked_for_is_kept_from_removal(world: World) -> None:
+    built = builder.ensure(["hyper"])["hyper"]
+    with pytest.raises(files.LockedError):
+        files.alone(built.manifest)
+    os.utime(built.path, (0, 0))
+    assert builder.artifact("hyper").path.stat().st_mtime > time.time() - 3600
+    base = builder.Plan().find("base")
+    assert base is not None
+    with files.alone(base.manifest), pytest.raises(BuildError, match="base is not built"):
+        builder.artifact("base")
+
+
 def test_show_says_what_is_built_and_what_is_not(world: World) -> None:
     builder.ensure(["hyper"])
     rows = {row["name"]: row for row in builder.show()}

@@ -81,3 +81,46 @@ def test_a_process_is_told_by_its_start_and_its_remains_are_none() -> None:
 def test_a_digest_is_of_the_content(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     assert files.digest(tmp_path / "empty") == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def test_a_file_that_is_kept_is_nobody_s_alone_until_its_processes_have_ended(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text("{}")
+    keep = HOLD.replace("files.lock", "files.keep")
+    with subprocess.Popen(
+        [sys.executable, "-c", keep, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"held\n"
+        with pytest.raises(files.LockedError):
+            files.alone(path)
+        other.kill()
+        other.wait()
+    with files.alone(path):
+        assert not files.keep(path)
+    assert files.keep(path)
+    assert path.read_text() == "{}"
+    path.unlink()
+    assert not files.keep(path)
+    assert not files.keep(tmp_path / "missing")
+
+
+def test_who_works_in_a_folder_or_has_a_file_of_it_open_is_seen(tmp_path: Path) -> None:
+    inside, beside = tmp_path / "in", tmp_path / "inside"
+    (inside / "sub").mkdir(parents=True)
+    beside.mkdir()
+    (inside / "file").touch()
+    assert processes.users(inside) == []
+    with (inside / "file").open() as stream:
+        waiting = [
+            subprocess.Popen(["sleep", "60"], cwd=inside / "sub"),
+            subprocess.Popen(["sleep", "60"], pass_fds=[stream.fileno()]),
+            subprocess.Popen(["sleep", "60"], cwd=beside),
+        ]
+    try:
+        assert processes.users(inside) == sorted(each.pid for each in waiting[:2])
+    finally:
+        for each in waiting:
+            each.kill()
+            each.wait()
+    assert processes.users(inside) == []

@@ -246,7 +246,9 @@ def test_what_is_there_needs_no_network(apt: Apt) -> None:
     chosen, path = sources.fetch_newest(sources.resolve("xen", "trixie", AT))
     source = chosen.choice()
     apt.online = False
+    os.utime(path, (0, 0))
     assert sources.fetch(source) == path
+    assert path.stat().st_mtime > 0, "that it was used is noted"
 
 
 @pytest.mark.parametrize(
