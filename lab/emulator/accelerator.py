@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -21,14 +22,36 @@ from pathlib import Path
 from typing import Literal
 
 from common import files
-from common.errors import MissingError
+from common.errors import LabError, MissingError
 from lab import paths
 
 Accelerator = Literal["kvm", "tcg"]
 
 QEMU = "qemu-system-x86_64"
+DEVICE = Path("/dev/kvm")
 PROBE_SECONDS = 15.0
 LATE = "a tiny payload did not end within"
+
+SIGNS = (
+    (r"permission denied|not permitted", "KVM is there, but this user may not use it"),
+    (r"no such (file|device)", "there is a /dev/kvm, but no KVM behind it"),
+    (r"resource busy", "KVM is there, but another hypervisor has the processor's virtualisation"),
+    (r"cannot allocate memory|cannot set up guest memory", "KVM is there, but there was no memory to try it"),
+    (
+        r"msr|cpuid|host doesn't support",
+        "KVM is there, but broken: it lacks a part of the processor that QEMU sets up, as where KVM is nested",
+    ),
+    (
+        r"internal error|emulation failure|entry failed|run failed",
+        "KVM is there, but broken: it stops on the first instructions, as where KVM is nested",
+    ),
+)
+"""What QEMU's words about KVM mean. (pattern, a clause for people), the first that is found."""
+
+PASSING = r"resource busy|cannot allocate memory|cannot set up guest memory"
+"""Of these, what the next try may not meet again."""
+
+_TELLING = r"error|fail|assert|denied|busy|cannot|could not|not "
 
 _VALUE = 0x2A
 _EXIT_PORT = 0xF4
@@ -63,8 +86,8 @@ def boot_sector() -> bytes:
 
 
 def runs(accelerator: Accelerator, seconds: float = PROBE_SECONDS) -> tuple[bool, str]:
-    """Whether QEMU runs the boot sector with this accelerator within the time, and what was
-    seen.
+    """Whether QEMU runs the boot sector with this accelerator within the time, and what was seen:
+    where it ended otherwise, its own words.
     """
     cpu = "host" if accelerator == "kvm" else "qemu64"
     with tempfile.TemporaryDirectory(dir=paths.tmp()) as folder:
@@ -98,8 +121,32 @@ def runs(accelerator: Accelerator, seconds: float = PROBE_SECONDS) -> tuple[bool
             ) from None
     if done.returncode == _EXIT_CODE:
         return True, "a tiny payload ran"
-    said = done.stderr.decode(errors="replace").strip().splitlines()
-    return False, f"a tiny payload did not run: {said[-1] if said else f'QEMU ended with {done.returncode}'}"
+    return False, telling(done.stderr.decode(errors="replace")) or f"nothing, and ended with {done.returncode}"
+
+
+def telling(words: str) -> str:
+    """The line of QEMU's words that says why: the first of an error, else the last. Warnings are of
+    what it goes on without.
+    """
+    lines = [line.strip().removeprefix(f"{QEMU}: ") for line in words.splitlines() if line.strip()]
+    lines = [line for line in lines if not line.startswith("warning:")] or lines
+    return next((line for line in lines if re.search(_TELLING, line, re.IGNORECASE)), lines[-1] if lines else "")
+
+
+def meaning(seen: str) -> str:
+    """Why KVM is not taken, in a clause for people, and what was seen of it."""
+    if seen.startswith(LATE):
+        return f"KVM is there, but it hangs, or this machine was too busy: {seen}"
+    for pattern, clause in SIGNS:
+        if re.search(pattern, seen, re.IGNORECASE):
+            return f"{clause}; QEMU said: {seen}"
+    return f"KVM is there, but does not run a tiny payload; QEMU said: {seen}"
+
+
+def ran_no_host(error: LabError) -> str:
+    """The same of KVM that ran the payload, and then no host."""
+    said = telling(error.why)
+    return f"KVM is there, but cannot run Xen and guests in it: {error.what}" + (f" ({said})" if said else "")
 
 
 def choose(wanted: Literal["auto", "kvm", "tcg"] = "auto") -> Choice:
@@ -149,18 +196,22 @@ def boot_id() -> str:
 
 def _kvm_problem() -> str | None:
     """Why KVM is out of the question without trying; None when it is worth a try."""
-    device = Path("/dev/kvm")
-    if not device.exists():
-        return "there is no /dev/kvm"
-    if not os.access(device, os.R_OK | os.W_OK):
-        return "/dev/kvm may not be opened by this user"
+    try:
+        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return f"this machine offers no KVM: there is no {DEVICE}"
+    except PermissionError as error:
+        return f"KVM is there, but this user may not use it: {DEVICE} cannot be opened ({error.strerror})"
+    except OSError as error:  # a device without a driver, as in a container
+        return f"there is a {DEVICE}, but no KVM behind it: it cannot be opened ({error.strerror})"
     return None
 
 
 def _probe() -> Choice:
     works, seen = runs("kvm")
-    choice = Choice("kvm" if works else "tcg", f"under KVM, {seen}")
-    if not seen.startswith(LATE):  # which a busy machine may have been
+    choice = Choice("kvm", f"under KVM, {seen}") if works else Choice("tcg", meaning(seen))
+    # A busy machine may have been late, and what was lacking may be there the next time.
+    if works or not (seen.startswith(LATE) or re.search(PASSING, seen, re.IGNORECASE)):
         _keep(choice)
     return choice
 
@@ -204,7 +255,8 @@ def _processor() -> str:
 
 
 def _identity() -> dict[str, str]:
-    return {"boot_id": boot_id(), "qemu": shutil.which(QEMU) or "", "user": str(os.geteuid())}
+    # words: a choice of before its reason was put into ours is made again
+    return {"boot_id": boot_id(), "qemu": shutil.which(QEMU) or "", "user": str(os.geteuid()), "words": "ours"}
 
 
 def _kept() -> Choice | None:

@@ -25,7 +25,7 @@ from common.text import without_home
 from lab import paths
 from lab.api import GuestSizing, HostSizing
 from lab.emulator import share
-from lab.emulator.accelerator import Choice, choose, distrust_kvm, qemu_version
+from lab.emulator.accelerator import Choice, choose, distrust_kvm, qemu_version, ran_no_host
 from lab.emulator.drives import Drives, no_space
 from lab.emulator.monitor import MonitorError
 from lab.emulator.process import (
@@ -214,7 +214,7 @@ class EmulatedHost(XenHost):
         if spec.accelerator != "kvm" or self.settings.accelerator != "auto" or self._loaded is not None:
             return False
         self.stop()
-        distrust_kvm(f"KVM ran a tiny payload, but no host: {error.what}")
+        distrust_kvm(ran_no_host(error))
         self._choice = None
         self._tell(f"{error.what}, so software emulation takes over, and the time left is its own: {error.why}")
         return True

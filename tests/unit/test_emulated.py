@@ -115,7 +115,9 @@ def under(load: Mapping[str, Exception | None]) -> tuple[list[str], Load]:
     return tried, _load
 
 
-@pytest.mark.parametrize("error", [NotBootedError("QEMU stopped"), BrokenError("QEMU stopped")])
+@pytest.mark.parametrize(
+    "error", [NotBootedError("QEMU stopped"), BrokenError("QEMU stopped", why=f"{SUBERROR}\nRAX=0")]
+)
 def test_software_emulation_takes_over_from_kvm_that_runs_no_host(
     error: Exception, host: EmulatedHost, monkeypatch: pytest.MonkeyPatch, said: list[str]
 ) -> None:
@@ -128,6 +130,9 @@ def test_software_emulation_takes_over_from_kvm_that_runs_no_host(
     assert "software emulation takes over" in said[0]
     another = EmulatedHost("test", "xen2", Emulated(kind="emulated"), images, said.append)
     assert another.accelerator == "tcg"  # it is remembered
+    why = another._accelerator().why
+    assert why.startswith("KVM is there, but cannot run Xen and guests in it: QEMU stopped")
+    assert (f"({SUBERROR})" in why, "RAX" in why) == (isinstance(error, BrokenError), False)
 
 
 def test_kvm_that_has_run_the_host_is_not_left_for_software_emulation(
