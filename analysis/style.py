@@ -53,9 +53,16 @@ FORMATS = ("png", "pdf", "svg")
 
 INK, MUTED, FAINT = "#222222", "#666666", "#d9d9d9"
 
-_LINES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (3, 1, 1, 1, 1, 1)))
-_HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----")
-_MARKERS = ("o", "s", "D", "^", "v")
+_FEW = 5
+"""Styles that few policies go through in turn; the others are for many."""
+
+_LINES: Sequence[Any] = (
+    *("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (3, 1, 1, 1, 1, 1))),
+    *((0, (9, 2)), (0, (1, 3)), (0, (9, 1.5, 1, 1.5)), (0, (2, 2)), (0, (6, 1, 2, 1, 2, 1))),
+)
+_HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----", "||||", "++++", "....", "oooo", "****")
+_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*")
+"""Lines, hatches and markers of the styles, in the same order."""
 
 _FIXED = {"static": 7, "fixed": 7, "selfballoon": 1, "selfballoon+tmem": 0}
 """Places in seaborn's colour-blind palette: grey for what is left alone, orange, blue."""
@@ -151,18 +158,43 @@ PERSISTENT = Look("#8f3a84", (0, (3, 1.2)), "xxxx", "")
 """Kinds of pages in tmem: a light area and a dark, hatched one."""
 
 
+MANY = range(9, 25)
+"""Numbers of policies for which styles are chosen so that no two look alike. Fewer have had their
+looks in published figures; of more, looks repeat, and rows have the policies' names.
+"""
+
+_APART = 0.08
+"""Difference of lightness (of 1) that is seen in grey."""
+
+
 def looks(policies: Sequence[str]) -> dict[str, Look]:
     """A look per policy, by its place among the policies of the experiment."""
     colours = policy_colours(policies)
-    return {
-        name: Look(
-            colours[name],
-            _LINES[index % len(_LINES)],
-            _HATCHES[index % len(_HATCHES)],
-            _MARKERS[index % len(_MARKERS)],
+    styles = {name: index % _FEW for index, name in enumerate(policies)}
+    alike = len({(colours[name], styles[name]) for name in policies}) < len(policies)
+    if alike and len(policies) in MANY:
+        styles = _told_apart(colours)
+    return {name: Look(colours[name], _LINES[at], _HATCHES[at], _MARKERS[at]) for name, at in styles.items()}
+
+
+def _told_apart(colours: Mapping[str, str]) -> dict[str, int]:
+    """A style per policy, such that those of one style are told apart in print without colours."""
+    shades: list[list[float]] = [[] for _ in _LINES]
+    styles = {}
+    for index, (name, colour) in enumerate(colours.items()):
+        shade = lightness(colour)
+        in_turn = [(index + step) % len(_LINES) for step in range(len(_LINES))]
+        styles[name] = max(
+            in_turn, key=lambda at: min((abs(shade - each) for each in shades[at]), default=1.0) >= _APART
         )
-        for index, name in enumerate(policies)
-    }
+        shades[styles[name]].append(shade)
+    return styles
+
+
+def lightness(colour: str) -> float:
+    """How light a colour is in grey, of 1."""
+    red, green, blue = to_rgb(colour)
+    return 0.299 * red + 0.587 * green + 0.114 * blue
 
 
 def tint(colour: str, strength: float = 0.55) -> str:

@@ -5,6 +5,8 @@ host's kind on all of it.
 from __future__ import annotations
 
 import hashlib
+import itertools
+import json
 import os
 import subprocess
 import sys
@@ -183,6 +185,29 @@ def test_policies_and_kinds_of_pages_are_told_apart_without_colours() -> None:
     shades = [_luminance(look.colour) for look in (style.EPHEMERAL, style.PERSISTENT)]
     assert abs(shades[0] - shades[1]) > 0.25
     assert style.EPHEMERAL.hatch != style.PERSISTENT.hatch
+
+
+@pytest.mark.parametrize("number", range(9, 25))
+@pytest.mark.parametrize("known", [[], ["static", "selfballoon", "selfballoon+tmem"], ["x", "static", "fixed"]])
+def test_many_policies_are_told_apart_without_colours_too(known: list[str], number: int) -> None:
+    policies = [*known, *(f"p{each}" for each in range(number - len(known)))]
+    looks = list(style.looks(policies).values())
+    for attribute in ("hatch", "line", "marker"):
+        for look, other in itertools.combinations(looks, 2):
+            same_style = getattr(look, attribute) == getattr(other, attribute)
+            assert not same_style or abs(_luminance(look.colour) - _luminance(other.colour)) > 0.05
+
+
+PUBLISHED = sorted((Path(__file__).resolve().parents[2] / "results").glob("*/campaign.json"))
+
+
+@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
+def test_published_figures_keep_their_looks(file: Path) -> None:
+    """Five styles in turn: what is drawn again has the same bytes."""
+    policies = json.loads(file.read_text())["experiment"]["policies"]
+    names = [each if isinstance(each, str) else each["name"] for each in policies]
+    markers = [look.marker for look in style.looks(names).values()]
+    assert markers == ["osD^v"[index % 5] for index in range(len(names))]
 
 
 def _luminance(colour: str) -> float:
