@@ -16,6 +16,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -66,6 +67,9 @@ _KEEP = "file=$(mktemp -t command.XXXXXX) && cat > $file && echo $file"
 
 KILL_AFTER_SECONDS = 5
 SHOWN_LINES = 15
+ASK_SECONDS = 2.0
+"""For a process of this machine to take a connection."""
+
 DOM0 = "dom0"
 
 
@@ -214,7 +218,7 @@ class Connections:
 
     def open(self, name: str) -> None:
         """Make the shared connection of a machine, and of dom0 on the way to a guest, if there is
-        none.
+        none, or its process was killed.
 
         Done apart from commands, because the process that holds the connection keeps its standard
         error: a command that made the connection in passing would not end for whoever reads it.
@@ -222,7 +226,9 @@ class Connections:
         if name != DOM0:
             self.open(DOM0)
         with self._opening[name]:
-            if not (self.sockets / name).exists():
+            if not _listens(self.sockets / name):
+                # ssh shares no connection while the socket of one that was killed is in the way.
+                (self.sockets / name).unlink(missing_ok=True)
                 self._connect(name)
 
     def _connect(self, name: str) -> None:
@@ -415,6 +421,21 @@ class Programs:
                 argv, process.returncode, out.decode(errors="replace"), err.decode(errors="replace")
             )
         return out
+
+
+def _listens(control: Path) -> bool:
+    """Whether a process has the shared connection of this socket: one that is killed leaves the
+    socket, which says nothing of the machine.
+    """
+    with socket.socket(socket.AF_UNIX) as asking:
+        asking.settimeout(ASK_SECONDS)
+        try:
+            asking.connect(str(control))
+        except (FileNotFoundError, ConnectionRefusedError):
+            return False
+        except OSError:  # it is too busy to answer
+            return True
+    return True
 
 
 def _kept(machine: str, told: bytes) -> str:

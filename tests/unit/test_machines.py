@@ -9,12 +9,15 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from common import processes
 from lab.remote.ssh import CommandError, Connections, Endpoint, UnreachableError, abandon, ssh_config
 
 ENDPOINTS = [
@@ -138,3 +141,69 @@ def test_a_command_is_abandoned_though_another_process_has_its_pipes() -> None:
         os.kill(holder, 0)  # it lives, and was not waited for
     finally:
         os.kill(holder, signal.SIGKILL)
+
+
+MASTER = """\
+#!{python} -I
+# As ssh with a shared connection: a process that listens at a socket, which is left when it is killed. Without one a
+# command goes by itself. Nobody answers while the file `gone` is there.
+import os, socket, sys
+words, folder = sys.argv[1:], {folder!r}
+if "dom0" in words:
+    sys.exit(0)
+with open(folder + "/sessions", "a") as log:
+    print("connect" if "-N" in words else "command", file=log)
+if os.path.exists(folder + "/gone"):
+    sys.exit("Connection refused")
+if "-N" in words:
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(folder + "/guest1")
+    listening.listen()
+    if os.fork():
+        sys.exit(0)
+    with open(folder + "/pid", "w") as file:
+        file.write(str(os.getpid()))
+    while True:
+        listening.accept()[0].close()
+os.execvp("bash", ["bash", "-c", words[-1]])
+"""
+
+
+def test_a_shared_connection_whose_process_was_killed_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its socket stays, and proves nothing."""
+    (tmp_path / "bin").mkdir()
+    ssh = tmp_path / "bin" / "ssh"
+    ssh.write_text(MASTER.format(python=sys.executable, folder=str(tmp_path)))
+    ssh.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{ssh.parent}:{os.environ['PATH']}")
+    connections = Connections(tmp_path / "ssh_config", tmp_path)
+
+    def kill() -> None:
+        master = int(wait_for(tmp_path / "pid"))
+        os.kill(master, signal.SIGKILL)
+        while processes.start_time(master) is not None:
+            time.sleep(0.01)
+        (tmp_path / "pid").unlink()
+        assert (tmp_path / "guest1").is_socket()
+
+    assert connections.run("guest1", "echo 1") == "1\n"
+    assert connections.run("guest1", "echo 2") == "2\n"
+    kill()
+    assert connections.run("guest1", "echo 3") == "3\n"
+    assert (tmp_path / "sessions").read_text().split() == ["connect", "command", "command", "connect", "command"]
+    kill()
+    (tmp_path / "gone").touch()
+    with pytest.raises(UnreachableError, match="guest1 cannot be reached"):
+        connections.wait("guest1", 0.05, pause=0.01, connection=True)
+    (tmp_path / "gone").unlink()
+    connections.wait("guest1", 60, connection=True)
+    kill()
+
+
+def wait_for(path: Path) -> str:
+    """What is in a file, as soon as there is something."""
+    while not path.exists() or not path.read_text():
+        time.sleep(0.01)
+    return path.read_text()
