@@ -18,7 +18,7 @@ from lab.lifecycle import OpenLab
 pytestmark = [pytest.mark.lab, pytest.mark.long]
 
 SMALL_SWAP_KIB = {"debian-6.12": 48 << 10, "debian-7": 72 << 10}
-"""Kernel -> for what of the pattern is swapped (33 MiB on 6.12), and not for copies of it as well."""
+"""Kernel -> for what of the pattern is swapped (33 MiB on 6.12), and not for copies of it, too."""
 
 
 @pytest.mark.parametrize("boots", SMALL_SWAP_KIB)
