@@ -86,6 +86,7 @@ class _Member:
     flooded: bool = False
     said: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
     complaints: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL_LINES))
+    overhearing: threading.Thread | None = None
 
 
 def run(
@@ -257,8 +258,9 @@ def _spawn(
         while line := process.stderr.readline(LONGEST_LINE):
             member.complaints.append(line.decode(errors="replace").rstrip())
 
-    for target in (listen, overhear):
-        threading.Thread(target=target, daemon=True, name=f"barrier {name}").start()
+    member.overhearing = threading.Thread(target=overhear, daemon=True, name=f"barrier {name}")
+    for thread in (threading.Thread(target=listen, daemon=True, name=f"barrier {name}"), member.overhearing):
+        thread.start()
     return member
 
 
@@ -358,6 +360,8 @@ def _ended(member: _Member, mark: str) -> None:
         return
     with suppress(subprocess.TimeoutExpired):
         member.process.wait(timeout=5)
+    if member.overhearing is not None:
+        member.overhearing.join(timeout=5)  # its last words are the ones that say why
     why = tail("\n".join(member.complaints)) or f"its shell ended with status {member.process.returncode}"
     raise GuestLostError(f"{member.name} was lost before it said {mark}", where=member.name, why=why)
 
