@@ -25,6 +25,8 @@ from common.units import PAGE_BYTES, SECTORS_PER_PAGE
 
 EPHEMERAL, PERSISTENT = "ephemeral", "persistent"
 KINDS = (EPHEMERAL, PERSISTENT)
+LITTLE = 0.1
+"""Hits that stand for less than this of a difference are no cause of it."""
 _GUESTS_OWN = {EPHEMERAL: "cleancache_hits", PERSISTENT: "frontswap_loads"}
 
 
@@ -72,6 +74,15 @@ class Account:
         saved.
         """
         return _minus(self.saved, self.explained)
+
+    @property
+    def idle(self) -> bool:
+        """Whether tmem returned next to nothing, measured by what was read less, or more: whatever
+        made the difference was not its hits.
+        """
+        if self.saved is None or self.explained is None:
+            return False
+        return self.explained == 0 or self.explained < LITTLE * abs(self.saved)
 
     @property
     def agreement(self) -> float | None:
@@ -270,14 +281,16 @@ def explain(results: Results, account: Account) -> list[str]:
         )
     ]
     if account.agreement is None:
-        lines.append("No sectors were saved, so there is no ratio: whatever the hits spared was read elsewhere.")
+        spared = "" if account.idle else ": whatever the hits spared was read elsewhere"
+        lines.append(f"No sectors were saved, so there is no ratio{spared}.")
     else:
         lines.append(
             f"That is {100 * account.agreement:.0f} % of the sectors saved{_sure(results, account)}; "
             f"{account.left:,.0f} sectors are left."
         )
     lines += _by_disk(account) + _guest_counts(account)
-    lines += ["The rest may be chance."] if _may_be_all(results, account) else _direction(account)
+    may_be_all = _may_be_all(results, account) and not account.idle
+    lines += ["The rest may be chance."] if may_be_all else _direction(account)
     lines += _memory(results, account)
     lines += _spread(results, account)
     return lines
@@ -332,6 +345,9 @@ def _direction(account: Account) -> list[str]:
     """What can lie behind the rest, by its sign."""
     if account.left is None or account.saved is None or abs(account.left) <= 0.02 * abs(account.saved):
         return []
+    if account.idle:
+        returned = f"pages worth {account.explained:,.0f} sectors" if account.explained else "no page"
+        return [f"That difference is not tmem's, which returned {returned}: it has another cause, or is chance."]
     if account.left > 0:
         return [
             (

@@ -292,6 +292,35 @@ def test_no_agreement_when_nothing_was_saved(tmp_path: Path) -> None:
     assert "sectors more than selfballoon" in accounting.explain(results, total)[0]
 
 
+@pytest.mark.parametrize(("hits", "said"), [(0, "which returned no page"), (1, "which returned pages worth 8 sectors")])
+@pytest.mark.parametrize("read", [900, 1100])
+def test_what_tmem_returned_nothing_of_is_not_put_down_to_pages_that_came_back(
+    tmp_path: Path, hits: int, said: str, read: int
+) -> None:
+    """Twice, reports named pages that are put and got several times where none ever was."""
+
+    def idle(record: CellRecord) -> CellRecord:
+        tmem = record.policy.endswith("+tmem")
+        metrics = [Metric("sectors_read", "sectors", read if tmem else 1000, "guest1")]
+        for name, value in (("ephemeral", hits), ("persistent", 0)):
+            metrics.append(Metric(f"tmem_{name}_hits", "pages", value if tmem else None, "guest1"))
+        return dataclasses.replace(record, metrics=tuple(metrics))
+
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, change=idle, samples=False))
+    (total,) = accounting.summary(results, "")
+    assert total.idle
+    text = " ".join(accounting.explain(results, total))
+    assert f"That difference is not tmem's, {said}" in text
+    assert "A cause that is known" not in text
+    assert "whatever the hits spared" not in text
+
+
+def test_a_tenth_that_hits_stand_for_may_have_been_more_for_its_neighbours() -> None:
+    account = accounting.Account("", "a", "b", None, None, None, 2000, 1000, 13, 0, None, None, None)
+    assert (account.idle, dataclasses.replace(account, tmem_ephemeral_hits=12).idle) == (False, True)
+    assert not dataclasses.replace(account, tmem_ephemeral_hits=None).idle  # not measured is not none
+
+
 def test_a_policy_is_accounted_against_the_same_policy_without_tmem(tmp_path: Path) -> None:
     policies = ("static", "selfballoon", "selfballoon+tmem", "zswap+tmem")
     results = load.load(made_up.write_campaign(tmp_path, repetitions=1, policies=policies))
