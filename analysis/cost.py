@@ -7,7 +7,7 @@ measured they are seconds; on an emulated host both are the emulated machine's.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,8 @@ _OPERATIONS = "tmem_ops"
 
 @dataclass(frozen=True)
 class TmemCost:
-    """Of a cell, or the mean over the cells of a policy (`cell` None). None: not measured.
+    """Of a cell, or the mean over the cells of a policy in which cycles have a value (`cell` None).
+    None: not measured.
 
     tmem_cycles, seconds: for all guests together. of_one_cpu: seconds ÷ the cell's wall time;
     of_guests: seconds ÷ what the guests' vCPUs ran. tmem_ops: hypercalls, failed ones too;
@@ -46,17 +47,21 @@ FIGURES = ("tmem_cycles", "seconds", "of_one_cpu", "of_guests", _OPERATIONS, "cy
 
 def tmem(results: Results) -> list[TmemCost]:
     """Of every complete cell in which tmem took a cycle, or whose policy took some in another cell,
-    then the mean of each policy at each levels.
+    then the mean of each policy at each levels. Cycles of a starved cell have no value: there tmem
+    took some where it was asked at all.
     """
     each = [_of_cell(results, cell, results.delta(cell.cell, "hypervisor", _OPERATIONS)) for cell in results.complete]
-    using = {(cost.policy, cost.levels) for cost in each if cost.tmem_cycles}
+    using = {
+        (cost.policy, cost.levels) for cost in each if cost.tmem_cycles or (cost.tmem_cycles is None and cost.tmem_ops)
+    }
     found = [cost for cost in each if (cost.policy, cost.levels) in using]
     for levels in results.levels:
         for policy in results.policies:
             mine = [cost for cost in found if (cost.policy, cost.levels) == (policy, levels)]
             if mine:
+                told = [cost for cost in mine if cost.tmem_cycles is not None]
                 means: dict[str, Any] = {
-                    name: aggregate([getattr(cost, name) for cost in mine], "mean") for name in FIGURES
+                    name: aggregate([getattr(cost, name) for cost in told], "mean") for name in FIGURES
                 }
                 found.append(dataclasses.replace(mine[0], cell=None, **means))
     return found
@@ -102,10 +107,16 @@ def explain(results: Results, costs: Sequence[TmemCost], levels: str) -> list[st
     """What tmem took under each policy that used it, in sentences."""
     lines = []
     for mean in costs:
-        if mean.cell is not None or mean.levels != levels or mean.tmem_cycles is None:
+        if mean.cell is not None or mean.levels != levels:
             continue
         cells = [each for each in costs if each.cell and (each.policy, each.levels) == (mean.policy, levels)]
+        without = {each.cell for each in cells if each.tmem_cycles is None}
+        why = _why(results, without)
+        if mean.tmem_cycles is None:
+            lines.append(f"Under {mean.policy} guests asked tmem, and what it took has no value in any cell ({why}).")
+            continue
         text = f"Under {mean.policy} Xen spent {mean.tmem_cycles:,.0f} cycles in tmem for all guests together"
+        text += f" (mean of {len(cells) - len(without)} of {len(cells)} cells; {why})" if without else ""
         known = {each.cell: each.of_one_cpu for each in cells if each.cell}
         spread = totals.centre(results, known if mean.of_one_cpu is not None else {})
         if mean.seconds is not None and spread.mean is not None and mean.of_guests is not None:
@@ -124,10 +135,21 @@ def explain(results: Results, costs: Sequence[TmemCost], levels: str) -> list[st
     return lines
 
 
+def _why(results: Results, cells: Collection[str | None]) -> str:
+    """Why these complete cells have no value of a time."""
+    starved = len([cell for cell in results.complete if cell.cell in cells and cell.starved])
+    rest = len(cells) - starved
+    said = [f"the host was starved in {starved}, whose times have no value"] if starved else []
+    return ", ".join([*said, *([f"it was not recorded in {rest}"] if rest else [])])
+
+
 def sampling(results: Results) -> str:
     """What reading the counters cost, as a sum a cell, and whether it is in the vCPU seconds."""
     quantity = totals.QUANTITIES
     net = derived.SAMPLING_CPU in results.known
+    everyone = [cell.cell for cell in results.complete]
+    if everyone and all(cell.starved for cell in results.complete):
+        return f"What sampling took has no value in any cell ({_why(results, everyone)})."
     if not net and derived.DOM0_SAMPLING not in results.known:
         return "What sampling took in all was not recorded, so it is part of dom0's vCPU seconds."
     if net:
@@ -137,14 +159,17 @@ def sampling(results: Results) -> str:
         gross = dataclasses.replace(quantity["dom0_vcpu_seconds"], less=())
         asked = (quantity["sampling_seconds"], dom0, gross)
         told = [tuple(totals.value(results, cell, each) for each in asked) for cell in results.complete]
-    parts = [aggregate(values, "mean") for values in zip(*told, strict=True)] if told else [None, None, None]
-    if parts[1] is None or parts[2] is None:
-        return (
-            "What sampling took was not recorded in every cell; where it was not, vCPU seconds with dom0 are missing."
-        )
+    lost = [cell.cell for cell, each in zip(results.complete, told, strict=True) if None in each[1:]]
+    known = [each for each in told if None not in each[1:]]
+    why = f"{_why(results, lost)}; vCPU seconds with dom0 are missing there" if lost else ""
+    if not known:
+        return f"What sampling took has no value in any cell{f' ({why})' if why else ''}."
+    parts = [aggregate(values, "mean") for values in zip(*known, strict=True)]
+    assert parts[1] is not None
     whole = f"{parts[0]:.3g} s of processor time a cell, {parts[1]:.3g} s of it in dom0" if parts[0] is not None else ""
     whole = whole or f"{parts[1]:.3g} s of dom0's processor time a cell"
     share = f" ({100 * parts[1] / parts[2]:.0f} % of what dom0 ran)" if parts[2] else ""
+    share += f" in {len(known)} of {len(told)} cells ({why})" if lost else ""
     taken = "what it took in dom0" if net else "it"
     return f"Sampling took {whole}{share}; {taken} is taken out of the vCPU seconds."
 

@@ -157,6 +157,60 @@ def test_what_tmem_cost_has_an_interval_over_boots_and_keeps_cells_of_no_cycles(
     assert f"{100 * wanted.mean:.2g} % of one processor over the run, 95 % interval {100 * wanted.low:.2g}" in text
 
 
+def _starved(record: CellRecord) -> CellRecord:
+    """A cell as a starved host leaves it: no times, and no cycles."""
+    timed = {"s", "cycles"}
+    kept = [dataclasses.replace(each, value=None) if each.unit in timed else each for each in record.metrics]
+    return dataclasses.replace(record, metrics=tuple(kept), notes=(f"{records.STARVED}: 69 %",))
+
+
+def test_a_starved_cell_takes_no_policy_out_of_what_tmem_cost(tmp_path: Path) -> None:
+    """A policy of nine cells was not in the table, because one of them had no times."""
+    cell = "selfballoon+tmem.r2"
+    directory = made_up.write_campaign(
+        tmp_path, repetitions=3, change=lambda record: _starved(record) if record.cell == cell else record
+    )
+    results = load.load(directory)
+    quantity = totals.QUANTITIES["tmem_cycles"]
+    known = [value for value in totals.values(results, quantity, "selfballoon+tmem", "").values() if value is not None]
+    assert len(known) == 2
+    costs = cost.tmem(results)
+    (mean,) = [each for each in costs if each.cell is None]
+    assert mean.tmem_cycles == pytest.approx(sum(known) / 2)
+    assert [each.tmem_cycles for each in costs if each.cell == cell] == [None]
+    (text,) = cost.explain(results, costs, "")
+    assert "(mean of 2 of 3 cells; the host was starved in 1, whose times have no value)" in text
+
+
+def test_a_policy_whose_cells_are_all_starved_is_said_to_have_no_value(tmp_path: Path) -> None:
+    directory = made_up.write_campaign(tmp_path, repetitions=1, change=_starved)
+    for policy in ("selfballoon", "selfballoon+tmem"):
+        asked = 4050 if "tmem" in policy else 50
+        rows = ["-9,hypervisor,tmem_ops,count,50", f"900,hypervisor,tmem_ops,count,{asked}"]
+        _samples(directory, f"{policy}.r1", rows)
+    (text,) = sections.tmem_cost(load.load(directory))
+    assert text == (
+        "Under selfballoon+tmem guests asked tmem, and what it took has no value in any cell "
+        "(the host was starved in 1, whose times have no value)."
+    )
+
+
+def test_sampling_of_starved_cells_is_not_called_unrecorded(tmp_path: Path) -> None:
+    def net(record: CellRecord) -> CellRecord:
+        took = [Metric("sampling_cpu_seconds", "s", 0.25, name) for name in (None, *made_up.GUESTS)]
+        whole = dataclasses.replace(record, metrics=(*record.metrics, *took))
+        return _starved(whole) if record.cell in starved else whole
+
+    starved = {"static.r1"}
+    text = cost.sampling(load.load(made_up.write_campaign(tmp_path, repetitions=1, change=net)))
+    assert "Sampling took 1 s of processor time a cell, 0.25 s of it in dom0" in text
+    assert "in 2 of 3 cells (the host was starved in 1, whose times have no value; vCPU seconds with dom0 are" in text
+    assert "not recorded" not in text
+    starved |= {"selfballoon.r1", "selfballoon+tmem.r1"}
+    text = cost.sampling(load.load(made_up.write_campaign(tmp_path / "all", repetitions=1, change=net)))
+    assert text.startswith("What sampling took has no value in any cell (the host was starved in 3")
+
+
 def test_cycles_in_tmem_are_seconds_and_shares(tmp_path: Path) -> None:
     directory = made_up.write_campaign(tmp_path, repetitions=2)
     for repetition in (1, 2):
