@@ -9,8 +9,9 @@ nothing. The magnitude (magnitude.py) is tested against the published figure. Ea
 family over the campaign's claims, with Holm's correction. With one repetition nothing is tested,
 and the words say "observed".
 
-A claim of relief is testable only where its control felt what is to be relieved (pressure.py), a
-claim about time only where times are a real machine's; elsewhere the verdict is "not testable
+A claim of relief is testable only where its control felt what is to be relieved (pressure.py), one
+about disks and tmem only where Xen took most of the swapped pages (refused.py), a claim about time
+only where times are a real machine's; elsewhere the verdict is "not testable
 here", with the reason, and enters no family. GiB·min are a time, too, but where the runs under both
 policies took as long, as those do that end by the clock, they are memory alone.
 
@@ -29,10 +30,11 @@ from typing import Literal
 
 import pandas as pd
 
-from analysis import magnitude, pressure, statistics, totals
+from analysis import magnitude, pressure, refused, statistics, totals
 from analysis.load import Results
 from analysis.magnitude import Magnitude
 from analysis.pressure import Felt
+from analysis.refused import Offered
 from campaigns.records import BOUNDED, Claim
 from common.metrics import is_timed
 
@@ -56,7 +58,8 @@ class Verdict:
     could be chance; None when there is no estimate. p: of the test behind the leaning, uncorrected;
     p_adjusted: by Holm over the campaign's claims. None: not tested. magnitude: None when no figure
     was published. felt: what the control felt, of a claim of relief; None of any other. untimed:
-    why it says nothing of time, where it is about a time that is none of a real machine's.
+    why it says nothing of time, where it is about a time that is none of a real machine's. offered:
+    what Xen took of the swapped pages, of a claim about disks with tmem against without.
     """
 
     claim: Claim
@@ -71,13 +74,15 @@ class Verdict:
     magnitude: Magnitude | None = None
     felt: Felt | None = None
     untimed: str = ""
+    offered: Offered | None = None
 
     @property
     def testable(self) -> bool:
-        """Whether the control felt what is to be relieved, and times mean something, if they have
-        to.
+        """Whether the control felt what is to be relieved, swapped pages got into tmem, and times
+        mean something, if they have to.
         """
-        return (self.felt is None or self.felt.enough) and not self.untimed
+        felt, offered = (each is None or each.enough for each in (self.felt, self.offered))
+        return felt and offered and not self.untimed
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -102,13 +107,14 @@ def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
         levels=levels,
         group=claim.group,
     )
+    above, below = totals.used_cells(results, ratio, treatment, control, levels)
     felt = None
     if ratio.n and pressure.is_relief(results, claim):
-        used = totals.used_cells(results, ratio, treatment, control, levels)
-        felt = pressure.felt(results, control, used, claim.group)
+        felt = pressure.felt(results, control, below, claim.group)
+    offered = refused.offered(results, claim, above)
     leaning, p = _test(claim, ratio)
     untimed = _untimed(results, claim, levels) if _is_time(results, claim) and emulated(results) else ""
-    verdict = Verdict(claim, levels, "leaves open", ratio, leaning, p, None, "", "", None, felt, untimed)
+    verdict = Verdict(claim, levels, "leaves open", ratio, leaning, p, None, "", "", None, felt, untimed, offered)
     return verdict if verdict.testable else dataclasses.replace(verdict, verdict="not testable here", p=None)
 
 
@@ -167,6 +173,8 @@ def _untestable(verdict: Verdict) -> str:
             f"{verdict.felt.control} felt too little that could be relieved "
             f"({verdict.felt.text}; {verdict.felt.demanded} would do)"
         )
+    if verdict.offered is not None and not verdict.offered.enough:
+        return f"{verdict.offered.text}, and the rest went to their disks as without tmem"
     return verdict.untimed
 
 
@@ -258,6 +266,8 @@ def _remarks(results: Results, verdict: Verdict) -> list[str]:
         remarks.append(f"Magnitude: {verdict.magnitude.word}, {verdict.magnitude.reason}.")
     if verdict.felt is not None and verdict.felt.enough:
         remarks.append(f"{verdict.felt.control} felt {verdict.felt.text}.")
+    if verdict.offered is not None and verdict.offered.enough and verdict.offered.text:
+        remarks.append(f"{verdict.offered.text}.")
     whose = "the source names it" if claim.control_from == "source" else "the source names none, it is our choice"
     remarks.append(f"Control: {claim.compare.control}; {whose}.")
     if claim.evidence == "ours" or claim.source.startswith(OURS):
@@ -318,6 +328,8 @@ def frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
         "control_pages_reclaimed": [v.felt.pages_reclaimed if v.felt else None for v in verdicts],
         "control_refaults": [v.felt.refaults if v.felt else None for v in verdicts],
         "control_memory_stall": [v.felt.memory_stall if v.felt else None for v in verdicts],
+        "swapped_pages_offered": [v.offered.tried if v.offered else None for v in verdicts],
+        "swapped_pages_stored": [v.offered.stored if v.offered else None for v in verdicts],
     }
     counts = {name: [getattr(v.ratio, name) for v in verdicts] for name in ("n", "boots", "runs")}
     columns = {name: pd.Series(values, dtype="string") for name, values in texts.items()}

@@ -287,11 +287,16 @@ def pair_ratios(results: Results, quantity: Quantity, *, treatment: str, control
     return [above / under for above, under in pairs if above is not None and under]
 
 
-def used_cells(results: Results, ratio: statistics.Ratio, policy: str, control: str, levels: str) -> list[CellRecord]:
-    """The control's cells that entered a ratio."""
+def used_cells(
+    results: Results, ratio: statistics.Ratio, policy: str, control: str, levels: str
+) -> tuple[list[CellRecord], list[CellRecord]]:
+    """The cells that entered a ratio: the policy's, and the control's."""
     blocked = is_blocked(results, policy, control, levels)
-    keys = set(ratio.used[1])
-    return [cell for cell in results.at(control, levels) if (pair_key(cell) if blocked else cell.cell) in keys]
+    above, below = (
+        [cell for cell in results.at(side, levels) if (pair_key(cell) if blocked else cell.cell) in set(keys)]
+        for side, keys in zip((policy, control), ratio.used, strict=True)
+    )
+    return above, below
 
 
 def centre_of(
