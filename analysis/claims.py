@@ -189,7 +189,10 @@ def _untimed(results: Results, claim: Claim, levels: str) -> str:
         if took is not None and abs(math.log(took)) <= math.log(AS_LONG):
             return ""
         if took is not None:
-            return f"its minutes are the emulated machine's, and {treatment} ran {took:.3g} times as long as {control}"
+            return (
+                f"its minutes are the emulated machine's, and from the release to the last guest's end {treatment} "
+                f"took {took:.3g} times as long as {control}"
+            )
     return "times are the emulated machine's, whose disk and processor are not in proportion to any real one's"
 
 

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from analysis import labels, panels, sections, style, totals
-from analysis.load import Results
+from analysis.load import Results, staggered
 from analysis.style import Layout
 from analysis.totals import Quantity
 
@@ -218,6 +218,11 @@ def said(results: Results) -> list[str]:
         parts.append(
             "Footprint, times and waiting are by the emulated machine's clock: compare them with each other, and with "
             "no other machine's. Sectors read are real."
+        )
+    if parts and staggered(results):
+        parts.append(
+            "A guest's time is from its own start to its end. A footprint is of the whole run, from the release to the "
+            "last guest's end, in which guests begin apart."
         )
     return parts
 

@@ -90,6 +90,15 @@ def test_no_name_lies_on_another_or_outside(tmp_path: Path, layout: style.Layout
         assert outside == []
 
 
+@pytest.mark.parametrize("phase", [None, "20 s"])
+def test_where_guests_begin_apart_the_table_says_of_which_time_a_footprint_is(
+    tmp_path: Path, phase: str | None
+) -> None:
+    results = campaign(tmp_path, experiment={"workload": {"name": "kernel_build", "phase": phase}})
+    text = " ".join(footprint.said(results))
+    assert ("A footprint is of the whole run, from the release to the last guest's end" in text) == bool(phase)
+
+
 def test_what_was_not_measured_is_left_out_and_said(tmp_path: Path) -> None:
     results = campaign(tmp_path, change=lambda record: without("footprint", "psi", record))
     assert "psi" not in [each.get_text() for each in names_in(drawn(results, style.TWO_COLUMNS), 0)]
