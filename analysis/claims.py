@@ -210,7 +210,7 @@ def format_ratio(ratio: statistics.Ratio) -> str:
     n = statistics.repetitions(ratio.boots, ratio.runs)
     if not ratio.tested or ratio.low is None:
         return f"{ratio.estimate:.3g} (n = {n}; {ratio.note})"
-    return f"{ratio.estimate:.3g} ({interval(ratio)}, n = {n})"
+    return f"{ratio.estimate:.3g} ({', '.join(filter(None, [interval(ratio), single(ratio)]))}, n = {n})"
 
 
 def interval(ratio: statistics.Ratio) -> str:
@@ -219,6 +219,20 @@ def interval(ratio: statistics.Ratio) -> str:
         return ""
     end = f"to {ratio.high:.3g}" if ratio.high is not None else "without an upper end"
     return f"{100 * statistics.LEVEL:.0f} % interval {ratio.low:.3g} {end}"
+
+
+def single(ratio: statistics.Ratio) -> str:
+    """`single runs 1.01 to 1.14`, where few boots have several runs each: their means may be alike
+    by luck, and then the interval is narrower than what runs show. Else empty.
+    """
+    return "" if ratio.single is None else f"single runs {ratio.single[0]:.3g} to {ratio.single[1]:.3g}"
+
+
+def evidence(claim: Claim) -> str:
+    """How well the published figure is known, as the claim has it; `ours` of what nobody published,
+    also in campaigns from before there was that word.
+    """
+    return "ours" if claim.source.startswith(OURS) else claim.evidence
 
 
 def published(claim: Claim) -> str:
@@ -264,7 +278,7 @@ def _remarks(results: Results, verdict: Verdict) -> list[str]:
     claim = verdict.claim
     remarks = []
     if figure := published(claim):
-        remarks.append(f"Published: {figure} ({claim.evidence}).")
+        remarks.append(f"{'Expected' if evidence(claim) == 'ours' else 'Published'}: {figure} ({evidence(claim)}).")
     if verdict.magnitude is not None and verdict.testable and verdict.ratio.p is not None:
         remarks.append(f"Magnitude: {verdict.magnitude.word}, {verdict.magnitude.reason}.")
     if verdict.felt is not None and verdict.felt.enough:
@@ -273,9 +287,9 @@ def _remarks(results: Results, verdict: Verdict) -> list[str]:
         remarks.append(f"{verdict.offered.text}.")
     whose = "the source names it" if claim.control_from == "source" else "the source names none, it is our choice"
     remarks.append(f"Control: {claim.compare.control}; {whose}.")
-    if claim.evidence == "ours" or claim.source.startswith(OURS):
+    if evidence(claim) == "ours":
         remarks.append("Nobody published it: the expectation is ours.")
-    elif claim.evidence == "recalled":
+    elif evidence(claim) == "recalled":
         remarks.append("The source is recalled, its text could not be read, so only the direction can be compared.")
     if verdict.untimed:
         remarks.append("Times are the emulated machine's.")
@@ -308,7 +322,7 @@ def frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
         "treatment": [v.claim.compare.treatment for v in verdicts],
         "control": [v.claim.compare.control for v in verdicts],
         "control_from": [v.claim.control_from for v in verdicts],
-        "evidence": [v.claim.evidence for v in verdicts],
+        "evidence": [evidence(v.claim) for v in verdicts],
         "published": [published(v.claim) or None for v in verdicts],
         "verdict": [v.verdict for v in verdicts],
         "magnitude": [v.magnitude.word if v.magnitude else None for v in verdicts],
@@ -322,6 +336,8 @@ def frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
         "ratio": [v.ratio.estimate for v in verdicts],
         "low": [v.ratio.low for v in verdicts],
         "high": [v.ratio.high for v in verdicts],
+        "single_low": [v.ratio.single[0] if v.ratio.single else None for v in verdicts],
+        "single_high": [v.ratio.single[1] if v.ratio.single else None for v in verdicts],
         "treatment_mean": [v.ratio.treatment for v in verdicts],
         "control_mean": [v.ratio.control for v in verdicts],
         "p": [v.p for v in verdicts],

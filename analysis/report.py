@@ -273,6 +273,7 @@ def change(ratio: statistics.Ratio) -> str:
     if ratio.low is not None:
         end = f"to {ratio.high:.2f}" if ratio.high is not None else "without an upper end"
         interval = f"{100 * statistics.LEVEL:.0f} % interval {ratio.low:.2f} {end}, "
+        interval += f"single runs {ratio.single[0]:.2f} to {ratio.single[1]:.2f}, " if ratio.single else ""
     chance = ", could be chance" if ratio.p is not None and ratio.p >= claims.ALPHA else ""
     return f"{word} (ratio {ratio.estimate:.2f}, {interval}n = {ratio.n}{chance})"
 

@@ -102,7 +102,7 @@ def repetition(results: Results) -> str:
         return (
             f"Intervals cover what differs between boots ({most} of each "
             "policy; runs of one boot are averaged first); another build is not "
-            f"in them.{said}"
+            f"in them.{_single(len(ran), max(counts))}{said}"
         )
     if anew:
         return (
@@ -113,6 +113,16 @@ def repetition(results: Results) -> str:
         f"Intervals cover what differs between runs ({most} of each "
         "policy); neither another boot of the host nor another build is in "
         "them, and between those the figures may differ by more."
+    )
+
+
+def _single(boots: int, runs: int) -> str:
+    """What single runs are told for, beside an interval over few boots."""
+    if boots > totals.FEW_BOOTS or runs <= boots:
+        return ""
+    return (
+        f" Means of {boots} boots may be alike by luck, and an interval then narrower than it should be, so the range "
+        "of single runs, pairs of one block each, is told beside it."
     )
 
 
@@ -212,7 +222,7 @@ def compared(results: Results) -> list[str]:
     """Every ratio with its interval, and the means that it divides: those of the cells that it
     used, and of no others.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for item in totals.compare_all(results):
         if item.quantity not in _COMPARED or item.ratio.n == 0:
             continue
@@ -227,10 +237,11 @@ def compared(results: Results) -> list[str]:
                 *means,
                 MISSING if ratio.estimate is None else f"{ratio.estimate:.3f}",
                 interval,
+                claims.single(ratio).removeprefix("single runs ") or MISSING,
                 f"{statistics.repetitions(ratio.boots, ratio.runs)}{_left_out_of(results, item)}",
             )
         )
-    columns = (
+    columns: tuple[str, ...] = (
         "policy ÷ control",
         "levels",
         "quantity",
@@ -238,8 +249,11 @@ def compared(results: Results) -> list[str]:
         "mean, control",
         "ratio",
         "95 % interval",
+        "single runs",
         "over",
     )
+    if all(row[-2] == MISSING for row in rows):
+        columns, rows = (*columns[:-2], columns[-1]), [(*row[:-2], row[-1]) for row in rows]
     return [table(columns, rows)] if rows else ["Nothing was measured under two policies."]
 
 
@@ -260,7 +274,7 @@ def verdicts(found: Sequence[Verdict]) -> list[str]:
         (
             v.claim.id,
             v.claim.statement,
-            f"{v.claim.source} ({v.claim.evidence})",
+            f"{v.claim.source} ({claims.evidence(v.claim)})",
             (
                 f"{v.claim.compare.control} "
                 f"({'named by the source' if v.claim.control_from == 'source' else 'our choice'})"

@@ -99,7 +99,8 @@ class Ratio:
     control: the means that were divided, over the cells of `used` (keys, as they were given) and no
     others. boots, runs: boots that were used, and cells per policy in all of them. looks: of how
     many looks this is one, where the data chose the sample size: `p` and the interval are for all
-    of them together.
+    of them together. single: the least and the largest ratio of a pair of runs, where few boots
+    have several each.
     """
 
     n: int
@@ -119,6 +120,7 @@ class Ratio:
     boots: int = 1
     runs: int = 0
     looks: int = 1
+    single: tuple[float, float] | None = None
 
     @property
     def tested(self) -> bool:

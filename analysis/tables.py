@@ -185,6 +185,8 @@ def _comparisons(results: Results) -> pd.DataFrame:
         "ratio": [item.ratio.estimate for item in compared],
         "low": [item.ratio.low for item in compared],
         "high": [item.ratio.high for item in compared],
+        "single_low": [item.ratio.single[0] if item.ratio.single else None for item in compared],
+        "single_high": [item.ratio.single[1] if item.ratio.single else None for item in compared],
         "p": [item.ratio.p for item in compared],
         "policy_mean": [item.ratio.treatment for item in compared],
         "control_mean": [item.ratio.control for item in compared],

@@ -8,7 +8,7 @@ elsewhere in the campaign lacks it in a cell, or its value is missing, the cell'
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from analysis import statistics
 from analysis.derived import DOM0_SAMPLING, GUEST_SAMPLING, SAMPLING_CPU
@@ -259,6 +259,10 @@ def ratio_of(
     return ratio_of_quantity(results, quantity, treatment=treatment, control=control, levels=levels)
 
 
+FEW_BOOTS = 5
+"""Of up to so many boots, means may be alike by luck, and an interval be narrower than they are."""
+
+
 def ratio_of_quantity(
     results: Results, quantity: Quantity, *, treatment: str, control: str, levels: str
 ) -> statistics.Ratio:
@@ -273,7 +277,20 @@ def ratio_of_quantity(
             side[key] = value(results, cell, quantity)
             boots[key] = boot_of(cell)
         sides.append(side)
-    return statistics.ratio(sides[0], sides[1], blocked=blocked, boots=boots, looks=looks_of(results))
+    made = statistics.ratio(sides[0], sides[1], blocked=blocked, boots=boots, looks=looks_of(results))
+    few = blocked and 1 < made.boots <= FEW_BOOTS and made.runs > made.boots
+    return replace(made, single=_single(*sides)) if few else made
+
+
+def _single(
+    above: Mapping[statistics.Block, float | None], below: Mapping[statistics.Block, float | None]
+) -> tuple[float, float] | None:
+    """The least and the largest ratio of a pair; None where a control has 0."""
+    pairs = [
+        (value, under) for key, value in above.items() if value is not None and (under := below.get(key)) is not None
+    ]
+    ratios = [value / under for value, under in pairs if under]
+    return (min(ratios), max(ratios)) if ratios and len(ratios) == len(pairs) else None
 
 
 def pair_ratios(results: Results, quantity: Quantity, *, treatment: str, control: str, levels: str) -> list[float]:

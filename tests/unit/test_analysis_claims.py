@@ -11,7 +11,7 @@ from pathlib import Path
 import analysis_campaign as made_up
 import pytest
 
-from analysis import accounting, claims, figures, load, outputs, rates, report, totals
+from analysis import accounting, claims, figures, load, outputs, rates, report, sections, totals
 from campaigns import records
 from campaigns.records import CellRecord, Claim, Comparison, Expectation
 from common.errors import CampaignError
@@ -104,6 +104,20 @@ def test_what_nobody_published_is_called_ours(tmp_path: Path) -> None:
     got = _judge(tmp_path, 0.6, _claim("decrease", evidence="ours"))
     assert "Nobody published it: the expectation is ours." in got.wording
     assert "recalled" not in got.wording
+
+
+def test_what_is_ours_is_called_so_in_campaigns_from_before_that_word(tmp_path: Path) -> None:
+    """Reports said "our expectation (recalled)" beside "the expectation is ours"."""
+    old = dataclasses.replace(
+        _claim("decrease", low=0.5, evidence="recalled"), source="our expectation, after a README"
+    )
+    got = _judge(tmp_path, 0.6, old)
+    assert claims.frame([got]).iloc[0]["evidence"] == "ours"
+    text = sections.verdicts([got])[0]
+    assert "our expectation, after a README (ours)" in text
+    assert "Expected: 0.5" in text
+    assert "(recalled)" not in text
+    assert claims.evidence(_claim("decrease", evidence="recalled")) == "recalled"
 
 
 @pytest.mark.parametrize(("kind", "verdict"), [("emulated", "not testable here"), ("physical", "supports")])

@@ -12,7 +12,7 @@ from pathlib import Path
 import analysis_campaign as made_up
 import pytest
 
-from analysis import claims, load, totals
+from analysis import claims, load, report, sections, totals
 from campaigns.records import CellRecord, Claim, Comparison, Expectation
 from common.metrics import Metric
 
@@ -299,6 +299,40 @@ def test_the_interval_names_the_level_that_was_repeated(tmp_path: Path) -> None:
     (boots,) = _judge(tmp_path / "boots", _claim(), values, repetitions=9, boots=3)
     assert "n = 3 boots of 3 runs each" in boots.wording
     assert (boots.ratio.n, boots.ratio.repeated) == (3, "boot")
+
+
+def test_an_interval_over_few_boots_has_the_range_of_single_runs_beside_it(tmp_path: Path) -> None:
+    """Three boots whose runs spanned 1.009 to 1.135 had means of 1.06, 1.07 and 1.07."""
+
+    def values(record: CellRecord) -> float:
+        effect = {1: 1.0, 2: 1.1, 3: 1.21}[record.run or 1] * (1 + 0.001 * (record.boot or 1))
+        return 100_000 * (effect if "tmem" in record.policy else 1)
+
+    (got,) = _judge(tmp_path, _claim("increase"), values, repetitions=9, boots=3)
+    assert got.ratio.single == (pytest.approx(1.001), pytest.approx(1.21 * 1.003))
+    assert got.ratio.high is not None
+    assert got.ratio.high < got.ratio.single[1]  # type: ignore[index]
+    assert "single runs 1 to 1.21, n = 3 boots of 3 runs each" in got.wording
+    row = claims.frame([got]).iloc[0]
+    assert (row["single_low"], row["single_high"]) == got.ratio.single
+    results = load.load(tmp_path / "made-up")
+    table = next(part for part in sections.compared(results) if isinstance(part, sections.Table))
+    assert table.columns[-3:] == ("95 % interval", "single runs", "over")
+    mine = next(row for row in table.rows if row[0] == "selfballoon+tmem ÷ selfballoon" and "sectors read" in row[2])
+    assert mine[-2] == "1 to 1.21"
+    assert "single runs 1.00 to 1.21" in report.paragraph(results)
+    assert "the range of single runs, pairs of one block each" in sections.repetition(results)
+
+
+@pytest.mark.parametrize(("repetitions", "boots"), [(3, 3), (5, None), (12, 6)])
+def test_runs_that_are_the_repetitions_or_are_of_many_boots_are_not_told_twice(
+    tmp_path: Path, repetitions: int, boots: int | None
+) -> None:
+    (got,) = _judge(tmp_path, _claim(), lambda r: _spread(r, 0.6), repetitions=repetitions, boots=boots)
+    assert (got.ratio.single, "single runs" in got.wording) == (None, False)
+    results = load.load(tmp_path / "made-up")
+    assert "single runs" not in sections.repetition(results)
+    assert "single runs" not in "\n".join(sections.compared(results))
 
 
 def test_the_tables_hold_both_verdicts_and_what_the_control_felt(tmp_path: Path) -> None:
