@@ -4,6 +4,9 @@ times its value at the start, for each policy by itself.
 Levels are taken in their order. A level without a complete cell ends the way: what lies beyond is
 not known, whatever was measured there. Means are those of the tables (statistics.Centre); an
 interval over boots or runs is drawn and does not move the answer.
+
+A threshold on a time of an emulated host has ratios and no answer, as no claim about such a time is
+judged (claims.py).
 """
 
 from __future__ import annotations
@@ -17,11 +20,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from analysis import panels, sections, statistics, style, totals
+from analysis import claims, panels, sections, statistics, style, totals
 from analysis.load import Results, levels_text
 from analysis.style import Layout
 from analysis.totals import Quantity
 from campaigns.records import Aggregate
+from common.metrics import is_timed
 
 _HEIGHT = 2.3
 
@@ -130,6 +134,11 @@ def _quantity(results: Results, threshold: Threshold) -> Quantity:
     return Quantity(threshold.id, (threshold.metric,), threshold.aggregate, unit, label, group=threshold.group)
 
 
+def testable(results: Results, threshold: Threshold) -> bool:
+    """Whether it is about no time, or about a real machine's."""
+    return not is_timed(_quantity(results, threshold).unit) or not claims.emulated(results)
+
+
 # --- The report ---------------------------------------------------------------------------------
 
 
@@ -146,11 +155,13 @@ def said(results: Results) -> list[str]:
                 each.policy,
                 *((each.others,) if len(columns) > len(levels) + 2 else ()),
                 *_ratios(each, levels),
-                _end(each),
+                _answer(results, threshold, each),
             )
             for each in found
         ]
         parts.append(sections.table(columns, rows))
+        if not testable(results, threshold):
+            parts.append(_untestable(threshold, found))
         parts += [sentence for each in found if (sentence := _unmeasured(results, each))]
     return parts
 
@@ -169,6 +180,30 @@ def _ratios(reach: Reach, levels: Sequence[str]) -> list[str]:
     shown = {str(step.level): step.ratio for step in reach.steps}
     ratios = [shown.get(level) for level in levels]
     return [sections.MISSING if ratio is None else f"{ratio:.2f}" for ratio in ratios]
+
+
+NOT_HERE = "not testable here"
+
+
+def _answer(results: Results, threshold: Threshold, reach: Reach) -> str:
+    return _end(reach) if testable(results, threshold) else NOT_HERE
+
+
+def _untestable(threshold: Threshold, found: Sequence[Reach]) -> str:
+    """Why a time of an emulated host answers nothing, and how far its policies are apart where the
+    way starts.
+    """
+    starts = [step.centre.mean for each in found for step in each.steps[:1]]
+    known = statistics.present(starts)
+    apart = (
+        f" Already where the way starts policies differ by {max(known) / min(known):.2f} times."
+        if len(known) > 1 and min(known) > 0
+        else ""
+    )
+    return (
+        f"How far {threshold.metric} allows to go is {NOT_HERE}: times are the emulated machine's, whose disk and "
+        f"processor are not in proportion to any real one's.{apart}"
+    )
 
 
 def _end(reach: Reach) -> str:
@@ -259,5 +294,6 @@ def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
             f"{each.policy}{f' at {each.others}' if each.others else ''}: {_end(each)}"
             for each in reaches(results, threshold)
         ]
-        lines.append(f"{threshold.id}, as far as: {'; '.join(ends)}.")
+        told = f"as far as: {'; '.join(ends)}" if testable(results, threshold) else f"{NOT_HERE}, by emulated times"
+        lines.append(f"{threshold.id}, {told}.")
     return lines

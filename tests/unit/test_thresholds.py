@@ -39,7 +39,9 @@ def campaign(
     walls: Mapping[str, Mapping[int, float | None]] = WALLS,
     asked: Mapping[str, object] = ASKED,
     levels: tuple[int, ...] = (1, 2, 3, 4),
+    *,
     status: str = "complete",
+    kind: str = "physical",
 ) -> load.Results:
     """Cells whose guests' longest wall time is as given; a None is a cell of another status."""
 
@@ -64,6 +66,7 @@ def campaign(
         claims=(),
         change=change,
         samples=False,
+        host_kind=kind,
         experiment={"thresholds": [dict(asked)], "factors": {FACTOR: list(levels)}},
     )
     return load.load(directory)
@@ -148,6 +151,23 @@ def test_the_report_has_a_table_and_one_figure_over_all_levels(tmp_path: Path) -
         f"thresholds{layout}.{kind}" for layout in ("", ".column") for kind in ("png", "pdf", "svg", "txt")
     }
     assert "density, as far as: static: 2; selfballoon+tmem: 4 or more" in text
+
+
+@pytest.mark.parametrize(("metric", "kept"), [("wall_seconds", False), ("vcpu_seconds", False), ("sectors_read", True)])
+def test_a_time_of_an_emulated_host_says_not_how_far(tmp_path: Path, metric: str, kept: bool) -> None:
+    """It was answered from times that no claim is judged by, to a tenth, where idle tmem made an
+    eighth.
+    """
+    results = campaign(tmp_path, asked={**ASKED, "metric": metric}, kind="emulated")
+    text = "\n".join(thresholds.said(results))
+    assert ("not testable here" in text) is not kept
+    assert ("times are the emulated machine's" in text) is not kept
+    assert ("or more |" in text) is kept
+    if metric == "wall_seconds":
+        assert "| static | 1.00 | 1.19 | 1.21 | 1.05 | not testable here |" in text  # ratios are shown all the same
+        assert "where the way starts policies differ by 2.00 times" in text
+    (caption,) = [line for line in thresholds.reading(results, "", figures.style.ONE_COLUMN) if "density" in line]
+    assert (caption == "density, not testable here, by emulated times.") is not kept
 
 
 def test_a_campaign_without_thresholds_has_no_section(tmp_path: Path) -> None:
