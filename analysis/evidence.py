@@ -17,7 +17,7 @@ from campaigns import records
 
 _NUMBER = re.compile(r"[-−]?\d")
 _PAIR = " ÷ "
-_NAMES = {"levels", "required", *regime_words.GIVEN}
+_NAMES = {"levels", "required", *regime_words.GIVEN, regime_words.ALONE}
 """Columns whose numbers no cell of the row's made."""
 
 

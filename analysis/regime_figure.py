@@ -107,7 +107,7 @@ def _panel(
         expected[at] = math.nan if parts else _more(_log(point.predicted))
         beside = "" if parts or point.predicted is None else f"\n({point.predicted:.2f})"
         # lost: a word in the panel, the reason in the caption
-        texts[at] = f"{'lost' if point.measured is None else f'{point.measured:.2f}'}{beside}"
+        texts[at] = f"{'lost' if point.measured is None else f'{point.measured:.2f}{_marks(point)}'}{beside}"
     axes.set_facecolor(style.FAINT)
     image = axes.imshow(
         np.ma.masked_invalid(measured),
@@ -133,13 +133,20 @@ def _panel(
     return drawn
 
 
+_MARKS = (("°", "tmem stored no page, so a difference is none of its doing"), ("*", "a host was starved"))
+
+
+def _marks(point: Point) -> str:
+    return "".join(mark for (mark, _), here in zip(_MARKS, (point.idle, point.starved), strict=True) if here)
+
+
 def _log(ratio: float | None) -> float:
     return math.log2(ratio) if ratio else math.nan
 
 
 def _told(point: Point) -> float:
-    """What the line of 1 goes by: a difference no larger than that between readings of the control
-    is none, and so on the side on which nothing is gained.
+    """What the line of 1 goes by: a difference no larger than that between readings of one
+    treatment is none, and so on the side on which nothing is gained.
     """
     return _NONE if point.differs is False else _more(_log(point.measured))
 
@@ -232,13 +239,16 @@ def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
     return [
         (
             "Lines: on one side fewer sectors are read than under the control; as measured, by more than readings "
-            "of the control at one share differ, where there are several. "
+            "of one treatment differ, where there are several. "
             f"Figures and colours: sectors read under a policy over those under the other one that its panel names, "
             f"below 1 (blue) fewer; in brackets, as predicted from {made.control} alone. Only guests under "
             f"{made.control} keep the share that is told; others begin with an even part of the host, what is fallow "
             f"among it. Below: each prediction beside what was measured; on the line they are equal.{together}"
         ),
+        *(f"{mark}: {said}." for mark, said in _MARKS if any(mark in _marks(point) for point in made.points)),
         regime_words.curve_text(made),
+        regime_words.noise_text(made),
+        *filter(None, [regime_words.twice_text(made)]),
         regime_words.agreement(made),
         *filter(None, [regime_words.lost_text(made)]),
         "Dotted, published set-ups at their fallow shares; their working sets are not published, so each is a line: "
@@ -251,11 +261,12 @@ def frame(results: Results, _levels: str) -> pd.DataFrame:
     """The points of the figure as a table."""
     made: Map | None = regime_map.found(results)
     rows = [] if made is None else [_row(point) for point in made.points]
-    texts = ("policy", "over", "levels", "lost")
+    texts = ("policy", "over", "levels", "lost", "base")
     names = (
         *("policy", "over", "levels", "share_mib", "share_of_working_set", "fallow", "phase_s"),
         *("predicted", "even_split", "measured", "error", "spread"),
         *("own", "own_low", "own_high", "lost"),
+        *("noise", "base", "alone", "beside", "explained", "stored_nothing", "starved"),
     )
     return pd.DataFrame(
         {
@@ -269,4 +280,6 @@ def _row(point: Point) -> tuple[str | float | None, ...]:
     setup, own = point.setup, point.own
     where = (point.policy, point.over, point.levels, setup.share, point.relative, setup.fallow, setup.phase)
     told = (point.predicted, point.even, point.measured, point.error, point.spread)
-    return (*where, *told, own.estimate, own.low, own.high, point.lost)
+    idle = None if point.idle is None else float(point.idle)
+    credit = (point.noise, point.base, point.alone, point.beside, point.explained, idle, float(point.starved))
+    return (*where, *told, own.estimate, own.low, own.high, point.lost, *credit)

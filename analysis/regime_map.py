@@ -11,12 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
-from analysis import predicted, rates, statistics, totals
+from analysis import accounting, predicted, rates, regime_noise, statistics, totals
 from analysis.load import Results, levels_text
 from analysis.predicted import Curve, Load, Setup
+from analysis.regime_noise import READ, Repeat
 from analysis.totals import Quantity
 from campaigns.records import CellRecord
 from common.units import KIB_PER_MIB, PAGE_BYTES, parse_duration, parse_size
@@ -24,8 +25,6 @@ from common.units import KIB_PER_MIB, PAGE_BYTES, parse_duration, parse_size
 VARIED = ("guests.memory_start", "host.guest_memory", "overcommit_ratio", "workload.phase")
 """Factors that move a point of the map. Whatever else varies makes it another question."""
 
-READ = Quantity("", ("sectors_read",), "mean", "sectors", "sectors read")
-"""Of a guest."""
 _SECONDS = Quantity("", ("wall_seconds",), "mean", "s", "time of a guest")
 _MIB_PER_PAGE = PAGE_BYTES / 2**20
 
@@ -56,9 +55,15 @@ class Point:
     its interval where cells were repeated; predicted: as the model has it; even: as the control's
     curve has it for guests among whom the host is handed out. None where there is none. relative:
     the share over the working set. spread: of the control's readings at this share, the largest
-    over the least; None of a single one. noise: the largest of these at any share. lost: why
-    nothing was measured, "" where something was. alike: the other levels whose readings of the
-    control `measured` has, too.
+    over the least; None of a single one. noise: between readings of one treatment, the largest
+    factor anywhere in the map (regime_noise.py). lost: why nothing was measured, "" where something
+    was. alike: the other levels whose readings of the control `measured` has, too.
+
+    base: the policy without its parts, where that is neither this one nor the other; alone: what it
+    read over the other; beside: what this one read over it. explained: of what was read less than
+    under the other, what the pages that tmem returned stand for (8 sectors each). idle: whether
+    tmem stored no page; None where there is none, or it was not counted. starved: whether a cell's
+    host was. again: the other levels at which the policy is the same treatment.
     """
 
     policy: str
@@ -74,6 +79,13 @@ class Point:
     noise: float | None
     lost: str
     alike: tuple[str, ...] = ()
+    base: str = ""
+    alone: float | None = None
+    beside: float | None = None
+    explained: float | None = None
+    idle: bool | None = None
+    starved: bool = False
+    again: tuple[str, ...] = ()
 
     @property
     def error(self) -> float | None:
@@ -81,10 +93,13 @@ class Point:
         return None if self.predicted is None or not self.measured else self.predicted / self.measured - 1
 
     @property
+    def credit(self) -> float | None:
+        """What tmem's hits explain of a difference that is more than noise."""
+        return self.explained if self.differs else None
+
+    @property
     def differs(self) -> bool | None:
-        """Whether it is farther from 1 than readings of the control at one share are from each
-        other, at any share.
-        """
+        """Whether it is farther from 1 than readings of one treatment are from each other."""
         if self.measured is None or self.noise is None:
             return None
         return not 1 / self.noise <= self.measured <= self.noise
@@ -92,11 +107,15 @@ class Point:
 
 @dataclass(frozen=True)
 class Map:
-    """All points of a campaign, and the curve from which they were predicted."""
+    """All points of a campaign, the curve from which they were predicted, and what was measured
+    more than once.
+    """
 
     control: str
     curve: Curve
     points: tuple[Point, ...]
+    repeats: tuple[Repeat, ...]
+    setups: Mapping[str, Setup]
 
     @property
     def against(self) -> list[Point]:
@@ -109,6 +128,7 @@ class Map:
         return [point for point in self.points if point.over != self.control]
 
 
+@lru_cache(maxsize=2)
 def found(results: Results) -> Map | None:
     """The map of a campaign. None where its factors are no regime's, guests are unlike, or its
     first policy moves memory.
@@ -127,7 +147,7 @@ def found(results: Results) -> Map | None:
                 pair = {(policy, levels), (over, levels)}
                 if policy not in (control, over) and pair <= set(results.planned):
                     points.append(seen.point(policy, over, levels))
-    return Map(control, seen.curve, tuple(points))
+    return Map(control, seen.curve, tuple(points), tuple(seen.repeats), setups)
 
 
 @dataclass(frozen=True)
@@ -140,37 +160,79 @@ class _Seen:
     curve: Curve
 
     @cached_property
+    def repeats(self) -> list[Repeat]:
+        return regime_noise.repeats(self.results, self.control, self.setups)
+
+    @cached_property
     def noise(self) -> float | None:
-        """Of the control's readings at one share, the largest over the least, at any share."""
-        alike = (_readings(self.results, self.control, self.setups, setup) for setup in self.setups.values())
-        return max(statistics.present(map(_spread, alike)), default=None)
+        """Between the readings of one treatment, the largest factor."""
+        most = regime_noise.largest(self.repeats)
+        return None if most is None else most.factor
 
     def point(self, policy: str, over: str, levels: str) -> Point:
         setup, least = self.setups[levels], self.curve.working_set
         load = _load(self.results, self.control, self.setups, levels)
-        expected, beside = (predicted.sectors(self.curve, load, setup, each) for each in (policy, over))
+        expected, other = (predicted.sectors(self.curve, load, setup, each) for each in (policy, over))
         even, below = (self.curve.at(mib) if over == self.control else None for mib in (setup.even, setup.share))
-        own = totals.ratio_of_quantity(self.results, READ, treatment=policy, control=over, levels=levels)
-        readings = _readings(self.results, self.control, self.setups, setup) if over == self.control else []
-        measured, together = own.estimate, own.low is None and any(readings)
-        if together:
-            mean = totals.centre_of(self.results, READ, policy, levels).mean
-            measured = None if mean is None else mean / statistics.mean(readings)
+        own, readings, measured = self.measured(policy, over, levels)
+        together = own.low is None and any(readings)
+        base = policy.partition("+")[0]
+        base = base if base in self.results.policies and base not in (policy, over) else ""
+        alone, beside = (self.measured(*pair, levels)[2] if base else None for pair in ((base, over), (policy, base)))
+        stored = regime_noise.stored(self.results, policy, levels)
         return Point(
             policy,
             over,
             levels,
             setup,
             relative=None if least is None else setup.share / least,
-            predicted=None if expected is None or not beside else expected / beside,
+            predicted=None if expected is None or not other else expected / other,
             even=None if even is None or not below else even / below,
             measured=measured,
             own=own,
             spread=_spread(readings),
-            noise=self.noise if over == self.control else None,
+            noise=self.noise,
             lost="" if measured is not None else _lost(self.results, (policy, over), levels),
             alike=tuple(each for each in _alike(self.setups, setup) if each != levels) if together else (),
+            base=base,
+            alone=alone,
+            beside=beside,
+            explained=_explained(self.results, policy, levels, measured),
+            idle=None if stored is None else stored == 0,
+            starved=any(cell.starved for each in (policy, over) for cell in self.results.at(each, levels)),
+            again=_again(self.setups, policy, self.control, levels),
         )
+
+    def measured(self, policy: str, over: str, levels: str) -> tuple[statistics.Ratio, Sequence[float], float | None]:
+        """Sectors read over another policy's: of this regime's cells alone, the readings of the
+        control with this share, and the ratio to all of these, where cells were not repeated.
+        """
+        own = totals.ratio_of_quantity(self.results, READ, treatment=policy, control=over, levels=levels)
+        if over != self.control:
+            return own, [], own.estimate
+        readings = _readings(self.results, over, self.setups, self.setups[levels])
+        if own.low is not None or not any(readings):
+            return own, readings, own.estimate
+        mean = totals.centre_of(self.results, READ, policy, levels).mean
+        return own, readings, None if mean is None else mean / statistics.mean(readings)
+
+
+def _explained(results: Results, policy: str, levels: str, measured: float | None) -> float | None:
+    """Of what was read less than under the other policy, by this ratio, what the pages that tmem
+    returned stand for. None where no less was read.
+    """
+    told = {account.policy: account for account in accounting.summary(results, levels)}
+    if (account := told.get(policy)) is None or not measured or measured >= 1:
+        return None
+    if account.explained is None or not account.sectors_policy:
+        return None
+    return account.explained / (account.sectors_policy / measured - account.sectors_policy)
+
+
+def _again(setups: Mapping[str, Setup], policy: str, control: str, levels: str) -> tuple[str, ...]:
+    """The other levels at which a policy is the same treatment."""
+    mine = [group for group in regime_noise.groups(setups, policy, control) if levels in group]
+    return tuple(other for group in mine for other in group if other != levels)
 
 
 def _spread(readings: Sequence[float]) -> float | None:

@@ -181,12 +181,17 @@ _BY_TMEM = ("tmem", "cleancache", "frontswap")
 """Parts of a policy's name that have pages kept in tmem."""
 
 
+def uses_tmem(policy: str) -> bool:
+    """Whether a policy has pages kept in tmem."""
+    return any(part in _BY_TMEM for part in policy.split("+"))
+
+
 def without_tmem(results: Results, policy: str) -> str | None:
     """The same policy with nothing in tmem: its base, or that one's; None when the policy has
     nothing in tmem itself, or no such base was in the plan.
     """
     base: str | None = policy
-    while base is not None and any(part in _BY_TMEM for part in base.split("+")):
+    while base is not None and uses_tmem(base):
         base = base_policy(results, base)
     return None if base == policy else base
 
