@@ -18,6 +18,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from string import ascii_lowercase
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -48,7 +49,19 @@ _MOST_LINES = 9
 _MOST_GUESTS = {style.TWO_COLUMNS.name: 6, style.ONE_COLUMN.name: 3}
 """Guests beyond this many are not drawn one by one in `memory`: panels would be unreadable."""
 
-Panel = Callable[[Axes, Results, str], object]
+Drawer = Callable[[Axes, Results, str], object]
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A part of a figure. rows: of text that it needs at its left. said: what the caption calls it;
+    read: what the caption says of how to read it, behind `In (a) `.
+    """
+
+    draw: Drawer
+    rows: float
+    said: str
+    read: str = ""
 
 
 def draw(campaign_dir: Path | str, out_dir: Path | str | None = None) -> list[Path]:
@@ -134,13 +147,17 @@ def caption(results: Results, name: str, levels: str, layout: Layout) -> list[st
     points, bars and lines are.
     """
     experiment = one_line(str(results.campaign.experiment.get("title") or results.campaign.name))
-    wall = totals.wall_time(results, "the release at the barrier")
-    title = FIGURES[name].title.format(experiment=experiment, wall=wall)
+    title = FIGURES[name].title.format(experiment=experiment, panels=_named(FIGURES[name].panels(results, levels)))
     lines = [f"{title.removesuffix('.')}, at {one_line(levels)}." if levels else title]
     lines.append(f"Campaign {results.campaign.campaign}, {host_line(results)}.")
     if results.unverified:
         lines.append("UNVERIFIED: the results are damaged or were changed.")
     return lines + FIGURES[name].reading(results, levels, layout)
+
+
+def _named(parts: Sequence[Panel]) -> str:
+    """What each panel shows, with the letters that stand above them."""
+    return ", ".join(f"({letter}) {part.said}" for letter, part in zip(ascii_lowercase, parts, strict=False))
 
 
 def _ran(results: Results, levels: str) -> str:
@@ -158,70 +175,108 @@ def _ran(results: Results, levels: str) -> str:
     )
 
 
-def _grid(results: Results, levels: str, layout: Layout, drawers: Sequence[tuple[Panel, float]]) -> Figure:
-    """Panels with letters, row by row. drawers: what draws a panel, and how many rows of text it
-    needs at its left.
-    """
-    rows = math.ceil(len(drawers) / layout.columns)
+def _grid(layout: Layout, results: Results, levels: str, parts: Sequence[Panel]) -> Figure:
+    """Panels with letters, row by row."""
+    rows = math.ceil(len(parts) / layout.columns)
     heights = [
-        0.5 + 0.2 * max(lines for _, lines in drawers[row * layout.columns : (row + 1) * layout.columns])
+        0.5 + 0.2 * max(part.rows for part in parts[row * layout.columns : (row + 1) * layout.columns])
         for row in range(rows)
     ]
     figure = style.new_figure(layout.width, math.fsum(heights) + 0.1)
     grid = figure.subplots(rows, layout.columns, squeeze=False, height_ratios=heights)
-    for index, (make, _) in enumerate(drawers):
-        axes = grid[index // layout.columns, index % layout.columns]
-        make(axes, results, levels)
-        axes.set_title(f"({'abcdefgh'[index]})")
-    for axes in grid.flat[len(drawers) :]:
+    for letter, axes, part in zip(ascii_lowercase, grid.flat, parts, strict=False):
+        part.draw(axes, results, levels)
+        axes.set_title(f"({letter})")
+    for axes in grid.flat[len(parts) :]:
         axes.set_axis_off()
     return figure
 
 
-def _beside(results: Results, names: Sequence[str]) -> list[tuple[Panel, float]]:
-    """A panel of values and one of ratios for each quantity."""
+def _beside(results: Results, said: Mapping[str, str], ratios: str) -> list[Panel]:
+    """A panel of values for each quantity, and one of ratios where there is another policy to
+    compare with. said: what the caption calls the values of each, and all their ratios.
+    """
     compared = len([None for policy in results.policies for _ in totals.controls_of(results, policy)])
-    found: list[tuple[Panel, float]] = []
-    for name in names:
+    found: list[Panel] = []
+    for name, values in said.items():
         quantity = totals.QUANTITIES[name]
-        found.append((_values(quantity), 1.5 * len(results.policies)))
-        found.append((_ratios(quantity), 1.7 * compared))
+        found.append(Panel(_values(quantity), 1.5 * len(results.policies), values))
+        if compared:
+            found.append(Panel(_ratios(quantity), 1.7 * compared, ratios))
     return found
 
 
-def _values(quantity: totals.Quantity) -> Panel:
+def _values(quantity: totals.Quantity) -> Drawer:
     parts = None
     if quantity.name == "total_vcpu_seconds":
         parts = totals.QUANTITIES["vcpu_seconds"], totals.QUANTITIES["dom0_vcpu_seconds"]
     return lambda axes, results, levels: panels.by_policy(axes, results, quantity, levels, parts=parts)
 
 
-def _ratios(quantity: totals.Quantity) -> Panel:
+def _ratios(quantity: totals.Quantity) -> Drawer:
     return lambda axes, results, levels: panels.ratios(axes, results, quantity, levels)
 
 
+def _of_sectors(results: Results, _levels: str) -> list[Panel]:
+    said = {"sectors_read": "sectors that all guests read", "sectors_written": "sectors that they wrote"}
+    return _beside(results, said, "their ratios")
+
+
+def _of_requests(results: Results, _levels: str) -> list[Panel]:
+    said = {"read_requests": "reads that all guests asked of their disks", "disk_requests": "all their requests"}
+    return _beside(results, said, "their ratios")
+
+
+def _of_time(results: Results, _levels: str) -> list[Panel]:
+    wall = totals.wall_time(results, "the release at the barrier")
+    said = {"wall_seconds": f"time {wall}", "total_vcpu_seconds": "vCPU seconds of guests and dom0"}
+    return _beside(results, said, "ratios of these")
+
+
+def _of_overview(results: Results, levels: str) -> list[Panel]:
+    found = _beside(results, {"sectors_read": "sectors read by all guests"}, "their ratios between policies")
+    if len(results.policies) <= _MOST_LINES:
+        # a name for each line
+        names = max(6.5, 0.85 * len(results.policies))
+        said = "memory of all guests over time and their pages in tmem (area)"
+        often = any(len(results.at(policy, levels)) > 1 for policy in results.policies)
+        read = "the first repetition is drawn in full, the others thin" if often else ""
+        found.append(Panel(timelines.all_memory, names, said, read))
+    if pairs := len(accounting.summary(results, levels)):
+        # two rows for each pair
+        said = "sectors that were not read with tmem, and what the hypervisor's hits stand for"
+        read = "figures are the share that hits explain"
+        found.append(Panel(panels.account, max(5, 2.7 * pairs), said, read))
+    return found
+
+
+def _of_hit_rates(results: Results, levels: str) -> list[Panel]:
+    using = _using(results, levels)
+    rows = len(rates.guests(results, levels)) * len(using) * (1.2 if len(using) == 1 else 1.7)
+    return [Panel(_hits(kind), rows, f"of {kind} pages") for kind in accounting.KINDS]
+
+
+def _using(results: Results, levels: str) -> set[str]:
+    """The policies under which a guest asked tmem for a page."""
+    return {r.policy for r in rates.hit_rates(results) if r.levels == levels and r.gets_tried}
+
+
 def _sectors(results: Results, levels: str, layout: Layout) -> Figure | None:
-    return _grid(results, levels, layout, _beside(results, ("sectors_read", "sectors_written")))
+    return _grid(layout, results, levels, _of_sectors(results, levels))
 
 
 def _requests(results: Results, levels: str, layout: Layout) -> Figure | None:
     if not {"read_requests", "disk_requests"} <= results.known:
         return None
-    return _grid(results, levels, layout, _beside(results, ("read_requests", "disk_requests")))
+    return _grid(layout, results, levels, _of_requests(results, levels))
 
 
 def _time(results: Results, levels: str, layout: Layout) -> Figure | None:
-    return _grid(results, levels, layout, _beside(results, ("wall_seconds", "total_vcpu_seconds")))
+    return _grid(layout, results, levels, _of_time(results, levels))
 
 
 def _overview(results: Results, levels: str, layout: Layout) -> Figure | None:
-    both = _beside(results, ("sectors_read",))
-    # a name for each line, two rows for each pair
-    names, rows = 0.85 * len(results.policies), 2.7 * len(accounting.summary(results, levels))
-    over_time: list[tuple[Panel, float]] = []
-    if len(results.policies) <= _MOST_LINES:
-        over_time.append((timelines.all_memory, max(6.5, names)))
-    return _grid(results, levels, layout, [*both, *over_time, (panels.account, max(5, rows))])
+    return _grid(layout, results, levels, _of_overview(results, levels))
 
 
 def _memory(results: Results, levels: str, layout: Layout) -> Figure | None:
@@ -255,14 +310,12 @@ def _memory(results: Results, levels: str, layout: Layout) -> Figure | None:
 
 
 def _hit_rates(results: Results, levels: str, layout: Layout) -> Figure | None:
-    using = {r.policy for r in rates.hit_rates(results) if r.levels == levels and r.gets_tried}
-    if not using:
+    if not _using(results, levels):
         return None
-    rows = len(rates.guests(results, levels)) * len(using) * (1.2 if len(using) == 1 else 1.7)
-    return _grid(results, levels, layout, [(_hits("ephemeral"), rows), (_hits("persistent"), rows)])
+    return _grid(layout, results, levels, _of_hit_rates(results, levels))
 
 
-def _hits(kind: str) -> Panel:
+def _hits(kind: str) -> Drawer:
     def make(axes: Axes, results: Results, levels: str) -> None:
         if not panels.hit_rate(axes, results, kind, levels):
             style.empty(axes, f"no {kind} get was tried")
@@ -282,8 +335,9 @@ def _read_time(results: Results, levels: str, layout: Layout) -> list[str]:
 
 
 def _read_overview(results: Results, levels: str, layout: Layout) -> list[str]:
-    drawn = "In (c) the first repetition is drawn in full, the others thin; in (d) with the share explained."
-    return [*_read_ratios(results, levels, layout), drawn]
+    parts = zip(ascii_lowercase, _of_overview(results, levels), strict=False)
+    read = "; ".join(f"in ({letter}) {part.read}" for letter, part in parts if part.read)
+    return [*_read_ratios(results, levels, layout), *([f"{read[0].upper()}{read[1:]}."] if read else [])]
 
 
 def _read_memory(results: Results, levels: str, layout: Layout) -> list[str]:
@@ -299,39 +353,27 @@ def _read_rates(results: Results, levels: str, _layout: Layout) -> list[str]:
 @dataclass(frozen=True)
 class Kind:
     """A figure that every campaign has. draw: None where there is nothing to draw. title: what is
-    shown, with {experiment}; reading: what points, bars and lines are. across: one figure for all
-    factor levels together.
+    shown, with {experiment} and {panels}; reading: what points, bars and lines are. panels: what it
+    is made of, where letters tell them apart. across: one figure for all factor levels together.
     """
 
     draw: Callable[[Results, str, Layout], Figure | None]
     title: str
     reading: Callable[[Results, str, Layout], list[str]]
+    panels: Callable[[Results, str], Sequence[Panel]] = lambda _results, _levels: ()
     across: bool = False
 
 
 FIGURES: Mapping[str, Kind] = {
     "overview": Kind(
         _overview,
-        "{experiment}: (a) sectors read by all guests, (b) their ratios between policies, (c) memory of all guests "
-        "over time and their pages in tmem (area), (d) sectors that were not read with tmem, and what the "
-        "hypervisor's hits stand for.",
+        "{experiment}: {panels}.",
         _read_overview,
+        _of_overview,
     ),
-    "sectors": Kind(
-        _sectors,
-        "Sectors that all guests read (a, b) and wrote (c, d) by memory policy, and their ratios.",
-        _read_ratios,
-    ),
-    "requests": Kind(
-        _requests,
-        "Requests of all guests to their disks by memory policy, reads (a, b) and all (c, d), and their ratios.",
-        _read_ratios,
-    ),
-    "time": Kind(
-        _time,
-        "Time {wall} (a, b), and vCPU seconds of guests and dom0 (c, d), by memory policy, and their ratios.",
-        _read_time,
-    ),
+    "sectors": Kind(_sectors, "By memory policy: {panels}.", _read_ratios, _of_sectors),
+    "requests": Kind(_requests, "By memory policy: {panels}.", _read_ratios, _of_requests),
+    "time": Kind(_time, "By memory policy: {panels}.", _read_time, _of_time),
     "memory": Kind(
         _memory,
         "Memory of each guest (line) and its pages in tmem (areas) over time, a row per memory policy.",
@@ -339,8 +381,10 @@ FIGURES: Mapping[str, Kind] = {
     ),
     "hit_rates": Kind(
         _hit_rates,
-        "Hit rates of tmem by guest: gets that found their page, of the gets tried; cold misses count as misses.",
+        "Hit rates of tmem by guest, {panels}: gets that found their page, of the gets tried; cold misses count as "
+        "misses.",
         _read_rates,
+        _of_hit_rates,
     ),
     "footprint": Kind(
         footprint.draw,

@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -168,6 +169,27 @@ def test_captions_say_what_the_pictures_do_not(tmp_path: Path) -> None:
     assert "at jobs=2." in figures.caption(results, "sectors", "jobs=2", style.ONE_COLUMN)[0]
 
 
+MANY = ("static", *(f"p{number}" for number in range(figures._MOST_LINES)))
+
+
+@pytest.mark.parametrize("policies", [made_up.POLICIES, MANY, ("selfballoon+tmem",)], ids=["few", "many", "one"])
+@pytest.mark.parametrize("name", ["overview", "sectors", "requests", "time"])
+def test_a_caption_names_the_panels_that_are_drawn_and_no_other(
+    tmp_path: Path, name: str, policies: tuple[str, ...]
+) -> None:
+    results = load.load(made_up.write_campaign(tmp_path, claims=(), policies=policies, repetitions=2))
+    with style.styled():
+        drawn = [axes for axes in _figure(results, name).axes if axes.axison]
+    title, *_, read = figures.caption(results, name, "", style.TWO_COLUMNS)
+    assert re.findall(r"\(([a-z])\)", title) == [axes.get_title(loc="left")[1] for axes in drawn]
+    for axes, said in zip(drawn, re.split(r"\([a-z]\) ", title)[1:], strict=True):
+        over_time, compared = "over time" in said, "ratios" in said
+        assert over_time == axes.get_xlabel().startswith("time since"), said
+        assert compared == axes.get_xlabel().startswith("ratio"), said
+        if name == "overview":
+            assert (f"n ({axes.get_title(loc='left')[1]}) the first repetition" in read) == over_time
+
+
 def test_text_in_svg_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(style, "FORMATS", ("svg",))
     results = load.load(made_up.write_campaign(tmp_path, repetitions=1, samples=False))
@@ -255,8 +277,7 @@ def _of_a_server(record: CellRecord) -> CellRecord:
 
 
 def test_no_panel_is_drawn_empty_where_lines_would_be_too_many(tmp_path: Path) -> None:
-    policies = ("static", *(f"p{number}" for number in range(figures._MOST_LINES)))
-    results = load.load(made_up.write_campaign(tmp_path, claims=(), policies=policies, repetitions=1))
+    results = load.load(made_up.write_campaign(tmp_path, claims=(), policies=MANY, repetitions=1))
     with style.styled():
         figure = _figure(results, "overview", style.TWO_COLUMNS)
     assert [axes.get_title(loc="left") for axes in figure.axes if axes.axison] == ["(a)", "(b)"]
