@@ -46,6 +46,12 @@ FIGURES_DIR = "figures"
 _MOST_LINES = 9
 """Of memory over time that are told apart in one panel, a policy each; figure `memory` has all."""
 
+_KEY_LINE = 0.14
+"""Height of a line of a key below a panel [inch]."""
+
+_TURNED = 13
+"""Characters of a policy's name along the height of a row of `memory`."""
+
 _MOST_GUESTS = {style.TWO_COLUMNS.name: 6, style.ONE_COLUMN.name: 3}
 """Guests beyond this many are not drawn one by one in `memory`: panels would be unreadable."""
 
@@ -54,14 +60,16 @@ Drawer = Callable[[Axes, Results, str], object]
 
 @dataclass(frozen=True)
 class Panel:
-    """A part of a figure. rows: of text that it needs at its left. said: what the caption calls it;
-    read: what the caption says of how to read it, behind `In (a) `.
+    """A part of a figure. rows, below: of text that it needs at its left, and below its axis.
+
+    said: what the caption calls it; read: what the caption says of how to read it, after `In (a) `.
     """
 
     draw: Drawer
     rows: float
     said: str
     read: str = ""
+    below: float = 0
 
 
 def draw(campaign_dir: Path | str, out_dir: Path | str | None = None) -> list[Path]:
@@ -177,13 +185,11 @@ def _ran(results: Results, levels: str) -> str:
 
 def _grid(layout: Layout, results: Results, levels: str, parts: Sequence[Panel]) -> Figure:
     """Panels with letters, row by row."""
-    rows = math.ceil(len(parts) / layout.columns)
-    heights = [
-        0.5 + 0.2 * max(part.rows for part in parts[row * layout.columns : (row + 1) * layout.columns])
-        for row in range(rows)
-    ]
-    figure = style.new_figure(layout.width, math.fsum(heights) + 0.1)
-    grid = figure.subplots(rows, layout.columns, squeeze=False, height_ratios=heights)
+    rows = [parts[first : first + layout.columns] for first in range(0, len(parts), layout.columns)]
+    heights = [0.5 + 0.2 * max(part.rows for part in row) for row in rows]
+    below = math.fsum(_KEY_LINE * max(part.below for part in row) for row in rows)
+    figure = style.new_figure(layout.width, math.fsum(heights) + below + 0.1)
+    grid = figure.subplots(len(rows), layout.columns, squeeze=False, height_ratios=heights)
     for letter, axes, part in zip(ascii_lowercase, grid.flat, parts, strict=False):
         part.draw(axes, results, levels)
         axes.set_title(f"({letter})")
@@ -196,14 +202,20 @@ def _beside(results: Results, said: Mapping[str, str], ratios: str) -> list[Pane
     """A panel of values for each quantity, and one of ratios where there is another policy to
     compare with. said: what the caption calls the values of each, and all their ratios.
     """
-    compared = len([None for policy in results.policies for _ in totals.controls_of(results, policy)])
+    names = [style.wrapped(policy) for policy in results.policies]
+    compared = [panels.over(policy, control) for policy, control in panels.compared(results)]
     found: list[Panel] = []
     for name, values in said.items():
         quantity = totals.QUANTITIES[name]
-        found.append(Panel(_values(quantity), 1.5 * len(results.policies), values))
+        found.append(Panel(_values(quantity), _rows(names), values))
         if compared:
-            found.append(Panel(_ratios(quantity), 1.7 * compared, ratios))
+            found.append(Panel(_ratios(quantity), _rows(compared), ratios))
     return found
+
+
+def _rows(names: Sequence[str]) -> float:
+    """Room for so many names below each other, each of one line or more, with a gap between."""
+    return len(names) * {1: 1.5, 2: 1.7}.get(style.lines_of(names), 0.7 * style.lines_of(names) + 0.3)
 
 
 def _values(quantity: totals.Quantity) -> Drawer:
@@ -236,23 +248,24 @@ def _of_time(results: Results, _levels: str) -> list[Panel]:
 def _of_overview(results: Results, levels: str) -> list[Panel]:
     found = _beside(results, {"sectors_read": "sectors read by all guests"}, "their ratios between policies")
     if len(results.policies) <= _MOST_LINES:
-        # a name for each line
-        names = max(6.5, 0.85 * len(results.policies))
         said = "memory of all guests over time and their pages in tmem (area)"
         often = any(len(results.at(policy, levels)) > 1 for policy in results.policies)
         read = "the first repetition is drawn in full, the others thin" if often else ""
-        found.append(Panel(timelines.all_memory, names, said, read))
-    if pairs := len(accounting.summary(results, levels)):
-        # two rows for each pair
+        found.append(Panel(timelines.all_memory, 5, said, read, timelines.lines_below(results)))
+    if pairs := accounting.summary(results, levels):
+        # two rows for each pair, of a line more than the name
+        lines = 1 + style.lines_of([style.wrapped(name) for pair in pairs for name in (pair.policy, pair.control)])
         said = "sectors that were not read with tmem, and what the hypervisor's hits stand for"
         read = "figures are the share that hits explain"
-        found.append(Panel(panels.account, max(5, 2.7 * pairs), said, read))
+        found.append(Panel(panels.account, max(5, 1.35 * lines * len(pairs)), said, read, 1))
     return found
 
 
 def _of_hit_rates(results: Results, levels: str) -> list[Panel]:
     using = _using(results, levels)
-    rows = len(rates.guests(results, levels)) * len(using) * (1.2 if len(using) == 1 else 1.7)
+    guests = rates.guests(results, levels)
+    names = [f"{style.wrapped(policy)}\n{guest}" for policy in using for guest in guests]
+    rows = _rows(names) if len(using) > 1 else 1.2 * len(guests)
     return [Panel(_hits(kind), rows, f"of {kind} pages") for kind in accounting.KINDS]
 
 
@@ -299,7 +312,7 @@ def _memory(results: Results, levels: str, layout: Layout) -> Figure | None:
             style.clean(axes, grid="y")
             if row == 0:
                 axes.set_title(guest, fontweight="normal")
-        grid[row, 0].set_ylabel(f"{policy}\n[MiB]", fontsize=style.SMALL)
+        grid[row, 0].set_ylabel(f"{style.wrapped(policy, _TURNED)}\n[MiB]", fontsize=style.SMALL)
     if not drawn:
         return None
     figure.supxlabel(f"time since the release{totals.clock(results)} [s]", fontsize=style.NORMAL)

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from matplotlib.axes import Axes
-from matplotlib.figure import FigureBase
 from matplotlib.patches import Patch
 
 from analysis import accounting, rates, statistics, style, totals
@@ -94,7 +93,7 @@ def by_policy(
             end = max(end, high)
         reach = max(reach, end)
         _label(axes, number(mean), end, row)
-    policy_axis(axes, results.policies)
+    policy_axis(axes, [style.wrapped(policy) for policy in results.policies])
     style.clean(axes, grid="x")
     axes.set_xlim(0, reach * 1.25 if reach else 1)
     axes.set_xlabel(f"{quantity.label}{totals.clock_of(results, quantity)} [{scale.word}{quantity.unit}]")
@@ -164,12 +163,22 @@ def _name_parts(axes: Axes, parts: tuple[Quantity, Quantity]) -> None:
     axes.set_ylim(axes.get_ylim()[0], -0.75)
 
 
+def compared(results: Results) -> list[tuple[str, str]]:
+    """Every policy with each that it is compared with, in the order of the rows."""
+    return [(policy, control) for policy in results.policies for control in totals.controls_of(results, policy)]
+
+
+def over(policy: str, control: str) -> str:
+    """What a row of ratios is called."""
+    return f"{style.wrapped(policy)}\n÷ {style.wrapped(control)}"
+
+
 def ratios(axes: Axes, results: Results, quantity: Quantity, levels: str) -> None:
     """A row per comparison: the ratio of each pair as a point, the estimate as a diamond with
     its interval, and both in figures.
     """
     looks = style.looks(results.policies)
-    rows = [(policy, control) for policy in results.policies for control in totals.controls_of(results, policy)]
+    rows = compared(results)
     ends: list[float] = [1.0]
     labels: list[tuple[int, str]] = []
     for row, (policy, control) in enumerate(rows):
@@ -199,8 +208,7 @@ def ratios(axes: Axes, results: Results, quantity: Quantity, levels: str) -> Non
         )
         labels.append((row, text))
     axes.axvline(1, color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)), zorder=1)
-    names = [f"{policy}\n÷ {control}" for policy, control in rows]
-    policy_axis(axes, names)
+    policy_axis(axes, [over(policy, control) for policy, control in rows])
     style.clean(axes, grid="x")
     _ratio_scale(axes, min(ends), max(ends))
     for row, text in labels:
@@ -264,7 +272,7 @@ def hit_rate(axes: Axes, results: Results, kind: str, levels: str) -> bool:
     for policy in using:
         for guest in rates.guests(results, levels):
             row = len(names)
-            names.append(f"{policy}\n{guest}" if len(using) > 1 else guest)
+            names.append(f"{style.wrapped(policy)}\n{guest}" if len(using) > 1 else guest)
             mine = [r for r in found if r.policy == policy and r.guest == guest and r.rate is not None]
             if not mine:
                 axes.text(0, row, " not measured, or nothing asked for", va="center", color=style.MUTED)
@@ -280,7 +288,7 @@ def hit_rate(axes: Axes, results: Results, kind: str, levels: str) -> bool:
     axes.set_xlim(0, 165)
     axes.set_xticks([0, 25, 50, 75, 100])
     axes.spines["bottom"].set_bounds(0, 100)
-    axes.set_xlabel(f"{kind} gets that hit [% of gets tried]", loc="left")
+    axes.set_xlabel(f"{kind} gets that hit\n[% of gets tried]", loc="left", multialignment="left")
     return bool(names)
 
 
@@ -302,8 +310,8 @@ def account(axes: Axes, results: Results, levels: str) -> None:
     for item in means:
         mine = [pair for pair in pairs if pair.policy == item.policy]
         row = len(names)
-        under = f"\n{item.policy}" if len(means) > 1 else ""
-        names += [f"fewer than\n{item.control}", f"hits × 8{under}"]
+        under = f"\n{style.wrapped(item.policy)}" if len(means) > 1 else ""
+        names += [f"fewer than\n{style.wrapped(item.control)}", f"hits × 8{under}"]
         _bar(axes, row, (item.saved or 0) / scale.factor, looks[item.policy], None)
         left = 0.0
         for pages, kind, name in (
@@ -327,17 +335,18 @@ def account(axes: Axes, results: Results, levels: str) -> None:
             highest = max([item.explained or 0, *[p.explained or 0 for p in mine]]) / scale.factor
             _label(axes, _agreement(results, item), highest, row + 1)
     if kinds:
-        _name_kinds(axes.figure, {name: kinds[name] for name in accounting.KINDS if name in kinds})
+        _name_kinds(axes, {name: kinds[name] for name in accounting.KINDS if name in kinds})
     policy_axis(axes, names)
     style.clean(axes, grid="x")
     axes.set_xlim(min(0.0, *ends) * 1.05, (max(ends) or 1) * 1.45)
     axes.set_xlabel(f"sectors [{scale.word}sectors]")
 
 
-def _name_kinds(figure: FigureBase, kinds: Mapping[str, style.Look]) -> None:
-    """A key of the kinds of pages below the panels: at a narrow bar their names have no room."""
-    figure.legend(
-        handles=[
+def _name_kinds(axes: Axes, kinds: Mapping[str, style.Look]) -> None:
+    """A key of the kinds of pages below the panel: at a narrow bar their names have no room."""
+    style.key_below(
+        axes,
+        [
             Patch(
                 facecolor=style.tint(kind.colour, 0.75),
                 edgecolor=style.tint(kind.colour, 1),
@@ -347,10 +356,6 @@ def _name_kinds(figure: FigureBase, kinds: Mapping[str, style.Look]) -> None:
             )
             for name, kind in kinds.items()
         ],
-        loc="outside lower right",
-        ncols=2,
-        handlelength=1.5,
-        columnspacing=1.2,
     )
 
 

@@ -19,10 +19,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
+from matplotlib.transforms import ScaledTranslation
 
 from analysis.tables import replace
 
@@ -47,6 +49,9 @@ LAYOUTS = (TWO_COLUMNS, ONE_COLUMN)
 
 SMALL, NORMAL, LARGE = 7.0, 7.5, 8.0
 """Sizes of text [pt]. Nothing else is used: below 7 pt print is not read, above 9 pt it shouts."""
+
+_BELOW = 27.0
+"""From a panel to a key below it, past ticks and the axis' name [pt]."""
 
 DPI = 200
 FORMATS = ("png", "pdf", "svg")
@@ -235,6 +240,44 @@ def say(axes: Axes, text: str) -> None:
 def key(figure: Figure, handles: Sequence[Any], *, columns: int) -> None:
     """A key above the panels, in so many columns."""
     figure.legend(handles=list(handles), loc="outside upper center", ncols=columns, handlelength=2.2, columnspacing=1.2)
+
+
+def key_below(axes: Axes, handles: Sequence[Artist]) -> None:
+    """A key in two columns below a panel, its ticks and its axis' name."""
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    axes.legend(
+        handles=list(handles),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=axes.transAxes + ScaledTranslation(0, -_BELOW / 72, figure.dpi_scale_trans),
+        borderaxespad=0,
+        ncols=2,
+        handlelength=2.2,
+        handletextpad=0.6,
+        columnspacing=1.0,
+    )
+
+
+NAME = 18
+"""Characters of a policy's name that stand beside a row; longer ones take several lines."""
+
+
+def wrapped(name: str, most: int = NAME) -> str:
+    """A policy's name, broken before a `+` wherever its lines would be longer than that."""
+    first, *parts = name.split("+")
+    lines = [first]
+    for part in parts:
+        if len(lines[-1]) + len(part) < most:
+            lines[-1] += f"+{part}"
+        else:
+            lines.append(f"+{part}")
+    return "\n".join(lines)
+
+
+def lines_of(names: Sequence[str]) -> int:
+    """Of the tallest of some names."""
+    return max((name.count("\n") + 1 for name in names), default=1)
 
 
 def percent(fraction: float) -> str:

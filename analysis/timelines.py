@@ -10,7 +10,9 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from analysis import accounting, rates, style, totals
 from analysis.load import Results, size
@@ -20,6 +22,10 @@ from common.units import PAGE_BYTES
 MIB_PER_PAGE = PAGE_BYTES / 2**20
 _HOST = "host has for guests"
 _THIN = 0.45
+_AREA = 0.25
+"""How strong the colour of pages in tmem is, of all guests together."""
+_KEY_NAME = 16
+"""Characters of a policy's name in the key: two columns of them stand below a panel."""
 
 Line = tuple[np.ndarray, np.ndarray]
 
@@ -56,7 +62,6 @@ def _thin(axes: Axes, lines: Sequence[Line], colour: str, line: object) -> None:
 def handles() -> list[object]:
     """What the key of `guest_memory` shows."""
     from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
 
     areas = (("ephemeral pages in tmem", style.EPHEMERAL), ("persistent pages in tmem", style.PERSISTENT))
     return [
@@ -84,71 +89,58 @@ def all_memory(axes: Axes, results: Results, levels: str) -> None:
     pages in tmem of the first repetition [MiB].
     """
     looks = style.looks(results.policies)
-    ends: list[tuple[float, float, str]] = []
-    areas: list[tuple[float, float, str]] = []
+    named: list[Artist] = []
+    areas: list[str] = []
+    last = 0.0
     for policy in results.policies:
-        cells = results.at(policy, levels)
+        cells, look = results.at(policy, levels), looks[policy]
         if not cells:
             continue
         tmem = [_sum_over_guests(results, cells[0], levels, f"tmem_{kind}_pages") for kind in accounting.KINDS]
-        if all(part is not None for part in tmem):
-            areas.append(_fill_tmem(axes, [part for part in tmem if part is not None], looks[policy].colour))
+        parts = [part for part in tmem if part is not None]
+        if len(parts) == len(tmem) and _fill_tmem(axes, parts, look.colour):
+            areas.append(look.colour)
         lines = [line for cell in cells if (line := _sum_over_guests(results, cell, levels, "memory")) is not None]
         if lines:
-            axes.plot(*lines[0], color=looks[policy].colour, linewidth=1.4, linestyle=looks[policy].line)
-            _thin(axes, lines[1:], looks[policy].colour, looks[policy].line)
-            ends.append((max(float(line[0][-1]) for line in lines), float(lines[0][1][-1]), policy))
-    if not ends:
+            named += axes.plot(
+                *lines[0], color=look.colour, linewidth=1.4, linestyle=look.line, label=style.wrapped(policy, _KEY_NAME)
+            )
+            _thin(axes, lines[1:], look.colour, look.line)
+            last = max(last, *(float(line[0][-1]) for line in lines))
+    if not named:
         style.empty(axes, "no samples of the guests' memory")
         return
-    if areas and max(areas)[0] > 0:  # once: names of several would lie over one another
-        peak, middle, colour = max(areas)
-        axes.annotate("in tmem", (middle, peak / 3), ha="center", fontsize=style.SMALL, color=colour)
     style.clean(axes, grid="y")
-    last = max(end[0] for end in ends)
     if memory := size(results, "host", "guest_memory", levels):
         limit = memory / 2**20
-        axes.plot([0, last], [limit, limit], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)))
-        ends.append((last, limit, _HOST))
+        named += axes.plot(
+            [0, last], [limit, limit], color=style.MUTED, linewidth=0.8, linestyle=(0, (4, 3)), label=_HOST
+        )
+    if areas:
+        colour = areas[0] if len(areas) == 1 else style.MUTED
+        named.append(Patch(facecolor=style.tint(colour, _AREA), linewidth=0, label="in tmem"))
     axes.set_ylim(bottom=0)
     axes.set_xlim(0, last)
     axes.set_xlabel(f"time since the release{totals.clock(results)} [s]")
     axes.set_ylabel("all guests [MiB]")
-    _name_lines(axes, last, ends)
+    style.key_below(axes, named)  # lines that run together have no place for names of their own
 
 
-def _fill_tmem(axes: Axes, parts: Sequence[Line], colour: str) -> tuple[float, float, str]:
-    """An area; its highest value, the middle of its time, and its colour."""
+def _fill_tmem(axes: Axes, parts: Sequence[Line], colour: str) -> bool:
+    """An area, where there ever was a page."""
     grid = parts[0][0]
     together = _added([np.interp(grid, time, pages) for time, pages in parts])
-    peak = float(together.max())
-    if peak > 0:
-        axes.fill_between(grid, 0, together, color=style.tint(colour, 0.25), linewidth=0)
-    return peak, float(grid[len(grid) // 2]), colour
+    if float(together.max()) <= 0:
+        return False
+    axes.fill_between(grid, 0, together, color=style.tint(colour, _AREA), linewidth=0)
+    return True
 
 
-def _name_lines(axes: Axes, x: float, ends: Sequence[tuple[float, float, str]]) -> None:
-    """Names right of the axes at the ends of lines, moved apart where they would overlap."""
-    top = axes.get_ylim()[1]
-    step = top * min(0.115, 1 / max(len(ends) - 1, 1))
-    ordered = sorted(ends, key=lambda end: (end[1], end[2]))
-    places = [y for _, y, _ in ordered]
-    for index in range(1, len(places)):
-        places[index] = max(places[index], places[index - 1] + step)
-    places[-1] = min(places[-1], top)
-    for index in range(len(places) - 2, -1, -1):
-        places[index] = min(places[index], places[index + 1] - step)
-    for (_, _, policy), place in zip(ordered, places, strict=True):
-        axes.annotate(
-            policy,
-            (x, place),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=style.SMALL,
-            color=style.MUTED if policy == _HOST else style.INK,
-            annotation_clip=False,
-        )
+def lines_below(results: Results) -> float:
+    """Of text, that the key of `all_memory` takes at most."""
+    names = [*(style.wrapped(policy, _KEY_NAME) for policy in results.policies), _HOST, ""]
+    rows = math.ceil(len(names) / 2)
+    return max(math.fsum(name.count("\n") + 1 for name in part) for part in (names[:rows], names[rows:]))
 
 
 def _sum_over_guests(results: Results, cell: CellRecord, levels: str, counter: str) -> Line | None:

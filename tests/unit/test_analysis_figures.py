@@ -169,6 +169,52 @@ def test_captions_say_what_the_pictures_do_not(tmp_path: Path) -> None:
     assert "at jobs=2." in figures.caption(results, "sectors", "jobs=2", style.ONE_COLUMN)[0]
 
 
+LONG = ("fixed", "selfballoon", "selfballoon+tmem", "selfballoon+tmem+dedup", "selfballoon+tmem+compress")
+
+
+@pytest.fixture(scope="module")
+def long_names(tmp_path_factory: pytest.TempPathFactory) -> load.Results:
+    """Of policies whose names are as long as published ones."""
+    directory = made_up.write_campaign(
+        tmp_path_factory.mktemp("long"), claims=(), policies=LONG, repetitions=2, guests=("guest1", "guest2")
+    )
+    return load.load(directory)
+
+
+@pytest.mark.parametrize("layout", style.LAYOUTS, ids=lambda layout: layout.name)
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_long_names_neither_overlap_nor_leave_the_figure(
+    long_names: load.Results, name: str, layout: style.Layout
+) -> None:
+    with style.styled():
+        figure = _figure(long_names, name, layout)
+        figure.draw_without_rendering()
+        renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        rows = [
+            text
+            for axes in figure.axes
+            for text in ([axes.yaxis.label] if name == "memory" else axes.get_yticklabels())
+            if text.get_text()
+        ]
+        assert rows
+        boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in rows]
+        for (one, box), (other, beside) in itertools.combinations(boxes, 2):
+            assert not box.overlaps(beside), (one, other)
+        box, height = figure.get_tightbbox(renderer), figure.get_figheight()
+        assert box.x0 > -0.02
+        assert box.x1 < layout.width + 0.02
+        assert box.y0 > -0.02
+        assert box.y1 < height + 0.02
+
+
+def test_names_are_broken_where_a_part_begins() -> None:
+    assert style.wrapped("selfballoon+tmem") == "selfballoon+tmem"
+    assert style.wrapped("selfballoon+tmem+compress+dedup") == "selfballoon+tmem\n+compress+dedup"
+    assert style.wrapped("selfballoon+tmem", 13) == "selfballoon\n+tmem"
+    for most in (5, 13, 18):
+        assert style.wrapped("a+bb+ccc+dddd", most).replace("\n", "") == "a+bb+ccc+dddd"
+
+
 MANY = ("static", *(f"p{number}" for number in range(figures._MOST_LINES)))
 
 

@@ -151,15 +151,24 @@ def test_the_report_has_the_table(tmp_path: Path) -> None:
     assert "emulated machine's clock" in section
 
 
-def test_names_beside_the_lines_of_many_policies_do_not_overlap(tmp_path: Path) -> None:
+def test_lines_of_many_policies_are_named_in_their_colours_and_leave_room(tmp_path: Path) -> None:
     policies = POLICIES[: figures._MOST_LINES]
     results = load.load(made_up.write_campaign(tmp_path, claims=(), policies=policies, repetitions=1))
     with style.styled():
         figure = figures.FIGURES["overview"].draw(results, "", style.TWO_COLUMNS)
         assert figure is not None
         figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
-    named = [each for each in names_in(figure, 2) if each.get_text() in policies]
-    assert len(named) == len(policies)
-    boxes = [Text.get_window_extent(each, renderer) for each in named]
-    assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
+    panel = figure.axes[2]
+    key = panel.get_legend()
+    assert key is not None
+    lines = {each.get_label(): each for each in panel.lines if not str(each.get_label()).startswith("_")}
+    assert set(policies) < set(lines)
+    named = {text.get_text(): line for text, line in zip(key.get_texts(), key.get_lines(), strict=False)}
+    assert list(named) == list(lines), "all of them, in the order of the experiment"
+    for name, line in lines.items():
+        assert (named[str(name)].get_color(), named[str(name)].get_linestyle()) == (
+            line.get_color(),
+            line.get_linestyle(),
+        )
+    assert panel.get_window_extent().width > figure.bbox.width / 2 / 2, "half of its column"
+    assert not key.get_window_extent().overlaps(panel.get_window_extent())
