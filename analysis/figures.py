@@ -169,18 +169,32 @@ def _named(parts: Sequence[Panel]) -> str:
 
 
 def _ran(results: Results, levels: str) -> str:
-    """How often each policy ran, and which level an interval covers."""
+    """How often each policy ran."""
     counts = {policy: len(results.at(policy, levels)) for policy in results.policies}
     if max(counts.values()) < 2:
-        return "One repetition: no intervals."
-    boots = len({totals.boot_of(cell) for policy in counts for cell in results.at(policy, levels)})
+        return "One repetition"
+    boots = _boots(results, levels)
     if len(set(counts.values())) == 1:
-        ran = f"{statistics.repetitions(boots, next(iter(counts.values())))} of each policy"
-    else:
-        ran = ", ".join(f"{policy}: {statistics.repetitions(boots, n)}" for policy, n in counts.items())
-    return (
-        f"Intervals (lines, brackets): {100 * statistics.LEVEL:.0f} %, over {'boots' if boots > 1 else 'runs'}; {ran}."
-    )
+        return f"{statistics.repetitions(boots, next(iter(counts.values())))} of each policy"
+    return ", ".join(f"{policy}: {statistics.repetitions(boots, n)}" for policy, n in counts.items())
+
+
+def _boots(results: Results, levels: str) -> int:
+    return len({totals.boot_of(cell) for policy in results.policies for cell in results.at(policy, levels)})
+
+
+def _repeated(results: Results, levels: str) -> bool:
+    return any(len(results.at(policy, levels)) > 1 for policy in results.policies)
+
+
+def _intervals(results: Results, levels: str) -> str:
+    """Which level an interval covers, for figures that draw them."""
+    ran = _ran(results, levels)
+    if not _repeated(results, levels):
+        return f"{ran}: no intervals."
+    drawn = "lines, brackets" if panels.compared(results) else "lines"
+    over = "boots" if _boots(results, levels) > 1 else "runs"
+    return f"Intervals ({drawn}): {100 * statistics.LEVEL:.0f} %, over {over}; {ran}."
 
 
 def _grid(layout: Layout, results: Results, levels: str, parts: Sequence[Panel]) -> Figure:
@@ -249,8 +263,7 @@ def _of_overview(results: Results, levels: str) -> list[Panel]:
     found = _beside(results, {"sectors_read": "sectors read by all guests"}, "their ratios between policies")
     if len(results.policies) <= _MOST_LINES:
         said = "memory of all guests over time and their pages in tmem (area)"
-        often = any(len(results.at(policy, levels)) > 1 for policy in results.policies)
-        read = "the first repetition is drawn in full, the others thin" if often else ""
+        read = "the first repetition is drawn in full, the others thin" if _repeated(results, levels) else ""
         found.append(Panel(timelines.all_memory, 5, said, read, timelines.lines_below(results)))
     if pairs := accounting.summary(results, levels):
         # two rows for each pair, of a line more than the name
@@ -337,8 +350,8 @@ def _hits(kind: str) -> Drawer:
 
 
 def _read_ratios(results: Results, levels: str, _layout: Layout) -> list[str]:
-    ran = _ran(results, levels)
-    return [f"Points: complete cells, and in ratios pairs of one block; bars: geometric means. {ran}"]
+    pairs = ", and in ratios pairs of one block" if panels.compared(results) else ""
+    return [f"Points: complete cells{pairs}; bars: geometric means. {_intervals(results, levels)}"]
 
 
 def _read_time(results: Results, levels: str, layout: Layout) -> list[str]:
@@ -354,13 +367,14 @@ def _read_overview(results: Results, levels: str, layout: Layout) -> list[str]:
 
 
 def _read_memory(results: Results, levels: str, layout: Layout) -> list[str]:
-    lines = [f"The first repetition is drawn in full, the others as thin lines. {_ran(results, levels)}"]
+    drawn = "The first repetition is drawn in full, the others as thin lines. " if _repeated(results, levels) else ""
+    lines = [f"{drawn}{_ran(results, levels)}."]
     there, most = len(rates.guests(results, levels)), _MOST_GUESTS[layout.name]
     return lines + ([f"The first {most} of {there} guests are shown."] if there > most else [])
 
 
 def _read_rates(results: Results, levels: str, _layout: Layout) -> list[str]:
-    return [f"Points: complete cells; bars: all cells of the guest together. {_ran(results, levels)}"]
+    return [f"Points: complete cells; bars: all cells of the guest together. {_ran(results, levels)}."]
 
 
 @dataclass(frozen=True)

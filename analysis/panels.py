@@ -21,6 +21,10 @@ from common.units import SECTORS_PER_PAGE
 
 _BAR = 0.62
 """Height of a bar, of the 1.0 between two policies."""
+_WIDE, _NARROW = 0.36, 0.24
+"""Of the same, what points take: by themselves, and below an interval."""
+_ASIDE = 0.16
+"""From a bar's middle to its interval, above, and to its points, below, so that none hides it."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ def scale_for(largest: float) -> Scale:
     return Scale(1e3, "thousand ") if largest >= 1e4 else Scale(1.0, "")
 
 
-def offsets(count: int, width: float = 0.36) -> list[float]:
+def offsets(count: int, width: float = _WIDE) -> list[float]:
     """Where `count` points stand across a bar, so that none hides another: by position, never by
     chance.
     """
@@ -85,11 +89,12 @@ def by_policy(
         mean = (centre.mean or 0.0) / scale.factor
         _bar(axes, row, mean, looks[policy], _share(results, parts, policy, levels) if parts else None)
         values = [value / scale.factor for value in points]
-        _points(axes, values, row)
         end = max([mean, *values])
+        interval = centre.low is not None and centre.high is not None
+        _points(axes, values, row + (_ASIDE if interval else 0), _NARROW if interval else _WIDE)
         if centre.low is not None and centre.high is not None:
             low, high = centre.low / scale.factor, centre.high / scale.factor
-            _interval(axes, mean, low, high, row)
+            _interval(axes, mean, low, high, row - _ASIDE)
             end = max(end, high)
         reach = max(reach, end)
         _label(axes, number(mean), end, row)
@@ -101,9 +106,9 @@ def by_policy(
         _name_parts(axes, parts)
 
 
-def _points(axes: Axes, values: Sequence[float], row: float) -> None:
+def _points(axes: Axes, values: Sequence[float], row: float, width: float = _WIDE) -> None:
     """Every repetition, in black with a white rim, so that it is seen on any bar."""
-    places = [row + shift for shift in offsets(len(values))]
+    places = [row + shift for shift in offsets(len(values), width)]
     axes.scatter(values, places, s=11, color=style.INK, edgecolor="white", linewidth=0.5, zorder=4)
 
 

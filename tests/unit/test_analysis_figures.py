@@ -169,6 +169,29 @@ def test_captions_say_what_the_pictures_do_not(tmp_path: Path) -> None:
     assert "at jobs=2." in figures.caption(results, "sectors", "jobs=2", style.ONE_COLUMN)[0]
 
 
+def test_an_interval_is_hidden_by_no_point(long_names: load.Results) -> None:
+    with style.styled():
+        figure = _figure(long_names, "overview")
+        figure.draw_without_rendering()
+    panel = figure.axes[0]
+    points = [each for each in panel.collections if isinstance(each, mpl.collections.PathCollection)]
+    assert len(points) == len(LONG)
+    bars = [each for each in panel.containers if isinstance(each, mpl.container.ErrorbarContainer)]
+    assert len(bars) == len(LONG)
+    per_row = panel.get_window_extent().height / len(LONG) * 72 / figure.dpi  # pt
+    for drawn, bar in zip(points, bars, strict=True):
+        line = float(bar[2][0].get_segments()[0][0][1])
+        nearest = min(float(y) - line for _, y in drawn.get_offsets())
+        assert nearest * per_row > (max(drawn.get_sizes()) ** 0.5) / 2, "by more than half of a point"
+
+
+def test_only_captions_of_figures_with_intervals_speak_of_them(long_names: load.Results) -> None:
+    for name in NAMES:
+        caption = " ".join(figures.caption(long_names, name, "", style.TWO_COLUMNS))
+        assert ("Intervals" in caption) == (name not in ("memory", "hit_rates")), name
+        assert "2 runs of one boot of each policy." in caption
+
+
 LONG = ("fixed", "selfballoon", "selfballoon+tmem", "selfballoon+tmem+dedup", "selfballoon+tmem+compress")
 
 
