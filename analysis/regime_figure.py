@@ -1,24 +1,27 @@
 """The picture of a map of regimes: a panel for each policy and phase, with what was measured in
-colours and figures, what was predicted in brackets, and the lines on which these are 1; below, all
-predictions against what was measured.
+colours and figures, what was predicted in brackets, and lines between points on whose sides these
+are below 1 or not; below, all predictions against what was measured, and how to read all of it.
 """
 
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import ScaledTranslation
 
 from analysis import regime_map, regime_words, style
 from analysis.load import Results
-from analysis.regime_map import PUBLISHED, Map, Point
+from analysis.regime_map import PUBLISHED, Map, Point, Published
 from analysis.style import Layout
 
 _COLOURS = "RdBu_r"
@@ -26,9 +29,14 @@ _COLOURS = "RdBu_r"
 _DARKEST = 1.5
 """The ratio's binary logarithm beyond which colours no longer change: about 2.8, or 0.35."""
 _LIGHT_TEXT = 1.0
-_NONE = 0.03
-"""A binary logarithm that is as good as none, above 0."""
-_LINES: Mapping[str, tuple[float, Sequence[float]]] = {"measured": (0, ()), "predicted": (0, (3, 1.5))}
+_LINES: Mapping[str, tuple[tuple[float, Sequence[float]], float]] = {
+    "measured": ((0, ()), 0.0),
+    "predicted": ((0, (3, 1.5)), 2.0),
+}
+"""Of each its dashes, and how far it stands aside of the border [pt], so that both are seen."""
+_CHARACTERS = {style.TWO_COLUMNS.name: 140, style.ONE_COLUMN.name: 62}
+_NOTE_LINE = 0.14
+"""Of a line of the note below the figure; its height [inch]."""
 
 Grid = npt.NDArray[np.float64]
 
@@ -42,7 +50,8 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     phases = sorted({point.setup.phase for point in made.points})
     fallows = _fallows(made.points)
     heights = [*([0.55 + 0.32 * len(fallows)] * len(pairs)), 2.1]
-    figure = style.new_figure(layout.width, math.fsum(heights) + 0.5)
+    note = textwrap.fill(_note(made, fallows), _CHARACTERS[layout.name])
+    figure = style.new_figure(layout.width, math.fsum(heights) + 0.5 + _NOTE_LINE * style.lines_of([note]))
     grid = figure.add_gridspec(len(heights), len(phases), height_ratios=heights)
     first: Axes | None = None
     lines: set[str] = set()
@@ -62,13 +71,13 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
             if column == len(phases) - 1:
                 _published(axes, fallows)
             if row == len(pairs) - 1:
-                _name_shares(axes, made)
+                _name_shares(axes, made, narrow=len(phases) > 1)
             else:
                 axes.tick_params(labelbottom=False)
     looks = style.looks(results.policies)
     shown = _against(figure.add_subplot(grid[len(pairs), :]), made.against, looks)
     handles = [
-        Line2D([], [], color=style.INK, linestyle=_LINES[name], label=f"{name}: fewer, or not")
+        Line2D([], [], color=style.INK, linestyle=_LINES[name][0], label=f"{name}: fewer, or not")
         for name in _LINES
         if name in lines
     ]
@@ -78,7 +87,19 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     ]
     if handles:
         style.key(figure, handles, columns=2 if layout is style.TWO_COLUMNS else 1)
+    figure.supxlabel(note, x=0.01, ha="left", fontsize=style.SMALL)
     return figure
+
+
+def _note(made: Map, fallows: Sequence[int]) -> str:
+    """What a reader of the picture alone has to know."""
+    marked = " and ".join(each.name for each in reversed(PUBLISHED) if _row_of(each, fallows) is not None)
+    published = f" {marked}: fallow shares of published set-ups." if marked else ""
+    return (
+        "Figures: sectors read under the policy at the left over those under the one below ÷; blue, less than 1: "
+        f"fewer. In brackets: as predicted from {made.control} alone. Lines divide fewer from not fewer, "
+        f"as measured by more than guests of one size differ under {made.control}.{published}"
+    )
 
 
 def _shares(points: Sequence[Point]) -> list[float]:
@@ -104,12 +125,12 @@ def _panel(
         at = (fallows.index(_fallow(point)), shares.index(point.setup.share))
         measured[at] = _log(point.measured)
         told[at] = math.nan if parts else _told(point)
-        expected[at] = math.nan if parts else _more(_log(point.predicted))
+        expected[at] = math.nan if parts else _printed(point.predicted)
         beside = "" if parts or point.predicted is None else f"\n({point.predicted:.2f})"
         # lost: a word in the panel, the reason in the caption
         texts[at] = f"{'lost' if point.measured is None else f'{point.measured:.2f}{_marks(point)}'}{beside}"
     axes.set_facecolor(style.FAINT)
-    image = axes.imshow(
+    axes.imshow(
         np.ma.masked_invalid(measured),
         cmap=_COLOURS,
         norm=Normalize(-_DARKEST, _DARKEST),
@@ -122,10 +143,7 @@ def _panel(
         colour = "white" if abs(value) > _LIGHT_TEXT else style.INK
         written = axes.text(column, row, text, ha="center", va="center", color=colour, zorder=5, linespacing=1.0)
         written.set_fontsize(style.SMALL)
-        if not np.isnan(value):
-            # on its cell's own colour, so that it can be read where a line goes through
-            written.set_bbox({"boxstyle": "square,pad=0.1", "facecolor": image.to_rgba(value), "edgecolor": "none"})
-    drawn = {name for name, grid in (("measured", told), ("predicted", expected)) if _line_of_one(axes, grid, name)}
+    drawn = {name for name, grid in (("measured", told), ("predicted", expected)) if _border(axes, grid, name)}
     axes.set_xticks(range(len(shares)))
     axes.set_yticks(range(len(fallows)), [str(fallow) for fallow in fallows])
     axes.set_xlim(-0.5, len(shares) - 0.5)
@@ -145,46 +163,68 @@ def _log(ratio: float | None) -> float:
 
 
 def _told(point: Point) -> float:
-    """What the line of 1 goes by: a difference no larger than that between readings of one
-    treatment is none, and so on the side on which nothing is gained.
+    """What the line goes by: a difference no larger than that between readings of one treatment is
+    none, and so on the side on which nothing is gained.
     """
-    return _NONE if point.differs is False else _more(_log(point.measured))
+    return 0.0 if point.differs is False else _printed(point.measured)
 
 
-def _more(value: float) -> float:
-    """Off the line itself, which would run through a cell's middle."""
-    return _NONE if 0 <= value < _NONE else value
+def _printed(ratio: float | None) -> float:
+    """As the figure in the panel has it: a line through figures of 1.00 would divide nothing."""
+    return math.nan if ratio is None else _log(round(ratio, 2) or ratio)
 
 
-def _line_of_one(axes: Axes, values: Grid, name: str) -> bool:
-    """Where a ratio is 1, between points that are on both sides of it, if there are such."""
-    if min(values.shape) < 2 or np.isnan(values).all() or np.nanmin(values) >= 0 or np.nanmax(values) <= 0:
-        return False
-    drawn = np.ma.masked_invalid(values)
-    axes.contour(drawn, levels=[0.0], colors=style.INK, linewidths=1.0, linestyles=[_LINES[name]])
-    return True
+def _border(axes: Axes, values: Grid, name: str) -> bool:
+    """Between neighbours of which one is below 1 and the other is not, along their cells' edges,
+    where no figure stands; whether there are such.
+    """
+    known, fewer = ~np.isnan(values), values < 0
+    edges: list[list[tuple[float, float]]] = []
+    for row, column in np.ndindex(*values.shape):
+        for beside, edge in (
+            ((row, column + 1), [(column + 0.5, row - 0.5), (column + 0.5, row + 0.5)]),
+            ((row + 1, column), [(column - 0.5, row + 0.5), (column + 0.5, row + 0.5)]),
+        ):
+            inside = beside[0] < values.shape[0] and beside[1] < values.shape[1]
+            if inside and known[row, column] and known[beside] and fewer[row, column] != fewer[beside]:
+                edges.append(edge)
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    line, aside = _LINES[name]
+    moved = axes.transData + ScaledTranslation(aside / 72, -aside / 72, figure.dpi_scale_trans)
+    drawn = LineCollection(edges, colors=style.INK, linewidths=1.2, linestyles=[line], capstyle="projecting")
+    drawn.set_transform(moved)
+    if edges:
+        axes.add_collection(drawn, autolim=False)
+    return bool(edges)
 
 
-def _name_shares(axes: Axes, made: Map) -> None:
+def _name_shares(axes: Axes, made: Map, *, narrow: bool) -> None:
     relative = {point.setup.share: point.relative for point in made.points}
     names = [f"{share:g}" if part is None else f"{share:g}\n{part:.1f}" for share, part in sorted(relative.items())]
     axes.set_xticklabels(names)
     known = any(part is not None for part in relative.values())
-    axes.set_xlabel(f"share of a guest under {made.control} [MiB]" + ("\n÷ working set" if known else ""))
+    gap = "\n" if narrow else " "
+    axes.set_xlabel(f"share of a guest{gap}under {made.control} [MiB]" + ("\n÷ working set" if known else ""))
+
+
+def _row_of(published: Published, fallows: Sequence[int]) -> float | None:
+    """Where a published set-up stands among the rows of a panel; None where the map has no such."""
+    at = 100 * published.fallow
+    inside = len(fallows) > 1 and fallows[0] <= at <= fallows[-1]
+    return float(np.interp(at, fallows, range(len(fallows)))) if inside else None
 
 
 def _published(axes: Axes, fallows: Sequence[int]) -> None:
     """Marks at the right edge, at the fallow shares of published set-ups that the map has."""
     for each in PUBLISHED:
-        at = 100 * each.fallow
-        if len(fallows) > 1 and fallows[0] <= at <= fallows[-1]:
-            row = float(np.interp(at, fallows, range(len(fallows))))
-            axes.axhline(row, color=style.MUTED, linewidth=0.6, linestyle=(0, (1, 2)))
+        row = _row_of(each, fallows)
+        if row is not None:
             axes.annotate(
-                each.name,
+                f"◂ {each.name}",
                 (1, row),
                 xycoords=("axes fraction", "data"),
-                xytext=(3, 0),
+                xytext=(1, 0),
                 textcoords="offset points",
                 va="center",
                 fontsize=style.SMALL,
@@ -251,7 +291,8 @@ def reading(results: Results, _levels: str, _layout: Layout) -> list[str]:
         *filter(None, [regime_words.twice_text(made)]),
         regime_words.agreement(made),
         *filter(None, [regime_words.lost_text(made)]),
-        "Dotted, published set-ups at their fallow shares; their working sets are not published, so each is a line: "
+        "At the right, published set-ups at their fallow shares; their working sets are not published, so each is of "
+        "all shares of a guest: "
         + "; ".join(each.basis for each in PUBLISHED)
         + ". Of such small guests their kernels take a larger part.",
     ]

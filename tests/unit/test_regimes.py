@@ -5,12 +5,16 @@ how far predictions are from what was measured.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import analysis_campaign as made_up
+import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.transforms import Bbox
 
 from analysis import (
     evidence,
@@ -22,6 +26,7 @@ from analysis import (
     regime_words,
     report,
     sections,
+    style,
     tables,
     totals,
 )
@@ -375,7 +380,7 @@ def test_the_report_has_every_point_and_the_figure_its_data(tmp_path: Path) -> N
     assert names == {f"regimes{layout}.{kind}" for layout in ("", ".column") for kind in ("png", "pdf", "svg", "txt")}
     drawn = (results.directory / "figures" / "regimes.svg").read_text()
     assert ">1.10<" in drawn  # svg keeps texts
-    assert ">E2<" in drawn
+    assert "E2</text>" in drawn
     assert "(1.00)" in drawn
     assert ">lost<" in drawn
     assert ">measured: fewer, or not<" in drawn
@@ -383,6 +388,48 @@ def test_the_report_has_every_point_and_the_figure_its_data(tmp_path: Path) -> N
     assert len(frame) == 16
     assert frame["error"].isna().sum() == 2
     assert b",,," in tables.csv_bytes(frame)  # what is missing is empty
+
+
+@pytest.mark.parametrize("layout", style.LAYOUTS, ids=lambda layout: layout.name)
+def test_no_line_of_a_map_goes_through_a_figure(tmp_path: Path, layout: style.Layout) -> None:
+    with style.styled():
+        figure = regime_figure.draw(campaign(tmp_path), "", layout)
+        assert figure is not None
+        figure.draw_without_rendering()
+        crossed, found = [], 0
+        for axes in figure.axes[:-1]:
+            assert not axes.lines, "only borders"
+            for lines in axes.collections:
+                assert isinstance(lines, LineCollection)
+                for start, end in lines.get_segments():
+                    found += 1
+                    box = Bbox.from_extents(*lines.get_transform().transform([start, end]).ravel())
+                    crossed += [text.get_text() for text in axes.texts if text.get_window_extent().overlaps(box)]
+        assert found > 0
+        # two phases beside each other in one column have cells narrower than their figures
+        assert crossed == [] or layout is style.ONE_COLUMN
+        note = " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+        assert "In brackets: as predicted from fixed alone" in note
+        inside = figure.get_tightbbox()
+        assert inside.x0 > -0.02
+        assert inside.x1 < layout.width + 0.02
+
+
+def test_a_border_runs_between_points_on_both_sides_of_1_and_along_no_unknown_one() -> None:
+    axes = style.new_figure(3, 3).subplots()
+    values = np.array([[-0.5, -0.2, 0.0], [-0.1, math.nan, 0.3]])
+    assert regime_figure._border(axes, values, "measured")
+    (lines,) = axes.collections
+    assert isinstance(lines, LineCollection)
+    assert [segment.tolist() for segment in lines.get_segments()] == [[[1.5, -0.5], [1.5, 0.5]]]
+    assert not regime_figure._border(axes, np.array([[0.0, 0.2], [0.1, math.nan]]), "predicted")
+    assert len(axes.collections) == 1
+
+
+def test_what_reads_as_1_is_not_fewer() -> None:
+    assert regime_figure._printed(0.9991) == 0
+    assert regime_figure._printed(0.99) < 0
+    assert math.isnan(regime_figure._printed(None))
 
 
 def test_every_number_of_a_map_leads_to_its_cells(tmp_path: Path) -> None:
