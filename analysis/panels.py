@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
@@ -231,11 +232,29 @@ def ratios(axes: Axes, results: Results, quantity: Quantity, levels: str) -> Non
 
 
 _TICKS = (
-    (1.6, (0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5)),
-    (8, (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 8)),
-    (math.inf, (0.001, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 1000)),
+    (0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.25, 1.5),
+    (0.3, 0.4, 0.5, 0.6, 0.8, 1, 1.25, 1.5, 2, 3),
+    (0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5),
+    (0.1, 0.2, 0.5, 1, 2, 5, 10),
+    (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300, 1000),
+    (0.0001, 0.001, 0.01, 0.1, 1, 10, 100, 1000, 10000),
+    tuple(10.0**exponent for exponent in range(-300, 301, 3)),
 )
-"""Ticks of a ratio's scale, by how many times its largest value is its smallest."""
+"""Ticks of a ratio's scale, close ones first: the first that have room are taken."""
+_APART = 0.12
+"""Of a scale's length, the least from a tick to the next, for their numbers not to touch."""
+_LEAST = (0.8, 1.25)
+"""Of a ratio's scale, however alike the ratios: one per cent is to look like little."""
+
+
+def ratio_ticks(low: float, high: float) -> list[float]:
+    """Where a logarithmic scale from one to the other has its numbers."""
+    apart = _APART * math.log(high / low)
+    inside = [[tick for tick in ticks if low <= tick <= high] for ticks in _TICKS]
+    return next(
+        (ticks for ticks in inside if len(ticks) > 2 and all(math.log(b / a) >= apart for a, b in pairwise(ticks))),
+        max(inside, key=len),
+    )
 
 
 def _ratio_scale(axes: Axes, low: float, high: float) -> None:
@@ -243,11 +262,10 @@ def _ratio_scale(axes: Axes, low: float, high: float) -> None:
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     margin = max(1.03, (high / low) ** 0.07)
-    low, high = low / margin, high * margin
+    low, high = min(low / margin, _LEAST[0]), max(high * margin, _LEAST[1])
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    candidates = next(ticks for widest, ticks in _TICKS if high / low < widest)
-    ticks = [tick for tick in candidates if low <= tick <= high] or [1]
+    ticks = ratio_ticks(low, high)
     axes.xaxis.set_major_locator(FixedLocator(ticks))
     axes.xaxis.set_major_formatter(FixedFormatter([f"{tick:g}" for tick in ticks]))
     axes.xaxis.set_minor_locator(NullLocator())

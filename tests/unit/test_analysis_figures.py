@@ -7,6 +7,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import math
 import os
 import re
 import subprocess
@@ -228,6 +229,30 @@ def test_long_names_neither_overlap_nor_leave_the_figure(
         assert box.x1 < layout.width + 0.02
         assert box.y0 > -0.02
         assert box.y1 < height + 0.02
+
+
+@pytest.mark.parametrize("low", [0.0004, 0.01, 0.06, 0.11, 0.24, 0.39, 0.55, 0.65, 0.72, 0.8])
+@pytest.mark.parametrize("high", [1.25, 1.4, 1.7, 2.1, 2.9, 3.4, 4.6, 7.0, 9.9, 14.0, 90.0, 3000.0])
+def test_a_scale_of_ratios_has_three_numbers_or_more_that_do_not_touch(low: float, high: float) -> None:
+    ticks = panels.ratio_ticks(low, high)
+    assert len(ticks) > 2
+    assert 1 in ticks
+    apart = [math.log(after / before) / math.log(high / low) for before, after in itertools.pairwise(ticks)]
+    assert min(apart) > 0.11
+
+
+def test_ratios_that_are_alike_look_alike(tmp_path: Path) -> None:
+    def alike(record: CellRecord) -> CellRecord:
+        value = 1000 if record.policy == "static" else 990
+        metrics = [replace(each, value=value) if each.name == "sectors_read" else each for each in record.metrics]
+        return replace(record, metrics=tuple(metrics))
+
+    results = load.load(made_up.write_campaign(tmp_path, repetitions=1, samples=False, change=alike))
+    with style.styled():
+        axes = _figure(results, "sectors").axes[1]
+    low, high = axes.get_xlim()
+    assert math.log(1 / 0.95) / math.log(high / low) < 0.12, "five per cent is a small part of the scale"
+    assert len(axes.get_xticks()) > 2
 
 
 def test_names_are_broken_where_a_part_begins() -> None:
