@@ -29,7 +29,8 @@ STALLED = Quantity("memory_stall_seconds", ("memory_stall_seconds",), "sum", "s"
 _TMEM = {"tmem", "cleancache", "frontswap"}
 """Parts of a policy's name that make guests use tmem."""
 
-_HEIGHT = 2.9
+_HEIGHT = {False: 2.9, True: 3.5}
+"""Of a panel [inch], by whether there are many policies in it."""
 _ROOM = 0.12
 """Of the span of the points, left free around them for their names."""
 
@@ -112,16 +113,16 @@ def draw(results: Results, levels: str, layout: Layout) -> Figure | None:
     largest = max((point.sectors or 0 for point in found), default=0.0)
     scale = panels.scale_for(largest)
     sectors = _Side("sectors", 1 / scale.factor, f"sectors read [{scale.word}sectors]")
-    figure = style.new_figure(layout.width, 2 * _HEIGHT + 0.4)
+    figure = style.new_figure(layout.width, 2 * _HEIGHT[_many(results)] + 0.4)
     grid = figure.subplots(2, 1, sharex=True)
     looks = {point.policy: style.looks(results.policies)[point.policy] for point in found}
     for axes, side, letter in zip(grid, (lost, sectors), "ab", strict=True):
         axes.set_title(f"({letter})")
         axes.set_ylabel(side.label)
         style.clean(axes, grid="y")
-        _scatter(axes, found, side, looks)
+        _scatter(axes, found, side, looks, many=_many(results))
     grid[1].set_xlabel(f"{FOOTPRINT.label}, guests and tmem{totals.clock(results)} [{FOOTPRINT.unit}]")
-    style.key(figure, _handles(), columns=3 if layout is style.TWO_COLUMNS else 2)
+    style.key(figure, _handles(many=_many(results)), columns=3 if layout is style.TWO_COLUMNS else 2)
     figure.draw_without_rendering()
     for axes, side in zip(grid, (lost, sectors), strict=True):
         drawn = _drawn(found, side)
@@ -130,6 +131,11 @@ def draw(results: Results, levels: str, layout: Layout) -> Figure | None:
         joined = [(places[point.beside], place) for point, place in drawn if point.beside in places]
         labels.place(axes, named, list(places.values()), joined)
     return figure
+
+
+def _many(results: Results) -> bool:
+    """Whether a colour alone does not tell policies apart."""
+    return len(results.policies) > style.FEW
 
 
 def _drawn(found: Sequence[Point], side: _Side) -> list[tuple[Point, labels.Place]]:
@@ -141,19 +147,21 @@ def _drawn(found: Sequence[Point], side: _Side) -> list[tuple[Point, labels.Plac
     ]
 
 
-def _scatter(axes: Axes, found: Sequence[Point], side: _Side, looks: Mapping[str, style.Look]) -> None:
+def _scatter(axes: Axes, found: Sequence[Point], side: _Side, looks: Mapping[str, style.Look], *, many: bool) -> None:
     drawn = _drawn(found, side)
     if not drawn:
         style.empty(axes, "not measured")
         return
     places = {point.policy: place for point, place in drawn}
     for point, (x, y) in drawn:
-        colour = looks[point.beside if point.beside in places else point.policy].colour
+        colour = looks[point.policy].colour
         if point.beside in places:
-            axes.plot(*zip(places[point.beside], (x, y), strict=True), color=style.tint(colour, 0.8), linewidth=0.9)
+            faint = style.tint(looks[point.beside].colour, 0.8)
+            axes.plot(*zip(places[point.beside], (x, y), strict=True), color=faint, linewidth=0.9)
         face = colour if point.tmem else "white"
-        marker = "o" if point.beside or not point.tmem else "s"
-        axes.plot(x, y, marker, markersize=4.6, mfc=face, mec=colour, mew=1.1, zorder=4)
+        marker = looks[point.policy].marker if many else "o" if point.beside or not point.tmem else "s"
+        size = 5.4 if many else 4.6
+        axes.plot(x, y, linestyle="", marker=marker, markersize=size, mfc=face, mec=colour, mew=1.1, zorder=4)
     axes.set_xlim(_around([x for x, _ in places.values()]))
     axes.set_ylim(_around([y for _, y in places.values()]))
 
@@ -164,14 +172,14 @@ def _around(numbers: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _handles() -> list[Line2D]:
+def _handles(*, many: bool) -> list[Line2D]:
     def handle(marker: str, face: str, line: Literal["-", ""], name: str) -> Line2D:
         return Line2D([], [], color=style.MUTED, marker=marker, markersize=4.6, mfc=face, linestyle=line, label=name)
 
     return [
         handle("o", "white", "", "without tmem"),
         handle("o", style.MUTED, "-", "the same with tmem"),
-        handle("s", style.MUTED, "", "with tmem alone"),
+        handle("o" if many else "s", style.MUTED, "", "with tmem alone"),
     ]
 
 
@@ -180,6 +188,8 @@ def reading(results: Results, levels: str, _layout: Layout) -> list[str]:
     found = points(results, levels)
     fastest = [point.policy for point in found if point.lost == 0]
     lines = ["Points: means over complete cells; a line joins a policy without tmem (hollow) and with it (filled)."]
+    if _many(results):
+        lines.append("What stands before the first + of a policy's name has a mark of its own.")
     if fastest:
         lines.append(f"The fastest is {' and '.join(fastest)}; a guest's time is from its own start to its end.")
     for letter, of in (("a", "lost"), ("b", "sectors")):

@@ -58,20 +58,31 @@ FORMATS = ("png", "pdf", "svg")
 
 INK, MUTED, FAINT = "#222222", "#666666", "#d9d9d9"
 
-_FEW = 5
-"""Styles that few policies go through in turn; the others are for many."""
-
-_LINES: Sequence[Any] = (
-    *("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (3, 1, 1, 1, 1, 1))),
-    *((0, (9, 2)), (0, (1, 3)), (0, (9, 1.5, 1, 1.5)), (0, (2, 2)), (0, (6, 1, 2, 1, 2, 1))),
-)
-_HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----", "||||", "++++", "....", "oooo", "****")
-_MARKERS = ("o", "s", "D", "^", "v", "P", "X", "<", ">", "*")
-"""Lines, hatches and markers of the styles, in the same order."""
+_LINES: Sequence[Any] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (5, 1.2, 1, 1.2)), (0, (3, 1, 1, 1, 1, 1)))
+_HATCHES = ("", "////", "\\\\\\\\", "xxxx", "----")
+_MARKERS = ("o", "s", "D", "^", "v")
 
 _FIXED = {"static": 7, "fixed": 7, "selfballoon": 1, "selfballoon+tmem": 0}
 """Places in seaborn's colour-blind palette: grey for what is left alone, orange, blue."""
 _OTHERS = (2, 3, 5, 8, 6)
+
+FEW = 8
+"""Policies up to this many have their looks by their places; more have them by family, which is
+what stands before the first `+`.
+"""
+_FAMILY_MARKERS: Sequence[Any] = (
+    *("o", "s", "^", "D", "v", "P", "X", "<", ">", "*", "p", "d"),
+    *((4, 1, 0), (3, 1, 0), "h", (6, 1, 0)),
+)
+_FAMILY_COLOURS = (
+    *((2, 0.0), (3, 0.0), (4, 0.0), (5, 0.0), (8, 0.2), (6, 0.0), (9, 0.0)),
+    *((2, 0.5), (3, 0.5), (4, 0.5), (5, 0.5), (8, 0.6), (6, 0.5), (9, 0.5)),
+)
+"""Places in the palette, and how much black is mixed in."""
+_NOT_STATIC = 0.5
+"""Black in the grey of `fixed` where `static` has it, too."""
+_MEMBER = 0.3
+"""Black in the colour of each further member of a family."""
 
 _METADATA: Mapping[str, Mapping[str, Any]] = {
     "png": {"Software": None},
@@ -136,16 +147,47 @@ def styled() -> Iterator[None]:
 
 def policy_colours(policies: Sequence[str]) -> dict[str, str]:
     """A colour per policy: the same for the same policies in every figure, distinct for the
-    colour-blind.
+    colour-blind. Of more than FEW, of a hue for each family, and darker for its further members.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import seaborn as sns
 
         palette: list[str] = list(sns.color_palette("colorblind").as_hex())
+    if len(policies) > FEW:
+        return _family_colours(policies, palette)
     others = [name for name in policies if name not in _FIXED]
     places = _FIXED | {name: _OTHERS[index % len(_OTHERS)] for index, name in enumerate(others)}
     return {name: palette[places[name]] for name in policies}
+
+
+def _family_colours(policies: Sequence[str], palette: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    others = [family for family in _families(policies) if family not in _FIXED]
+    for family, members in _families(policies).items():
+        if family in _FIXED:
+            place, black = _FIXED[family], _NOT_STATIC if family == "fixed" and "static" in policies else 0.0
+        else:
+            place, black = _FAMILY_COLOURS[others.index(family) % len(_FAMILY_COLOURS)]
+        for number, name in enumerate(members):
+            own = name in _FIXED and name != family
+            colour = palette[_FIXED[name]] if own else shade(palette[place], black)
+            found[name] = colour if own else shade(colour, min(0.9, _MEMBER * number))
+    return {name: found[name] for name in policies}
+
+
+def _families(policies: Sequence[str]) -> dict[str, list[str]]:
+    """Policies with the same beginning of their names, in order."""
+    found: dict[str, list[str]] = {}
+    for name in policies:
+        found.setdefault(name.split("+")[0], []).append(name)
+    return found
+
+
+def shade(colour: str, black: float) -> str:
+    """A colour with so much black mixed in."""
+    red, green, blue = ((1 - black) * part for part in to_rgb(colour))
+    return to_hex((red, green, blue))
 
 
 @dataclass(frozen=True)
@@ -155,7 +197,7 @@ class Look:
     colour: str
     line: Any
     hatch: str
-    marker: str
+    marker: Any
 
 
 EPHEMERAL = Look("#56b4e9", "-", "", "")
@@ -163,43 +205,31 @@ PERSISTENT = Look("#8f3a84", (0, (3, 1.2)), "xxxx", "")
 """Kinds of pages in tmem: a light area and a dark, hatched one."""
 
 
-MANY = range(9, 25)
-"""Numbers of policies for which styles are chosen so that no two look alike. Fewer have had their
-looks in published figures; of more, looks repeat, and rows have the policies' names.
-"""
-
-_APART = 0.08
-"""Difference of lightness (of 1) that is seen in grey."""
-
-
 def looks(policies: Sequence[str]) -> dict[str, Look]:
-    """A look per policy, by its place among the policies of the experiment."""
+    """A look per policy, by its place among the policies of the experiment; of more than FEW with
+    a marker for each family, and a line for each of its members.
+    """
     colours = policy_colours(policies)
-    styles = {name: index % _FEW for index, name in enumerate(policies)}
-    alike = len({(colours[name], styles[name]) for name in policies}) < len(policies)
-    if alike and len(policies) in MANY:
-        styles = _told_apart(colours)
-    return {name: Look(colours[name], _LINES[at], _HATCHES[at], _MARKERS[at]) for name, at in styles.items()}
-
-
-def _told_apart(colours: Mapping[str, str]) -> dict[str, int]:
-    """A style per policy, such that those of one style are told apart in print without colours."""
-    shades: list[list[float]] = [[] for _ in _LINES]
-    styles = {}
-    for index, (name, colour) in enumerate(colours.items()):
-        shade = lightness(colour)
-        in_turn = [(index + step) % len(_LINES) for step in range(len(_LINES))]
-        styles[name] = max(
-            in_turn, key=lambda at: min((abs(shade - each) for each in shades[at]), default=1.0) >= _APART
+    if len(policies) > FEW:
+        return {
+            name: Look(
+                colours[name],
+                _LINES[(number + family // len(_FAMILY_MARKERS)) % len(_LINES)],
+                _HATCHES[number % len(_HATCHES)],
+                _FAMILY_MARKERS[family % len(_FAMILY_MARKERS)],
+            )
+            for family, members in enumerate(_families(policies).values())
+            for number, name in enumerate(members)
+        }
+    return {
+        name: Look(
+            colours[name],
+            _LINES[index % len(_LINES)],
+            _HATCHES[index % len(_HATCHES)],
+            _MARKERS[index % len(_MARKERS)],
         )
-        shades[styles[name]].append(shade)
-    return styles
-
-
-def lightness(colour: str) -> float:
-    """How light a colour is in grey, of 1."""
-    red, green, blue = to_rgb(colour)
-    return 0.299 * red + 0.587 * green + 0.114 * blue
+        for index, name in enumerate(policies)
+    }
 
 
 def tint(colour: str, strength: float = 0.55) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import math
 import os
 import re
@@ -303,29 +302,6 @@ def test_policies_and_kinds_of_pages_are_told_apart_without_colours() -> None:
     assert style.EPHEMERAL.hatch != style.PERSISTENT.hatch
 
 
-@pytest.mark.parametrize("number", range(9, 25))
-@pytest.mark.parametrize("known", [[], ["static", "selfballoon", "selfballoon+tmem"], ["x", "static", "fixed"]])
-def test_many_policies_are_told_apart_without_colours_too(known: list[str], number: int) -> None:
-    policies = [*known, *(f"p{each}" for each in range(number - len(known)))]
-    looks = list(style.looks(policies).values())
-    for attribute in ("hatch", "line", "marker"):
-        for look, other in itertools.combinations(looks, 2):
-            same_style = getattr(look, attribute) == getattr(other, attribute)
-            assert not same_style or abs(_luminance(look.colour) - _luminance(other.colour)) > 0.05
-
-
-PUBLISHED = sorted((Path(__file__).resolve().parents[2] / "results").glob("*/campaign.json"))
-
-
-@pytest.mark.parametrize("file", PUBLISHED, ids=lambda file: file.parent.name)
-def test_published_figures_keep_their_looks(file: Path) -> None:
-    """Five styles in turn: what is drawn again has the same bytes."""
-    policies = json.loads(file.read_text())["experiment"]["policies"]
-    names = [each if isinstance(each, str) else each["name"] for each in policies]
-    markers = [look.marker for look in style.looks(names).values()]
-    assert markers == ["osD^v"[index % 5] for index in range(len(names))]
-
-
 def _luminance(colour: str) -> float:
     red, green, blue = mpl.colors.to_rgb(colour)
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
@@ -481,6 +457,21 @@ def test_percentages_are_not_rounded_to_all_or_nothing() -> None:
     assert style.percent(0.9991) == "99.9 %"
     assert style.percent(0.001) == "0.1 %"
     assert style.percent(0.0) == "0 %"
+
+
+def test_many_policies_have_colours_of_their_own_and_are_told_apart_in_grey() -> None:
+    bases = ("static", "fixed", "selfballoon", "balloon", "qmemman", "squeezed", "mom", "proxmox", "psi", "hotplug")
+    pairs = [name for base in (*bases, "collaborative") for name in (base, f"{base}+tmem")]
+    many = style.looks([*pairs, "smartmem+tmem", "tmem-refusing", "zswap", "more-ram"])
+    assert len(many) == 26
+    assert len({look.colour for look in many.values()}) == 26
+    assert len({(str(look.marker), str(look.line)) for look in many.values()}) == 26
+    markers = {name.split("+")[0]: str(look.marker) for name, look in many.items()}
+    assert len(set(markers.values())) == len(markers) == 15
+    for name, look in many.items():
+        assert str(look.marker) == markers[name.split("+")[0]], "one for a policy and the same with tmem"
+    few = style.policy_colours(made_up.POLICIES)
+    assert few.items() <= {name: look.colour for name, look in many.items()}.items()
 
 
 def test_policies_keep_their_colours_and_never_share_one() -> None:

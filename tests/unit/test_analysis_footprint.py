@@ -77,6 +77,20 @@ def test_every_policy_has_a_point_and_pairs_have_one_name(tmp_path: Path) -> Non
         assert {each.get_text() for each in names_in(figure, panel)} == {*BASES, *alone}
 
 
+def test_points_have_the_looks_that_their_policies_have_elsewhere(tmp_path: Path) -> None:
+    few = campaign(tmp_path, policies=POLICIES[:6], name="few")
+    for results in (few, campaign(tmp_path)):
+        looks = style.looks(results.policies)
+        drawn_as = {
+            (each.get_markeredgecolor(), str(each.get_marker()))
+            for each in drawn(results, style.TWO_COLUMNS).axes[0].lines
+            if each.get_marker() not in ("None", "")
+        }
+        assert {colour for colour, _ in drawn_as} == {look.colour for look in looks.values()}
+        if results is not few:
+            assert drawn_as == {(look.colour, str(look.marker)) for look in looks.values()}
+
+
 @pytest.mark.parametrize("layout", style.LAYOUTS, ids=lambda layout: layout.name)
 def test_no_name_lies_on_another_or_outside(tmp_path: Path, layout: style.Layout) -> None:
     figure = drawn(campaign(tmp_path), layout)
