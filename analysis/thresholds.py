@@ -11,14 +11,18 @@ judged (claims.py).
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from string import ascii_lowercase
-from typing import Any
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
 from analysis import claims, panels, sections, statistics, style, totals
 from analysis.load import Results, levels_text
@@ -28,6 +32,15 @@ from campaigns.records import Aggregate
 from common.metrics import is_timed
 
 _HEIGHT = 2.3
+_WORDS = {
+    "guests.memory_start": "memory of each guest",
+    "guests.count": "guests",
+    "host.guest_memory": "memory of the host for guests",
+}
+"""Factors as people call them; others are told by their paths."""
+_NUMBER = re.compile(r"(-?\d+(?:\.\d+)?)(?: (\S+))?")
+_APART = 0.05
+"""Of an axis' length, the least from a level to the next where they stand by their numbers."""
 
 
 @dataclass(frozen=True)
@@ -130,7 +143,8 @@ def _order(results: Results, threshold: Threshold) -> list[object]:
 def _quantity(results: Results, threshold: Threshold) -> Quantity:
     spec = results.campaign.spec(threshold.metric)
     unit = spec.unit if spec is not None else ""
-    label = threshold.metric.replace("_", " ")
+    known = totals.QUANTITIES.get(threshold.metric)
+    label = threshold.metric.replace("_", " ") if known is None else known.label
     return Quantity(threshold.id, (threshold.metric,), threshold.aggregate, unit, label, group=threshold.group)
 
 
@@ -241,8 +255,9 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     looks = style.looks(results.policies)
     figure = style.new_figure(layout.width, _HEIGHT * len(asked) + 0.5)
     grid = figure.subplots(len(asked), 1, squeeze=False)[:, 0]
-    for number, (axes, (threshold, found)) in enumerate(zip(grid, asked, strict=True)):
-        _panel(axes, threshold, found, looks, totals.clock_of(results, _quantity(results, threshold)))
+    quantities = [_quantity(results, threshold) for threshold, _ in asked]
+    for number, (axes, (threshold, found), quantity) in enumerate(zip(grid, asked, quantities, strict=True)):
+        _panel(axes, threshold, found, looks, f"{quantity.label}{totals.clock_of(results, quantity)}")
         if len(asked) > 1:
             axes.set_title(f"({ascii_lowercase[number] if number < len(ascii_lowercase) else number + 1})")
     drawn = [policy for policy in results.policies if any(r.policy == policy for _, found in asked for r in found)]
@@ -250,18 +265,54 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
     return figure
 
 
+@dataclass(frozen=True)
+class _Spread:
+    """Where the levels of a factor stand: by their numbers where they are such, of one unit, and
+    have room; else one after the other.
+    """
+
+    places: list[float]
+    names: list[str]
+    unit: str
+    scale: Literal["linear", "log"]
+
+    @classmethod
+    def of(cls, levels: Sequence[str]) -> _Spread:
+        """Of levels in their order."""
+        even = cls([float(place) for place in range(len(levels))], list(levels), "", "linear")
+        read = [match for level in levels if (match := _NUMBER.fullmatch(level))]
+        units = {match[2] or "" for match in read}
+        if len(read) < len(levels) or len(units) > 1:
+            return even
+        numbers, names = [float(match[1]) for match in read], [match[1] for match in read]
+        (unit,) = units
+        if _roomy(numbers):
+            return cls(numbers, names, unit, "linear")
+        if min(numbers) > 0 and _roomy([math.log(number) for number in numbers]):
+            return cls(numbers, names, unit, "log")
+        return even
+
+
+def _roomy(places: Sequence[float]) -> bool:
+    """Whether places go one way, and none is too close to the next."""
+    steps = [after - before for before, after in pairwise(places)]
+    one_way = all(step > 0 for step in steps) or all(step < 0 for step in steps)
+    return one_way and all(abs(step) >= _APART * abs(places[-1] - places[0]) for step in steps)
+
+
 def _handle(look: style.Look, name: str) -> Line2D:
     return Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, markersize=4, label=name)
 
 
 def _panel(
-    axes: Axes, threshold: Threshold, found: Sequence[Reach], looks: Mapping[str, style.Look], clock: str
+    axes: Axes, threshold: Threshold, found: Sequence[Reach], looks: Mapping[str, style.Look], name: str
 ) -> None:
-    """clock: whose times are drawn, for behind the name of a metric."""
-    places = {str(step.level): None for reach in found for step in reach.steps}
-    order = {level: place for place, level in enumerate(places)}
+    """name: of the metric, and whose clock it is by."""
+    levels = list(dict.fromkeys(str(step.level) for reach in found for step in reach.steps))
+    spread = _Spread.of(levels)
+    places = dict(zip(levels, spread.places, strict=True))
     for reach in found:
-        points = [(order[str(step.level)], step.ratio) for step in reach.steps if step.ratio is not None]
+        points = [(places[str(step.level)], step.ratio) for step in reach.steps if step.ratio is not None]
         look = looks[reach.policy]
         if points:
             axes.plot(*zip(*points, strict=True), color=look.colour, linestyle=look.line, marker=look.marker, ms=4)
@@ -279,9 +330,13 @@ def _panel(
         color=style.MUTED,
         annotation_clip=False,
     )
-    axes.set_xticks(range(len(order)), list(order))
-    axes.set_xlabel(threshold.factor)
-    name = threshold.metric + clock
+    axes.set_xscale(spread.scale)
+    axes.xaxis.set_major_locator(FixedLocator(spread.places))
+    axes.xaxis.set_major_formatter(FixedFormatter(spread.names))
+    axes.xaxis.set_minor_locator(NullLocator())
+    if spread.places[0] > spread.places[-1]:
+        axes.invert_xaxis()  # the start is at the left
+    axes.set_xlabel(_WORDS.get(threshold.factor, threshold.factor) + (f" [{spread.unit}]" if spread.unit else ""))
     axes.set_ylabel(f"{name} ÷\nthat at {threshold.start}")
     style.clean(axes, grid="y")
 

@@ -10,7 +10,7 @@ import analysis_campaign as made_up
 import pytest
 from campaign_fakes import EXPERIMENT, FakeLoad, write_experiment
 
-from analysis import figures, load, report, thresholds
+from analysis import figures, load, report, style, thresholds
 from campaigns import experiment
 from campaigns.records import CellRecord
 from common.errors import InvalidFileError
@@ -168,6 +168,42 @@ def test_a_time_of_an_emulated_host_says_not_how_far(tmp_path: Path, metric: str
         assert "where the way starts policies differ by 2.00 times" in text
     (caption,) = [line for line in thresholds.reading(results, "", figures.style.ONE_COLUMN) if "density" in line]
     assert (caption == "density, not testable here, by emulated times.") is not kept
+
+
+def test_levels_stand_where_their_numbers_are(tmp_path: Path) -> None:
+    walls = {"static": {8: 100.0, 4: 110.0, 3: 120.0, 2: 130.0}}
+    results = campaign(tmp_path, walls, {**ASKED, "start": 8}, levels=(8, 4, 3, 2))
+    with style.styled():
+        figure = thresholds.draw(results, "", style.TWO_COLUMNS)
+        assert figure is not None
+        figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["8", "4", "3", "2"]
+    across = [axes.transData.transform((place, 1))[0] for place in axes.get_xticks()]
+    assert across == sorted(across), "the start is at the left"
+    assert (across[1] - across[0]) / (across[2] - across[1]) == pytest.approx(4)
+    assert axes.get_xlabel() == "guests"
+    assert axes.get_ylabel().startswith("wall time, emulated")
+
+
+@pytest.mark.parametrize(
+    ("levels", "places", "unit", "scale"),
+    [
+        (["208 MiB", "128 MiB", "80 MiB"], [208, 128, 80], "MiB", "linear"),
+        (["1", "10", "100", "1000"], [1, 10, 100, 1000], "", "log"),
+        (["512 MiB", "1 GiB"], [0, 1], "", "linear"),
+        (["none", "some"], [0, 1], "", "linear"),
+        (["True", "False"], [0, 1], "", "linear"),
+        (["2", "1", "3"], [0, 1, 2], "", "linear"),
+        (["7"], [7], "", "linear"),
+    ],
+)
+def test_levels_that_are_no_numbers_of_one_unit_stand_one_after_the_other(
+    levels: list[str], places: list[float], unit: str, scale: str
+) -> None:
+    spread = thresholds._Spread.of(levels)
+    assert (spread.places, spread.unit, spread.scale) == (places, unit, scale)
+    assert spread.names == ([level.split()[0] for level in levels] if unit else levels)
 
 
 def test_a_campaign_without_thresholds_has_no_section(tmp_path: Path) -> None:
