@@ -172,7 +172,7 @@ def test_a_time_of_an_emulated_host_says_not_how_far(tmp_path: Path, metric: str
 
 def test_levels_stand_where_their_numbers_are(tmp_path: Path) -> None:
     walls = {"static": {8: 100.0, 4: 110.0, 3: 120.0, 2: 130.0}}
-    results = campaign(tmp_path, walls, {**ASKED, "start": 8}, levels=(8, 4, 3, 2))
+    results = campaign(tmp_path, walls, {**ASKED, "start": 8}, levels=(8, 4, 3, 2), kind="emulated")
     with style.styled():
         figure = thresholds.draw(results, "", style.TWO_COLUMNS)
         assert figure is not None
