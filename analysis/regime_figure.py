@@ -94,11 +94,12 @@ def draw(results: Results, _levels: str, layout: Layout) -> Figure | None:
 def _note(made: Map, fallows: Sequence[int]) -> str:
     """What a reader of the picture alone has to know."""
     marked = " and ".join(each.name for each in reversed(PUBLISHED) if _row_of(each, fallows) is not None)
+    marks = [f" {mark}: {said}." for mark, said in _MARKS if any(mark in _marks(point) for point in made.points)]
     published = f" {marked}: fallow shares of published set-ups." if marked else ""
     return (
         "Figures: sectors read under the policy at the left over those under the one below ÷; blue, less than 1: "
         f"fewer. In brackets: as predicted from {made.control} alone. Lines divide fewer from not fewer, "
-        f"as measured by more than guests of one size differ under {made.control}.{published}"
+        f"as measured by more than readings of one treatment differ.{''.join(marks)}{published}"
     )
 
 
