@@ -67,7 +67,7 @@ MISTAKES = {
         "\t\treturn 0;",
     ),
     "does not say that it drained": ("persistent.c", "\t\t\ttmem_set_drained(pool, true);", "\t\t\t(void)0;"),
-    "does not say that it holds pages again": ("persistent.c", "\t\t\ttmem_set_drained(pool_aside, false);\n", ""),
+    "does not say that it holds pages again": ("persistent.c", "\t\t\ttmem_set_drained(pool_aside, false);", ""),
 }
 
 

@@ -451,8 +451,7 @@ unsigned long tmem_swap_resume(void)
 			return HZ;
 		}
 		if (there) {
-			/* Before the copies go. */
-			tmem_set_drained(pool_aside, false);
+			tmem_set_drained(pool_aside, false);	/* before the copies go */
 			WRITE_ONCE(pool, pool_aside);
 			WRITE_ONCE(generation, generation + 1);
 			synchronize_rcu();	/* invalidations that did not flush are done */
