@@ -216,7 +216,8 @@ class Stock:
         lacking = {*lacks, *(name for name, tried in fails.items() if not tried)}
         assert {name for name, each in found.items() if not each["done"]} == lacking
         tried = [each["done"] for name, each in found.items() if name not in lacking]
-        assert min(tried) > CHANGES / 100, "something was hardly tried"
+        # a write that is to fail in the middle seldom does
+        assert min(tried) > CHANGES / 200, f"something was hardly tried: {found}"
         assert grown["ephemeral.get.done"] > CHANGES / 3, "Xen had nothing that could have been read wrong"
         assert grown["ephemeral.put.failed"] == grown["ephemeral.get.failed"] == 0
 
