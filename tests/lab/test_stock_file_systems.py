@@ -42,8 +42,8 @@ WHOLE = {"debian-7": ("btrfs",)}
 """Kernel -> file systems that write all that is asked for or nothing, so that no write is short."""
 
 ENDS_IN_THE_MIDDLE = ("btrfs",)
-"""File systems whose clones go by the extent, each of which is a write of its own here. xfs joins them:
-its clone is done or not begun.
+"""File systems whose clones go by the extent, each of which is a write of its own here. xfs joins
+them: its clone is done or not begun.
 """
 
 SEEDS = {"ext4": (1, 2, 5), "xfs": (3, 6, 9), "btrfs": (1, 2, 5)}
