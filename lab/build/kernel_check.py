@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import AnyStr
 
 from common.errors import InvalidFileError, MissingError
 from lab import paths
@@ -42,7 +43,7 @@ _WITHIN = re.compile(r"\.within = \"(\w+)\"")
 _HELPER = re.compile(r"\{ \"(\w+)\", &\w+ \}")
 _PART = re.compile(r"\"(\.\w+\.0)\"")
 _RELEASE = re.compile(r"^(\d+)\.(\d+)")
-_BANNER = re.compile(r"Linux version (\d+)\.(\d+)")
+_BANNER = re.compile(rb"Linux version (\d+)\.(\d+)")
 _NEWEST = re.compile(r"NEWEST_READ\s+KERNEL_VERSION\((\d+), (\d+),")
 _EXPORT, _EXPORTS = "__ksymtab_", b"__ksymtab_strings\0"
 _FUNCTION = re.compile(r"(?P<result>.*?)\b(?P<name>\w+)\((?P<parameters>.*)\);")
@@ -125,7 +126,7 @@ def wanted() -> Wanted:
     return Wanted(hooks, (*helpers, *_HELPER.findall(text)), tuple(_PART.findall(text)), newest)
 
 
-def _version(pattern: re.Pattern[str], text: str) -> tuple[int, int] | None:
+def _version(pattern: re.Pattern[AnyStr], text: AnyStr) -> tuple[int, int] | None:
     found = pattern.search(text)
     return (int(found[1]), int(found[2])) if found else None
 
@@ -213,8 +214,7 @@ def of_package(path: Path) -> Kernel:
         vmlinux = Path(folder) / "vmlinux"
         content = _uncompressed(image.read_bytes(), str(path))
         vmlinux.write_bytes(content)
-        version = _version(_BANNER, content[_banner_at(content) :][:80].decode("ascii", "replace"))
-        functions = prototypes(_pfunct(vmlinux))
+        functions, version = prototypes(_pfunct(vmlinux)), _version(_BANNER, content)
         return Kernel(path.name, functions, _options(config), exported=_exported(content), version=version)
 
 
@@ -251,12 +251,6 @@ def of_running() -> Kernel:
         not switch.exists() or switch.read_text().strip() != "0",
         _version(_RELEASE, release),
     )
-
-
-def _banner_at(content: bytes) -> int:
-    """Where a kernel says which it is; its end where it does not."""
-    found = content.find(b"Linux version ")
-    return found if found >= 0 else len(content)
 
 
 def replaced(enabled_functions: str) -> set[str]:
