@@ -123,7 +123,7 @@ def draw(results: Results, levels: str, layout: Layout) -> Figure | None:
         _scatter(axes, found, side, looks, many=_many(results))
     grid[1].set_xlabel(f"{FOOTPRINT.label}, guests and tmem{totals.clock(results)} [{FOOTPRINT.unit}]")
     style.key(figure, _handles(many=_many(results)), columns=3 if layout is style.TWO_COLUMNS else 2)
-    figure.draw_without_rendering()
+    style.settle(figure)
     for axes, side in zip(grid, (lost, sectors), strict=True):
         drawn = _drawn(found, side)
         places = {point.policy: place for point, place in drawn}

@@ -53,6 +53,9 @@ SMALL, NORMAL, LARGE = 7.0, 7.5, 8.0
 _BELOW = 27.0
 """From a panel to a key below it, past ticks and the axis' name [pt]."""
 
+_DIGITS = 6
+"""Of a panel's place in its figure, as a part of it: a thousandth of a point."""
+
 DPI = 200
 FORMATS = ("png", "pdf", "svg")
 
@@ -330,14 +333,26 @@ def stamp(figure: Figure, text: str) -> None:
     stamped.set_in_layout(False)
 
 
+def settle(figure: Figure) -> None:
+    """Lay a figure out for good: everything stands where it stands in every format, and each time.
+
+    The solver of matplotlib's constraints takes them in the order of their addresses, so that its
+    last digits differ from one run to the next; SVG's names of areas are made of all digits.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine(None)
+    for axes in figure.axes:
+        left, bottom, width, height = axes.get_position(original=True).bounds
+        axes.set_position((round(left, _DIGITS), round(bottom, _DIGITS), round(width, _DIGITS), round(height, _DIGITS)))
+
+
 def save(figure: Figure, stem: Path, caption: Sequence[str]) -> list[Path]:
     """The figure as PNG, PDF and SVG beside each other, and its caption as text, a paragraph a
     line; the paths.
 
     Nothing of the caption is in the picture: a paper has its own.
     """
-    figure.draw_without_rendering()
-    figure.set_layout_engine(None)  # where everything stands is known now, and the same in every format
+    settle(figure)
     paths = []
     for kind in FORMATS:
         buffer = io.BytesIO()
