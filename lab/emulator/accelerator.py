@@ -53,6 +53,8 @@ PASSING = r"resource busy|cannot allocate memory|cannot set up guest memory"
 
 _TELLING = r"error|fail|assert|denied|busy|cannot|could not|not "
 
+_SAID = "; QEMU said: "
+
 _VALUE = 0x2A
 _EXIT_PORT = 0xF4
 _EXIT_CODE = (_VALUE << 1) | 1
@@ -139,8 +141,13 @@ def meaning(seen: str) -> str:
         return f"KVM is there, but it hangs, or this machine was too busy: {seen}"
     for pattern, clause in SIGNS:
         if re.search(pattern, seen, re.IGNORECASE):
-            return f"{clause}; QEMU said: {seen}"
-    return f"KVM is there, but does not run a tiny payload; QEMU said: {seen}"
+            return f"{clause}{_SAID}{seen}"
+    return f"KVM is there, but does not run a tiny payload{_SAID}{seen}"
+
+
+def brief(why: str) -> str:
+    """The same without QEMU's words, which `./inv doctor` has."""
+    return why.partition(_SAID)[0]
 
 
 def ran_no_host(error: LabError) -> str:

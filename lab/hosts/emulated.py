@@ -25,7 +25,7 @@ from common.text import without_home
 from lab import paths
 from lab.api import GuestSizing, HostSizing
 from lab.emulator import share
-from lab.emulator.accelerator import Choice, choose, distrust_kvm, qemu_version, ran_no_host
+from lab.emulator.accelerator import Choice, brief, choose, distrust_kvm, qemu_version, ran_no_host
 from lab.emulator.drives import Drives, no_space
 from lab.emulator.monitor import MonitorError
 from lab.emulator.process import (
@@ -298,7 +298,8 @@ class EmulatedHost(XenHost):
         """
         spec = drives.spec
         began = time.monotonic()
-        self._tell(f"booting Xen under {spec.accelerator} ({self._accelerator().why})")
+        why = brief(self._accelerator().why)
+        self._tell(f"booting Xen under {spec.accelerator} ({why})")
         self._start(drives, None)
         self._wait_for_dom0(began)
         booted = time.monotonic() - began

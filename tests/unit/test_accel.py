@@ -106,6 +106,7 @@ def test_why_kvm_is_not_taken_is_a_sentence_of_ours_with_what_qemu_said(
     assert choice.accelerator == "tcg"
     before, _, after = choice.why.partition("; QEMU said: ")
     assert clause in before
+    assert accelerator.brief(choice.why) == before
     assert after.startswith(evidence) or evidence in after
     assert "\n" not in choice.why
     assert accelerator.QEMU not in choice.why
