@@ -10,10 +10,10 @@ family over the campaign's claims, with Holm's correction. With one repetition n
 and the words say "observed".
 
 A claim of relief is testable only where its control felt what is to be relieved (pressure.py), one
-about disks and tmem only where Xen took most of the swapped pages (refused.py), a claim about time
-only where times are a real machine's; elsewhere the verdict is "not testable
-here", with the reason, and enters no family. GiB·min are a time, too, but where the runs under both
-policies took as long, as those do that end by the clock, they are memory alone.
+about disks and tmem only where Xen took most of the swapped pages, and tmem returned a page
+(refused.py), a claim about time only where times are a real machine's; elsewhere the verdict is
+"not testable here", with the reason, and enters no family. GiB·min are a time, too, but where the
+runs under both policies took as long, as those do that end by the clock, they are memory alone.
 
 How well the published figure is known (evidence) decides the words, never the direction's verdict:
 nothing is called reproduced against a figure that is only recalled, nor without the direction and
@@ -34,7 +34,7 @@ from analysis import magnitude, pressure, refused, statistics, totals
 from analysis.load import Results
 from analysis.magnitude import Magnitude
 from analysis.pressure import Felt
-from analysis.refused import Offered
+from analysis.refused import Offered, Returned
 from campaigns.records import BOUNDED, Claim
 from common.metrics import is_timed
 
@@ -59,7 +59,8 @@ class Verdict:
     p_adjusted: by Holm over the campaign's claims. None: not tested. magnitude: None when no figure
     was published. felt: what the control felt, of a claim of relief; None of any other. untimed:
     why it says nothing of time, where it is about a time that is none of a real machine's. offered:
-    what Xen took of the swapped pages, of a claim about disks with tmem against without.
+    what Xen took of the swapped pages, of a claim about disks with tmem against without. returned:
+    what came back of tmem, of a claim that disks do less with it.
     """
 
     claim: Claim
@@ -75,14 +76,15 @@ class Verdict:
     felt: Felt | None = None
     untimed: str = ""
     offered: Offered | None = None
+    returned: Returned | None = None
 
     @property
     def testable(self) -> bool:
-        """Whether the control felt what is to be relieved, swapped pages got into tmem, and times
-        mean something, if they have to.
+        """Whether the control felt what is to be relieved, swapped pages got into tmem, pages came
+        back from it, and times mean something, if they have to.
         """
-        felt, offered = (each is None or each.enough for each in (self.felt, self.offered))
-        return felt and offered and not self.untimed
+        asked = (self.felt, self.offered, self.returned)
+        return all(each is None or each.enough for each in asked) and not self.untimed
 
 
 def judge(results: Results) -> list[Verdict]:
@@ -114,7 +116,21 @@ def _lean(results: Results, claim: Claim, levels: str) -> Verdict:
     offered = refused.offered(results, claim, above)
     leaning, p = _test(claim, ratio)
     untimed = _untimed(results, claim, levels) if _is_time(results, claim) and emulated(results) else ""
-    verdict = Verdict(claim, levels, "leaves open", ratio, leaning, p, None, "", "", None, felt, untimed, offered)
+    verdict = Verdict(
+        claim,
+        levels,
+        "leaves open",
+        ratio,
+        leaning,
+        p,
+        None,
+        "",
+        "",
+        felt=felt,
+        untimed=untimed,
+        offered=offered,
+        returned=refused.returned(results, claim, above),
+    )
     return verdict if verdict.testable else dataclasses.replace(verdict, verdict="not testable here", p=None)
 
 
@@ -175,6 +191,8 @@ def _untestable(verdict: Verdict) -> str:
         )
     if verdict.offered is not None and not verdict.offered.enough:
         return f"{verdict.offered.text}, and the rest went to their disks as without tmem"
+    if verdict.returned is not None and not verdict.returned.enough:
+        return f"tmem returned no page under {verdict.returned.treatment}, so what disks did is none of its doing"
     return verdict.untimed
 
 

@@ -1,5 +1,5 @@
-"""Whether the pages that guests swapped got into tmem at all: where Xen refused most of them, a
-ratio is no word for or against tmem.
+"""Whether tmem had any part in what disks did: where Xen refused most of the pages that guests
+swapped, or returned no page of any kind, a ratio is no word for or against tmem.
 
 frontswap offers each page that a guest swaps to Xen, which takes it or refuses it (a persistent
 put); what is refused goes to the guest's disk, as without tmem. Clean pages are no part of this:
@@ -7,7 +7,8 @@ tmem may drop them at any time, and a pool that is full of them takes swapped pa
 a small pool, which published set-ups had, leaves a claim testable.
 
 Of a claim between two policies that both keep swapped pages in tmem nothing is asked here: who is
-refused what may be the very thing that it is about.
+refused what may be the very thing that it is about. Nor whether pages came back of a claim that
+disks do as much or more: what tmem costs that returns nothing is what such a claim is about.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from analysis import rates
+from analysis import accounting, rates, totals
 from analysis.load import Results, levels_text
 from campaigns.records import CellRecord, Claim
 
@@ -57,11 +58,50 @@ class Offered:
         )
 
 
+@dataclass(frozen=True)
+class Returned:
+    """Pages of both kinds that tmem gave back to the guests of a treatment's cells, all together.
+    None where it was not counted in all.
+    """
+
+    treatment: str
+    pages: float | None
+
+    @property
+    def enough(self) -> bool:
+        """Whether there was any, or it is not known. A single one is enough: whether it explains
+        the difference is told beside it (accounting.py).
+        """
+        return self.pages is None or self.pages > 0
+
+
 def concerns(results: Results, claim: Claim) -> bool:
     """Whether a claim is of what disks do with swapped pages in tmem, against without."""
-    spec = results.campaign.spec(claim.metric)
     treatment, control = (_swaps(policy) for policy in (claim.compare.treatment, claim.compare.control))
-    return spec is not None and spec.unit in _OF_DISKS and treatment and not control
+    return _of_disks(results, claim) and treatment and not control
+
+
+def _of_disks(results: Results, claim: Claim) -> bool:
+    spec = results.campaign.spec(claim.metric)
+    return spec is not None and spec.unit in _OF_DISKS
+
+
+def returned(results: Results, claim: Claim, cells: Sequence[CellRecord]) -> Returned | None:
+    """What tmem gave back in these cells of a claim's treatment, to the claim's group of guests or
+    to all. None where the claim is not that disks do less with tmem than without.
+    """
+    treatment, control = (totals.uses_tmem(policy) for policy in (claim.compare.treatment, claim.compare.control))
+    saves = claim.expectation.direction == "decrease"
+    if not cells or not saves or not treatment or control or not _of_disks(results, claim):
+        return None
+    came = [
+        accounting.hits(results, cell, guest, kind)
+        for cell in cells
+        for guest in _guests(results, claim, levels_text(cell.levels))
+        for kind in accounting.KINDS
+    ]
+    known = [each for each in came if each is not None]
+    return Returned(claim.compare.treatment, math.fsum(known) if known and len(known) == len(came) else None)
 
 
 def _swaps(policy: str) -> bool:

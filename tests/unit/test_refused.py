@@ -9,7 +9,7 @@ from pathlib import Path
 import analysis_campaign as made_up
 import pytest
 
-from analysis import claims, load, magnitude
+from analysis import accounting, claims, load, magnitude
 from campaigns import records
 from campaigns.records import CellRecord, Claim, Comparison, Expectation
 from common.metrics import Metric
@@ -116,6 +116,49 @@ def test_between_two_that_use_tmem_being_refused_is_what_a_claim_may_be_about(tm
 def test_a_claim_about_something_else_than_disks_is_not_asked(tmp_path: Path) -> None:
     got = judged(tmp_path, FEW, dataclasses.replace(CLAIM, metric="major_faults"))
     assert (got.verdict, got.offered) == ("supports", None)
+
+
+def _returned(tmp_path: Path, pages: int | None, direction: records.Direction, factor: float) -> claims.Verdict:
+    expectation = Expectation(direction, tolerance=0.1 if direction in records.BOUNDED else None)
+    claim = dataclasses.replace(CLAIM, metric="sectors_read", expectation=expectation, relief=False)
+
+    def change(record: CellRecord) -> CellRecord:
+        tmem = record.policy == claim.compare.treatment
+        gone = {claim.metric, *(f"tmem_{kind}_hits" for kind in accounting.KINDS)}
+        read = round(1000 * (1 + 0.01 * record.repetition) * (factor if tmem else 1))
+        told = [Metric(claim.metric, "sectors", read, guest) for guest in made_up.GUESTS]
+        if tmem:
+            told += [Metric("tmem_ephemeral_hits", "pages", pages, guest) for guest in made_up.GUESTS]
+            told += [Metric("tmem_persistent_hits", "pages", 0, guest) for guest in made_up.GUESTS]
+        return dataclasses.replace(record, metrics=(*(each for each in record.metrics if each.name not in gone), *told))
+
+    directory = made_up.write_campaign(tmp_path, repetitions=3, claims=[claim], change=change, samples=False)
+    (verdict,) = claims.judge(load.load(directory))
+    return verdict
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.5])
+def test_where_tmem_returned_no_page_what_disks_did_is_none_of_its_doing(tmp_path: Path, factor: float) -> None:
+    got = _returned(tmp_path, 0, "decrease", factor)
+    assert (got.verdict, got.testable, got.p) == ("not testable here", False, None)
+    assert got.reason == "tmem returned no page under selfballoon+tmem, so what disks did is none of its doing"
+
+
+@pytest.mark.parametrize(
+    ("pages", "direction", "verdict"),
+    [(1, "decrease", "supports"), (None, "decrease", "supports"), (0, "increase", "contradicts")],
+)
+def test_a_page_that_came_back_one_not_counted_or_a_claim_of_more_leaves_the_verdict(
+    tmp_path: Path, pages: int | None, direction: records.Direction, verdict: str
+) -> None:
+    assert _returned(tmp_path, pages, direction, 0.5).verdict == verdict
+
+
+def test_the_published_manager_of_qubes_has_no_verdict_where_tmem_was_idle() -> None:
+    results = load.load(Path(__file__).resolve().parents[2] / "results" / "policies")
+    got = next(each for each in claims.judge(results) if each.claim.id == "qubes-file-cache")
+    assert got.verdict == "not testable here"
+    assert "tmem returned no page under qmemman+tmem" in got.wording
 
 
 def test_the_published_spike_says_nothing_against_tmem() -> None:
