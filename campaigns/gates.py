@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from campaigns import kernel_log
 from campaigns.conditions import Conditions
@@ -39,6 +40,9 @@ SHARE_SLACK = 1.02
 """How far guests that are not overcommitted may exceed the host's memory for guests: rounding
 and per-guest records.
 """
+
+MOST_LAME = 0.5
+"""Of a manager's decisions, what may be made without any report, or not be carried out."""
 
 MORE_RAM_SLACK = 0.5
 LEAST_SLACK_MIB = 16
@@ -289,13 +293,33 @@ def _more_ram(measured: Measured) -> Iterable[GateResult]:
 
 
 def _manager_decided(measured: Measured) -> Iterable[GateResult]:
-    """A manager may rightly leave all as it is, but it has to have looked, and not failed at it."""
-    decided = len(measured.managed.decisions) if measured.managed else None
+    """A manager may rightly leave all as it is, but it has to have looked, and not failed at it. Of
+    how often it was blind or lame is told only what speaks against a cell.
+    """
+    made = measured.managed.decisions if measured.managed else None
+    decided = len(made) if made is not None else None
     yield _at_least("manager_decided", decided, 1, "decisions", "without any, the manager was never in force")
     failed = len(measured.managed.errors) if measured.managed else None
     yield _at_most(
         "manager_errors", failed, 0, "errors", "a manager that could not see or decide left the guests alone"
     )
+    for name, told, reason in (
+        ("manager_blind", _blind, "decisions for which no guest had reported; they left all guests alone"),
+        ("manager_lame", _lame, "decisions of which a command failed; guests were not told what was decided"),
+    ):
+        share = len([record for record in made if told(record)]) / len(made) if made else 0.0
+        if share > MOST_LAME:
+            yield _at_most(name, share, MOST_LAME, "fraction", reason)
+
+
+def _blind(decision: Mapping[str, Any]) -> bool:
+    """Whether no guest had a report for a manager that goes by reports."""
+    return len(decision.get("reports", {})) >= len(decision["names"]) > 0
+
+
+def _lame(decision: Mapping[str, Any]) -> bool:
+    """Whether a command failed. Memory that did not come free in time is no failure of one."""
+    return any(not str(what).startswith("growing to") for _, what, _ in decision["failed"])
 
 
 def _growth(measured: Measured, source: str, counter: str) -> float | None:

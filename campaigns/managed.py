@@ -75,12 +75,13 @@ class Managed:
 
     @property
     def metrics(self) -> list[Metric]:
-        """What the manager cost and did."""
+        """What the manager cost and did. Nothing is counted in a log that was full before."""
+        whole = not self.cost.get("dropped")
         counted = {
             CPU: _share(self.cost),
             DECISIONS: self.cost.get("decisions"),
-            TARGETS: total([len(record["set"]) for record in self.decisions]),
-            FAILED: total([len(record["failed"]) for record in self.decisions]),
+            TARGETS: total([len(record["set"]) for record in self.decisions]) if whole else None,
+            FAILED: total([len(record["failed"]) for record in self.decisions]) if whole else None,
         }
         return [
             *(Metric(spec.name, spec.unit, value) for spec, value in counted.items()),

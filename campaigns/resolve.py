@@ -58,13 +58,14 @@ def resolve(file: ExperimentFile) -> tuple[Conditions | None, list[Problem]]:
         file.manager.tuning() if in_dom0 else None,
         {name: file.settings_of(name).values() for name in sorted(used)},
     )
-    smallest = min(each.memory_max_mib for each in sizing.every)
+    managed = [policy for policy in asked if policy.manager]
+    smallest = min(apply.start_mib(policy, host, sizing, number) for policy in managed or asked for number in numbers)
     if in_dom0 and file.manager.minimum > smallest:
         problems.append(
             Problem(
                 ("manager", "minimum"),
-                f"guests cannot keep at least {file.manager.minimum} MiB where they may have {smallest}",
-                "lower it, or raise guests.memory_max",
+                f"guests cannot keep at least {file.manager.minimum} MiB where they start with {smallest}",
+                "lower it, or raise host.guest_memory",
             )
         )
     if tuning.selfballoon and not any(any(policy.module.values()) for policy in asked):

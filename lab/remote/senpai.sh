@@ -77,7 +77,11 @@ senpai_follow() {
     echo -1000 > /proc/self/oom_score_adj
     senpai_look
     waited_before=$waited before=$now
-    while sleep "$every"; do
+    while :; do
+        sleep "$every" || { # as where no process can be started
+            echo "ended: sleep failed ($?)"
+            return 1
+        }
         senpai_look
         senpai_decide || continue
         [ "$target" -ge "$has" ] || senpai_free

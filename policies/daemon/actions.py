@@ -173,7 +173,12 @@ class Actions:
             self._grows.popleft()
             self.carried.failed.append((domain, f"growing to {target}", "it is gone"))
             return
-        promised = sum(max(other.target - other.actual, 0) for other in self._view.known.values() if other is not each)
+        # What was promised to those who stopped growing is nobody's: they would hold it to the end.
+        promised = sum(
+            max(other.target - other.actual, 0)
+            for other in self._view.known.values()
+            if other is not each and self._view.follows(other, now)
+        )
         there = max(self._view.free - promised, 0)
         if target - each.actual > there:
             if self._patient_until is None:

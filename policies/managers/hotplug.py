@@ -4,8 +4,8 @@ After Schopp et al. (OLS 2006), who compared the balloon with memory hot-plug: a
 emptied before it can go, so giving is coarse, takes long, and may fail. They describe how, and not
 who gets what; that is ours, and kept plain: what a guest uses and 30 % more, as qmemman has it, in
 whole sections. Nobody gives before somebody else lacks a section, since each one costs the giver
-the moving of all that lies in it. A guest that could not empty what it was to give keeps what it
-has, and is asked again later.
+the moving of all that lies in it. A guest that could not empty what it was to give, or did not get
+what it was to have, is told to keep what it has, and is asked again later.
 
 A section of x86 is 128 MiB. What the guests do with a target is policies/hotplug.py.
 """
@@ -111,7 +111,7 @@ def decide(state: State, parameters: Parameters = PUBLISHED) -> Decision:
     there = max(state.free, 0) // section
     gives = _shared(sum(lacks.values()) - there, spare)
     gets = _shared(there, lacks)
-    stuck = [each for each in held if each.guest.no_progress and each.guest.target < each.guest.actual]
+    stuck = [each for each in held if each.guest.no_progress]
     kept = [(each.guest.domain, min(max(each.has * section, each.guest.minimum), each.guest.actual)) for each in stuck]
     changed = [
         (each.guest.domain, (each.has + sign * moved) * section)

@@ -70,7 +70,7 @@ def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
                 each.minimum,
                 each.maximum,
                 each.growth("psi.memory.some", since=each.changed if each.since_change < long else each.decided),
-                int(each.since_change),
+                round(each.since_change),  # a target is told some ms after its decision
             )
             for each in seen.guests
         ),

@@ -8,7 +8,7 @@ byte. It knows nothing of the guests' page cache, so what it takes is what clean
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .base import KIB, MOST, Decision, Guest, Seen, Targets, clamp, every, key, part
 
@@ -52,7 +52,7 @@ class Parameters:
     rounding: float = part("part of what there is that is handed out, for rounding errors", 0.999)
     least_donation: int = key("a guest that could give less is not asked to, when memory is short", default=10 * MIB)
     request_factor: float = key("what is taken for a request, as a multiple of it", unit="", default=1.05)
-    least_sum: int = key("changes that sum up to more than this are worth acting on", default=150 * MIB)
+    least_sum: int = key("changes, and what Xen has free, of more than this are worth acting on", default=150 * MIB)
     least_gain: int = key("so is more than this for a guest below its preferred size", default=15 * MIB)
     kept: int = key("memory that Xen keeps free", default=50 * MIB)
     every: float = every(10.0)
@@ -71,8 +71,17 @@ def state(seen: Seen, parameters: Parameters = PUBLISHED) -> State:
     """What the daemon sees, as this manager's state."""
     return State(
         seen.free - parameters.kept,
-        tuple(Domain(each.domain, each.actual, each.maximum, _used(each), not each.follows) for each in seen.guests),
+        tuple(_domain(each, parameters) for each in seen.guests),
     )
+
+
+def _domain(guest: Guest, parameters: Parameters) -> Domain:
+    """As the original forgives them: a guest that stopped following is left out only while it has
+    more than it was told, and more than its preferred size; one that lacks memory never starves.
+    """
+    found = Domain(guest.domain, guest.actual, guest.maximum, _used(guest), no_progress=False)
+    above = guest.actual > guest.target + parameters.kept // 2 and guest.actual >= preferred(found, parameters)
+    return replace(found, no_progress=above and not guest.follows)
 
 
 def _used(guest: Guest) -> int | None:
@@ -106,12 +115,14 @@ def preferred(domain: Domain, parameters: Parameters = PUBLISHED) -> int:
 
 
 def worth_acting(state: State, decision: Decision, parameters: Parameters = PUBLISHED) -> bool:
-    """Whether the daemon acts on a decision: small changes are not worth the guests' trouble."""
+    """Whether the daemon acts on a decision: small changes are not worth the guests' trouble. What
+    Xen has beyond what it keeps, or lacks, counts as a change, too.
+    """
     if state.free < -parameters.least_gain:
         return True
     guests = {each.domain: each for each in state.domains}
     changes = [(guests[domain], target - guests[domain].actual) for domain, target in decision.targets]
-    if sum(abs(change) for _, change in changes) > parameters.least_sum:
+    if sum(abs(change) for _, change in changes) + abs(state.free) > parameters.least_sum:
         return True
     return any(change > parameters.least_gain and each.actual < preferred(each, parameters) for each, change in changes)
 
@@ -179,7 +190,7 @@ def _short(heard: Sequence[_Heard], free: int, parameters: Parameters) -> Target
     share what is free beyond it.
     """
     acceptors = [each for each in heard if each.need >= 0 and each.guest.actual < each.guest.maximum]
-    gives = [each for each in heard if -each.need >= parameters.least_donation]
+    gives = [each for each in heard if each.need < 0 and -each.need >= parameters.least_donation]
     targets = tuple((each.guest.domain, each.preferred) for each in gives)
     squeezed = free + sum(each.need for each in gives)
     preferences = sum(each.preferred for each in acceptors)

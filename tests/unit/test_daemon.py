@@ -316,6 +316,18 @@ def test_a_stuck_guest_is_left_out_and_the_others_get_what_there_is(dom0: Dom0) 
     assert [each["no_progress"] for each in found[-1]["state"]["domains"]] == [False, True, False]
 
 
+def test_what_was_promised_to_a_stuck_guest_goes_to_the_others(dom0: Dom0) -> None:
+    dom0.domains = {number: Domain(f"guest{number}", 100) for number in (1, 2, 3)}
+    dom0.domains[1].follows = False
+    dom0.free = 108
+    for number in dom0.domains:
+        dom0.report(number, used=40)
+    made = dom0.daemon("squeezed", bounds=(64, 256), parameters={"kept": 8 * MIB})
+    dom0.run(made, 60)
+    assert [dom0.domains[number].mib for number in (2, 3)] == [150, 150]
+    assert decided(records(made))[-1]["failed"] == []
+
+
 LIES = [
     b"",
     b"\xff\xfe\x00garbage",

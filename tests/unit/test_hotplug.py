@@ -40,6 +40,12 @@ def decided(free: int, *guests: hotplug.Domain) -> dict[int, float]:
     return {domain: target / MIB for domain, target in found}
 
 
+def test_who_did_not_get_a_section_keeps_what_it_has_and_is_asked_again() -> None:
+    refused = guest(1, 112, 100, told=144, stuck=True)
+    assert decided(100, refused) == {1: 112}
+    assert decided(100, guest(1, 112, 100))[1] > 112
+
+
 def test_nobody_gives_while_nobody_lacks_a_section() -> None:
     assert decided(0, guest(1, 112, 40), guest(2, 112, 60)) == {}
 
@@ -150,6 +156,14 @@ def memory(tmp_path: Path) -> Path:
 
 def run(memory: Path, *wanted_mib: int) -> tuple[dict[str, int], list[int]]:
     """What it counted, and which sections are online at the end."""
+    said, _ = said_at_the_end(memory, *wanted_mib)
+    assert said[-1] == "== end"
+    online = [n for n in range(10) if (memory / "memory" / f"memory{n}" / "state").read_text().startswith("online")]
+    return _moved(said[0]), online
+
+
+def said_at_the_end(memory: Path, *wanted_mib: int, killed: bool = False) -> tuple[list[str], int]:
+    """What it answers to `stop`, and its exit status. killed: what follows dom0 is, before."""
     script = scripts.command("sections.sh", 2, 4 * 16 * 1024)
     for real, made_up in (
         ("/sys/devices/system/memory", f"{memory}/memory"),
@@ -168,18 +182,23 @@ def run(memory: Path, *wanted_mib: int) -> tuple[dict[str, int], list[int]]:
         assert process.stdout is not None
         assert process.stdout.readline() == "== end\n"
         with (memory / "wanted").open("w") as wanted:
+            if killed:
+                subprocess.run(["pkill", "-KILL", "-P", str(process.pid)], check=True)
             wanted.writelines(f"{mib * 1024}\n" for mib in wanted_mib)
         subprocess.run(["sh", "-c", f"while pgrep -r DRS -P {process.pid} > /dev/null; do sleep 0.1; done"], check=True)
         process.stdin.write("stop\n")
         process.stdin.close()
         said = process.stdout.read().splitlines()
-    assert said[-1] == "== end"
-    online = [n for n in range(10) if (memory / "memory" / f"memory{n}" / "state").read_text().startswith("online")]
-    return _moved(said[0]), online
+    return said, process.returncode
 
 
 def test_what_is_empty_goes_before_it_is_ready_and_is_no_gift(memory: Path) -> None:
     assert run(memory) == ({"given": 0, "taken": 0, "failed": 0, "refused": 0}, [0, 1, 2, 3, 4, 5, 8, 9])
+
+
+def test_where_what_follows_was_killed_nothing_is_counted(memory: Path) -> None:
+    """Four zeros would be said of a guest that gave nothing, too."""
+    assert said_at_the_end(memory, killed=True) == ([], 1)
 
 
 def test_sections_go_from_the_top_and_come_back_from_the_bottom(memory: Path) -> None:

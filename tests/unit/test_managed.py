@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import types
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from campaign_fakes import EXPERIMENT, FakeHost, find, write_experiment
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from campaigns import experiment, managed, store
+from campaigns import experiment, gates, managed, store
 from campaigns.run import run
 from campaigns.verify import verify
 from common import files
@@ -222,7 +223,8 @@ def test_an_experiment_without_a_manager_is_what_it_was(tmp_path: Path) -> None:
     [
         ("mom: {pressure: 0.1}\n", "no policy has this manager"),
         ("qmemman: {cache_faktor: 1}\n", "cache_factor"),
-        ("manager: {minimum: 300 MiB}\n", "guests cannot keep at least 300 MiB"),
+        ("manager: {minimum: 300 MiB}\n", "guests cannot keep at least 300 MiB where they start with"),
+        ("manager: {minimum: 161 MiB}\n", "guests cannot keep at least 161 MiB where they start with 160"),
         ("manager: {look: 10 ms}\n", "greater than or equal to 0.1"),
         ("factors: {mom.pressure: [0.1]}\n", "no key 'mom.pressure' can be a factor"),
     ],
@@ -361,6 +363,46 @@ def test_a_manager_ends_with_its_run_however_that_ends(tmp_path: Path, error: Ba
         assert isinstance(error, KeyboardInterrupt)
     assert ended
     assert host.manager is None
+
+
+def _told(reports: dict[str, str], failed: list[Any]) -> dict[str, Any]:
+    return {
+        "time": 1,
+        "names": {"1": "guest1", "2": "guest2"},
+        "state": {},
+        "decision": {"targets": [[1, 7]]},
+        "reports": reports,
+        "set": [],
+        "failed": failed,
+    }
+
+
+@pytest.mark.parametrize(
+    ("good", "bad", "named"),
+    [
+        (2, _told({"guest1": "none", "guest2": "none"}, []), []),
+        (1, _told({"guest1": "none", "guest2": "none"}, []), ["manager_blind"]),
+        (1, _told({}, [[1, "xl mem-set 1 7k", "failed"]]), ["manager_lame"]),
+        (1, _told({}, [[1, "growing to 7", "7 bytes did not come free"]]), []),
+        (1, _told({"guest1": "none"}, []), []),
+    ],
+)
+def test_a_manager_that_saw_nobody_or_could_tell_nobody_does_not_count(
+    good: int, bad: dict[str, Any], named: list[str]
+) -> None:
+    lines = [json.dumps(each) for each in (*[_told({}, [])] * good, bad, bad)]
+    measured = types.SimpleNamespace(managed=managed.parse([*lines, '{"cost": {"decisions": 3}}']))
+    found = list(gates.POLICY_GATES["manager_decided"](cast("gates.Measured", measured)))
+    assert [gate.name for gate in found if not gate.passed] == named
+
+
+def test_of_a_log_that_was_full_nothing_is_counted() -> None:
+    line = json.dumps(_told({}, []))
+    for dropped, count in ((0, 0), (7, None)):
+        found = managed.parse([line, json.dumps({"cost": {"decisions": 8, "dropped": dropped}})])
+        values = {each.name: each.value for each in found.metrics}
+        assert (values["manager_targets"], values["manager_failures"]) == (count, count)
+        assert values["manager_decisions"] == 8
 
 
 def test_targets_are_samples_of_their_guests() -> None:

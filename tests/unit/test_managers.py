@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from policies import decide, managers
 from policies.managers import balloon, collaborative, mom, proxmox, psi, qmemman, smartmem, squeezed
-from policies.managers.base import MOST, Change, freed_first
+from policies.managers.base import MOST, Change, Guest, Seen, freed_first
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDED = sorted((ROOT / "tests/data/managers").glob("*.json"))
@@ -262,6 +262,42 @@ def test_qmemman_acts_only_on_what_is_worth_it(free: int, used: int, worth: bool
     assert qmemman.worth_acting(state, qmemman.decide(state)) is worth
 
 
+def test_qmemman_counts_what_lies_free_as_a_change() -> None:
+    """Two guests that would get 49 MiB each of 100: both together are more than 150."""
+    alike = tuple(guest(number, 400, 4096, 200) for number in (1, 2))
+    state = qmemman.State(100 * MIB, alike)
+    decision = qmemman.decide(state)
+    assert sum(target - 400 * MIB for _, target in decision.targets) < 150 * MIB
+    assert qmemman.worth_acting(state, decision)
+
+
+@pytest.mark.parametrize(
+    ("actual", "target", "used", "left_out"),
+    [
+        (400, 300, 100, True),  # holds more than it was told, and than it needs
+        (400, 300, 350, False),  # would starve at its last target
+        (400, 320, 100, True),
+        (324, 300, 100, False),  # near enough
+        (300, 400, 100, False),  # was to grow, and did not: the original marks nobody for that
+    ],
+)
+def test_qmemman_leaves_out_only_who_holds_what_it_does_not_need(
+    actual: int, target: int, used: int, left_out: bool
+) -> None:
+    told = dict.fromkeys(qmemman.COUNTERS, 0) | {"meminfo.MemTotal": used * 1024}
+    stuck = Guest(1, "guest1", actual * MIB, target * MIB, 0, 4096 * MIB, told, follows=False)
+    (found,) = qmemman.state(Seen(0, 0, 0, (stuck,))).domains
+    assert found.no_progress is left_out
+    (follows,) = qmemman.state(Seen(0, 0, 0, (replace(stuck, follows=True),))).domains
+    assert not follows.no_progress
+
+
+def test_nobody_is_named_twice_where_any_donation_is_asked_for() -> None:
+    parameters = qmemman.Parameters(least_donation=0)
+    just_right = guest(1, 260, 4096, 200)
+    assert [domain for domain, _ in qmemman.decide(qmemman.State(0, (just_right,)), parameters).targets] == [1]
+
+
 # --- The others ---------------------------------------------------------------------------------
 
 
@@ -318,6 +354,13 @@ def test_psi_gives_and_takes_as_senpai_does(stalled: int, seconds: int, target: 
     domain = psi.Domain(1, 100 * MIB, 50 * MIB, 150 * MIB, stalled, seconds)
     decided = dict(psi.decide(psi.State(GIB, (domain,))).targets)
     assert decided.get(1) == (pytest.approx(target * MIB, abs=4096) if target else None)
+
+
+@pytest.mark.parametrize(("since", "seconds"), [(0.99, 1), (5.99, 6), (6.01, 6), (5.4, 5)])
+def test_psi_counts_whole_seconds_though_a_target_takes_a_moment(since: float, seconds: int) -> None:
+    told = Guest(1, "guest1", MIB, MIB, 0, 2 * MIB, {"psi.memory.some": 1}, since_change=since)
+    (found,) = psi.state(Seen(0, 0, 0, (told,))).domains
+    assert found.seconds == seconds
 
 
 def reporting(domain: int, **report: int) -> collaborative.Domain:
