@@ -49,7 +49,11 @@ class NotReadyError(LabError):
 
 
 class RunTimeoutError(LabError):
-    """A workload did not end in the time it was given."""
+    """A workload did not end in the time it was given. late: the guests whose work may still go on
+    in a thread (`in_parallel`).
+    """
+
+    late: tuple[str, ...] = ()
 
 
 class ScriptError(WorkloadError):
@@ -193,9 +197,11 @@ def in_parallel(machines: Mapping[str, Machine], work: Callable[[str, Machine], 
             name, result, error = done.get(timeout=max(0.0, deadline - time.monotonic()))
         except queue.Empty:
             late = [name for name in machines if name not in results and name not in errors]
-            raise RunTimeoutError(
+            timeout = RunTimeoutError(
                 f"{', '.join(late)} did not finish within {limit_s:.0f} s", why=_first_error(machines, errors)
-            ) from None
+            )
+            timeout.late = tuple(late)
+            raise timeout from None
         if error is None:
             results[name] = result  # type: ignore[assignment]
         else:
@@ -340,11 +346,24 @@ def _note(member: _Member, line: str) -> None:
         return
     numbers = rest.split()
     known = len(numbers) >= _NUMBERS.get(word, math.inf) and all(_NUMBER.fullmatch(number) for number in numbers)
-    if not known or (word in ("START", "DONE") and "GO" not in member.marks):
+    if not known or _out_of_order(member, word, *map(int, numbers[:2])):
         raise GuestLostError(f"{member.name} said what no barrier says", where=member.name, why=line[:200])
     member.marks[word] = int(numbers[0])
     if word == "DONE":
         member.status = int(numbers[1])
+
+
+def _out_of_order(member: _Member, word: str, time_ns: int, status: int = 0) -> bool:
+    """Whether a mark is told twice, or before the one that it follows. A script that fails may end
+    before its load has started.
+    """
+    follows = {"START": "GO", "DONE": "GO" if status else "START"}.get(word)
+    earlier = [at for mark, at in member.marks.items() if mark != "READY"]
+    return (
+        word in member.marks
+        or (follows is not None and follows not in member.marks)
+        or time_ns < max(earlier, default=0)
+    )
 
 
 def _ended(member: _Member, mark: str) -> None:

@@ -19,10 +19,11 @@ from campaigns.evaluate import Figures
 from campaigns.plan import expected_stages
 from campaigns.records import SCHEMA, BarrierRecord, CampaignRecord, CellRecord, Failure, PlannedCell
 from campaigns.store import CellWriter, storing
-from common.errors import LabError, WorkloadError
+from common.errors import LabError, MissingError, WorkloadError
 from common.machines import Machine, command_errors, explain
 from common.text import without_home
 from lab.api import Host, Observation, Sample, Tracing
+from lab.emulator.process import GoneError
 from lab.emulator.share import Reading
 from policies import apply
 from policies.base import Policy
@@ -229,11 +230,16 @@ class Attempt:
     def _collect(self, writer: CellWriter, machines: Mapping[str, Machine]) -> None:
         conditions, out = self.conditions, self.out
         assert out.released is not None
-        results = barrier.in_parallel(
-            machines,
-            lambda name, machine: self._collect_guest(writer, name, machine),
-            limit_s=conditions.timeouts.collect,
-        )
+        try:
+            results = barrier.in_parallel(
+                machines,
+                lambda name, machine: self._collect_guest(writer, name, machine),
+                limit_s=conditions.timeouts.collect,
+            )
+        except barrier.RunTimeoutError as error:
+            for name in error.late:
+                writer.set_aside(name)
+            raise
         look = self.host.last_look()
         out.host = look.provenance
         with storing(writer.raw):
@@ -269,9 +275,11 @@ class Attempt:
         return logs
 
     def _save_what_there_is(self, writer: CellWriter) -> None:
-        """For whoever looks for the cause: logs and provenance, as far as the host still
-        answers; samples, when a run was released.
+        """For whoever looks for the cause: what guests did and said last, logs and provenance, as
+        far as the host still answers; samples, when a run was released.
         """
+        with suppress(Exception):
+            self._save_evidence(writer)
         with suppress(Exception):
             self._save_kernel_logs(writer, self.host.kernel_log())
         with suppress(Exception):
@@ -281,6 +289,14 @@ class Attempt:
         )
         if self.out.before:
             writer.write_samples([*self.out.before, *self.out.samples, *self.out.after], released_at)
+
+    def _save_evidence(self, writer: CellWriter) -> None:
+        """Before all else: the next reset takes it away."""
+        directory = writer.raw / evaluate.EVIDENCE
+        with storing(directory):
+            directory.mkdir()
+            for name, text in self.host.evidence(self.conditions.guests.count).items():
+                (directory / name).write_text(without_home(text), encoding="utf-8")
 
     def _record(self, failure: Failure | None, started: str) -> CellRecord:
         out, planned = self.out, self.planned
@@ -329,10 +345,18 @@ class Attempt:
             str(error) if isinstance(error, LabError | WorkloadError) else f"{type(error).__name__}: {explain(error)}"
         )
         if kind in ("guest_lost", "barrier", "stuck"):
-            with suppress(Exception):  # dom0 may be lost as well
-                message = "\n".join([message, *self.host.lost().values()])
+            kind, message = self._explained(kind, message)
         again = rerun_command(self.campaign, self.planned.cell)
         return Failure(kind, self.out.stage, without_home(message), again)
+
+    def _explained(self, kind: str, message: str) -> tuple[str, str]:
+        """The class and the message of a failure of guests, with what the host knows of it."""
+        try:
+            return kind, "\n".join([message, *self.host.lost().values()])
+        except (GoneError, MissingError) as better:  # the host itself is gone: no guest's fault
+            return "lab", f"{better}\n{message}"
+        except Exception:  # noqa: BLE001 - dom0 may be lost as well
+            return kind, message
 
     @contextmanager
     def _stage(self, stage: str) -> Iterator[None]:

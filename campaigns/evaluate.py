@@ -32,6 +32,7 @@ from workloads.base import WorkloadResult
 BEFORE, AFTER = "before", "after"
 BARRIER_LOG = "barrier.txt"
 KERNEL_LOG = "kernel_log"
+EVIDENCE = "evidence"
 TRACE = "tmem.trace.zst"
 
 

@@ -162,6 +162,7 @@ class Runner:
     def _stage(self, news: Stage) -> None:
         if news.host not in self.busy or self.busy[news.host].cell != news.cell:
             return  # told by a way that is slower than the cell's end
+        self._refuse_another_accelerator(news)
         if news.accelerator != self.accelerator:
             # It was found out in a reset, which says nothing of how long the others take.
             self.accelerator = news.accelerator
@@ -169,6 +170,21 @@ class Runner:
             for planned in self.busy.values():
                 self.estimate.begin(planned.cell)
         self._tell("stage", news.host, stage=news.stage, stage_s=news.expected_s)
+
+    def _refuse_another_accelerator(self, news: Stage) -> None:
+        """An emulated host may do without KVM from its first reset on; cells that ran with it, in a
+        campaign that goes on or on another host, are not comparable with what would come.
+        """
+        if news.stage == "reset":  # which is where it is found out
+            return
+        for record in self.finished.values():
+            if record.host_kind == "emulated" and record.accelerator not in (None, news.accelerator):
+                raise UsageError(
+                    f"{news.host} runs under {news.accelerator} now, and {record.cell} ran under {record.accelerator}",
+                    where=str(self.store.directory),
+                    why="cells of hosts that differ are never mixed",
+                    remedy="give the new campaign a name of its own with --campaign NAME, or mend KVM (./inv doctor)",
+                )
 
     def _ended(self, news: Ended) -> None:
         """An attempt has ended. It is made again until it is no failure, or its class allows no

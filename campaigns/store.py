@@ -13,6 +13,7 @@ from __future__ import annotations
 import csv
 import errno
 import io
+import itertools
 import os
 import re
 import shutil
@@ -32,6 +33,7 @@ from lab.api import Sample
 RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 _LOCK_FILE = ".lock"
+_ATTEMPTS = itertools.count(1)
 _TEMPORARY = re.compile(r"\.tmp-(\d+)-(\d+)-.+")
 
 
@@ -50,6 +52,17 @@ class CellWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         with storing(path):
             path.write_text(samples_text(samples, released_at), encoding="utf-8")
+
+    def set_aside(self, name: str) -> None:
+        """Keep what lies in a folder of raw by now as `NAME.late`. Who writes there still, past a
+        limit, writes to files that no path leads to any more, so that no sum is of half a file.
+        """
+        folder, gone = self.raw / name, self.directory / f".late-{name}"
+        with storing(folder):
+            if folder.is_dir():
+                folder.rename(gone)
+                shutil.copytree(gone, self.raw / f"{name}.late")
+                shutil.rmtree(gone)
 
     def write_json(self, name: str, value: object) -> None:
         """A JSON file of the cell."""
@@ -93,7 +106,8 @@ class Sealer:
 
 
 def _begin(parent: Path, cell: str) -> CellWriter:
-    directory = unfinished(parent, cell)
+    # Each attempt has a folder of its own: a thread of the one before may still be writing.
+    directory = unfinished(parent, f"{next(_ATTEMPTS)}-{cell}")
     with storing(directory):
         shutil.rmtree(directory, ignore_errors=True)
         (directory / records.RAW_DIR).mkdir(parents=True)

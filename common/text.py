@@ -8,7 +8,7 @@ import difflib
 import os
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -117,3 +117,14 @@ def without_home(text: str) -> str:
     """What does not tell who ran it: for all that results/ keeps."""
     home = os.path.expanduser("~")  # noqa: PTH111 - pathlib has an error for who has no home
     return text.replace(home, "~") if len(home) > 1 else text
+
+
+def reasons(said: Mapping[str, Sequence[float]]) -> str:
+    """Why something failed at each of several tries, every reason once: the first often tells more
+    than the last. said: reason -> when [s].
+    """
+    if len(said) == 1:
+        return next(iter(said))
+    return "\n".join(
+        f"{why} ({len(times)} times, from {times[0]:.0f} to {times[-1]:.0f} s)" for why, times in said.items()
+    )

@@ -279,7 +279,12 @@ class Host(Protocol):
         """What the host is and runs, for env.json: allow-listed, no secrets."""
 
     def kernel_log(self) -> dict[str, str]:
-        """Source -> kernel messages since the last reset."""
+        """Source -> kernel messages since the last reset, of the machines that answer."""
+
+    def evidence(self, guests: int) -> dict[str, str]:
+        """File -> what may tell why an attempt failed: so many guests as Xen sees them, and what
+        else is on hand. For people; nothing reads it.
+        """
 
     def last_look(self) -> LastLook:
         """provenance() and kernel_log(), with one session for each machine instead of two: one

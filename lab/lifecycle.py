@@ -72,6 +72,8 @@ class OpenLab:
                 "artifacts": dict(self.images(host.settings).keys),
                 "emulator.disk_iops": host.settings.disk_iops,
                 "emulator.disk_bytes_per_second": host.settings.disk_bandwidth,
+                "emulator.cpu_model": host.cpu_model,
+                "emulator.icount": host.settings.icount,
             }
         return found
 
@@ -399,14 +401,11 @@ def _drives(folder: Path) -> list[dict[str, Any]]:
         except (OSError, ValueError):
             continue
         used = sum(path.lstat().st_blocks * 512 for path in each.iterdir())
-        rows.append(
-            {
-                "folder": each.name,
-                "memory_mib": data["spec"]["memory_mib"],
-                "disk_bytes": used,
-                "snapshots": data["snapshots"],
-            }
-        )
+        try:
+            memory, snapshots = data["spec"]["memory_mib"], data["snapshots"]
+        except (KeyError, TypeError):
+            continue  # of another version, or no longer whole: the next boot makes it anew
+        rows.append({"folder": each.name, "memory_mib": memory, "disk_bytes": used, "snapshots": snapshots})
     return rows
 
 

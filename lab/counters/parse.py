@@ -9,6 +9,7 @@ guest, the guest has used none of it: those counters are 0, because that is what
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -129,10 +130,10 @@ def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float 
         words = line.split()
         try:
             if words[0] == "cost":
-                cost = _share(float(words[1]), float(words[2]))
+                cost = _share(finite(words[1]), finite(words[2]))
                 continue
-            time = float(words[0])
-            values = {word: int(value) for word, _, value in (each.partition("=") for each in words[1:])}
+            time = finite(words[0])
+            values = {word: _count(value) for word, _, value in (each.partition("=") for each in words[1:])}
         except (ValueError, IndexError):
             raise LabError("a reading of a guest's agent cannot be understood", where=source, why=line[:200]) from None
         found += [_sample(time, source, counter, values.get(word)) for word, counter in names.LINUX.items()]
@@ -142,6 +143,27 @@ def parse_guest(source: str, lines: Iterable[str]) -> tuple[list[Sample], float 
         if names.SAMPLER_CPU in values:
             found.append(_sample(time, source, names.SAMPLING, values[names.SAMPLER_CPU]))
     return found, cost
+
+
+def finite(word: str) -> float:
+    """A number that a guest says. ValueError for one that is none, or no figure: `nan` passes every
+    comparison, and no file of ours can hold it.
+    """
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(word)
+    return value
+
+
+_MOST = 2**64
+"""No kernel's counter is as large."""
+
+
+def _count(word: str) -> int:
+    value = int(word) if len(word) <= len(str(_MOST)) else _MOST
+    if not 0 <= value < _MOST:
+        raise ValueError(word)
+    return value
 
 
 def _share(cpu_seconds: float, wall_seconds: float) -> float | None:

@@ -12,6 +12,7 @@ machine.json (schema 1): spec (what the PC is made of), snapshots {tag: what is 
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -106,13 +107,20 @@ class Drives:
         self._write(self.snapshots() | {tag: notes})
         return time.monotonic() - began
 
+    def taken_mib(self) -> int:
+        """What they take on the disk."""
+        there = self.folder.iterdir() if self.folder.is_dir() else ()
+        return math.floor(math.fsum(path.lstat().st_blocks * 512 for path in there) / 2**20)
+
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            data: dict[str, Any] = json.loads(self._manifest.read_text())
+            data = json.loads(self._manifest.read_text())
         except (OSError, ValueError):
+            return None
+        if not isinstance(data, dict):
             return None
         return data if data.get("schema") == SCHEMA and isinstance(data.get("snapshots"), dict) else None
 

@@ -422,9 +422,20 @@ class Emulator:
         return None
 
 
-def check_controller(memory_mib: int, folder: Path, accelerator: Literal["kvm", "tcg"]) -> None:
+def last_words(file: Path, most: int = 2**16) -> str:
+    """The end of a log, of at most so many bytes."""
+    with file.open("rb") as log:
+        log.seek(max(0, file.stat().st_size - most))
+        return log.read(most).decode(errors="replace")
+
+
+LEAST_SPACE_MIB = 512
+"""Free for what a run writes, where drives and snapshots are all there."""
+
+
+def check_controller(memory_mib: int, folder: Path, accelerator: Literal["kvm", "tcg"], *, taken: int = 0) -> None:
     """MissingError when this machine cannot hold the emulated host: its memory, or the disk space
-    of its drives and snapshots.
+    of its drives and snapshots. taken: what these take already [MiB].
     """
     wanted = memory_mib + (768 if accelerator == "tcg" else 256)
     available = _available_mib()
@@ -435,9 +446,10 @@ def check_controller(memory_mib: int, folder: Path, accelerator: Literal["kvm", 
             remedy="Stop other programs, or ask for less in the experiment's host sizing.",
         )
     free = shutil.disk_usage(folder).free // 2**20
-    if free < 2 * memory_mib + 1024:
+    more = max(LEAST_SPACE_MIB, 2 * memory_mib + 1024 - taken)
+    if free < more:
         raise MissingError(
-            f"the emulated host's drives and snapshots need about {2 * memory_mib + 1024} MiB, and {free} MiB are free",
+            f"the emulated host's drives and snapshots need about {more} MiB more, and {free} MiB are free",
             where=str(folder),
             remedy="Free space (./inv lab.destroy removes old hosts), "
             "or set OVERCOMMIT_CACHE to a folder on a larger disk.",

@@ -39,6 +39,7 @@ from lab.emulator.process import (
     Throttle,
     check_controller,
     device,
+    last_words,
 )
 from lab.emulator.share import Reading
 from lab.hosts import clocks, guests
@@ -146,6 +147,7 @@ class EmulatedHost(XenHost):
         self._tell = progress
         self._spec: Spec | None = None
         self._loaded: tuple[str, str] | None = None
+        self._snapshot: str | None = None
         self._choice: Choice | None = None
         self._panics: list[str] = []
         self._panicked: int | None = None
@@ -153,6 +155,11 @@ class EmulatedHost(XenHost):
     @property
     def accelerator(self) -> str | None:
         return self._accelerator().accelerator
+
+    @property
+    def cpu_model(self) -> str:
+        """Of QEMU's processors."""
+        return self.settings.cpu_model or DEFAULT_CPU[self._accelerator().accelerator]
 
     def _accelerator(self) -> Choice:
         if self._choice is None:
@@ -168,6 +175,8 @@ class EmulatedHost(XenHost):
         A QEMU that is gone before all machines have answered is replaced, once: nothing has been
         measured yet. Its logs are kept.
         """
+        self._begin_reset()
+        self._snapshot = None
         tag = guests_tag(guests)
         lost = False
         self._panics = []
@@ -205,6 +214,7 @@ class EmulatedHost(XenHost):
                 self.emulator.keep_logs()
                 self._tell(f"{explained.what}, so the host is started once more: {explained.why}")
         self._loaded = (drives.folder.name, tag)
+        self._snapshot = tag
         self._is_reset(host, guests, notes["logs"], notes["fixed"])
 
     def _does_without_kvm(self, spec: Spec, error: LabError) -> bool:
@@ -390,7 +400,7 @@ class EmulatedHost(XenHost):
         )
 
     def _start(self, drives: Drives, snapshot: str | None) -> None:
-        check_controller(drives.spec.memory_mib, self.folder, drives.spec.accelerator)
+        check_controller(drives.spec.memory_mib, self.folder, drives.spec.accelerator, taken=drives.taken_mib())
         drives.ensure()
         if snapshot is not None and snapshot not in drives.snapshots():
             raise LabError("the host's drives were damaged and have been made anew", where=str(drives.folder))
@@ -425,7 +435,7 @@ class EmulatedHost(XenHost):
         return Spec(
             images=images,
             accelerator=accelerator,
-            cpu_model=self.settings.cpu_model or DEFAULT_CPU[accelerator],
+            cpu_model=self.cpu_model,
             vcpus=host.vcpus,
             memory_mib=memory_mib(host, sizing),
             dom0_memory_mib=host.dom0_memory_mib,
@@ -455,6 +465,11 @@ class EmulatedHost(XenHost):
             return better
         return error
 
+    def evidence(self, guests: int) -> dict[str, str]:
+        """As of any host, with the last words of dom0's console and of QEMU."""
+        said = {path.name: last_words(path) for path in (self.emulator.serial, self.emulator.log) if path.is_file()}
+        return super().evidence(guests) | said
+
     def given(self) -> Reading | None:
         process = self.emulator.recorded()
         return share.read(process.pid, time.time()) if process is not None else None
@@ -462,7 +477,7 @@ class EmulatedHost(XenHost):
     def _provenance(self, texts: Mapping[str, str]) -> dict[str, object]:
         found = super()._provenance(texts)
         process = self.emulator.process()
-        if self._spec is None or process is None or self._loaded is None:
+        if self._spec is None or process is None:
             return found
         images = self._spec.images
         found["emulator"] = {
@@ -472,7 +487,8 @@ class EmulatedHost(XenHost):
             "memory_mib": self._spec.memory_mib,
             "accelerator_why": self._accelerator().why,
             "panics": self._panicked,
-            "snapshot": self._loaded[1],
+            "snapshot": self._snapshot,
+            "icount": self._spec.icount,
             "disk_iops": self.settings.disk_iops,
             "disk_bytes_per_second": self.settings.disk_bandwidth,
         }

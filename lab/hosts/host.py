@@ -30,6 +30,8 @@ from lab.remote.ssh import DOM0, Connections, UnreachableError
 from lab.remote.traces import Recording
 
 BALLOON_SECONDS = 120
+LATER_SECONDS = 5
+"""Between two looks at guests: who runs or reads has done something in that time."""
 """Time that a guest gets to reach its memory target."""
 
 
@@ -76,6 +78,11 @@ class XenHost(ABC):
     @abstractmethod
     def reset(self, host: HostSizing, guests: GuestSizing, *, boot: str | None = None) -> None:
         """Bring the host to its known state: these guests booted, idle, and no policy applied."""
+
+    def _begin_reset(self) -> None:
+        """Forget the known state: what an attempt that fails tells is of none before it."""
+        self._sizing = self._driver = None
+        self._guests, self._fixed, self._logs_before = {}, {}, {}
 
     def _is_reset(
         self,
@@ -193,10 +200,22 @@ class XenHost(ABC):
             raise self._explained(error) from error
 
     def kernel_log(self) -> dict[str, str]:
-        """Source -> kernel messages since the last reset; after lab.hosts.kernel_logs.LOST where
-        some may be missing.
+        """Source -> kernel messages since the last reset, of the machines that answer; after
+        lab.hosts.kernel_logs.LOST where some may be missing.
         """
-        return self._new(self._read_logs(list(self._guests)))
+        return self._new(_logs(self._answers(_log_scripts(self._guests))))
+
+    def evidence(self, guests: int) -> dict[str, str]:
+        """File -> what tells why so many guests could not be reached, as far as it can be had: what
+        they did and said last by Xen, twice, and whether dom0's network knows them.
+        """
+        asked = {
+            "guests.txt": boots.look_script(names(guests)),
+            "network.txt": "ip neigh; cat /proc/net/tcp",
+            "guests-later.txt": f"sleep {LATER_SECONDS}; {boots.look_script(names(guests))}",
+        }
+        told = {file: self._answers({DOM0: script}) for file, script in asked.items()}
+        return {file: each[DOM0] for file, each in told.items() if DOM0 in each}
 
     def _new(self, logs: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -229,8 +248,10 @@ class XenHost(ABC):
         return None
 
     def provenance(self) -> dict[str, object]:
-        """What the host is and runs. Allow-listed: see lab/hosts/provenance.py."""
-        return self._provenance(self._all(self._changing_scripts()))
+        """What the host is and runs, by the machines that answer. Allow-listed: see
+        lab/hosts/provenance.py.
+        """
+        return self._provenance(self._answers(self._changing_scripts()))
 
     def _changing_scripts(self) -> dict[str, str]:
         return {DOM0: provenance.DOM0_CHANGING, **dict.fromkeys(self._guests, provenance.GUEST_CHANGING)}
@@ -244,8 +265,9 @@ class XenHost(ABC):
         machines = {
             name: {**self._fixed.get(name, {}), **provenance.parse_changing(text)} for name, text in texts.items()
         }
-        found["xen"] = machines[DOM0].pop("xen", None)
-        found["dom0"] = machines.pop(DOM0)
+        dom0 = machines.pop(DOM0, {})
+        found["xen"] = dom0.pop("xen", None)
+        found["dom0"] = dom0
         found["guests"] = machines
         found["controller"] = provenance.controller()
         return found
@@ -274,6 +296,18 @@ class XenHost(ABC):
             return self.connections.run(machine, script, timeout=timeout, stdin=stdin, step=step)
         except UnreachableError as error:
             raise self._explained(error) from error
+
+    def _answers(self, scripts: Mapping[str, str]) -> dict[str, str]:
+        """What these print, of the machines that answer: one that is lost hides no other."""
+
+        def ask(name: str, text: str) -> str | None:
+            try:
+                return self.connections.run(name, text)
+            except LabError:
+                return None
+
+        told = self.connections.in_parallel({name: partial(ask, name, text) for name, text in scripts.items()})
+        return {name: text for name, text in told.items() if text is not None}
 
     def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0, step: str = "") -> dict[str, str]:
         try:
@@ -331,6 +365,8 @@ def _log_scripts(guests: Collection[str]) -> dict[str, str]:
 
 def _logs(texts: Mapping[str, str]) -> dict[str, str]:
     """Source -> its log, from what these printed."""
+    if DOM0 not in texts:
+        return dict(texts)
     hypervisor, _, dom0 = texts[DOM0].partition(f"{_END_OF_LOG}\n")
     return {**texts, "hypervisor": hypervisor, DOM0: dom0}
 

@@ -88,6 +88,7 @@ class PhysicalHost(XenHost):
                 where=f"lab_guest_disks or lab_guest_storage of {self.name} in the inventory",
                 remedy="Name more there, and run ./inv lab.provision; or have fewer guests in the experiment.",
             )
+        self._begin_reset()
         self._reach(guests.count)
         if boot is not None:
             self._be_in(boot)

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from common.errors import LabError
 from lab.api import Manager
+from lab.counters.parse import finite
 from lab.remote import scripts
 from lab.remote.agents import Agent, Program, packed_sampler, reporter, sent
 from lab.remote.ssh import DOM0, Connections
@@ -126,4 +127,4 @@ def _moved(line: str) -> dict[str, int]:
 def _cost(line: str) -> dict[str, float | int]:
     """Of `cost CPU_SECONDS WALL_SECONDS LOOKS REPORTS`."""
     _, cpu, wall, looks, reports = line.split()
-    return {"cpu_seconds": float(cpu), "wall_seconds": float(wall), "looks": int(looks), "reports": int(reports)}
+    return {"cpu_seconds": finite(cpu), "wall_seconds": finite(wall), "looks": int(looks), "reports": int(reports)}

@@ -32,6 +32,7 @@ from typing import IO, Any, TypeVar, cast
 from common import bounded, files
 from common.errors import LabError, MissingError
 from common.machines import Command, Machine, Process, tail
+from common.text import reasons
 
 T = TypeVar("T")
 
@@ -66,6 +67,9 @@ _KEPT = re.compile(r"[\w./+-]{1,200}", re.ASCII)
 _KEEP = "file=$(mktemp -t command.XXXXXX) && cat > $file && echo $file"
 
 KILL_AFTER_SECONDS = 5
+TIMED_OUT, KILLED = 124, 137
+"""Statuses of `timeout` when its command had to be ended, and when something was killed."""
+_BROKEN = "the connection broke, or the command was killed together with who had started it"
 SHOWN_LINES = 15
 ASK_SECONDS = 2.0
 """For a process of this machine to take a connection."""
@@ -193,6 +197,7 @@ class Connections:
         limit = timeout + KILL_AFTER_SECONDS + 2 * CONNECT_SECONDS
         where = f"{name}: {step or _brief(script)}"
         code: int | None = 0
+        began = time.monotonic()
         try:
             if len(remote.encode()) > LONGEST_COMMAND:
                 code, out, err = self._communicate([*ssh, _KEEP], remote.encode(), limit)
@@ -209,10 +214,14 @@ class Connections:
             raise UnreachableError(
                 f"{name} cannot be reached by SSH",
                 where=f"ssh -F {self.config} {name}",
-                why=said or f"no answer within {limit:.0f} s",
+                why=said or (f"no answer within {limit:.0f} s" if code is None else _BROKEN),
             )
-        if code in {124, 137}:
+        if code == TIMED_OUT or (code == KILLED and time.monotonic() - began >= timeout):
             raise CommandError(f"a command on {name} did not end within {timeout:g} s", where=where, why=said)
+        if code == KILLED:
+            raise CommandError(
+                f"a command on {name} was killed", where=where, why=said or "by SIGKILL, as for want of memory"
+            )
         why = said or tail(out.decode(errors="replace"), SHOWN_LINES)
         raise CommandError(f"a command on {name} failed with code {code}", where=where, why=why)
 
@@ -234,7 +243,7 @@ class Connections:
     def _connect(self, name: str) -> None:
         with tempfile.TemporaryFile() as said:
             command = ["ssh", "-F", str(self.config), "-f", "-N", "-o", "ControlMaster=yes", name]
-            code = _wait(command, said, 3 * CONNECT_SECONDS)
+            code = _wait(command, said, 3 * CONNECT_SECONDS, self._running)
             said.seek(0)
             text = said.read(bounded.LAST_WORDS).decode(errors="replace").strip()
         if code != 0 and not (self.sockets / name).exists():
@@ -298,19 +307,23 @@ class Connections:
         alive: called between attempts; whatever it raises ends the wait, since nobody will answer
         any more. connection: whether a new connection is enough to show it, and no session is made.
         """
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
+        deadline = began + seconds
+        said: dict[str, list[float]] = {}
         while True:
             try:
                 if connection:
                     self.open(name)
                 else:
                     self.run(name, "true", timeout=20)
-            except (UnreachableError, CommandError):
+            except (UnreachableError, CommandError) as error:
                 if self._interrupted:
                     raise
+                said.setdefault(error.why, []).append(time.monotonic() - began)
                 self.drop([name])
                 alive()
                 if time.monotonic() > deadline:
+                    error.why = reasons(said)
                     raise
                 time.sleep(pause)
             else:
@@ -483,17 +496,20 @@ def abandon(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _wait(command: list[str], said: IO[bytes], limit: float) -> int | None:
-    """Exit code (None: killed after `limit` seconds) of a local command whose words go to a
-    file.
+def _wait(command: list[str], said: IO[bytes], limit: float, running: set[subprocess.Popen[bytes]]) -> int | None:
+    """Exit code (None: killed after `limit` seconds) of a local command whose words go to a file.
+    It is one of those that run, which an interruption ends.
     """
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
     except FileNotFoundError:
         raise MissingError("ssh is missing", remedy="Install openssh-client, or run ./inv setup.") from None
+    running.add(process)
     try:
         return process.wait(limit)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
         return None
+    finally:
+        running.discard(process)

@@ -330,6 +330,10 @@ class FakeHost:
         self.hook("kernel_log")
         return {"hypervisor": "(XEN) fine\n", "dom0": self.log, **dict.fromkeys(self.guests, "fine\n")}
 
+    def evidence(self, guests: int) -> dict[str, str]:
+        self.hook("evidence")
+        return {"guests.txt": "".join(f"== guest{number} r----- 1.0\n" for number in range(1, guests + 1))}
+
     def last_look(self) -> LastLook:
         return LastLook(self.provenance(), self.kernel_log())
 

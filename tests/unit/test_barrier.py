@@ -109,6 +109,13 @@ def test_a_script_that_takes_too_long_is_ended_and_named(tmp_path: Path) -> None
         ("echo READY soon; sleep 30", barrier.GuestLostError, "guest2 said what no barrier says"),
         ("echo READY 1; read -r line; echo GO 2; echo DONE  0; sleep 30", barrier.GuestLostError, "no barrier says"),
         ("echo READY 1; echo DONE 2 0; sleep 30", barrier.GuestLostError, "guest2 said what no barrier says"),
+        ("echo READY 1; read -r line; echo GO 2; echo DONE 3 0; sleep 30", barrier.GuestLostError, "no barrier says"),
+        (
+            "echo READY 1; read -r line; echo GO 5; echo START 6; echo DONE 4 0; sleep 30",
+            barrier.GuestLostError,
+            "no barrier says",
+        ),
+        ("echo READY 1; read -r line; echo GO 2; echo GO 3; sleep 30", barrier.GuestLostError, "no barrier says"),
         ("echo READY ²; sleep 30", barrier.GuestLostError, "guest2 said what no barrier says"),
         (
             "while :; do echo SAID more; done",

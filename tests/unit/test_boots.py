@@ -10,7 +10,7 @@ import pytest
 
 from lab.hosts import boots
 from lab.hosts.boots import BootWatch, Domain, GuestBootError
-from lab.hosts.host import XenGuest, XenHost
+from lab.hosts.host import _END_OF_LOG, XenGuest, XenHost
 from lab.remote.ssh import CommandError, Connections, UnreachableError
 
 XL = """#!/bin/sh
@@ -180,6 +180,22 @@ def test_a_host_tells_which_guests_are_lost(dom0: Connections) -> None:
     (lost,) = host.lost().values()
     assert lost.startswith("guest2 is crashed: ")
     assert PANIC in lost
+
+
+def test_of_a_host_with_a_lost_machine_the_others_are_kept(dom0: Connections, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = OneHost("xen1", dom0)
+    host._guests = {name: XenGuest(name, dom0) for name in ("guest1", "guest2")}
+
+    def answered(name: str, _script: str, **_: object) -> str:
+        if name == "guest2":
+            raise UnreachableError("guest2 cannot be reached by SSH")
+        return f"(XEN) fine\n{_END_OF_LOG}\nfine\n" if name == "dom0" else "fine\n"
+
+    monkeypatch.setattr(dom0, "run", answered)
+    assert host.kernel_log() == {"hypervisor": "(XEN) fine\n", "dom0": "fine\n", "guest1": "fine\n"}
+    assert set(host.evidence(2)) == {"guests.txt", "network.txt", "guests-later.txt"}
+    host._begin_reset()
+    assert (host.guests, host._sizing, host._driver) == ({}, None, None)
 
 
 def test_a_panic_by_the_emulators_fault_is_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:

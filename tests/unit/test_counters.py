@@ -134,6 +134,26 @@ def test_guest_lines() -> None:
         parse.parse_guest("guest1", ["Can't locate strict.pm"])
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "nan vmstat.pgmajfault=3",
+        "inf vmstat.pgmajfault=3",
+        "1.0 vmstat.pgmajfault=99999999999999999999999",
+        "1.0 vmstat.pgmajfault=18446744073709551616",
+        "1.0 vmstat.pgmajfault=-1",
+        "cost nan 1.0",
+        "cost 1.0 inf",
+    ],
+)
+def test_what_no_kernel_counts_is_no_reading(line: str) -> None:
+    """It was stored, and the record could not be read again."""
+    with pytest.raises(LabError, match="cannot be understood") as caught:
+        parse.parse_guest("guest1", [line])
+    assert caught.value.where == "guest1"
+    parse.parse_guest("guest1", ["1.0 vmstat.pgmajfault=18446744073709551615"])
+
+
 def test_a_disk_is_named_as_the_guest_names_it_and_the_second_is_swapped_to() -> None:
     found = [names.disk(number, "rd_sect").name for number in (51712, 51728, 51744)]
     assert found == ["xvda_sectors_read", "swap_sectors_read", "xvdc_sectors_read"]

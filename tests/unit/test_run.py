@@ -413,6 +413,25 @@ def test_a_campaign_does_not_go_on_on_a_host_made_from_something_else(
     assert run(wanted, host, results=results, basis=BASIS).counts["complete"] == 3
 
 
+def test_a_host_that_gives_kvm_up_when_it_is_reset_gets_no_cell_of_a_campaign_with_kvm(
+    wanted: Experiment, host: FakeHost, results: Path
+) -> None:
+    """What cells ran under is known before the reset, and what the next will only in it."""
+    host.accelerator = "kvm"
+    run(wanted, host, results=results, cell="static.r1")
+
+    def hook(step: str) -> None:
+        if step == "reset":
+            host.accelerator = "tcg"
+
+    host.accelerator, host.hook = "kvm", hook
+    with pytest.raises(UsageError, match=r"runs under tcg now, and static.r1 ran under kvm") as caught:
+        run(wanted, host, results=results)
+    assert "--campaign" in caught.value.remedy
+    assert list(find(results).cells()) == ["static.r1"]
+    assert leftovers(results) == []
+
+
 def test_what_a_cell_does_not_tell_of_its_host_is_not_compared(
     wanted: Experiment, host: FakeHost, results: Path
 ) -> None:

@@ -145,6 +145,24 @@ def test_nothing_is_overwritten(tmp_path: Path) -> None:
         store.create(tmp_path, CAMPAIGN)
 
 
+def test_who_writes_past_the_limit_changes_nothing_that_has_a_sum(tmp_path: Path) -> None:
+    stored = store.create(tmp_path, CAMPAIGN)
+    writer = stored.begin(FAILED.cell)
+    (writer.raw / "guest1").mkdir()
+    with (writer.raw / "guest1" / "output").open("w") as late:
+        late.write("some")
+        late.flush()
+        writer.set_aside("guest1")
+        writer.set_aside("guest2")  # of which nothing came
+        late.write(" more")
+        late.flush()
+        with pytest.raises(FileNotFoundError):
+            (writer.raw / "guest1" / "other").write_text("late")
+        assert [path.name for path in writer.raw.iterdir()] == ["guest1.late"]
+        assert (writer.raw / "guest1.late" / "output").read_text() == "some"
+    assert stored.begin(FAILED.cell).directory != writer.directory
+
+
 def test_an_empty_directory_is_no_result(tmp_path: Path) -> None:
     (tmp_path / CAMPAIGN.campaign).mkdir()
     assert store.create(tmp_path, CAMPAIGN).record() == CAMPAIGN

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from common.errors import LabError, UsageError
 from common.metrics import Metric
 from lab.api import Activity
 from lab.emulator import share
+from lab.emulator.process import GoneError
 from lab.emulator.share import Reading
 from workloads import registry
 
@@ -238,6 +240,28 @@ def test_a_cell_that_was_moved_away_may_run_after_later_ones(tmp_path: Path, mon
     run(made, host, results=tmp_path / "results")
     verify(stored).check()
     assert json.loads((stored / "cells" / first.cell / "env.json").read_text())["identity"]["alone"] is True
+
+
+def test_a_host_that_is_gone_is_no_guests_fault(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what may tell why is kept: the next reset takes it away."""
+    monkeypatch.setitem(registry._CLASSES, "fake", "campaign_fakes:FakeLoad")
+
+    class Gone(FakeHost):
+        def lost(self) -> Mapping[str, str]:
+            raise GoneError("QEMU of xen1 is gone", why="SIGKILL")
+
+    def hook(step: str) -> None:
+        if step == "observe":
+            raise barrier.GuestLostError("guest2 was lost before it said DONE")
+
+    host = Gone(tmp_path / "host", hook=hook)
+    failure = run(write_experiment(tmp_path, SMALL), host, results=tmp_path / "results").records[0].failure
+    assert failure is not None
+    assert failure.kind == "lab"
+    assert failure.message.startswith("QEMU of xen1 is gone")
+    assert "guest2 was lost" in failure.message
+    kept = next((tmp_path / "results").glob("*/attempts/*/raw/evidence/guests.txt")).read_text()
+    assert kept.startswith("== guest1 ")
 
 
 def test_a_guest_that_is_lost_is_told_with_its_domain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
