@@ -22,6 +22,7 @@ PUBLISHED = (
     "safe_minimum",
     "kernels",
     "starving",
+    "e1-evening",
     "e2-evening",
     "eviction",
     "regimes",
