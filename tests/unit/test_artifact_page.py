@@ -44,7 +44,12 @@ def test_the_sums_are_those_of_the_shipped_campaigns() -> None:
 
 
 def test_every_published_figure_is_in_the_report_that_it_is_of() -> None:
-    for letter, name, least in (("C", "reference-repeated", 12), ("E", "starving", 10), ("F", "e2-evening", 10), ("H", "e1-evening", 6)):
+    for letter, name, least in (
+        ("C", "reference-repeated", 12),
+        ("E", "starving", 10),
+        ("F", "e2-evening", 10),
+        ("H", "e1-evening", 6),
+    ):
         text = report(name)
         published = [number for row in rows(letter) for number in re.findall(r"\d+\.\d+|\d+(?= %)", row[2])]
         assert len(published) >= least
