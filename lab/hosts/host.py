@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -214,8 +215,11 @@ class XenHost(ABC):
             "network.txt": "ip neigh; cat /proc/net/tcp",
             "guests-later.txt": f"sleep {LATER_SECONDS}; {boots.look_script(names(guests))}",
         }
-        told = {file: self._answers({DOM0: script}) for file, script in asked.items()}
-        return {file: each[DOM0] for file, each in told.items() if DOM0 in each}
+        found = {}
+        for file, script in asked.items():
+            with suppress(LabError):
+                found[file] = self._all({DOM0: script})[DOM0]
+        return found
 
     def _new(self, logs: Mapping[str, str]) -> dict[str, str]:
         return {
@@ -298,15 +302,21 @@ class XenHost(ABC):
             raise self._explained(error) from error
 
     def _answers(self, scripts: Mapping[str, str]) -> dict[str, str]:
-        """What these print, of the machines that answer: one that is lost hides no other."""
+        """What these print, of the machines that answer: one that is lost hides no other. LabError
+        when none answers.
+        """
+        errors = []
 
         def ask(name: str, text: str) -> str | None:
             try:
-                return self.connections.run(name, text)
-            except LabError:
+                return self._all({name: text})[name]
+            except LabError as error:
+                errors.append(error)
                 return None
 
         told = self.connections.in_parallel({name: partial(ask, name, text) for name, text in scripts.items()})
+        if len(errors) == len(scripts) > 0:
+            raise errors[0]
         return {name: text for name, text in told.items() if text is not None}
 
     def _all(self, scripts: Mapping[str, str], *, timeout: float = 60.0, step: str = "") -> dict[str, str]:

@@ -74,6 +74,8 @@ def test_what_a_host_is_made_from_is_known_before_it_starts(inventory_path: Path
                 "artifacts": {"xen": "a key"},
                 "emulator.disk_iops": 100,
                 "emulator.disk_bytes_per_second": None,
+                "emulator.cpu_model": "qemu64",
+                "emulator.icount": False,
             }
     assert len(asked) == 1
 
