@@ -100,8 +100,7 @@ def returned(results: Results, claim: Claim, cells: Sequence[CellRecord]) -> Ret
         for guest in _guests(results, claim, levels_text(cell.levels))
         for kind in accounting.KINDS
     ]
-    known = [each for each in came if each is not None]
-    return Returned(claim.compare.treatment, math.fsum(known) if known and len(known) == len(came) else None)
+    return Returned(claim.compare.treatment, _all_of(came))
 
 
 def _swaps(policy: str) -> bool:
@@ -124,8 +123,13 @@ def _counted(results: Results, claim: Claim, cells: Sequence[CellRecord], name: 
         for cell in cells
         for guest in _guests(results, claim, levels_text(cell.levels))
     ]
-    known = [each for each in grown if each is not None]
-    return math.fsum(known) if known and len(known) == len(grown) else None
+    return _all_of(grown)
+
+
+def _all_of(values: Sequence[float | None]) -> float | None:
+    """The sum; None where one is not known, or there is none."""
+    known = [each for each in values if each is not None]
+    return math.fsum(known) if known and len(known) == len(values) else None
 
 
 def _guests(results: Results, claim: Claim, levels: str) -> list[str]:

@@ -342,8 +342,8 @@ def settle(figure: Figure) -> None:
     figure.draw_without_rendering()
     figure.set_layout_engine(None)
     for axes in figure.axes:
-        left, bottom, width, height = axes.get_position(original=True).bounds
-        axes.set_position((round(left, _DIGITS), round(bottom, _DIGITS), round(width, _DIGITS), round(height, _DIGITS)))
+        left, bottom, width, height = (round(each, _DIGITS) for each in axes.get_position(original=True).bounds)
+        axes.set_position((left, bottom, width, height))
 
 
 def save(figure: Figure, stem: Path, caption: Sequence[str]) -> list[Path]:

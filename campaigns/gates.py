@@ -41,7 +41,7 @@ SHARE_SLACK = 1.02
 and per-guest records.
 """
 
-MOST_LAME = 0.5
+MOST_UNABLE = 0.5
 """Of a manager's decisions, what may be made without any report, or not be carried out."""
 
 MORE_RAM_SLACK = 0.5
@@ -294,7 +294,7 @@ def _more_ram(measured: Measured) -> Iterable[GateResult]:
 
 def _manager_decided(measured: Measured) -> Iterable[GateResult]:
     """A manager may rightly leave all as it is, but it has to have looked, and not failed at it. Of
-    how often it was blind or lame is told only what speaks against a cell.
+    how often it was blind or unable is told only what speaks against a cell.
     """
     made = measured.managed.decisions if measured.managed else None
     decided = len(made) if made is not None else None
@@ -305,11 +305,11 @@ def _manager_decided(measured: Measured) -> Iterable[GateResult]:
     )
     for name, told, reason in (
         ("manager_blind", _blind, "decisions for which no guest had reported; they left all guests alone"),
-        ("manager_lame", _lame, "decisions of which a command failed; guests were not told what was decided"),
+        ("manager_unable", _unable, "decisions of which a command failed; guests were not told what was decided"),
     ):
         share = len([record for record in made if told(record)]) / len(made) if made else 0.0
-        if share > MOST_LAME:
-            yield _at_most(name, share, MOST_LAME, "fraction", reason)
+        if share > MOST_UNABLE:
+            yield _at_most(name, share, MOST_UNABLE, "fraction", reason)
 
 
 def _blind(decision: Mapping[str, Any]) -> bool:
@@ -317,7 +317,7 @@ def _blind(decision: Mapping[str, Any]) -> bool:
     return len(decision.get("reports", {})) >= len(decision["names"]) > 0
 
 
-def _lame(decision: Mapping[str, Any]) -> bool:
+def _unable(decision: Mapping[str, Any]) -> bool:
     """Whether a command failed. Memory that did not come free in time is no failure of one."""
     return any(not str(what).startswith("growing to") for _, what, _ in decision["failed"])
 

@@ -12,7 +12,6 @@ machine.json (schema 1): spec (what the PC is made of), snapshots {tag: what is 
 from __future__ import annotations
 
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -109,8 +108,7 @@ class Drives:
 
     def taken_mib(self) -> int:
         """What they take on the disk."""
-        there = self.folder.iterdir() if self.folder.is_dir() else ()
-        return math.floor(math.fsum(path.lstat().st_blocks * 512 for path in there) / 2**20)
+        return files.taken(self.folder) // 2**20
 
     def remove(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -31,9 +31,10 @@ from lab.remote.ssh import DOM0, Connections, UnreachableError
 from lab.remote.traces import Recording
 
 BALLOON_SECONDS = 120
+"""Time that a guest gets to reach its memory target."""
+
 LATER_SECONDS = 5
 """Between two looks at guests: who runs or reads has done something in that time."""
-"""Time that a guest gets to reach its memory target."""
 
 
 @dataclass(frozen=True)

@@ -382,7 +382,7 @@ def _told(reports: dict[str, str], failed: list[Any]) -> dict[str, Any]:
     [
         (2, _told({"guest1": "none", "guest2": "none"}, []), []),
         (1, _told({"guest1": "none", "guest2": "none"}, []), ["manager_blind"]),
-        (1, _told({}, [[1, "xl mem-set 1 7k", "failed"]]), ["manager_lame"]),
+        (1, _told({}, [[1, "xl mem-set 1 7k", "failed"]]), ["manager_unable"]),
         (1, _told({}, [[1, "growing to 7", "7 bytes did not come free"]]), []),
         (1, _told({"guest1": "none"}, []), []),
     ],
